@@ -1,0 +1,142 @@
+// Package message holds the plain values spoken between page, worker and server.
+// It imports nothing of the engine, so that every side can speak it.
+//
+// One direction is a Job and then Controls, the other a stream of Envelopes that ends with exactly one
+// Done or Failed.
+package message
+
+import "encoding/json"
+
+// Command names what a Job asks for.
+type Command string
+
+const (
+	Train    Command = "train"
+	Eval     Command = "eval"
+	Generate Command = "generate"
+	Export   Command = "export"
+	Bench    Command = "bench"
+	Doctor   Command = "doctor"
+)
+
+// Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,
+// over HTTP ranges in a headless run, or from File objects that the person chose in the page.
+type Job struct {
+	Command Command `json:"command"`
+	// Config is the resolved run.json (train), whose paths have been replaced by mounts.
+	Config json.RawMessage `json:"config,omitempty"`
+	// Mounts tells which of the roots "model", "dataset", "adapter", "resume", "tokenizer" exist.
+	// Over HTTP a mount NAME is a folder served below the job's files/NAME/.
+	// "dataset" holds one file.
+	Mounts map[string]string `json:"mounts,omitempty"`
+
+	Eval     *EvalJob     `json:"eval,omitempty"`
+	Generate *GenerateJob `json:"generate,omitempty"`
+	Export   *ExportJob   `json:"export,omitempty"`
+
+	// AdapterBackend is "", "default" or "swiftshader"; the browser was started to match, the engine only reports it.
+	AdapterBackend string `json:"adapter_backend,omitempty"`
+}
+
+// EvalJob asks for the mean loss over a dataset.
+type EvalJob struct {
+	Format        string   `json:"format"`
+	MaxLength     int      `json:"max_length,omitempty"`
+	BatchSize     int      `json:"batch_size,omitempty"`
+	DumpLogits    string   `json:"dump_logits,omitempty"`    // output path, "" for none
+	DumpGradients string   `json:"dump_gradients,omitempty"` // output path, "" for none
+	Trainable     []string `json:"trainable,omitempty"`
+}
+
+// GenerateJob asks for a continuation of a prompt.
+type GenerateJob struct {
+	Prompt       string  `json:"prompt"`
+	MaxNewTokens int     `json:"max_new_tokens"`
+	Temperature  float64 `json:"temperature"`
+	TopP         float64 `json:"top_p"`
+	TopK         int     `json:"top_k"`
+	Seed         uint64  `json:"seed"`
+}
+
+// ExportJob asks for another form of a trained result.
+type ExportJob struct {
+	Format string `json:"format"` // "peft" or "merged"
+}
+
+// Envelope carries one message of the engine to its host. Exactly one field besides Type is set.
+type Envelope struct {
+	Type     string          `json:"type"` // the set field's JSON name
+	Progress *Progress       `json:"progress,omitempty"`
+	Step     *Step           `json:"step,omitempty"`
+	Event    *Event          `json:"event,omitempty"`
+	Token    *Token          `json:"token,omitempty"`
+	Config   json.RawMessage `json:"config,omitempty"`  // run.json as resolved, with the kernel table: keep it beside the results
+	Summary  json.RawMessage `json:"summary,omitempty"` // summary.json
+	Result   json.RawMessage `json:"result,omitempty"`  // eval.json, the generation, the bench or doctor report
+	Failed   *Failed         `json:"failed,omitempty"`
+	Done     *Done           `json:"done,omitempty"`
+}
+
+// Progress tells what is being waited for.
+type Progress struct {
+	Phase      string  `json:"phase"` // "open", "load", "compile", "tune", "train", "eval", "save", …
+	Detail     string  `json:"detail,omitempty"`
+	Done       int64   `json:"done"`
+	Total      int64   `json:"total"` // 0: unknown
+	Unit       string  `json:"unit,omitempty"`
+	ETASeconds float64 `json:"eta_seconds,omitempty"`
+}
+
+// Step is one line of metrics.jsonl: one optimizer update.
+type Step struct {
+	Step               int     `json:"step"` // 1-based
+	Epoch              float64 `json:"epoch"`
+	Loss               Float   `json:"loss"`
+	LearningRate       float64 `json:"learning_rate"`
+	GradNorm           Float   `json:"grad_norm"` // before clipping
+	Tokens             int     `json:"tokens"`    // counted tokens of this step
+	NumInputTokensSeen int64   `json:"num_input_tokens_seen"`
+	StepSeconds        float64 `json:"step_seconds"`
+	TokensPerSecond    float64 `json:"tokens_per_second"`
+	EvalLoss           *Float  `json:"eval_loss,omitempty"`
+	Perplexity         *Float  `json:"perplexity,omitempty"`
+}
+
+// Event is one line of events.jsonl: anything else worth knowing later.
+type Event struct {
+	Time    string         `json:"time"`
+	Level   string         `json:"level"` // "info", "warning", "error"
+	Code    string         `json:"code"`
+	Step    int            `json:"step,omitempty"`
+	Message string         `json:"message"`
+	Data    map[string]any `json:"data,omitempty"`
+}
+
+// Token is one generated token, for streaming.
+type Token struct {
+	ID   int    `json:"id"`
+	Text string `json:"text"`
+}
+
+// Failed ends a job. Every failure names its cause and the next step.
+type Failed struct {
+	Code    string `json:"code"`    // stable, e.g. "device_lost", "does_not_fit", "config", "data"
+	Message string `json:"message"` // cause, with file, line or tensor
+	Next    string `json:"next"`    // what to do about it
+	Exit    int    `json:"exit"`    // the program's exit code: 1 the run failed, 2 usage or config, 3 no usable browser or adapter
+}
+
+// Done ends a job that ran to its end, or that was stopped and saved on request.
+type Done struct {
+	Stopped bool     `json:"stopped,omitempty"` // ended early on request
+	Files   []string `json:"files,omitempty"`   // what was written, relative to the output folder
+}
+
+// Control is what a host may say to a running job.
+type Control string
+
+const (
+	Pause  Control = "pause"
+	Resume Control = "resume"
+	Stop   Control = "stop" // finish the step, save a checkpoint, end
+)
