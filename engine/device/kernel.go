@@ -1,0 +1,152 @@
+package device
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"llamatab/engine/tensor"
+)
+
+// Kernel describes one entry point of a shader together with the same computation in Go. It is the unit of
+// equivalence: every device runs the same kernels, the reference device by calling Ref in float64.
+type Kernel struct {
+	Name   string // unique, "rmsnorm_backward_w"
+	Shader string // the file below shaders/, without .wgsl
+	Entry  string // the entry point in it
+
+	// Bindings are the storage buffers @binding(0), (1), … in order. The uniform Dims follow as the last binding.
+	Bindings []Binding
+	// Grid is how many workgroups a launch with these dimensions and final parameters takes. Use Groups to fold it.
+	Grid func(dims any, p Params) [3]int
+	// Ref computes the same in plain Go.
+	Ref func(c *Call)
+	// Flops counts the multiply-adds ×2 of a launch, for benchmarks and for keeping submits short; nil counts as none.
+	Flops func(dims any) float64
+	// Variants are other ways to compute the same, the most portable first. Empty means there is only one.
+	Variants []Variant
+	// Class names the group of shapes that share a choice of variant, such as "m256/n64/k64".
+	Class func(dims any, p Params) string
+}
+
+// Binding is one storage buffer of a kernel.
+type Binding struct {
+	Name   string
+	Access Access
+}
+
+// Access says what a kernel does with a binding.
+type Access uint8
+
+const (
+	Read   Access = iota // var<storage, read>
+	Write                // var<storage, read_write>; replaced, or added to where the parameter ACCUMULATE is true
+	Update               // var<storage, read_write>; read and changed in place
+)
+
+// Variant is one parameterisation of a kernel.
+type Variant struct {
+	Name   string
+	Params Params
+	// Fits reports whether the variant can be used on an adapter for these dimensions, and is worth trying.
+	Fits func(i Info, l Limits, dims any) bool
+}
+
+// Params are values for a shader's //@param lines: booleans, integers, floats or type names.
+type Params map[string]any
+
+// Key spells p in a canonical order, for caches.
+func (p Params) Key() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		fmt.Fprintf(&b, "%s=%v;", name, p[name])
+	}
+	return b.String()
+}
+
+// Bool is the value of a boolean parameter, false where it is not set.
+func (p Params) Bool(name string) bool { v, _ := p[name].(bool); return v }
+
+// Int is the value of an integer parameter, or otherwise where it is not set.
+func (p Params) Int(name string, otherwise int) int {
+	if v, ok := p[name].(int); ok {
+		return v
+	}
+	return otherwise
+}
+
+// With returns p with q's entries on top.
+func (p Params) With(q Params) Params {
+	if len(q) == 0 {
+		return p
+	}
+	r := maps.Clone(p)
+	if r == nil {
+		r = Params{}
+	}
+	maps.Copy(r, q)
+	return r
+}
+
+// Launch is one call of a kernel.
+type Launch struct {
+	Kernel *Kernel
+	Params Params // of the op and of the chosen variant
+	Dims   any    // a struct of uint32, int32 and float32 fields, laid out as the shader's uniform struct
+	Args   []Slice
+}
+
+// Words encodes the dimensions as the shader's uniform struct, padded to 16 bytes.
+func (l *Launch) Words() []byte {
+	b, err := binary.Append(nil, binary.LittleEndian, l.Dims)
+	if err != nil {
+		panic(fmt.Sprintf("%s: dimensions %T: %v", l.Kernel.Name, l.Dims, err))
+	}
+	for len(b)%16 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// Groups spreads n workgroups over a grid whose sides stay below 65,536. A shader gets its flat index back with
+// flat_group of lib/grid.wgsl and must leave when that is not below n.
+func Groups(n int) [3]int {
+	const side = 65535
+	if n <= side {
+		return [3]int{max(n, 1), 1, 1}
+	}
+	return [3]int{side, (n + side - 1) / side, 1}
+}
+
+// CeilDiv is ⌈a/b⌉ for positive b.
+func CeilDiv(a, b int) int { return (a + b - 1) / b }
+
+// Call is what a reference computation sees: its arguments as Go slices.
+type Call struct {
+	Params Params
+	Dims   any
+	args   []any
+}
+
+// NewCall is for backends: every arg is a []float64 or a []uint32.
+func NewCall(l *Launch, args []any) *Call { return &Call{l.Params, l.Dims, args} }
+
+// F is argument i of a floating type, whatever its precision in storage.
+func (c *Call) F(i int) []float64 { return c.args[i].([]float64) }
+
+// U is argument i of an integer type.
+func (c *Call) U(i int) []uint32 { return c.args[i].([]uint32) }
+
+// Put stores v into x[i], or adds it where the launch accumulates.
+func (c *Call) Put(x []float64, i int, v float64) {
+	if c.Params.Bool("ACCUMULATE") {
+		x[i] += v
+	} else {
+		x[i] = v
+	}
+}
+
+// Storage is the shader parameter that tells how weights of type d are read: a true value means packed bfloat16.
+func Storage(d tensor.DType) bool { return d == tensor.BF16 }

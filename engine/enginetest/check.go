@@ -1,0 +1,388 @@
+package enginetest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"llamatab/engine/device"
+	"llamatab/engine/device/cpu"
+	"llamatab/engine/graph"
+	"llamatab/engine/tensor"
+)
+
+// Rand makes the random shapes and values of a case. Its seed is logged when a case fails.
+type Rand struct{ *rand.Rand }
+
+// NewRand makes a source that always gives the same values for the same seed.
+func NewRand(seed uint64) *Rand { return &Rand{rand.New(rand.NewPCG(seed, 0x6c6c616d61))} }
+
+// Dim is a dimension in [lo, hi], awkward ones preferred: the ends, powers of two and their neighbours, primes.
+func (r *Rand) Dim(lo, hi int) int {
+	awkward := []int{lo, hi, 1, 3, 5, 7, 13, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 255, 257}
+	if r.IntN(2) == 0 {
+		if d := awkward[r.IntN(len(awkward))]; d >= lo && d <= hi {
+			return d
+		}
+	}
+	return lo + r.IntN(hi-lo+1)
+}
+
+// Floats is n values, normal with deviation scale.
+func (r *Rand) Floats(n int, scale float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * scale)
+	}
+	return x
+}
+
+// Input is one argument of a case.
+type Input struct {
+	Shape  tensor.Shape
+	DType  tensor.DType // F32, BF16 or, with Ints, I32
+	Floats []float32
+	Ints   []int32
+	Frozen bool // no gradient is asked for
+}
+
+// F is an input that a gradient is wanted for.
+func (r *Rand) F(dims ...int) Input {
+	s := tensor.Of(dims...)
+	return Input{Shape: s, Floats: r.Floats(s.Size(), 1)}
+}
+
+// Frozen is an input without a gradient.
+func (r *Rand) Frozen(dims ...int) Input { i := r.F(dims...); i.Frozen = true; return i }
+
+// BF16 is a frozen input stored as bfloat16.
+func (r *Rand) BF16(dims ...int) Input { i := r.Frozen(dims...); i.DType = tensor.BF16; return i }
+
+// Ints is an integer input.
+func Ints(x []int32, dims ...int) Input {
+	return Input{Shape: tensor.Of(dims...), DType: tensor.I32, Ints: x, Frozen: true}
+}
+
+// Case is one computation with its inputs.
+type Case struct {
+	Name string
+	In   []Input
+	// Fn records the computation and returns its outputs; those that want a gradient are seeded with random ones.
+	Fn  func(t *graph.Tape, in []graph.Var) []graph.Var
+	Tol Tolerance
+	// NoGradient skips the backward pass, for ops that have none.
+	NoGradient bool
+	// Ones seeds every output with ones, for a loss that is always the root of the backward walk.
+	Ones bool
+}
+
+type inputKey int
+type gradKey int
+type outputKey int
+type seedKey int
+
+// run is a case compiled for one device.
+type run struct {
+	dev     device.Device
+	in      []device.Buffer
+	grads   []device.Buffer
+	outs    []device.Buffer
+	seeds   []device.Buffer
+	pool    *graph.Pool
+	program *graph.Program
+}
+
+// Check runs the case on every device and with every variant that its kernels have.
+func Check(t *testing.T, r *Rand, c Case) {
+	t.Helper()
+	var reference [][]float64
+	for _, dev := range Devices(t) {
+		variants := 1
+		for v := 0; v < variants; v++ {
+			rn, n, err := c.compile(dev, v)
+			if err != nil {
+				t.Fatalf("%s on %s, variant %d: %v", c.Name, dev.Info().Backend, v, err)
+			}
+			variants = n
+			if reference == nil {
+				for i := range rn.seeds { // the same seeds everywhere
+					x := r.Floats(rn.seeds[i].Spec().Len, 1)
+					if c.Ones {
+						for j := range x {
+							x[j] = 1
+						}
+					}
+					c.seed(rn.seeds[i], dev, x, t)
+				}
+				seeds := rn.seeds
+				if reference, err = rn.results(c); err != nil {
+					t.Fatalf("%s: %v", c.Name, err)
+				}
+				if !c.NoGradient {
+					c.differences(t, r, rn, reference, seeds)
+				}
+				refSeeds = refSeeds[:0]
+				for _, s := range seeds {
+					refSeeds = append(refSeeds, cpu.Floats(s))
+				}
+			} else {
+				for i, s := range rn.seeds {
+					x := make([]float32, s.Spec().Len)
+					for j := range x {
+						x[j] = float32(refSeeds[i][j])
+					}
+					c.seed(s, dev, x, t)
+				}
+				got, err := rn.results(c)
+				if err != nil {
+					t.Fatalf("%s on %s, variant %d: %v", c.Name, dev.Info().Backend, v, err)
+				}
+				for i := range got {
+					if msg := c.Tol.Compare(got[i], reference[i]); msg != "" {
+						t.Errorf("%s on %s, variant %d: %s: %s", c.Name, dev.Info().Backend, v, c.label(i, rn), msg)
+					}
+				}
+			}
+			rn.free()
+		}
+	}
+}
+
+// refSeeds are the seeds of the case under way, as the reference device holds them. Tests of one package run one
+// after the other, as the device demands.
+var refSeeds [][]float64
+
+func (c *Case) seed(b device.Buffer, dev device.Device, x []float32, t *testing.T) {
+	if err := dev.Write(b, 0, tensor.EncodeF32(nil, x, tensor.F32)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *Case) label(i int, rn *run) string {
+	if i < len(rn.outs) {
+		return fmt.Sprintf("output %d", i)
+	}
+	return fmt.Sprintf("gradient of input %d", i-len(rn.outs))
+}
+
+func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, err error) {
+	rn, variants = &run{dev: dev}, 1
+	tape := graph.NewTape()
+	var outs []graph.Var
+	if err := graph.Record(func() {
+		in := make([]graph.Var, len(c.In))
+		for i, x := range c.In {
+			e := graph.Extern{Key: inputKey(i), Shape: x.Shape, DType: x.DType, Name: fmt.Sprintf("input %d", i)}
+			if !x.Frozen && !c.NoGradient {
+				e.GradKey = gradKey(i)
+			}
+			in[i] = tape.Extern(e)
+		}
+		outs = c.Fn(tape, in)
+		for i, y := range outs {
+			tape.Copy(tape.Extern(graph.Extern{Key: outputKey(i), Shape: y.Shape, Name: "output"}), y)
+			if y.WantsGrad() && !c.NoGradient {
+				dy := tape.New(y.Shape)
+				tape.Copy(dy, tape.Extern(graph.Extern{Key: seedKey(i), Shape: y.Shape, Name: "seed"}))
+				tape.Seed(y, dy)
+			}
+		}
+		tape.Backward()
+	}); err != nil {
+		return nil, 0, err
+	}
+	alloc := func(s device.Spec) (device.Buffer, error) { return dev.Alloc(s) }
+	for i, x := range c.In {
+		b, err := alloc(device.Spec{DType: x.DType, Len: x.Shape.Size(), Label: fmt.Sprintf("input %d", i)})
+		if err != nil {
+			return nil, 0, err
+		}
+		var data []byte
+		if x.Ints != nil {
+			data, _ = binary.Append(nil, binary.LittleEndian, x.Ints)
+		} else {
+			data = tensor.EncodeF32(nil, x.Floats, x.DType)
+		}
+		if err := dev.Write(b, 0, data); err != nil {
+			return nil, 0, err
+		}
+		g, err := alloc(device.Spec{Len: x.Shape.Size(), Label: fmt.Sprintf("gradient %d", i)})
+		if err != nil {
+			return nil, 0, err
+		}
+		rn.in, rn.grads = append(rn.in, b), append(rn.grads, g)
+	}
+	for i, y := range outs {
+		b, err := alloc(device.Spec{Len: y.Shape.Size(), Label: fmt.Sprintf("output %d", i)})
+		if err != nil {
+			return nil, 0, err
+		}
+		s, err := alloc(device.Spec{Len: y.Shape.Size(), Label: fmt.Sprintf("seed %d", i)})
+		if err != nil {
+			return nil, 0, err
+		}
+		rn.outs, rn.seeds = append(rn.outs, b), append(rn.seeds, s)
+	}
+	if rn.pool, err = graph.NewPool(dev, tape.Plan()); err != nil {
+		return nil, 0, err
+	}
+	rn.program, err = tape.Compile(dev, c.Name, rn.pool, graph.Binder{
+		Extern: func(key any) (device.Slice, error) {
+			switch k := key.(type) {
+			case inputKey:
+				return device.All(rn.in[k]), nil
+			case gradKey:
+				return device.All(rn.grads[k]), nil
+			case outputKey:
+				return device.All(rn.outs[k]), nil
+			case seedKey:
+				return device.All(rn.seeds[k]), nil
+			}
+			return device.Slice{}, fmt.Errorf("unknown key %v", key)
+		},
+		Choose: func(l *device.Launch) (device.Variant, error) {
+			fits := Fitting(dev, l)
+			variants = max(variants, len(fits))
+			return fits[variant%len(fits)], nil
+		},
+	})
+	return rn, variants, err
+}
+
+// Fitting lists the variants of a launch's kernel that the device can run. The first always fits.
+func Fitting(dev device.Device, l *device.Launch) []device.Variant {
+	if dev.Info().Backend == "cpu" { // every variant has the same reference
+		return l.Kernel.Variants[:1]
+	}
+	fits := l.Kernel.Variants[:1:1]
+	for _, v := range l.Kernel.Variants[1:] {
+		if v.Fits == nil || v.Fits(dev.Info(), dev.Limits(), l.Dims) {
+			fits = append(fits, v)
+		}
+	}
+	return fits
+}
+
+func (rn *run) free() {
+	rn.program.Release()
+	rn.pool.Free()
+	for _, list := range [][]device.Buffer{rn.in, rn.grads, rn.outs, rn.seeds} {
+		for _, b := range list {
+			rn.dev.Free(b)
+		}
+	}
+}
+
+// results runs the program from cleared gradients and returns all outputs, then all gradients (nil for frozen inputs).
+func (rn *run) results(c Case) ([][]float64, error) {
+	for _, g := range rn.grads {
+		if err := rn.dev.Write(g, 0, make([]byte, 4*g.Spec().Len)); err != nil {
+			return nil, err
+		}
+	}
+	if err := rn.dev.Submit(device.Work{Run: rn.program.Executable}); err != nil {
+		return nil, err
+	}
+	if err := rn.dev.Sync(); err != nil {
+		return nil, err
+	}
+	var all [][]float64
+	for _, b := range rn.outs {
+		x, err := ReadFloats(rn.dev, b)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	for i, b := range rn.grads {
+		var x []float64
+		if !c.In[i].Frozen && !c.NoGradient {
+			var err error
+			if x, err = ReadFloats(rn.dev, b); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// ReadFloats reads a whole floating buffer, in full precision from the reference device.
+func ReadFloats(dev device.Device, b device.Buffer) ([]float64, error) {
+	if dev.Info().Backend == "cpu" {
+		return append([]float64(nil), cpu.Floats(b)...), nil
+	}
+	data, err := dev.Read(b, 0, b.Spec().Len)
+	if err != nil {
+		return nil, err
+	}
+	f := make([]float32, b.Spec().Len)
+	if err := tensor.DecodeF32(f, data, b.Spec().DType); err != nil {
+		return nil, err
+	}
+	x := make([]float64, len(f))
+	for i := range f {
+		x[i] = float64(f[i])
+	}
+	return x, nil
+}
+
+// differences compares the reference gradients with central differences of the seeded sum of the outputs, along a
+// random direction through each input and at a few single elements.
+func (c *Case) differences(t *testing.T, r *Rand, rn *run, reference [][]float64, seeds []device.Buffer) {
+	t.Helper()
+	objective := func() float64 {
+		res, err := rn.results(*c)
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		sum := 0.0
+		for i := range rn.outs {
+			for j, y := range res[i] {
+				sum += y * cpu.Floats(seeds[i])[j]
+			}
+		}
+		return sum
+	}
+	for i, in := range c.In {
+		if in.Frozen {
+			continue
+		}
+		x, g := cpu.Floats(rn.in[i]), reference[len(rn.outs)+i]
+		keep := append([]float64(nil), x...)
+		try := func(direction []float64, what string) {
+			const eps = 1e-5
+			want, scale := 0.0, 0.0
+			for j, d := range direction {
+				want += d * g[j]
+				scale += math.Abs(d * g[j])
+			}
+			move := func(by float64) float64 {
+				for j, d := range direction {
+					x[j] = keep[j] + by*d
+				}
+				return objective()
+			}
+			up, down := move(eps), move(-eps)
+			copy(x, keep)
+			got := (up - down) / (2 * eps)
+			// Rounding of the objective over the step, and the third-order term of the difference.
+			if tol := 1e-6*(1+scale) + 1e-15*math.Abs(up)/eps; math.Abs(got-want) > tol {
+				t.Errorf("%s: gradient of input %d %s: central difference %.9g, backward pass %.9g", c.Name, i, what, got, want)
+			}
+		}
+		direction := make([]float64, len(x))
+		for j := range direction {
+			direction[j] = r.NormFloat64()
+		}
+		try(direction, "along a random direction")
+		for range 4 {
+			clear(direction)
+			j := r.IntN(len(x))
+			direction[j] = 1
+			try(direction, fmt.Sprintf("at %d", j))
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package enginetest
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"llamatab/engine/device"
+	"llamatab/engine/device/webgpu"
+)
+
+// One device serves all tests of a binary: making pipelines is what takes long, and they are cached by device.
+var open = sync.OnceValues(func() (*webgpu.Device, error) { return webgpu.Open(context.Background(), webgpu.Options{}) })
+
+func gpus(t testing.TB) []device.Device {
+	d, err := open()
+	if err != nil {
+		t.Fatalf("this test needs WebGPU: %v", err)
+	}
+	return []device.Device{d}
+}

@@ -1,0 +1,239 @@
+package graph
+
+import (
+	"fmt"
+	"slices"
+
+	"llamatab/engine/device"
+	"llamatab/engine/tensor"
+)
+
+// Plan says which temporaries share memory: two whose lifetimes do not touch may lie in the same slot.
+type Plan struct {
+	// Slots are the sizes in bytes of the buffers that hold all temporaries, largest first.
+	Slots []int64
+	// Temporaries is the number of bytes that they would take without sharing.
+	Temporaries int64
+}
+
+// Bytes is the sum of the slots.
+func (p Plan) Bytes() int64 {
+	var n int64
+	for _, s := range p.Slots {
+		n += s
+	}
+	return n
+}
+
+// Plan assigns a slot to every temporary, in the order of their first use: the smallest free slot that is large
+// enough, else the largest free one, grown. Slots are whole buffers, since WebGPU forbids one launch to read and
+// write two parts of the same buffer.
+func (t *Tape) Plan() Plan {
+	var temps []*Value
+	for _, v := range t.values {
+		if v.key == nil && v.base == nil && v.first >= 0 {
+			temps = append(temps, v)
+		}
+	}
+	slices.SortFunc(temps, func(a, b *Value) int {
+		if a.first != b.first {
+			return a.first - b.first
+		}
+		return a.id - b.id
+	})
+	type slot struct {
+		size int64
+		free int // first command at which it is free
+	}
+	var slots []slot
+	var plan Plan
+	for _, v := range temps {
+		need := device.Spec{DType: v.DType, Len: v.Shape.Size()}.Bytes()
+		plan.Temporaries += need
+		best := -1
+		for i, s := range slots {
+			if s.free > v.first {
+				continue
+			}
+			if best < 0 {
+				best = i
+				continue
+			}
+			b := slots[best].size
+			if s.size >= need && (b < need || s.size < b) || s.size < need && b < need && s.size > b {
+				best = i
+			}
+		}
+		if best < 0 {
+			best = len(slots)
+			slots = append(slots, slot{})
+		}
+		slots[best].size = max(slots[best].size, need)
+		slots[best].free = v.last + 1
+		v.slot = best
+	}
+	// Largest first, so that programs of different shapes can share one pool slot by slot.
+	order := make([]int, len(slots))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch d := slots[b].size - slots[a].size; {
+		case d > 0:
+			return 1
+		case d < 0:
+			return -1
+		}
+		return 0
+	})
+	rank := make([]int, len(slots))
+	for r, i := range order {
+		rank[i] = r
+		plan.Slots = append(plan.Slots, slots[i].size)
+	}
+	for _, v := range temps {
+		v.slot = rank[v.slot]
+	}
+	return plan
+}
+
+// Pool is the memory that programs lay their temporaries in. Programs that share a pool must not rely on a
+// temporary of another.
+type Pool struct {
+	dev  device.Device
+	bufs []device.Buffer
+}
+
+// NewPool makes a pool with the given slots, all allocated at once. Plans are merged with MergePlans.
+func NewPool(dev device.Device, p Plan) (*Pool, error) {
+	pool := &Pool{dev: dev}
+	for i, size := range p.Slots {
+		b, err := dev.Alloc(device.Spec{DType: tensor.F32, Len: int((size + 3) / 4), Class: device.Activations, Label: fmt.Sprintf("activations %d", i)})
+		if err != nil {
+			pool.Free()
+			return nil, fmt.Errorf("graph: slot %d of %d: %w", i, len(p.Slots), err)
+		}
+		pool.bufs = append(pool.bufs, b)
+	}
+	return pool, nil
+}
+
+// Free gives the memory back.
+func (p *Pool) Free() {
+	for _, b := range p.bufs {
+		p.dev.Free(b)
+	}
+	p.bufs = nil
+}
+
+// MergePlans is the smallest plan in which each of the given ones fits.
+func MergePlans(plans ...Plan) Plan {
+	var m Plan
+	for _, p := range plans {
+		m.Temporaries = max(m.Temporaries, p.Temporaries)
+		for i, s := range p.Slots {
+			if i == len(m.Slots) {
+				m.Slots = append(m.Slots, 0)
+			}
+			m.Slots[i] = max(m.Slots[i], s)
+		}
+	}
+	return m
+}
+
+// Binder tells a compilation where outside memory is and which variant of a kernel to use.
+type Binder struct {
+	Extern func(key any) (device.Slice, error)
+	Choose func(l *device.Launch) (device.Variant, error) // nil: always the first variant
+}
+
+// Program is a tape made ready for replay.
+type Program struct {
+	device.Executable
+	Label string
+}
+
+// Compile plans, binds and prepares the tape's commands. The pool must fit the tape's plan.
+func (t *Tape) Compile(dev device.Device, label string, pool *Pool, b Binder) (*Program, error) {
+	cmds, err := t.resolve(pool, b)
+	if err != nil {
+		return nil, fmt.Errorf("graph: %s: %w", label, err)
+	}
+	exe, err := dev.Compile(label, cmds)
+	if err != nil {
+		return nil, fmt.Errorf("graph: %s: %w", label, err)
+	}
+	return &Program{exe, label}, nil
+}
+
+func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
+	plan := t.Plan()
+	if pool == nil {
+		pool = &Pool{}
+	}
+	for i, size := range plan.Slots {
+		if i >= len(pool.bufs) || pool.bufs[i].Spec().Bytes() < size {
+			return nil, fmt.Errorf("slot %d needs %d bytes that the pool lacks", i, size)
+		}
+	}
+	externs := map[*Value]device.Slice{}
+	locate := func(v *Value) (device.Slice, error) {
+		root, off := v.root()
+		if root.key == nil {
+			return device.Slice{Buf: pool.bufs[root.slot], Off: off, Len: v.Shape.Size()}, nil
+		}
+		s, ok := externs[root]
+		if !ok {
+			var err error
+			if s, err = b.Extern(root.key); err != nil {
+				return s, fmt.Errorf("%q: %w", root.Name, err)
+			}
+			if s.Len != root.Shape.Size() || s.Buf.Spec().DType != root.DType {
+				return s, fmt.Errorf("%q: memory of %d %s for shape %v of %s", root.Name, s.Len, s.Buf.Spec().DType, root.Shape, root.DType)
+			}
+			externs[root] = s
+		}
+		return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.Shape.Size()}, nil
+	}
+	cmds := make([]device.Command, 0, len(t.commands))
+	for _, c := range t.commands {
+		args := make([]device.Slice, len(c.args))
+		for i, a := range c.args {
+			var err error
+			if args[i], err = locate(a); err != nil {
+				return nil, err
+			}
+		}
+		switch c.kind {
+		case copyRange:
+			cmds = append(cmds, device.Command{Copy: &device.Copy{Dst: args[0], Src: args[1]}})
+		case clearRange:
+			cmds = append(cmds, device.Command{Clear: &args[0]})
+		default:
+			l := &device.Launch{Kernel: c.kernel, Params: c.params, Dims: c.dims, Args: args}
+			if len(c.kernel.Variants) > 0 {
+				v := c.kernel.Variants[0]
+				if b.Choose != nil {
+					var err error
+					if v, err = b.Choose(l); err != nil {
+						return nil, err
+					}
+				}
+				l.Params = l.Params.With(v.Params)
+			}
+			cmds = append(cmds, device.Command{Launch: l})
+		}
+	}
+	return cmds, nil
+}
+
+// Externs lists the outside memory that the tape uses, in the order of its first mention.
+func (t *Tape) Externs() []Extern {
+	var list []Extern
+	for _, v := range t.values {
+		if v.key != nil && v.first >= 0 {
+			list = append(list, Extern{Key: v.key, Shape: v.Shape, DType: v.DType, Name: v.Name})
+		}
+	}
+	return list
+}

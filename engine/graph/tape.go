@@ -1,0 +1,354 @@
+// Package graph records a computation once and compiles it to a Program that a device replays.
+//
+// Model code runs forward against a Tape: each op launches kernels on Vars and says, with OnBackward, what to
+// launch for the gradients. Backward walks those records in reverse. Nothing is computed while recording.
+// Mistakes in shapes panic; Record turns such a panic into an error.
+package graph
+
+import (
+	"fmt"
+
+	"llamatab/engine/device"
+	"llamatab/engine/tensor"
+)
+
+// Var is a tensor on a tape.
+type Var = *Value
+
+// Value is what a Var points to. Its fields are fixed when it is made.
+type Value struct {
+	Shape tensor.Shape
+	DType tensor.DType
+	Name  string
+
+	key   any    // of an extern: what the binder finds the memory by
+	base  *Value // of a view: the value it lies in
+	off   int    // of a view: first element in base
+	wants bool   // a gradient is wanted
+	grad  *Value // of an extern that trains: its persistent gradient
+
+	id          int
+	first, last int // commands that touch the value; first < 0: none
+	slot        int
+}
+
+// Dim2 is the shape as (rows, columns): all but the last dimension multiplied, and the last.
+func (v *Value) Dim2() (rows, cols int) {
+	cols = v.Shape[len(v.Shape)-1]
+	if cols == 0 {
+		return 0, 0
+	}
+	return v.Shape.Size() / cols, cols
+}
+
+// WantsGrad reports whether something that trains lies upstream of v.
+func (v *Value) WantsGrad() bool { return v.wants }
+
+func (v *Value) root() (root *Value, off int) {
+	for v.base != nil {
+		off += v.off
+		v = v.base
+	}
+	return v, off
+}
+
+// Extern describes memory that lives outside the tape: a parameter, a batch, a state.
+type Extern struct {
+	Key   any
+	Shape tensor.Shape
+	DType tensor.DType
+	Name  string
+	// GradKey is the key of the gradient's memory, nil for what does not train. A gradient that lives outside is
+	// always added to: whoever owns it clears it.
+	GradKey any
+}
+
+type command struct {
+	kernel *device.Kernel
+	params device.Params
+	dims   any
+	args   []Var // of a launch; of a copy: dst, src; of a clear: dst
+	kind   kind
+}
+
+type kind uint8
+
+const (
+	launch kind = iota
+	copyRange
+	clearRange
+)
+
+type record struct {
+	y  Var
+	fn func(dy Var)
+}
+
+// Tape records launches and what to do backwards.
+type Tape struct {
+	values   []*Value
+	externs  map[any]*Value
+	commands []command
+	records  []record
+	owed     map[*Value]int // records not yet walked, by output
+
+	grads     map[*Value]*Value
+	holders   map[*Value]int  // values whose gradient this is and that are still to be walked
+	written   map[*Value]bool // gradients that hold something already
+	gradients map[*Value]bool
+	inference bool
+}
+
+// NewInferenceTape makes an empty tape on which nothing wants a gradient.
+func NewInferenceTape() *Tape {
+	t := NewTape()
+	t.inference = true
+	return t
+}
+
+// NewTape makes an empty tape.
+func NewTape() *Tape {
+	return &Tape{
+		externs: map[any]*Value{}, owed: map[*Value]int{}, grads: map[*Value]*Value{},
+		holders: map[*Value]int{}, written: map[*Value]bool{}, gradients: map[*Value]bool{},
+	}
+}
+
+// Record runs f, which records on a tape, and returns its panic as an error.
+func Record(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if e, ok := r.(recordingError); ok {
+				err = e
+				return
+			}
+			panic(r)
+		}
+	}()
+	f()
+	return nil
+}
+
+type recordingError string
+
+func (e recordingError) Error() string { return string(e) }
+
+// Fail ends recording: the message names the op and the shapes that do not fit.
+func Fail(format string, args ...any) {
+	panic(recordingError("graph: " + fmt.Sprintf(format, args...)))
+}
+
+func (t *Tape) add(v *Value) Var {
+	v.id, v.first, v.slot = len(t.values), -1, -1
+	t.values = append(t.values, v)
+	return v
+}
+
+// New makes a temporary of type F32.
+func (t *Tape) New(shape tensor.Shape) Var { return t.add(&Value{Shape: shape, DType: tensor.F32}) }
+
+// Extern brings outside memory onto the tape; the same key gives the same Var.
+func (t *Tape) Extern(e Extern) Var {
+	if v, ok := t.externs[e.Key]; ok {
+		return v
+	}
+	v := t.add(&Value{Shape: e.Shape, DType: e.DType, Name: e.Name, key: e.Key})
+	t.externs[e.Key] = v
+	if e.GradKey != nil && !t.inference {
+		v.wants = true
+		v.grad = t.Extern(Extern{Key: e.GradKey, Shape: e.Shape, DType: tensor.F32, Name: "d " + e.Name})
+		t.gradients[v.grad], t.written[v.grad] = true, true
+	}
+	return v
+}
+
+// Rows is the view of rows [from, to) of v seen as (rows, columns). It must start on a device's offset alignment,
+// which the device checks.
+func (t *Tape) Rows(v Var, from, to int) Var {
+	rows, cols := v.Dim2()
+	if from < 0 || to > rows || from >= to {
+		Fail("rows %d to %d of %v", from, to, v.Shape)
+	}
+	if from == 0 && to == rows {
+		return v
+	}
+	return t.add(&Value{Shape: tensor.Of(to-from, cols), DType: v.DType, Name: v.Name, base: v, off: from * cols, wants: v.wants})
+}
+
+// Want panics unless v has the given shape.
+func (t *Tape) Want(op string, v Var, shape tensor.Shape) {
+	if !v.Shape.Equal(shape) {
+		Fail("%s: %q has shape %v, want %v", op, v.Name, v.Shape, shape)
+	}
+}
+
+// Launch appends a kernel launch. Outputs want a gradient when an input does. A gradient that already holds
+// something is added to: the launch then gets the parameter ACCUMULATE.
+func (t *Tape) Launch(k *device.Kernel, dims any, args ...Var) { t.LaunchWith(k, nil, dims, args...) }
+
+// LaunchWith is Launch with parameters for the shader.
+func (t *Tape) LaunchWith(k *device.Kernel, params device.Params, dims any, args ...Var) {
+	if len(args) != len(k.Bindings) {
+		Fail("%s: %d arguments for %d bindings", k.Name, len(args), len(k.Bindings))
+	}
+	wants, add, replace := false, 0, 0
+	for i, a := range args {
+		if a == nil {
+			Fail("%s: no %s", k.Name, k.Bindings[i].Name)
+		}
+		wants = wants || a.wants
+		root, _ := a.root()
+		if k.Bindings[i].Access == device.Write && t.gradients[root] {
+			if t.written[root] {
+				add++
+			} else {
+				replace++
+			}
+		}
+	}
+	for i, a := range args {
+		root, _ := a.root()
+		switch {
+		case k.Bindings[i].Access == device.Read:
+		case !t.gradients[root]:
+			a.wants = a.wants || wants
+		case add > 0 && replace > 0 && !t.written[root]: // one kernel, one rule: clear what is new, then add to all
+			t.Clear(a)
+			fallthrough
+		default:
+			t.written[root] = true
+		}
+	}
+	if add > 0 {
+		params = params.With(device.Params{"ACCUMULATE": true})
+	}
+	t.push(command{kernel: k, params: params, dims: dims, args: args})
+}
+
+// Copy appends dst = src.
+func (t *Tape) Copy(dst, src Var) {
+	if dst.Shape.Size() != src.Shape.Size() {
+		Fail("copy of %v to %v", src.Shape, dst.Shape)
+	}
+	if root, _ := dst.root(); t.gradients[root] {
+		t.written[root] = true
+	}
+	dst.wants = dst.wants || src.wants && !t.gradients[dst]
+	t.push(command{kind: copyRange, args: []Var{dst, src}})
+}
+
+// Clear appends dst = 0.
+func (t *Tape) Clear(dst Var) { t.push(command{kind: clearRange, args: []Var{dst}}) }
+
+func (t *Tape) push(c command) {
+	at := len(t.commands)
+	for _, a := range c.args {
+		root, _ := a.root()
+		if root.first < 0 {
+			root.first = at
+		}
+		root.last = at
+	}
+	t.commands = append(t.commands, c)
+}
+
+// OnBackward says how gradients flow from y: fn gets dy when the walk reaches this record, if y has one.
+// An op that changes y in place registers y again; the records run in reverse order.
+func (t *Tape) OnBackward(y Var, fn func(dy Var)) {
+	if y.wants {
+		t.records = append(t.records, record{y, fn})
+		t.owed[y]++
+	}
+}
+
+// Accumulate calls fn to launch what computes the gradient of x, if anybody wants it.
+func (t *Tape) Accumulate(x Var, fn func(dx Var)) {
+	if x.wants {
+		fn(t.gradient(x))
+	}
+}
+
+// gradient is the Var that holds or will hold dx, safe to add to.
+func (t *Tape) gradient(x Var) Var {
+	if x.grad != nil {
+		return x.grad
+	}
+	g := t.grads[x]
+	if g == nil {
+		if x.base != nil {
+			Fail("gradient of a view of %q", x.base.Name)
+		}
+		g = t.newGradient(x)
+	} else if t.holders[g] > 1 { // somebody else still reads it: add to a copy
+		t.holders[g]--
+		c := t.newGradient(x)
+		t.Copy(c, g)
+		g = c
+	}
+	return g
+}
+
+func (t *Tape) newGradient(x Var) Var {
+	g := t.New(x.Shape)
+	t.gradients[g] = true
+	t.grads[x], t.holders[g] = g, 1
+	return g
+}
+
+// Alias makes dy the gradient of x without a copy, as for the terms of a sum, when x has none yet.
+// It reports false when the caller must add dy to the gradient instead.
+func (t *Tape) Alias(x, dy Var) bool {
+	if !x.wants {
+		return true
+	}
+	if x.grad != nil || t.grads[x] != nil || x.base != nil {
+		return false
+	}
+	t.grads[x] = dy
+	t.gradients[dy], t.written[dy] = true, true
+	t.holders[dy]++
+	return true
+}
+
+// Grad is the gradient of x once Backward has run, nil when there is none.
+func (t *Tape) Grad(x Var) Var {
+	if x.grad != nil {
+		return x.grad
+	}
+	return t.grads[x]
+}
+
+// Seed makes dy the gradient of y that Backward starts from.
+func (t *Tape) Seed(y, dy Var) {
+	if !t.Alias(y, dy) {
+		Fail("second seed for %q", y.Name)
+	}
+}
+
+// Backward walks the records in reverse and appends the launches that compute gradients.
+func (t *Tape) Backward() {
+	for i := len(t.records) - 1; i >= 0; i-- {
+		r := t.records[i]
+		t.owed[r.y]--
+		dy := t.grads[r.y]
+		if dy == nil {
+			continue
+		}
+		if t.owed[r.y] == 0 {
+			t.holders[dy]-- // r.y is done with: a term that took dy over may change it in place
+		}
+		r.fn(dy)
+	}
+	t.records = nil
+}
+
+// Launches is the number of kernel launches recorded so far.
+func (t *Tape) Launches() int {
+	n := 0
+	for _, c := range t.commands {
+		if c.kind == launch {
+			n++
+		}
+	}
+	return n
+}

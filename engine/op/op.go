@@ -1,0 +1,29 @@
+// Package op holds the operations that models are made of, one to a file: formula, kernels, gradient and the Go
+// reference that defines what the kernels must compute. Shader files carry the same names.
+package op
+
+import "llamatab/engine/device"
+
+// bindings spells a kernel's storage buffers in order: in("x", "w").out("y").
+type bindings []device.Binding
+
+func in(names ...string) bindings { return bindings(nil).add(device.Read, names) }
+
+// out adds buffers that are replaced, or added to where the launch accumulates.
+func (b bindings) out(names ...string) bindings { return b.add(device.Write, names) }
+
+// inout adds buffers that are changed in place.
+func (b bindings) inout(names ...string) bindings { return b.add(device.Update, names) }
+
+func (b bindings) add(a device.Access, names []string) bindings {
+	for _, n := range names {
+		b = append(b, device.Binding{Name: n, Access: a})
+	}
+	return b
+}
+
+// wg is the workgroup size of kernels that have no reason for another.
+const wg = 64
+
+// perThread is the grid of kernels that handle one element a thread.
+func perThread(n int) [3]int { return device.Groups(device.CeilDiv(n, wg)) }
