@@ -1,0 +1,64 @@
+// Package llama builds Llama as transformers computes it (modeling_llama.py): grouped-query attention, explicit
+// head_dim, tied or untied head, optional biases, default, linear or llama3 rotary scaling.
+package llama
+
+import (
+	"fmt"
+
+	"llamatab/engine/model"
+	"llamatab/engine/nn"
+	"llamatab/engine/tensor"
+)
+
+func init() { model.Register("LlamaForCausalLM", New) }
+
+// New builds the decoder that a config.json describes, all parameters frozen and stored as float32.
+func New(config []byte) (*nn.Decoder, error) {
+	c, err := ParseConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	invFreq, err := c.InvFreq()
+	if err != nil {
+		return nil, err
+	}
+	H, I, hd, kv := c.HiddenSize, c.IntermediateSize, *c.HeadDim, *c.NumKeyValueHeads
+	d := &nn.Decoder{Dims: nn.Dims{
+		Vocab: c.VocabSize, Hidden: H, Intermediate: I, Layers: c.NumHiddenLayers,
+		Heads: c.NumAttentionHeads, KVHeads: kv, HeadDim: hd, MaxPositions: c.MaxPositionEmbeddings,
+		RMSNormEps: float32(c.RMSNormEps), InvFreq: invFreq, Tied: c.TieWordEmbeddings,
+	}}
+	normal := nn.Init{Kind: nn.Normal, Scale: c.InitializerRange}
+	linear := func(unit, path string, in, out int, bias bool) *nn.Linear {
+		l := &nn.Linear{Path: path, In: in, Out: out}
+		l.Weight = &nn.Param{Name: path + ".weight", Shape: tensor.Of(out, in), Unit: unit, Init: normal}
+		if bias {
+			l.Bias = &nn.Param{Name: path + ".bias", Shape: tensor.Of(out), Unit: unit}
+		}
+		return l
+	}
+	norm := func(unit, path string) *nn.Param {
+		return &nn.Param{Name: path + ".weight", Shape: tensor.Of(H), Unit: unit, Init: nn.Init{Scale: 1}}
+	}
+	d.Embedding = &nn.Param{Name: "model.embed_tokens.weight", Shape: tensor.Of(c.VocabSize, H), Unit: "embed", Init: normal}
+	for i := range c.NumHiddenLayers {
+		u, at := nn.BlockUnit(i), fmt.Sprintf("model.layers.%d.", i)
+		d.Blocks = append(d.Blocks, nn.Block{
+			InputNorm:         norm(u, at+"input_layernorm"),
+			PostAttentionNorm: norm(u, at+"post_attention_layernorm"),
+			Q:                 linear(u, at+"self_attn.q_proj", H, c.NumAttentionHeads*hd, c.AttentionBias),
+			K:                 linear(u, at+"self_attn.k_proj", H, kv*hd, c.AttentionBias),
+			V:                 linear(u, at+"self_attn.v_proj", H, kv*hd, c.AttentionBias),
+			O:                 linear(u, at+"self_attn.o_proj", c.NumAttentionHeads*hd, H, c.AttentionBias),
+			Gate:              linear(u, at+"mlp.gate_proj", H, I, c.MLPBias),
+			Up:                linear(u, at+"mlp.up_proj", H, I, c.MLPBias),
+			Down:              linear(u, at+"mlp.down_proj", I, H, c.MLPBias),
+		})
+	}
+	d.Norm = norm("head", "model.norm")
+	d.Head = linear("head", "lm_head", H, c.VocabSize, false)
+	if d.Tied {
+		d.Head.Weight = d.Embedding
+	}
+	return d, nil
+}

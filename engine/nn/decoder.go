@@ -1,0 +1,183 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+
+	"llamatab/engine/graph"
+	"llamatab/engine/op"
+	"llamatab/engine/tensor"
+)
+
+// Dims are the sizes of a decoder, named as in Hugging Face's config.json.
+type Dims struct {
+	Vocab, Hidden, Intermediate, Layers int
+	Heads, KVHeads, HeadDim             int
+	MaxPositions                        int
+	RMSNormEps                          float32
+	// InvFreq are the HeadDim/2 rotary frequencies, scaling applied, in radians a position.
+	InvFreq []float64
+	// Tied: the output head is the embedding.
+	Tied bool
+}
+
+// Block is one transformer layer.
+type Block struct {
+	InputNorm, PostAttentionNorm *Param // (Hidden)
+	Q, K, V, O                   *Linear
+	Gate, Up, Down               *Linear
+}
+
+// Decoder is a pre-norm transformer decoder:
+//
+//	x += Attention(RMSNorm(x));  x += MLP(RMSNorm(x))   for each block;   logits = RMSNorm(x)·Wᵀ
+type Decoder struct {
+	Dims
+	Embedding *Param // (Vocab, Hidden)
+	Blocks    []Block
+	Norm      *Param // (Hidden)
+	Head      *Linear
+	Slots     Slots
+}
+
+// Slots are the places besides the projections (see Adapter) where a method may act. All may be nil.
+type Slots struct {
+	// Embed changes or extends the embeddings of a batch.
+	Embed func(t *graph.Tape, in *Input, x graph.Var) graph.Var
+	// KeysValues puts rows before each sequence's keys and values, and says how many. They are seen by every query.
+	KeysValues func(t *graph.Tape, in *Input, layer int, k, v graph.Var) (graph.Var, graph.Var, int)
+	// Attended adds to a layer's attention output (before the residual sum), given the rotated queries.
+	Attended func(t *graph.Tape, in *Input, layer int, q, attended graph.Var) graph.Var
+}
+
+// Input is a batch on a tape: B rows of T tokens, N = B·T, right-padded. A pad comes after every real token of its
+// row, so causal attention never sees it and no mask is needed.
+type Input struct {
+	B, T      int
+	Lookup    op.Lookup // token ids (N), and their order for the embedding's gradient
+	Positions graph.Var // (N) I32: position in its document
+	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts
+	Seed      graph.Var // (2) I32: what dropout masks are drawn from
+	Rope      graph.Var // (positions, HeadDim/2, 2): cosines and sines
+}
+
+// InputKey is the key of a part of the batch on a tape.
+type InputKey string
+
+// The parts of a batch, and the table of rotations.
+const (
+	IDs       InputKey = "ids"
+	Order     InputKey = "order"
+	Starts    InputKey = "starts"
+	Positions InputKey = "positions"
+	Targets   InputKey = "targets"
+	Seed      InputKey = "seed"
+	Rope      InputKey = "rope"
+)
+
+// NewInput brings a batch of B rows of T tokens onto a tape. ropeRows is the number of positions in the table.
+func (d *Decoder) NewInput(t *graph.Tape, B, T, ropeRows int) *Input {
+	ints := func(k InputKey, n int) graph.Var {
+		return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(n), DType: tensor.I32, Name: string(k)})
+	}
+	N := B * T
+	return &Input{
+		B: B, T: T,
+		Lookup:    op.Lookup{IDs: ints(IDs, N), Order: ints(Order, N), Starts: ints(Starts, N+1)},
+		Positions: ints(Positions, N), Targets: ints(Targets, N), Seed: ints(Seed, 2),
+		Rope: t.Extern(graph.Extern{Key: Rope, Shape: tensor.Of(ropeRows, d.HeadDim/2, 2), Name: string(Rope)}),
+	}
+}
+
+// Embed records the token embeddings of a batch → (N, Hidden).
+func (d *Decoder) Embed(t *graph.Tape, in *Input) graph.Var {
+	x := op.Embedding(t, d.Embedding.Var(t), in.Lookup)
+	if d.Slots.Embed != nil {
+		x = d.Slots.Embed(t, in, x)
+	}
+	return x
+}
+
+// Block records layer i → (N, Hidden).
+func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var {
+	b := &d.Blocks[i]
+	h := op.RMSNorm(t, x, b.InputNorm.Var(t), d.RMSNormEps)                        // (N, Hidden)
+	q, k, v := b.Q.Forward(t, in, h), b.K.Forward(t, in, h), b.V.Forward(t, in, h) // (N, heads·HeadDim)
+	op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
+	op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
+	s := op.AttentionShape{B: in.B, T: in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim)))}
+	if d.Slots.KeysValues != nil {
+		k, v, s.P = d.Slots.KeysValues(t, in, i, k, v)
+	}
+	a := b.O.Forward(t, in, op.Attention(t, q, k, v, in.Positions, s))
+	if d.Slots.Attended != nil {
+		a = d.Slots.Attended(t, in, i, q, a)
+	}
+	x = op.Add(t, x, a)
+	h = op.RMSNorm(t, x, b.PostAttentionNorm.Var(t), d.RMSNormEps)
+	h = op.SwiGLU(t, b.Gate.Forward(t, in, h), b.Up.Forward(t, in, h)) // (N, Intermediate)
+	return op.Add(t, x, b.Down.Forward(t, in, h))
+}
+
+// Hidden records embedding, blocks and final norm → (N, Hidden).
+func (d *Decoder) Hidden(t *graph.Tape, in *Input) graph.Var {
+	x := d.Embed(t, in)
+	for i := range d.Blocks {
+		x = d.Block(t, in, i, x)
+	}
+	return op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)
+}
+
+// Loss records the sum over all counted tokens of −log p(target) → (1). It never holds all logits.
+func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var {
+	h := d.Hidden(t, in)
+	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(in.B*in.T, d.Vocab))
+}
+
+// Untie gives the output head a weight of its own, which starts as the embedding's, and returns it.
+func (d *Decoder) Untie() *Param {
+	if d.Tied {
+		w := *d.Embedding
+		w.Name, w.Unit, w.Source, w.Trainable = d.Head.Path+".weight", "head", d.Embedding.From(), false
+		d.Head.Weight, d.Tied = &w, false
+	}
+	return d.Head.Weight
+}
+
+// Linears lists every projection by module path, the head last.
+func (d *Decoder) Linears() []*Linear {
+	var all []*Linear
+	for i := range d.Blocks {
+		b := &d.Blocks[i]
+		all = append(all, b.Q, b.K, b.V, b.O, b.Gate, b.Up, b.Down)
+	}
+	return append(all, d.Head)
+}
+
+// Params lists the base model's parameters in the order of their use; a tied head is not repeated.
+func (d *Decoder) Params() []*Param {
+	all := []*Param{d.Embedding}
+	linear := func(ls ...*Linear) {
+		for _, l := range ls {
+			all = append(all, l.Weight)
+			if l.Bias != nil {
+				all = append(all, l.Bias)
+			}
+		}
+	}
+	for i := range d.Blocks {
+		b := &d.Blocks[i]
+		all = append(all, b.InputNorm)
+		linear(b.Q, b.K, b.V, b.O)
+		all = append(all, b.PostAttentionNorm)
+		linear(b.Gate, b.Up, b.Down)
+	}
+	all = append(all, d.Norm)
+	if !d.Tied {
+		linear(d.Head)
+	}
+	return all
+}
+
+// BlockUnit is the unit of layer i's parameters.
+func BlockUnit(i int) string { return fmt.Sprintf("block %d", i) }

@@ -1,0 +1,319 @@
+package weights
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"llamatab/engine/tensor"
+)
+
+// What can be wrong with a folder of weights.
+var (
+	ErrNoWeights     = errors.New("no weights here")
+	ErrPickle        = errors.New("weights are pickled, and unpickling can run any code that is hidden in the file")
+	ErrIndex         = errors.New("bad index")
+	ErrMissingShard  = errors.New("files named in the index are missing")
+	ErrMissingTensor = errors.New("tensors are not in the files that the index says")
+	ErrNotReaderAt   = errors.New("file cannot be read at an offset")
+)
+
+// Checkpoint is an open set of safetensors files. It is not safe for concurrent use.
+type Checkpoint struct {
+	Files    []*File  // by name; their tensors are spelled as in the file
+	Warnings []string // what is odd but harmless, for people to read
+
+	open    []fs.File
+	readers map[string]io.ReaderAt // by File.Name
+	tensors map[string]Tensor
+	buf     []byte // spare buffer of ReadChunks
+}
+
+// Open opens the weights of a Hugging Face model folder: model.safetensors, or the shards of
+// model.safetensors.index.json, which wins when all of them are present. The files must implement io.ReaderAt.
+//
+// A checkpoint saved from the bare model, without the head, spells its tensors "layers.0.…": these are offered
+// under the usual names, "model.layers.0.…".
+func Open(fsys fs.FS) (*Checkpoint, error) {
+	c := newCheckpoint()
+	if err := c.openFolder(fsys); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	c.addModelPrefix()
+	return c, nil
+}
+
+// OpenFile opens one safetensors file, such as adapter_model.safetensors.
+func OpenFile(fsys fs.FS, name string) (*Checkpoint, error) {
+	c := newCheckpoint()
+	if err := c.openSingle(fsys, name); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	return c, nil
+}
+
+func newCheckpoint() *Checkpoint {
+	return &Checkpoint{readers: map[string]io.ReaderAt{}, tensors: map[string]Tensor{}}
+}
+
+func (c *Checkpoint) openFolder(fsys fs.FS) error {
+	ix, err := readIndex(fsys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c.openSingle(fsys, SingleName)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", IndexName, err)
+	}
+	shards := slices.Compact(slices.Sorted(maps.Values(ix.files)))
+	var missing []string
+	for _, name := range shards {
+		if !exists(fsys, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return c.openShards(fsys, ix, shards)
+	}
+	if exists(fsys, SingleName) {
+		c.warn("%s names %s, which is missing: read %s instead", IndexName, list(missing), SingleName)
+		return c.openSingle(fsys, SingleName)
+	}
+	return fmt.Errorf("%s: %w: %s; add them beside it", IndexName, ErrMissingShard, list(missing))
+}
+
+func readIndex(fsys fs.FS) (ix index, err error) {
+	f, err := fsys.Open(IndexName)
+	if err != nil {
+		return ix, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxIndex+1))
+	if err != nil {
+		return ix, err
+	}
+	if len(raw) > maxIndex {
+		return ix, fmt.Errorf("%w: over %d bytes: %w", ErrIndex, maxIndex, ErrLimit)
+	}
+	if ix, err = parseIndex(raw); err != nil {
+		return ix, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	return ix, nil
+}
+
+func (c *Checkpoint) openSingle(fsys fs.FS, name string) error {
+	f, err := c.openFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return explainMissing(fsys, name)
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range f.Tensors {
+		c.tensors[t.Name] = t
+	}
+	return nil
+}
+
+func (c *Checkpoint) openShards(fsys fs.FS, ix index, shards []string) error {
+	var total int64
+	for _, name := range shards {
+		f, err := c.openFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		for _, t := range f.Tensors {
+			total += t.Bytes
+			if ix.files[t.Name] != name {
+				c.warn("%s: tensor %q is not listed there by %s: left out", name, t.Name, IndexName)
+				continue
+			}
+			c.tensors[t.Name] = t
+		}
+	}
+	var missing []string
+	for name, file := range ix.files {
+		if _, ok := c.tensors[name]; !ok {
+			missing = append(missing, fmt.Sprintf("%q in %s", name, file))
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("%s: %w: %s", IndexName, ErrMissingTensor, list(missing))
+	}
+	if have := strconv.FormatInt(total, 10); ix.totalSize != "" && ix.totalSize != have {
+		c.warn("%s says %s bytes of tensors, its files hold %s", IndexName, ix.totalSize, have)
+	}
+	return nil
+}
+
+// openFile opens a file and reads its header.
+func (c *Checkpoint) openFile(fsys fs.FS, name string) (*File, error) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	c.open = append(c.open, file)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	r, ok := file.(io.ReaderAt)
+	if !ok || info.IsDir() {
+		return nil, fmt.Errorf("%s: %w (%T)", name, ErrNotReaderAt, file)
+	}
+	f := &File{Name: name}
+	if err := f.read(r, info.Size()); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c.Files = append(c.Files, f)
+	c.readers[name] = r
+	return f, nil
+}
+
+// explainMissing makes the error for a folder without the file wanted, from what is there instead.
+func explainMissing(fsys fs.FS, want string) error {
+	var pickles, others []string
+	entries, _ := fs.ReadDir(fsys, ".") // a file system that cannot list has nothing to add to the message
+	for _, e := range entries {
+		switch path.Ext(e.Name()) {
+		case ".safetensors":
+			others = append(others, e.Name())
+		case ".bin", ".pt", ".pth", ".ckpt":
+			if !isTrainerState(e.Name()) {
+				pickles = append(pickles, e.Name())
+			}
+		}
+	}
+	switch {
+	case len(pickles) > 0:
+		return fmt.Errorf("%s: %w; convert once, if you trust its author: load it with the Python library that wrote it"+
+			" (transformers or peft), then model.save_pretrained(FOLDER, safe_serialization=True), and open that folder",
+			list(pickles), ErrPickle)
+	case len(others) > 0:
+		return fmt.Errorf("%s: %w: found only %s", want, ErrNoWeights, list(others))
+	case want == SingleName:
+		return fmt.Errorf("%w: neither %s nor %s", ErrNoWeights, want, IndexName)
+	}
+	return fmt.Errorf("%w: no %s", ErrNoWeights, want)
+}
+
+// isTrainerState tells the pickles that a Hugging Face trainer leaves in a folder from pickled weights.
+func isTrainerState(name string) bool {
+	for _, prefix := range []string{"training_args", "optimizer", "scheduler", "scaler", "rng_state"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// addModelPrefix renames the tensors of a checkpoint saved from the bare model.
+func (c *Checkpoint) addModelPrefix() {
+	var bare []string
+	for name := range c.tensors {
+		if strings.HasPrefix(name, "model.") {
+			return
+		}
+		first, _, _ := strings.Cut(name, ".")
+		if first == "embed_tokens" || first == "layers" || first == "norm" {
+			bare = append(bare, name)
+		}
+	}
+	for _, name := range bare {
+		t := c.tensors[name]
+		delete(c.tensors, name)
+		t.Name = "model." + name
+		c.tensors[t.Name] = t
+	}
+}
+
+// Tensor finds a tensor by name.
+func (c *Checkpoint) Tensor(name string) (Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Names lists the tensors in alphabetical order.
+func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
+
+// Close closes the files.
+func (c *Checkpoint) Close() error {
+	var errs []error
+	for _, f := range c.open {
+		errs = append(errs, f.Close())
+	}
+	c.open, c.readers, c.buf = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// ReadChunks passes the bytes of t, of any dtype, to fn in order, in chunks of at most maxBytes, which is at least 4.
+// byteOffset counts from the start of the tensor and is a multiple of 4. The chunk is reused: fn must not keep it.
+func (c *Checkpoint) ReadChunks(t Tensor, maxBytes int, fn func(byteOffset int64, chunk []byte) error) error {
+	r, ok := c.readers[t.File]
+	if !ok {
+		return fmt.Errorf("weights: tensor %q: %s is not open here", t.Name, t.File)
+	}
+	if maxBytes < 4 {
+		return fmt.Errorf("weights: tensor %q: chunks of %d bytes, want at least 4", t.Name, maxBytes)
+	}
+	size := min(int64(maxBytes&^3), t.Bytes)
+	buf := c.buf // taken out while in use, so that fn may itself read another tensor
+	c.buf = nil
+	if int64(cap(buf)) < size {
+		buf = make([]byte, size)
+	}
+	defer func() { c.buf = buf }()
+	for off := int64(0); off < t.Bytes; off += size {
+		chunk := buf[:min(size, t.Bytes-off)]
+		if err := readFull(r, chunk, t.Offset+off); err != nil {
+			return fmt.Errorf("weights: %s: tensor %q: %w", t.File, t.Name, err)
+		}
+		if err := fn(off, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunkBytes is what ReadF32 and Writer.WriteF32 convert at a time.
+const chunkBytes = 1 << 18
+
+// ReadF32 reads the whole of t, widened to float32. It is meant for small tensors; large ones go through ReadChunks.
+func (c *Checkpoint) ReadF32(t Tensor) (tensor.Host, error) {
+	if err := t.CheckFloat(); err != nil {
+		return tensor.Host{}, err
+	}
+	h := tensor.NewHost(t.Shape...)
+	width := t.DType.Size()
+	err := c.ReadChunks(t, chunkBytes, func(off int64, chunk []byte) error {
+		first := int(off) / width
+		return tensor.DecodeF32(h.Data[first:first+len(chunk)/width], chunk, t.DType)
+	})
+	return h, err
+}
+
+func (c *Checkpoint) warn(format string, args ...any) {
+	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+}
+
+func exists(fsys fs.FS, name string) bool {
+	_, err := fs.Stat(fsys, name)
+	return err == nil
+}
+
+// list joins names for a message, which stays readable when there are thousands.
+func list(names []string) string {
+	const shown = 5
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+}
