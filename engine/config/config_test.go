@@ -1,0 +1,427 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// least is the smallest config that runs; the tests add to it.
+const least = `{"model": "m", "dataset": {"path": "d.jsonl"}, "trainable": ["all"]}`
+
+func TestDefaults(t *testing.T) {
+	got, err := Parse([]byte(least), "run.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The defaults are written out once more, as the contract has them, so that none changes unseen.
+	const contract = `{
+	  "model": "m", "quantization": null,
+	  "dataset": {"path": "d.jsonl", "format": "auto", "columns": {}, "max_length": null, "packing": false,
+	    "train_on_prompt": false, "shuffle": true, "validation_split": 0.0},
+	  "peft": null, "init_adapter": null, "trainable": ["all"], "unfreeze": [],
+	  "training": {
+	    "learning_rate": 2e-4, "weight_decay": 0.01, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "no_decay": [],
+	    "lr_scheduler_type": "linear", "warmup_steps": 0, "max_grad_norm": 1.0, "layer_lr_decay": 1.0,
+	    "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "num_train_epochs": 1, "max_steps": -1,
+	    "gradient_checkpointing": false, "seed": 42,
+	    "eval_steps": 0, "save_steps": 0, "save_total_limit": 2, "resume_from_checkpoint": null,
+	    "early_stopping_patience": 0, "load_best_model_at_end": false, "on_nonfinite": "skip", "on_spike": "warn"},
+	  "precision": {"param_dtype": "float32", "reduce_dtype": "bfloat16", "buffer_dtype": "float32", "stochastic_rounding": false},
+	  "fsdp": null}`
+	same(t, marshal(t, got), []byte(contract))
+}
+
+func TestPEFTDefaults(t *testing.T) {
+	c, err := Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", "r": null, "bias": "none", "use_dora": false,
+		"loftq_config": {}, "eva_config": null, "modules_to_save": null, "megatron_core": "megatron.core", "qalora_group_size": 16}}`), "run.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &PEFT{Type: LORA, R: 8, Alpha: 8, Init: InitDefault, Bias: "none", TaskType: CausalLM}
+	if !reflect.DeepEqual(c.PEFT, want) {
+		t.Errorf("got %+v, want %+v", c.PEFT, want)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, src := range []string{
+		least,
+		`{"model": {"init": "random", "config": {"hidden_size": 64, "b": [1, {"z": 1, "a": null}]}, "tokenizer": null}, "dataset": {"path": "d"}, "trainable": ["all"]}`,
+		`{"model": {"init": "random", "config": "c.json", "tokenizer": "t"}, "dataset": {"path": "d"}, "trainable": ["all"]}`,
+		`{"model": "m", "dataset": {"path": "d", "format": "alpaca", "columns": {"output": "answer"}, "max_length": 64, "validation_split": 0.1},
+		  "peft": {"peft_type": "LORA", "r": 4, "lora_alpha": 0.5, "target_modules": ["q_proj"], "exclude_modules": "x.*", "layers_to_transform": 3,
+		  "layers_pattern": "layers", "rank_pattern": {"z": 2, "a": 3}, "alpha_pattern": {"b": 1.5}, "init_lora_weights": false, "use_rslora": true,
+		  "revision": "main", "base_model_name_or_path": "x"}, "init_adapter": "a",
+		  "training": {"max_grad_norm": null, "no_decay": ["norm"], "eval_steps": 5, "resume_from_checkpoint": "c", "max_steps": 2e1, "seed": 9007199254740991},
+		  "kernels": {"matmul": "tile8"}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", "target_modules": "all-linear", "init_lora_weights": "gaussian", "layers_to_transform": null}}`,
+	} {
+		first, err := Parse([]byte(src), "run.json")
+		if err != nil {
+			t.Errorf("%s: %v", src, err)
+			continue
+		}
+		second, err := Parse(marshal(t, first), "resolved.json")
+		if err != nil {
+			t.Errorf("resolved: %v", err)
+		} else if !reflect.DeepEqual(first, second) {
+			t.Errorf("changed by a round trip:\n%s\n%s", marshal(t, first), marshal(t, second))
+		}
+	}
+}
+
+func TestOrderOfPatterns(t *testing.T) {
+	c, err := Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", "rank_pattern": {"z": 2, "a": 3}}}`), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Patterns[int]{{"z", 2}, {"a", 3}}); !reflect.DeepEqual(c.PEFT.RankPattern, want) {
+		t.Errorf("got %v, want %v", c.PEFT.RankPattern, want)
+	}
+	if data := string(marshal(t, c)); !strings.Contains(data, `"rank_pattern":{"z":2,"a":3}`) {
+		t.Errorf("order lost in %s", data)
+	}
+}
+
+// Every refusal names the path it is about, and says what the user can act on.
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct {
+		set  string // put into least
+		want []string
+	}{
+		// Unknown keys name the nearest known one, also when it stands in another section.
+		{`training.max_stepz=1`, []string{"training.max_stepz: unknown key", "nearest", "training.max_steps"}},
+		{`training.warmup_ratio=0.1`, []string{"training.warmup_ratio: unknown key", "training.warmup_steps"}},
+		{`learning_rate=1`, []string{"learning_rate: unknown key", "training.learning_rate"}},
+		{`max_lenght=1`, []string{"max_lenght: unknown key", "dataset.max_length"}},
+		{`dataset.shufle=1`, []string{"dataset.shuffle"}},
+		{`pefft=1`, []string{"pefft: unknown key", "peft"}},
+		{`fsdp={"slotz": 1}`, []string{"fsdp.slotz: unknown key", "fsdp.slots"}},
+		{`peft={"peft_type": "LORA", "lora_alfa": 1}`, []string{"peft.lora_alfa: unknown key", "peft.lora_alpha"}},
+		{`peft={"peft_type": "LORA", "use_dorra": false}`, []string{"peft.use_dora"}},
+		{`unfreeze=[{"stepp": 1}]`, []string{"unfreeze[0].stepp: unknown key", "unfreeze[0].step"}},
+		{`model={"init": "random", "confi": {}}`, []string{"model.confi: unknown key", "model.config"}},
+
+		// Wrong types.
+		{`model=3`, []string{"model: wants a string", "the number 3"}},
+		{`training=[]`, []string{"training: wants an object, got a list"}},
+		{`training.max_steps=1.5`, []string{"training.max_steps: wants an integer, got the number 1.5"}},
+		{`training.max_steps="5"`, []string{"training.max_steps: wants an integer, got the string"}},
+		{`training.max_steps=1e300`, []string{"training.max_steps: wants an integer"}},
+		{`training.learning_rate=1e999`, []string{"training.learning_rate: wants a finite number"}},
+		{`training.learning_rate=null`, []string{"training.learning_rate: wants a finite number, got null"}},
+		{`training.seed=-1`, []string{"training.seed"}},
+		{`training.no_decay="norm"`, []string{"training.no_decay: wants a list"}},
+		{`training.no_decay=[1]`, []string{"training.no_decay[0]: wants a string"}},
+		{`training.gradient_checkpointing="yes"`, []string{"training.gradient_checkpointing: wants true, false"}},
+		{`dataset.shuffle=1`, []string{"dataset.shuffle: wants true or false, got the number 1"}},
+		{`dataset.columns={"text": 1}`, []string{"dataset.columns.text: wants a string"}},
+		{`trainable="all"`, []string{"trainable: wants a list"}},
+		{`trainable=[1]`, []string{"trainable[0]: wants a string"}},
+		{`peft=[]`, []string{"peft: wants an object"}},
+		{`kernels={"a": 1}`, []string{"kernels.a: wants a string"}},
+
+		// Ranges.
+		{`training.learning_rate=-1`, []string{"training.learning_rate: is -1"}},
+		{`training.adam_beta1=1`, []string{"training.adam_beta1"}},
+		{`training.adam_beta2=-0.1`, []string{"training.adam_beta2"}},
+		{`training.adam_epsilon=0`, []string{"training.adam_epsilon"}},
+		{`training.adam_epsilon=1e-60`, []string{"training.adam_epsilon", "single precision"}},
+		{`training.weight_decay=-1`, []string{"training.weight_decay"}},
+		{`training.max_grad_norm=-1`, []string{"training.max_grad_norm"}},
+		{`training.per_device_train_batch_size=0`, []string{"training.per_device_train_batch_size: is 0"}},
+		{`training.gradient_accumulation_steps=0`, []string{"training.gradient_accumulation_steps"}},
+		{`training.num_train_epochs=0`, []string{"training.num_train_epochs", "no step"}},
+		{`training.max_steps=-2`, []string{"training.max_steps"}},
+		{`training.warmup_steps=-1`, []string{"training.warmup_steps"}},
+		{`training.lr_scheduler_type=step`, []string{"training.lr_scheduler_type", "cosine_with_restarts"}},
+		{`training.eval_steps=10`, []string{"training.eval_steps", "dataset.validation_split"}},
+		{`training.no_decay=["("]`, []string{"training.no_decay[0]", "regular expression"}},
+		{`training.resume_from_checkpoint=`, []string{"training.resume_from_checkpoint"}},
+		{`dataset.max_length=1`, []string{"dataset.max_length"}},
+		{`dataset.validation_split=1`, []string{"dataset.validation_split"}},
+		{`dataset.path=`, []string{"dataset.path", "missing"}},
+		{`dataset.format=xml`, []string{"dataset.format", "prompt_completion"}},
+		{`dataset.columns={"question": "q"}`, []string{"dataset.columns.question", "instruction"}},
+		{`dataset.columns={"text": ""}`, []string{"dataset.columns.text", "empty"}},
+		{`model=`, []string{"model: is missing"}},
+		{`model={"init": "zero", "config": {}}`, []string{"model.init"}},
+		{`model={"init": "random"}`, []string{"model.config: is missing"}},
+		{`trainable=[]`, []string{"trainable: nothing would train"}},
+		{`init_adapter=a`, []string{"init_adapter", "adapter_config.json"}},
+
+		// Known, but not in this version: named.
+		{`quantization=nf4`, []string{`quantization: "nf4" is not available`}},
+		{`quantization={"type": "int8"}`, []string{`quantization: "int8" is not available`}},
+		{`quantization=int3`, []string{"quantization", "int8"}},
+		{`fsdp={}`, []string{"fsdp", "not available yet in this version"}},
+		{`dataset.format=sharegpt`, []string{`dataset.format: "sharegpt" is not available`}},
+		{`dataset.packing=true`, []string{"dataset.packing: true is not available"}},
+		{`trainable=["lm_head"]`, []string{`trainable[0]: "lm_head" is not available`}},
+		{`trainable=[{"add": "fc", "at": "classify"}]`, []string{`trainable[0]: an added head "fc" is not available`}},
+		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"unfreeze"}},
+		{`peft={"peft_type": "LORA"}`, []string{"trainable", "hybrid"}},
+		{`training.layer_lr_decay=0.9`, []string{"training.layer_lr_decay: 0.9 is not available"}},
+		{`training.gradient_checkpointing=true`, []string{"training.gradient_checkpointing: true is not"}},
+		{`training.gradient_checkpointing=auto`, []string{`training.gradient_checkpointing: "auto" is not`}},
+		{`training.gradient_checkpointing=2`, []string{`training.gradient_checkpointing: 2 is not`}},
+		{`training.early_stopping_patience=3`, []string{"training.early_stopping_patience"}},
+		{`training.load_best_model_at_end=true`, []string{"training.load_best_model_at_end"}},
+		{`training.on_nonfinite=rollback`, []string{`training.on_nonfinite: "rollback" is not available`, "stop"}},
+		{`training.on_spike=stop`, []string{`training.on_spike: "stop" is not available`}},
+		{`precision.param_dtype=bfloat16`, []string{`precision.param_dtype: "bfloat16" is not`}},
+		{`precision.buffer_dtype=float16`, []string{"precision.buffer_dtype"}},
+		{`precision.reduce_dtype=int8`, []string{"precision.reduce_dtype"}},
+		{`precision.stochastic_rounding=true`, []string{"precision.stochastic_rounding"}},
+
+		// --set itself.
+		{`=1`, []string{"is not a path"}},
+		{`a..b=1`, []string{"a..b"}},
+		{`model.x=1`, []string{"model.x: model is the string"}},
+		{`trainable.7=1`, []string{"trainable.7", "index"}},
+		{`training={"seed": 1, "seed": 2}`, []string{"training", "twice"}},
+	} {
+		_, err := ParseWithSets([]byte(least), "run.json", []string{c.set})
+		wantError(t, c.set, err, c.want)
+	}
+	_, err := ParseWithSets([]byte(least), "run.json", []string{"novalue"})
+	wantError(t, "novalue", err, []string{"path.to.key=value"})
+}
+
+func TestPEFTRefusals(t *testing.T) {
+	for body, want := range map[string][]string{
+		`"r": 4`:                                                                               {"peft.peft_type: is missing"},
+		`"peft_type": 1`:                                                                       {"peft.peft_type: wants a string"},
+		`"peft_type": "IA3", "num": 1`:                                                         {`peft.peft_type: "IA3" is not available in this version`},
+		`"peft_type": "PREFIX_TUNING"`:                                                         {`"PREFIX_TUNING" is not available`},
+		`"peft_type": "lora"`:                                                                  {"peft.peft_type", "LORA"},
+		`"peft_type": "LORA", "r": 0`:                                                          {"peft.r: is 0"},
+		`"peft_type": "LORA", "lora_dropout": 1`:                                               {"peft.lora_dropout"},
+		`"peft_type": "LORA", "lora_alpha": -1`:                                                {"peft.lora_alpha"},
+		`"peft_type": "LORA", "use_dora": true`:                                                {"peft.use_dora: true is not available"},
+		`"peft_type": "LORA", "bias": "some"`:                                                  {"peft.bias", "lora_only"},
+		`"peft_type": "LORA", "lora_bias": true`:                                               {"peft.lora_bias"},
+		`"peft_type": "LORA", "use_qalora": true`:                                              {"peft.use_qalora"},
+		`"peft_type": "LORA", "modules_to_save": 3`:                                            {"peft.modules_to_save"},
+		`"peft_type": "LORA", "layer_replication": [[0, 4]]`:                                   {"peft.layer_replication"},
+		`"peft_type": "LORA", "loftq_config": {"loftq_bits": 4}`:                               {"peft.loftq_config"},
+		`"peft_type": "LORA", "init_lora_weights": "pissa"`:                                    {`peft.init_lora_weights: "pissa" is not available`},
+		`"peft_type": "LORA", "init_lora_weights": 1`:                                          {"peft.init_lora_weights: wants"},
+		`"peft_type": "LORA", "target_modules": []`:                                            {"peft.target_modules"},
+		`"peft_type": "LORA", "target_modules": 1`:                                             {"peft.target_modules"},
+		`"peft_type": "LORA", "target_modules": [1]`:                                           {"peft.target_modules[0]: wants a string"},
+		`"peft_type": "LORA", "layers_to_transform": []`:                                       {"peft.layers_to_transform"},
+		`"peft_type": "LORA", "layers_to_transform": [-1]`:                                     {"peft.layers_to_transform[0]: is -1"},
+		`"peft_type": "LORA", "layers_to_transform": 1, "target_modules": "x"`:                 {"peft.layers_to_transform"},
+		`"peft_type": "LORA", "layers_pattern": "h"`:                                           {"peft.layers_pattern"},
+		`"peft_type": "LORA", "rank_pattern": {"x": 0}`:                                        {"peft.rank_pattern.x: is 0"},
+		`"peft_type": "LORA", "rank_pattern": {"x": "y"}`:                                      {"peft.rank_pattern.x: wants an integer"},
+		`"peft_type": "LORA", "rank_pattern": []`:                                              {"peft.rank_pattern: wants an object"},
+		`"peft_type": "LORA", "task_type": "SEQ_CLS"`:                                          {"peft.task_type"},
+		`"peft_type": "LORA", "alpha_pattern": {"x": -1}`:                                      {"peft.alpha_pattern.x"},
+		`"peft_type": "LORA", "trainable_token_indices": [1], "alora_invocation_tokens": null`: {"peft.trainable_token_indices"},
+	} {
+		_, err := Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {`+body+`}}`), "run.json")
+		wantError(t, body, err, want)
+	}
+}
+
+func TestPositions(t *testing.T) {
+	for src, want := range map[string][]string{
+		"":                          {"run.json:1:1: is not JSON"},
+		"{\n  \"model\": \"m\",\n}": {"run.json:3:1: is not JSON"},
+		"{\n \"model\": \"é\", \"training\": {\"seed\": \"x\"}}": {"run.json:2:37: training.seed"},
+		"{\"model\": \"m\",\n \"model\": 1}":                     {"run.json:2:2: model: is given twice"},
+		"{\"training\": {\"seed\": 1, \"seed\": 1}}":             {"training.seed: is given twice"},
+		"[]":       {"wants an object, got a list"},
+		"null":     {"wants an object, got null"},
+		"{} {}":    {"run.json:1:4: is not JSON"},
+		"\"\xff\"": {"UTF-8"},
+		strings.Repeat("[", 100) + strings.Repeat("]", 100):       {"nested deeper"},
+		`{"model": "` + strings.Repeat("x", maxBytes) + `"}`:      {"limit"},
+		strings.Repeat("[", 100_000) + strings.Repeat("]", 1e5):   {"is not JSON"},
+		`{"` + strings.Repeat("k", 100_000) + `": ` + `1` + ` } `: {"unknown key"},
+	} {
+		_, err := Parse([]byte(src), "run.json")
+		wantError(t, clip(src), err, want)
+	}
+	if _, err := Parse([]byte("\ufeff"+strings.ReplaceAll(least, " ", "\r\n")), "run.json"); err != nil {
+		t.Errorf("BOM and CRLF: %v", err)
+	}
+}
+
+func TestSets(t *testing.T) {
+	c, err := ParseWithSets([]byte(`{"dataset": null, "trainable": ["lm_head"]}`), "run.json", []string{
+		"model=models/x=y", "dataset.path=true story.txt", "training.max_steps=20", "training.learning_rate=1e-3",
+		"training.max_grad_norm=null", "trainable.0=all", `dataset.columns={"text": "body"}`, "training.seed=1", "training.seed=2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Model.Path != "models/x=y" || c.Dataset.Path != "true story.txt" || c.Training.MaxSteps != 20 || c.Training.LearningRate != 1e-3 ||
+		c.Training.MaxGradNorm != 0 || c.Trainable[0].Select != "all" || c.Dataset.Columns["text"] != "body" || c.Training.Seed != 2 {
+		t.Errorf("got %s", marshal(t, c))
+	}
+	if err := c.Set("dataset.max_length", "128"); err != nil || *c.Dataset.MaxLength != 128 {
+		t.Errorf("Set: %v, %v", err, c.Dataset.MaxLength)
+	}
+	before := string(marshal(t, c))
+	if err := c.Set("training.max_stepp", "1"); err == nil || string(marshal(t, c)) != before {
+		t.Errorf("a failed Set gave %v and changed the config", err)
+	}
+}
+
+func TestAdapterConfigOfPEFT(t *testing.T) {
+	golden := shared(t, "golden/lora_qv_r8/adapter_final/adapter_config.json")
+	p, warnings, err := ParseAdapterConfig(golden, "adapter_config.json")
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	if p.R != 8 || p.Alpha != 32 || !reflect.DeepEqual(p.TargetModules.Names, []string{"q_proj", "v_proj"}) || p.BaseModel != "stories260k" {
+		t.Errorf("got %+v", p)
+	}
+	ours, err := p.AdapterConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Byte for byte but for Python's spelling of a whole float.
+	if want := strings.Replace(string(golden), `"lora_dropout": 0.0`, `"lora_dropout": 0`, 1); string(ours) != want {
+		t.Errorf("got\n%s\nwant\n%s", ours, want)
+	}
+}
+
+func TestParseAdapterConfig(t *testing.T) {
+	p, warnings, err := ParseAdapterConfig([]byte(`{"peft_type": "LORA", "task_type": "SEQ_CLS", "brand_new_key": {"a": 1}, "bias": "none", "peft_version": "0.19.1"}`), "a.json")
+	if err != nil || p.R != 8 || len(warnings) != 1 || !strings.Contains(warnings[0], "brand_new_key") {
+		t.Errorf("got %+v, %q, %v", p, warnings, err)
+	}
+	for src, want := range map[string][]string{
+		`{"peft_type": "LORA", "use_dora": true}`: {"a.json:1:35: use_dora"},
+		`{"peft_type": "LORA", "r": 0}`:           {"a.json: r: is 0"},
+		`{"peft_type": "IA3"}`:                    {"peft_type"},
+		`{}`:                                      {"peft_type: is missing"},
+		`null`:                                    {"null"},
+		`3`:                                       {"wants an object"},
+	} {
+		_, _, err := ParseAdapterConfig([]byte(src), "a.json")
+		wantError(t, src, err, want)
+	}
+}
+
+func TestSameMaths(t *testing.T) {
+	parse := func(body string) *PEFT {
+		p, _, err := ParseAdapterConfig([]byte(`{"peft_type": "LORA"`+body+`}`), "a.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for _, c := range []struct{ a, b, differ string }{
+		{``, ``, ""},
+		{`, "target_modules": ["q_proj", "v_proj"]`, `, "target_modules": ["v_proj", "q_proj", "v_proj"]`, ""},
+		{`, "rank_pattern": {"b": 1, "a": 2}`, `, "rank_pattern": {"a": 2, "b": 1}`, ""},
+		{`, "layers_to_transform": 1`, `, "layers_to_transform": [1]`, ""},
+		{`, "base_model_name_or_path": "x", "revision": "y", "inference_mode": true, "task_type": "SEQ_CLS"`, ``, ""},
+		{`, "init_lora_weights": "gaussian"`, ``, ""},
+		{`, "r": 4`, ``, "r"},
+		{`, "lora_alpha": 16`, ``, "lora_alpha"},
+		{`, "lora_dropout": 0.1`, ``, "lora_dropout"},
+		{`, "use_rslora": true`, ``, "use_rslora"},
+		{`, "target_modules": ["q_proj"]`, `, "target_modules": "q_proj"`, "target_modules"},
+		{`, "exclude_modules": ["q_proj"]`, ``, "exclude_modules"},
+		{`, "layers_to_transform": [1, 2]`, `, "layers_to_transform": [1]`, "layers_to_transform"},
+		{`, "rank_pattern": {"a": 1}`, ``, "rank_pattern"},
+		{`, "alpha_pattern": {"a": 1}`, `, "alpha_pattern": {"a": 2}`, "alpha_pattern"},
+	} {
+		err := parse(c.a).SameMaths(parse(c.b))
+		if c.differ == "" && err != nil || c.differ != "" && (err == nil || !strings.Contains(err.Error(), " "+c.differ+":")) {
+			t.Errorf("%s against %s: %v", c.a, c.b, err)
+		}
+	}
+	if (*PEFT)(nil).SameMaths(nil) != nil || parse("").SameMaths(nil) == nil {
+		t.Error("nil is not compared as no adapter")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(least), "training.max_steps=20")
+	f.Add([]byte(`{"model": {"init": "random", "config": {}}, "dataset": {"path": "d", "columns": {}}, "peft": {"peft_type": "LORA", "rank_pattern": {"a": 1}}}`), "peft.r=3")
+	f.Add([]byte(`{"model": "m", "quantization": "nf4", "unfreeze": [{"step": 1, "trainable": [{"add": "fc"}]}], "fsdp": {}}`), "a.b.c=[1]")
+	f.Fuzz(func(t *testing.T, data []byte, set string) {
+		c, err := ParseWithSets(data, "run.json", []string{set})
+		if err != nil {
+			if _, ok := errors.AsType[*Error](err); !ok || len(err.Error()) > 10_000 && len(set) < 1000 && len(data) < 1000 {
+				t.Fatalf("unhelpful error %T of %d bytes", err, len(err.Error()))
+			}
+			return
+		}
+		again, err := Parse(marshal(t, c), "resolved.json")
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Fatalf("a resolved config changes: %v\n%s\n%s", err, marshal(t, c), marshal(t, again))
+		}
+		_, _, _ = ParseAdapterConfig(data, "adapter_config.json")
+	})
+}
+
+func wantError(t *testing.T, what string, err error, want []string) {
+	t.Helper()
+	if _, ok := errors.AsType[*Error](err); !ok {
+		t.Errorf("%s: got %v, want an *Error about %q", what, err, want)
+		return
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: %q does not say %q", what, err, w)
+		}
+	}
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func same(t *testing.T, a, b []byte) {
+	t.Helper()
+	var x, y any
+	if err := errors.Join(json.Unmarshal(a, &x), json.Unmarshal(b, &y)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(x, y) {
+		var p, q bytes.Buffer
+		_, _ = json.Indent(&p, a, "", " "), json.Indent(&q, b, "", " ")
+		t.Errorf("got\n%s\nwant\n%s", &p, &q)
+	}
+}
+
+// shared reads a file of the folder beside the repository, which not every checkout has.
+func shared(t *testing.T, name string) []byte {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		if dir == filepath.Dir(dir) {
+			t.Skip("no go.mod above this test")
+		}
+		dir = filepath.Dir(dir)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "..", "shared", name))
+	if err != nil {
+		t.Skipf("needs ../shared beside the repository: %v", err)
+	}
+	return data
+}

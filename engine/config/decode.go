@@ -1,0 +1,279 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// A decoder fills Go values from a tree, strictly.
+type decoder struct {
+	file string
+	src  []byte
+	// dropped, where not nil, collects the paths of unknown keys, which are then no error.
+	dropped *[]string
+}
+
+// decoded is a type with a spelling of its own in JSON.
+type decoded interface {
+	decode(d *decoder, n *node, path string) error
+}
+
+// defaulted is a type that is absent as a whole, but has defaults once it is there.
+type defaulted interface{ defaults() }
+
+func (d *decoder) fail(n *node, path, message, next string) error {
+	e := &Error{File: d.file, Path: path, Message: message, Next: next}
+	if n.at >= 0 {
+		e.Line, e.Col = position(d.src, n.at)
+	} else {
+		e.File = "" // what a --set gave stands in no file
+	}
+	return e
+}
+
+func (d *decoder) wants(n *node, path, what string) error {
+	return d.fail(n, path, "wants "+what+", got "+n.kind(), "")
+}
+
+// into decodes n into *p, keeping what p holds already wherever n says nothing.
+func (d *decoder) into(n *node, path string, p any) error {
+	return d.value(n, path, reflect.ValueOf(p).Elem())
+}
+
+func (d *decoder) value(n *node, path string, v reflect.Value) error {
+	if v.Kind() == reflect.Pointer {
+		if n.value == nil {
+			v.SetZero()
+			return nil
+		}
+		p := reflect.New(v.Type().Elem())
+		if t, ok := p.Interface().(defaulted); ok {
+			t.defaults()
+		}
+		v.Set(p)
+		return d.value(n, path, p.Elem())
+	}
+	if t, ok := v.Addr().Interface().(decoded); ok {
+		return t.decode(d, n, path)
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return d.fields(n, path, v)
+	case reflect.Slice:
+		return d.list(n, path, v)
+	case reflect.Map:
+		return d.strings(n, path, v)
+	case reflect.String:
+		s, ok := n.value.(string)
+		if !ok {
+			return d.wants(n, path, "a string")
+		}
+		v.SetString(s)
+	case reflect.Bool:
+		b, ok := n.value.(bool)
+		if !ok {
+			return d.wants(n, path, "true or false")
+		}
+		v.SetBool(b)
+	case reflect.Float64:
+		f, ok := n.float()
+		if !ok {
+			return d.wants(n, path, "a finite number")
+		}
+		v.SetFloat(f)
+	case reflect.Int:
+		i, ok := n.integer()
+		if !ok {
+			return d.wants(n, path, "an integer")
+		}
+		v.SetInt(int64(i))
+	case reflect.Uint64:
+		i, ok := n.integer()
+		if !ok || i < 0 {
+			return d.wants(n, path, "an integer that is not negative")
+		}
+		v.SetUint(uint64(i))
+	default:
+		panic("config: no decoding of " + v.Type().String())
+	}
+	return nil
+}
+
+func (d *decoder) fields(n *node, path string, v reflect.Value) error {
+	o, ok := n.value.(*object)
+	if !ok {
+		return d.wants(n, path, "an object")
+	}
+	for _, key := range o.keys {
+		value, at := o.values[key], join(path, key)
+		i := fieldIndex(v.Type(), key)
+		if i < 0 {
+			if err := d.unknown(value, path, key, keysOf(v.Type())); err != nil {
+				return err
+			}
+			continue
+		}
+		if value.value == nil && v.Type().Field(i).Tag.Get("null") == "zero" {
+			v.Field(i).SetZero()
+			continue
+		}
+		if err := d.value(value, at, v.Field(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list decodes a list. null leaves what is there.
+func (d *decoder) list(n *node, path string, v reflect.Value) error {
+	if n.value == nil {
+		return nil
+	}
+	items, ok := n.value.([]*node)
+	if !ok {
+		return d.wants(n, path, "a list")
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
+	for i, item := range items {
+		if err := d.value(item, index(path, i), v.Index(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strings decodes an object of strings. null leaves what is there.
+func (d *decoder) strings(n *node, path string, v reflect.Value) error {
+	if n.value == nil {
+		return nil
+	}
+	o, ok := n.value.(*object)
+	if !ok {
+		return d.wants(n, path, "an object of strings")
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for _, key := range o.keys {
+		s, ok := o.values[key].value.(string)
+		if !ok {
+			return d.wants(o.values[key], join(path, key), "a string")
+		}
+		v.SetMapIndex(reflect.ValueOf(key), reflect.ValueOf(s))
+	}
+	return nil
+}
+
+func (n *node) float() (float64, bool) {
+	num, ok := n.value.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(num.String(), 64)
+	return f, err == nil
+}
+
+// integer accepts every spelling of a whole number (20, 2e1) that a float64 holds exactly.
+func (n *node) integer() (int, bool) {
+	f, ok := n.float()
+	return int(f), ok && f == math.Trunc(f) && math.Abs(f) < 1<<53
+}
+
+// unknown reports key, which is none of known, with the nearest key there is.
+func (d *decoder) unknown(n *node, path, key string, known []string) error {
+	if d.dropped != nil {
+		*d.dropped = append(*d.dropped, join(path, key))
+		return nil
+	}
+	best, least := "", math.MaxInt
+	for _, k := range known {
+		if e := editDistance(key, k); e < least {
+			best, least = join(path, k), e
+		}
+	}
+	// A key that is almost right but stands in the wrong section is the likelier slip.
+	for _, p := range sections {
+		if e := editDistance(key, p[strings.LastIndexByte(p, '.')+1:]); e < least && e <= 2 && e < len(key)/2 {
+			best, least = p, e
+		}
+	}
+	next := ""
+	if best != "" {
+		next = "the nearest known key is " + best
+	}
+	return d.fail(n, join(path, clip(key)), "unknown key", next)
+}
+
+// sections lists the path of every key at a fixed place in run.json.
+var sections = pathsOf(reflect.TypeFor[Config](), "")
+
+func pathsOf(t reflect.Type, path string) (all []string) {
+	for i := range t.NumField() {
+		at, field := join(path, jsonName(t.Field(i))), t.Field(i).Type
+		all = append(all, at)
+		if field.Kind() == reflect.Pointer {
+			field = field.Elem()
+		}
+		if field == reflect.TypeFor[PEFT]() {
+			for _, key := range loraKeys() {
+				all = append(all, join(at, key))
+			}
+		} else if field.Kind() == reflect.Struct && !reflect.PointerTo(field).Implements(reflect.TypeFor[decoded]()) {
+			all = append(all, pathsOf(field, at)...)
+		}
+	}
+	return all
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+func fieldIndex(t reflect.Type, key string) int {
+	for i := range t.NumField() {
+		if jsonName(t.Field(i)) == key {
+			return i
+		}
+	}
+	return -1
+}
+
+func keysOf(t reflect.Type) (keys []string) {
+	for i := range t.NumField() {
+		keys = append(keys, jsonName(t.Field(i)))
+	}
+	return keys
+}
+
+// editDistance is the least number of inserted, deleted and replaced bytes between a and b (Levenshtein 1966).
+func editDistance(a, b string) int {
+	const longest = 64 // no key is longer; a hostile one must not cost time
+	if len(a) > longest {
+		a = a[:longest]
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// choice is the error for a word that is not among those allowed.
+func choice(got string, allowed []string) string {
+	return fmt.Sprintf("%q is not one of %s", clip(got), strings.Join(allowed, ", "))
+}

@@ -1,0 +1,227 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+var peftType = reflect.TypeFor[PEFT]()
+
+// Upper limits. They are far above anything sensible: what they stop is a slipped digit or a hostile file.
+const (
+	maxSteps  = 1e9
+	maxEpochs = 1e6
+	maxBatch  = 1 << 16 // rows a micro-batch
+	maxMicro  = 1 << 20 // micro-batches a step
+	maxTokens = 1 << 20 // tokens a row
+	maxRank   = 1 << 16
+)
+
+// columns lists the keys that dataset.columns may rename, by format.
+var columns = map[string][]string{
+	"auto":              {"text", "instruction", "input", "output", "prompt", "completion"},
+	"text":              {"text"},
+	"alpaca":            {"instruction", "input", "output"},
+	"prompt_completion": {"prompt", "completion"},
+}
+
+// Schedulers are the accepted lr_scheduler_type.
+var Schedulers = []string{"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt"}
+
+// A rule is one thing that must hold.
+type rule struct {
+	ok                  bool
+	path, message, next string
+}
+
+func firstBroken(rules []rule) *Error {
+	for _, r := range rules {
+		if !r.ok {
+			return &Error{Path: r.path, Message: r.message, Next: r.next}
+		}
+	}
+	return nil
+}
+
+// within is the rule least ≤ v ≤ most.
+func within[T int | float64](path string, v, least, most T) rule {
+	return rule{v >= least && v <= most, path, fmt.Sprintf("is %v, wants %v to %v", v, least, most), ""}
+}
+
+// below is the rule 0 ≤ v < 1.
+func below(path string, v float64) rule {
+	return rule{v >= 0 && v < 1, path, fmt.Sprintf("is %v, wants 0 or more and less than 1", v), ""}
+}
+
+// oneOf is the rule that v is among ready; a word of later is known, but not available yet.
+func oneOf(path, v string, ready []string, later ...string) rule {
+	r := rule{ok: slices.Contains(ready, v), path: path}
+	if slices.Contains(later, v) {
+		r.message, r.next = unavailable(strconv.Quote(v)), "use "+quoted(ready)
+	} else {
+		r.message = choice(v, slices.Concat(ready, later))
+	}
+	return r
+}
+
+// only is the rule that v has the one value that this version implements.
+func only[T comparable](path string, v, ready T) rule {
+	return rule{v == ready, path, unavailable(fmt.Sprint(v)), fmt.Sprintf("use %v, the default", ready)}
+}
+
+func unavailable(what string) string { return what + " is not available in this version" }
+
+func quoted(words []string) string {
+	s := ""
+	for i, w := range words {
+		if i > 0 {
+			s += " or "
+		}
+		s += strconv.Quote(w)
+	}
+	return s
+}
+
+// Validate tells whether c can run: nil, or the first *Error found. It looks at no file.
+func (c *Config) Validate() error {
+	for _, rules := range [][]rule{
+		c.sourceRules(), c.Dataset.rules(), c.Training.rules(), c.Precision.rules(), c.PEFT.rules("peft"), c.trainableRules(),
+	} {
+		if bad := firstBroken(rules); bad != nil {
+			return bad
+		}
+	}
+	return nil
+}
+
+func (c *Config) sourceRules() []rule {
+	rules := []rule{{c.Model.Path != "" || c.Model.Random != nil, "model", "is missing", `name a model folder, such as "model": "models/stories260k"`}}
+	if r := c.Model.Random; r != nil {
+		rules = append(rules,
+			rule{r.Init == "random", "model.init", choice(r.Init, []string{"random"}), ""},
+			rule{r.Config.Path != "" || r.Config.Object != nil, "model.config", "is missing", "give the model's config.json, in place or as a path"})
+	}
+	if q := c.Quantization; q != nil {
+		rules = append(rules, oneOf("quantization", q.Type, nil, "int8", "nf4"))
+		rules[len(rules)-1].next = "use null"
+	}
+	return append(rules,
+		rule{c.FSDP == nil, "fsdp", "a run over several tabs is not available yet in this version", "leave fsdp out for a local run"},
+		rule{c.InitAdapter == nil || *c.InitAdapter != "", "init_adapter", "is empty", "use null or a PEFT folder"})
+}
+
+func (s *Dataset) rules() []rule {
+	rules := []rule{
+		{s.Path != "", "dataset.path", "is missing", `name a data file, such as "dataset": {"path": "data.jsonl"}`},
+		oneOf("dataset.format", s.Format, []string{"auto", "text", "tokens", "alpaca", "prompt_completion"},
+			"sharegpt", "messages", "csv", "classification"),
+		only("dataset.packing", s.Packing, false),
+		below("dataset.validation_split", s.ValidationSplit),
+	}
+	if s.MaxLength != nil {
+		rules = append(rules, within("dataset.max_length", *s.MaxLength, 2, maxTokens))
+	}
+	known := columns[s.Format]
+	next := "its columns are " + quoted(known)
+	if len(known) == 0 {
+		next = "leave dataset.columns empty"
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Columns)) {
+		path := "dataset.columns." + key
+		rules = append(rules,
+			rule{slices.Contains(known, key), path, "is no column of the format " + s.Format, next},
+			rule{s.Columns[key] != "", path, "is empty", "name the key that the file uses"})
+	}
+	return rules
+}
+
+func (t *Training) rules() []rule {
+	rules := []rule{
+		within("training.learning_rate", t.LearningRate, 0, math.MaxFloat32),
+		within("training.weight_decay", t.WeightDecay, 0, math.MaxFloat32),
+		below("training.adam_beta1", t.Beta1),
+		below("training.adam_beta2", t.Beta2),
+		{float32(t.Epsilon) > 0 && t.Epsilon <= 1, "training.adam_epsilon", fmt.Sprintf("is %v, wants more than 0 in single precision and at most 1", t.Epsilon), ""},
+		oneOf("training.lr_scheduler_type", t.Scheduler, Schedulers),
+		within("training.warmup_steps", t.WarmupSteps, 0, maxSteps),
+		within("training.max_grad_norm", t.MaxGradNorm, 0, math.MaxFloat32),
+		only("training.layer_lr_decay", t.LayerLRDecay, 1),
+		within("training.per_device_train_batch_size", t.BatchSize, 1, maxBatch),
+		within("training.gradient_accumulation_steps", t.Accumulation, 1, maxMicro),
+		within("training.num_train_epochs", t.Epochs, 0, maxEpochs),
+		within("training.max_steps", t.MaxSteps, -1, maxSteps),
+		{t.Epochs > 0 || t.MaxSteps > 0, "training.num_train_epochs", "is 0, so no step would be taken", "raise it, or set training.max_steps"},
+		only("training.gradient_checkpointing", t.Checkpointing, 0),
+		{t.Seed < 1<<53, "training.seed", "is larger than a browser's numbers hold", "use less than 2^53"},
+		within("training.eval_steps", t.EvalSteps, 0, maxSteps),
+		within("training.save_steps", t.SaveSteps, 0, maxSteps),
+		within("training.save_total_limit", t.SaveTotalLimit, 0, maxSteps),
+		{t.Resume == nil || *t.Resume != "", "training.resume_from_checkpoint", "is empty", "use null or a checkpoint folder"},
+		only("training.early_stopping_patience", t.Patience, 0),
+		only("training.load_best_model_at_end", t.LoadBest, false),
+		oneOf("training.on_nonfinite", t.OnNonfinite, []string{"skip", "stop"}, "rollback"),
+		oneOf("training.on_spike", t.OnSpike, []string{"warn"}, "stop", "rollback"),
+	}
+	for i, pattern := range t.NoDecay {
+		_, err := regexp.Compile(pattern)
+		rules = append(rules, rule{err == nil, index("training.no_decay", i), fmt.Sprintf("is no regular expression: %v", err), ""})
+	}
+	return rules
+}
+
+func (p *Precision) rules() []rule {
+	return []rule{
+		oneOf("precision.param_dtype", p.ParamDType, []string{"float32"}, "bfloat16", "float16"),
+		oneOf("precision.reduce_dtype", p.ReduceDType, []string{"float32", "bfloat16"}),
+		oneOf("precision.buffer_dtype", p.BufferDType, []string{"float32"}, "bfloat16", "float16"),
+		only("precision.stochastic_rounding", p.StochasticRounding, false),
+	}
+}
+
+// rules of a PEFT that stands at path; none for nil.
+func (p *PEFT) rules(path string) []rule {
+	if p == nil {
+		return nil
+	}
+	regex := p.TargetModules.Pattern != ""
+	rules := []rule{
+		{p.Type == LORA, join(path, "peft_type"), unavailable(strconv.Quote(p.Type)), ""},
+		within(join(path, "r"), p.R, 1, maxRank),
+		within(join(path, "lora_alpha"), p.Alpha, 0, math.MaxFloat32),
+		below(join(path, "lora_dropout"), p.Dropout),
+		oneOf(join(path, "bias"), p.Bias, []string{"none", "all", "lora_only"}),
+		{p.LayersToTransform == nil || len(p.LayersToTransform) > 0, join(path, "layers_to_transform"), "names no layer", "use null for all"},
+		{p.LayersToTransform == nil || !regex, join(path, "layers_to_transform"), "goes with a list of target_modules only", "put the layers into the regular expression"},
+		{p.LayersPattern == nil || p.LayersToTransform != nil, join(path, "layers_pattern"), "says nothing without layers_to_transform", "leave it out"},
+	}
+	for i, layer := range p.LayersToTransform {
+		rules = append(rules, within(index(join(path, "layers_to_transform"), i), layer, 0, maxRank))
+	}
+	for _, e := range p.RankPattern {
+		rules = append(rules, within(join(path, "rank_pattern."+e.Key), e.Value, 1, maxRank))
+	}
+	for _, e := range p.AlphaPattern {
+		rules = append(rules, within(join(path, "alpha_pattern."+e.Key), e.Value, 0, math.MaxFloat32))
+	}
+	return rules
+}
+
+func (c *Config) trainableRules() []rule {
+	rules := []rule{{len(c.Unfreeze) == 0, "unfreeze", unavailable("progressive unfreezing"), "leave it empty"}}
+	for i, part := range c.Trainable {
+		rules = append(rules, rule{part.Select == "all", index("trainable", i), unavailable(part.String()), `use ["all"], or train an adapter with peft`})
+	}
+	return append(rules,
+		rule{c.PEFT == nil || len(c.Trainable) == 0, "trainable", unavailable("a hybrid run, peft and trainable together,"), "leave one of them out"},
+		rule{c.InitAdapter == nil || c.PEFT != nil, "init_adapter", "is given, but peft is null", "copy the adapter's adapter_config.json into peft"},
+		rule{c.PEFT != nil || len(c.Trainable) > 0, "trainable", "nothing would train: peft is null and trainable is empty",
+			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},
+		rule{c.PEFT == nil || c.PEFT.TaskType == CausalLM, "peft.task_type", "only " + CausalLM + " is available in this version", "leave it out"},
+		rule{c.Training.EvalSteps == 0 || c.Dataset.ValidationSplit > 0, "training.eval_steps", "is set, but there is nothing to evaluate on",
+			"set dataset.validation_split above 0"})
+}

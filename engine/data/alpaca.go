@@ -1,0 +1,49 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+)
+
+// alpaca is {"instruction": …, "input": …, "output": …}; input may be empty or absent.
+var alpaca = Format{
+	Name:   "alpaca",
+	Detect: has("instruction", "output"),
+	Rows: func(r *Record, e *Encoder) error {
+		instruction, err := r.String("instruction")
+		if err != nil {
+			return err
+		}
+		if instruction == "" {
+			return errors.New("the instruction is empty")
+		}
+		input := ""
+		if r.Has("input") {
+			if input, err = r.String("input"); err != nil {
+				return err
+			}
+		}
+		output, err := r.String("output")
+		if err != nil {
+			return err
+		}
+		for _, key := range []string{"system", "history"} {
+			if raw := string(r.fields[key]); r.Has(key) && raw != `""` && raw != "[]" {
+				return fmt.Errorf("%q is not available in this version: fold it into the instruction", key)
+			}
+		}
+		return e.pair(AlpacaPrompt(instruction, input), output)
+	},
+}
+
+// AlpacaPrompt is the prompt that models of the Alpaca family were trained with (Taori et al. 2023). The answer follows
+// it directly.
+func AlpacaPrompt(instruction, input string) string {
+	if input == "" {
+		return "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n" +
+			"### Instruction:\n" + instruction + "\n\n### Response:"
+	}
+	return "Below is an instruction that describes a task, paired with an input that provides further context. " +
+		"Write a response that appropriately completes the request.\n\n" +
+		"### Instruction:\n" + instruction + "\n\n### Input:\n" + input + "\n\n### Response:"
+}

@@ -1,0 +1,46 @@
+package data
+
+// Batch is one micro-batch on its way to the device. All tables are row-major (B,T).
+type Batch struct {
+	B, T      int
+	IDs       []int32 // 0 where padded
+	Labels    []int32 // Ignore where padded
+	Targets   []int32 // Labels shifted: Targets[b,t] = Labels[b,t+1], the last of a row Ignore
+	Positions []int32 // 0 … T−1 in each row
+	Tokens    int     // targets that count
+	Inputs    int     // ids that are no padding
+}
+
+// Collate right-pads rows to a common length. The batch has at least minB rows and minT columns, the rest being padding
+// that never counts: so a short last micro-batch can have the shape of the others. In causal attention no
+// real token sees what is to its right, so the padding needs no mask.
+func Collate(rows []Sample, minB, minT int) *Batch {
+	b := &Batch{B: max(len(rows), minB), T: minT}
+	for _, s := range rows {
+		b.T = max(b.T, len(s.IDs))
+	}
+	n := b.B * b.T
+	b.IDs, b.Labels = make([]int32, n), make([]int32, n)
+	b.Targets, b.Positions = make([]int32, n), make([]int32, n)
+	for i := range n {
+		b.Labels[i], b.Targets[i], b.Positions[i] = Ignore, Ignore, int32(i%b.T)
+	}
+	for i, s := range rows {
+		at := i * b.T
+		copy(b.IDs[at:], s.IDs)
+		copy(b.Labels[at:], s.Labels)
+		copy(b.Targets[at:], s.Labels[min(1, len(s.Labels)):])
+		b.Tokens += s.Counted()
+		b.Inputs += len(s.IDs)
+	}
+	return b
+}
+
+// Pick returns the samples at the given rows.
+func (d *Dataset) Pick(rows []int) []Sample {
+	samples := make([]Sample, len(rows))
+	for i, row := range rows {
+		samples[i] = d.Samples[row]
+	}
+	return samples
+}

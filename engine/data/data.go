@@ -1,0 +1,143 @@
+// Package data turns dataset files into batches: file → records → samples → micro-batches.
+//
+// A file is a list of JSON objects (JSON lines or one JSON array) or plain text. Its format says how a record becomes
+// tokens and which of them are trained on. One rule decides what happens to a record: one that is malformed is an
+// error with file, line and cause; one that is well-formed but leaves nothing to learn is dropped, counted and told in
+// a warning; one that is too long is cut at its end, which is counted and told too. Rows of the format "tokens" are
+// used exactly as they stand, so they are neither dropped nor cut.
+//
+// Labels are aligned with the ids as in Hugging Face: the model predicts Labels[t+1] at position t. The shift is made
+// once, when a batch is put together.
+package data
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Ignore is the label of a position that is not trained.
+const Ignore = -100
+
+// Limits on an untrusted file.
+const (
+	maxLine   = 16 << 20  // bytes of one record
+	maxText   = 256 << 20 // bytes of a plain text file
+	maxRows   = 10_000_000
+	maxTokens = 1 << 29 // of a whole dataset: 4 GiB of ids and labels
+)
+
+// defaultLength is the longest row, in tokens, where no max_length is given and the model's context allows it.
+const defaultLength = 1024
+
+// Tokenizer is what this package needs of one.
+type Tokenizer interface {
+	// Encode returns the ids of text; special adds those that the model expects around a text.
+	Encode(text string, special bool) ([]int, error)
+	// EncodeOffsets also returns, for each id, the bytes [from, to) of text it stands for. No special ids are added.
+	EncodeOffsets(text string) (ids []int, offsets [][2]int, err error)
+	BOS() (int, bool)
+	EOS() (int, bool)
+}
+
+// Options say how a file is read. The zero Options read tokens, unchecked.
+type Options struct {
+	Format        string            // a format's name; "" or "auto" looks at the first record
+	Columns       map[string]string // the format's own key → the key that the file uses for it
+	Tokenizer     Tokenizer         // may be nil where the dataset holds tokens
+	MaxLength     int               // tokens a row is cut to; 0: min(1024, Context)
+	Context       int               // the model's longest row; 0: unknown
+	Vocab         int               // ids are below it; 0: unknown
+	TrainOnPrompt bool              // the prompt is trained on as well as its completion
+}
+
+// Sample is one row: ids, and a label for each. The slices may be shared; they are read only.
+type Sample struct {
+	IDs    []int32
+	Labels []int32 // an id, or Ignore
+}
+
+// Counted is the number of tokens that s trains: labels after the first, which nothing predicts.
+func (s Sample) Counted() int {
+	n := 0
+	for t := 1; t < len(s.Labels); t++ {
+		if s.Labels[t] != Ignore {
+			n++
+		}
+	}
+	return n
+}
+
+// Stats are the counts of a dataset.
+type Stats struct {
+	Rows       int `json:"rows"`
+	Tokens     int `json:"tokens"`         // kept
+	Trained    int `json:"trained_tokens"` // counted in the loss
+	Truncated  int `json:"truncated_rows"`
+	Lost       int `json:"lost_tokens"` // cut off by truncation
+	Dropped    int `json:"dropped_rows"`
+	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
+}
+
+// Dataset is a file in memory, as tokens.
+type Dataset struct {
+	Name     string
+	Format   string // as detected
+	Samples  []Sample
+	Stats    Stats
+	Warnings []string
+}
+
+// Longest is the number of tokens of the longest row.
+func (d *Dataset) Longest() int {
+	n := 0
+	for _, s := range d.Samples {
+		n = max(n, len(s.IDs))
+	}
+	return n
+}
+
+// Load reads a whole dataset from r. name is the file's name: it stands in errors, and its
+// extension tells plain text (.txt) from JSON.
+func Load(r io.Reader, name string, opt Options) (*Dataset, error) {
+	d, err := load(r, name, opt)
+	if err != nil {
+		return nil, fmt.Errorf("data: %s: %w", name, err)
+	}
+	return d, nil
+}
+
+func load(r io.Reader, name string, opt Options) (*Dataset, error) {
+	e, err := newEncoder(name, opt)
+	if err != nil {
+		return nil, err
+	}
+	format, known := byName(opt.Format)
+	switch ext := extension(name); {
+	case known:
+	case opt.Format != "" && opt.Format != "auto":
+		return nil, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())
+	case ext == ".csv" || ext == ".tsv":
+		return nil, errors.New("tables are not available in this version: use JSON lines")
+	}
+	plain := !known || format.Name == "text" // may be plain text
+	for record, err := range records(r, name, plain) {
+		if err == nil && !known {
+			known = true
+			format, err = detect(record, opt.Columns)
+		}
+		if err == nil {
+			record.columns = opt.Columns
+			e.line = record.Line
+			err = format.Rows(record, e)
+		}
+		if err != nil {
+			if record.Line > 0 {
+				err = fmt.Errorf("line %d: %w", record.Line, err)
+			}
+			return nil, err
+		}
+	}
+	e.d.Format = format.Name
+	return e.finish()
+}

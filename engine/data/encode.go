@@ -1,0 +1,206 @@
+package data
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+)
+
+// Encoder turns texts into samples of a dataset.
+type Encoder struct {
+	opt          Options
+	length       int // tokens a row is cut to
+	bos, eos     []int
+	d            *Dataset
+	seen         map[uint64]bool // hashes of the samples
+	line         int             // of the record at hand
+	firstDropped int
+}
+
+func newEncoder(name string, opt Options) (*Encoder, error) {
+	e := &Encoder{opt: opt, length: opt.MaxLength, d: &Dataset{Name: name}, seen: map[uint64]bool{}}
+	switch {
+	case opt.MaxLength < 0 || opt.MaxLength == 1:
+		return nil, fmt.Errorf("max_length is %d: a row needs two tokens, one to predict the other from", opt.MaxLength)
+	case opt.Context > 0 && opt.MaxLength > opt.Context:
+		return nil, fmt.Errorf("max_length is %d, more than the model's context of %d", opt.MaxLength, opt.Context)
+	case opt.MaxLength == 0:
+		e.length = defaultLength
+		if opt.Context > 0 {
+			e.length = min(defaultLength, opt.Context)
+		}
+	}
+	if opt.Tokenizer == nil {
+		return e, nil
+	}
+	if id, ok := opt.Tokenizer.EOS(); ok {
+		e.eos = []int{id}
+	}
+	// A model may know a BOS that its tokenizer does not put before a text: then it was not trained with it.
+	if id, ok := opt.Tokenizer.BOS(); ok {
+		around, err := opt.Tokenizer.Encode("", true)
+		if err != nil {
+			return nil, err
+		}
+		if len(around) > 0 && around[0] == id {
+			e.bos = around[:1]
+		}
+	}
+	return e, nil
+}
+
+var errTokenizer = errors.New("text needs a tokenizer, and the model has none: add its tokenizer.json, or use rows of input_ids")
+
+// document adds a text that is trained on as a whole: BOS text EOS.
+func (e *Encoder) document(text string) error {
+	if e.opt.Tokenizer == nil {
+		return errTokenizer
+	}
+	if text == "" {
+		e.drop()
+		return nil
+	}
+	ids, err := e.opt.Tokenizer.Encode(text, false)
+	if err != nil {
+		return err
+	}
+	return e.row(slices.Concat(e.bos, ids, e.eos), 0)
+}
+
+// stream adds a long text as rows of BOS and the next length−1 tokens. The last row may be shorter.
+func (e *Encoder) stream(text string) error {
+	if e.opt.Tokenizer == nil {
+		return errTokenizer
+	}
+	ids, err := e.opt.Tokenizer.Encode(text, false)
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(ids, e.length-len(e.bos)) {
+		if err := e.row(slices.Concat(e.bos, chunk), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pair adds a prompt and what follows it: BOS prompt completion EOS. Both are tokenized in one piece, as the model will
+// see them, and the offsets tell where the prompt ends; a token that reaches over the border belongs to the
+// completion, so that every part of that is trained.
+func (e *Encoder) pair(prompt, completion string) error {
+	if e.opt.Tokenizer == nil {
+		return errTokenizer
+	}
+	if completion == "" {
+		e.drop()
+		return nil
+	}
+	ids, offsets, err := e.opt.Tokenizer.EncodeOffsets(prompt + completion)
+	if err != nil {
+		return err
+	}
+	masked := 0
+	if !e.opt.TrainOnPrompt {
+		border := slices.IndexFunc(offsets, func(o [2]int) bool { return o[1] > len(prompt) })
+		if border < 0 {
+			border = len(ids)
+		}
+		masked = len(e.bos) + border
+	}
+	return e.row(slices.Concat(e.bos, ids, e.eos), masked)
+}
+
+// row adds ids, the first masked of them untrained, cut to the longest length.
+func (e *Encoder) row(ids []int, masked int) error {
+	lost := max(0, len(ids)-e.length)
+	s := Sample{IDs: make([]int32, len(ids)-lost)}
+	for i, id := range ids[:len(s.IDs)] {
+		if err := e.check(id); err != nil {
+			return fmt.Errorf("the tokenizer does not fit the model: %w", err)
+		}
+		s.IDs[i] = int32(id)
+	}
+	s.Labels = s.IDs
+	if masked > 0 {
+		s.Labels = slices.Clone(s.IDs)
+		for i := range min(masked, len(s.Labels)) {
+			s.Labels[i] = Ignore
+		}
+	}
+	if lost > 0 {
+		e.d.Stats.Truncated++
+		e.d.Stats.Lost += lost
+	}
+	if s.Counted() == 0 {
+		e.drop()
+		return nil
+	}
+	return e.add(s)
+}
+
+// check tells whether the model has a row for id.
+func (e *Encoder) check(id int) error {
+	if id < 0 || e.opt.Vocab > 0 && id >= e.opt.Vocab {
+		return fmt.Errorf("id %d is outside the vocabulary of %d", id, e.opt.Vocab)
+	}
+	return nil
+}
+
+// add takes a sample as it stands.
+func (e *Encoder) add(s Sample) error {
+	d := e.d
+	if len(d.Samples) == maxRows {
+		return fmt.Errorf("more than %d rows; split the file", maxRows)
+	}
+	if d.Stats.Tokens += len(s.IDs); d.Stats.Tokens > maxTokens {
+		return fmt.Errorf("more than %d tokens up to here; split the file", maxTokens)
+	}
+	d.Samples = append(d.Samples, s)
+	d.Stats.Rows++
+	d.Stats.Trained += s.Counted()
+
+	h := fnv.New64a()
+	for _, part := range [][]int32{s.IDs, s.Labels} {
+		_ = binary.Write(h, binary.LittleEndian, part)
+	}
+	if e.seen[h.Sum64()] {
+		d.Stats.Duplicates++
+	}
+	e.seen[h.Sum64()] = true
+	return nil
+}
+
+// drop leaves a record out and remembers the first one for the warning.
+func (e *Encoder) drop() {
+	if e.d.Stats.Dropped == 0 {
+		e.firstDropped = e.line
+	}
+	e.d.Stats.Dropped++
+}
+
+// finish checks the whole and says what a person should know about it.
+func (e *Encoder) finish() (*Dataset, error) {
+	d, s := e.d, &e.d.Stats
+	warn := func(format string, args ...any) {
+		d.Warnings = append(d.Warnings, d.Name+": "+fmt.Sprintf(format, args...))
+	}
+	if s.Dropped > 0 {
+		warn("%d of %d rows dropped, the first at line %d: nothing to train on in them", s.Dropped, s.Dropped+s.Rows, e.firstDropped)
+	}
+	if s.Truncated > 0 {
+		warn("%d of %d rows cut to %d tokens: %d tokens lost, %.1f %%", s.Truncated, s.Dropped+s.Rows, e.length, s.Lost,
+			100*float64(s.Lost)/float64(s.Lost+s.Tokens))
+	}
+	if s.Duplicates > 0 {
+		warn("%d of %d rows repeat an earlier one", s.Duplicates, s.Rows)
+	}
+	switch {
+	case s.Rows == 0 && s.Dropped == 0:
+		return nil, errors.New("holds no rows")
+	case s.Trained == 0:
+		return nil, fmt.Errorf("nothing to train on: none of its %d rows has a token that is predicted from another and not masked", s.Rows+s.Dropped)
+	}
+	return d, nil
+}

@@ -1,0 +1,129 @@
+package data
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func newSampler(t *testing.T, p Plan) *Sampler {
+	t.Helper()
+	s, err := NewSampler(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSteps(t *testing.T) {
+	for _, c := range []struct {
+		plan  Plan
+		total int
+		want  string // the first steps
+	}{
+		{Plan{Rows: 7, Batch: 2, Micro: 2, Epochs: 2}, 4, "[[0 1] [2 3]] [[4 5] [6]] [[0 1] [2 3]] [[4 5] [6]]"},
+		{Plan{Rows: 5, Batch: 2, Micro: 2, Epochs: 1}, 2, "[[0 1] [2 3]] [[4]]"},
+		{Plan{Rows: 4, Batch: 2, Micro: 1, Epochs: 0.5}, 1, "[[0 1]]"},
+		{Plan{Rows: 4, Batch: 2, Micro: 1, Epochs: 1.2}, 3, "[[0 1]] [[2 3]] [[0 1]]"},
+		{Plan{Rows: 3, Batch: 8, Micro: 2, Epochs: 1}, 1, "[[0 1 2]]"},
+		{Plan{Rows: 7, Batch: 2, Micro: 2, Epochs: 9, MaxSteps: 3}, 3, "[[0 1] [2 3]] [[4 5] [6 0]] [[1 2] [3 4]]"},
+		{Plan{Rows: 3, Batch: 2, Micro: 2, MaxSteps: 2}, 2, "[[0 1] [2 0]] [[1 2] [0 1]]"},
+		{Plan{Rows: 1, Batch: 3, Micro: 1, MaxSteps: 1}, 1, "[[0 0 0]]"},
+	} {
+		s := newSampler(t, c.plan)
+		var steps [][][]int
+		for step := range s.TotalSteps() {
+			steps = append(steps, s.Step(step))
+		}
+		if got := fmt.Sprint(steps); s.TotalSteps() != c.total || got != "["+c.want+"]" {
+			t.Errorf("%+v: %d steps %s, want %d [%s]", c.plan, s.TotalSteps(), got, c.total, c.want)
+		}
+	}
+}
+
+func flat(micro [][]int) []int { return slices.Concat(micro...) }
+
+// Each epoch shuffles all rows anew and mixes with no other; wrapping around keeps whole passes, too.
+func TestShuffledPasses(t *testing.T) {
+	for _, maxSteps := range []int{-1, 100} {
+		s := newSampler(t, Plan{Rows: 10, Batch: 2, Micro: 2, Shuffle: true, Seed: 1, Epochs: 4, MaxSteps: maxSteps})
+		var rows []int
+		for step := range 10 {
+			rows = append(rows, flat(s.Step(step))...)
+		}
+		var passes [][]int
+		for pass := range slices.Chunk(rows[:len(rows)/10*10], 10) {
+			passes = append(passes, slices.Clone(pass))
+			if sorted := slices.Sorted(slices.Values(pass)); !slices.Equal(sorted, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
+				t.Errorf("max_steps %d: a pass takes the rows %v", maxSteps, pass)
+			}
+		}
+		if len(passes) < 3 || slices.Equal(passes[0], passes[1]) || slices.Equal(passes[1], passes[2]) {
+			t.Errorf("max_steps %d: passes %v", maxSteps, passes)
+		}
+	}
+}
+
+// A resumed run takes up at any step, in any order, what a run without a stop would have taken.
+func TestResume(t *testing.T) {
+	plan := Plan{Rows: 11, Batch: 3, Micro: 2, Shuffle: true, Seed: 5, Epochs: 5}
+	for _, plan.MaxSteps = range []int{-1, 40} {
+		through := newSampler(t, plan)
+		resumed := newSampler(t, plan)
+		want := make([][][]int, 10)
+		for step := range want {
+			want[step] = through.Step(step)
+		}
+		for _, step := range []int{9, 0, 5, 4, 5, 8, 1} {
+			if got := resumed.Step(step); !reflect.DeepEqual(got, want[step]) {
+				t.Errorf("max_steps %d, step %d: %v, want %v", plan.MaxSteps, step, got, want[step])
+			}
+			if got := newSampler(t, plan).Step(step); !reflect.DeepEqual(got, want[step]) {
+				t.Errorf("max_steps %d, step %d afresh: %v, want %v", plan.MaxSteps, step, got, want[step])
+			}
+		}
+	}
+}
+
+// What a seed means must never change: these orders are part of every run that was logged.
+func TestShuffleIsPinned(t *testing.T) {
+	for _, c := range []struct {
+		seed, stream uint64
+		want         []int32
+	}{
+		{42, 0, []int32{3, 1, 2, 4, 5, 0, 7, 6}},
+		{42, 1, []int32{7, 2, 0, 6, 5, 3, 4, 1}},
+		{42, splitStream, []int32{3, 4, 2, 1, 5, 0, 6, 7}},
+	} {
+		if got := shuffled(8, c.seed, c.stream); !slices.Equal(got, c.want) {
+			t.Errorf("seed %d, stream %d: %v, want %v", c.seed, c.stream, got, c.want)
+		}
+	}
+}
+
+func TestEpoch(t *testing.T) {
+	epochs, wrapped := Plan{Rows: 7, Batch: 2, Micro: 2, Epochs: 2}, Plan{Rows: 8, Batch: 2, Micro: 1, MaxSteps: 9}
+	if e := epochs.Epoch(3); e != 1.5 {
+		t.Errorf("3 of 2 steps an epoch are %v epochs", e)
+	}
+	if e := wrapped.Epoch(6); e != 1.5 {
+		t.Errorf("12 of 8 rows are %v epochs", e)
+	}
+}
+
+func TestBadPlans(t *testing.T) {
+	for _, p := range []Plan{
+		{Rows: 0, Batch: 1, Micro: 1, Epochs: 1},
+		{Rows: 1, Batch: 0, Micro: 1, Epochs: 1},
+		{Rows: 1, Batch: 1, Micro: 0, Epochs: 1},
+		{Rows: 1, Batch: 1, Micro: 1},
+		{Rows: 1, Batch: 1, Micro: 1, Epochs: nan()},
+		{Rows: 1, Batch: 1, Micro: 1, Epochs: 1e300},
+		{Rows: 1, Batch: 1 << 31, Micro: 1 << 31, Epochs: 1},
+	} {
+		if _, err := NewSampler(p); err == nil {
+			t.Errorf("accepted %+v", p)
+		}
+	}
+}

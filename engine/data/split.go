@@ -1,0 +1,46 @@
+package data
+
+import (
+	"fmt"
+	"math"
+)
+
+// splitStream keeps the draw of the validation rows apart from the passes of a Sampler with the same seed.
+const splitStream = math.MaxUint64
+
+// Split sets a fraction of the rows, (0, 1) and at least one row, apart for validation. Which ones depends on seed
+// alone; both parts keep the order of the file.
+func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Dataset, err error) {
+	fail := func(why string) (*Dataset, *Dataset, error) {
+		return nil, nil, fmt.Errorf("data: %s: validation_split %v: %s", d.Name, fraction, why)
+	}
+	n := len(d.Samples)
+	switch {
+	case !(fraction > 0 && fraction < 1):
+		return fail("wants a fraction between 0 and 1")
+	case n < 2:
+		return fail("one row cannot be split")
+	}
+	apart := make([]bool, n)
+	for _, row := range shuffled(n, seed, splitStream)[:min(n-1, max(1, int(math.Round(fraction*float64(n)))))] {
+		apart[row] = true
+	}
+	train, validation = &Dataset{Name: d.Name, Format: d.Format}, &Dataset{Name: d.Name, Format: d.Format}
+	for row, s := range d.Samples {
+		part := train
+		if apart[row] {
+			part = validation
+		}
+		part.Samples = append(part.Samples, s)
+		part.Stats.Rows++
+		part.Stats.Tokens += len(s.IDs)
+		part.Stats.Trained += s.Counted()
+	}
+	switch {
+	case train.Stats.Trained == 0:
+		return fail("no token is left to train on")
+	case validation.Stats.Trained == 0:
+		return fail("its rows hold no token to evaluate")
+	}
+	return train, validation, nil
+}
