@@ -1,0 +1,211 @@
+package tokenizer
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+const missing = -1 // stands for a token id that there is none of
+
+// bpe is a byte-pair model: characters or bytes, and the ranked merges that join them.
+type bpe struct {
+	vocab  map[string]int32
+	merges map[uint64]merge // by pairKey of the ids
+
+	// bytes holds the token of each byte: its printable stand-in when the model is byteLevel, its "<0x0A>" otherwise.
+	bytes     [256]int32
+	byteLevel bool             // pieces are bytes; otherwise they are characters
+	fallback  bool             // a character without a token becomes the tokens of its bytes
+	unk       int32            // what is left becomes this
+	fuseUnk   bool             // and neighbours become one
+	whole     map[string]int32 // pieces that are a token at once, whatever the merges say; nil without ignore_merges
+}
+
+// merge is what becomes of a pair: lower ranks go first.
+type merge struct{ rank, id int32 }
+
+func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
+
+// symbol is a link in the chain of tokens that a piece is so far made of.
+type symbol struct {
+	id, prev, next int32
+	size           int32 // bytes of the piece; 0 once merged into the symbol on its left
+}
+
+// merger applies a bpe to one piece after another, keeping its memory.
+type merger struct {
+	*bpe
+	chain []symbol
+	queue queue
+}
+
+// encode adds the tokens of a piece to e. It takes O(n log n): the merges that are possible wait in a queue, and a
+// merge only brings up the two pairs it takes part in.
+func (m *merger) encode(s span, e *encoding) error {
+	if id, ok := m.whole[s.text]; ok {
+		e.add(int(id), s, 0, len(s.text))
+		return nil
+	}
+	m.chain, m.queue = m.chain[:0], m.queue[:0]
+	if err := m.start(s.text); err != nil {
+		return err
+	}
+	for i := range m.chain {
+		m.offer(int32(i))
+	}
+	for len(m.queue) > 0 {
+		rank, i := m.queue.pop()
+		left := &m.chain[i]
+		if left.size == 0 || left.next < 0 {
+			continue
+		}
+		right := &m.chain[left.next]
+		// A pair may have changed since it was offered; ranks are unique, so they tell.
+		to, ok := m.merges[pairKey(left.id, right.id)]
+		if !ok || to.rank != rank {
+			continue
+		}
+		left.id, left.size, left.next = to.id, left.size+right.size, right.next
+		right.size = 0
+		if left.next >= 0 {
+			m.chain[left.next].prev = i
+			m.offer(i)
+		}
+		if left.prev >= 0 {
+			m.offer(left.prev)
+		}
+	}
+	at := 0
+	for i := int32(0); i >= 0; i = m.chain[i].next {
+		c := m.chain[i]
+		e.add(int(c.id), s, at, at+int(c.size))
+		at += int(c.size)
+	}
+	return nil
+}
+
+// start makes the chain of a piece's single characters or bytes.
+func (m *merger) start(piece string) error {
+	unknown := false // the last link is unk
+	for i := 0; i < len(piece); {
+		n, id := 1, int32(missing)
+		if m.byteLevel {
+			id = m.bytes[piece[i]]
+		} else {
+			_, n = utf8.DecodeRuneInString(piece[i:])
+			if v, ok := m.vocab[piece[i:i+n]]; ok {
+				id = v
+			}
+		}
+		switch {
+		case id != missing:
+			m.link(id, n)
+			unknown = false
+		case m.fallback && m.hasBytes(piece[i:i+n]):
+			for j := range n {
+				m.link(m.bytes[piece[i+j]], 1)
+			}
+			unknown = false
+		case m.unk == missing:
+			return fmt.Errorf("tokenizer: %q has no token, and the vocabulary has no unknown token to stand for it", piece[i:i+n])
+		case unknown && m.fuseUnk:
+			m.chain[len(m.chain)-1].size += int32(n)
+		default:
+			m.link(m.unk, n)
+			unknown = true
+		}
+		i += n
+	}
+	m.chain[len(m.chain)-1].next = -1
+	return nil
+}
+
+func (m *merger) hasBytes(s string) bool {
+	for i := range len(s) {
+		if m.bytes[s[i]] == missing {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *merger) link(id int32, size int) {
+	i := int32(len(m.chain))
+	m.chain = append(m.chain, symbol{id: id, prev: i - 1, next: i + 1, size: int32(size)})
+}
+
+// offer queues the merge of symbol i with the one on its right, if there is one.
+func (m *merger) offer(i int32) {
+	c := m.chain[i]
+	if c.next < 0 {
+		return
+	}
+	if to, ok := m.merges[pairKey(c.id, m.chain[c.next].id)]; ok {
+		m.queue.push(to.rank, i)
+	}
+}
+
+// queue is a binary heap of merges, rank<<32 | place: the lowest rank first, leftmost first.
+type queue []uint64
+
+func (q *queue) push(rank, place int32) {
+	*q = append(*q, uint64(rank)<<32|uint64(place))
+	h := *q
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if h[up] <= h[i] {
+			return
+		}
+		h[up], h[i] = h[i], h[up]
+		i = up
+	}
+}
+
+func (q *queue) pop() (rank, place int32) {
+	h := *q
+	top, last := h[0], len(h)-1
+	h[0] = h[last]
+	h = h[:last]
+	for i := 0; ; {
+		down := 2*i + 1
+		if down+1 < last && h[down+1] < h[down] {
+			down++
+		}
+		if down >= last || h[i] <= h[down] {
+			break
+		}
+		h[i], h[down] = h[down], h[i]
+		i = down
+	}
+	*q = h
+	return int32(top >> 32), int32(uint32(top))
+}
+
+// byteRunes spells each byte as a printable character, as byte-level vocabularies do: printable Latin-1 as itself, the
+// other 68 bytes as U+0100 and up. runeBytes inverts it.
+var byteRunes, runeBytes = func() (to [256]rune, from map[rune]byte) {
+	from = make(map[rune]byte, 256)
+	next := rune(0x100)
+	for b := range to {
+		r := rune(b)
+		if r < 0x21 || 0x7E < r && r < 0xA1 || r == 0xAD {
+			r = next
+			next++
+		}
+		to[b], from[r] = r, byte(b)
+	}
+	return to, from
+}()
+
+// appendBytes appends the bytes that a byte-level token spells. ok is false, and dst unchanged, if it spells none.
+func appendBytes(dst []byte, token string) (_ []byte, ok bool) {
+	n := len(dst)
+	for _, r := range token {
+		b, ok := runeBytes[r]
+		if !ok {
+			return dst[:n], false
+		}
+		dst = append(dst, b)
+	}
+	return dst, true
+}

@@ -1,0 +1,423 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Limits of what is read. The largest files known hold 256 Ki tokens and half a million merges in 35 MB.
+const (
+	maxFile   = 64 << 20 // bytes
+	maxVocab  = 1 << 20  // one more than the highest id
+	maxToken  = 1 << 12  // bytes of one token
+	maxMerges = 1 << 20
+	maxText   = 1 << 30 // bytes of a text to encode: places in it are kept in 32 bits
+	maxStages = 32      // in one Sequence, nested ones counted in
+	maxGrowth = 64      // how many times longer all Replaces together may make a text
+)
+
+// Load reads a tokenizer.json. name is used in errors.
+func Load(data []byte, name string) (*Tokenizer, error) {
+	t, err := load(data)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: %w", name, err)
+	}
+	return t, nil
+}
+
+func load(data []byte) (*Tokenizer, error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%d bytes, more than the limit of %d", len(data), maxFile)
+	}
+	var f file
+	if err := decodeJSON(data, &f); err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{bos: missing}
+	for _, part := range []struct {
+		name string
+		read func(*file) error
+	}{
+		{"model", t.loadVocab},
+		{"added_tokens", t.loadAdded},
+		{"normalizer", t.loadNormalizer},
+		{"pre_tokenizer", t.loadPreTokenizer},
+		{"model", t.loadMerges},
+		{"added_tokens", t.loadMatchers},
+		{"post_processor", t.loadTemplate},
+		{"decoder", t.loadDecoder},
+	} {
+		if err := part.read(&f); err != nil {
+			return nil, fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return t, nil
+}
+
+func refuse(what, name string) error {
+	return fmt.Errorf("%s %q is not supported", what, name)
+}
+
+func (t *Tokenizer) loadVocab(f *file) error {
+	m := &f.Model
+	switch {
+	case m.Type != "BPE" && m.Type != "":
+		return fmt.Errorf("type %q is not supported, only BPE is", m.Type)
+	case m.Dropout != nil && *m.Dropout != 0:
+		return fmt.Errorf("dropout %g is not supported: it must be null", *m.Dropout)
+	case m.Prefix != "":
+		return refuse("continuing_subword_prefix", m.Prefix)
+	case m.Suffix != "":
+		return refuse("end_of_word_suffix", m.Suffix)
+	case len(m.Vocab) == 0:
+		return errors.New("vocab is missing")
+	}
+	var vocab map[string]int
+	if err := decodeJSON(m.Vocab, &vocab); err != nil {
+		return fmt.Errorf("vocab: %w", err)
+	}
+	if len(vocab) == 0 {
+		return errors.New("vocab is empty")
+	}
+	t.model.vocab = make(map[string]int32, len(vocab))
+	for token, id := range vocab {
+		if err := t.define(token, id); err != nil {
+			return fmt.Errorf("vocab: %w", err)
+		}
+		t.model.vocab[token] = int32(id)
+	}
+	return nil
+}
+
+// define gives token its id. It may be told the same twice, but nothing contrary.
+func (t *Tokenizer) define(token string, id int) error {
+	if id < 0 || id >= maxVocab {
+		return fmt.Errorf("token %.80q: id %d is not within 0 to %d", token, id, maxVocab-1)
+	}
+	if len(token) > maxToken {
+		return fmt.Errorf("id %d: a token of %d bytes, more than the limit of %d", id, len(token), maxToken)
+	}
+	if had, ok := t.id(token); ok && had != id {
+		return fmt.Errorf("token %q has two ids, %d and %d", token, had, id)
+	}
+	if id < len(t.tokens) && t.tokens[id] != "" && t.tokens[id] != token {
+		a, b := t.tokens[id], token
+		return fmt.Errorf("id %d has two tokens, %q and %q", id, min(a, b), max(a, b))
+	}
+	if id >= len(t.tokens) {
+		t.tokens = append(t.tokens, make([]string, id+1-len(t.tokens))...)
+	}
+	t.tokens[id] = token
+	return nil
+}
+
+func (t *Tokenizer) loadAdded(f *file) error {
+	t.added, t.addedID = make(map[int]addition, len(f.Added)), make(map[string]int, len(f.Added))
+	for i, a := range f.Added {
+		if a.Content == "" {
+			return fmt.Errorf("entry %d has no content", i)
+		}
+		if _, twice := t.added[a.ID]; twice {
+			return fmt.Errorf("id %d is there twice", a.ID)
+		}
+		if err := t.define(a.Content, a.ID); err != nil {
+			return err
+		}
+		t.added[a.ID], t.addedID[a.Content] = a, a.ID
+	}
+	return nil
+}
+
+func (t *Tokenizer) loadMatchers(f *file) error {
+	for _, a := range f.Added {
+		a.text = a.Content
+		if a.Normalized {
+			if a.text = t.normalize(newSpan(a.Content, false)).text; a.text == "" {
+				return fmt.Errorf("%q is nothing after normalisation", a.Content)
+			}
+			t.normed.add(a)
+		} else {
+			t.raw.add(a)
+		}
+		t.added[a.ID] = a
+	}
+	return nil
+}
+
+func (t *Tokenizer) loadNormalizer(f *file) error {
+	stages, err := flat(f.Normalizer)
+	if err != nil {
+		return err
+	}
+	growth := 1
+	for _, s := range stages {
+		switch s.Type {
+		case "Prepend":
+			if s.Prepend == "" || len(s.Prepend) > maxToken {
+				return fmt.Errorf("Prepend of %d bytes, not 1 to %d", len(s.Prepend), maxToken)
+			}
+			t.normalizers = append(t.normalizers, prepending(s.Prepend))
+		case "Replace":
+			from, err := s.replaced(&growth)
+			if err != nil {
+				return err
+			}
+			t.normalizers = append(t.normalizers, replacing(from, s.Content))
+		case "NFC":
+			t.normalizers = append(t.normalizers, nfc)
+		default:
+			return refuse("type", s.Type)
+		}
+	}
+	return nil
+}
+
+// replaced returns what a Replace looks for, which must be a plain string. growth, how many times longer a text may be
+// after the Replaces so far, is multiplied by this one's part.
+func (s *stage) replaced(growth *int) (string, error) {
+	if s.Pattern.Regex != nil {
+		return "", refuse("Replace of the regular expression", *s.Pattern.Regex)
+	}
+	if s.Pattern.String == nil || *s.Pattern.String == "" {
+		return "", errors.New("Replace without a pattern")
+	}
+	from := *s.Pattern.String
+	if len(s.Content) > maxToken {
+		return "", fmt.Errorf("Replace by %d bytes, more than the limit of %d", len(s.Content), maxToken)
+	}
+	*growth *= max(1, (len(s.Content)+len(from)-1)/len(from))
+	if *growth > maxGrowth {
+		return "", fmt.Errorf("Replace: a text could become %d times longer, more than the limit of %d", *growth, maxGrowth)
+	}
+	return from, nil
+}
+
+func (t *Tokenizer) loadPreTokenizer(f *file) error {
+	stages, err := flat(f.PreTokenizer)
+	if err != nil {
+		return err
+	}
+	for i, s := range stages {
+		if t.model.byteLevel {
+			return fmt.Errorf("%s after ByteLevel is not supported", s.Type)
+		}
+		switch s.Type {
+		case "Split":
+			if s.Pattern.Regex == nil {
+				return errors.New("Split at a plain string is not supported")
+			}
+			split, ok := patterns[*s.Pattern.Regex]
+			if !ok {
+				return refuse("Split by the regular expression", *s.Pattern.Regex)
+			}
+			if s.Behavior != "Isolated" || s.Invert {
+				return fmt.Errorf("Split with behavior %q, invert %v is not supported, only Isolated, false is", s.Behavior, s.Invert)
+			}
+			t.pre.splits = append(t.pre.splits, split)
+		case "Digits":
+			split := splitNumbers
+			if s.Individual {
+				split = splitDigits
+			}
+			t.pre.splits = append(t.pre.splits, split)
+		case "ByteLevel":
+			t.model.byteLevel = true
+			if s.AddPrefix == nil || *s.AddPrefix {
+				if i > 0 {
+					return errors.New("ByteLevel with add_prefix_space after another stage is not supported")
+				}
+				t.pre.prefix = " "
+			}
+			if s.UseRegex == nil || *s.UseRegex {
+				t.pre.splits = append(t.pre.splits, splitGPT2)
+			}
+		case "Metaspace":
+			if len(stages) > 1 {
+				return errors.New("Metaspace beside another stage is not supported")
+			}
+			scheme, err := s.metaspace()
+			if err != nil {
+				return err
+			}
+			t.pre.space = s.Replacement
+			if scheme != "never" {
+				t.pre.prefix, t.pre.firstOnly = s.Replacement, scheme == "first"
+			}
+			if s.Split == nil || *s.Split {
+				t.pre.splits = append(t.pre.splits, splitBefore(s.Replacement))
+			}
+		default:
+			return refuse("type", s.Type)
+		}
+	}
+	return nil
+}
+
+// metaspace checks a Metaspace and returns its prepend_scheme, which old files spell as add_prefix_space.
+func (s *stage) metaspace() (string, error) {
+	if s.Replacement == "" {
+		return "", errors.New("Metaspace without a replacement")
+	}
+	scheme := s.Scheme
+	if scheme == "" {
+		if scheme = "always"; s.AddPrefix != nil && !*s.AddPrefix {
+			scheme = "never"
+		}
+	}
+	if scheme != "always" && scheme != "first" && scheme != "never" {
+		return "", refuse("Metaspace with prepend_scheme", scheme)
+	}
+	return scheme, nil
+}
+
+// loadMerges completes the model; it needs to know what the pre-tokenizer made of the text.
+func (t *Tokenizer) loadMerges(f *file) error {
+	m := &t.model
+	if len(f.Model.Merges) > maxMerges {
+		return fmt.Errorf("%d merges, more than the limit of %d", len(f.Model.Merges), maxMerges)
+	}
+	m.merges = make(map[uint64]merge, len(f.Model.Merges))
+	for rank, pair := range f.Model.Merges {
+		var ids [3]int32
+		for i, token := range [...]string{pair[0], pair[1], pair[0] + pair[1]} {
+			id, ok := m.vocab[token]
+			if !ok {
+				return fmt.Errorf("merge %d (%.80q, %.80q): %.80q is not in the vocabulary", rank, pair[0], pair[1], token)
+			}
+			ids[i] = id
+		}
+		m.merges[pairKey(ids[0], ids[1])] = merge{rank: int32(rank), id: ids[2]}
+	}
+	m.fallback, m.fuseUnk, m.unk = f.Model.ByteFallback, f.Model.FuseUnk, missing
+	if u := f.Model.Unk; u != nil && *u != "" {
+		id, ok := m.vocab[*u]
+		if !ok {
+			return fmt.Errorf("unk_token %q is not in the vocabulary", *u)
+		}
+		m.unk = id
+	}
+	for b := range m.bytes {
+		spelling := fmt.Sprintf("<0x%02X>", b)
+		if m.byteLevel {
+			spelling = string(byteRunes[b])
+		}
+		m.bytes[b] = missing
+		if id, ok := m.vocab[spelling]; ok {
+			m.bytes[b] = id
+		}
+	}
+	if f.Model.IgnoreMerges {
+		m.whole = make(map[string]int32, len(m.vocab))
+		for token, id := range m.vocab {
+			if raw, ok := appendBytes(nil, token); m.byteLevel && ok {
+				token = string(raw)
+			} else if m.byteLevel {
+				continue
+			}
+			m.whole[token] = id
+		}
+	}
+	return nil
+}
+
+func (t *Tokenizer) loadTemplate(f *file) error {
+	stages, err := flat(f.Post)
+	if err != nil {
+		return err
+	}
+	for _, s := range stages {
+		switch s.Type {
+		case "ByteLevel": // only trims offsets
+		case "TemplateProcessing":
+			head, tail, err := s.template(len(t.tokens))
+			if err != nil {
+				return fmt.Errorf("TemplateProcessing: %w", err)
+			}
+			t.head, t.tail = append(head, t.head...), append(t.tail, tail...)
+		default:
+			return refuse("type", s.Type)
+		}
+	}
+	return nil
+}
+
+// template returns the ids that go before and after a single text.
+func (s *stage) template(vocab int) (head, tail []int, err error) {
+	seen := false
+	for i, part := range s.Single {
+		switch {
+		case part.Special != nil:
+			special, ok := s.Specials[part.Special.ID]
+			if !ok {
+				return nil, nil, fmt.Errorf("single: %q is not among special_tokens", part.Special.ID)
+			}
+			for _, id := range special.IDs {
+				if id < 0 || id >= vocab {
+					return nil, nil, fmt.Errorf("special_tokens: %q: id %d is not in the vocabulary", part.Special.ID, id)
+				}
+			}
+			if seen {
+				tail = append(tail, special.IDs...)
+			} else {
+				head = append(head, special.IDs...)
+			}
+		case part.Sequence != nil && part.Sequence.ID == "A" && !seen:
+			seen = true
+		default:
+			return nil, nil, fmt.Errorf("single: part %d is neither a special token nor the one sequence A", i)
+		}
+	}
+	if !seen {
+		return nil, nil, errors.New("single: the text itself (sequence A) is missing")
+	}
+	return head, tail, nil
+}
+
+func (t *Tokenizer) loadDecoder(f *file) error {
+	stages, err := flat(f.Decoder)
+	if err != nil {
+		return err
+	}
+	if f.Decoder == nil {
+		t.form.spaced = true
+		return nil
+	}
+	if len(stages) == 1 {
+		switch s := stages[0]; s.Type {
+		case "ByteLevel":
+			t.form.bytes = true
+			return nil
+		case "Metaspace":
+			scheme, err := s.metaspace()
+			t.form.replacement, t.form.dropFirst = s.Replacement, scheme != "never"
+			return err
+		}
+	}
+	order := map[string]int{"Replace": 1, "ByteFallback": 2, "Fuse": 3, "Strip": 4}
+	before, growth := stage{}, 1
+	for _, s := range stages {
+		if order[s.Type] == 0 {
+			return refuse("type", s.Type)
+		}
+		if order[s.Type] < order[before.Type] || s.Type == "Strip" && before.Type != "Fuse" {
+			return fmt.Errorf("%s after %q is not supported, only Replace, ByteFallback, Fuse, Strip in this order is", s.Type, before.Type)
+		}
+		before = s
+		switch s.Type {
+		case "Replace":
+			from, err := s.replaced(&growth)
+			if err != nil {
+				return err
+			}
+			t.form.replace = append(t.form.replace, [2]string{from, s.Content})
+		case "ByteFallback":
+			t.form.fallback = true
+		case "Strip":
+			if s.Stop != 0 || s.Content == "" || s.Start < 0 {
+				return fmt.Errorf("Strip of %q, start %d, stop %d is not supported: it must strip from the start only", s.Content, s.Start, s.Stop)
+			}
+			t.form.strip, t.form.stripMax = s.Content, s.Start
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package tokenizer
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The patterns that files split text with. Go's regexp has no look-ahead and an ASCII \s, so each is a function here,
+// known by the exact pattern.
+const (
+	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	patternQwen2  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+)
+
+var patterns = map[string]splitter{
+	patternGPT2:   splitGPT2,
+	patternLlama3: splitWords(3),
+	patternQwen2:  splitWords(1),
+}
+
+// A splitter returns the length in bytes of the first piece of a text that is not empty.
+type splitter func(string) int
+
+// preTokenizer cuts normalised text into the pieces that merging must not cross.
+type preTokenizer struct {
+	space     string // what a space becomes; "" leaves it
+	prefix    string // put before a text that does not begin with it; "" for nothing
+	firstOnly bool   // the prefix only goes before the very start of the caller's text
+	splits    []splitter
+}
+
+func (p *preTokenizer) split(s span, yield func(span) error) error {
+	if p.space != "" {
+		s = s.replace(" ", p.space)
+	}
+	if p.prefix != "" && (s.first || !p.firstOnly) && !strings.HasPrefix(s.text, p.prefix) {
+		s = s.prepend(p.prefix)
+	}
+	return cutPieces(s, p.splits, yield)
+}
+
+// cutPieces cuts s with the first splitter, every piece with the second, and so on.
+func cutPieces(s span, splits []splitter, yield func(span) error) error {
+	if len(splits) == 0 {
+		return yield(s)
+	}
+	for s.text != "" {
+		n := splits[0](s.text)
+		if err := cutPieces(s.cut(0, n), splits[1:], yield); err != nil {
+			return err
+		}
+		s = s.cut(n, len(s.text))
+	}
+	return nil
+}
+
+func splitGPT2(s string) int {
+	if n := contraction(s, false); n > 0 {
+		return n
+	}
+	i := optionalSpace(s)
+	for _, class := range []func(rune) bool{unicode.IsLetter, unicode.IsNumber, isOther} {
+		if n := run(s[i:], class); n > 0 {
+			return i + n
+		}
+	}
+	return spaces(s)
+}
+
+// splitWords is the pattern of Llama 3 and Qwen 2, which differ in how many digits they keep together.
+func splitWords(digits int) splitter {
+	return func(s string) int {
+		if n := contraction(s, true); n > 0 {
+			return n
+		}
+		r, i := utf8.DecodeRuneInString(s)
+		if isNewline(r) || unicode.IsLetter(r) || unicode.IsNumber(r) {
+			i = 0
+		}
+		if n := run(s[i:], unicode.IsLetter); n > 0 {
+			return i + n
+		}
+		left := digits
+		if n := run(s, func(r rune) bool { left--; return left >= 0 && unicode.IsNumber(r) }); n > 0 {
+			return n
+		}
+		i = optionalSpace(s)
+		if n := run(s[i:], isOther); n > 0 {
+			i += n
+			return i + run(s[i:], isNewline)
+		}
+		white := s[:run(s, unicode.IsSpace)]
+		if n := strings.LastIndexAny(white, "\r\n"); n >= 0 {
+			return n + 1
+		}
+		return spaces(s)
+	}
+}
+
+// splitDigits parts digits from everything else, and from each other.
+func splitDigits(s string) int {
+	if r, n := utf8.DecodeRuneInString(s); unicode.IsNumber(r) {
+		return n
+	}
+	return run(s, func(r rune) bool { return !unicode.IsNumber(r) })
+}
+
+// splitNumbers parts runs of digits from everything else.
+func splitNumbers(s string) int {
+	if n := run(s, unicode.IsNumber); n > 0 {
+		return n
+	}
+	return run(s, func(r rune) bool { return !unicode.IsNumber(r) })
+}
+
+// splitBefore starts a new piece at every mark.
+func splitBefore(mark string) splitter {
+	return func(s string) int {
+		_, n := utf8.DecodeRuneInString(s)
+		if i := strings.Index(s[n:], mark); i >= 0 {
+			return n + i
+		}
+		return len(s)
+	}
+}
+
+// run returns the length of the longest prefix of s that is all in class.
+func run(s string, class func(rune) bool) int {
+	for i, r := range s {
+		if !class(r) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// spaces matches \s+(?!\S)|\s+ : white space, less its last character if something follows and one is left.
+func spaces(s string) int {
+	n := run(s, unicode.IsSpace)
+	if _, last := utf8.DecodeLastRuneInString(s[:n]); n < len(s) && n > last {
+		return n - last
+	}
+	return n
+}
+
+// optionalSpace matches " ?" before more text.
+func optionalSpace(s string) int {
+	if s[0] == ' ' {
+		return 1
+	}
+	return 0
+}
+
+// contraction matches 's|'t|'re|'ve|'m|'ll|'d and returns its length, 0 for none. Folding case takes ſ (U+017F) for s.
+func contraction(s string, fold bool) int {
+	if s[0] != '\'' {
+		return 0
+	}
+next:
+	for _, c := range [...]string{"s", "t", "re", "ve", "m", "ll", "d"} {
+		n := 1
+		for _, want := range c {
+			r, size := utf8.DecodeRuneInString(s[n:])
+			if fold && r != want {
+				if r = unicode.ToLower(r); r == 'ſ' {
+					r = 's'
+				}
+			}
+			if r != want {
+				continue next
+			}
+			n += size
+		}
+		return n
+	}
+	return 0
+}
+
+func isNewline(r rune) bool { return r == '\r' || r == '\n' }
+
+func isOther(r rune) bool {
+	return !unicode.IsSpace(r) && !unicode.IsLetter(r) && !unicode.IsNumber(r)
+}
