@@ -28,14 +28,16 @@ func (tol Tolerance) Compare(got, want []float64) string {
 	}
 	peak := 0.0
 	for _, w := range want {
-		peak = max(peak, math.Abs(w))
+		if a := math.Abs(w); a <= math.MaxFloat64 {
+			peak = max(peak, a)
+		}
 	}
 	bound, worst, at := tol.Rel*peak+tol.Abs, 0.0, -1
 	for i := range want {
-		d := math.Abs(got[i] - want[i])
-		if math.IsNaN(d) && math.IsNaN(want[i]) {
+		if got[i] == want[i] || math.IsNaN(got[i]) && math.IsNaN(want[i]) { // infinities differ by NaN
 			continue
 		}
+		d := math.Abs(got[i] - want[i])
 		if !(d <= bound) && (at < 0 || d > worst || math.IsNaN(d)) {
 			worst, at = d, i
 		}

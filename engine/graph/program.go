@@ -97,6 +97,11 @@ func (t *Tape) Plan() Plan {
 	return plan
 }
 
+// SlotSpec is the buffer of slot i.
+func SlotSpec(i int, size int64) device.Spec {
+	return device.Spec{DType: tensor.F32, Len: int(size / 4), Class: device.Activations, Label: fmt.Sprintf("activations %d", i)}
+}
+
 // Pool is the memory that programs lay their temporaries in. Programs that share a pool must not rely on a
 // temporary of another.
 type Pool struct {
@@ -108,7 +113,7 @@ type Pool struct {
 func NewPool(dev device.Device, p Plan) (*Pool, error) {
 	pool := &Pool{dev: dev}
 	for i, size := range p.Slots {
-		b, err := dev.Alloc(device.Spec{DType: tensor.F32, Len: int((size + 3) / 4), Class: device.Activations, Label: fmt.Sprintf("activations %d", i)})
+		b, err := dev.Alloc(SlotSpec(i, size))
 		if err != nil {
 			pool.Free()
 			return nil, fmt.Errorf("graph: slot %d of %d: %w", i, len(p.Slots), err)

@@ -183,7 +183,7 @@ func (t *Tape) Want(op string, v Var, shape tensor.Shape) {
 }
 
 // Launch appends a kernel launch. Outputs want a gradient when an input does. A gradient that already holds
-// something is added to: the launch then gets the parameter ACCUMULATE.
+// something is added to: the launch then gets the parameter ACCUMULATE. One that is updated in place starts from zero.
 func (t *Tape) Launch(k *device.Kernel, dims any, args ...Var) { t.LaunchWith(k, nil, dims, args...) }
 
 // LaunchWith is Launch with parameters for the shader.
@@ -212,8 +212,8 @@ func (t *Tape) LaunchWith(k *device.Kernel, params device.Params, dims any, args
 		case k.Bindings[i].Access == device.Read:
 		case !t.gradients[root]:
 			a.wants = a.wants || wants
-		case add > 0 && replace > 0 && !t.written[root]: // one kernel, one rule: clear what is new, then add to all
-			t.Clear(a)
+		case !t.written[root] && (add > 0 && replace > 0 || k.Bindings[i].Access == device.Update):
+			t.Clear(a) // one kernel, one rule: clear what is new, then add to all
 			fallthrough
 		default:
 			t.written[root] = true
@@ -334,10 +334,10 @@ func (t *Tape) Backward() {
 		if dy == nil {
 			continue
 		}
+		r.fn(dy) // reads dy, so that what shares it is not written meanwhile
 		if t.owed[r.y] == 0 {
-			t.holders[dy]-- // r.y is done with: a term that took dy over may change it in place
+			t.holders[t.grads[r.y]]-- // r.y is done with: a term that took dy over may change it in place
 		}
-		r.fn(dy)
 	}
 	t.records = nil
 }

@@ -54,6 +54,7 @@ type Slots struct {
 // row, so causal attention never sees it and no mask is needed.
 type Input struct {
 	B, T      int
+	Train     bool      // dropout is on
 	Lookup    op.Lookup // token ids (N), and their order for the embedding's gradient
 	Positions graph.Var // (N) I32: position in its document
 	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts
@@ -119,8 +120,8 @@ func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var 
 	return op.Add(t, x, b.Down.Forward(t, in, h))
 }
 
-// Hidden records embedding, blocks and final norm → (N, Hidden).
-func (d *Decoder) Hidden(t *graph.Tape, in *Input) graph.Var {
+// Trunk records all but the output head: embedding, blocks and final norm → (N, Hidden).
+func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	x := d.Embed(t, in)
 	for i := range d.Blocks {
 		x = d.Block(t, in, i, x)
@@ -130,7 +131,7 @@ func (d *Decoder) Hidden(t *graph.Tape, in *Input) graph.Var {
 
 // Loss records the sum over all counted tokens of −log p(target) → (1). It never holds all logits.
 func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var {
-	h := d.Hidden(t, in)
+	h := d.Trunk(t, in)
 	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(in.B*in.T, d.Vocab))
 }
 

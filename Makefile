@@ -1,0 +1,88 @@
+# llamatab: `make build` makes bin/llamatab, `make test` proves it. `make help` lists the rest.
+
+SHELL  := /bin/bash
+GO     ?= go
+export CGO_ENABLED := 0
+
+WASM    := GOOS=js GOARCH=wasm
+
+# What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
+NPM  = ui/node_modules
+PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) \
+       $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js
+
+# Packages whose tests use the GPU: they run in Chromium as well.
+GPU_DIRS     = device op nn model peft optim train
+GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...))
+
+# Go itself knows what is current, so the targets that build are always asked for.
+.PHONY: all run build test vet lint bench soak goldens generate chromium assets bin/wasmexec clean help
+
+all: build
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+build: assets bin/wasmexec ## build bin/llamatab with page and engine inside, and bin/wasmexec
+	@echo "== building bin/llamatab"
+	@$(GO) build -trimpath -ldflags='-s -w' -o bin/llamatab ./server
+
+run: build ## serve the page
+	bin/llamatab serve
+
+bin/wasmexec:
+	@$(GO) build -o $@ ./server/wasmexec
+
+assets: ui/node_modules
+	@echo "== building the engine for the browser"
+	@mkdir -p build
+	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' -o build/llamatab.wasm ./wasm
+	@echo "== packing page and engine"
+	@$(GO) run ./server/pack --out server/assets --server ./server --wasm ./wasm --npm ui \
+		build/llamatab.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
+
+# The lock file holds exact versions and hashes.
+ui/node_modules: ui/package-lock.json
+	@echo "== fetching the page's libraries"
+	@npm ci --prefix ui --no-audit --no-fund --loglevel=error && touch $@
+
+chromium:
+	@if [ -n "$$CHROME" ] || command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; then exit 0; fi; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	if command -v apt-get >/dev/null && { [ -z "$$sudo" ] || $$sudo true 2>/dev/null; }; then \
+		echo "== installing Chromium"; $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq chromium; \
+	else echo "The tests need Chromium or Chrome: install it (Debian: apt-get install chromium), or name it in CHROME." >&2; exit 1; fi
+
+test: chromium build vet ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
+	@echo "== tests on the reference device, and whole runs in headless Chromium"
+	@$(GO) test ./...
+	@echo "== the same tests on WebGPU in headless Chromium"
+	@$(WASM) $(GO) test -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
+
+vet:
+	@echo "== vet"
+	@$(GO) vet ./...
+	@$(WASM) $(GO) vet ./engine/... ./shaders/... $(if $(wildcard wasm/*.go),./wasm/...) $(if $(wildcard ui/*.go),./ui/...)
+
+lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
+	@bad="$$(gofmt -l engine server shaders ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
+	@for f in wasm/*.js server/wasmexec/*.js ui/*.js; do \
+		case $$f in */loader.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
+	@sum() { cat ui/*_gen.go 2>/dev/null | cksum; }; before="$$(sum)"; $(MAKE) -s generate; \
+		[ "$$before" = "$$(sum)" ] || { echo "generated code was not current; it is now" >&2; exit 1; }
+
+generate: ## generate Go from the page's .vugu files
+	@if ls ui/*.vugu >/dev/null 2>&1; then $(GO) tool vugugen -skip-go-mod -skip-main -s ./ui; fi
+
+bench: build ## measure the adapter and the engine on it
+	bin/llamatab bench
+
+soak: build ## the long tests
+	$(GO) test -tags soak -timeout 2h ./...
+
+goldens: ## rewrite the golden files that this code makes itself
+	$(GO) test ./engine/... -run Golden -update
+
+clean: ## remove what the build made
+	rm -rf bin build ui/node_modules
+	find server/assets -mindepth 1 ! -name .keep -delete

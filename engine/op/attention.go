@@ -1,0 +1,276 @@
+package op
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/tensor"
+)
+
+// AttentionShape describes a call of Attention.
+type AttentionShape struct {
+	B, T           int     // batch rows and positions
+	P              int     // extra keys before the first position, seen by all queries: prefix-tuning
+	Heads, KVHeads int     // query head h reads key/value head h / (Heads/KVHeads)
+	HeadDim        int     // even, at most 256
+	Scale          float32 // of the scores, 1/√HeadDim as a rule
+}
+
+func (s AttentionShape) dims(op string) attentionDims {
+	if s.B < 1 || s.T < 1 || s.P < 0 || s.KVHeads < 1 || s.Heads < 1 || s.Heads%s.KVHeads != 0 ||
+		s.HeadDim < 2 || s.HeadDim > 256 || s.HeadDim%2 != 0 {
+		graph.Fail("%s: shape %+v", op, s)
+	}
+	return attentionDims{uint32(s.B), uint32(s.T), uint32(s.P), uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
+}
+
+// params tell the shaders how a head is cut into vectors.
+func (s AttentionShape) params() device.Params {
+	if s.HeadDim%4 == 0 {
+		return device.Params{"V": "vec4<f32>", "VECS": s.HeadDim / 4}
+	}
+	return device.Params{"V": "vec2<f32>", "VECS": s.HeadDim / 2}
+}
+
+func wantRows(op string, v graph.Var, rows, cols int) {
+	if r, c := v.Dim2(); r != rows || c != cols {
+		graph.Fail("%s: %q has shape %v, want %d rows of %d", op, v.Name, v.Shape, rows, cols)
+	}
+}
+
+type attentionDims struct {
+	B, T, P, H, Hkv, D uint32
+	Scale              float32
+}
+
+// Attention is causal attention with grouped queries, never holding the scores:
+//
+//	o_i = Σ_j p_ij v_j,   p_ij = exp(s_ij − lse_i),   s_ij = scale · q_i·k_j,   lse_i = log Σ_j exp s_ij
+//
+// Query i of a batch row sees its P prefix keys and key P+j where start_i ≤ j ≤ i. start_i = i − positions[i], so
+// that documents packed into one row, whose positions restart, do not see each other.
+//
+// Shapes: q (B·T,Heads·HeadDim), k and v (B·(P+T),KVHeads·HeadDim), positions (B·T) of type I32 → o like q.
+// Saves lse (B·T,Heads) and o. The backward pass recomputes p; each gradient has one owner, so sums have one order:
+//
+//	dv_j = Σ_i p_ij do_i,   ds_ij = p_ij (do_i·v_j − do_i·o_i),   dq_i = scale Σ_j ds_ij k_j,   dk_j = scale Σ_i ds_ij q_i
+//
+// Dao 2023, FlashAttention-2, arXiv:2307.08691; Ainslie et al. 2023, arXiv:2305.13245.
+func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) graph.Var {
+	d, params := s.dims("Attention"), s.params()
+	wantRows("Attention", q, s.B*s.T, s.Heads*s.HeadDim)
+	wantRows("Attention", k, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
+	wantRows("Attention", v, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
+	if positions.Shape.Size() != s.B*s.T {
+		graph.Fail("Attention: positions %v for %d rows of %d", positions.Shape, s.B, s.T)
+	}
+	o, lse := t.New(q.Shape), t.New(tensor.Of(s.B*s.T, s.Heads))
+	t.LaunchWith(attentionForward, params, d, q, k, v, positions, o, lse)
+	t.OnBackward(o, func(do graph.Var) {
+		stats := t.New(tensor.Of(s.B*s.T, s.Heads, 2))
+		t.LaunchWith(attentionDelta, params, d, o, do, lse, stats)
+		t.Accumulate(q, func(dq graph.Var) {
+			t.LaunchWith(attentionBackwardQ, params, d, q, k, v, positions, do, stats, dq)
+		})
+		if !k.WantsGrad() && !v.WantsGrad() {
+			return
+		}
+		// One kernel computes both. Where only one is wanted, the other goes to memory that nobody reads.
+		dk, dv := t.New(k.Shape), t.New(v.Shape)
+		t.Accumulate(k, func(g graph.Var) { dk = g })
+		t.Accumulate(v, func(g graph.Var) { dv = g })
+		t.LaunchWith(attentionBackwardKV, params, d, q, k, v, positions, do, stats, dk, dv)
+	})
+	return o
+}
+
+// attentionVariants are the ways of lib/attention.wgsl: plain with 1, 2 or 4 rows a thread, then tiled ones.
+// A thread holds held vectors for each element of its rows and leaves sums numbers a row and tile element.
+func attentionVariants(held, sums int) []device.Variant {
+	plain := func(rows int) device.Variant {
+		return device.Variant{
+			Name: fmt.Sprintf("plain/r%d", rows), Params: device.Params{"ROWS": rows},
+			// Unrolled code grows with rows·D, and with it the time to compile it.
+			Fits: func(_ device.Info, _ device.Limits, dims any) bool { return rows*int(dims.(attentionDims).D) <= 256 },
+		}
+	}
+	list := []device.Variant{{Name: "plain/r1"}, plain(2), plain(4)}
+	for _, split := range []int{1, 2, 4, 8, 16} {
+		for _, rows := range []int{1, 2} {
+			for _, tile := range []int{16, 8, 4} {
+				list = append(list, device.Variant{
+					Name:   fmt.Sprintf("tiled/r%d/s%d/t%d", rows, split, tile),
+					Params: device.Params{"TILED": true, "ROWS": rows, "SPLIT": split, "TILE": tile},
+					Fits: func(_ device.Info, l device.Limits, dims any) bool {
+						D := int(dims.(attentionDims).D)
+						vecs := D / 2
+						if D%4 == 0 {
+							vecs = D / 4
+						}
+						// 32 to 64 registers of data keep a GPU busy without spilling; short heads have less to share out.
+						registers := held * rows * D / split
+						whole := vecs%split == 0 && (registers >= 32 || split*rows == 1) && registers <= 64
+						// Of the tile lengths, the longest that workgroup memory holds; 16 bytes are for the loop's bounds.
+						memory := func(tile int) int { return 4*tile*(2*D+sums*wg*rows) + 16 }
+						return whole && memory(tile) <= l.MaxWorkgroupMemory && (tile == 16 || memory(2*tile) > l.MaxWorkgroupMemory)
+					},
+				})
+			}
+		}
+	}
+	return list
+}
+
+// attentionGrid is the grid for n rows, or keys, of one batch row and key/value head.
+func attentionGrid(d attentionDims, p device.Params, n uint32) [3]int {
+	pairs, rows := int(d.B*d.Hkv), p.Int("ROWS", 1)
+	if p.Bool("TILED") {
+		return device.Groups(pairs * device.CeilDiv(int(n), wg/p.Int("SPLIT", 1)*rows))
+	}
+	return perThread(pairs * device.CeilDiv(int(n), rows))
+}
+
+func attentionQueryGrid(dims any, p device.Params) [3]int {
+	d := dims.(attentionDims)
+	return attentionGrid(d, p, d.T*(d.H/d.Hkv))
+}
+
+// attentionFlops counts perElement operations for each element of the keys that each query sees when nothing is packed.
+func attentionFlops(perElement float64) func(dims any) float64 {
+	return func(dims any) float64 {
+		d := dims.(attentionDims)
+		T, P := float64(d.T), float64(d.P)
+		return perElement * float64(d.D) * float64(d.B*d.H) * (T*(T+1)/2 + T*P)
+	}
+}
+
+// attentionClass groups launches whose T rounds up to the same power of two.
+func attentionClass(dims any, _ device.Params) string {
+	d := dims.(attentionDims)
+	return fmt.Sprintf("t%d/d%d", 1<<bits.Len32(d.T-1), d.D)
+}
+
+// eachPair calls f for every query row and each key that it sees. Both are numbered by heads: row n of q and of what is
+// like q, row j of k and v.
+func (d attentionDims) eachPair(positions []uint32, f func(n, j int)) {
+	T, P, H, Hkv := int(d.T), int(d.P), int(d.H), int(d.Hkv)
+	for b := range int(d.B) {
+		for i := range T {
+			start := i - min(max(int(int32(positions[b*T+i])), 0), i)
+			for h := range H {
+				for key := range P + i + 1 {
+					if key < P || key-P >= start {
+						f((b*T+i)*H+h, (b*(P+T)+key)*Hkv+h/(H/Hkv))
+					}
+				}
+			}
+		}
+	}
+}
+
+// head is row n of x seen as heads of D.
+func (d attentionDims) head(x []float64, n int) []float64 { return x[n*int(d.D):][:d.D] }
+
+func (d attentionDims) score(q, k []float64, n, j int) float64 {
+	return float64(d.Scale) * dot(d.head(q, n), d.head(k, j))
+}
+
+func dot(x, y []float64) float64 {
+	sum := 0.0
+	for i := range x {
+		sum += x[i] * y[i]
+	}
+	return sum
+}
+
+// addScaled adds a·x to y.
+func addScaled(y []float64, a float64, x []float64) {
+	for i := range y {
+		y[i] += a * x[i]
+	}
+}
+
+var attentionForward = &device.Kernel{
+	Name: "attention_forward", Shader: "attention", Entry: "forward",
+	Bindings: in("q", "k", "v", "positions").out("o", "lse"),
+	Grid:     attentionQueryGrid, Flops: attentionFlops(4), Class: attentionClass, Variants: attentionVariants(2, 1),
+	Ref: func(c *device.Call) {
+		d, q, k, v, positions, o, lse := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.U(3), c.F(4), c.F(5)
+		peak := make([]float64, len(lse))
+		for n := range peak {
+			peak[n] = math.Inf(-1)
+		}
+		d.eachPair(positions, func(n, j int) { peak[n] = max(peak[n], d.score(q, k, n, j)) })
+		clear(lse)
+		d.eachPair(positions, func(n, j int) { lse[n] += math.Exp(d.score(q, k, n, j) - peak[n]) })
+		for n := range lse {
+			lse[n] = peak[n] + math.Log(lse[n])
+		}
+		clear(o)
+		d.eachPair(positions, func(n, j int) {
+			addScaled(d.head(o, n), math.Exp(d.score(q, k, n, j)-lse[n]), d.head(v, j))
+		})
+	},
+}
+
+var attentionDelta = &device.Kernel{
+	Name: "attention_delta", Shader: "attention_delta", Entry: "delta",
+	Bindings: in("o", "do", "lse").out("stats"),
+	Grid: func(dims any, _ device.Params) [3]int {
+		d := dims.(attentionDims)
+		return perThread(int(d.B * d.T * d.H))
+	},
+	Ref: func(c *device.Call) {
+		d, o, do, lse, stats := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.F(3)
+		for n := range lse {
+			stats[2*n], stats[2*n+1] = lse[n], dot(d.head(o, n), d.head(do, n))
+		}
+	},
+}
+
+var attentionBackwardQ = &device.Kernel{
+	Name: "attention_backward_q", Shader: "attention_backward_q", Entry: "backward",
+	Bindings: in("q", "k", "v", "positions", "do", "stats").out("dq"),
+	Grid:     attentionQueryGrid, Flops: attentionFlops(6), Class: attentionClass, Variants: attentionVariants(3, 2),
+	Ref: func(c *device.Call) {
+		d, k, dq := c.Dims.(attentionDims), c.F(1), make([]float64, len(c.F(6)))
+		attentionWeights(c, func(n, j int, _, ds float64) { addScaled(d.head(dq, n), ds, d.head(k, j)) })
+		for i := range dq {
+			c.Put(c.F(6), i, dq[i])
+		}
+	},
+}
+
+var attentionBackwardKV = &device.Kernel{
+	Name: "attention_backward_kv", Shader: "attention_backward_kv", Entry: "backward",
+	Bindings: in("q", "k", "v", "positions", "do", "stats").out("dk", "dv"),
+	Grid: func(dims any, p device.Params) [3]int {
+		d := dims.(attentionDims)
+		return attentionGrid(d, p, d.P+d.T)
+	},
+	Flops: attentionFlops(8), Class: attentionClass, Variants: attentionVariants(4, 2),
+	Ref: func(c *device.Call) {
+		d, q, do := c.Dims.(attentionDims), c.F(0), c.F(4)
+		dk, dv := make([]float64, len(c.F(6))), make([]float64, len(c.F(7)))
+		attentionWeights(c, func(n, j int, p, ds float64) {
+			addScaled(d.head(dk, j), ds, d.head(q, n))
+			addScaled(d.head(dv, j), p, d.head(do, n))
+		})
+		for i := range dk {
+			c.Put(c.F(6), i, dk[i])
+			c.Put(c.F(7), i, dv[i])
+		}
+	},
+}
+
+// attentionWeights calls f with p and scale·ds of every query row and key it sees, in a backward pass.
+func attentionWeights(c *device.Call, f func(n, j int, p, ds float64)) {
+	d, q, k, v, do, stats := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.F(4), c.F(5)
+	d.eachPair(c.U(3), func(n, j int) {
+		p := math.Exp(d.score(q, k, n, j) - stats[2*n])
+		f(n, j, p, p*(dot(d.head(do, n), d.head(v, j))-stats[2*n+1])*float64(d.Scale))
+	})
+}

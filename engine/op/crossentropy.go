@@ -1,0 +1,127 @@
+package op
+
+import (
+	"math"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/tensor"
+)
+
+// maxLogits bounds the logits that exist at a time, in bytes.
+const maxLogits = 64 << 20
+
+// chunkAlign makes every chunk of rows begin where a device can bind it: 64 rows of F32 are a multiple of 256 bytes.
+const chunkAlign = 64
+
+// ChunkRows is how many of n rows LinearCrossEntropy should take at a time with a vocabulary of this size: as few
+// chunks as keep the logits within 64 MiB, all of about the same size.
+func ChunkRows(n, vocab int) int {
+	most := max(maxLogits/(4*vocab)/chunkAlign, 1) * chunkAlign
+	chunks := max(device.CeilDiv(n, most), 1)
+	return max(device.CeilDiv(device.CeilDiv(n, chunks), chunkAlign), 1) * chunkAlign
+}
+
+type crossEntropyDims struct {
+	N, V, First uint32 // First is the row of targets and losses that the logits begin with
+}
+
+// LinearCrossEntropy is the summed loss of next-token prediction, fused with the projection to the vocabulary.
+//
+//	logits = Σ_i scale_i · X_i·W_iᵀ
+//	loss = Σ_{n: targets[n] ≥ 0} lse(logits[n]) − logits[n,targets[n]],   lse(l) = log Σ_v exp(l[v])
+//	dlogits[n] = softmax(logits[n]) − onehot(targets[n]), or 0 where targets[n] < 0
+//	dX_i = scale_i · dlogits·W_i,   dW_i = scale_i · dlogitsᵀ·X_i
+//
+// Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), targets (N) I32 → loss (1). A negative target is not counted;
+// targets are shifted already, and whoever writes them has checked that they are below V.
+//
+// The logits exist for chunk rows at a time only: the gradients are computed right there, those of W_i added where
+// they belong and those of X_i kept for the backward pass. So the loss must be the root of that pass, with dloss = 1.
+// chunk is a multiple of 64 unless it covers all rows; see ChunkRows.
+func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk int) graph.Var {
+	if len(terms) == 0 {
+		graph.Fail("LinearCrossEntropy: no terms")
+	}
+	N, _ := terms[0].X.Dim2()
+	V, _ := terms[0].W.Dim2()
+	if targets.Shape.Size() != N || targets.DType != tensor.I32 {
+		graph.Fail("LinearCrossEntropy: targets %v %s for %d rows", targets.Shape, targets.DType, N)
+	}
+	if chunk < 1 || chunk < N && chunk%chunkAlign != 0 {
+		graph.Fail("LinearCrossEntropy: chunk of %d rows is not a multiple of %d", chunk, chunkAlign)
+	}
+	gradient := false
+	dxs := make([]graph.Var, len(terms))
+	for i, term := range terms {
+		if term.X.WantsGrad() {
+			dxs[i] = t.New(term.X.Shape)
+		}
+		gradient = gradient || term.X.WantsGrad() || term.W.WantsGrad()
+	}
+	losses := t.New(tensor.Of(N))
+	for from := 0; from < N; from += chunk {
+		to := min(from+chunk, N)
+		logits := t.New(tensor.Of(to-from, V))
+		for i, term := range terms {
+			matmulNT(t, t.Rows(term.X, from, to), term.W, logits, term.Scale, i > 0)
+		}
+		d := crossEntropyDims{uint32(to - from), uint32(V), uint32(from)}
+		t.LaunchWith(crossEntropy, device.Params{"GRADIENT": gradient}, d, targets, losses, logits)
+		for i, term := range terms {
+			if dxs[i] != nil {
+				matmulNN(t, logits, term.W, t.Rows(dxs[i], from, to), term.Scale, false)
+			}
+			t.Accumulate(term.W, func(dw graph.Var) {
+				matmulTN(t, logits, t.Rows(term.X, from, to), dw, term.Scale, false)
+			})
+		}
+	}
+	loss := t.New(tensor.Of(1))
+	Sum(t, losses, loss)
+	t.OnBackward(loss, func(graph.Var) {
+		for i, term := range terms {
+			if dxs[i] != nil {
+				giveGradient(t, term.X, dxs[i])
+			}
+		}
+	})
+	return loss
+}
+
+// crossEntropy replaces logits by their gradient where the parameter GRADIENT is true. What is not a number in a
+// counted row is none in its loss.
+var crossEntropy = &device.Kernel{
+	Name: "crossentropy", Shader: "crossentropy", Entry: "crossentropy",
+	Bindings: in("targets").out("losses").inout("logits"),
+	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(crossEntropyDims).N)) },
+	Ref: func(c *device.Call) {
+		d, targets, losses, logits := c.Dims.(crossEntropyDims), c.U(0), c.F(1), c.F(2)
+		V := int(d.V)
+		for n := range int(d.N) {
+			row, target := logits[n*V:(n+1)*V], int32(targets[int(d.First)+n])
+			counted, peak, sum := target >= 0, math.Inf(-1), 0.0
+			for _, l := range row {
+				peak = max(peak, l)
+			}
+			for _, l := range row {
+				sum += math.Exp(l - peak)
+			}
+			losses[int(d.First)+n] = 0
+			if counted {
+				losses[int(d.First)+n] = math.Log(sum) + peak - row[min(int(target), V-1)]
+			}
+			if !c.Params.Bool("GRADIENT") {
+				continue
+			}
+			if !counted {
+				clear(row)
+				continue
+			}
+			for v, l := range row {
+				row[v] = math.Exp(l-peak) / sum
+			}
+			row[min(int(target), V-1)]--
+		}
+	},
+}

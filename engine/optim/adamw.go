@@ -1,0 +1,66 @@
+package optim
+
+import (
+	"math"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+)
+
+// AdamWConfig holds what stays the same over a run. torch's defaults are 0.9, 0.999, 1e-8 and 0.01.
+type AdamWConfig struct {
+	Beta1, Beta2 float64
+	Eps          float64
+	WeightDecay  float64 // per unit of learning rate, decoupled from the gradient
+	LRScale      float64 // on the learning rate of these weights; 1 changes nothing
+}
+
+// AdamW launches one update of p and its moments m and v from the gradient g, once FinishNorm has filled the state.
+//
+//	g ← g · factor,   m ← β1·m + (1−β1)·g,   v ← β2·v + (1−β2)·g²
+//	p ← p − lr·decay·p − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
+//
+// Shapes: p, g, m, v equal, scalars (NumScalars), state (NumState). In a step that is not applied p, m and v keep
+// their bits. Loshchilov & Hutter 2019, arXiv:1711.05101, with eps where torch.optim.AdamW adds it.
+func AdamW(t *graph.Tape, p, g, m, v, scalars, state graph.Var, c AdamWConfig) {
+	for _, x := range []graph.Var{g, m, v} {
+		t.Want("AdamW", x, p.Shape)
+	}
+	wantBuffers(t, "AdamW", scalars, state)
+	d := adamwDims{
+		N: uint32(p.Shape.Size()), Beta1: float32(c.Beta1), Rest1: float32(1 - c.Beta1), Beta2: float32(c.Beta2), Rest2: float32(1 - c.Beta2),
+		Eps: float32(c.Eps), Decay: float32(c.WeightDecay), LRScale: float32(c.LRScale),
+	}
+	t.Launch(adamw, d, g, scalars, state, p, m, v)
+}
+
+type adamwDims struct {
+	N                          uint32
+	Beta1, Rest1, Beta2, Rest2 float32 // Rest is 1−β, rounded only once
+	Eps, Decay, LRScale        float32
+}
+
+var adamw = &device.Kernel{
+	Name: "adamw", Shader: "adamw", Entry: "adamw",
+	Bindings: []device.Binding{
+		{Name: "g"}, {Name: "scalars"}, {Name: "state"},
+		{Name: "p", Access: device.Update}, {Name: "m", Access: device.Update}, {Name: "v", Access: device.Update},
+	},
+	Grid: func(dims any, _ device.Params) [3]int {
+		return device.Groups(device.CeilDiv(int(dims.(adamwDims).N), wg))
+	},
+	Ref: func(c *device.Call) {
+		d, g, scalars, state, p, m, v := c.Dims.(adamwDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5)
+		if state[stateApplied] == 0 {
+			return
+		}
+		pair := scalars[scalarCorrections+2*int(state[statePair]):]
+		lr := scalars[scalarLR] * float64(d.LRScale)
+		for i := range p {
+			dp := g[i] * state[stateFactor]
+			m[i] = float64(d.Beta1)*m[i] + float64(d.Rest1)*dp
+			v[i] = float64(d.Beta2)*v[i] + float64(d.Rest2)*dp*dp
+			p[i] -= lr * (float64(d.Decay)*p[i] + pair[0]*m[i]/(math.Sqrt(v[i])*pair[1]+float64(d.Eps)))
+		}
+	},
+}

@@ -1,0 +1,71 @@
+package optim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"llamatab/engine/tensor"
+)
+
+// Places in the scalars buffer, which the host writes before each step. F32, NumScalars in all.
+const (
+	scalarLR          = iota // learning rate
+	scalarScale              // 1/counted tokens, which makes the gradient of the summed loss that of the mean
+	scalarCorrections        // 1/(1−β1ᵗ), 1/√(1−β2ᵗ), then both for t−1
+	scalarKnownSkips  = 6    // skipped steps that t allows for
+	NumScalars        = 8
+)
+
+// Places in the state buffer, which only FinishNorm writes. F32, NumState in all; zero before the first step.
+const (
+	stateNorm    = iota // norm of the gradient of the mean loss, before clipping
+	stateClip           // what clipping multiplies it by, 0 in a skipped step
+	stateApplied        // 1 when the step changes the weights, 0 when its norm or its loss was not finite
+	stateSkipped        // steps skipped so far
+	stateLoss           // loss sum
+	statePair           // 0: the corrections for t hold, 1: those for t−1
+	stateFactor         // clip · scale, what the stored gradient is multiplied by
+	NumState     = 8
+)
+
+// Scalars is what the host knows about a step before it runs.
+type Scalars struct {
+	LR     float64
+	Tokens int // counted tokens of the whole step; 0 counts as 1
+	// Step is the number t ≥ 1 of this update among those that were applied to the weights, as far as the host knows:
+	// the previous step may have been skipped without the host having read that yet. The device then takes t−1.
+	Step         int
+	KnownSkips   int // State.Skipped, as last read
+	Beta1, Beta2 float64
+}
+
+// Bytes is the content of the scalars buffer.
+func (s Scalars) Bytes() []byte {
+	x := make([]float32, NumScalars)
+	x[scalarLR], x[scalarScale], x[scalarKnownSkips] = float32(s.LR), float32(1/float64(max(s.Tokens, 1))), float32(s.KnownSkips)
+	for i, t := range []int{s.Step, s.Step - 1} {
+		t := float64(max(t, 1)) // nothing was applied before the first update
+		x[scalarCorrections+2*i] = float32(1 / (1 - math.Pow(s.Beta1, t)))
+		x[scalarCorrections+2*i+1] = float32(1 / math.Sqrt(1-math.Pow(s.Beta2, t)))
+	}
+	return tensor.EncodeF32(nil, x, tensor.F32)
+}
+
+// State is what the device found out about a step.
+type State struct {
+	Norm    float64 // of the gradient of the mean loss, before clipping
+	Clip    float64 // what clipping multiplied it by
+	Applied bool    // false: norm or loss was not finite, and nothing was changed
+	Skipped int     // steps skipped so far, this one included
+	LossSum float64
+}
+
+// DecodeState reads the content of the state buffer.
+func DecodeState(b []byte) (State, error) {
+	if len(b) != 4*NumState {
+		return State{}, fmt.Errorf("optim: state of %d bytes, want %d", len(b), 4*NumState)
+	}
+	at := func(i int) float64 { return float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))) }
+	return State{at(stateNorm), at(stateClip), at(stateApplied) != 0, int(at(stateSkipped)), at(stateLoss)}, nil
+}

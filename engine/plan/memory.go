@@ -1,0 +1,87 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+)
+
+// Memory is what a run will allocate, buffer by buffer.
+type Memory struct {
+	device.Usage
+	Specs []device.Spec
+	// Temporaries is what activations would take if none shared memory with another.
+	Temporaries int64
+}
+
+// Sum adds up a run: parameters as laid out, activations as planned, and further buffers.
+func Sum(l Layout, optimizer bool, activations graph.Plan, further ...device.Spec) Memory {
+	m := Memory{Temporaries: activations.Temporaries}
+	m.Specs = append(l.Specs(optimizer), further...)
+	for i, size := range activations.Slots {
+		m.Specs = append(m.Specs, graph.SlotSpec(i, size))
+	}
+	for _, s := range m.Specs {
+		m.Usage[s.Class] += s.Bytes()
+	}
+	return m
+}
+
+// Want are the limits that a device needs for the run.
+func (m Memory) Want() device.Limits {
+	l := device.DefaultLimits
+	for _, s := range m.Specs {
+		l.MaxBuffer = max(l.MaxBuffer, s.Bytes())
+		l.MaxBinding = max(l.MaxBinding, s.Bytes())
+	}
+	return l
+}
+
+// Misfit says why a run does not fit, and by how much.
+type Misfit struct {
+	What  string
+	Need  int64 // bytes
+	Limit int64 // bytes
+}
+
+func (m *Misfit) Error() string {
+	return fmt.Sprintf("%s needs %s and %s is the limit: %s too much", m.What, Bytes(m.Need), Bytes(m.Limit), Bytes(m.Need-m.Limit))
+}
+
+// Check reports the first thing that a device with limits l, or a budget in bytes (0: none), has no room for.
+func (m Memory) Check(l device.Limits, budget int64) error {
+	for _, s := range m.Specs {
+		if most := min(l.MaxBuffer, l.MaxBinding); s.Bytes() > most {
+			return &Misfit{What: fmt.Sprintf("one buffer (%s)", s.Label), Need: s.Bytes(), Limit: most}
+		}
+	}
+	if budget > 0 && m.Total() > budget {
+		return &Misfit{What: "the run", Need: m.Total(), Limit: budget}
+	}
+	return nil
+}
+
+// Table spells the plan by class, for people.
+func (m Memory) Table() string {
+	var b strings.Builder
+	for c, n := range m.Usage {
+		fmt.Fprintf(&b, "%-12s %12s\n", device.Class(c), Bytes(n))
+	}
+	fmt.Fprintf(&b, "%-12s %12s\n", "total", Bytes(m.Total()))
+	return b.String()
+}
+
+// Bytes spells a number of bytes in the unit that reads best.
+func Bytes(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}

@@ -1,0 +1,342 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/message"
+	"llamatab/engine/nn"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// evalRows is the number of rows of a micro-batch in an evaluation.
+const evalRows = 4
+
+// prepareModel opens the model of a job that does not train, with its adapter where there is one.
+func (j *Job) prepareModel() (*Setup, error) {
+	m, err := openModel(j.Files, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Model: m, batch: 1, limits: unbounded}
+	if j.Files.Adapter != nil {
+		cfg, warnings, err := openAdapter(j.Files.Adapter)
+		if err == nil {
+			m.Warnings = append(m.Warnings, warnings...)
+			err = s.attach(cfg)
+		}
+		if err == nil {
+			err = s.loadAdapterFile(j.Files.Adapter)
+		}
+		if err != nil {
+			m.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// freeze makes every parameter one that does not train.
+func (s *Setup) freeze() {
+	for _, p := range s.Params() {
+		p.Trainable = false
+	}
+}
+
+func (j *Job) eval(ctx context.Context) error {
+	e := j.Job.Eval
+	if e == nil {
+		return fail("job", exitConfig, "", fmt.Errorf("nothing to evaluate was named"))
+	}
+	s, err := j.prepareModel()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.batch = evalRows
+	if e.BatchSize > 0 {
+		s.batch = e.BatchSize
+	}
+	if e.DumpGradients == "" {
+		s.freeze()
+	} else if s.Method == nil {
+		for _, part := range e.Trainable {
+			if part != "all" {
+				return fail("config", exitConfig, `Use "all".`, fmt.Errorf("--trainable %q is not available in this version", part))
+			}
+		}
+		for _, p := range s.Decoder.Params() {
+			p.Trainable = true
+		}
+	}
+	s.grads = e.DumpGradients != ""
+	if err := s.settle(); err != nil {
+		return err
+	}
+	o := dataOptions{format: e.Format}
+	if e.MaxLength > 0 {
+		o.maxLength = &e.MaxLength
+	}
+	if s.Train, err = s.loadData(o); err != nil {
+		return err
+	}
+	s.Valid = s.Train // the plan then covers the loss without gradients too
+	if err := s.plan(); err != nil {
+		return err
+	}
+	dev, err := j.open(s)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	mem, err := newMemory(dev, s.Layout, false)
+	if err != nil {
+		return err
+	}
+	defer mem.free()
+	st, err := newStepper(s, dev, mem, j.Host, nil)
+	if err != nil {
+		return err
+	}
+	defer st.free()
+	if err := mem.load(s.Model, j.Host); err != nil {
+		return err
+	}
+	loss, tokens, err := s.meanLoss(s.Train, st, j.Host)
+	if err != nil {
+		return err
+	}
+	out := output{j.Host, mem}
+	if e.DumpLogits != "" {
+		if err := s.dumpLogits(ctx, st, out, e.DumpLogits); err != nil {
+			return err
+		}
+	}
+	if e.DumpGradients != "" {
+		if err := s.dumpGradients(st, out, e.DumpGradients, tokens); err != nil {
+			return err
+		}
+	}
+	result, err := json.Marshal(map[string]any{
+		"loss": message.Float(loss), "perplexity": perplexity(loss), "tokens": tokens, "rows": len(s.Train.Samples),
+	})
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+// batches calls f for the rows of a dataset in file order, a micro-batch at a time.
+func (s *Setup) batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
+	for first := 0; first < len(ds.Samples); first += s.batch {
+		rows := ds.Samples[first:min(first+s.batch, len(ds.Samples))]
+		longest := 0
+		for _, r := range rows {
+			longest = max(longest, len(r.IDs))
+		}
+		if err := f(first, data.Collate(rows, s.batch, s.lengthFor(longest))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// meanLoss is the mean loss over all counted tokens of a dataset, and their number.
+func (s *Setup) meanLoss(ds *data.Dataset, st *stepper, h Host) (loss float64, tokens int, err error) {
+	p := newProgress(h, "eval", "rows", int64(len(ds.Samples)))
+	sum := 0.0
+	err = s.batches(ds, func(first int, b *data.Batch) error {
+		l, err := st.lossSum([]*data.Batch{b})
+		sum, tokens = sum+l, tokens+b.Tokens
+		p.at(int64(min(first+s.batch, len(ds.Samples))), "")
+		return err
+	})
+	return sum / float64(tokens), tokens, err
+}
+
+// dumpGradients writes the gradients of the mean loss, by parameter name.
+func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) error {
+	if err := st.buildBegin(); err != nil {
+		return err
+	}
+	if err := st.dev.Submit(device.Work{Run: st.begin.Executable}); err != nil {
+		return err
+	}
+	if err := s.batches(s.Train, func(_ int, b *data.Batch) error {
+		p, l, err := st.program(b.T, true)
+		if err != nil {
+			return err
+		}
+		return st.dev.Submit(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: p.Executable})
+	}); err != nil {
+		return err
+	}
+	var specs []weights.Spec
+	params := map[string]*nn.Param{}
+	for _, seg := range s.Layout.Segments {
+		for _, p := range seg.Params {
+			specs, params[p.Name] = append(specs, weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}), p
+		}
+	}
+	if err := out.file(name, func(w io.Writer) error {
+		return out.tensors(w, specs, func(name string, w io.Writer) error {
+			p := params[name]
+			return out.mem.stream(nn.GradOf{Param: p}, p.Shape, p.Transposed, func(raw []byte) error {
+				x := make([]float32, len(raw)/4)
+				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
+					return err
+				}
+				for i := range x {
+					x[i] = float32(float64(x[i]) / float64(tokens))
+				}
+				_, err := w.Write(tensor.EncodeF32(nil, x, tensor.F32))
+				return err
+			})
+		})
+	}); err != nil {
+		return err
+	}
+	return out.commit(name)
+}
+
+// logitsKey and hiddenKey are the buffers between the trunk, the head and the host.
+type (
+	logitsKey struct{}
+	hiddenKey struct{}
+)
+
+// logitRows bounds how many rows of logits exist at a time. It is a multiple of what offsets must align to.
+const logitRows = 64
+
+// dumpLogits writes the logits of all rows as one tensor (rows, longest, V).
+func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name string) error {
+	rows, T, V, H := len(s.Train.Samples), s.longest(), s.Decoder.Vocab, s.Decoder.Hidden
+	N := device.CeilDiv(s.batch*T, logitRows) * logitRows
+	alloc := func(n int, label string) (device.Buffer, error) {
+		return st.dev.Alloc(device.Spec{Len: n, Class: device.Activations, Label: label})
+	}
+	hidden, err := alloc(N*H, "hidden")
+	if err != nil {
+		return err
+	}
+	defer st.dev.Free(hidden)
+	logits, err := alloc(logitRows*V, "logits")
+	if err != nil {
+		return err
+	}
+	defer st.dev.Free(logits)
+	compile := func(label string, l batchLayout, chunk int, record func(t *graph.Tape)) (*graph.Program, *graph.Pool, error) {
+		t := graph.NewInferenceTape()
+		if err := graph.Record(func() { record(t) }); err != nil {
+			return nil, nil, err
+		}
+		pool, err := graph.NewPool(st.dev, t.Plan())
+		if err != nil {
+			return nil, nil, err
+		}
+		b := st.binder(l)
+		find := b.Extern
+		b.Extern = func(key any) (device.Slice, error) {
+			switch key.(type) {
+			case hiddenKey:
+				if chunk < 0 {
+					return device.Slice{Buf: hidden, Len: s.batch * T * H}, nil
+				}
+				return device.Slice{Buf: hidden, Off: chunk * logitRows * H, Len: logitRows * H}, nil
+			case logitsKey:
+				return device.All(logits), nil
+			}
+			return find(key)
+		}
+		p, err := t.Compile(st.dev, label, pool, b)
+		return p, pool, err
+	}
+	l := newBatchLayout(s.batch, T, s.limits)
+	trunk, pool, err := compile("trunk", l, -1, func(t *graph.Tape) {
+		h := s.Decoder.Trunk(t, s.Decoder.NewInput(t, s.batch, T, T))
+		t.Copy(t.Extern(graph.Extern{Key: hiddenKey{}, Shape: h.Shape, Name: "hidden"}), h)
+	})
+	if err != nil {
+		return err
+	}
+	defer pool.Free()
+	defer trunk.Release()
+	var heads []*graph.Program
+	for chunk := range N / logitRows {
+		p, pool, err := compile("head", l, chunk, func(t *graph.Tape) {
+			h := t.Extern(graph.Extern{Key: hiddenKey{}, Shape: tensor.Of(logitRows, H), Name: "hidden"})
+			y := s.Decoder.Head.Forward(t, s.Decoder.NewInput(t, s.batch, T, T), h)
+			t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: "logits"}), y)
+		})
+		if err != nil {
+			return err
+		}
+		defer pool.Free()
+		defer p.Release()
+		heads = append(heads, p)
+	}
+	progress := newProgress(out.host, "logits", "rows", int64(rows))
+	if err := out.file(name, func(w io.Writer) error {
+		return out.tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: tensor.Of(rows, T, V)}}, func(_ string, w io.Writer) error {
+			for first := 0; first < rows; first += s.batch {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				n := min(s.batch, rows-first)
+				b := data.Collate(s.Train.Samples[first:first+n], s.batch, T)
+				if err := st.dev.Submit(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: trunk.Executable}); err != nil {
+					return err
+				}
+				for c, left := 0, n*T; left > 0; c, left = c+1, left-logitRows {
+					if err := st.dev.Submit(device.Work{Run: heads[c].Executable}); err != nil {
+						return err
+					}
+					raw, err := st.dev.Read(logits, 0, min(left, logitRows)*V)
+					if err != nil {
+						return err
+					}
+					if _, err := w.Write(raw); err != nil {
+						return err
+					}
+				}
+				progress.at(int64(first+n), "")
+			}
+			return nil
+		})
+	}); err != nil {
+		return err
+	}
+	return out.commit(name)
+}
+
+// exportLimits and names below belong to export.
+func (j *Job) export(context.Context) error {
+	e := j.Job.Export
+	switch {
+	case e == nil:
+		return fail("job", exitConfig, "", fmt.Errorf("nothing to export was named"))
+	case j.Files.Adapter == nil:
+		return fail("config", exitConfig, "Give --adapter DIR: without one the model folder is already complete.", fmt.Errorf("export %s needs an adapter", e.Format))
+	}
+	s, err := j.prepareModel()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	switch e.Format {
+	case "peft":
+		return j.exportPEFT(s)
+	case "merged":
+		return j.exportMerged(s)
+	}
+	return fail("config", exitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
+}
+
+var _ = config.LORA
+var _ = plan.Bytes

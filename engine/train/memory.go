@@ -1,0 +1,244 @@
+package train
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"llamatab/engine/device"
+	"llamatab/engine/nn"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// memory holds a model's parameters on a device, laid out as the plan says.
+type memory struct {
+	dev      device.Device
+	layout   plan.Layout
+	slices   map[any]device.Slice // by *nn.Param, nn.GradOf and momentKey
+	segments [][plan.Copies]device.Buffer
+	bufs     []device.Buffer
+}
+
+// momentKey is the key of one of AdamW's two moments.
+type momentKey struct {
+	*nn.Param
+	which int // plan.Moment1 or plan.Moment2
+}
+
+func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error) {
+	m := &memory{dev: dev, layout: l, slices: map[any]device.Slice{}}
+	alloc := func(s device.Spec) (device.Buffer, error) {
+		b, err := dev.Alloc(s)
+		if err != nil {
+			m.free()
+			return nil, err
+		}
+		m.bufs = append(m.bufs, b)
+		return b, nil
+	}
+	for _, p := range l.Frozen {
+		b, err := alloc(plan.FrozenSpec(p))
+		if err != nil {
+			return nil, err
+		}
+		m.slices[p] = device.All(b)
+	}
+	for i := range l.Segments {
+		s := &l.Segments[i]
+		var copies [plan.Copies]device.Buffer
+		for c, spec := range s.Specs() {
+			if c >= plan.Moment1 && !optimizer {
+				continue
+			}
+			b, err := alloc(spec)
+			if err != nil {
+				return nil, err
+			}
+			copies[c] = b
+		}
+		m.segments = append(m.segments, copies)
+		for j, p := range s.Params {
+			at := func(c int) device.Slice { return device.Slice{Buf: copies[c], Off: s.Offsets[j], Len: p.Shape.Size()} }
+			m.slices[p], m.slices[nn.GradOf{Param: p}] = at(plan.Weight), at(plan.Gradient)
+			m.slices[momentKey{p, plan.Moment1}], m.slices[momentKey{p, plan.Moment2}] = at(plan.Moment1), at(plan.Moment2)
+		}
+	}
+	return m, nil
+}
+
+func (m *memory) free() {
+	for _, b := range m.bufs {
+		m.dev.Free(b)
+	}
+	m.bufs = nil
+}
+
+// find implements the part of graph.Binder that concerns parameters.
+func (m *memory) find(key any) (device.Slice, error) {
+	s, ok := m.slices[key]
+	if !ok {
+		return s, fmt.Errorf("no memory for %v", key)
+	}
+	return s, nil
+}
+
+// chunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
+// all the memory there is.
+const chunkBytes = 4 << 20
+
+// upload streams a tensor of a file into the memory of key, converting to how the device stores it. It refuses
+// values that are not finite: they would poison everything that is computed.
+func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights.Checkpoint, name string, done func(int64)) error {
+	dst, err := m.find(key)
+	if err != nil {
+		return err
+	}
+	t, ok := c.Tensor(name)
+	if !ok {
+		return fmt.Errorf("tensor %q is missing", name)
+	}
+	if transposed {
+		h, err := c.ReadF32(t)
+		if err != nil {
+			return err
+		}
+		done(t.Bytes)
+		return m.write(key, transpose(h.Data, t.Shape[0], t.Shape[1]))
+	}
+	size, to := int64(t.DType.Size()), dst.Buf.Spec().DType
+	var floats []float32
+	var out []byte
+	return c.ReadChunks(t, chunkBytes, func(offset int64, chunk []byte) error {
+		if i := tensor.FirstNonFinite(chunk, t.DType); i >= 0 {
+			return fail("weights", exitFailed, "The file is damaged or was saved from a run that diverged: use another checkpoint.",
+				fmt.Errorf("%s: tensor %q: element %d is not a finite number", t.File, name, offset/size+int64(i)))
+		}
+		done(int64(len(chunk)))
+		if t.DType != to {
+			n := len(chunk) / int(size)
+			floats = append(floats[:0], make([]float32, n)...)
+			if err := tensor.DecodeF32(floats, chunk, t.DType); err != nil {
+				return err
+			}
+			out = tensor.EncodeF32(out[:0], floats, to)
+			chunk = out
+		}
+		return m.dev.Write(dst.Buf, dst.Off+int(offset/size), chunk)
+	})
+}
+
+func transpose(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			y[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return y
+}
+
+// write fills the memory of key with values.
+func (m *memory) write(key any, x []float32) error {
+	dst, err := m.find(key)
+	if err != nil {
+		return err
+	}
+	return m.dev.Write(dst.Buf, dst.Off, tensor.EncodeF32(nil, x, dst.Buf.Spec().DType))
+}
+
+// initialize draws the values of a parameter that no file holds.
+func (m *memory) initialize(p *nn.Param, seed uint64) error {
+	x := make([]float32, p.Shape.Size())
+	p.Init.Fill(x, seed, p.From())
+	return m.write(p, x)
+}
+
+// stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
+func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
+	src, err := m.find(key)
+	if err != nil {
+		return err
+	}
+	step := chunkBytes / 4
+	if transposed {
+		step = src.Len
+	}
+	for at := 0; at < src.Len; at += step {
+		n := min(step, src.Len-at)
+		data, err := m.dev.Read(src.Buf, src.Off+at, n)
+		if err != nil {
+			return err
+		}
+		if d := src.Buf.Spec().DType; d != tensor.F32 || transposed {
+			x := make([]float32, n)
+			if err := tensor.DecodeF32(x, data, d); err != nil {
+				return err
+			}
+			if transposed {
+				x = transpose(x, shape[0], shape[1])
+			}
+			data = tensor.EncodeF32(nil, x, tensor.F32)
+		}
+		if err := fn(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load fills all parameters: from the adapter's file, an overlay of trained tensors, the base checkpoint or their
+// initial distribution, in this order of preference.
+func (m *memory) load(model *Model, h Host) error {
+	keys := map[*nn.Param]string{}
+	if model.Method != nil {
+		for _, t := range model.Method.Tensors() {
+			keys[t.Param] = t.Key
+		}
+	}
+	source := func(p *nn.Param) (*weights.Checkpoint, string) {
+		if key, ok := keys[p]; ok && model.Adapter != nil {
+			return model.Adapter, key
+		}
+		if model.overlay != nil {
+			if _, ok := model.overlay.Tensor(p.Name); ok {
+				return model.overlay, p.Name
+			}
+		}
+		if key, ok := keys[p]; ok && key == p.Name { // the adapter's own
+			return nil, ""
+		}
+		return model.Base, p.From()
+	}
+	var total, done int64
+	for _, p := range model.Params() {
+		if c, name := source(p); c != nil {
+			t, _ := c.Tensor(name)
+			total += t.Bytes
+		}
+	}
+	progress := newProgress(h, "load", "bytes", total)
+	for _, p := range model.Params() {
+		c, name := source(p)
+		if c == nil {
+			if err := m.initialize(p, model.seed); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := m.upload(p, p.Shape, p.Transposed, c, name, func(n int64) { done += n; progress.at(done, p.Name) }); err != nil {
+			return fail("weights", exitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
+		}
+	}
+	progress.at(total, "")
+	return nil
+}
+
+func floatsOf(data []byte) []float64 {
+	x := make([]float64, len(data)/4)
+	for i := range x {
+		x[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+	}
+	return x
+}

@@ -1,0 +1,288 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sort"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/model"
+	_ "llamatab/engine/model/llama" // registers its architectures
+	"llamatab/engine/nn"
+	"llamatab/engine/peft"
+	"llamatab/engine/tensor"
+	"llamatab/engine/tokenizer"
+	"llamatab/engine/weights"
+)
+
+// Model is a decoder with its adapter and the files that its values come from. No memory of a device is taken yet.
+type Model struct {
+	Decoder   *nn.Decoder
+	Method    peft.Method // nil without an adapter
+	PEFT      *config.PEFT
+	Base      *weights.Checkpoint  // nil where the model starts from random weights
+	Adapter   *weights.Checkpoint  // nil where the adapter starts fresh
+	Tokenizer *tokenizer.Tokenizer // nil where the model has none
+	Config    []byte               // config.json
+	Warnings  []string
+
+	files Files
+	seed  uint64
+	// overlay holds trained tensors that replace the base's: those of a checkpoint.
+	overlay *weights.Checkpoint
+}
+
+// Close closes the files.
+func (m *Model) Close() {
+	for _, c := range []*weights.Checkpoint{m.Base, m.Adapter, m.overlay} {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+const modelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
+
+// openModel reads what describes the model. random is nil for a model with weights.
+func openModel(files Files, random *config.RandomInit, seed uint64) (*Model, error) {
+	m := &Model{files: files, seed: seed}
+	bad := func(err error) (*Model, error) {
+		m.Close()
+		return nil, fail("model", exitConfig, modelHint, err)
+	}
+	var err error
+	if random != nil && random.Config.Object != nil {
+		m.Config = random.Config.Object
+	} else if m.Config, err = readSmall(files.Model, "config.json"); err != nil {
+		return bad(fmt.Errorf("model: %w", err))
+	}
+	if m.Decoder, err = model.New(m.Config); err != nil {
+		return bad(fmt.Errorf("model: %w", err))
+	}
+	if random == nil {
+		if m.Base, err = weights.Open(files.Model); err != nil {
+			return bad(err)
+		}
+		m.Warnings = append(m.Warnings, m.Base.Warnings...)
+	}
+	if err := m.openTokenizer(); err != nil {
+		return bad(err)
+	}
+	return m, nil
+}
+
+// maxSmall bounds the JSON files of a model folder, tokenizer.json included.
+const maxSmall = 64 << 20
+
+func readSmall(fsys fs.FS, name string) ([]byte, error) {
+	if fsys == nil {
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	if info, err := fs.Stat(fsys, name); err == nil && info.Size() > maxSmall {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", name, info.Size(), maxSmall)
+	}
+	return fs.ReadFile(fsys, name)
+}
+
+func (m *Model) openTokenizer() error {
+	fsys := m.files.Tokenizer
+	if fsys == nil {
+		fsys = m.files.Model
+	}
+	data, err := readSmall(fsys, "tokenizer.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
+	}
+	t, err := tokenizer.Load(data, "tokenizer.json")
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"tokenizer_config.json", "generation_config.json", "config.json"} {
+		extra, err := readSmall(fsys, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("tokenizer: %w", err)
+		}
+		if t, err = t.WithConfig(extra); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if t.VocabSize() > m.Decoder.Vocab {
+		m.Warnings = append(m.Warnings, fmt.Sprintf("tokenizer.json has ids up to %d, the model's vocabulary has %d: text that needs the rest is refused", t.VocabSize()-1, m.Decoder.Vocab))
+	}
+	m.Tokenizer = t
+	return nil
+}
+
+// attach adds the adapter that cfg describes, starting from the files of the adapter mount when there are any.
+func (m *Model) attach(cfg *config.PEFT) error {
+	const hint = "Compare target_modules with the model's module names and init_adapter with peft."
+	var err error
+	if m.Method, err = peft.Attach(m.Decoder, cfg); err != nil {
+		return fail("peft", exitConfig, hint, fmt.Errorf("peft: %w", err))
+	}
+	m.PEFT = cfg
+	return nil
+}
+
+// openAdapter reads adapter_config.json of a PEFT folder.
+func openAdapter(fsys fs.FS) (*config.PEFT, []string, error) {
+	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
+	data, err := readSmall(fsys, "adapter_config.json")
+	if err != nil {
+		return nil, nil, fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
+	}
+	cfg, warnings, err := config.ParseAdapterConfig(data, "adapter_config.json")
+	return cfg, warnings, fail("adapter", exitConfig, hint, err)
+}
+
+// loadAdapterFile opens adapter_model.safetensors of fsys as the initial values of the adapter.
+func (m *Model) loadAdapterFile(fsys fs.FS) error {
+	const hint = "The adapter belongs to another model or another configuration."
+	c, err := weights.OpenFile(fsys, "adapter_model.safetensors")
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, e := fs.Stat(fsys, "adapter_model.bin"); e == nil {
+			err = errors.New("adapter_model.bin is pickled, and unpickling can run any code hidden in it: save the adapter with safe_serialization=True")
+		}
+	}
+	if err != nil {
+		return fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
+	}
+	m.Adapter = c
+	known := map[string]bool{}
+	var wrong []string
+	for _, t := range m.Method.Tensors() {
+		known[t.Key] = true
+		if msg := mismatch(c, t.Key, t.Param.FileShape()); msg != "" {
+			wrong = append(wrong, msg)
+		}
+	}
+	for _, name := range c.Names() {
+		switch {
+		case known[name]:
+		case strings.HasSuffix(name, "embed_tokens.base_layer.weight"), strings.HasSuffix(name, "lm_head.base_layer.weight"):
+			// PEFT adds the untrained matrices of adapted embeddings by itself.
+			m.Warnings = append(m.Warnings, "adapter: "+name+" repeats a weight of the base model and is left out")
+		default:
+			wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
+		}
+	}
+	if wrong != nil {
+		return fail("adapter", exitConfig, hint, fmt.Errorf("adapter: adapter_model.safetensors does not fit its configuration and this model: %s", list(wrong)))
+	}
+	return nil
+}
+
+// mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
+func mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
+	t, ok := c.Tensor(name)
+	switch {
+	case !ok:
+		return fmt.Sprintf("%q is missing", name)
+	case !t.Shape.Equal(want):
+		return fmt.Sprintf("%q has shape %v, want %v", name, t.Shape, want)
+	}
+	if err := t.CheckFloat(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// list spells problems for one message: all of them, up to a screenful.
+func list(problems []string) string {
+	const most = 20
+	if n := len(problems); n > most {
+		problems = append(problems[:most:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return strings.Join(problems, "; ")
+}
+
+// settle checks the base checkpoint against the model and decides how each parameter is stored. It comes last, when
+// what trains is known.
+func (m *Model) settle() error {
+	if m.Base == nil {
+		return nil
+	}
+	var wrong []string
+	used := map[string]bool{}
+	for _, p := range m.Decoder.Params() {
+		used[p.From()] = true
+		if msg := mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
+			wrong = append(wrong, msg)
+			continue
+		}
+		t, _ := m.Base.Tensor(p.From())
+		if t.DType == tensor.BF16 && !p.Trainable && len(p.Shape) == 2 {
+			p.DType = tensor.BF16
+		}
+	}
+	for _, name := range m.Base.Names() {
+		switch {
+		case used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
+		case name == m.Decoder.Head.Path+".weight":
+			// A tied model's file may repeat the head; transformers does not read it either.
+		default:
+			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
+		}
+	}
+	if wrong != nil {
+		sort.Strings(wrong)
+		return fail("model", exitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", list(wrong)))
+	}
+	return nil
+}
+
+// overlayFrom takes the trained weights from a checkpoint's folder.
+func (m *Model) overlayFrom(fsys fs.FS) error {
+	c, err := weights.Open(fsys)
+	if err != nil {
+		return fail("resume", exitConfig, "Choose a checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
+	}
+	m.overlay = c
+	var wrong []string
+	for _, p := range m.Decoder.Params() {
+		if msg := mismatch(c, p.Name, p.FileShape()); p.Trainable && msg != "" {
+			wrong = append(wrong, msg)
+		}
+	}
+	if wrong != nil {
+		return fail("resume", exitConfig, "Choose a checkpoint of a run with the same model and configuration.",
+			fmt.Errorf("resume_from_checkpoint: weights do not fit: %s", list(wrong)))
+	}
+	return nil
+}
+
+// Params lists every parameter, the base model's first, then the adapter's own.
+func (m *Model) Params() []*nn.Param {
+	all := m.Decoder.Params()
+	seen := map[*nn.Param]bool{}
+	for _, p := range all {
+		seen[p] = true
+	}
+	if m.Method != nil {
+		for _, t := range m.Method.Tensors() {
+			if !seen[t.Param] {
+				all = append(all, t.Param)
+			}
+		}
+	}
+	return all
+}
+
+// configWith returns config.json with some keys replaced and the others as they were.
+func configWith(data []byte, set map[string]any) ([]byte, error) {
+	var keys map[string]any
+	if err := json.Unmarshal(data, &keys); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	for k, v := range set {
+		keys[k] = v
+	}
+	return json.MarshalIndent(keys, "", "  ")
+}

@@ -1,0 +1,173 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+
+	"llamatab/engine/nn"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// output writes files and folders of results to a host.
+type output struct {
+	host Host
+	mem  *memory
+}
+
+// file writes one file and leaves it uncommitted.
+func (o output) file(name string, write func(io.Writer) error) (err error) {
+	w, err := o.host.Create(name)
+	if err == nil {
+		err = write(w)
+		if e := w.Close(); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return fail("output", exitFailed, "Free space or choose another output folder, then resume from the last checkpoint.", fmt.Errorf("writing %s: %w", name, err))
+	}
+	return nil
+}
+
+func (o output) bytes(name string, data []byte) error {
+	return o.file(name, func(w io.Writer) error { _, err := w.Write(data); return err })
+}
+
+func (o output) commit(name string) error {
+	if err := o.host.Commit(name); err != nil {
+		return fail("output", exitFailed, "Free space or choose another output folder.", fmt.Errorf("writing %s: %w", name, err))
+	}
+	return nil
+}
+
+// adapter writes a PEFT folder: adapter_config.json and adapter_model.safetensors, all tensors F32.
+func (o output) adapter(dir string, m *Model) error {
+	cfg, err := m.PEFT.AdapterConfig()
+	if err != nil {
+		return err
+	}
+	if err := o.bytes(path.Join(dir, "adapter_config.json"), append(cfg, '\n')); err != nil {
+		return err
+	}
+	var specs []weights.Spec
+	params := map[string]*nn.Param{}
+	for _, t := range m.Method.Tensors() {
+		specs = append(specs, weights.Spec{Name: t.Key, DType: tensor.F32, Shape: t.Param.FileShape()})
+		params[t.Key] = t.Param
+	}
+	return o.file(path.Join(dir, "adapter_model.safetensors"), func(w io.Writer) error {
+		return o.tensors(w, specs, func(name string, w io.Writer) error {
+			p := params[name]
+			return o.stream(w, p, p)
+		})
+	})
+}
+
+// stream writes the values of key, which belong to p, as F32.
+func (o output) stream(w io.Writer, key any, p *nn.Param) error {
+	return o.mem.stream(key, p.Shape, p.Transposed, func(b []byte) error { _, err := w.Write(b); return err })
+}
+
+// tensors writes one safetensors file, filling each tensor in turn.
+func (o output) tensors(w io.Writer, specs []weights.Spec, fill func(name string, w io.Writer) error) error {
+	sw, err := weights.NewWriter(w, specs, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range sw.Order() {
+		if err := sw.WriteTensor(s.Name, func(w io.Writer) error { return fill(s.Name, w) }); err != nil {
+			return err
+		}
+	}
+	return sw.Close()
+}
+
+// copied are the files of a model folder that a result takes over as they are.
+var copied = []string{
+	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
+}
+
+// model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
+// for which spec returns false is copied from the base checkpoint as it is.
+func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
+	var specs []weights.Spec
+	params := map[string]*nn.Param{}
+	changed := map[string]bool{}
+	bf16, f32 := 0, 0
+	for _, p := range m.Decoder.Params() {
+		s, ok := spec(p)
+		if !ok {
+			t, found := m.Base.Tensor(p.From())
+			if !found {
+				return fmt.Errorf("tensor %q is missing", p.From())
+			}
+			s = weights.Spec{Name: p.Name, DType: t.DType, Shape: t.Shape}
+		}
+		if s.DType == tensor.BF16 {
+			bf16++
+		} else {
+			f32++
+		}
+		specs, params[s.Name], changed[s.Name] = append(specs, s), p, ok
+	}
+	dtype := "float32"
+	if bf16 > f32 {
+		dtype = "bfloat16"
+	}
+	cfg, err := configWith(m.Config, map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype})
+	if err != nil {
+		return err
+	}
+	if err := o.bytes(path.Join(dir, "config.json"), append(cfg, '\n')); err != nil {
+		return err
+	}
+	for _, name := range copied {
+		from := m.files.Model
+		if m.files.Tokenizer != nil && name != "generation_config.json" {
+			from = m.files.Tokenizer
+		}
+		if from == nil {
+			continue
+		}
+		data, err := readSmall(from, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := o.bytes(path.Join(dir, name), data); err != nil {
+			return err
+		}
+	}
+	shards := weights.Split(specs, weights.ShardBytes)
+	for _, shard := range shards {
+		if err := o.file(path.Join(dir, shard.Name), func(w io.Writer) error {
+			return o.tensors(w, shard.Specs, func(name string, w io.Writer) error {
+				p := params[name]
+				if changed[name] {
+					return fill(p, w)
+				}
+				t, _ := m.Base.Tensor(p.From())
+				return m.Base.ReadChunks(t, chunkBytes, func(_ int64, b []byte) error { _, err := w.Write(b); return err })
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	if len(shards) > 1 {
+		return o.file(path.Join(dir, weights.IndexName), func(w io.Writer) error { return weights.WriteIndex(w, shards) })
+	}
+	return nil
+}
+
+// trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
+func (o output) trained(dir string, m *Model) error {
+	return o.model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
+		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || m.Base == nil
+	}, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) })
+}

@@ -1,0 +1,223 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/nn"
+	"llamatab/engine/optim"
+	"llamatab/engine/plan"
+)
+
+// Setup is a job made ready up to the point where a device is needed: model, data and the plan of its memory.
+type Setup struct {
+	*Model
+	Train, Valid *data.Dataset // Valid is nil without a held-out part
+	Layout       plan.Layout
+	Memory       plan.Memory
+
+	activations graph.Plan // of all programs together
+	batch       int        // rows a micro-batch
+	lengths     []int      // T of every program that may be needed, ascending
+	limits      device.Limits
+	steps       bool // an optimizer will step
+	grads       bool // gradients are wanted
+}
+
+// Prepare makes a training run ready. limits are those to plan for.
+func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, error) {
+	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Model: m, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true}
+	if err := s.prepare(cfg); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Setup) prepare(cfg *config.Config) error {
+	for _, part := range cfg.Trainable {
+		if part.Select == "all" {
+			for _, p := range s.Decoder.Params() {
+				p.Trainable = true
+			}
+		}
+	}
+	if cfg.PEFT != nil {
+		if err := s.attach(cfg.PEFT); err != nil {
+			return err
+		}
+		if s.files.Resume != nil {
+			if err := s.loadAdapterFile(s.files.Resume); err != nil {
+				return err
+			}
+		} else if s.files.Adapter != nil {
+			given, warnings, err := openAdapter(s.files.Adapter)
+			if err != nil {
+				return err
+			}
+			s.Warnings = append(s.Warnings, warnings...)
+			if err := cfg.PEFT.SameMaths(given); err != nil {
+				return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
+					fmt.Errorf("init_adapter and peft differ: %w", err))
+			}
+			if err := s.loadAdapterFile(s.files.Adapter); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if cfg.PEFT == nil && s.files.Resume != nil {
+		if err := s.overlayFrom(s.files.Resume); err != nil {
+			return err
+		}
+	}
+	ds, err := s.loadData(dataOptions{
+		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
+	})
+	if err != nil {
+		return err
+	}
+	s.Train = ds
+	if f := cfg.Dataset.ValidationSplit; f > 0 {
+		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
+			return fail("data", exitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
+		}
+	}
+	return s.plan()
+}
+
+type dataOptions struct {
+	format        string
+	columns       map[string]string
+	maxLength     *int
+	trainOnPrompt bool
+}
+
+func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
+	const hint = "Mend the file at the place named, or choose dataset.format to match it."
+	bad := func(err error) (*data.Dataset, error) { return nil, fail("data", exitConfig, hint, err) }
+	if s.files.Dataset == nil {
+		return bad(errors.New("no dataset was given"))
+	}
+	entries, err := fs.ReadDir(s.files.Dataset, ".")
+	if err != nil || len(entries) != 1 {
+		return bad(fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err))
+	}
+	name := entries[0].Name()
+	f, err := s.files.Dataset.Open(name)
+	if err != nil {
+		return bad(fmt.Errorf("dataset: %w", err))
+	}
+	defer f.Close()
+	opt := data.Options{
+		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions, Vocab: s.Decoder.Vocab, TrainOnPrompt: o.trainOnPrompt,
+	}
+	if s.Tokenizer != nil {
+		opt.Tokenizer = s.Tokenizer
+	}
+	if o.maxLength != nil {
+		opt.MaxLength = *o.maxLength
+	}
+	ds, err := data.Load(f, name, opt)
+	if err != nil {
+		return bad(err)
+	}
+	s.Warnings = append(s.Warnings, ds.Warnings...)
+	return ds, nil
+}
+
+// plan finds the shapes that may occur, records each once and adds up what they need.
+func (s *Setup) plan() error {
+	sets := []*data.Dataset{s.Train}
+	if s.Valid != nil {
+		sets = append(sets, s.Valid)
+	}
+	longest := 0
+	for _, ds := range sets {
+		longest = max(longest, ds.Longest())
+	}
+	seen := map[int]bool{}
+	s.lengths = nil
+	for _, ds := range sets {
+		for _, row := range ds.Samples {
+			if T := bucket(max(len(row.IDs), 1), longest); !seen[T] {
+				seen[T] = true
+				s.lengths = append(s.lengths, T)
+			}
+		}
+	}
+	slices.Sort(s.lengths)
+	s.Layout = plan.NewLayout(s.Params(), s.limits)
+	var plans []graph.Plan
+	for _, T := range s.lengths {
+		t, err := s.record(T, s.grads)
+		if err != nil {
+			return fail("model", exitConfig, modelHint, err)
+		}
+		plans = append(plans, t.Plan())
+		if s.Valid != nil && s.grads {
+			if t, err = s.record(T, false); err != nil {
+				return err
+			}
+			plans = append(plans, t.Plan())
+		}
+	}
+	if s.steps {
+		t := graph.NewTape()
+		if err := graph.Record(func() { s.recordUpdate(t, optim.AdamWConfig{}, func(*nn.Param) bool { return true }, 0) }); err != nil {
+			return err
+		}
+		plans = append(plans, t.Plan())
+	}
+	s.activations = graph.MergePlans(plans...)
+	s.Memory = plan.Sum(s.Layout, s.steps, s.activations, s.staging()...)
+	return nil
+}
+
+// longest is the number of columns of the largest batch.
+func (s *Setup) longest() int { return s.lengths[len(s.lengths)-1] }
+
+// lossKey is the key of the running sum of losses.
+type lossKey struct{}
+
+// record puts the loss of a micro-batch, and its gradients where they are wanted, on a new tape.
+func (s *Setup) record(T int, gradients bool) (*graph.Tape, error) {
+	t := graph.NewInferenceTape()
+	if gradients {
+		t = graph.NewTape()
+	}
+	err := graph.Record(func() {
+		in := s.Decoder.NewInput(t, s.batch, T, s.longest())
+		in.Train = gradients && s.steps
+		loss := s.Decoder.Loss(t, in)
+		addLoss(t, loss)
+		if gradients {
+			t.Seed(loss, t.New(loss.Shape)) // the loss is the root: its gradient is 1 and is not looked at
+			t.Backward()
+		}
+	})
+	return t, err
+}
+
+// lengthFor is the number of columns for rows of at most T tokens.
+func (s *Setup) lengthFor(T int) int {
+	i, _ := slices.BinarySearch(s.lengths, bucket(max(T, 1), s.longest()))
+	return s.lengths[min(i, len(s.lengths)-1)]
+}
+
+// ropeSpec is the buffer of the rotation table.
+func (s *Setup) ropeSpec() device.Spec {
+	return device.Spec{Len: s.longest() * s.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
+}

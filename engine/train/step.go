@@ -1,0 +1,293 @@
+package train
+
+import (
+	"fmt"
+	"regexp"
+
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/nn"
+	"llamatab/engine/op"
+	"llamatab/engine/optim"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/tune"
+)
+
+// stepper holds the programs of an optimizer step and replays them. A step is
+//
+//	begin: clear the gradients and the loss;   for each micro-batch: write it, forward, backward;   update
+type stepper struct {
+	setup *Setup
+	dev   device.Device
+	mem   *memory
+	tuner *tune.Tuner
+	pool  *graph.Pool
+
+	batch, loss, scalars, state, rope device.Buffer
+
+	micro   map[programKey]*graph.Program
+	layouts map[int]batchLayout
+	begin   *graph.Program
+	update  *graph.Program
+}
+
+// programKey tells the programs of a micro-batch apart.
+type programKey struct {
+	T         int
+	gradients bool
+}
+
+// Keys of the buffers that a stepper brings besides those of the batch.
+type (
+	scalarsKey struct{}
+	stateKey   struct{}
+	// segmentKey is a range of one of a segment's four copies.
+	segmentKey struct{ segment, copy, off, len int }
+)
+
+// staging are the buffers besides parameters and activations.
+func (s *Setup) staging() []device.Spec {
+	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), {Len: 1, Class: device.Staging, Label: "loss"}}
+	if s.steps {
+		specs = append(specs, scalarsSpec, stateSpec)
+	}
+	return specs
+}
+
+var (
+	scalarsSpec = device.Spec{Len: optim.NumScalars, Class: device.Staging, Label: "step scalars"}
+	stateSpec   = device.Spec{Len: optim.NumState, Class: device.Staging, Label: "step state"}
+)
+
+func (s *Setup) batchSpec() device.Spec {
+	return device.Spec{DType: tensor.I32, Len: newBatchLayout(s.batch, s.longest(), s.limits).size, Class: device.Staging, Label: "batch"}
+}
+
+// newStepper allocates what the plan says besides parameters.
+func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
+	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, layouts: map[int]batchLayout{}}
+	st.tuner = newTuner(dev, table, host)
+	defer func() {
+		if err != nil {
+			st.free()
+		}
+	}()
+	for _, b := range []struct {
+		into *device.Buffer
+		spec device.Spec
+		skip bool
+	}{
+		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
+		{&st.loss, device.Spec{Len: 1, Class: device.Staging, Label: "loss"}, false},
+		{&st.scalars, scalarsSpec, !setup.steps}, {&st.state, stateSpec, !setup.steps},
+	} {
+		if b.skip {
+			continue
+		}
+		if *b.into, err = dev.Alloc(b.spec); err != nil {
+			return nil, err
+		}
+	}
+	table0 := op.RopeTable(setup.Decoder.InvFreq, 1, 0, setup.longest())
+	if err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, table0, tensor.F32)); err != nil {
+		return nil, err
+	}
+	st.pool, err = graph.NewPool(dev, setup.activations)
+	return st, err
+}
+
+func (st *stepper) free() {
+	for _, p := range st.micro {
+		p.Release()
+	}
+	for _, p := range []*graph.Program{st.begin, st.update} {
+		if p != nil {
+			p.Release()
+		}
+	}
+	if st.pool != nil {
+		st.pool.Free()
+	}
+	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.rope} {
+		if b != nil {
+			st.dev.Free(b)
+		}
+	}
+}
+
+// table is the choice of kernel variants so far.
+func (st *stepper) table() map[string]string { return st.tuner.Table() }
+
+// addLoss adds a micro-batch's loss to the running sum.
+func addLoss(t *graph.Tape, loss graph.Var) {
+	op.AddTo(t, loss, t.Extern(graph.Extern{Key: lossKey{}, Shape: loss.Shape, Name: "loss"}), 1)
+}
+
+// binder finds memory for the keys of a program whose batch lies as l says.
+func (st *stepper) binder(l batchLayout) graph.Binder {
+	return graph.Binder{Choose: st.tuner.Choose, Extern: func(key any) (device.Slice, error) {
+		switch k := key.(type) {
+		case nn.InputKey:
+			if k == nn.Rope {
+				return device.All(st.rope), nil
+			}
+			return l.slice(st.batch, k), nil
+		case lossKey:
+			return device.All(st.loss), nil
+		case scalarsKey:
+			return device.All(st.scalars), nil
+		case stateKey:
+			return device.All(st.state), nil
+		case segmentKey:
+			return device.Slice{Buf: st.mem.segments[k.segment][k.copy], Off: k.off, Len: k.len}, nil
+		}
+		return st.mem.find(key)
+	}}
+}
+
+// program returns the compiled program of a micro-batch with rows of T tokens.
+func (st *stepper) program(T int, gradients bool) (*graph.Program, batchLayout, error) {
+	l, ok := st.layouts[T]
+	if !ok {
+		l = newBatchLayout(st.setup.batch, T, st.setup.limits)
+		st.layouts[T] = l
+	}
+	key := programKey{T, gradients}
+	if p, ok := st.micro[key]; ok {
+		return p, l, nil
+	}
+	t, err := st.setup.record(T, gradients)
+	if err != nil {
+		return nil, l, err
+	}
+	p, err := t.Compile(st.dev, fmt.Sprintf("%d rows of %d tokens", st.setup.batch, T), st.pool, st.binder(l))
+	if err != nil {
+		return nil, l, err
+	}
+	st.micro[key] = p
+	return p, l, nil
+}
+
+// buildBegin compiles the program that clears gradients and loss.
+func (st *stepper) buildBegin() error {
+	t := graph.NewTape()
+	t.Clear(t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"}))
+	for i, s := range st.setup.Layout.Segments {
+		t.Clear(segmentVar(t, i, plan.Gradient, 0, s.Len))
+	}
+	var err error
+	st.begin, err = t.Compile(st.dev, "begin", nil, st.binder(batchLayout{}))
+	return err
+}
+
+// buildUpdate compiles begin and update: norm, clipping, and AdamW over the runs of neighbours that share their
+// hyper-parameters.
+func (st *stepper) buildUpdate(cfg optim.AdamWConfig, noDecay []string, maxNorm float64) error {
+	if err := st.buildBegin(); err != nil {
+		return err
+	}
+	var exempt []*regexp.Regexp
+	for _, expr := range noDecay {
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return fail("config", exitConfig, "Use Go's (RE2) syntax.", fmt.Errorf("training.no_decay: %w", err))
+		}
+		exempt = append(exempt, re)
+	}
+	decays := func(p *nn.Param) bool {
+		for _, re := range exempt {
+			if re.MatchString(p.Name) {
+				return false
+			}
+		}
+		return true
+	}
+	t := graph.NewTape()
+	if err := graph.Record(func() { st.setup.recordUpdate(t, cfg, decays, maxNorm) }); err != nil {
+		return err
+	}
+	var err error
+	st.update, err = t.Compile(st.dev, "update", st.pool, st.binder(batchLayout{}))
+	return err
+}
+
+// recordUpdate puts an optimizer update on a tape.
+func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*nn.Param) bool, maxNorm float64) {
+	scalars := t.Extern(graph.Extern{Key: scalarsKey{}, Shape: tensor.Of(optim.NumScalars), Name: scalarsSpec.Label})
+	state := t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: stateSpec.Label})
+	loss := t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"})
+	var grads []graph.Var
+	for i, seg := range s.Layout.Segments {
+		grads = append(grads, segmentVar(t, i, plan.Gradient, 0, seg.Len))
+	}
+	optim.FinishNorm(t, optim.SumSquares(t, grads...), loss, scalars, state, maxNorm)
+	for i, seg := range s.Layout.Segments {
+		for from := 0; from < len(seg.Params); {
+			to := from + 1
+			for to < len(seg.Params) && decays(seg.Params[to]) == decays(seg.Params[from]) {
+				to++
+			}
+			off, end := seg.Offsets[from], seg.Len
+			if to < len(seg.Params) {
+				end = seg.Offsets[to]
+			}
+			c := cfg
+			if !decays(seg.Params[from]) {
+				c.WeightDecay = 0
+			}
+			at := func(copy int) graph.Var { return segmentVar(t, i, copy, off, end-off) }
+			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars, state, c)
+			from = to
+		}
+	}
+}
+
+func segmentVar(t *graph.Tape, segment, copy, off, n int) graph.Var {
+	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), Name: fmt.Sprintf("segment %d", segment)})
+}
+
+// stepInput is what differs from step to step besides the batches.
+type stepInput struct {
+	scalars optim.Scalars
+	seed    uint64
+	step    int // 0-based
+}
+
+// submit replays one optimizer step in one submission and returns its state, to be waited for.
+func (st *stepper) submit(batches []*data.Batch, in stepInput) (device.Pending, error) {
+	work := []device.Work{{Buf: st.scalars, Data: in.scalars.Bytes()}, {Run: st.begin.Executable}}
+	for k, b := range batches {
+		p, l, err := st.program(b.T, true)
+		if err != nil {
+			return nil, err
+		}
+		work = append(work, device.Work{Buf: st.batch, Data: l.encode(b, maskSeed(in.seed, in.step, k))}, device.Work{Run: p.Executable})
+	}
+	work = append(work, device.Work{Run: st.update.Executable})
+	if err := st.dev.Submit(work...); err != nil {
+		return nil, err
+	}
+	return st.dev.Fetch(st.state, 0, optim.NumState)
+}
+
+// lossSum runs micro-batches without gradients and returns the sum of their losses.
+func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
+	work := []device.Work{{Buf: st.loss, Data: make([]byte, 4)}}
+	for _, b := range batches {
+		p, l, err := st.program(b.T, false)
+		if err != nil {
+			return 0, err
+		}
+		work = append(work, device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: p.Executable})
+	}
+	if err := st.dev.Submit(work...); err != nil {
+		return 0, err
+	}
+	data, err := st.dev.Read(st.loss, 0, 1)
+	if err != nil {
+		return 0, err
+	}
+	return floatsOf(data)[0], nil
+}

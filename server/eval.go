@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+
+	"llamatab/engine/message"
+	"llamatab/server/job"
+)
+
+// The names under which the engine writes eval's dumps.
+const (
+	logitsName    = "logits.safetensors"
+	gradientsName = "gradients.safetensors"
+)
+
+// eval is the command eval.
+func eval(ctx context.Context, args []string) error {
+	f := newFlagSet("eval")
+	model := f.String("model", "", "model `DIR`")
+	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
+	dataset := f.String("dataset", "", "data `FILE`")
+	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, tokens")
+	maxLength := f.Int("max-length", 0, "`tokens` a row; 0: min(1024, the model's context)")
+	batch := f.Int("batch-size", 4, "`rows` at a time")
+	logits := f.String("dump-logits", "", "`FILE.safetensors` for the logits")
+	gradients := f.String("dump-gradients", "", "`FILE.safetensors` for the gradients of the mean loss")
+	var trainable list
+	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for (default all); may be repeated")
+	out := f.String("out", "", "`FILE` for the result")
+	var browser browserFlags
+	browser.register(f)
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := f.require("model", "dataset", "out"); err != nil {
+		return err
+	}
+	if *maxLength < 0 || *batch < 1 {
+		return usageError("eval: --max-length wants 0 or more, --batch-size 1 or more")
+	}
+	m := newMounts("")
+	if err := m.model("--model", model); err != nil {
+		return err
+	}
+	if err := m.add("dataset", "--dataset", dataset); err != nil {
+		return err
+	}
+	if err := datasetFile("--dataset", *dataset); err != nil {
+		return err
+	}
+	if *adapter != "" {
+		if err := m.adapter("--adapter", adapter); err != nil {
+			return err
+		}
+	}
+	if err := outputFile("out", out); err != nil {
+		return err
+	}
+	spec := message.EvalJob{Format: *format, MaxLength: *maxLength, BatchSize: *batch, Trainable: trainable}
+	if len(trainable) == 0 && *adapter == "" {
+		spec.Trainable = []string{"all"}
+	}
+	dumps := job.Files{}
+	if *logits != "" {
+		if err := outputFile("dump-logits", logits); err != nil {
+			return err
+		}
+		spec.DumpLogits, dumps[logitsName] = logitsName, *logits
+	}
+	if *gradients != "" {
+		if err := outputFile("dump-gradients", gradients); err != nil {
+			return err
+		}
+		spec.DumpGradients, dumps[gradientsName] = gradientsName, *gradients
+	}
+
+	j := m.into(message.Job{Command: message.Eval, Eval: &spec})
+	j.Store = dumps
+	err := runForResult(ctx, j, browser, *out)
+	return finish(err, dumps.Close)
+}

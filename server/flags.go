@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// flagSet is the flag set of a command: with its help, with the environment as second source, and with the
+// options of the run contract that this version does not have refused by name.
+type flagSet struct {
+	*flag.FlagSet
+	command command
+	later   map[string]string // option → what it is for
+}
+
+func newFlagSet(name string) *flagSet {
+	f := &flagSet{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), later: map[string]string{}}
+	for _, c := range commands {
+		if c.name == name {
+			f.command = c
+		}
+	}
+	f.SetOutput(io.Discard) // parse prints what is to be said, once
+	return f
+}
+
+// parse reads the arguments, then the environment for what they leave open. It returns flag.ErrHelp after having
+// printed the help.
+func (f *flagSet) parse(args []string) error {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if what, ok := f.later[name]; ok && strings.HasPrefix(arg, "-") {
+			return usageError("%s: --%s: %s is not available in this version", f.Name(), name, what)
+		}
+	}
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		f.help(os.Stdout)
+		return err
+	} else if err != nil {
+		return usageError("%s: %v; llamatab %s --help tells the options", f.Name(), err, f.Name())
+	}
+	if f.NArg() > 0 {
+		return usageError("%s: unexpected argument %q; llamatab %s --help tells the options", f.Name(), f.Arg(0), f.Name())
+	}
+	given := map[string]bool{}
+	f.Visit(func(option *flag.Flag) { given[option.Name] = true })
+	var bad error
+	f.VisitAll(func(option *flag.Flag) {
+		variable := "LLAMATAB_" + strings.ToUpper(strings.ReplaceAll(option.Name, "-", "_"))
+		if value, ok := os.LookupEnv(variable); ok && !given[option.Name] {
+			if err := f.Set(option.Name, value); err != nil && bad == nil {
+				bad = usageError("%s=%q: %v", variable, value, err)
+			}
+		}
+	})
+	return bad
+}
+
+// require checks that the named options are not empty.
+func (f *flagSet) require(names ...string) error {
+	for _, name := range names {
+		if f.Lookup(name).Value.String() == "" {
+			return usageError("%s: --%s is missing; llamatab %s --help tells the options", f.Name(), name, f.Name())
+		}
+	}
+	return nil
+}
+
+func (f *flagSet) help(w io.Writer) {
+	fmt.Fprintf(w, "usage: llamatab %s %s\n\n%s\n\n", f.command.name, f.command.usage, f.command.about)
+	f.VisitAll(func(option *flag.Flag) {
+		argument, about := flag.UnquoteUsage(option)
+		if argument != "" {
+			argument = " " + argument
+		}
+		fmt.Fprintf(w, "  --%s%s\n        %s", option.Name, argument, about)
+		if option.DefValue != "" && option.DefValue != "false" && option.DefValue != "[]" {
+			fmt.Fprintf(w, " (default %s)", option.DefValue)
+		}
+		fmt.Fprintln(w)
+	})
+}
+
+// list is an option that may be given several times.
+type list []string
+
+func (l *list) String() string {
+	if l == nil || len(*l) == 0 {
+		return ""
+	}
+	return strings.Join(*l, " ")
+}
+
+func (l *list) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
+// browserFlags are the options of every command that needs a browser.
+type browserFlags struct {
+	chrome  string
+	backend string
+}
+
+func (b *browserFlags) register(f *flagSet) {
+	f.StringVar(&b.chrome, "chrome", "", "Chromium or Chrome `PROGRAM` to use (default: $CHROME, else the first found)")
+	f.Func("adapter-backend", "`default` or swiftshader: the GPU, or Chromium's software adapter (default: the GPU where there is one)", func(s string) error {
+		if s != "" && s != "default" && s != "swiftshader" {
+			return fmt.Errorf("%q is neither default nor swiftshader", s)
+		}
+		b.backend = s
+		return nil
+	})
+	f.later["tabs"], f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "a run over several tabs", "rooms", "rooms", "serving other machines"
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"llamatab/engine/message"
+)
+
+// generate is the command generate.
+func generate(ctx context.Context, args []string) error {
+	f := newFlagSet("generate")
+	model := f.String("model", "", "model `DIR`")
+	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
+	var spec message.GenerateJob
+	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue")
+	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of tokens at most")
+	f.Float64Var(&spec.Temperature, "temperature", 0, "`T` of the softmax; 0 takes the likeliest token")
+	f.Float64Var(&spec.TopP, "top-p", 1, "keep the likeliest tokens that hold this `share` of the probability")
+	f.IntVar(&spec.TopK, "top-k", 0, "keep this `number` of likeliest tokens; 0 keeps all")
+	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
+	asJSON := f.Bool("json", false, "print one JSON object with the ids")
+	var browser browserFlags
+	browser.register(f)
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := f.require("model"); err != nil {
+		return err
+	}
+	switch {
+	case spec.MaxNewTokens < 1:
+		return usageError("generate: --max-new-tokens wants 1 or more")
+	case !(spec.Temperature >= 0):
+		return usageError("generate: --temperature wants 0 or more")
+	case !(spec.TopP > 0 && spec.TopP <= 1):
+		return usageError("generate: --top-p wants more than 0 and at most 1")
+	case spec.TopK < 0:
+		return usageError("generate: --top-k wants 0 or more")
+	}
+	m := newMounts("")
+	if err := m.model("--model", model); err != nil {
+		return err
+	}
+	if *adapter != "" {
+		if err := m.adapter("--adapter", adapter); err != nil {
+			return err
+		}
+	}
+
+	j := m.into(message.Job{Command: message.Generate, Generate: &spec})
+	if *asJSON {
+		return runForResult(ctx, j, browser, "")
+	}
+	show, streamed := newProgress(), false
+	var result struct {
+		Text string `json:"text"`
+	}
+	j.Observe = func(e message.Envelope) {
+		switch {
+		case e.Token != nil:
+			show.clear()
+			fmt.Print(e.Token.Text)
+			streamed = true
+		case e.Result != nil:
+			json.Unmarshal(e.Result, &result) // shape checked by the text being there
+		default:
+			show.observe(e)
+		}
+	}
+	err := runHeadless(ctx, headlessRun{job: j, browser: browser})
+	if streamed {
+		fmt.Println()
+	} else if err == nil {
+		fmt.Fprintln(os.Stdout, result.Text)
+	}
+	return err
+}

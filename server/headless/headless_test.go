@@ -1,0 +1,176 @@
+package headless
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// start starts a browser whose profile is in a folder of the test, and checks at the end that nothing of it is left.
+func start(t *testing.T) *Browser {
+	t.Helper()
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	b, err := Start(t.Context(), Options{SwiftShader: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(temp, "*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if alive(b.pid) {
+			t.Errorf("process %d still runs", b.pid)
+		}
+	})
+	return b
+}
+
+// page serves an empty page, which browsers trust for its loopback address.
+func page(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "<!doctype html><title>test</title>")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func limited(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestBrowser(t *testing.T) {
+	b := start(t)
+	ctx := limited(t, time.Minute)
+	if err := b.Open(ctx, page(t)); err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Title string
+		GPU   bool
+	}
+	expression := `navigator.gpu.requestAdapter().then(a => ({title: document.title, gpu: a !== null}))`
+	if err := b.Evaluate(ctx, expression, &answer); err != nil || answer.Title != "test" || !answer.GPU {
+		t.Errorf("%+v %v", answer, err)
+	}
+	if err := b.Evaluate(ctx, `(() => { throw new Error("why") })()`, &answer); err == nil || !strings.Contains(err.Error(), "why") {
+		t.Errorf("an exception in the page is %v", err)
+	}
+	if version, err := b.Version(ctx); err != nil || version == "" {
+		t.Errorf("version %q, %v", version, err)
+	}
+	if err := b.Open(ctx, "http://127.0.0.1:1/"); err == nil {
+		t.Error("a page that is not there was opened")
+	}
+	// A page that never answers costs the time allowed and no more, and does not spoil the browser.
+	if err := b.Evaluate(limited(t, 200*time.Millisecond), `new Promise(() => {})`, &answer); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a page that does not answer is %v", err)
+	}
+	if err := b.Evaluate(ctx, `({title: "again"})`, &answer); err != nil || answer.Title != "again" {
+		t.Errorf("%+v %v", answer, err)
+	}
+	if b.Err() != nil {
+		t.Errorf("a living browser says %v", b.Err())
+	}
+	b.Close()
+	if err := b.Open(ctx, "about:blank"); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestTabCrash(t *testing.T) {
+	b := start(t)
+	ctx := limited(t, time.Minute)
+	if err := b.Open(ctx, page(t)); err != nil {
+		t.Fatal(err)
+	}
+	go b.Open(ctx, "chrome://crash") // never loaded
+	select {
+	case <-b.Gone():
+	case <-ctx.Done():
+		t.Fatal("nobody noticed")
+	}
+	if !errors.Is(b.Err(), ErrTabCrashed) {
+		t.Errorf("got %v", b.Err())
+	}
+	var answer int
+	if err := b.Evaluate(ctx, "1", &answer); !errors.Is(err, ErrTabCrashed) {
+		t.Errorf("asking a crashed tab: %v", err)
+	}
+}
+
+func TestBrowserKilled(t *testing.T) {
+	b := start(t)
+	if err := killGroup(b.pid); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-b.Gone():
+	case <-limited(t, time.Minute).Done():
+		t.Fatal("nobody noticed")
+	}
+}
+
+func TestCancelledStart(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if b, err := Start(ctx, Options{}); err == nil {
+		b.Close()
+		t.Skip("the browser was faster")
+	}
+	if left, _ := filepath.Glob(filepath.Join(temp, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dead := exec.Command(os.Args[0], "-test.run=^$")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	folder := func(id int) string {
+		name := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", profilePrefix, id))
+		if err := os.Mkdir(name, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	ours, theirs := folder(os.Getpid()), folder(dead.Process.Pid)
+	sweep()
+	if _, err := os.Stat(ours); err != nil {
+		t.Errorf("the profile of a living program is gone: %v", err)
+	}
+	if _, err := os.Stat(theirs); !os.IsNotExist(err) {
+		t.Errorf("the profile of a dead program is still there: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	if _, err := Find(missing); !errors.Is(err, ErrNoBrowser) || !strings.Contains(err.Error(), missing) {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv("CHROME", missing)
+	if _, err := Find(""); !errors.Is(err, ErrNoBrowser) {
+		t.Errorf("got %v", err)
+	}
+	if found, err := Find(os.Args[0]); err != nil || found != os.Args[0] {
+		t.Errorf("got %q, %v", found, err)
+	}
+}

@@ -1,0 +1,229 @@
+// Package job is the server's side of one headless job: the engine in the tab fetches its work and its files
+// from here by ranges, reports here what it does, and writes its results here. Everything lies below a path with
+// a random token, so that no other page or user of the machine can reach it:
+//
+//	GET    job.json               the message.Job
+//	GET    files/MOUNT/PATH       a file of a mount, with ranges
+//	GET    files/MOUNT/PATH?list  the files of one folder: [{"name","size"}]
+//	POST   messages               [message.Envelope, …] in order; answers {"control":[…]}, each control once
+//	POST   out/PATH?offset=N      the body goes to PATH at offset N, which must be its length so far (else 409)
+//	POST   commit/PATH            makes a finished file or folder appear, complete, under its name
+//	DELETE out/PATH               removes a file or folder, finished or not
+//
+// A failed write answers 507 where the disk is full, else 500, with the cause as text.
+package job
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"llamatab/engine/message"
+)
+
+// maxMessages bounds one POST of messages in bytes; the largest message is a bench report of some hundred KiB.
+const maxMessages = 16 << 20
+
+// Store keeps the files that the engine writes. Paths are slash-separated and relative; a bad one is ErrPath.
+type Store interface {
+	// Append writes r at the end of an unfinished file, which must be offset bytes long, else ErrOffset.
+	Append(path string, offset int64, r io.Reader) error
+	// Commit makes a file or folder appear complete under its name, replacing what was there.
+	Commit(path string) error
+	// Remove deletes a file or folder, finished or not; what does not exist is no error.
+	Remove(path string) error
+}
+
+// Errors of a Store that the engine can tell apart by status.
+var (
+	ErrPath   = errors.New("not a path that may be used here")
+	ErrOffset = errors.New("the offset is not the end of the file")
+)
+
+// Job is one job and what has become of it. Fill the fields, then use Handler.
+type Job struct {
+	Spec    message.Job
+	Mounts  map[string]Mount
+	Store   Store                  // nil: the engine may write no files
+	Log     *Log                   // nil: nothing is recorded
+	Observe func(message.Envelope) // called for every message in order; nil: nobody looks
+
+	// Token is the random path element; set by New.
+	Token string
+
+	mu      sync.Mutex
+	heard   time.Time
+	control []message.Control
+	ended   chan struct{}
+	last    message.Envelope // the Done or Failed that ended the job
+}
+
+// New returns a job with a fresh token.
+func New(spec message.Job) *Job {
+	token := make([]byte, 16)
+	rand.Read(token)
+	return &Job{Spec: spec, Token: hex.EncodeToString(token), ended: make(chan struct{}), heard: time.Now()}
+}
+
+// Path is the address of the job's page below the server's root.
+func (j *Job) Path() string { return "/job/" + j.Token + "/" }
+
+// Send queues a control for the engine, which takes it with its next message.
+func (j *Job) Send(c message.Control) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.control = append(j.control, c)
+}
+
+// Heard is when the engine last said anything.
+func (j *Job) Heard() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.heard
+}
+
+// Ended is closed when the engine reported Done or Failed; Outcome then tells which.
+func (j *Job) Ended() <-chan struct{} { return j.ended }
+
+// Outcome is the Done or Failed envelope that ended the job, empty before that.
+func (j *Job) Outcome() message.Envelope {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.last
+}
+
+// Fail ends a job that the engine cannot end itself.
+func (j *Job) Fail(f message.Failed) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.take(message.Envelope{Type: "failed", Failed: &f}) // that it could not be recorded as well is beside the point
+}
+
+// Handler serves everything below Path but the page itself.
+func (j *Job) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /job.json", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, j.Spec) })
+	mux.HandleFunc("GET /files/{mount}/{path...}", func(w http.ResponseWriter, r *http.Request) {
+		mount, ok := j.Mounts[r.PathValue("mount")]
+		if !ok {
+			http.Error(w, fmt.Sprintf("this job has no %q", r.PathValue("mount")), http.StatusNotFound)
+			return
+		}
+		j.touch()
+		mount.serve(w, r, r.PathValue("path"))
+	})
+	mux.HandleFunc("POST /messages", j.messages)
+	mux.HandleFunc("POST /out/{path...}", j.stored(func(name string, r *http.Request) error {
+		offset, err := strconv.ParseInt(r.URL.Query().Get("offset"), 10, 64)
+		if err != nil || offset < 0 {
+			return fmt.Errorf("job: writing %s: offset %q: %w", name, r.URL.Query().Get("offset"), ErrOffset)
+		}
+		return j.Store.Append(name, offset, r.Body)
+	}))
+	mux.HandleFunc("POST /commit/{path...}", j.stored(func(name string, _ *http.Request) error { return j.Store.Commit(name) }))
+	mux.HandleFunc("DELETE /out/{path...}", j.stored(func(name string, _ *http.Request) error { return j.Store.Remove(name) }))
+	return http.StripPrefix("/job/"+j.Token, mux)
+}
+
+func (j *Job) stored(do func(name string, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if j.Store == nil {
+			http.Error(w, "this job writes no files", http.StatusForbidden)
+			return
+		}
+		j.touch()
+		if err := do(r.PathValue("path"), r); err != nil {
+			writeError(w, err)
+			return
+		}
+		j.touch()
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (j *Job) touch() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.heard = time.Now()
+}
+
+func (j *Job) messages(w http.ResponseWriter, r *http.Request) {
+	var envelopes []message.Envelope
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxMessages)).Decode(&envelopes); err != nil {
+		http.Error(w, "job: messages: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.heard = time.Now()
+	for _, e := range envelopes {
+		if err := j.take(e); err != nil {
+			writeError(w, err)
+			return
+		}
+	}
+	control := j.control
+	if control == nil {
+		control = []message.Control{}
+	}
+	j.control = nil
+	writeJSON(w, map[string]any{"control": control})
+}
+
+// take records one message. A job ends once: what comes after its end (a worker that dies while it is closed, for
+// one) says nothing new.
+func (j *Job) take(e message.Envelope) error {
+	select {
+	case <-j.ended:
+		return nil
+	default:
+	}
+	var err error
+	if j.Log != nil {
+		err = j.Log.Record(e)
+	}
+	if j.Observe != nil {
+		j.Observe(e)
+	}
+	if e.Done != nil || e.Failed != nil {
+		j.last = e
+		close(j.ended)
+	}
+	return err
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, ErrPath):
+		status = http.StatusBadRequest
+	case errors.Is(err, ErrOffset):
+		status = http.StatusConflict
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		status = http.StatusInsufficientStorage
+	}
+	http.Error(w, err.Error(), status)
+}
+
+// cleanPath refuses every name that could mean a place outside the folder it is joined to.
+func cleanPath(name string) (string, error) {
+	clean := path.Clean(name)
+	if !isLocal(name) || clean == "." {
+		return "", fmt.Errorf("job: %q: %w", name, ErrPath)
+	}
+	return clean, nil
+}

@@ -1,0 +1,121 @@
+package job
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Mount is a folder whose files the engine may read: a real folder, or a view that holds one file.
+// Links inside are followed: model caches are made of them.
+type Mount struct {
+	folder string
+	only   string // the one file, or "" for all
+}
+
+// MountPath makes a mount of a folder, or of one file.
+func MountPath(name string) (Mount, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return Mount{}, fmt.Errorf("job: %w", err)
+	}
+	if info.IsDir() {
+		return Mount{folder: name}, nil
+	}
+	return Mount{folder: filepath.Dir(name), only: filepath.Base(name)}, nil
+}
+
+// File is one file of a folder's list.
+type File struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+}
+
+func (m Mount) serve(w http.ResponseWriter, r *http.Request, name string) {
+	if r.URL.Query().Has("list") {
+		m.list(w, name)
+		return
+	}
+	clean, err := cleanPath(name)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	if m.only != "" && clean != m.only {
+		http.Error(w, fmt.Sprintf("job: %q is not the file of this job", name), http.StatusNotFound)
+		return
+	}
+	ServeFile(w, r, filepath.Join(m.folder, filepath.FromSlash(clean)))
+}
+
+// ServeFile sends a file, or the range asked for, as plain bytes and never a folder.
+func ServeFile(w http.ResponseWriter, r *http.Request, name string) {
+	file, err := os.Open(name)
+	if err != nil {
+		status := http.StatusInternalServerError
+		if os.IsNotExist(err) {
+			status = http.StatusNotFound
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		http.Error(w, fmt.Sprintf("%s: not a file", name), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	http.ServeContent(w, r, "", info.ModTime(), file)
+}
+
+func (m Mount) list(w http.ResponseWriter, name string) {
+	folder := m.folder
+	if name = strings.TrimSuffix(name, "/"); name != "" {
+		clean, err := cleanPath(name)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		folder = filepath.Join(folder, filepath.FromSlash(clean))
+	}
+	files, err := List(folder)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	if m.only != "" {
+		kept := files[:0]
+		for _, f := range files {
+			if f.Name == m.only {
+				kept = append(kept, f)
+			}
+		}
+		files = kept
+	}
+	writeJSON(w, files)
+}
+
+// List returns the regular files of one folder in the order of their names, links followed.
+func List(folder string) ([]File, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	files := []File{}
+	for _, e := range entries {
+		info, err := os.Stat(filepath.Join(folder, e.Name()))
+		if err != nil || !info.Mode().IsRegular() {
+			continue // a link to nowhere, or a folder
+		}
+		files = append(files, File{e.Name(), info.Size()})
+	}
+	return files, nil
+}
+
+func isLocal(name string) bool {
+	return filepath.IsLocal(filepath.FromSlash(name)) && !strings.ContainsAny(name, "\\:\x00") && !strings.Contains("/"+name+"/", "/../")
+}

@@ -1,0 +1,254 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// partial is the folder for what is not finished, in the output folder itself so that a rename suffices.
+const partial = ".partial"
+
+// Dir is a Store below one folder. It never follows a link out of it.
+type Dir struct {
+	mu   sync.Mutex
+	root *os.Root
+	path string
+}
+
+// OpenDir makes the folder where needed, and drops what an earlier run left unfinished in it.
+func OpenDir(name string) (*Dir, error) {
+	if err := os.MkdirAll(name, 0o777); err != nil {
+		return nil, fmt.Errorf("job: making the output folder: %w", err)
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("job: opening the output folder: %w", err)
+	}
+	d := &Dir{root: root, path: name}
+	if err := d.root.RemoveAll(partial); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("job: %s: removing what an earlier run left unfinished: %w", name, err)
+	}
+	return d, nil
+}
+
+// Close drops what is not finished.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.root.RemoveAll(partial), d.root.Close())
+}
+
+func (d *Dir) clean(name string) (string, error) {
+	clean, err := cleanPath(name)
+	if err == nil && (clean == partial || strings.HasPrefix(clean, partial+"/")) {
+		err = fmt.Errorf("job: %q: %w", name, ErrPath)
+	}
+	return clean, err
+}
+
+// Append implements Store.
+func (d *Dir) Append(name string, offset int64, r io.Reader) error {
+	name, err := d.clean(name)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	unfinished := path.Join(partial, name)
+	if err := d.root.MkdirAll(path.Dir(unfinished), 0o777); err != nil {
+		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
+	}
+	file, err := d.root.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
+	}
+	return appendAt(file, d.named(name), offset, r)
+}
+
+func (d *Dir) named(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+// appendAt writes r at the end of the file and closes it; on a failure the file is as long as before, so that the
+// same piece can be sent again.
+func appendAt(file *os.File, name string, offset int64, r io.Reader) error {
+	defer file.Close()
+	end, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("job: writing %s: %w", name, err)
+	}
+	if end != offset {
+		return fmt.Errorf("job: writing %s: offset %d, length %d: %w", name, offset, end, ErrOffset)
+	}
+	if _, err = io.Copy(file, r); err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		file.Truncate(end)
+		return fmt.Errorf("job: writing %s: %w", name, err)
+	}
+	return nil
+}
+
+// Commit implements Store.
+func (d *Dir) Commit(name string) error {
+	name, err := d.clean(name)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	unfinished := path.Join(partial, name)
+	if err := d.sync(unfinished); err != nil {
+		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
+	}
+	if err := d.root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
+	}
+	// A folder cannot be renamed onto another: the old one steps aside first.
+	aside := ""
+	if info, err := d.root.Lstat(name); err == nil && info.IsDir() {
+		aside = path.Join(partial, ".replaced")
+		if err := d.root.RemoveAll(aside); err != nil {
+			return fmt.Errorf("job: replacing %s: %w", d.named(name), err)
+		}
+		if err := d.root.Rename(name, aside); err != nil {
+			return fmt.Errorf("job: replacing %s: %w", d.named(name), err)
+		}
+	}
+	if err := d.root.Rename(unfinished, name); err != nil {
+		if aside != "" {
+			err = errors.Join(err, d.root.Rename(aside, name))
+		}
+		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
+	}
+	if aside != "" {
+		if err := d.root.RemoveAll(aside); err != nil {
+			return fmt.Errorf("job: removing the former %s: %w", d.named(name), err)
+		}
+	}
+	syncFolder(d.named(path.Dir(name)))
+	return nil
+}
+
+// sync brings a file, or a folder with all its files, to the disk.
+func (d *Dir) sync(name string) error {
+	return fs.WalkDir(d.root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		file, err := d.root.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(file.Sync(), file.Close())
+	})
+}
+
+// Remove implements Store.
+func (d *Dir) Remove(name string) error {
+	name, err := d.clean(name)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := errors.Join(d.root.RemoveAll(path.Join(partial, name)), d.root.RemoveAll(name)); err != nil {
+		return fmt.Errorf("job: removing %s: %w", d.named(name), err)
+	}
+	return nil
+}
+
+// syncFolder makes a rename in the folder last; not every system can, and none needs it for correctness while it
+// runs.
+func syncFolder(name string) {
+	if folder, err := os.Open(name); err == nil {
+		folder.Sync()
+		folder.Close()
+	}
+}
+
+// Files is a Store of a few files by name, each with its own place on the disk.
+type Files map[string]string
+
+func (f Files) place(name string) (string, error) {
+	place, ok := f[name]
+	if !ok {
+		return "", fmt.Errorf("job: %q: %w", name, ErrPath)
+	}
+	return place, nil
+}
+
+// Append implements Store.
+func (f Files) Append(name string, offset int64, r io.Reader) error {
+	place, err := f.place(name)
+	if err != nil {
+		return err
+	}
+	flags := os.O_WRONLY | os.O_CREATE
+	if offset == 0 {
+		flags |= os.O_TRUNC // what an earlier, killed run left
+	}
+	file, err := os.OpenFile(place+partial, flags, 0o666)
+	if err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	return appendAt(file, place, offset, r)
+}
+
+// Commit implements Store.
+func (f Files) Commit(name string) error {
+	place, err := f.place(name)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(place+partial, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	if err := errors.Join(file.Sync(), file.Close(), os.Rename(place+partial, place)); err != nil {
+		return fmt.Errorf("job: finishing %s: %w", place, err)
+	}
+	syncFolder(filepath.Dir(place))
+	return nil
+}
+
+// Remove implements Store.
+func (f Files) Remove(name string) error {
+	place, err := f.place(name)
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{place + partial, place} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("job: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close drops what is not finished.
+func (f Files) Close() error {
+	var errs []error
+	for _, place := range f {
+		if err := os.Remove(place + partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// WriteFile writes a file that is complete or absent: beside its place, synced, renamed.
+func WriteFile(name string, data []byte) error {
+	files := Files{name: name}
+	if err := files.Append(name, 0, strings.NewReader(string(data))); err != nil {
+		return errors.Join(err, files.Close())
+	}
+	return files.Commit(name)
+}

@@ -1,0 +1,139 @@
+// Command llamatab fine-tunes language models in browser tabs: it serves the page, and drives a headless Chromium
+// for scripts.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/server/headless"
+)
+
+// Exit codes of the program.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNoBrowser   = 3
+	exitInterrupted = 130
+)
+
+// A command of the program. Its run gets the arguments after its name.
+type command struct {
+	name, usage, about string
+	run                func(ctx context.Context, args []string) error
+}
+
+// commands in the order of the help text; filled in by init, as the help of each reads it.
+var commands []command
+
+func init() {
+	commands = []command{
+		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR]", "serve the page (the default command)", serve},
+		{"train", "--config run.json --out DIR [--set path.to.key=value …]", "run a training job headless", train},
+		{"eval", "--model M [--adapter A] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
+		{"generate", "--model M [--adapter A] --prompt TEXT [--json]", "continue a prompt", generate},
+		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},
+		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write another form of a trained result", export},
+		{"bench", "[--json]", "measure the adapter and this engine on it", bench},
+		{"doctor", "[--json]", "find the browser and its adapter, say what is missing", doctor},
+	}
+}
+
+// later are commands and options of the run contract that this version does not have.
+var later = map[string]string{
+	"pull":   "fetching models from a hub",
+	"models": "the model cache",
+}
+
+// exitError ends the program with a code of its own; with no error inside, nothing is printed.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is a mistake on the command line.
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	err := dispatch(context.Background(), os.Args[1:])
+	if err != nil && !silent(err) {
+		fmt.Fprintln(os.Stderr, "llamatab:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+func silent(err error) bool {
+	var e *exitError
+	return errors.As(err, &e) && e.err == nil
+}
+
+func exitCode(err error) int {
+	var exit *exitError
+	var bad *config.Error
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &bad):
+		return exitUsage
+	case errors.Is(err, headless.ErrNoBrowser):
+		return exitNoBrowser
+	default:
+		return exitFailed
+	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") && !isHelp(args[0]) {
+		return quietHelp(serve(ctx, args))
+	}
+	if isHelp(args[0]) {
+		help(os.Stdout)
+		return nil
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return quietHelp(c.run(ctx, args[1:]))
+		}
+	}
+	if what, ok := later[args[0]]; ok {
+		return usageError("%s: %s is not available in this version", args[0], what)
+	}
+	return usageError("unknown command %q; llamatab --help lists them", args[0])
+}
+
+func quietHelp(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return nil // it has been printed
+	}
+	return err
+}
+
+func isHelp(arg string) bool {
+	return arg == "help" || arg == "--help" || arg == "-help" || arg == "-h"
+}
+
+func help(w io.Writer) {
+	fmt.Fprint(w, "llamatab fine-tunes Llama-family models on the GPU of a browser tab.\n\nusage: llamatab [COMMAND] [OPTIONS]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+	}
+	fmt.Fprint(w, `
+llamatab COMMAND --help tells a command's options. Each option can also be given in the environment:
+--adapter-backend as LLAMATAB_ADAPTER_BACKEND.
+
+exit codes: 0 done, 1 the run failed, 2 usage or config, 3 no usable browser or adapter
+`)
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"llamatab/server/job"
+)
+
+const (
+	defaultListen = "127.0.0.1:8080"
+	portsTried    = 100             // after the default one
+	drainLimit    = 5 * time.Second // for answers under way when the program is told to stop
+)
+
+// serve is the command serve.
+func serve(ctx context.Context, args []string) error {
+	f := newFlagSet("serve")
+	listen := f.String("listen", "", "`HOST:PORT` to serve at (default "+defaultListen+", or the next free port)")
+	models := f.String("models", "", "`DIR` of model folders that the page offers")
+	data := f.String("data", "", "`DIR` of data files that the page offers")
+	for name, what := range map[string]string{"state": "kept rooms", "room-code": "rooms", "max-tabs": "rooms", "tabs": "rooms", "lan": "serving other machines", "recipe": "recipes"} {
+		f.later[name] = what
+	}
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	for option, dir := range map[string]string{"models": *models, "data": *data} {
+		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+			return usageError("serve: --%s %s: no such folder", option, dir)
+		}
+	}
+	page, err := newAssets()
+	if err != nil {
+		return err
+	}
+	listener, err := listenAt(*listen)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	name, _, _ := net.SplitHostPort(*listen)
+	server := &http.Server{Handler: guarded(name, pageHandler(page, *models, *data)), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	at := listener.Addr().(*net.TCPAddr)
+	if at.IP.IsUnspecified() { // it answers at every address; the page needs one that browsers trust
+		at.IP = net.IPv4(127, 0, 0, 1)
+	}
+	fmt.Printf("llamatab is ready: open http://%s/\n", at)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	stop() // a second signal ends the program at once
+	drain, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		server.Close() // what is still open after that is not worth waiting for
+	}
+	return nil
+}
+
+// listenAt opens the address; "" is the default one or the next free port after it.
+func listenAt(address string) (net.Listener, error) {
+	if address != "" {
+		listener, err := net.Listen("tcp", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			_, port, _ := net.SplitHostPort(address)
+			return nil, fmt.Errorf("serve: port %s is in use: choose another with --listen, or leave it out to get the next free one", port)
+		} else if err != nil {
+			return nil, fmt.Errorf("serve: --listen %s: %w", address, err)
+		}
+		return listener, nil
+	}
+	host, port, _ := net.SplitHostPort(defaultListen)
+	first, _ := strconv.Atoi(port)
+	for p := first; p <= first+portsTried; p++ {
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p)))
+		if err == nil {
+			if p != first {
+				fmt.Fprintf(os.Stderr, "port %d is in use: serving at port %d\n", first, p)
+			}
+			return listener, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("serve: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("serve: ports %d to %d are all in use: choose another with --listen", first, first+portsTried)
+}
+
+// guarded refuses requests under names other than localhost and own, as a page of another site would make them by
+// letting its name point here (DNS rebinding). Addresses in figures are nobody's name.
+func guarded(own string, h http.Handler) http.Handler {
+	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.Trim(host, "[]"))
+		if host != "localhost" && !strings.HasSuffix(host, ".localhost") && host != strings.ToLower(own) && net.ParseIP(host) == nil {
+			http.Error(w, "this server does not answer under this name", http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+}
+
+// modelInfo is one folder of --models.
+type modelInfo struct {
+	Name  string     `json:"name"`
+	Files []job.File `json:"files"`
+}
+
+// pageHandler serves the page, and what the person who started the server offers it to choose from.
+func pageHandler(page *assets, models, data string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", page)
+	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
+		found := []modelInfo{}
+		for _, name := range folders(models) {
+			if files, err := job.List(filepath.Join(models, name)); err == nil && has(files, "config.json") {
+				found = append(found, modelInfo{name, files})
+			}
+		}
+		answer(w, found)
+	})
+	mux.HandleFunc("GET /api/models/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
+		offer(w, r, models, r.PathValue("name"), r.PathValue("file"))
+	})
+	mux.HandleFunc("GET /api/data", func(w http.ResponseWriter, r *http.Request) {
+		files := []job.File{}
+		if data != "" {
+			if all, err := job.List(data); err == nil {
+				for _, f := range all {
+					if !strings.HasPrefix(f.Name, ".") {
+						files = append(files, f)
+					}
+				}
+			}
+		}
+		answer(w, files)
+	})
+	mux.HandleFunc("GET /api/data/{file}", func(w http.ResponseWriter, r *http.Request) {
+		offer(w, r, data, r.PathValue("file"))
+	})
+	return mux
+}
+
+// offer sends one offered file. Every element of its path is a plain name, so it lies below the folder.
+func offer(w http.ResponseWriter, r *http.Request, folder string, elements ...string) {
+	for _, e := range elements {
+		if !fs.ValidPath(e) || strings.HasPrefix(e, ".") || strings.ContainsAny(e, "/\\:\x00") {
+			http.NotFound(w, r)
+			return
+		}
+	}
+	if folder == "" {
+		http.NotFound(w, r)
+		return
+	}
+	job.ServeFile(w, r, filepath.Join(append([]string{folder}, elements...)...))
+}
+
+// folders lists the folders in a folder, links followed; none for "".
+func folders(dir string) []string {
+	if dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func has(files []job.File, name string) bool {
+	for _, f := range files {
+		if f.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	json.NewEncoder(w).Encode(v)
+}

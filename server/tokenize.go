@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"llamatab/engine/tokenizer"
+)
+
+// tokenize is the command tokenize.
+func tokenize(_ context.Context, args []string) error {
+	f := newFlagSet("tokenize")
+	model := f.String("model", "", "model `DIR`, or a tokenizer.json")
+	lines := f.Bool("jsonl", false, "each line of stdin (with --decode: of stdout) is a JSON string")
+	decode := f.Bool("decode", false, "read arrays of ids, write text")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := f.require("model"); err != nil {
+		return err
+	}
+	if err := newMounts("").resolve("--model", model); err != nil {
+		return err
+	}
+	name := *model
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		name = filepath.Join(name, "tokenizer.json")
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return usageError("--model: %v", err)
+	}
+	t, err := tokenizer.Load(data, name)
+	if err != nil {
+		return err
+	}
+	return tokenizeLines(t, os.Stdin, os.Stdout, *lines, *decode)
+}
+
+// codec is what tokenizeLines needs of a tokenizer.
+type codec interface {
+	Encode(text string, special bool) ([]int, error)
+	Decode(ids []int, skipSpecial bool) string
+}
+
+// tokenizeLines turns each line of in into one of out.
+func tokenizeLines(t codec, in io.Reader, out io.Writer, jsonl, decode bool) error {
+	r, w := bufio.NewReader(in), bufio.NewWriter(out)
+	for number := 1; ; number++ {
+		line, err := r.ReadString('\n')
+		if errors.Is(err, io.EOF) && line == "" {
+			return w.Flush()
+		} else if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("tokenize: stdin: line %d: %w", number, err)
+		}
+		answer, err := tokenizeLine(t, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), jsonl, decode)
+		if err != nil {
+			return errors.Join(w.Flush(), fmt.Errorf("tokenize: stdin: line %d: %w", number, err))
+		}
+		fmt.Fprintln(w, answer) // the first failure is kept for Flush
+	}
+}
+
+func tokenizeLine(t codec, line string, jsonl, decode bool) (string, error) {
+	var value any
+	if decode {
+		var ids []int
+		if err := json.Unmarshal([]byte(line), &ids); err != nil {
+			return "", fmt.Errorf("not an array of ids: %w", err)
+		}
+		text := t.Decode(ids, false)
+		if !jsonl {
+			return text, nil
+		}
+		value = text
+	} else {
+		text := line
+		if jsonl {
+			if err := json.Unmarshal([]byte(line), &text); err != nil {
+				return "", fmt.Errorf("not a JSON string: %w", err)
+			}
+		}
+		ids, err := t.Encode(text, false)
+		if err != nil {
+			return "", err
+		}
+		if ids == nil {
+			ids = []int{}
+		}
+		value = ids
+	}
+	answer, err := marshal(value)
+	return answer, err
+}
+
+// marshal is JSON on one line, with <, > and & as they are: special tokens are full of them.
+func marshal(value any) (string, error) {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return strings.TrimSuffix(text.String(), "\n"), err
+}

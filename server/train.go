@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
+	"llamatab/server/job"
+)
+
+// train is the command train.
+func train(ctx context.Context, args []string) error {
+	f := newFlagSet("train")
+	file := f.String("config", "", "the run's `FILE`, see run.json")
+	out := f.String("out", "", "`DIR` for the results")
+	var sets list
+	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
+	var browser browserFlags
+	browser.register(f)
+	f.later["recipe"] = "recipes"
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := f.require("config", "out"); err != nil {
+		return err
+	}
+	if err := outputFolder("out", out); err != nil {
+		return err
+	}
+	c, m, err := loadConfig(*file, sets)
+	if err != nil {
+		return err
+	}
+	resolved, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+
+	j := m.into(message.Job{Command: message.Train, Config: resolved})
+	dir, err := job.OpenDir(*out)
+	if err != nil {
+		return err
+	}
+	resumes := c.Training.Resume != nil && within(*c.Training.Resume, *out)
+	j.Store, j.Log = dir, job.NewLog(*out, resumes)
+	j.Observe = newProgress().observe
+	err = runHeadless(ctx, headlessRun{job: j, browser: browser, graceful: true})
+	err = finish(err, j.Log.Close, dir.Close)
+	if err == nil && j.Outcome().Done.Stopped {
+		fmt.Fprintln(os.Stderr, "stopped; go on with training.resume_from_checkpoint")
+	}
+	return err
+}
+
+// loadConfig reads a run.json, makes its paths absolute and mounts what they name.
+func loadConfig(file string, sets []string) (*config.Config, *mounts, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, usageError("--config: %v", err)
+	}
+	c, err := config.ParseWithSets(data, file, sets)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := newMounts(filepath.Dir(file))
+	if r := c.Model.Random; r != nil {
+		if r.Config.Object == nil {
+			path := r.Config.Path
+			if err := m.resolve("model.config", &path); err != nil {
+				return nil, nil, err
+			}
+			if r.Config.Object, err = inline("model.config", path); err != nil {
+				return nil, nil, err
+			}
+		}
+		if r.Tokenizer != nil {
+			if err := m.add("tokenizer", "model.tokenizer", r.Tokenizer); err != nil {
+				return nil, nil, err
+			}
+		}
+	} else if err := m.model("model", &c.Model.Path); err != nil {
+		return nil, nil, err
+	}
+	if err := m.add("dataset", "dataset.path", &c.Dataset.Path); err != nil {
+		return nil, nil, err
+	}
+	if err := datasetFile("dataset.path", c.Dataset.Path); err != nil {
+		return nil, nil, err
+	}
+	if c.InitAdapter != nil {
+		if err := m.adapter("init_adapter", c.InitAdapter); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.Training.Resume != nil {
+		if err := m.add("resume", "training.resume_from_checkpoint", c.Training.Resume); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c, m, nil
+}

@@ -1,0 +1,19 @@
+// Sum of two tensors.   x, y, z (N):   z = x + y
+//@import grid
+const WG: u32 = 64u; //@param  threads a workgroup
+
+struct Dims { N: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> z: array<f32>;
+@group(0) @binding(3) var<uniform> d: Dims;
+
+// One thread an element.
+@compute @workgroup_size(WG)
+fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+       @builtin(local_invocation_index) lane: u32) {
+    let i = flat_group(wid, groups) * WG + lane;
+    if (i >= d.N) { return; }
+    z[i] = x[i] + y[i];
+}
