@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,11 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"llamatab/engine/message"
 )
 
 // assetsVariable makes the test binary the program itself, with the assets of the folder it names.
@@ -474,4 +478,119 @@ func TestKilled(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	nothingLeft(t, temp)
+}
+
+func TestTabCrash(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the tab's process is found in /proc")
+	}
+	c, temp, out, stderr := startTraining(t)
+	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range names {
+		line, err := os.ReadFile(name)
+		if err == nil && bytes.Contains(line, []byte("--type=renderer")) && bytes.Contains(line, []byte(temp)) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tab, err := os.FindProcess(pid); err == nil {
+				tab.Kill()
+			}
+		}
+	}
+	c.Wait()
+	events, _ := os.ReadFile(filepath.Join(out, "events.jsonl"))
+	if code := c.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "tab_crashed") || !strings.Contains(string(events), "tab_crashed") {
+		t.Errorf("exit code %d: %s\nevents: %s", code, stderr, events)
+	}
+	nothingLeft(t, temp)
+}
+
+// An engine that says nothing ends the run, whether or not its tab answers.
+func TestHung(t *testing.T) {
+	dir, err := testAssets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(files fs.FS, quiet, alive, silent time.Duration) {
+		packed, quietLimit, aliveLimit, silentLimit = files, quiet, alive, silent
+	}(packed, quietLimit, aliveLimit, silentLimit)
+	packed, quietLimit, aliveLimit, silentLimit = os.DirFS(dir), time.Second, time.Second, 3*time.Second
+	j := newMounts("").into(message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "spin"}})
+	err = runHeadless(t.Context(), headlessRun{job: j, browser: browserFlags{backend: "swiftshader"}})
+	if err == nil || !strings.Contains(err.Error(), "tab_hung") || exitCode(err) != exitFailed {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	say := []message.Envelope{
+		{Progress: &message.Progress{Phase: "load", Detail: "weights", Done: 1e6, Total: 4e6, Unit: "bytes"}},
+		{Progress: &message.Progress{Phase: "load", Detail: "weights", Done: 4e6, Total: 4e6, Unit: "bytes"}},
+		{Progress: &message.Progress{Phase: "train", Total: 2}},
+		{Step: &message.Step{Step: 1, Loss: 2.5, LearningRate: 1e-3, GradNorm: 1, TokensPerSecond: 100, StepSeconds: 3}},
+		{Event: &message.Event{Level: "warning", Code: "loss_spike", Message: "loss rose"}},
+		{Step: &message.Step{Step: 2, Loss: 2.25, LearningRate: 1e-3, GradNorm: 1, TokensPerSecond: 100, StepSeconds: 3}},
+		{Done: &message.Done{}},
+	}
+	for terminal, want := range map[bool]string{
+		false: "load weights\ntrain\n" +
+			"step 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left\nwarning: loss_spike: loss rose\n" +
+			"step 2/2  loss 2.2500  lr 1.00e-03  grad 1  100 tok/s\n",
+		true: "\r\x1b[Kload weights  1.0 MB/4.0 MB 25%\r\x1b[Kload weights  4.0 MB/4.0 MB 100%" +
+			"\r\x1b[Kstep 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left" +
+			"\r\x1b[Kwarning: loss_spike: loss rose\n\r\x1b[Kstep 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left" +
+			"\r\x1b[Kstep 2/2  loss 2.2500  lr 1.00e-03  grad 1  100 tok/s\n",
+	} {
+		var out bytes.Buffer
+		clock := time.Unix(0, 0)
+		p := &progress{out: &out, terminal: terminal, now: func() time.Time { clock = clock.Add(time.Second); return clock }}
+		for _, e := range say {
+			p.observe(e)
+		}
+		if out.String() != want {
+			t.Errorf("terminal %v:\n%q\nwant\n%q", terminal, out.String(), want)
+		}
+	}
+}
+
+// bytewise is a tokenizer whose ids are the bytes.
+type bytewise struct{}
+
+func (bytewise) Encode(text string, special bool) ([]int, error) {
+	var ids []int
+	for _, b := range []byte(text) {
+		ids = append(ids, int(b))
+	}
+	return ids, nil
+}
+
+func (bytewise) Decode(ids []int, skipSpecial bool) string {
+	var text []byte
+	for _, id := range ids {
+		text = append(text, byte(id))
+	}
+	return string(text)
+}
+
+func TestTokenizeLines(t *testing.T) {
+	for _, c := range []struct {
+		in            string
+		jsonl, decode bool
+		out, fails    string
+	}{
+		{in: "ab\n\nc", out: "[97,98]\n[]\n[99]\n"},
+		{in: "\"a\\nb\"\n\"\"\n", jsonl: true, out: "[97,10,98]\n[]\n"},
+		{in: "[60,115,62]\n[]\n", decode: true, out: "<s>\n\n"},
+		{in: "[60,10]\n", decode: true, jsonl: true, out: "\"<\\n\"\n"},
+		{in: "\"a\"\nb\n", jsonl: true, out: "[97]\n", fails: "line 2"},
+		{in: "[1\n", decode: true, fails: "line 1"},
+		{in: "", out: ""},
+	} {
+		var out bytes.Buffer
+		err := tokenizeLines(bytewise{}, strings.NewReader(c.in), &out, c.jsonl, c.decode)
+		if out.String() != c.out || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+			t.Errorf("%+v: %q, %v", c, out.String(), err)
+		}
+	}
 }

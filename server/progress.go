@@ -84,17 +84,14 @@ func (p *progress) step(s *message.Step) {
 	if remaining := p.total - int64(s.Step); remaining > 0 {
 		text += "  " + left(float64(remaining)*s.StepSeconds)
 	}
-	switch {
-	case !p.terminal:
+	last := p.total > 0 && int64(s.Step) >= p.total
+	if !p.terminal || s.EvalLoss != nil || last { // worth keeping on the screen
+		p.clear()
 		p.line("%s", text)
-	case s.EvalLoss != nil || remainingIsZero(p.total, s.Step):
-		p.line("%s", text) // worth keeping on the screen
-	default:
+	} else {
 		p.draw(text, false)
 	}
 }
-
-func remainingIsZero(total int64, step int) bool { return total > 0 && int64(step) >= total }
 
 // draw replaces the live line, at most every redrawEvery unless now.
 func (p *progress) draw(text string, now bool) {

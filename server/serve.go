@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,7 +81,7 @@ func serve(ctx context.Context, args []string) error {
 func listenAt(address string) (net.Listener, error) {
 	if address != "" {
 		listener, err := net.Listen("tcp", address)
-		if errors.Is(err, syscall.EADDRINUSE) {
+		if inUse(err) {
 			_, port, _ := net.SplitHostPort(address)
 			return nil, fmt.Errorf("serve: port %s is in use: choose another with --listen, or leave it out to get the next free one", port)
 		} else if err != nil {
@@ -98,11 +99,16 @@ func listenAt(address string) (net.Listener, error) {
 			}
 			return listener, nil
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
+		if !inUse(err) {
 			return nil, fmt.Errorf("serve: %w", err)
 		}
 	}
 	return nil, fmt.Errorf("serve: ports %d to %d are all in use: choose another with --listen", first, first+portsTried)
+}
+
+func inUse(err error) bool {
+	const windows = syscall.Errno(10048) // WSAEADDRINUSE, which package syscall does not map
+	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, windows)
 }
 
 // guarded refuses requests under names other than localhost and own, as a page of another site would make them by

@@ -27,6 +27,9 @@ type Kernel struct {
 	Flops func(dims any) float64
 	// Variants are other ways to compute the same, the most portable first. Empty means there is only one.
 	Variants []Variant
+	// Sample returns a small, awkward problem of the same kind, and the length of each argument in it: what a variant
+	// must compute right before it is used. nil takes the launch's own dimensions.
+	Sample func(dims any) (small any, lengths []int)
 	// Class names the group of shapes that share a choice of variant, such as "m256/n64/k64".
 	Class func(dims any, p Params) string
 }
@@ -46,9 +49,10 @@ const (
 	Update               // var<storage, read_write>; read and changed in place
 )
 
-// Variant is one parameterisation of a kernel.
+// Variant is one way to compute a kernel: other parameters, or another shader with the same bindings and entry.
 type Variant struct {
 	Name   string
+	Shader string // "" for the kernel's own
 	Params Params
 	// Fits reports whether the variant can be used on an adapter for these dimensions, and is worth trying.
 	Fits func(i Info, l Limits, dims any) bool
@@ -96,6 +100,16 @@ type Launch struct {
 	Params Params // of the op and of the chosen variant
 	Dims   any    // a struct of uint32, int32 and float32 fields, laid out as the shader's uniform struct
 	Args   []Slice
+}
+
+// Use makes l a launch of variant v of its kernel.
+func (l *Launch) Use(v Variant) {
+	if v.Shader != "" {
+		k := *l.Kernel
+		k.Shader = v.Shader
+		l.Kernel = &k
+	}
+	l.Params = l.Params.With(v.Params)
 }
 
 // Words encodes the dimensions as the shader's uniform struct, padded to 16 bytes.

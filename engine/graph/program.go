@@ -224,7 +224,7 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 						return nil, err
 					}
 				}
-				l.Params = l.Params.With(v.Params)
+				l.Use(v)
 			}
 			cmds = append(cmds, device.Command{Launch: l})
 		}

@@ -193,10 +193,26 @@ func addScaled(y []float64, a float64, x []float64) {
 	}
 }
 
+// attentionSample is one batch row of a few positions with the same heads' ratio and width. The lengths of the
+// arguments are the bindings' in units of query rows, key rows, positions or numbers a query row.
+func attentionSample(units ...rune) func(any) (any, []int) {
+	return func(dims any) (any, []int) {
+		d := dims.(attentionDims)
+		d.H, d.Hkv, d.B, d.T, d.P = d.H/d.Hkv*min(d.Hkv, 2), min(d.Hkv, 2), 1, 37, min(d.P, 3)
+		size := map[rune]uint32{'q': d.T * d.H * d.D, 'k': (d.P + d.T) * d.Hkv * d.D, 'n': d.T, '1': d.T * d.H, '2': 2 * d.T * d.H}
+		var lengths []int
+		for _, u := range units {
+			lengths = append(lengths, int(size[u]))
+		}
+		return d, lengths
+	}
+}
+
 var attentionForward = &device.Kernel{
 	Name: "attention_forward", Shader: "attention", Entry: "forward",
 	Bindings: in("q", "k", "v", "positions").out("o", "lse"),
 	Grid:     attentionQueryGrid, Flops: attentionFlops(4), Class: attentionClass, Variants: attentionVariants(2, 1),
+	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '1'),
 	Ref: func(c *device.Call) {
 		d, q, k, v, positions, o, lse := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.U(3), c.F(4), c.F(5)
 		peak := make([]float64, len(lse))
@@ -235,6 +251,7 @@ var attentionBackwardQ = &device.Kernel{
 	Name: "attention_backward_q", Shader: "attention_backward_q", Entry: "backward",
 	Bindings: in("q", "k", "v", "positions", "do", "stats").out("dq"),
 	Grid:     attentionQueryGrid, Flops: attentionFlops(6), Class: attentionClass, Variants: attentionVariants(3, 2),
+	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '2', 'q'),
 	Ref: func(c *device.Call) {
 		d, k, dq := c.Dims.(attentionDims), c.F(1), make([]float64, len(c.F(6)))
 		attentionWeights(c, func(n, j int, _, ds float64) { addScaled(d.head(dq, n), ds, d.head(k, j)) })
@@ -252,6 +269,7 @@ var attentionBackwardKV = &device.Kernel{
 		return attentionGrid(d, p, d.P+d.T)
 	},
 	Flops: attentionFlops(8), Class: attentionClass, Variants: attentionVariants(4, 2),
+	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '2', 'k', 'k'),
 	Ref: func(c *device.Call) {
 		d, q, do := c.Dims.(attentionDims), c.F(0), c.F(4)
 		dk, dv := make([]float64, len(c.F(6))), make([]float64, len(c.F(7)))

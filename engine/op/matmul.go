@@ -76,6 +76,36 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 	t.LaunchWith(matmul, params, matmulDims{uint32(M), uint32(N), uint32(K), alpha}, a, b, bias, c)
 }
 
+// matmulVariants are tiles in registers, quads of lanes that swap values, and tiles in workgroup memory. Software
+// adapters pay for barriers and gain from multiply-adds per load; on hardware it is the other way round.
+var matmulVariants = []device.Variant{
+	{Name: "registers32"},
+	{Name: "registers16", Params: device.Params{"TILE_M": 16, "TILE_N": 16}},
+	quadVariant(16, 0), quadVariant(32, 2e6), quadVariant(64, 2e9),
+	tiledVariant(32, 8), tiledVariant(64, 16),
+}
+
+// quadVariant is worth its time to compile, which grows with the tile, from a number of operations on. A tile of 64
+// would not fit the registers of hardware.
+func quadVariant(tile int, worth float64) device.Variant {
+	return device.Variant{
+		Name: fmt.Sprintf("quad%d", tile), Shader: "matmul_quad", Params: device.Params{"TILE_M": tile, "TILE_N": tile},
+		Fits: func(i device.Info, _ device.Limits, dims any) bool {
+			d := dims.(matmulDims)
+			return i.Subgroups && i.SubgroupMin >= 4 && (tile <= 16 || i.Software && min(d.M, d.N) >= uint32(tile)) && matmulFlops(d) >= worth
+		},
+	}
+}
+
+func tiledVariant(tile, side int) device.Variant {
+	return device.Variant{
+		Name: fmt.Sprintf("workgroup%d", tile), Shader: "matmul_tiled", Params: device.Params{"TILE_M": tile, "TILE_N": tile, "WX": side, "WY": side},
+		Fits: func(i device.Info, l device.Limits, _ any) bool { return !i.Software && side*side <= l.MaxInvocations },
+	}
+}
+
+func matmulFlops(d matmulDims) float64 { return 2 * float64(d.M) * float64(d.N) * float64(d.K) }
+
 // matmul computes C = alpha·op(A)·op(B) + bias with sums over k in order. Its three forms differ by parameters.
 var matmul = &device.Kernel{
 	Name: "matmul", Shader: "matmul", Entry: "matmul",
@@ -84,10 +114,7 @@ var matmul = &device.Kernel{
 		d := dims.(matmulDims)
 		return device.Groups(device.CeilDiv(int(d.M), p.Int("TILE_M", 32)) * device.CeilDiv(int(d.N), p.Int("TILE_N", 32)))
 	},
-	Flops: func(dims any) float64 {
-		d := dims.(matmulDims)
-		return 2 * float64(d.M) * float64(d.N) * float64(d.K)
-	},
+	Flops: func(dims any) float64 { return matmulFlops(dims.(matmulDims)) },
 	Class: func(dims any, p device.Params) string {
 		d, kind := dims.(matmulDims), "f32"
 		if p.Bool("B_BF16") {
@@ -95,6 +122,11 @@ var matmul = &device.Kernel{
 		}
 		up := func(n uint32) int { return 1 << bits.Len32(n-1) }
 		return fmt.Sprintf("%v/%s/m%d/n%d/k%d", form{p.Bool("TRANS_A"), p.Bool("TRANS_B")}, kind, up(d.M), up(d.N), up(d.K))
+	},
+	Variants: matmulVariants,
+	Sample: func(any) (any, []int) { // more than a tile of 64 each way, not a multiple of 4, and even as B_PAIRS asks
+		d := matmulDims{70, 66, 18, 0.5}
+		return d, []int{70 * 18, 66 * 18, 66, 70 * 66}
 	},
 	Ref: func(c *device.Call) {
 		d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)

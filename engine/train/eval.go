@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 
-	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
-	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -314,29 +312,3 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	}
 	return out.commit(name)
 }
-
-// exportLimits and names below belong to export.
-func (j *Job) export(context.Context) error {
-	e := j.Job.Export
-	switch {
-	case e == nil:
-		return fail("job", exitConfig, "", fmt.Errorf("nothing to export was named"))
-	case j.Files.Adapter == nil:
-		return fail("config", exitConfig, "Give --adapter DIR: without one the model folder is already complete.", fmt.Errorf("export %s needs an adapter", e.Format))
-	}
-	s, err := j.prepareModel()
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	switch e.Format {
-	case "peft":
-		return j.exportPEFT(s)
-	case "merged":
-		return j.exportMerged(s)
-	}
-	return fail("config", exitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
-}
-
-var _ = config.LORA
-var _ = plan.Bytes

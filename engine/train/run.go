@@ -334,9 +334,9 @@ func (r *runner) finish(stopped bool) (*message.Done, error) {
 			return nil, err
 		}
 	}
-	dir := "model"
+	dir := modelDir
 	if r.Method != nil {
-		dir = "adapter"
+		dir = adapterDir
 	}
 	p := newProgress(r.host, "save", "", 0)
 	if err := r.result(dir); err != nil {

@@ -291,3 +291,13 @@ func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 	}
 	return floatsOf(data)[0], nil
 }
+
+// newTuner makes a tuner that tells the host of variants that compute wrong.
+func newTuner(dev device.Device, table map[string]string, host Host) *tune.Tuner {
+	o := tune.Default
+	o.Report = func(kernel, variant string, err error) {
+		event(host, "warning", "kernel_variant_dropped", 0, map[string]any{"kernel": kernel, "variant": variant},
+			"kernel %s: variant %s is not used on this adapter: %v", kernel, variant, err)
+	}
+	return tune.New(dev, table, o)
+}

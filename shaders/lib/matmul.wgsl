@@ -6,6 +6,7 @@
 const TRANS_A: bool = false;    //@param
 const TRANS_B: bool = true;     //@param
 const B_BF16: bool = false;     //@param  B holds bfloat16, two in a word
+const B_PAIRS: bool = false;    //@param  and its rows have an even length, so that no word holds two rows
 const BIAS: bool = false;       //@param  bias is added to each row; without it the binding is not looked at
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 

@@ -1,0 +1,103 @@
+package op
+
+import (
+	"math"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+)
+
+type decodeDims struct {
+	B, Len, H, Hkv, D uint32 // Len: rows of the cache for each batch row
+	Scale             float32
+}
+
+// AttentionDecode is Attention for one new token a batch row, against caches of the keys and values so far. Cache
+// rows 0 to position[b] are seen, so the token's own key and value must have been put there by Scatter. A prefix of
+// keys takes the first rows of the cache and is counted by position. It has no gradient.
+//
+// Shapes: q (B,Heads·HeadDim), kCache and vCache (B·cacheLen,KVHeads·HeadDim), position (B) of type I32 → o like q.
+// Of s, T and P are not looked at.
+func AttentionDecode(t *graph.Tape, q, kCache, vCache, position graph.Var, s AttentionShape, cacheLen int) graph.Var {
+	s.T, s.P = 1, 0
+	d := s.dims("AttentionDecode")
+	wantRows("AttentionDecode", q, s.B, s.Heads*s.HeadDim)
+	wantRows("AttentionDecode", kCache, s.B*cacheLen, s.KVHeads*s.HeadDim)
+	wantRows("AttentionDecode", vCache, s.B*cacheLen, s.KVHeads*s.HeadDim)
+	if position.Shape.Size() != s.B {
+		graph.Fail("AttentionDecode: position %v for %d rows", position.Shape, s.B)
+	}
+	o := t.New(q.Shape)
+	t.LaunchWith(attentionDecode, s.params().With(device.Params{"OWN": device.CeilDiv(s.HeadDim, wg)}),
+		decodeDims{d.B, uint32(cacheLen), d.H, d.Hkv, d.D, d.Scale}, q, kCache, vCache, position, o)
+	return o
+}
+
+var attentionDecode = &device.Kernel{
+	Name: "attention_decode", Shader: "attention_decode", Entry: "decode",
+	Bindings: in("q", "k", "v", "position").out("o"),
+	Grid: func(dims any, _ device.Params) [3]int {
+		d := dims.(decodeDims)
+		return device.Groups(int(d.B * d.H))
+	},
+	Ref: func(c *device.Call) {
+		d, q, k, v, position, o := c.Dims.(decodeDims), c.F(0), c.F(1), c.F(2), c.U(3), c.F(4)
+		D, H, Hkv := int(d.D), int(d.H), int(d.Hkv)
+		clear(o)
+		for n := range int(d.B) * H {
+			b, head := n/H, n%H/(H/Hkv)
+			keys := min(max(int(int32(position[b])), 0), int(d.Len)-1) + 1
+			at := func(x []float64, j int) []float64 { return x[((b*int(d.Len)+j)*Hkv+head)*D:][:D] }
+			p, peak, sum := make([]float64, keys), math.Inf(-1), 0.0
+			for j := range p {
+				p[j] = float64(d.Scale) * dot(q[n*D:][:D], at(k, j))
+				peak = max(peak, p[j])
+			}
+			for j := range p {
+				p[j] = math.Exp(p[j] - peak)
+				sum += p[j]
+			}
+			for j := range p {
+				addScaled(o[n*D:][:D], p[j]/sum, at(v, j))
+			}
+		}
+	},
+}
+
+type scatterDims struct{ N, C, Rows, Len uint32 }
+
+// Scatter writes rows of x into a cache that holds cacheLen rows for each batch row, in place:
+//
+//	cache[b·cacheLen + position[n]] = x[n],   b = n / (N/B)
+//
+// N/B is the number of new rows of each batch row: 1 when a token was generated, more when a prompt is read.
+// Positions outside the cache are not written. It has no gradient.
+//
+// Shapes: x (N,C), cache (B·cacheLen,C), position (N) of type I32.
+func Scatter(t *graph.Tape, x, cache, position graph.Var, cacheLen int) {
+	N, C := x.Dim2()
+	rows, cols := cache.Dim2()
+	if cacheLen < 1 || rows%cacheLen != 0 || cols != C || N%(rows/cacheLen) != 0 || position.Shape.Size() != N {
+		graph.Fail("Scatter: %v at positions %v into %v of %d rows each", x.Shape, position.Shape, cache.Shape, cacheLen)
+	}
+	perBatch := N / (rows / cacheLen)
+	t.Launch(scatter, scatterDims{uint32(N), uint32(C), uint32(perBatch), uint32(cacheLen)}, x, position, cache)
+}
+
+var scatter = &device.Kernel{
+	Name: "scatter", Shader: "scatter", Entry: "scatter",
+	Bindings: in("x", "position").inout("cache"),
+	Grid: func(dims any, _ device.Params) [3]int {
+		d := dims.(scatterDims)
+		return perThread(int(d.N) * int(d.C))
+	},
+	Ref: func(c *device.Call) {
+		d, x, position, cache := c.Dims.(scatterDims), c.F(0), c.U(1), c.F(2)
+		C := int(d.C)
+		for n := range int(d.N) {
+			if position[n] < d.Len {
+				copy(cache[(n/int(d.Rows)*int(d.Len)+int(position[n]))*C:][:C], x[n*C:])
+			}
+		}
+	},
+}

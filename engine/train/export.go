@@ -1,0 +1,192 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/nn"
+	"llamatab/engine/op"
+	"llamatab/engine/peft"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+func (j *Job) export(context.Context) error {
+	e := j.Job.Export
+	switch {
+	case e == nil:
+		return fail("job", exitConfig, "", fmt.Errorf("nothing to export was named"))
+	case e.Format != "peft" && e.Format != "merged":
+		return fail("config", exitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
+	case j.Files.Adapter == nil:
+		return fail("config", exitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
+			fmt.Errorf("export --format %s needs an adapter", e.Format))
+	}
+	s, err := j.prepareModel()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if e.Format == "peft" {
+		return j.exportPEFT(s)
+	}
+	return j.exportMerged(s)
+}
+
+// exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
+func (j *Job) exportPEFT(s *Setup) error {
+	dev, err := j.Open(device.DefaultLimits)
+	if err != nil {
+		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+	}
+	defer dev.Close()
+	var params []*nn.Param
+	for _, t := range s.Method.Tensors() {
+		params = append(params, t.Param)
+	}
+	mem, err := newMemory(dev, plan.NewLayout(params, dev.Limits()), false)
+	if err != nil {
+		return err
+	}
+	defer mem.free()
+	for _, t := range s.Method.Tensors() {
+		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.Adapter, t.Key, func(int64) {}); err != nil {
+			return fail("adapter", exitFailed, "Use another adapter file.", err)
+		}
+	}
+	out := output{j.Host, mem}
+	if err := out.adapter(adapterDir, s.Model); err != nil {
+		return err
+	}
+	return out.commit(adapterDir)
+}
+
+// Folders that results are written to.
+const (
+	adapterDir = "adapter"
+	modelDir   = "model"
+)
+
+// exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
+// at a time is on the device.
+func (j *Job) exportMerged(s *Setup) error {
+	merges := map[*nn.Param]peft.Merge{}
+	for _, m := range s.Method.Merges() {
+		merges[m.W] = m
+	}
+	if s.Decoder.Tied {
+		if m, ok := merges[s.Decoder.Embedding]; ok { // one of the two uses changes, so they part
+			head := s.Decoder.Untie()
+			if m.Transposed {
+				head.DType = s.Decoder.Embedding.DType
+			} else {
+				delete(merges, m.W)
+				m.W = head
+				merges[head] = m
+			}
+		}
+	}
+	saved := map[*nn.Param]string{}
+	for _, t := range s.Method.Tensors() {
+		saved[t.Param] = t.Key
+	}
+	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), unbounded), false, graph.Plan{}).Want())
+	if err != nil {
+		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+	}
+	defer dev.Close()
+	out := output{host: j.Host}
+	tuner := newTuner(dev, nil, j.Host)
+	progress := newProgress(j.Host, "merge", "matrices", int64(len(merges)))
+	done := 0
+	if err := out.model(modelDir, s.Model, func(p *nn.Param) (weights.Spec, bool) {
+		base, _ := s.Base.Tensor(p.From())
+		dtype := base.DType
+		if dtype != tensor.BF16 {
+			dtype = tensor.F32
+		}
+		_, merged := merges[p]
+		_, whole := saved[p]
+		return weights.Spec{Name: p.Name, DType: dtype, Shape: p.Shape}, merged || whole
+	}, func(p *nn.Param, w io.Writer) error {
+		base, _ := s.Base.Tensor(p.From())
+		if key, ok := saved[p]; ok {
+			t, _ := s.Adapter.Tensor(key)
+			h, err := s.Adapter.ReadF32(t)
+			if err != nil {
+				return err
+			}
+			_, err = w.Write(tensor.EncodeF32(nil, h.Data, outType(base.DType)))
+			return err
+		}
+		done++
+		progress.at(int64(done), p.Name)
+		return merge(dev, tuner, s, p, merges[p], func(raw []byte) error {
+			if base.DType == tensor.BF16 {
+				x := make([]float32, len(raw)/4)
+				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
+					return err
+				}
+				raw = tensor.EncodeF32(nil, x, tensor.BF16)
+			}
+			_, err := w.Write(raw)
+			return err
+		})
+	}); err != nil {
+		return err
+	}
+	if err := out.commit(modelDir); err != nil {
+		return err
+	}
+	event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)
+	return nil
+}
+
+func outType(d tensor.DType) tensor.DType {
+	if d == tensor.BF16 {
+		return d
+	}
+	return tensor.F32
+}
+
+// merge computes W + scale·Left·Right on the device and streams the F32 result.
+func merge(dev device.Device, tuner interface {
+	Choose(*device.Launch) (device.Variant, error)
+}, s *Setup, p *nn.Param, m peft.Merge, write func([]byte) error) error {
+	// The sum is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
+	w := *p
+	w.DType = tensor.F32
+	mem, err := newMemory(dev, plan.Layout{Frozen: []*nn.Param{&w, m.Left, m.Right}}, false)
+	if err != nil {
+		return err
+	}
+	defer mem.free()
+	if err := mem.upload(&w, w.Shape, false, s.Base, p.From(), func(int64) {}); err != nil {
+		return err
+	}
+	for _, a := range []*nn.Param{m.Left, m.Right} {
+		if err := mem.upload(a, a.Shape, a.Transposed, s.Adapter, a.Name, func(int64) {}); err != nil {
+			return err
+		}
+	}
+	t := graph.NewInferenceTape()
+	if err := graph.Record(func() { op.MergeLowRank(t, w.Var(t), m.Left.Var(t), m.Right.Var(t), m.Transposed, m.Scale) }); err != nil {
+		return err
+	}
+	prog, err := t.Compile(dev, "merge", nil, graph.Binder{Extern: mem.find, Choose: tuner.Choose})
+	if err != nil {
+		return err
+	}
+	defer prog.Release()
+	if err := dev.Submit(device.Work{Run: prog.Executable}); err != nil {
+		return err
+	}
+	return mem.stream(&w, w.Shape, false, write)
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"syscall/js"
+
+	"llamatab/engine/device"
+	"llamatab/engine/device/webgpu"
+	"llamatab/engine/message"
+	"llamatab/engine/train"
+)
+
+// engine waits for jobs and runs them: the one job of a headless run, or those that the page posts.
+func engine() {
+	if base := js.Global().Get("llamatab").Get("job"); base.Type() == js.TypeString {
+		h := newHTTPHost(base.String())
+		run(h, h.fetchJob)
+		h.close()
+		select {} // the server ends the browser; an engine that ends by itself counts as crashed
+	}
+	page := newPageHost()
+	for {
+		run(page, page.nextJob)
+	}
+}
+
+// host is what a job's surroundings must offer beyond train.Host.
+type host interface{ train.Host }
+
+func run(h host, next func() (message.Job, train.Files, error)) {
+	spec, files, err := next()
+	if err != nil {
+		h.Emit(message.Envelope{Type: "failed", Failed: train.Failure(err)})
+		return
+	}
+	// Errors have been told to the host.
+	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open})
+}
+
+// open opens the adapter's device with at least the limits that the plan wants.
+func open(want device.Limits) (device.Device, error) {
+	d, err := webgpu.Open(context.Background(), webgpu.Options{PowerPreference: "high-performance"})
+	if err != nil { // not the nil *Device as an interface
+		return nil, err
+	}
+	return d, nil
+}
+
+// await blocks until a promise settles. A rejection is an error.
+func await(p js.Value) (js.Value, error) {
+	type settled struct {
+		v   js.Value
+		err error
+	}
+	done := make(chan settled, 1)
+	ok := js.FuncOf(func(_ js.Value, args []js.Value) any { done <- settled{v: first(args)}; return nil })
+	bad := js.FuncOf(func(_ js.Value, args []js.Value) any {
+		done <- settled{err: errors.New(js.Global().Get("String").Invoke(first(args)).String())}
+		return nil
+	})
+	defer ok.Release()
+	defer bad.Release()
+	p.Call("then", ok, bad)
+	s := <-done
+	return s.v, s.err
+}
+
+func first(args []js.Value) js.Value {
+	if len(args) == 0 {
+		return js.Undefined()
+	}
+	return args[0]
+}
+
+// bytesOf copies an ArrayBuffer into p and returns its length.
+func bytesOf(buffer js.Value, p []byte) int {
+	return js.CopyBytesToGo(p, js.Global().Get("Uint8Array").New(buffer))
+}
+
+// uint8Array copies p into the JavaScript heap.
+func uint8Array(p []byte) js.Value {
+	a := js.Global().Get("Uint8Array").New(len(p))
+	js.CopyBytesToJS(a, p)
+	return a
+}
+
+func parseJob(text []byte) (message.Job, error) {
+	var j message.Job
+	if err := json.Unmarshal(text, &j); err != nil {
+		return j, fmt.Errorf("the job cannot be read: %w", err)
+	}
+	return j, nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall/js"
+	"time"
+)
+
+// folder is an fs.FS of one level whose files are read by ranges, over HTTP or from the disk of the person.
+type folder map[string]*remote
+
+// remote is a file that is elsewhere.
+type remote struct {
+	name string
+	size int64
+	// read fills p from offset on; it returns fewer bytes with an error only.
+	read func(p []byte, offset int64) (int, error)
+}
+
+// Open implements fs.FS.
+func (f folder) Open(name string) (fs.File, error) {
+	if name == "." {
+		return &listing{folder: f}, nil
+	}
+	r, ok := f[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return &opened{remote: r}, nil
+}
+
+// readAhead is how much a sequential reader fetches at a time.
+const readAhead = 1 << 20
+
+// opened is a remote file with a position.
+type opened struct {
+	*remote
+	at     int64
+	buffer []byte
+}
+
+func (o *opened) Stat() (fs.FileInfo, error) { return info{o.remote}, nil }
+func (o *opened) Close() error               { o.buffer = nil; return nil }
+
+// ReadAt implements io.ReaderAt.
+func (o *opened) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, errors.New("negative offset")
+	}
+	n := int(min(int64(len(p)), max(o.size-offset, 0)))
+	if n > 0 {
+		if got, err := o.read(p[:n], offset); err != nil || got < n {
+			return got, fmt.Errorf("%s: %d of %d bytes at %d: %w", o.name, got, n, offset, errors.Join(err, io.ErrUnexpectedEOF))
+		}
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Read implements io.Reader.
+func (o *opened) Read(p []byte) (int, error) {
+	if len(o.buffer) == 0 {
+		if o.at >= o.size {
+			return 0, io.EOF
+		}
+		b := make([]byte, min(readAhead, o.size-o.at))
+		n, err := o.ReadAt(b, o.at)
+		if err != nil {
+			return 0, err
+		}
+		o.at, o.buffer = o.at+int64(n), b[:n]
+	}
+	n := copy(p, o.buffer)
+	o.buffer = o.buffer[n:]
+	return n, nil
+}
+
+type info struct{ *remote }
+
+func (i info) Name() string       { return i.remote.name }
+func (i info) Size() int64        { return i.remote.size }
+func (i info) Mode() fs.FileMode  { return 0o444 }
+func (i info) ModTime() time.Time { return time.Time{} }
+func (i info) IsDir() bool        { return false }
+func (i info) Sys() any           { return nil }
+
+// listing is the folder itself, opened.
+type listing struct {
+	folder
+	read bool
+}
+
+type dirInfo struct{}
+
+func (dirInfo) Name() string       { return "." }
+func (dirInfo) Size() int64        { return 0 }
+func (dirInfo) Mode() fs.FileMode  { return fs.ModeDir | 0o555 }
+func (dirInfo) ModTime() time.Time { return time.Time{} }
+func (dirInfo) IsDir() bool        { return true }
+func (dirInfo) Sys() any           { return nil }
+
+func (l *listing) Stat() (fs.FileInfo, error) { return dirInfo{}, nil }
+func (l *listing) Read([]byte) (int, error)   { return 0, errors.New("is a folder") }
+func (l *listing) Close() error               { return nil }
+
+// ReadDir implements fs.ReadDirFile.
+func (l *listing) ReadDir(int) ([]fs.DirEntry, error) {
+	if l.read {
+		return nil, io.EOF
+	}
+	l.read = true
+	var entries []fs.DirEntry
+	for _, r := range l.folder {
+		entries = append(entries, fs.FileInfoToDirEntry(info{r}))
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// fromFiles is a folder of File objects, by the last part of their names.
+func fromFiles(list js.Value) folder {
+	f := folder{}
+	for i := range list.Length() {
+		file := list.Index(i)
+		name := file.Get("name").String()
+		f[name] = &remote{name: name, size: int64(file.Get("size").Float()), read: func(p []byte, offset int64) (int, error) {
+			buffer, err := await(file.Call("slice", float64(offset), float64(offset+int64(len(p)))).Call("arrayBuffer"))
+			if err != nil {
+				return 0, fmt.Errorf("the browser cannot read the file any more (%w): choose it again", err)
+			}
+			return bytesOf(buffer, p), nil
+		}}
+	}
+	return f
+}

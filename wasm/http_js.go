@@ -1,0 +1,261 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall/js"
+	"time"
+
+	"llamatab/engine/message"
+	"llamatab/engine/train"
+)
+
+// httpHost is the host of a headless job: files come from and go to the server that started the browser.
+type httpHost struct {
+	base     string
+	mu       sync.Mutex
+	queue    []message.Envelope
+	wake     chan struct{}
+	controls chan message.Control
+	sent     chan struct{} // closed when the queue was sent for the last time
+	closing  bool
+}
+
+// heartbeat is the longest silence of an engine, so that the server can tell a long step from a dead tab and a
+// control is heard in time.
+const heartbeat = time.Second
+
+func newHTTPHost(base string) *httpHost {
+	h := &httpHost{base: base, wake: make(chan struct{}, 1), controls: make(chan message.Control, 64), sent: make(chan struct{})}
+	go h.send()
+	return h
+}
+
+// fetch makes a request and returns the answer's body as an ArrayBuffer. A status of 400 or more is an error that
+// says what the server said.
+func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Value) (js.Value, error) {
+	init := map[string]any{"method": method, "headers": headers}
+	if !body.IsUndefined() {
+		init["body"] = body
+	}
+	res, err := await(js.Global().Call("fetch", h.base+path, init))
+	if err != nil {
+		return res, fmt.Errorf("the server cannot be reached: %w", err)
+	}
+	if status := res.Get("status").Int(); status >= 400 {
+		text, err := await(res.Call("text"))
+		if err != nil {
+			return res, fmt.Errorf("the server answered with status %d", status)
+		}
+		err = errors.New(strings.TrimSpace(text.String()))
+		if status == 404 {
+			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		}
+		return res, err
+	}
+	return await(res.Call("arrayBuffer"))
+}
+
+func (h *httpHost) get(path string) ([]byte, error) {
+	buffer, err := h.fetch("GET", path, map[string]any{}, js.Undefined())
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, buffer.Get("byteLength").Int())
+	bytesOf(buffer, p)
+	return p, nil
+}
+
+// fetchJob gets the job and lists its mounts.
+func (h *httpHost) fetchJob() (j message.Job, files train.Files, err error) {
+	text, err := h.get("job.json")
+	if err != nil {
+		return j, files, err
+	}
+	if j, err = parseJob(text); err != nil {
+		return j, files, err
+	}
+	for name := range j.Mounts {
+		f, err := h.mount(name)
+		if err != nil {
+			return j, files, fmt.Errorf("%s: %w", name, err)
+		}
+		assign(&files, name, f)
+	}
+	return j, files, nil
+}
+
+// assign puts a mount where the job looks for it.
+func assign(files *train.Files, name string, f fs.FS) {
+	switch name {
+	case "model":
+		files.Model = f
+	case "dataset":
+		files.Dataset = f
+	case "adapter":
+		files.Adapter = f
+	case "resume":
+		files.Resume = f
+	case "tokenizer":
+		files.Tokenizer = f
+	}
+}
+
+func (h *httpHost) mount(name string) (folder, error) {
+	text, err := h.get("files/" + name + "/?list")
+	if err != nil {
+		return nil, err
+	}
+	var list []struct {
+		Name string `json:"name"`
+		Size int64  `json:"size"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, err
+	}
+	f := folder{}
+	for _, e := range list {
+		path := "files/" + name + "/" + url.PathEscape(e.Name)
+		f[e.Name] = &remote{name: e.Name, size: e.Size, read: func(p []byte, offset int64) (int, error) {
+			buffer, err := h.fetch("GET", path, map[string]any{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(p))-1)}, js.Undefined())
+			if err != nil {
+				return 0, err
+			}
+			return bytesOf(buffer, p), nil
+		}}
+	}
+	return f, nil
+}
+
+// Emit implements train.Host.
+func (h *httpHost) Emit(es ...message.Envelope) {
+	h.mu.Lock()
+	h.queue = append(h.queue, es...)
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send posts what is queued, in order, and takes the controls that come back.
+func (h *httpHost) send() {
+	defer close(h.sent)
+	for {
+		select {
+		case <-h.wake:
+		case <-time.After(heartbeat):
+		}
+		h.mu.Lock()
+		batch, last := h.queue, h.closing
+		h.queue = nil
+		h.mu.Unlock()
+		if batch == nil {
+			batch = []message.Envelope{}
+		}
+		body, err := json.Marshal(batch)
+		if err != nil { // a message that cannot be spelled is a fault of ours
+			panic(err)
+		}
+		answer, err := h.fetch("POST", "messages", map[string]any{"Content-Type": "application/json"}, uint8Array(body))
+		if err == nil {
+			p := make([]byte, answer.Get("byteLength").Int())
+			bytesOf(answer, p)
+			var said struct {
+				Control []message.Control `json:"control"`
+			}
+			if json.Unmarshal(p, &said) == nil {
+				for _, c := range said.Control {
+					h.controls <- c
+				}
+			}
+		}
+		h.mu.Lock()
+		last = last && h.queue == nil
+		h.mu.Unlock()
+		if last {
+			return
+		}
+	}
+}
+
+// close sends what is left.
+func (h *httpHost) close() {
+	h.mu.Lock()
+	h.closing = true
+	h.mu.Unlock()
+	h.Emit()
+	<-h.sent
+}
+
+// Control implements train.Host.
+func (h *httpHost) Control() message.Control { return next(h.controls) }
+
+func next(c chan message.Control) message.Control {
+	select {
+	case said := <-c:
+		return said
+	default:
+		return ""
+	}
+}
+
+// Create implements train.Host.
+func (h *httpHost) Create(path string) (io.WriteCloser, error) {
+	return &upload{flush: func(p []byte, offset int64) error {
+		_, err := h.fetch("POST", fmt.Sprintf("out/%s?offset=%d", escape(path), offset), map[string]any{}, uint8Array(p))
+		return err
+	}}, nil
+}
+
+// Commit implements train.Host.
+func (h *httpHost) Commit(path string) error {
+	_, err := h.fetch("POST", "commit/"+escape(path), map[string]any{}, js.Undefined())
+	return err
+}
+
+// Remove implements train.Host.
+func (h *httpHost) Remove(path string) error {
+	_, err := h.fetch("DELETE", "out/"+escape(path), map[string]any{}, js.Undefined())
+	return err
+}
+
+func escape(path string) string { return (&url.URL{Path: path}).EscapedPath() }
+
+// upload gathers writes into pieces that are worth sending.
+type upload struct {
+	buffer []byte
+	offset int64
+	any    bool
+	flush  func(p []byte, offset int64) error
+}
+
+const uploadBytes = 4 << 20
+
+func (u *upload) Write(p []byte) (int, error) {
+	u.buffer = append(u.buffer, p...)
+	if len(u.buffer) < uploadBytes {
+		return len(p), nil
+	}
+	return len(p), u.send()
+}
+
+func (u *upload) send() error {
+	err := u.flush(u.buffer, u.offset)
+	u.offset, u.any, u.buffer = u.offset+int64(len(u.buffer)), true, u.buffer[:0]
+	return err
+}
+
+// Close sends the rest; an empty file is sent too.
+func (u *upload) Close() error {
+	if len(u.buffer) == 0 && u.any {
+		return nil
+	}
+	return u.send()
+}
