@@ -66,12 +66,12 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         const jj = 0u; //@if !TILED
         var s: array<f32, ROWS>;
         for (var jj = 0u; jj < TILE; jj++) { //@if TILED
-            let from = select(key_at(b, visited(n0, lo), head), jj * VECS + slice, TILED);
+            let key_vec = select(key_at(b, visited(n0, lo), head), jj * VECS + slice, TILED);
             for (var r = 0u; r < ROWS; r++) { //@unroll
                 s[r] = 0.0;
             } //@end
             for (var c = 0u; c < VECS / SPLIT; c++) { //@unroll
-                let y = load_k(from + c * SPLIT);
+                let y = load_k(key_vec + c * SPLIT);
                 for (var r = 0u; r < ROWS; r++) { //@unroll
                     s[r] += dot(x[r][c], y);
                 } //@end
@@ -101,9 +101,9 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
                     sum[r] += p[r];
                 }
             } //@end
-            let at = select(key_at(b, key, head), jj * VECS + slice, TILED);
+            let value_vec = select(key_at(b, key, head), jj * VECS + slice, TILED);
             for (var c = 0u; c < VECS / SPLIT; c++) { //@unroll
-                let y = load_v(at + c * SPLIT);
+                let y = load_v(value_vec + c * SPLIT);
                 for (var r = 0u; r < ROWS; r++) { //@unroll
                     acc[r][c] += p[r] * y;
                 } //@end

@@ -1,5 +1,6 @@
 // Matrix product in registers: a thread computes a tile of outputs and shares nothing, so that any adapter runs it.
 //@import matmul
+//@import matmul_scalar
 const TILE_M: u32 = 32u; //@param  outputs of a workgroup: rows
 const TILE_N: u32 = 32u; //@param  and columns
 const WY: u32 = 8u;      //@param  threads down

@@ -1,21 +1,32 @@
-// Matrix product by quads of lanes, without workgroup memory. Lane l of a quad holds rows l, l+4, … of the tile's A
-// and columns of its B. A column times the row of each of the four lanes, which quad swaps bring, makes a 4×4 outer
-// product in four multiply-adds: the sums of a lane lie on the four diagonals, and four lanes load nothing twice.
+// Matrix product by quads of lanes, without workgroup memory. Each lane of a quad holds every fourth row of the
+// tile's A and column of its B. A row times the columns of all four lanes, which quad swaps bring, makes a 4×4 outer
+// product in four multiply-adds: nothing is loaded twice, and the sums of a lane lie on four diagonals.
+// All rows in memory are multiples of 4 elements, read four at a time.
 enable subgroups;
 //@import matmul
-const TILE_M: u32 = 16u; //@param  outputs of a quad: rows
-const TILE_N: u32 = 16u; //@param  and columns
-const STEP: u32 = 8u;    //@param  k in one turn of the loop, an even number
+const TILE_M: u32 = 16u; //@param  outputs of a quad: rows, a multiple of 16
+const TILE_N: u32 = 16u; //@param  and columns, likewise
 const TM = TILE_M / 4u;
 const TN = TILE_N / 4u;
 
-// Where the lane's column j lies in the tile. Of a bfloat16 row a lane takes both columns of a word.
-fn column(j: u32, lane: u32) -> u32 {
-    if (B_PAIRS && !TRANS_B) { return j / 2u * 8u + lane * 2u + j % 2u; }
-    return j * 4u + lane;
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+alias Four = vec4<u32>; //@if !B_BF16
+alias Four = vec2<u32>; //@if B_BF16
+@group(0) @binding(1) var<storage, read> b: array<Four>;
+
+fn b_at(i: u32) -> vec4<f32> {
+    let w = b[i];
+    return bitcast<vec4<f32>>(w);                                                    //@if !B_BF16
+    return vec4<f32>(bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y)); //@if B_BF16
 }
 
-// The value of this lane, of the lane beside it, below it and across.
+// The place in the tile of a lane's row or column i: where a load runs along k, the lanes hold neighbours;
+// where it runs across, each holds four.
+fn place(i: u32, lane: u32, along_k: bool) -> u32 {
+    return select(i / 4u * 16u + lane * 4u + i % 4u, i * 4u + lane, along_k);
+}
+
+// The value of this lane, of the lane beside it, below it and across: lanes ^0, ^1, ^2 and ^3.
 fn of_quad(v: f32) -> vec4<f32> {
     return vec4<f32>(v, quadSwapX(v), quadSwapY(v), quadSwapDiagonal(v));
 }
@@ -28,57 +39,55 @@ fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
     let m = tile / across * TILE_M;
     let n = tile % across * TILE_N;
 
+    // Indices are in fours. Past the edge the last row or column is read; put drops what comes of it.
     var a_from: array<u32, TM>;
     var b_from: array<u32, TN>;
-    var sum: array<vec4<f32>, TM * TN>; // of row i·4+lane and columns (j, lane^0), (j, lane^1), (j, lane^2), (j, lane^3)
     for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
-        a_from[i] = a_start(m + i * 4u + lane);
+        a_from[i] = select(min(m + i * 4u + lane, d.M - 1u) * (d.K / 4u), min(m / 4u + i * 4u + lane, d.M / 4u - 1u), TRANS_A);
     } //@end
     for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
-        b_from[j] = b_start(n + column(j, lane));
+        b_from[j] = select(min(n / 4u + j * 4u + lane, d.N / 4u - 1u), min(n + j * 4u + lane, d.N - 1u) * (d.K / 4u), TRANS_B);
     } //@end
 
-    var x: array<f32, TM>;
-    var word: array<u32, TN>; // holds the second element of a pair until its turn
-    var k = 0u;
-    for (; k + STEP <= d.K; k += STEP) {
-        for (var step = 0u; step < STEP; step++) { //@unroll
-            let a_skip = (k + step) * a_step();
-            let b_skip = (k + step) * b_step();
+    var x: array<vec4<f32>, TM>; // four of A in a row of memory; as many of them as a lane needs in this form
+    var y: array<vec4<f32>, TN>;
+    var sum: array<vec4<f32>, TM * TN>; // of row i and column j of the lanes ^0, ^1, ^2, ^3
+    for (var k4 = 0u; k4 < d.K; k4 += 4u) {
+        if (!TRANS_A) {
             for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
-                x[i] = a[a_from[i] + a_skip];
+                x[i] = a[a_from[i] + k4 / 4u];
             } //@end
+        }
+        if (TRANS_B) {
             for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
-                var y: vec4<f32>;
-                if (B_PAIRS) {
-                    const second = select(j, step, TRANS_B) % 2u == 1u;
-                    const w = select(j / 2u, j, TRANS_B);
-                    if (!second) { word[w] = b[(b_from[j] + b_skip) / 2u]; }
-                    y = of_quad(select(bf16_low(word[w]), bf16_high(word[w]), second));
-                } else {
-                    y = of_quad(b_at(b_from[j] + b_skip));
-                }
-                for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
-                    sum[i * TN + j] += x[i] * y;
-                } //@end
+                y[j] = b_at(b_from[j] + k4 / 4u);
             } //@end
-        } //@end
-    }
-    for (; k < d.K; k++) {
-        for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
-            x[i] = a[a_from[i] + k * a_step()];
-        } //@end
-        for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
-            let y = of_quad(b_at(b_from[j] + k * b_step()));
-            for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
-                sum[i * TN + j] += x[i] * y;
+        }
+        for (var s = 0u; s < 4; s++) { //@unroll
+            let k = min(k4 + s, d.K - 1u);
+            if (TRANS_A) { // then K need not be a multiple of 4: what is past it counts as zero
+                for (var i = 0u; i < TILE_M / 16; i++) { //@unroll
+                    x[i] = select(vec4<f32>(), a[a_from[i] + k * (d.M / 4u)], k4 + s < d.K);
+                } //@end
+            }
+            if (!TRANS_B) {
+                for (var j = 0u; j < TILE_N / 16; j++) { //@unroll
+                    y[j] = b_at(b_from[j] + k * (d.N / 4u));
+                } //@end
+            }
+            for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
+                let column = of_quad(y[select(j / 4u, j, TRANS_B)][select(j % 4u, s, TRANS_B)]);
+                for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
+                    let row = vec4<f32>(x[select(i, i / 4u, TRANS_A)][select(s, i % 4u, TRANS_A)]);
+                    sum[i * TN + j] = fma(row, column, sum[i * TN + j]);
+                } //@end
             } //@end
         } //@end
     }
     for (var i = 0u; i < TILE_M / 4; i++) { //@unroll
         for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
             for (var s = 0u; s < 4; s++) { //@unroll
-                put(m + i * 4u + lane, n + column(j, lane ^ s), sum[i * TN + j][s]);
+                put(m + place(i, lane, !TRANS_A), n + place(j, lane ^ s, TRANS_B), sum[i * TN + j][s]);
             } //@end
         } //@end
     } //@end
