@@ -87,8 +87,9 @@ func (b browser) Control(c message.Control) { b.page.Call("control", string(c)) 
 func (b browser) End()                      { b.page.Call("end") }
 func (b browser) Download(name string)      { b.page.Call("download", name) }
 func (b browser) Status(text string)        { b.page.Call("status", text) }
-func (b browser) Language(tag string)       { b.page.Call("speak", tag) }
 func (b browser) Focus(id string)           { b.page.Call("focus", id) }
+
+func (b browser) Language(tag string, chosen bool) { b.page.Call("speak", tag, chosen) }
 
 func (b browser) Put(path string, text []byte, add bool) {
 	array := js.Global().Get("Uint8Array").New(len(text))

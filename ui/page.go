@@ -49,8 +49,8 @@ type host interface {
 	Status(text string)
 	// Chart shows the curve, or an empty chart; names are those of its axis and two lines.
 	Chart(c *Curve, names [3]string)
-	// Language tells the document its language and keeps it for the next visit.
-	Language(tag string)
+	// Language tells the document its language, and keeps one that the person chose for the next visit.
+	Language(tag string, chosen bool)
 	Focus(id string)
 }
 
@@ -214,8 +214,8 @@ func (p *Page) refresh(now time.Time) {
 		p.host.Status(text)
 	}
 	if lang := p.Lang(); lang != p.language {
+		p.host.Language(lang, p.language != "")
 		p.language = lang
-		p.host.Language(lang)
 	}
 	if r.Last.Step != p.curve {
 		p.curve = r.Last.Step

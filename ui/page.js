@@ -174,9 +174,9 @@ globalThis.llamatabPage = (() => {
     language() {
       try { return localStorage.getItem("language") ?? navigator.language; } catch { return navigator.language; } // storage may be forbidden
     },
-    speak(tag) {
+    speak(tag, chosen) {
       document.documentElement.lang = tag;
-      try { localStorage.setItem("language", tag); } catch {}
+      if (chosen) try { localStorage.setItem("language", tag); } catch {}
     },
   };
 })();

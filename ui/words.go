@@ -192,6 +192,8 @@ var catalogue = map[string]struct{ en, zh string }{
 	"phase.tune":    {"Choosing the fastest GPU programs", "正在挑选最快的 GPU 程序"},
 	"phase.train":   {"Training", "训练中"},
 	"phase.eval":    {"Evaluating", "正在评估"},
+	"phase.logits":  {"Computing logits", "正在计算 logits"},
+	"phase.merge":   {"Merging the adapter", "正在合并适配器"},
 	"phase.save":    {"Saving", "正在保存"},
 
 	"failed":                {"The run failed.", "训练失败。"},
@@ -199,6 +201,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"failed.data":           {"The data cannot be used.", "数据无法使用。"},
 	"failed.model":          {"The model cannot be used.", "模型无法使用。"},
 	"failed.does_not_fit":   {"The run does not fit into the GPU's memory.", "GPU 内存不足。"},
+	"failed.out_of_memory":  {"The GPU's memory is full.", "GPU 内存已满。"},
 	"failed.device_lost":    {"The GPU was lost.", "GPU 已丢失。"},
 	"failed.no_adapter":     {"The browser offers no GPU.", "浏览器没有提供 GPU。"},
 	"failed.engine_crashed": {"The engine crashed.", "引擎崩溃。"},
@@ -209,5 +212,11 @@ var catalogue = map[string]struct{ en, zh string }{
 	"event.nonfinite_step_skipped": {"A step gave a loss or gradient that is not a number and was skipped.", "有一步的损失或梯度不是数值，已跳过。"},
 	"event.loss_spike":             {"The loss has jumped.", "损失突然升高。"},
 	"event.packing_failed":         {"The result could not be packed.", "无法打包结果。"},
+	"event.step_without_tokens":    {"A step had nothing to train on.", "有一步没有可训练的内容。"},
+	"event.checkpoint_not_removed": {"An old checkpoint could not be removed.", "无法删除旧的检查点。"},
+	"event.kernel_variant_dropped": {"A GPU program did not work here and is not used.", "有一个 GPU 程序在此不可用，已弃用。"},
+	"event.paused":                 {"Paused.", "已暂停。"},
+	"event.continued":              {"Resumed.", "已继续。"},
+	"event.stopped":                {"Stopped.", "已停止。"},
 	"event.device_lost":            {"The GPU was reset.", "GPU 已重置。"},
 }

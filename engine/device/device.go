@@ -5,6 +5,7 @@ package device
 
 import (
 	"errors"
+	"math/bits"
 
 	"llamatab/engine/tensor"
 )
@@ -123,6 +124,17 @@ type Spec struct {
 
 // Bytes is the size of the buffer on a device: a whole number of 4-byte words.
 func (s Spec) Bytes() int64 { return (int64(s.Len)*int64(s.DType.Size()) + 3) &^ 3 }
+
+// DimsAlign is the multiple of bytes at which the dimensions of each launch start: WebGPU's default, and most, of
+// minUniformBufferOffsetAlignment.
+const DimsAlign = 256
+
+// ReadBackBytes is the size of the buffer through which n bytes are read back: a power of two, so that reads of
+// about the same size share one.
+func ReadBackBytes(n int) int64 { return max(256, int64(1)<<bits.Len64(uint64(max(n, 1)-1))) }
+
+// Trimmer is a device that keeps idle buffers for reading back until it is told to let them go.
+type Trimmer interface{ Trim() }
 
 // Buffer is device memory made by Alloc.
 type Buffer interface{ Spec() Spec }

@@ -352,3 +352,20 @@ func (t *Tape) Launches() int {
 	}
 	return n
 }
+
+// DimsBytes is what the dimensions of the launches take on a device: each distinct one starts on device.DimsAlign.
+func (t *Tape) DimsBytes() int64 {
+	seen := map[string]bool{}
+	var n int64
+	for _, c := range t.commands {
+		if c.kind != launch {
+			continue
+		}
+		words := string((&device.Launch{Kernel: c.kernel, Dims: c.dims}).Words())
+		if !seen[words] {
+			seen[words] = true
+			n += int64(device.CeilDiv(len(words), device.DimsAlign) * device.DimsAlign)
+		}
+	}
+	return n
+}

@@ -108,6 +108,9 @@ func (j *Job) eval(ctx context.Context) error {
 	if err := mem.load(s.Model, j.Host); err != nil {
 		return err
 	}
+	if err := st.build(j.Host); err != nil {
+		return err
+	}
 	loss, tokens, err := s.meanLoss(s.Train, st, j.Host)
 	if err != nil {
 		return err

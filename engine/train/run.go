@@ -167,7 +167,7 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 	if err := t.Build(); err != nil {
 		return nil, err
 	}
-	r := runner{Trainer: t, job: j, loadSeconds: loaded.Sub(loading).Seconds(), start: start}
+	r := runner{Trainer: t, job: j, start: start, loadSeconds: loaded.Sub(loading).Seconds(), compileSeconds: time.Since(loaded).Seconds()}
 	return r.loop(ctx)
 }
 
@@ -197,7 +197,6 @@ type runner struct {
 	trainStart     time.Time
 	firstStep      float64 // seconds from the start of the job to the first result
 	tokens         int64
-	kernels        int // entries of the table when it was last written
 	first          int // steps done before this run
 	peak           device.Usage
 }
@@ -205,13 +204,6 @@ type runner struct {
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 	total := r.Total()
 	r.first = r.Done()
-	compile := newProgress(r.host, "compile", "programs", 1)
-	compileStart := time.Now()
-	if _, _, err := r.stepper.program(r.lengthFor(r.longest()), true); err != nil {
-		return nil, err
-	}
-	r.compileSeconds = time.Since(compileStart).Seconds()
-	compile.at(1, "")
 	if err := r.writeConfig(); err != nil {
 		return nil, err
 	}
@@ -294,11 +286,6 @@ func (r *runner) report(step *message.Step, err error) error {
 			Phase: "train", Done: done, Total: total, Unit: "steps",
 			ETASeconds: time.Since(r.trainStart).Seconds() / float64(done-int64(r.first)) * float64(total-done),
 		}})
-		if r.kernels != len(r.stepper.table()) {
-			if e := r.writeConfig(); err == nil {
-				err = e
-			}
-		}
 	}
 	return err
 }
@@ -306,7 +293,6 @@ func (r *runner) report(step *message.Step, err error) error {
 func (r *runner) writeConfig() error {
 	run, err := r.resolved()
 	if err == nil {
-		r.kernels = len(r.stepper.table())
 		r.host.Emit(message.Envelope{Type: "config", Config: run})
 	}
 	return err
@@ -346,11 +332,9 @@ func (r *runner) finish(stopped bool) (*message.Done, error) {
 		return nil, err
 	}
 	p.at(1, dir)
+	trim(r.dev)
 	if stopped {
 		event(r.host, "info", "stopped", r.Done(), nil, "stopped after step %d of %d on request", r.Done(), r.Total())
-	}
-	if err := r.writeConfig(); err != nil {
-		return nil, err
 	}
 	if err := r.summary(); err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"path/filepath"
 	"slices"
 
 	"llamatab/engine/config"
@@ -53,6 +55,9 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		}
 	}
 	if cfg.PEFT != nil {
+		if cfg.PEFT.BaseModel == "" && cfg.Model.Path != "" {
+			cfg.PEFT.BaseModel = path.Base(filepath.ToSlash(cfg.Model.Path))
+		}
 		if err := s.attach(cfg.PEFT); err != nil {
 			return err
 		}
@@ -161,17 +166,19 @@ func (s *Setup) plan() error {
 	slices.Sort(s.lengths)
 	s.Layout = plan.NewLayout(s.Params(), s.limits)
 	var plans []graph.Plan
+	var dims int64
+	add := func(t *graph.Tape) { plans, dims = append(plans, t.Plan()), dims+t.DimsBytes() }
 	for _, T := range s.lengths {
 		t, err := s.record(T, s.grads)
 		if err != nil {
 			return fail("model", exitConfig, modelHint, err)
 		}
-		plans = append(plans, t.Plan())
+		add(t)
 		if s.Valid != nil && s.grads {
 			if t, err = s.record(T, false); err != nil {
 				return err
 			}
-			plans = append(plans, t.Plan())
+			add(t)
 		}
 	}
 	if s.steps {
@@ -179,10 +186,10 @@ func (s *Setup) plan() error {
 		if err := graph.Record(func() { s.recordUpdate(t, optim.AdamWConfig{}, func(*nn.Param) bool { return true }, 0) }); err != nil {
 			return err
 		}
-		plans = append(plans, t.Plan())
+		add(t)
 	}
 	s.activations = graph.MergePlans(plans...)
-	s.Memory = plan.Sum(s.Layout, s.steps, s.activations, s.staging()...)
+	s.Memory = plan.Sum(s.Layout, s.steps, s.activations, s.staging(dims)...)
 	return nil
 }
 

@@ -48,10 +48,12 @@ type (
 )
 
 // staging are the buffers besides parameters and activations.
-func (s *Setup) staging() []device.Spec {
+func (s *Setup) staging(dims int64) []device.Spec {
 	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), {Len: 1, Class: device.Staging, Label: "loss"}}
+	specs = append(specs, device.Spec{Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"})
 	if s.steps {
-		specs = append(specs, scalarsSpec, stateSpec)
+		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*optim.NumState) / 4), Class: device.Staging, Label: "read-back"}
+		specs = append(specs, scalarsSpec, stateSpec, inFlight, inFlight)
 	}
 	return specs
 }
@@ -114,6 +116,31 @@ func (st *stepper) free() {
 		if b != nil {
 			st.dev.Free(b)
 		}
+	}
+}
+
+// build compiles the programs of every length, so that all is tuned, and all memory is taken, before the first step.
+func (st *stepper) build(h Host) error {
+	p := newProgress(h, "compile", "programs", int64(len(st.setup.lengths)))
+	for i, T := range st.setup.lengths {
+		for _, gradients := range []bool{true, false} {
+			if gradients && !st.setup.grads || !gradients && st.setup.grads && st.setup.Valid == nil {
+				continue
+			}
+			if _, _, err := st.program(T, gradients); err != nil {
+				return err
+			}
+		}
+		p.at(int64(i+1), "")
+	}
+	trim(st.dev)
+	return nil
+}
+
+// trim lets go of what a device keeps for reads that are over.
+func trim(dev device.Device) {
+	if t, ok := dev.(device.Trimmer); ok {
+		t.Trim()
 	}
 }
 

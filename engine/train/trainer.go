@@ -93,6 +93,9 @@ func (t *Trainer) Load() error {
 // Build records, tunes and compiles the programs of an optimizer step.
 func (t *Trainer) Build() error {
 	tr := t.cfg.Training
+	if err := t.stepper.build(t.host); err != nil {
+		return err
+	}
 	return t.stepper.buildUpdate(optim.AdamWConfig{
 		Beta1: tr.Beta1, Beta2: tr.Beta2, Eps: tr.Epsilon, WeightDecay: tr.WeightDecay, LRScale: 1,
 	}, tr.NoDecay, tr.MaxGradNorm)
@@ -270,6 +273,7 @@ func (t *Trainer) Save() error {
 		return err
 	}
 	t.saved = append(t.saved, dir)
+	trim(t.dev)
 	if limit := t.cfg.Training.SaveTotalLimit; limit > 0 {
 		for len(t.saved) > limit {
 			if err := t.host.Remove(t.saved[0]); err != nil {

@@ -30,7 +30,7 @@ type Options struct {
 }
 
 // Default is what training uses: short beside the time that pipelines take to compile.
-var Default = Options{Budget: 10 * time.Second, Worth: 1e6}
+var Default = Options{Budget: 5 * time.Second, Worth: 5e7}
 
 // Tuner remembers its choices by kernel and class of shapes.
 type Tuner struct {

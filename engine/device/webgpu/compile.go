@@ -15,9 +15,7 @@ import (
 )
 
 const (
-	// uniformAlign is the multiple of bytes at which dimensions start: WebGPU's default, and most, of
-	// minUniformBufferOffsetAlignment.
-	uniformAlign = 256
+	uniformAlign = device.DimsAlign
 
 	// A desktop stalls, and may take the device away, when one command buffer keeps the GPU for long; 16 ms is a
 	// frame. 8 GFLOP take 8 ms at the 1 TFLOP/s of an integrated GPU, and 64 of the engine's small launches, which

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math/bits"
 	"slices"
 	"syscall/js"
 	"time"
@@ -18,8 +17,7 @@ import (
 )
 
 const (
-	smallestSlot = 256      // bytes
-	largestSlot  = 16 << 20 // bytes; longer reads go in parts
+	largestSlot = 16 << 20 // bytes; longer reads go in parts
 )
 
 // window is a slice in bytes, for commands: it starts on a word, and its end is rounded up to one.
@@ -115,7 +113,7 @@ type slot struct {
 
 // slot takes a free read-back buffer for n bytes, or makes one.
 func (d *Device) slot(n int) (*slot, error) {
-	size := max(smallestSlot, 1<<bits.Len(uint(n-1)))
+	size := int(device.ReadBackBytes(n))
 	if free := d.slots[size]; len(free) > 0 {
 		s := free[len(free)-1]
 		d.slots[size] = free[:len(free)-1]
@@ -184,6 +182,19 @@ func (d *Device) collect(s *slot, out []byte) error {
 	}
 	d.slots[s.size] = append(d.slots[s.size], s)
 	return nil
+}
+
+// Trim implements device.Trimmer.
+func (d *Device) Trim() {
+	for size, free := range d.slots {
+		for _, s := range free {
+			d.discard(s)
+			s.mapped.Release()
+			s.refused.Release()
+			d.stats.ReadBuffers--
+		}
+		delete(d.slots, size)
+	}
 }
 
 // discard gives up a slot that failed. Its functions stay, as its promise may still call them.

@@ -536,7 +536,7 @@ func TestRejectedWork(t *testing.T) {
 	d = open(t)
 	x = alloc(t, d, tensor.F32, 1)
 	want(t, d, x, 0)
-	s := d.slots[smallestSlot][0]
+	s := d.slots[int(device.ReadBackBytes(1))][0]
 	watch(wrapped(s.gpu).Call("mapAsync", 1, 0, 4)) // it is in use: the next promise is rejected
 	_, err = d.Read(x, 0, 1)
 	wantError(t, err, "read of", "OperationError")
