@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	memory "llamatab/engine/plan"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -119,4 +121,40 @@ func (b *browserFlags) register(f *flagSet) {
 		return nil
 	})
 	f.later["tabs"], f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "a run over several tabs", "rooms", "rooms", "serving other machines"
+}
+
+// bytesFlag is an option for an amount of memory: "4GiB", "512MiB", "1500000000".
+type bytesFlag int64
+
+func (b *bytesFlag) String() string {
+	if b == nil || *b == 0 {
+		return ""
+	}
+	return memory.Bytes(int64(*b))
+}
+
+func (b *bytesFlag) Set(value string) error {
+	number, scale := strings.TrimSpace(value), int64(1)
+	for _, unit := range []struct {
+		name  string
+		scale int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}} {
+		if cut, ok := strings.CutSuffix(number, unit.name); ok {
+			number, scale = strings.TrimSpace(cut), unit.scale
+			break
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(v > 0) || v*float64(scale) > 1<<50 {
+		return fmt.Errorf("%q is not an amount of memory such as 4GiB", value)
+	}
+	*b = bytesFlag(v * float64(scale))
+	return nil
+}
+
+// budget registers the option that bounds what a run may plan to take.
+func (f *flagSet) budget() *bytesFlag {
+	b := new(bytesFlag)
+	f.Var(b, "memory-budget", "refuse a run that plans more GPU memory than this `SIZE`, such as 4GiB")
+	return b
 }

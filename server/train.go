@@ -19,6 +19,7 @@ func train(ctx context.Context, args []string) error {
 	out := f.String("out", "", "`DIR` for the results")
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
+	budget := f.budget()
 	var browser browserFlags
 	browser.register(f)
 	f.later["recipe"] = "recipes"
@@ -40,7 +41,7 @@ func train(ctx context.Context, args []string) error {
 		return err
 	}
 
-	j := m.into(message.Job{Command: message.Train, Config: resolved})
+	j := m.into(message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget)})
 	dir, err := job.OpenDir(*out)
 	if err != nil {
 		return err

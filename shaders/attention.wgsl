@@ -84,22 +84,28 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         for (var jj = 0u; jj < TILE; jj++) { //@if TILED
             let n = n0 + jj;
             let key = visited(n, lo);
-            var p: array<f32, ROWS>;
+            var visible: array<bool, ROWS>;
+            var raised = false;
             for (var r = 0u; r < ROWS; r++) { //@unroll
                 s[r] = gather(jj * ROWS + r, lane); //@if TILED
-                p[r] = 0.0;
-                if (n < count && seen(key, start[r], i[r])) {
-                    if (s[r] > peak[r]) { // rare after the first keys
-                        let shrink = exp(peak[r] - s[r]);
-                        peak[r] = s[r];
-                        sum[r] *= shrink;
-                        for (var c = 0u; c < VECS / SPLIT; c++) { //@unroll
-                            acc[r][c] *= shrink;
-                        } //@end
-                    }
-                    p[r] = exp(s[r] - peak[r]);
-                    sum[r] += p[r];
-                }
+                visible[r] = (n < count) & seen(key, start[r], i[r]);
+                raised = raised | (visible[r] & (s[r] > peak[r]));
+            } //@end
+            if (raised) { // rare after the first keys
+                for (var r = 0u; r < ROWS; r++) { //@unroll
+                    let higher = select(peak[r], max(peak[r], s[r]), visible[r]);
+                    let shrink = exp(peak[r] - higher);
+                    peak[r] = higher;
+                    sum[r] *= shrink;
+                    for (var c = 0u; c < VECS / SPLIT; c++) { //@unroll
+                        acc[r][c] *= shrink;
+                    } //@end
+                } //@end
+            }
+            var p: array<f32, ROWS>;
+            for (var r = 0u; r < ROWS; r++) { //@unroll
+                p[r] = select(0.0, exp(s[r] - peak[r]), visible[r]);
+                sum[r] += p[r];
             } //@end
             let value_vec = select(key_at(b, key, head), jj * VECS + slice, TILED);
             for (var c = 0u; c < VECS / SPLIT; c++) { //@unroll

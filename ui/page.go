@@ -12,7 +12,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// statusEvery is the least time between two status sentences of the same kind: a screen reader reads each of them.
+// statusEvery is the least time between two status sentences of one phase of a run: a screen reader reads each.
 const statusEvery = 4 * time.Second
 
 // Page is the whole page.
@@ -45,7 +45,8 @@ type host interface {
 	Put(path string, text []byte, add bool)
 	// Download packs the result and hands it over, then says "packed".
 	Download(name string)
-	// Status shows the status sentence.
+	// Status shows the status sentence. Like the chart it is in an element without content that vugu leaves alone,
+	// which it does only where an attribute is an expression: others it takes for constant and rewrites.
 	Status(text string)
 	// Chart shows the curve, or an empty chart; names are those of its axis and two lines.
 	Chart(c *Curve, names [3]string)
@@ -209,7 +210,7 @@ func (p *Page) refresh(now time.Time) {
 	if r.Waiting != nil {
 		phase = r.Waiting.Phase
 	}
-	if text := r.Status(); text != p.status && (r.Stage != p.stage || phase != p.phase || now.Sub(p.said) >= statusEvery) {
+	if text := r.Status(); text != p.status && (!r.Stage.Active() || r.Stage != p.stage || phase != p.phase || now.Sub(p.said) >= statusEvery) {
 		p.status, p.stage, p.phase, p.said = text, r.Stage, phase, now
 		p.host.Status(text)
 	}

@@ -37,7 +37,7 @@ func run(h host, next func() (message.Job, train.Files, error)) {
 		return
 	}
 	// Errors have been told to the host.
-	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open})
+	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget})
 }
 
 // open opens the adapter's device with at least the limits that the plan wants.

@@ -34,6 +34,9 @@ type Job struct {
 	Generate *GenerateJob `json:"generate,omitempty"`
 	Export   *ExportJob   `json:"export,omitempty"`
 
+	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
+	MemoryBudget int64 `json:"memory_budget,omitempty"`
+
 	// AdapterBackend is "", "default" or "swiftshader"; the browser was started to match, the engine only reports it.
 	AdapterBackend string `json:"adapter_backend,omitempty"`
 }

@@ -27,14 +27,6 @@ func (s AttentionShape) dims(op string) attentionDims {
 	return attentionDims{uint32(s.B), uint32(s.T), uint32(s.P), uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
 }
 
-// params tell the shaders how a head is cut into vectors.
-func (s AttentionShape) params() device.Params {
-	if s.HeadDim%4 == 0 {
-		return device.Params{"V": "vec4<f32>", "VECS": s.HeadDim / 4}
-	}
-	return device.Params{"V": "vec2<f32>", "VECS": s.HeadDim / 2}
-}
-
 func wantRows(op string, v graph.Var, rows, cols int) {
 	if r, c := v.Dim2(); r != rows || c != cols {
 		graph.Fail("%s: %q has shape %v, want %d rows of %d", op, v.Name, v.Shape, rows, cols)
@@ -44,6 +36,19 @@ func wantRows(op string, v graph.Var, rows, cols int) {
 type attentionDims struct {
 	B, T, P, H, Hkv, D uint32
 	Scale              float32
+}
+
+// vectors is how many loads a head takes: of four elements, or of two where four do not divide it.
+func (d attentionDims) vectors() int {
+	if d.D%4 == 0 {
+		return int(d.D / 4)
+	}
+	return int(d.D / 2)
+}
+
+func (d attentionDims) params() device.Params {
+	n := d.vectors()
+	return device.Params{"V": fmt.Sprintf("vec%d<f32>", int(d.D)/n), "VECS": n}
 }
 
 // Attention is causal attention with grouped queries, never holding the scores:
@@ -60,7 +65,8 @@ type attentionDims struct {
 //
 // Dao 2023, FlashAttention-2, arXiv:2307.08691; Ainslie et al. 2023, arXiv:2305.13245.
 func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) graph.Var {
-	d, params := s.dims("Attention"), s.params()
+	d := s.dims("Attention")
+	params := d.params()
 	wantRows("Attention", q, s.B*s.T, s.Heads*s.HeadDim)
 	wantRows("Attention", k, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
 	wantRows("Attention", v, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
@@ -88,7 +94,8 @@ func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) gr
 }
 
 // attentionVariants are the ways of lib/attention.wgsl: plain with 1, 2 or 4 rows a thread, then tiled ones.
-// A thread holds held vectors for each element of its rows and leaves sums numbers a row and tile element.
+// A thread holds so many numbers for each element of its rows, and shares so many sums for each row and tile element.
+// Tiled ones are for hardware: a software adapter pays more for barriers and for compiling them than they can gain.
 func attentionVariants(held, sums int) []device.Variant {
 	plain := func(rows int) device.Variant {
 		return device.Variant{
@@ -104,18 +111,16 @@ func attentionVariants(held, sums int) []device.Variant {
 				list = append(list, device.Variant{
 					Name:   fmt.Sprintf("tiled/r%d/s%d/t%d", rows, split, tile),
 					Params: device.Params{"TILED": true, "ROWS": rows, "SPLIT": split, "TILE": tile},
-					Fits: func(_ device.Info, l device.Limits, dims any) bool {
-						D := int(dims.(attentionDims).D)
-						vecs := D / 2
-						if D%4 == 0 {
-							vecs = D / 4
+					Fits: func(i device.Info, l device.Limits, dims any) bool {
+						d := dims.(attentionDims)
+						// About 64 registers of data keep a GPU busy without spilling; short heads have less to share out.
+						registers := held * rows * int(d.D) / split
+						if i.Software || d.vectors()%split != 0 || registers > 64 || registers <= 32 && split*rows > 1 {
+							return false
 						}
-						// 32 to 64 registers of data keep a GPU busy without spilling; short heads have less to share out.
-						registers := held * rows * D / split
-						whole := vecs%split == 0 && (registers >= 32 || split*rows == 1) && registers <= 64
 						// Of the tile lengths, the longest that workgroup memory holds; 16 bytes are for the loop's bounds.
-						memory := func(tile int) int { return 4*tile*(2*D+sums*wg*rows) + 16 }
-						return whole && memory(tile) <= l.MaxWorkgroupMemory && (tile == 16 || memory(2*tile) > l.MaxWorkgroupMemory)
+						memory := func(tile int) int { return 4*tile*(2*int(d.D)+sums*wg*rows) + 16 }
+						return memory(tile) <= l.MaxWorkgroupMemory && (tile == 16 || memory(2*tile) > l.MaxWorkgroupMemory)
 					},
 				})
 			}

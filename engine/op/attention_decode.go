@@ -28,7 +28,7 @@ func AttentionDecode(t *graph.Tape, q, kCache, vCache, position graph.Var, s Att
 		graph.Fail("AttentionDecode: position %v for %d rows", position.Shape, s.B)
 	}
 	o := t.New(q.Shape)
-	t.LaunchWith(attentionDecode, s.params().With(device.Params{"OWN": device.CeilDiv(s.HeadDim, wg)}),
+	t.LaunchWith(attentionDecode, d.params().With(device.Params{"OWN": device.CeilDiv(s.HeadDim, wg)}),
 		decodeDims{d.B, uint32(cacheLen), d.H, d.Hkv, d.D, d.Scale}, q, kCache, vCache, position, o)
 	return o
 }

@@ -34,14 +34,35 @@ func (j *Job) export(context.Context) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
+	run := j.exportMerged
 	if e.Format == "peft" {
-		return j.exportPEFT(s)
+		run = j.exportPEFT
 	}
-	return j.exportMerged(s)
+	files := &folderless{Host: j.Host}
+	if err := run(s, files); err != nil {
+		return err
+	}
+	for _, name := range files.created {
+		if err := (output{host: files}).commit(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folderless remembers the files of an export, which lie in the output folder itself.
+type folderless struct {
+	Host
+	created []string
+}
+
+func (f *folderless) Create(path string) (io.WriteCloser, error) {
+	f.created = append(f.created, path)
+	return f.Host.Create(path)
 }
 
 // exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
-func (j *Job) exportPEFT(s *Setup) error {
+func (j *Job) exportPEFT(s *Setup, files Host) error {
 	dev, err := j.Open(device.DefaultLimits)
 	if err != nil {
 		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
@@ -61,22 +82,12 @@ func (j *Job) exportPEFT(s *Setup) error {
 			return fail("adapter", exitFailed, "Use another adapter file.", err)
 		}
 	}
-	out := output{j.Host, mem}
-	if err := out.adapter(adapterDir, s.Model); err != nil {
-		return err
-	}
-	return out.commit(adapterDir)
+	return output{files, mem}.adapter("", s.Model)
 }
-
-// Folders that results are written to.
-const (
-	adapterDir = "adapter"
-	modelDir   = "model"
-)
 
 // exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
 // at a time is on the device.
-func (j *Job) exportMerged(s *Setup) error {
+func (j *Job) exportMerged(s *Setup, files Host) error {
 	merges := map[*nn.Param]peft.Merge{}
 	for _, m := range s.Method.Merges() {
 		merges[m.W] = m
@@ -102,11 +113,11 @@ func (j *Job) exportMerged(s *Setup) error {
 		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
 	defer dev.Close()
-	out := output{host: j.Host}
+	out := output{host: files}
 	tuner := newTuner(dev, nil, j.Host)
 	progress := newProgress(j.Host, "merge", "matrices", int64(len(merges)))
 	done := 0
-	if err := out.model(modelDir, s.Model, func(p *nn.Param) (weights.Spec, bool) {
+	if err := out.model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
 		base, _ := s.Base.Tensor(p.From())
 		dtype := base.DType
 		if dtype != tensor.BF16 {
@@ -140,9 +151,6 @@ func (j *Job) exportMerged(s *Setup) error {
 			return err
 		})
 	}); err != nil {
-		return err
-	}
-	if err := out.commit(modelDir); err != nil {
 		return err
 	}
 	event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)

@@ -187,6 +187,12 @@ func keepKernels(cfg *config.Config, files Files) error {
 	return nil
 }
 
+// Folders that a run writes its result to.
+const (
+	adapterDir = "adapter"
+	modelDir   = "model"
+)
+
 // runner is the loop around a trainer: controls, metrics, evaluation and checkpoints.
 type runner struct {
 	*Trainer
