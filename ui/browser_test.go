@@ -30,12 +30,12 @@ const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker
 // probe is put before the page's scripts: it keeps the page from asking before it is left, and notes what must not
 // happen.
 const probe = `
-globalThis.seen = { violations: [], errors: [], long: [] };
+globalThis.seen = { violations: [], errors: [], long: 0 };
 addEventListener("securitypolicyviolation", (e) => seen.violations.push(e.violatedDirective + " " + e.blockedURI));
 addEventListener("error", (e) => seen.errors.push(e.message));
 addEventListener("unhandledrejection", (e) => seen.errors.push(String(e.reason)));
 addEventListener("beforeunload", (e) => e.stopImmediatePropagation());
-new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.long.push(Math.round(e.duration)); }).observe({ type: "longtask" });
+new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.long += e.duration; }).observe({ type: "longtask" });
 const made = URL.createObjectURL.bind(URL);
 URL.createObjectURL = (blob) => { seen.blob = blob; return made(blob); };
 HTMLAnchorElement.prototype.click = function () { seen.download = this.download; };
@@ -240,7 +240,10 @@ func TestPage(t *testing.T) {
 		b.chooseBoth("rows.jsonl")
 		b.want(`document.getElementById("learning-rate").value`, "0.001")
 		b.wait(status + ` === "Ready to start."`)
-		b.eval(`document.getElementById("max-steps").value = 400, document.getElementById("start").click()`)
+		// What the browser refuses is brought into sight.
+		b.eval(`document.getElementById("batch-size").value = 0, document.getElementById("start").click()`)
+		b.wait(`!document.getElementById("batch-size").closest("[hidden]")`)
+		b.eval(`document.getElementById("batch-size").value = 2, document.getElementById("max-steps").value = 400, document.getElementById("start").click()`)
 		b.stage(Training)
 		b.wait(`document.getElementById("setup").elements[0].disabled && document.querySelector("#chart canvas")`)
 
@@ -262,9 +265,8 @@ func TestPage(t *testing.T) {
 		b.eval(`document.getElementById("download").click()`)
 		b.wait(`seen.download === "llamatab-model.zip" && !document.getElementById("download").disabled`)
 		b.want(`seen.violations.concat(seen.errors).join()`, "")
-		if long := b.eval(`seen.long.filter((ms) => ms > 150).length`); long != "0" { // 50 is the aim; machines under test are busy
-			t.Errorf("tasks of %s ms block the page", b.eval(`seen.long.join()`))
-		}
+		// Tasks of more than 50 ms: single ones are the machine's, but many are the page's.
+		b.want(`seen.long < 0.25 * performance.now() || seen.long`, "true")
 		checkZip(t, b.eval(`seen.blob.arrayBuffer().then((a) => { let s = ""; for (const c of new Uint8Array(a)) s += String.fromCharCode(c); return btoa(s); })`))
 	})
 
@@ -290,7 +292,7 @@ func TestPage(t *testing.T) {
 		b.chooseBoth("fails.jsonl")
 		b.eval(`document.getElementById("start").click()`)
 		b.stage(Failed)
-		b.wait(status + ` === "GPU 内存不足。"`)
+		b.want(`document.querySelector("#error strong").textContent`, "GPU 内存不足。")
 		b.want(`document.querySelector("#error pre").textContent`, "the step needs <5.2 GB>, the GPU gives 4.0 GB")
 		// Another run after a failure; and content longer than vugu hands over at once arrives whole.
 		b.choose("data-input", map[string]int{"crashes.txt": 10})

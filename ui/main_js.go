@@ -30,6 +30,7 @@ func Main() {
 		panic(err)
 	}
 	go pump(b, page, env)
+	time.Sleep(time.Millisecond) // the program's start was one task for the browser; the first render is another
 	for ok := true; ok; ok = renderer.EventWait() {
 		env.RLock()
 		result := build.RunBuild(page)

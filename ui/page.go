@@ -72,7 +72,8 @@ type incoming struct {
 	Files     []file             `json:"files"`
 	Path      string             `json:"path"` // "file", "removed": a file of the result
 	Size      int64              `json:"size"`
-	Text      string             `json:"text"` // "crashed": the engine's last words; "packed": why not, or ""
+	// "invalid": a value that the browser refuses, perhaps out of sight; nothing more to say
+	Text string `json:"text"` // "crashed": the engine's last words; "packed": why not, or ""
 }
 
 // receive follows what page.js tells, a JSON array of incoming.
@@ -93,6 +94,8 @@ func (p *Page) receive(now time.Time, text []byte) {
 			p.Run.take(now, message.Envelope{Failed: &message.Failed{Code: "engine_crashed", Message: item.Text, Next: p.say("failed.reload")}})
 		case "files":
 			p.choose(item.Kind, item.Files)
+		case "invalid":
+			p.Setup.More = true
 		case "file":
 			p.Run.files[item.Path] = item.Size
 		case "removed":

@@ -25,6 +25,9 @@ globalThis.llamatabPage = (() => {
     if (kind) choose(kind, [...target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
   });
 
+  // The browser tells what is wrong with a value by pointing at it, which must be in sight the next time.
+  document.addEventListener("invalid", () => tellThat({ type: "invalid" }), true);
+
   // A drop anywhere counts: a folder is a model, a file is data, unless it is dropped on one of the two places.
   const walk = async (entry, depth, found) => {
     if (entry.isFile) {
@@ -103,7 +106,9 @@ globalThis.llamatabPage = (() => {
       ],
     }, [[], [], []], target);
   };
-  const fit = new ResizeObserver(([{ contentRect: { width } }]) => { if (width) chart?.setSize({ width, height: chartHeight }); });
+  const fit = new ResizeObserver(([{ contentRect: { width } }]) => {
+    if (width) requestAnimationFrame(() => chart?.setSize({ width, height: chartHeight })); // not while it observes
+  });
   const gaps = (values) => Array.from(values, (v) => (Number.isFinite(v) ? v : null));
 
   return {

@@ -174,7 +174,10 @@ func (r *Run) Status() string {
 		}
 		return r.say("status.stopped", "step", r.Last.Step)
 	case Failed:
-		return string(r.FailedText())
+		if r.Last.Step == 0 {
+			return r.say("status.unbegun")
+		}
+		return r.say("status.failed", "step", r.Last.Step)
 	default:
 		if r.page.Setup.Model.Usable() && r.page.Setup.Data.Usable() {
 			return r.say("status.ready")
@@ -298,12 +301,12 @@ func (r *Run) EventText(e message.Event) Text {
 		text = r.say(key) + " " + text
 	}
 	if e.Step > 0 {
-		text += " (" + r.say("event.at", "step", e.Step) + ")"
+		text += r.say("event.at", "step", e.Step)
 	}
 	return Text(text)
 }
 
-// HasResult reports whether there is something worth downloading: more than the record of the run.
+// HasResult reports whether there is something worth downloading: what was trained, or the record of what was tried.
 func (r *Run) HasResult() bool { return !r.Stage.Active() && len(r.files) > 0 && r.Last.Step > 0 }
 
 // DownloadText says what the button gives.

@@ -19,6 +19,7 @@ type Setup struct {
 	*Words
 	Model, Data choice
 	Method      string // "lora" or "full"
+	More        bool   // more settings are shown
 	Locked      bool   // a run is under way
 }
 

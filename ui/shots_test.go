@@ -51,7 +51,7 @@ func TestShots(t *testing.T) {
 				shot(name + "-idle")
 				choose("model-input", `["config.json","tokenizer.json","model.safetensors"]`)
 				choose("data-input", `["rows.jsonl"]`)
-				ev(`document.querySelector("details").open=true; document.getElementById("max-steps").value=300`)
+				ev(`document.getElementById("more").click(); document.getElementById("max-steps").value=300`)
 				time.Sleep(200 * time.Millisecond)
 				ev(`document.getElementById("start").click()`)
 				time.Sleep(1500 * time.Millisecond)

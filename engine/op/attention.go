@@ -107,7 +107,7 @@ func attentionVariants(held, sums int) []device.Variant {
 	list := []device.Variant{{Name: "plain/r1"}, plain(2), plain(4)}
 	for _, split := range []int{1, 2, 4, 8, 16} {
 		for _, rows := range []int{1, 2} {
-			for _, tile := range []int{16, 8, 4} {
+			for _, tile := range []int{8, 4} {
 				list = append(list, device.Variant{
 					Name:   fmt.Sprintf("tiled/r%d/s%d/t%d", rows, split, tile),
 					Params: device.Params{"TILED": true, "ROWS": rows, "SPLIT": split, "TILE": tile},
@@ -118,9 +118,9 @@ func attentionVariants(held, sums int) []device.Variant {
 						if i.Software || d.vectors()%split != 0 || registers > 64 || registers <= 32 && split*rows > 1 {
 							return false
 						}
-						// Of the tile lengths, the longest that workgroup memory holds; 16 bytes are for the loop's bounds.
+						// The longer tile where workgroup memory holds it; 16 bytes are for the bounds of the loop.
 						memory := func(tile int) int { return 4*tile*(2*int(d.D)+sums*wg*rows) + 16 }
-						return memory(tile) <= l.MaxWorkgroupMemory && (tile == 16 || memory(2*tile) > l.MaxWorkgroupMemory)
+						return memory(tile) <= l.MaxWorkgroupMemory && (tile == 8 || memory(8) > l.MaxWorkgroupMemory)
 					},
 				})
 			}

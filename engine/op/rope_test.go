@@ -43,3 +43,18 @@ func TestRopeTable(t *testing.T) {
 		}
 	}
 }
+
+func TestRoPERefuses(t *testing.T) {
+	tape := graph.NewTape()
+	w := tape.Extern(graph.Extern{Key: "w", GradKey: "dw", Shape: tensor.Of(4, 8), Name: "w"})
+	table, positions := tape.New(tensor.Of(4, 2, 2)), tape.New(tensor.Of(4))
+	for name, f := range map[string]func(){
+		"a parameter":      func() { RoPE(tape, w, table, positions, 2, 4) },
+		"odd heads":        func() { RoPE(tape, tape.New(tensor.Of(4, 9)), table, positions, 3, 3) },
+		"missing position": func() { RoPE(tape, tape.New(tensor.Of(5, 8)), table, positions, 2, 4) },
+	} {
+		if graph.Record(f) == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
