@@ -29,19 +29,19 @@ fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
     let column = lane % WX;
 
     var sum: array<f32, TM * TN>;
-    for (var from = 0u; from < d.K; from += TILE_K) {
+    for (var k0 = 0u; k0 < d.K; k0 += TILE_K) {
         // Neighbouring threads load neighbouring elements, whichever way the side lies. Past the end of k are zeros.
         for (var e = lane; e < TILE_K * TILE_M; e += WG) {
             let k = select(e % TILE_K, e / TILE_M, TRANS_A);
             let i = select(e / TILE_K, e % TILE_M, TRANS_A);
-            let at = a_start(m + i) + min(from + k, d.K - 1u) * a_step();
-            a_slice[k * A_ROW + i] = select(0.0, a[at], from + k < d.K);
+            let at = a_start(m + i) + min(k0 + k, d.K - 1u) * a_step();
+            a_slice[k * A_ROW + i] = select(0.0, a[at], k0 + k < d.K);
         }
         for (var e = lane; e < TILE_K * TILE_N; e += WG) {
             let k = select(e / TILE_N, e % TILE_K, TRANS_B);
             let j = select(e % TILE_N, e / TILE_K, TRANS_B);
-            let at = b_start(n + j) + min(from + k, d.K - 1u) * b_step();
-            b_slice[k * B_ROW + j] = select(0.0, b_at(at), from + k < d.K);
+            let at = b_start(n + j) + min(k0 + k, d.K - 1u) * b_step();
+            b_slice[k * B_ROW + j] = select(0.0, b_at(at), k0 + k < d.K);
         }
         workgroupBarrier();
         for (var k = 0u; k < TILE_K; k++) {

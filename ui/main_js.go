@@ -22,15 +22,15 @@ func Main() {
 	if err != nil {
 		panic(err)
 	}
-	b := browser{js.Global().Get("llamatabPage")}
-	page := NewPage(b, b.page.Call("language").String())
 	env := renderer.EventEnv()
 	build, err := vugu.NewBuildEnv(env)
 	if err != nil {
 		panic(err)
 	}
-	go pump(b, page, env)
 	time.Sleep(time.Millisecond) // the program's start was one task for the browser; the first render is another
+	b := browser{js.Global().Get("llamatabPage")}
+	page := NewPage(b, b.page.Call("language").String())
+	go pump(b, page, env)
 	for ok := true; ok; ok = renderer.EventWait() {
 		env.RLock()
 		result := build.RunBuild(page)

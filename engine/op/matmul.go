@@ -62,7 +62,7 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 	}
 	params := device.Params{"TRANS_A": f.transA, "TRANS_B": f.transB}
 	if device.Storage(b.DType) {
-		params["B_BF16"], params["B_PAIRS"] = true, cols%2 == 0
+		params["B_BF16"] = true
 	}
 	if bias == nil {
 		bias = a // the shader does not look at it
@@ -92,17 +92,20 @@ func quadVariant(tile int, worth float64) device.Variant {
 		Name: fmt.Sprintf("quad%d", tile), Shader: "matmul_quad", Params: device.Params{"TILE_M": tile, "TILE_N": tile},
 		Fits: func(i device.Info, _ device.Limits, dims any) bool {
 			d := dims.(matmulDims)
-			return i.Subgroups && i.SubgroupMin >= 4 && (tile <= 16 || i.Software && min(d.M, d.N) >= uint32(tile)) && matmulFlops(d) >= worth
+			return d.fours() && i.Subgroups && i.SubgroupMin >= 4 && (tile <= 16 || i.Software && min(d.M, d.N) >= uint32(tile)) && matmulFlops(d) >= worth
 		},
 	}
 }
 
 func tiledVariant(tile, side int) device.Variant {
 	return device.Variant{
-		Name: fmt.Sprintf("workgroup%d", tile), Shader: "matmul_tiled", Params: device.Params{"TILE_M": tile, "TILE_N": tile, "WX": side, "WY": side},
+		Name: fmt.Sprintf("workgroup%d", tile), Shader: "matmul_workgroup", Params: device.Params{"TILE_M": tile, "TILE_N": tile, "WX": side, "WY": side},
 		Fits: func(i device.Info, l device.Limits, _ any) bool { return !i.Software && side*side <= l.MaxInvocations },
 	}
 }
+
+// fours reports whether every row in memory is a multiple of 4 elements, whatever the form.
+func (d matmulDims) fours() bool { return (d.M|d.N|d.K)%4 == 0 }
 
 func matmulFlops(d matmulDims) float64 { return 2 * float64(d.M) * float64(d.N) * float64(d.K) }
 
@@ -121,12 +124,19 @@ var matmul = &device.Kernel{
 			kind = "bf16"
 		}
 		up := func(n uint32) int { return 1 << bits.Len32(n-1) }
+		if d.fours() {
+			kind += "x4"
+		}
 		return fmt.Sprintf("%v/%s/m%d/n%d/k%d", form{p.Bool("TRANS_A"), p.Bool("TRANS_B")}, kind, up(d.M), up(d.N), up(d.K))
 	},
 	Variants: matmulVariants,
-	Sample: func(any) (any, []int) { // more than a tile of 64 each way, not a multiple of 4, and even as B_PAIRS asks
-		d := matmulDims{70, 66, 18, 0.5}
-		return d, []int{70 * 18, 66 * 18, 66, 70 * 66}
+	Sample: func(dims any) (any, []int) { // more than a tile of 64 each way, and not a whole number of tiles
+		d := matmulDims{70, 65, 19, 0.5}
+		if dims.(matmulDims).fours() {
+			d = matmulDims{72, 68, 20, 0.5}
+		}
+		M, N, K := int(d.M), int(d.N), int(d.K)
+		return d, []int{M * K, N * K, N, M * N}
 	},
 	Ref: func(c *device.Call) {
 		d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)

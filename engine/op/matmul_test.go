@@ -48,6 +48,15 @@ func TestMatmul(t *testing.T) {
 	}
 }
 
+// Rows of whole fours, which further variants are for.
+func TestMatmulFours(t *testing.T) {
+	for range 4 {
+		enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
+			return matmulCase(r, 4*r.Dim(1, 35), 4*r.Dim(1, 35), 4*r.Dim(1, 35))
+		})
+	}
+}
+
 func TestMatmulRefusesShapes(t *testing.T) {
 	err := graph.Record(func() {
 		tape := graph.NewTape()
