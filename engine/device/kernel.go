@@ -25,7 +25,8 @@ type Kernel struct {
 	Ref func(c *Call)
 	// Flops counts the multiply-adds ×2 of a launch, for benchmarks and for keeping submits short; nil counts as none.
 	Flops func(dims any) float64
-	// Variants are other ways to compute the same, the most portable first. Empty means there is only one.
+	// Variants are ways to compute the same, in the order to prefer where trying them all does not pay. At least one
+	// of them fits everywhere. Empty means there is only one way.
 	Variants []Variant
 	// Sample returns a small, awkward problem of the same kind, and the length of each argument in it: what a variant
 	// must compute right before it is used. nil takes the launch's own dimensions.

@@ -252,15 +252,15 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 }
 
 // Fitting lists the variants of a launch's kernel that the device can run, also those that only pay on hardware.
-// The first always fits.
+// At least one fits everywhere.
 func Fitting(dev device.Device, l *device.Launch) []device.Variant {
 	if dev.Info().Backend == "cpu" { // every variant has the same reference
 		return l.Kernel.Variants[:1]
 	}
-	fits := l.Kernel.Variants[:1:1]
+	var fits []device.Variant
 	hardware := dev.Info()
 	hardware.Software = false
-	for _, v := range l.Kernel.Variants[1:] {
+	for _, v := range l.Kernel.Variants {
 		if v.Fits == nil || v.Fits(dev.Info(), dev.Limits(), l.Dims) || v.Fits(hardware, dev.Limits(), l.Dims) {
 			fits = append(fits, v)
 		}

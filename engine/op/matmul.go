@@ -79,9 +79,10 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 // matmulVariants are tiles in registers, quads of lanes that swap values, and tiles in workgroup memory. Software
 // adapters pay for barriers and gain from multiply-adds per load; on hardware it is the other way round.
 var matmulVariants = []device.Variant{
+	quadVariant(16, 0),
 	{Name: "registers32"},
 	{Name: "registers16", Params: device.Params{"TILE_M": 16, "TILE_N": 16}},
-	quadVariant(16, 0), quadVariant(32, 2e6), quadVariant(64, 2e9),
+	quadVariant(32, 2e6), quadVariant(64, 2e9),
 	tiledVariant(32, 8), tiledVariant(64, 16),
 }
 
