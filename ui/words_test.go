@@ -1,0 +1,74 @@
+package ui
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every text is there in both languages, with the same names to fill in.
+func TestCatalogue(t *testing.T) {
+	names := regexp.MustCompile(`\{\w+\}`)
+	for key, entry := range catalogue {
+		if strings.TrimSpace(entry.en) == "" || strings.TrimSpace(entry.zh) == "" {
+			t.Errorf("%s: a language is missing", key)
+		}
+		en, zh := names.FindAllString(entry.en, -1), names.FindAllString(entry.zh, -1)
+		slices.Sort(en)
+		slices.Sort(zh)
+		if !slices.Equal(en, zh) {
+			t.Errorf("%s: %v in English, %v in Chinese", key, en, zh)
+		}
+	}
+}
+
+// Every key that the page asks for is in the catalogue, and every entry is asked for.
+func TestKeys(t *testing.T) {
+	asked := map[string]bool{"start": true, "eta": true}
+	use := regexp.MustCompile(`(?:\bT|\bsay)\("([^"]+)"`)
+	for _, pattern := range []string{"*.vugu", "*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, m := range use.FindAllSubmatch(source, -1) {
+				key := string(m[1])
+				asked[key] = true
+				if _, ok := catalogue[key]; !ok && !strings.HasSuffix(key, ".") { // "phase." and its like are completed by the engine
+					t.Errorf("%s asks for %q, which is not in the catalogue", file, key)
+				}
+			}
+		}
+	}
+	for key := range catalogue {
+		kind, _, _ := strings.Cut(key, ".")
+		if !asked[key] && !slices.Contains([]string{"phase", "failed", "event", "level"}, kind) {
+			t.Errorf("nothing asks for %q", key)
+		}
+	}
+}
+
+func TestSpelling(t *testing.T) {
+	en, zh := NewWords("en-GB"), NewWords("zh-CN")
+	for _, c := range [][2]string{
+		{Bytes(0), "0 B"}, {Bytes(999), "999 B"}, {Bytes(1000), "1 kB"}, {Bytes(999_600), "1.00 MB"}, {Bytes(41_300_000), "41.3 MB"},
+		{Bytes(5_200_000_000), "5.20 GB"}, {Bytes(1 << 60), "1152921505 GB"},
+		{en.Duration(0), "0 s"}, {en.Duration(59.2), "1 min 0 s"}, {en.Duration(3725), "1 h 2 min"}, {zh.Duration(61), "1 分 1 秒"},
+		{en.Duration(-1), "–"}, {en.Duration(1e9), "–"},
+		{string(en.T("no such key")), "no such key"}, {string(zh.T("status.stopped", "step", 7)), "已在第 7 步后停止。可以下载训练所得。"},
+		{Text(`<a> & "损失"`).HTML(), "&#60;a&#62; &#38; &#34;&#25439;&#22833;&#34;"},
+		{NewWords("zh").Lang(), "zh"}, {NewWords("ZH-tw").Lang(), "zh"}, {NewWords("").Lang(), "en"}, {NewWords("zhuang").Lang(), "en"},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("got %q, want %q", c[0], c[1])
+		}
+	}
+}
