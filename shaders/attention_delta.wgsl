@@ -2,7 +2,7 @@
 //@import grid
 alias V = vec4<f32>;   //@param  the unit of loads: vec2<f32> where 4 does not divide the head dimension
 const VECS: u32 = 16u; //@param  units in a head
-const WG: u32 = 64u;    //@param  threads a workgroup
+const WG: u32 = 64u;   //@param  threads a workgroup
 
 struct Dims { B: u32, T: u32, P: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 

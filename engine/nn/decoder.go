@@ -99,18 +99,34 @@ func (d *Decoder) Embed(t *graph.Tape, in *Input) graph.Var {
 	return x
 }
 
+// attend turns the rotated queries, keys and values of a layer into what its heads attend to.
+type attend func(layer int, q, k, v graph.Var) graph.Var
+
+// shape is that of an attention call.
+func (d *Decoder) shape(in *Input) op.AttentionShape {
+	return op.AttentionShape{
+		B: in.B, T: in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
+	}
+}
+
 // Block records layer i → (N, Hidden).
 func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var {
+	return d.block(t, in, i, x, func(layer int, q, k, v graph.Var) graph.Var {
+		s := d.shape(in)
+		if d.Slots.KeysValues != nil {
+			k, v, s.P = d.Slots.KeysValues(t, in, layer, k, v)
+		}
+		return op.Attention(t, q, k, v, in.Positions, s)
+	})
+}
+
+func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended attend) graph.Var {
 	b := &d.Blocks[i]
 	h := op.RMSNorm(t, x, b.InputNorm.Var(t), d.RMSNormEps)                        // (N, Hidden)
 	q, k, v := b.Q.Forward(t, in, h), b.K.Forward(t, in, h), b.V.Forward(t, in, h) // (N, heads·HeadDim)
 	op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
 	op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
-	s := op.AttentionShape{B: in.B, T: in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim)))}
-	if d.Slots.KeysValues != nil {
-		k, v, s.P = d.Slots.KeysValues(t, in, i, k, v)
-	}
-	a := b.O.Forward(t, in, op.Attention(t, q, k, v, in.Positions, s))
+	a := b.O.Forward(t, in, attended(i, q, k, v))
 	if d.Slots.Attended != nil {
 		a = d.Slots.Attended(t, in, i, q, a)
 	}
@@ -118,6 +134,33 @@ func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var 
 	h = op.RMSNorm(t, x, b.PostAttentionNorm.Var(t), d.RMSNormEps)
 	h = op.SwiGLU(t, b.Gate.Forward(t, in, h), b.Up.Forward(t, in, h)) // (N, Intermediate)
 	return op.Add(t, x, b.Down.Forward(t, in, h))
+}
+
+// CacheKey is the key of a layer's cached keys or values on a tape: (B·length, KVHeads·HeadDim).
+type CacheKey struct {
+	Layer  int
+	Values bool
+}
+
+// Decode records one more token of each row, T = 1, after those whose keys and values lie in caches of the given
+// length; it adds its own at its position. It returns the logits (B, Vocab).
+func (d *Decoder) Decode(t *graph.Tape, in *Input, length int) graph.Var {
+	if in.T != 1 || d.Slots.KeysValues != nil {
+		graph.Fail("Decode: %d tokens a row", in.T)
+	}
+	cache := func(k CacheKey) graph.Var {
+		return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(in.B*length, d.KVHeads*d.HeadDim), Name: fmt.Sprintf("cache of layer %d", k.Layer)})
+	}
+	x := d.Embed(t, in)
+	for i := range d.Blocks {
+		x = d.block(t, in, i, x, func(layer int, q, k, v graph.Var) graph.Var {
+			keys, values := cache(CacheKey{layer, false}), cache(CacheKey{layer, true})
+			op.Scatter(t, k, keys, in.Positions, length)
+			op.Scatter(t, v, values, in.Positions, length)
+			return op.AttentionDecode(t, q, keys, values, in.Positions, d.shape(in), length)
+		})
+	}
+	return d.Head.Forward(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps))
 }
 
 // Trunk records all but the output head: embedding, blocks and final norm → (N, Hidden).

@@ -73,94 +73,117 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 	if accumulate {
 		params["ACCUMULATE"] = true
 	}
-	t.LaunchWith(matmul, params, matmulDims{uint32(M), uint32(N), uint32(K), alpha}, a, b, bias, c)
+	t.LaunchWith(matmuls[f], params, matmulDims{uint32(M), uint32(N), uint32(K), alpha}, a, b, bias, c)
 }
 
-// matmulVariants are tiles in registers, quads of lanes that swap values, and tiles in workgroup memory. Software
+// matmuls are the kernels of the three forms. Each sums over k in order.
+var matmuls = map[form]*device.Kernel{formNT: newMatmul(formNT), formNN: newMatmul(formNN), formTN: newMatmul(formTN)}
+
+func newMatmul(f form) *device.Kernel {
+	return &device.Kernel{
+		Name: "matmul_" + f.String(), Shader: "matmul", Entry: "matmul",
+		Bindings: in("a", "b", "bias").out("c"),
+		Grid: func(dims any, p device.Params) [3]int {
+			d := dims.(matmulDims)
+			return device.Groups(device.CeilDiv(int(d.M), p.Int("TILE_M", 32)) * device.CeilDiv(int(d.N), p.Int("TILE_N", 32)))
+		},
+		Flops: func(dims any) float64 { return matmulFlops(dims.(matmulDims)) },
+		Class: func(dims any, p device.Params) string {
+			d, kind := dims.(matmulDims), "f32"
+			if p.Bool("B_BF16") {
+				kind = "bf16"
+			}
+			if f.fours(d) { // what quads can read
+				kind += "x4"
+			}
+			up := func(n uint32) int { return 1 << bits.Len32(n-1) }
+			return fmt.Sprintf("%s/m%d/n%d/k%d", kind, up(d.M), up(d.N), up(d.K))
+		},
+		Variants: matmulVariants(f),
+		Sample: func(dims any) (any, []int) { // more than a tile of 64 each way, and not a whole number of tiles
+			d := matmulDims{M: 70, N: 67, K: 37, Alpha: 0.5}
+			if f.fours(dims.(matmulDims)) {
+				d = map[form]matmulDims{formNT: {70, 67, 36, 0.5}, formNN: {70, 68, 36, 0.5}, formTN: {68, 76, 37, 0.5}}[f]
+			}
+			return d, []int{int(d.M * d.K), int(d.N * d.K), int(d.N), int(d.M * d.N)}
+		},
+		Ref: func(c *device.Call) { matmulRef(f, c) },
+	}
+}
+
+func matmulFlops(d matmulDims) float64 { return 2 * float64(d.M) * float64(d.N) * float64(d.K) }
+
+// fours reports whether the rows of both sides are multiples of 4 elements, as they lie in memory.
+func (f form) fours(d matmulDims) bool {
+	a, b := d.K, d.N
+	if f.transA {
+		a = d.M
+	}
+	if f.transB {
+		b = d.K
+	}
+	return a%4 == 0 && b%4 == 0
+}
+
+// matmulVariants are quads of lanes that swap values, tiles in registers, and tiles in workgroup memory. Software
 // adapters pay for barriers and gain from multiply-adds per load; on hardware it is the other way round.
-var matmulVariants = []device.Variant{
-	quadVariant(16, 0),
-	{Name: "registers32"},
-	{Name: "registers16", Params: device.Params{"TILE_M": 16, "TILE_N": 16}},
-	quadVariant(32, 2e6), quadVariant(64, 2e9),
-	tiledVariant(32, 8), tiledVariant(64, 16),
+func matmulVariants(f form) []device.Variant {
+	return []device.Variant{
+		quadVariant(f, 16, 16), quadVariant(f, 32, 16), quadVariant(f, 16, 32),
+		{Name: "registers32x32"},
+		tiledVariant(64, 16, 16, 16), tiledVariant(16, 64, 16, 16), // for the thin sides of low-rank updates
+		tiledVariant(32, 32, 8, 8), tiledVariant(64, 64, 16, 16), tiledVariant(128, 64, 16, 16),
+	}
 }
 
-// quadVariant is worth its time to compile, which grows with the tile, from a number of operations on. A tile of 64
-// would not fit the registers of hardware.
-func quadVariant(tile int, worth float64) device.Variant {
+// quadVariant is one quad a workgroup, which would leave most of a hardware adapter idle. On SwiftShader 32×16 does
+// 10.8 GFLOP/s where 16×16 does 9; larger tiles take seconds to compile, and with more than some 600 multiply-adds
+// in a turn of the loop they fall back to 6.5.
+func quadVariant(f form, m, n int) device.Variant {
 	return device.Variant{
-		Name: fmt.Sprintf("quad%d", tile), Shader: "matmul_quad", Params: device.Params{"TILE_M": tile, "TILE_N": tile},
+		Name: fmt.Sprintf("quad%dx%d", m, n), Shader: "matmul_quad", Params: device.Params{"TILE_M": m, "TILE_N": n},
 		Fits: func(i device.Info, _ device.Limits, dims any) bool {
 			d := dims.(matmulDims)
-			return d.fours() && i.Subgroups && i.SubgroupMin >= 4 && (tile <= 16 || i.Software && min(d.M, d.N) >= uint32(tile)) && matmulFlops(d) >= worth
+			return i.Software && i.Subgroups && i.SubgroupMin >= 4 && f.fours(d) && fills(d, m, n)
 		},
 	}
 }
 
-func tiledVariant(tile, side int) device.Variant {
+func tiledVariant(m, n, wy, wx int) device.Variant {
 	return device.Variant{
-		Name: fmt.Sprintf("workgroup%d", tile), Shader: "matmul_workgroup", Params: device.Params{"TILE_M": tile, "TILE_N": tile, "WX": side, "WY": side},
-		Fits: func(i device.Info, l device.Limits, _ any) bool { return !i.Software && side*side <= l.MaxInvocations },
+		Name:   fmt.Sprintf("workgroup%dx%d", m, n),
+		Shader: "matmul_workgroup", Params: device.Params{"TILE_M": m, "TILE_N": n, "WY": wy, "WX": wx},
+		Fits: func(i device.Info, l device.Limits, dims any) bool {
+			return !i.Software && wx*wy <= l.MaxInvocations && fills(dims.(matmulDims), m, n)
+		},
 	}
 }
 
-// fours reports whether every row in memory is a multiple of 4 elements, whatever the form.
-func (d matmulDims) fours() bool { return (d.M|d.N|d.K)%4 == 0 }
+// fills reports whether no tile smaller by 16 would do for these outputs.
+func fills(d matmulDims, m, n int) bool { return int(d.M) > m-16 && int(d.N) > n-16 }
 
-func matmulFlops(d matmulDims) float64 { return 2 * float64(d.M) * float64(d.N) * float64(d.K) }
-
-// matmul computes C = alpha·op(A)·op(B) + bias with sums over k in order. Its three forms differ by parameters.
-var matmul = &device.Kernel{
-	Name: "matmul", Shader: "matmul", Entry: "matmul",
-	Bindings: in("a", "b", "bias").out("c"),
-	Grid: func(dims any, p device.Params) [3]int {
-		d := dims.(matmulDims)
-		return device.Groups(device.CeilDiv(int(d.M), p.Int("TILE_M", 32)) * device.CeilDiv(int(d.N), p.Int("TILE_N", 32)))
-	},
-	Flops: func(dims any) float64 { return matmulFlops(dims.(matmulDims)) },
-	Class: func(dims any, p device.Params) string {
-		d, kind := dims.(matmulDims), "f32"
-		if p.Bool("B_BF16") {
-			kind = "bf16"
-		}
-		up := func(n uint32) int { return 1 << bits.Len32(n-1) }
-		if d.fours() {
-			kind += "x4"
-		}
-		return fmt.Sprintf("%v/%s/m%d/n%d/k%d", form{p.Bool("TRANS_A"), p.Bool("TRANS_B")}, kind, up(d.M), up(d.N), up(d.K))
-	},
-	Variants: matmulVariants,
-	Sample: func(dims any) (any, []int) { // more than a tile of 64 each way, and not a whole number of tiles
-		d := matmulDims{70, 65, 19, 0.5}
-		if dims.(matmulDims).fours() {
-			d = matmulDims{72, 68, 20, 0.5}
-		}
-		M, N, K := int(d.M), int(d.N), int(d.K)
-		return d, []int{M * K, N * K, N, M * N}
-	},
-	Ref: func(c *device.Call) {
-		d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)
-		M, N, K := int(d.M), int(d.N), int(d.K)
-		aRow, aStep, bColumn, bStep := K, 1, 1, N
-		if c.Params.Bool("TRANS_A") {
-			aRow, aStep = 1, M
-		}
-		if c.Params.Bool("TRANS_B") {
-			bColumn, bStep = K, 1
-		}
-		for m := range M {
-			for n := range N {
-				sum := 0.0
-				for k := range K {
-					sum += a[m*aRow+k*aStep] * b[n*bColumn+k*bStep]
-				}
-				sum *= float64(d.Alpha)
-				if c.Params.Bool("BIAS") {
-					sum += bias[n]
-				}
-				c.Put(out, m*N+n, sum)
+// matmulRef is C = alpha·op(A)·op(B) + bias.
+func matmulRef(f form, c *device.Call) {
+	d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)
+	M, N, K := int(d.M), int(d.N), int(d.K)
+	aRow, aStep, bColumn, bStep := K, 1, 1, N
+	if f.transA {
+		aRow, aStep = 1, M
+	}
+	if f.transB {
+		bColumn, bStep = K, 1
+	}
+	for m := range M {
+		for n := range N {
+			sum := 0.0
+			for k := range K {
+				sum += a[m*aRow+k*aStep] * b[n*bColumn+k*bStep]
 			}
+			sum *= float64(d.Alpha)
+			if c.Params.Bool("BIAS") {
+				sum += bias[n]
+			}
+			c.Put(out, m*N+n, sum)
 		}
-	},
+	}
 }

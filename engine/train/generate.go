@@ -14,8 +14,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
-	"llamatab/engine/op"
-	"llamatab/engine/tensor"
+	"llamatab/engine/nn"
 )
 
 func (j *Job) generate(ctx context.Context) error {
@@ -50,12 +49,8 @@ func (j *Job) generate(ctx context.Context) error {
 	if err != nil {
 		return fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
 	}
-	// The rows of every length up to the longest text, so that the plan covers them all.
 	longest := min(len(prompt)+g.MaxNewTokens, s.Decoder.MaxPositions)
-	s.Train = &data.Dataset{}
-	for n := len(prompt); n <= longest; n++ {
-		s.Train.Samples = append(s.Train.Samples, data.Sample{IDs: make([]int32, n)})
-	}
+	s.decode, s.lengths = true, []int{longest}
 	if err := s.plan(); err != nil {
 		return err
 	}
@@ -77,11 +72,11 @@ func (j *Job) generate(ctx context.Context) error {
 		return err
 	}
 	defer st.free()
-	logits, err := newNextLogits(st)
+	text, err := newText(st)
 	if err != nil {
 		return err
 	}
-	defer logits.free()
+	defer text.free()
 	ids := slices.Clone(prompt)
 	decoder := s.Tokenizer.Decoder(true)
 	for _, id := range prompt {
@@ -89,17 +84,18 @@ func (j *Job) generate(ctx context.Context) error {
 	}
 	sampler := newTokenSampler(g)
 	stops := s.Tokenizer.Stops()
-	for len(ids) < longest {
+	for read := 0; len(ids) < longest; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if j.Host.Control() == message.Stop {
 			break
 		}
-		scores, err := logits.after(ids)
+		scores, err := text.read(ids[read:])
 		if err != nil {
 			return err
 		}
+		read = len(ids)
 		id, err := sampler.pick(scores)
 		if err != nil {
 			return err
@@ -117,99 +113,90 @@ func (j *Job) generate(ctx context.Context) error {
 	return err
 }
 
-// nextLogits computes the logits after a text. The whole text is read anew for each token: a causal model gives
-// every prefix the same values, so one program for a length serves all texts up to it.
-type nextLogits struct {
-	st       *stepper
-	row, out device.Buffer // which position to look at, and its logits
-	programs map[int]*graph.Program
-	pools    []*graph.Pool
-}
-
-// rowKey is the position whose logits are wanted.
-type rowKey struct{}
-
-func newNextLogits(st *stepper) (*nextLogits, error) {
-	n := &nextLogits{st: st, programs: map[int]*graph.Program{}}
-	var err error
-	if n.row, err = st.dev.Alloc(device.Spec{DType: tensor.I32, Len: 1, Class: device.Staging, Label: "position"}); err != nil {
-		return nil, err
-	}
-	n.out, err = st.dev.Alloc(device.Spec{Len: st.setup.Decoder.Vocab, Class: device.Activations, Label: "logits"})
-	return n, err
-}
-
-func (n *nextLogits) free() {
-	for _, p := range n.programs {
-		p.Release()
-	}
-	for _, p := range n.pools {
-		p.Free()
-	}
-	n.st.dev.Free(n.row)
-	n.st.dev.Free(n.out)
-}
-
-func (n *nextLogits) program(T int, l batchLayout) (*graph.Program, error) {
-	if p, ok := n.programs[T]; ok {
-		return p, nil
-	}
-	d := n.st.setup.Decoder
+// recordDecode puts one token's way through the model, with caches for the longest text, on a new tape.
+func (s *Setup) recordDecode() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
-	if err := graph.Record(func() {
-		in := d.NewInput(t, 1, T, n.st.setup.longest())
-		row := t.Extern(graph.Extern{Key: rowKey{}, Shape: tensor.Of(1), DType: tensor.I32, Name: "position"})
-		h := op.Embedding(t, d.Trunk(t, in), op.Lookup{IDs: row, Order: row, Starts: in.Seed}) // a row of a table, looked up
-		y := d.Head.Forward(t, in, h)                                                          // (1, V)
-		t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: "logits"}), y)
-	}); err != nil {
-		return nil, err
-	}
-	pool, err := graph.NewPool(n.st.dev, t.Plan())
-	if err != nil {
-		return nil, err
-	}
-	n.pools = append(n.pools, pool)
-	b := n.st.binder(l)
-	find := b.Extern
-	b.Extern = func(key any) (device.Slice, error) {
-		switch key.(type) {
-		case rowKey:
-			return device.All(n.row), nil
-		case logitsKey:
-			return device.All(n.out), nil
-		}
-		return find(key)
-	}
-	p, err := t.Compile(n.st.dev, fmt.Sprintf("text of %d tokens", T), pool, b)
-	if err == nil {
-		n.programs[T] = p
-	}
-	return p, err
+	err := graph.Record(func() {
+		y := s.Decoder.Decode(t, s.Decoder.NewInput(t, 1, 1, s.longest()), s.longest()) // (1, V)
+		t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: logitsSpec}), y)
+	})
+	return t, err
 }
 
-// after returns the logits of the token that follows ids.
-func (n *nextLogits) after(ids []int) ([]float64, error) {
-	s := n.st.setup
-	T := s.lengthFor(len(ids))
-	l := newBatchLayout(1, T, s.limits)
-	p, err := n.program(T, l)
+const logitsSpec = "logits"
+
+// decodeSpecs are the buffers that generation needs besides those of a step: the logits, and each layer's caches.
+func (s *Setup) decodeSpecs() map[any]device.Spec {
+	specs := map[any]device.Spec{logitsKey{}: {Len: s.Decoder.Vocab, Class: device.Activations, Label: logitsSpec}}
+	for i := range s.Decoder.Layers {
+		for _, values := range []bool{false, true} {
+			specs[nn.CacheKey{Layer: i, Values: values}] = device.Spec{
+				Len: s.longest() * s.Decoder.KVHeads * s.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
+			}
+		}
+	}
+	return specs
+}
+
+// text is a text that grows: its keys and values stay on the device, so a token is computed once.
+type text struct {
+	st      *stepper
+	bufs    map[any]device.Buffer
+	program *graph.Program
+	layout  batchLayout
+	length  int // tokens read
+}
+
+func newText(st *stepper) (*text, error) {
+	x := &text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, st.setup.limits)}
+	for key, spec := range st.setup.decodeSpecs() {
+		b, err := st.dev.Alloc(spec)
+		if err != nil {
+			x.free()
+			return nil, err
+		}
+		x.bufs[key] = b
+	}
+	t, err := st.setup.recordDecode()
+	if err == nil {
+		b := st.binder(x.layout)
+		find := b.Extern
+		b.Extern = func(key any) (device.Slice, error) {
+			if buf, ok := x.bufs[key]; ok {
+				return device.All(buf), nil
+			}
+			return find(key)
+		}
+		x.program, err = t.Compile(st.dev, "one token", st.pool, b)
+	}
 	if err != nil {
+		x.free()
 		return nil, err
 	}
-	row := data.Sample{IDs: make([]int32, len(ids)), Labels: make([]int32, len(ids))}
-	for i, id := range ids {
-		row.IDs[i], row.Labels[i] = int32(id), data.Ignore
+	return x, nil
+}
+
+func (x *text) free() {
+	if x.program != nil {
+		x.program.Release()
 	}
-	last := uint32(len(ids) - 1)
-	if err := n.st.dev.Submit(
-		device.Work{Buf: n.st.batch, Data: l.encode(data.Collate([]data.Sample{row}, 1, T), 0)},
-		device.Work{Buf: n.row, Data: []byte{byte(last), byte(last >> 8), byte(last >> 16), byte(last >> 24)}},
-		device.Work{Run: p.Executable},
-	); err != nil {
+	for _, b := range x.bufs {
+		x.st.dev.Free(b)
+	}
+}
+
+// read appends ids to the text, in one submission, and returns the logits of the token that follows.
+func (x *text) read(ids []int) ([]float64, error) {
+	var work []device.Work
+	for _, id := range ids {
+		one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(x.length)}, Targets: []int32{data.Ignore}}
+		work = append(work, device.Work{Buf: x.st.batch, Data: x.layout.encode(one, 0)}, device.Work{Run: x.program.Executable})
+		x.length++
+	}
+	if err := x.st.dev.Submit(work...); err != nil {
 		return nil, err
 	}
-	raw, err := n.st.dev.Read(n.out, 0, s.Decoder.Vocab)
+	raw, err := x.st.dev.Read(x.bufs[logitsKey{}], 0, x.st.setup.Decoder.Vocab)
 	return floatsOf(raw), err
 }
 

@@ -93,6 +93,9 @@ func (s *Setup) check(l device.Limits, budget int64) error {
 
 // advice looks for a smaller batch or shorter rows with which the run fits.
 func (s *Setup) advice(l device.Limits, budget int64) string {
+	if s.decode {
+		return "Ask for fewer new tokens with --max-new-tokens, or choose a smaller model."
+	}
 	try := *s
 	try.limits = l
 	for try.batch > 1 {

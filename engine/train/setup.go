@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ type Setup struct {
 	limits      device.Limits
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted
+	decode      bool // a text is continued; there is no dataset
 }
 
 // Prepare makes a training run ready. limits are those to plan for.
@@ -143,8 +145,23 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	return ds, nil
 }
 
-// plan finds the shapes that may occur, records each once and adds up what they need.
+// plan adds up what the job needs.
 func (s *Setup) plan() error {
+	s.Layout = plan.NewLayout(s.Params(), s.limits)
+	if !s.decode {
+		return s.planBatches()
+	}
+	t, err := s.recordDecode()
+	if err != nil {
+		return fail("model", exitConfig, modelHint, err)
+	}
+	s.activations = t.Plan()
+	s.Memory = plan.Sum(s.Layout, false, s.activations, append(s.staging(t.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)...)
+	return nil
+}
+
+// planBatches finds the shapes that may occur, records each once and adds up what they need.
+func (s *Setup) planBatches() error {
 	sets := []*data.Dataset{s.Train}
 	if s.Valid != nil {
 		sets = append(sets, s.Valid)
@@ -164,7 +181,6 @@ func (s *Setup) plan() error {
 		}
 	}
 	slices.Sort(s.lengths)
-	s.Layout = plan.NewLayout(s.Params(), s.limits)
 	var plans []graph.Plan
 	var dims int64
 	add := func(t *graph.Tape) { plans, dims = append(plans, t.Plan()), dims+t.DimsBytes() }

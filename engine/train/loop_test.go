@@ -1,0 +1,133 @@
+//go:build !js
+
+package train_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"llamatab/engine/message"
+	"llamatab/engine/train"
+)
+
+// The plan is what is then allocated.
+func TestPlanIsAllocation(t *testing.T) {
+	for _, sets := range [][]string{
+		{full}, {full, "dataset.validation_split=0.25", "training.eval_steps=2"},
+		{lora, dropout}, {lora, `peft.target_modules=["embed_tokens", "lm_head"]`},
+	} {
+		files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
+		s := must(t, job(t, files, append(sets, "training.save_steps=2")...)).summary(t)
+		for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
+			if p, a := s.Planned[class], s.Allocated[class]; p != a || a == 0 {
+				t.Errorf("%v: %s: planned %d bytes, allocated %d", sets, class, p, a)
+			}
+		}
+	}
+}
+
+func folders(h *host) []string {
+	seen := map[string]bool{}
+	for name := range h.files {
+		dir, _, _ := strings.Cut(name, "/")
+		seen[dir] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+func TestSaveTotalLimit(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
+	for limit, want := range map[string][]string{
+		"1": {"adapter", "checkpoint-5"},
+		"2": {"adapter", "checkpoint-4", "checkpoint-5"},
+		"0": {"adapter", "checkpoint-2", "checkpoint-4", "checkpoint-5"},
+	} {
+		h := must(t, job(t, files, lora, "training.save_steps=2", "training.save_total_limit="+limit))
+		if got := folders(h); !slices.Equal(got, want) {
+			t.Errorf("limit %s: %v, want %v", limit, got, want)
+		}
+	}
+	if got := folders(must(t, job(t, files, full))); !slices.Equal(got, []string{"model"}) {
+		t.Errorf("without save_steps: %v", got)
+	}
+}
+
+func TestMessages(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
+	h := must(t, job(t, files, lora, "dataset.validation_split=0.25", "training.eval_steps=2", "training.save_steps=4"))
+	kinds, phases := map[string]int{}, map[string]int{}
+	for _, m := range h.sent {
+		kinds[m.Type]++
+		if m.Progress != nil {
+			phases[m.Progress.Phase]++
+		}
+	}
+	if kinds["step"] != 5 || kinds["config"] < 1 || kinds["summary"] < 1 || kinds["done"] != 1 || kinds["failed"] != 0 {
+		t.Errorf("messages %v", kinds)
+	}
+	for _, p := range []string{"open", "load", "compile", "train", "eval", "save"} {
+		if phases[p] == 0 {
+			t.Errorf("no progress of phase %q: %v", p, phases)
+		}
+	}
+	for _, s := range h.steps() {
+		if evaluated := s.EvalLoss != nil && s.Perplexity != nil; evaluated != (s.Step%2 == 0) {
+			t.Errorf("step %d: evaluated %v", s.Step, evaluated)
+		}
+		if s.Tokens < 1 || s.StepSeconds <= 0 || s.LearningRate <= 0 || !(s.GradNorm > 0) {
+			t.Errorf("step %+v", s)
+		}
+	}
+	s := h.summary(t)
+	if want := int64(2 * (4*(16+24) + 4*(16+12))); s.Trainable != want {
+		t.Errorf("%d parameters train, want %d", s.Trainable, want)
+	}
+}
+
+// scripted answers Control from what was asked at each step.
+func scripted(h *host, at map[int][]message.Control) {
+	calls := map[int]int{}
+	h.control = func() message.Control {
+		done := len(h.steps())
+		n := calls[done]
+		calls[done]++
+		if n < len(at[done]) {
+			return at[done][n]
+		}
+		return ""
+	}
+}
+
+func TestStop(t *testing.T) {
+	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(50))
+	h := j.Host.(*host)
+	scripted(h, map[int][]message.Control{2: {message.Stop}})
+	must(t, j)
+	done := h.sent[len(h.sent)-1].Done
+	if n := len(h.steps()); !done.Stopped || n != 3 || !slices.Equal(folders(h), []string{"adapter", "checkpoint-3"}) {
+		t.Errorf("stopped %v after %d steps, leaving %v", done.Stopped, n, folders(h))
+	}
+	if len(h.events("stopped")) != 1 {
+		t.Error("the stop is not told")
+	}
+	// What was stopped goes on as if it had not been.
+	files := j.Files
+	through := must(t, job(t, files, lora, steps(50)))
+	files.Resume = h.folder("checkpoint-3")
+	resumed := must(t, job(t, files, lora, steps(50)))
+	sameFiles(t, resumed, through, "adapter/")
+}
+
+func TestPause(t *testing.T) {
+	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
+	h := j.Host.(*host)
+	// While it waits, the step in flight has been reported: the pause comes at 1, what follows at 2.
+	scripted(h, map[int][]message.Control{1: {message.Pause}, 2: {"", message.Pause, message.Resume}})
+	must(t, j)
+	if len(h.events("paused")) != 1 || len(h.events("continued")) != 1 || len(h.steps()) != 5 {
+		t.Errorf("%d pauses, %d continuations, %d steps", len(h.events("paused")), len(h.events("continued")), len(h.steps()))
+	}
+	sameFiles(t, h, must(t, job(t, j.Files, lora)), "adapter/")
+}
