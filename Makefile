@@ -72,7 +72,7 @@ lint: vet ## vet for both systems, formatting, script syntax, and that generated
 		[ "$$before" = "$$(sum)" ] || { echo "generated code was not current; it is now" >&2; exit 1; }
 
 generate: ## generate Go from the page's .vugu files
-	@if ls ui/*.vugu >/dev/null 2>&1; then $(GO) tool vugugen -skip-go-mod -skip-main -s ./ui; fi
+	@if ls ui/*.vugu >/dev/null 2>&1; then $(GO) tool vugugen -skip-go-mod -skip-main -s ./ui && gofmt -w ui/*_gen.go; fi
 
 bench: build ## measure the adapter and the engine on it
 	bin/llamatab bench

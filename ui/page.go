@@ -5,6 +5,7 @@ package ui
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/vugu/vugu"
@@ -209,7 +210,7 @@ func (p *Page) Speak(vugu.DOMEvent) {
 func (p *Page) refresh(now time.Time) {
 	r := p.Run
 	p.Setup.Locked = r.Stage.Active()
-	phase := ""
+	phase := fmt.Sprint(r.Still)
 	if r.Waiting != nil {
 		phase = r.Waiting.Phase
 	}

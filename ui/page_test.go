@@ -153,8 +153,9 @@ func TestRun(t *testing.T) {
 	p.want(Training, "Training: step 11 of 50, loss 1.2000.")
 
 	run.Pause(nil)
-	p.say(step(12, 1.1))
 	p.want(Paused, "Paused; the step under way is being finished.")
+	p.say(step(12, 1.1), message.Envelope{Event: &message.Event{Level: "info", Code: "paused", Message: "paused"}})
+	p.want(Paused, "Paused after step 12.")
 	run.Pause(nil)
 	run.Stop(nil)
 	p.wantAsked("pause", "resume", "stop")
@@ -171,7 +172,7 @@ func TestRun(t *testing.T) {
 	if lines := strings.Count(p.files["metrics.jsonl"], "\n"); lines != 5 || !strings.Contains(p.files["metrics.jsonl"], `"loss":"NaN"`) {
 		t.Errorf("metrics.jsonl:\n%s", p.files["metrics.jsonl"])
 	}
-	if p.files["run.json"] != `{"model":"files"}` || p.files["summary.json"] != "{}" || strings.Count(p.files["events.jsonl"], "\n") != 1 {
+	if p.files["run.json"] != `{"model":"files"}` || p.files["summary.json"] != "{}" || strings.Count(p.files["events.jsonl"], "\n") != 2 {
 		t.Errorf("the record: %q", p.files)
 	}
 	if len(run.files) != 5 || !run.HasResult() || p.page.Setup.Locked {
@@ -188,7 +189,6 @@ func TestRun(t *testing.T) {
 		t.Errorf("not fresh: %+v", run)
 	}
 	run.Stop(nil)
-	p.page.refresh(p.now)
 	p.want(Stopped, "Stopped before the first step: there is nothing to save.")
 }
 

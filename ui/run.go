@@ -40,6 +40,7 @@ type Run struct {
 	Curve   Curve
 	Latest  []message.Event // newest first
 	Failure *message.Failed
+	Still   bool // paused, and the last step is done
 	Packing bool // the result is being packed for download
 
 	files map[string]int64 // the result: size by path
@@ -63,6 +64,7 @@ func (r *Run) take(now time.Time, e message.Envelope) {
 	case e.Step != nil:
 		r.step(e.Step)
 	case e.Event != nil:
+		r.Still = e.Event.Code == "paused" || r.Still && e.Event.Code != "continued"
 		r.Latest = append([]message.Event{*e.Event}, r.Latest[:min(len(r.Latest), eventsKept-1)]...)
 	case e.Failed != nil:
 		r.Failure, r.Stage, r.Waiting = e.Failed, Failed, nil
@@ -114,9 +116,10 @@ func (r *Run) Pause(vugu.DOMEvent) {
 		r.Stage = Paused
 		r.page.host.Control(message.Pause)
 	case Paused:
-		r.Stage = Training
+		r.Stage, r.Still = Training, false
 		r.page.host.Control(message.Resume)
 	}
+	r.page.refresh(time.Now())
 }
 
 // Stop ends the run and keeps what it has trained.
@@ -129,6 +132,7 @@ func (r *Run) Stop(vugu.DOMEvent) {
 		r.Stage = Stopping
 		r.page.host.Control(message.Stop)
 	}
+	r.page.refresh(time.Now())
 }
 
 // Download hands the result over.
@@ -161,6 +165,9 @@ func (r *Run) Status() string {
 			return r.say("status.training", "step", r.Last.Step, "total", r.Total, "loss", r.LossText())
 		}
 	case Paused:
+		if r.Still {
+			return r.say("status.paused", "step", r.Last.Step)
+		}
 		return r.say("status.pausing")
 	case Stopping:
 		if r.Waiting == nil {
@@ -205,15 +212,12 @@ func (r *Run) phase() string {
 	return text
 }
 
+// amount spells how much is done of what is waited for. Only bytes need their unit said.
 func amount(n int64, unit string) string {
-	switch unit {
-	case "bytes", "byte", "B":
+	if unit == "bytes" {
 		return Bytes(n)
-	case "":
-		return strconv.FormatInt(n, 10)
-	default:
-		return strconv.FormatInt(n, 10) + " " + unit
 	}
+	return strconv.FormatInt(n, 10)
 }
 
 // Bar is the progress bar's value between 0 and 1, nil where nobody knows.
@@ -294,11 +298,15 @@ func (r *Run) LevelText(e message.Event) Text {
 	return r.T("level.info")
 }
 
-// EventText says what happened: in the person's language where the code is known, and in the engine's words.
+// EventText says what happened: in the person's language where the code is known, with the engine's own words where
+// that leaves something open.
 func (r *Run) EventText(e message.Event) Text {
 	text := e.Message
 	if key := "event." + e.Code; r.Has(key) {
-		text = r.say(key) + " " + text
+		text = r.say(key)
+		if e.Level != "info" {
+			text += " " + e.Message
+		}
 	}
 	if e.Step > 0 {
 		text += r.say("event.at", "step", e.Step)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"syscall/js"
 
+	"llamatab/engine/bench"
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
 	"llamatab/engine/message"
@@ -37,7 +38,7 @@ func run(h host, next func() (message.Job, train.Files, error)) {
 		return
 	}
 	// Errors have been told to the host.
-	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget})
+	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run})
 }
 
 // open opens the adapter's device with at least the limits that the plan wants.

@@ -90,19 +90,12 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 func (j *Job) exportMerged(s *Setup, files Host) error {
 	merges := map[*nn.Param]peft.Merge{}
 	for _, m := range s.Method.Merges() {
-		merges[m.W] = m
-	}
-	if s.Decoder.Tied {
-		if m, ok := merges[s.Decoder.Embedding]; ok { // one of the two uses changes, so they part
-			head := s.Decoder.Untie()
-			if m.Transposed {
-				head.DType = s.Decoder.Embedding.DType
-			} else {
-				delete(merges, m.W)
+		if m.W == s.Decoder.Embedding { // the tied head and the embedding no longer agree, so they part
+			if head := s.Decoder.Untie(); !m.Transposed {
 				m.W = head
-				merges[head] = m
 			}
 		}
+		merges[m.W] = m
 	}
 	saved := map[*nn.Param]string{}
 	for _, t := range s.Method.Tensors() {

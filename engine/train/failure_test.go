@@ -51,7 +51,7 @@ func TestBadInput(t *testing.T) {
 				return tensor.Of(10, 32)
 			}
 			return s
-		}), data, "model", 2, []string{victim, "(10,32)", "(20,16)"}},
+		}), data, "model", 2, []string{victim, "(10, 32)", "(20, 16)"}},
 		{"weights of another shape of model", edited(`"num_hidden_layers": 2`, `"num_hidden_layers": 3`), data, "model", 2, []string{"model.layers.2.", "missing"}},
 		{"weights left over", edited(`"num_hidden_layers": 2`, `"num_hidden_layers": 1`), data, "model", 2, []string{victim, "not part of"}},
 		{"unknown architecture", edited("LlamaForCausalLM", "MambaForCausalLM"), data, "model", 2, []string{"MambaForCausalLM"}},
@@ -122,27 +122,26 @@ func TestBadAdapterAndResume(t *testing.T) {
 	}
 }
 
-// Weights of which every product overflows: nothing may change, and every step is told.
+// Steps that are not finite change nothing, and every one is told.
 func TestNonfiniteStep(t *testing.T) {
-	huge := tiny(t, false, false, func(name string, s tensor.Shape, x []float32) tensor.Shape {
-		if strings.Contains(name, "mlp") {
-			for i := range x {
-				x[i] *= 1e38
-			}
-		}
-		return s
-	})
-	files := train.Files{Model: huge, Dataset: rows(8, 8, 8, 8)}
-	h := must(t, job(t, files, full, steps(3)))
+	files := train.Files{Model: tiny(t, false, false, nil), Dataset: rows(8, 8, 8, 8)}
+	poisoned := func(sets ...string) *train.Job {
+		j := job(t, files, append(sets, full, steps(3))...)
+		dev := newSingle()
+		dev.poison = func(int) bool { return true }
+		j.Open = func(device.Limits) (device.Device, error) { return dev, nil }
+		return j
+	}
+	h := must(t, poisoned())
 	events := h.events("nonfinite_step_skipped")
 	if len(events) != 3 || events[0].Step != 1 || events[0].Data["rows"] == nil {
 		t.Errorf("%d events of 3: %+v", len(events), events)
 	}
-	before, after := huge["model.safetensors"].Data, h.files["model/model.safetensors"]
+	before, after := files.Model.(fstest.MapFS)["model.safetensors"].Data, h.files["model/model.safetensors"]
 	if !bytes.Equal(before, after) {
 		t.Error("a step that was not finite changed the weights")
 	}
-	mustFail(t, job(t, files, full, "training.on_nonfinite=stop"), "nonfinite", 1, "step 1")
+	mustFail(t, poisoned("training.on_nonfinite=stop"), "nonfinite", 1, "step 1")
 }
 
 // A skipped step must leave no trace: not in the weights, the moments, nor the count of their bias correction.

@@ -63,3 +63,9 @@ func TestResume(t *testing.T) {
 		})
 	}
 }
+
+// A learning rate as large as float32 holds throws the weights out of its range within two steps, which the next notices.
+func TestDivergenceStops(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
+	mustFail(t, job(t, files, full, "training.learning_rate=3e38", "training.on_nonfinite=stop"), "nonfinite", 1, "step ")
+}

@@ -1,0 +1,196 @@
+//go:build js
+
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"llamatab/engine/device"
+	"llamatab/engine/device/webgpu"
+	"llamatab/engine/graph"
+	"llamatab/engine/message"
+	"llamatab/engine/op"
+	"llamatab/engine/tensor"
+	"llamatab/engine/train"
+	"llamatab/engine/tune"
+)
+
+// lab is where things are measured.
+type lab struct {
+	dev   *webgpu.Device
+	host  train.Host
+	tuner *tune.Tuner
+	sizes sizes
+	Report
+}
+
+// sizes are those of the problems. On hardware they must be large to fill it; a software adapter would take minutes.
+type sizes struct {
+	peakThreads int
+	copyBytes   int
+	linear      [][3]int // rows, inputs, outputs
+	attention   op.AttentionShape
+	norm        [2]int // rows, columns
+	weights     int    // of one AdamW update
+	llama       llama
+}
+
+var software = sizes{
+	peakThreads: 1 << 14, copyBytes: 16 << 20,
+	linear:    [][3]int{{256, 576, 1536}, {256, 576, 8}},
+	attention: op.AttentionShape{B: 4, T: 128, Heads: 8, KVHeads: 4, HeadDim: 32},
+	norm:      [2]int{512, 576}, weights: 1 << 20,
+	llama: llama{hidden: 128, layers: 2, heads: 4, kvHeads: 2, ffn: 384, vocab: 1024, rows: 2, columns: 128},
+}
+
+var hardware = sizes{
+	peakThreads: 1 << 20, copyBytes: 64 << 20,
+	linear:    [][3]int{{256, 576, 1536}, {256, 576, 8}, {2048, 2048, 2048}},
+	attention: op.AttentionShape{B: 4, T: 512, Heads: 16, KVHeads: 8, HeadDim: 64},
+	norm:      [2]int{4096, 2048}, weights: 1 << 24,
+	llama: llama{hidden: 256, layers: 4, heads: 8, kvHeads: 4, ffn: 768, vocab: 4096, rows: 4, columns: 128},
+}
+
+// Run measures everything and sends the Report. It implements train.Job's Bench.
+func Run(ctx context.Context, j *train.Job) error {
+	start := time.Now()
+	opened, err := j.Open(device.DefaultLimits)
+	if err != nil {
+		return &train.Error{Code: "no_adapter", Next: "Run llamatab doctor: it says what is missing.", Exit: 3, Err: err}
+	}
+	defer opened.Close()
+	dev, ok := opened.(*webgpu.Device)
+	if !ok {
+		return fmt.Errorf("bench: a %s device cannot be measured", opened.Info().Backend)
+	}
+	l := &lab{dev: dev, host: j.Host, tuner: tune.New(dev, nil, tune.Default), sizes: hardware}
+	if dev.Info().Software {
+		l.sizes = software
+	}
+	l.Adapter, l.AdapterBackend, l.Limits = dev.Info(), j.AdapterBackend, dev.Limits()
+	parts := []struct {
+		name    string
+		measure func() error
+	}{
+		{"multiply-adds", l.peak}, {"copies", l.copies}, {"dispatches", l.dispatches}, {"linear maps", l.linear},
+		{"attention", l.attention}, {"normalization", l.norm}, {"optimizer", l.optimizer},
+		{"training all weights", func() error { return l.train(ctx, "full") }}, {"training LoRA", func() error { return l.train(ctx, "lora") }},
+	}
+	progress := func(i int, what string) {
+		l.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{
+			Phase: "bench", Detail: what, Done: int64(i), Total: int64(len(parts)), Unit: "parts",
+		}})
+	}
+	for i, p := range parts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		progress(i, p.name)
+		if err := p.measure(); err != nil {
+			return fmt.Errorf("bench: %s: %w", p.name, err)
+		}
+	}
+	progress(len(parts), "")
+	l.Seconds = time.Since(start).Seconds()
+	result, err := json.Marshal(l.Report)
+	if err != nil {
+		return fmt.Errorf("bench: the report: %w", err)
+	}
+	l.host.Emit(message.Envelope{Type: "result", Result: result})
+	return nil
+}
+
+// peak finds the adapter's rate of multiply-adds: that of the best variant.
+func (l *lab) peak() error {
+	rows, err := l.kernels("peak", "", nil, func(t *graph.Tape) {
+		n := l.sizes.peakThreads
+		t.Launch(peak, peakDims{uint32(n), 256, 0.5, 0.5}, t.New(tensor.Of(n)))
+	})
+	for _, r := range rows {
+		l.Peak.MultiplyAdd = max(l.Peak.MultiplyAdd, r.GFLOPS)
+	}
+	return err
+}
+
+type peakDims struct {
+	N, Turns uint32
+	M, C     float32
+}
+
+// peak has as many accumulators as hide the latency of a multiply-add, which differs, and fit the registers.
+var peak = &device.Kernel{
+	Name: "peak", Shader: "peak", Entry: "peak",
+	Bindings: []device.Binding{{Name: "y", Access: device.Write}},
+	Grid: func(dims any, _ device.Params) [3]int {
+		return device.Groups(device.CeilDiv(int(dims.(peakDims).N), 64))
+	},
+	Flops: func(dims any) float64 {
+		d := dims.(peakDims)
+		return float64(d.N) * float64(d.Turns) * 16 * 4 * 2
+	},
+	Variants: []device.Variant{
+		{Name: "1", Params: device.Params{"ACC": 1}}, {Name: "2", Params: device.Params{"ACC": 2}}, {Name: "4", Params: device.Params{"ACC": 4}}, {Name: "8", Params: device.Params{"ACC": 8}},
+	},
+	// So many turns that all accumulators have reached c/(1−m), wherever they started.
+	Sample: func(any) (any, []int) { return peakDims{70, 32, 0.5, 0.5}, []int{70} },
+	Ref: func(c *device.Call) {
+		d, y := c.Dims.(peakDims), c.F(0)
+		for i := range y {
+			y[i] = float64(i)
+			for range 16 / c.Params.Int("ACC", 4) * int(d.Turns) {
+				y[i] = y[i]*float64(d.M) + float64(d.C)
+			}
+		}
+	},
+}
+
+// copies finds the rates at which memory is copied.
+func (l *lab) copies() error {
+	n := l.sizes.copyBytes / 4
+	rows, err := l.kernels("copy", "", nil, func(t *graph.Tape) { op.Scale(t, input(t, "x", false, n), 1) })
+	if err != nil {
+		return err
+	}
+	p, err := l.compile("copy", nil, func(t *graph.Tape) { t.Copy(input(t, "y", false, n), input(t, "x", false, n)) })
+	if err != nil {
+		return err
+	}
+	defer p.free()
+	took, err := l.dev.Measure(device.Work{Run: p.exe})
+	if err != nil {
+		return err
+	}
+	l.Peak.CopyBytes, l.Peak.ShaderCopy = int64(4*n), rows[0].GBPS
+	l.Peak.BufferCopy = float64(2*4*n) / took.Seconds() / 1e9
+	return nil
+}
+
+// dispatches finds what the smallest launches cost.
+func (l *lab) dispatches() error {
+	const count = 512
+	p, err := l.compile("dispatches", nil, func(t *graph.Tape) {
+		x := input(t, "x", false, 1)
+		for range count {
+			op.Scale(t, x, 1)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer p.free()
+	before := l.dev.Stats()
+	took, err := l.dev.Measure(device.Work{Run: p.exe})
+	if err != nil {
+		return err
+	}
+	after := l.dev.Stats()
+	each := 1e6 / float64(after.Dispatches-before.Dispatches)
+	l.Dispatch = Dispatch{
+		Count: count, Go: (after.GoSeconds - before.GoSeconds) * each, Encode: (after.EncodeSeconds - before.EncodeSeconds) * each,
+		All: took.Seconds() * 1e6 / count, PerSecond: count / took.Seconds(),
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+//go:build !js
+
+package enginetest_test
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"llamatab/shaders"
+)
+
+const root = "../.."
+
+// arrows says which packages of ours each package may import. A folder's name stands for everything below it, too.
+var arrows = map[string][]string{
+	"shaders":              {},
+	"engine/tensor":        {},
+	"engine/message":       {},
+	"engine/config":        {},
+	"engine/data":          {},
+	"engine/tokenizer":     {},
+	"engine/weights":       {"engine/tensor"},
+	"engine/device":        {"engine/tensor"},
+	"engine/device/cpu":    {"engine/device", "engine/tensor"},
+	"engine/device/webgpu": {"engine/device", "engine/tensor", "shaders"},
+	"engine/graph":         {"engine/device", "engine/tensor"},
+	"engine/op":            {"engine/graph", "engine/device", "engine/tensor"},
+	"engine/optim":         {"engine/graph", "engine/device", "engine/tensor"},
+	"engine/nn":            {"engine/op", "engine/graph", "engine/tensor"},
+	"engine/model":         {"engine/nn", "engine/tensor"},
+	"engine/model/llama":   {"engine/model", "engine/nn", "engine/tensor"},
+	"engine/peft":          {"engine/config", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
+	"engine/plan":          {"engine/nn", "engine/graph", "engine/device", "engine/tensor"},
+	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
+	"engine/train": {"engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/peft", "engine/optim", "engine/data",
+		"engine/tokenizer", "engine/weights", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
+	"engine/enginetest": {"engine/graph", "engine/device", "engine/device/cpu", "engine/device/webgpu", "engine/tensor"},
+	"ui":                {"engine/message"},
+	"wasm":              {"engine/train", "engine/message", "engine/device", "engine/device/webgpu", "ui"},
+}
+
+// stops says where a foreign interface stops.
+var stops = map[string][]string{
+	"github.com/cogentcore/webgpu":  {"engine/device/webgpu"},
+	"github.com/hack-pad/safejs":    {"engine/device/webgpu", "wasm"},
+	"github.com/vugu/vugu":          {"ui"},
+	"github.com/chromedp":           {"server/headless"},
+	"github.com/klauspost/compress": {"server/pack"},
+}
+
+// imports lists packages with what they import, for the given platform.
+func imports(t *testing.T, env ...string) map[string][]string {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command to list packages")
+	}
+	cmd := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...")
+	cmd.Dir, cmd.Env, cmd.Stderr = root, append(os.Environ(), env...), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		all[strings.TrimPrefix(f[0], "llamatab/")] = f[1:]
+	}
+	return all
+}
+
+func TestArrows(t *testing.T) {
+	for _, env := range [][]string{nil, {"GOOS=js", "GOARCH=wasm"}} {
+		for pkg, list := range imports(t, env...) {
+			allowed, known := arrows[pkg]
+			if strings.HasPrefix(pkg, "engine/") && !known {
+				t.Errorf("%s: say in the table what it may import", pkg)
+			}
+			for _, imp := range list {
+				ours, internal := strings.CutPrefix(imp, "llamatab/")
+				switch {
+				case internal && strings.HasPrefix(pkg, "server"):
+					if ours == "engine/device/webgpu" || ours == "ui" || ours == "wasm" {
+						t.Errorf("%s imports %s: the server never touches a GPU or a page", pkg, ours)
+					}
+				case internal && known && !slices.Contains(allowed, ours):
+					t.Errorf("%s imports %s, may import %v", pkg, ours, allowed)
+				case strings.HasPrefix(pkg, "engine/") && (imp == "os/exec" || strings.HasPrefix(imp, "net")):
+					t.Errorf("%s imports %s: the engine knows nothing of processes or networks", pkg, imp)
+				}
+				for prefix, where := range stops {
+					if strings.HasPrefix(imp, prefix) && !slices.Contains(where, pkg) {
+						t.Errorf("%s imports %s, which stops at %v", pkg, imp, where)
+					}
+				}
+			}
+		}
+	}
+}
+
+var (
+	shaderField = regexp.MustCompile(`Shader:\s*"(\w+)"`)
+	importLine  = regexp.MustCompile(`(?m)^\s*//@import (\w+)`)
+)
+
+// collect returns what a pattern captures in the files of a folder with an ending.
+func collect(t *testing.T, dir, ending string, re *regexp.Regexp) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	if err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ending) || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range re.FindAllStringSubmatch(string(text), -1) {
+			found[m[1]] = true
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// A shader without a kernel, a kernel without its shader and a part that nobody pastes are left-overs.
+func TestShadersAndKernels(t *testing.T) {
+	kernels := collect(t, "engine", ".go", shaderField)
+	for _, name := range shaders.Names() {
+		if !kernels[name] {
+			t.Errorf("shaders/%s.wgsl belongs to no kernel", name)
+		}
+		delete(kernels, name)
+	}
+	for name := range kernels {
+		t.Errorf("a kernel names shaders/%s.wgsl, which is not there", name)
+	}
+	parts, err := filepath.Glob(filepath.Join(root, "shaders/lib/*.wgsl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pasted := collect(t, "shaders", ".wgsl", importLine)
+	for _, p := range parts {
+		if name := strings.TrimSuffix(filepath.Base(p), ".wgsl"); !pasted[name] {
+			t.Errorf("%s is pasted nowhere; %v are", p, slices.Sorted(maps.Keys(pasted)))
+		}
+	}
+}
