@@ -49,7 +49,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s: %d variants are chosen", name, n)
 		}
 	}
-	for _, kernel := range []string{"matmul nt", "matmul nn", "matmul tn", "attention_forward", "attention_backward_q", "rmsnorm_forward", "adamw"} {
+	for _, kernel := range []string{"matmul_nt", "matmul_nn", "matmul_tn", "attention_forward", "attention_backward_q", "rmsnorm_forward", "adamw"} {
 		found := false
 		for name := range chosen {
 			found = found || strings.HasSuffix(name, " "+kernel)
@@ -73,7 +73,7 @@ func TestBench(t *testing.T) {
 	if err := printBench(&table, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"peak multiply-add", "matmul nt", "of limit", "lora", "zstd"} {
+	for _, want := range []string{"peak multiply-add", "matmul_nt", "of limit", "lora", "zstd"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("%q is not in the tables:\n%s", want, table.String())
 		}

@@ -15,14 +15,12 @@ import (
 	"llamatab/engine/op"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
-	"llamatab/engine/tune"
 )
 
 // lab is where things are measured.
 type lab struct {
 	dev   *webgpu.Device
 	host  train.Host
-	tuner *tune.Tuner
 	sizes sizes
 	Report
 }
@@ -40,9 +38,9 @@ type sizes struct {
 
 var software = sizes{
 	peakThreads: 1 << 14, copyBytes: 16 << 20,
-	linear:    [][3]int{{256, 576, 1536}, {256, 576, 8}},
-	attention: op.AttentionShape{B: 4, T: 128, Heads: 8, KVHeads: 4, HeadDim: 32},
-	norm:      [2]int{512, 576}, weights: 1 << 20,
+	linear:    [][3]int{{128, 576, 1536}, {128, 576, 8}},
+	attention: op.AttentionShape{B: 2, T: 128, Heads: 8, KVHeads: 4, HeadDim: 32},
+	norm:      [2]int{256, 576}, weights: 1 << 20,
 	llama: llama{hidden: 128, layers: 2, heads: 4, kvHeads: 2, ffn: 384, vocab: 1024, rows: 2, columns: 128},
 }
 
@@ -66,7 +64,7 @@ func Run(ctx context.Context, j *train.Job) error {
 	if !ok {
 		return fmt.Errorf("bench: a %s device cannot be measured", opened.Info().Backend)
 	}
-	l := &lab{dev: dev, host: j.Host, tuner: tune.New(dev, nil, tune.Default), sizes: hardware}
+	l := &lab{dev: dev, host: j.Host, sizes: hardware}
 	if dev.Info().Software {
 		l.sizes = software
 	}

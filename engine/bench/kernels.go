@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/op"
 	"llamatab/engine/optim"
 	"llamatab/engine/tensor"
+	"llamatab/engine/tune"
 )
 
 // spy keeps what passes through a device: the commands compiled last and the runs submitted last.
@@ -107,12 +108,13 @@ func (l *lab) compile(label string, given map[any][]byte, record func(t *graph.T
 	if pool, err = graph.NewPool(l.dev, t.Plan()); err != nil {
 		return nil, err
 	}
+	tuner := tune.New(l.dev, nil, tune.Default) // with a budget as fresh as a run's
 	s := &spy{Device: l.dev}
 	var tuned []choice
 	compiled, err := t.Compile(s, label, pool, graph.Binder{
 		Extern: func(key any) (device.Slice, error) { return memory[key], nil },
 		Choose: func(launch *device.Launch) (device.Variant, error) {
-			v, err := l.tuner.Choose(launch)
+			v, err := tuner.Choose(launch)
 			tuned = append(tuned, choice{*launch, v.Name})
 			return v, err
 		},
@@ -164,7 +166,7 @@ func (l *lab) kernels(name, shape string, given map[any][]byte, record func(t *g
 			if v.Fits != nil && !v.Fits(l.Adapter, l.Limits, c.Dims) {
 				continue
 			}
-			row := Kernel{Op: name, Shape: shape, Kernel: nameOf(&c.Launch), Variant: v.Name, Chosen: v.Name == c.variant}
+			row := Kernel{Op: name, Shape: shape, Kernel: c.Kernel.Name, Variant: v.Name, Chosen: v.Name == c.variant}
 			if err := l.time(&row, c.Launch, v); err != nil {
 				if row.Chosen {
 					return nil, err
@@ -175,15 +177,6 @@ func (l *lab) kernels(name, shape string, given map[any][]byte, record func(t *g
 		}
 	}
 	return rows, nil
-}
-
-// nameOf is the kernel's name with the form of a matrix product: which side is transposed.
-func nameOf(l *device.Launch) string {
-	if _, ok := l.Params["TRANS_A"]; !ok {
-		return l.Kernel.Name
-	}
-	letter := map[bool]string{false: "n", true: "t"}
-	return l.Kernel.Name + " " + letter[l.Params.Bool("TRANS_A")] + letter[l.Params.Bool("TRANS_B")]
 }
 
 // time fills in a row's numbers.
@@ -203,8 +196,8 @@ func (l *lab) time(row *Kernel, launch device.Launch, v device.Variant) error {
 	if f := launch.Kernel.Flops; f != nil {
 		row.GFLOPS = f(launch.Dims) / row.Seconds / 1e9
 	}
-	if l.Peak.MultiplyAdd > 0 && l.Peak.ShaderCopy > 0 {
-		row.OfLimit = max(row.GFLOPS/l.Peak.MultiplyAdd, row.GBPS/l.Peak.ShaderCopy)
+	if memory := max(l.Peak.ShaderCopy, l.Peak.BufferCopy); memory > 0 { // else the limits themselves are being measured
+		row.OfLimit = max(row.GFLOPS/l.Peak.MultiplyAdd, row.GBPS/memory)
 	}
 	return nil
 }

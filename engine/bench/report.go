@@ -32,15 +32,15 @@ type Peak struct {
 type Kernel struct {
 	Op      string  `json:"op"`     // "linear", "attention", …
 	Shape   string  `json:"shape"`  // of the op
-	Kernel  string  `json:"kernel"` // "matmul nt"
+	Kernel  string  `json:"kernel"` // "matmul_nt"
 	Variant string  `json:"variant,omitempty"`
 	Chosen  bool    `json:"chosen"`           // a run on this adapter takes it
 	Error   string  `json:"error,omitempty"`  // why it could not be measured
 	Seconds float64 `json:"seconds"`          // one launch among many
 	GFLOPS  float64 `json:"gflops,omitempty"` // where the kernel counts its operations
 	GBPS    float64 `json:"gbps"`             // each argument counted once, twice where it is read and written
-	// OfLimit is the larger of GFLOPS and GBPS over the adapter's peak multiply-add and shader copy rates: 1 is as
-	// good as it gets. Arguments that stay in a cache can take it above 1.
+	// OfLimit is the larger of GFLOPS over the peak multiply-add rate and GBPS over the better copy rate: 1 is as good
+	// as it gets. Arguments that stay in a cache can take it above 1.
 	OfLimit float64 `json:"of_limit"`
 }
 
@@ -67,7 +67,8 @@ type Training struct {
 	Dispatches      int     `json:"dispatches"` // launches, copies and clears not counted
 	// GPUSeconds is the time of the step's own programs replayed back to back, without batches, read-back or waiting.
 	GPUSeconds float64 `json:"gpu_seconds"`
-	// Idle is the share of a step that is not GPU work: 1 − GPUSeconds/StepSeconds, 0 where noise makes it negative.
+	// Idle is the share of a step that is not GPU work: 1 − GPUSeconds over the time of the fastest step, for GPUSeconds
+	// is the least of several too. It is 0 where noise makes it negative.
 	Idle float64 `json:"idle"`
 	// FirstStep is the time from nothing but files to the first step's loss: reading, planning, random weights,
 	// compiling and tuning. The second method finds the pipelines that it shares with the first compiled.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"time"
 
 	"llamatab/engine/config"
@@ -101,7 +102,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 		return err
 	}
 	r := Training{Method: method, Model: m.String(), Rows: m.rows, Columns: m.columns}
-	tokens := 0
+	tokens, fastest := 0, math.Inf(1)
 	var landed time.Time // when the first step's result was there: the next was under way by then
 	for !(r.Steps >= leastSteps && time.Since(landed) >= timed) {
 		step, err := t.Step(ctx)
@@ -115,6 +116,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 		default:
 			r.Steps++
 			tokens += step.Tokens
+			fastest = min(fastest, step.StepSeconds)
 		}
 	}
 	took := time.Since(landed).Seconds()
@@ -131,7 +133,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 	r.Trainable, r.Parameters = setup.Layout.Counts()
 	r.StepSeconds, r.TokensPerSecond = took/float64(r.Steps), float64(tokens)/took
 	r.GPUSeconds = busy.Seconds()
-	r.Idle = max(0, 1-r.GPUSeconds/r.StepSeconds)
+	r.Idle = max(0, 1-r.GPUSeconds/fastest)
 	perToken := 4*float64(r.Parameters) + 2*float64(r.Trainable) + 12*float64(m.layers*m.hidden)*float64(m.columns+1)/2
 	r.Utilisation = perToken * float64(m.rows*m.columns) / r.StepSeconds / (l.Peak.MultiplyAdd * 1e9)
 	l.Training = append(l.Training, r)

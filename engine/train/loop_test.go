@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/config"
+	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/train"
 )
@@ -25,6 +27,31 @@ func TestPlanIsAllocation(t *testing.T) {
 				t.Errorf("%v: %s: planned %d bytes, allocated %d", sets, class, p, a)
 			}
 		}
+	}
+}
+
+// The forecast, made without a device, is what the run then plans.
+func TestForecast(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
+	j := job(t, files, full)
+	cfg, err := config.Parse(j.Config, "run.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := train.Plan(cfg, files, device.DefaultLimits, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := must(t, j).summary(t)
+	if !maps.Equal(f.Bytes, s.Planned) || f.Trainable != s.Trainable || f.Total != s.Total || f.Steps != 5 || !f.Fits || f.Reason != "" {
+		t.Errorf("forecast %+v, the run planned %v", f, s.Planned)
+	}
+	if !slices.Equal(f.RowLengths, []int{8, 16, 24, 31}) {
+		t.Errorf("row lengths %v", f.RowLengths)
+	}
+	f, err = train.Plan(cfg, files, device.DefaultLimits, s.Planned["total"]-1)
+	if err != nil || f.Fits || f.Reason == "" || f.Advice == "" {
+		t.Errorf("a budget one byte short: %+v, %v", f, err)
 	}
 }
 
