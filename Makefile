@@ -81,7 +81,7 @@ soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
 
 goldens: ## rewrite the golden files that this code makes itself
-	$(GO) test ./engine/... -run Golden -update
+	$(GO) test ./engine/train -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made
 	rm -rf bin build ui/node_modules

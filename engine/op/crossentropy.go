@@ -95,6 +95,8 @@ var crossEntropy = &device.Kernel{
 	Name: "crossentropy", Shader: "crossentropy", Entry: "crossentropy",
 	Bindings: in("targets").out("losses").inout("logits"),
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(crossEntropyDims).N)) },
+	Variants: rowVariants,
+	Sample:   func(any) (any, []int) { return crossEntropyDims{5, 97, 0}, []int{5, 5, 5 * 97} },
 	Ref: func(c *device.Call) {
 		d, targets, losses, logits := c.Dims.(crossEntropyDims), c.U(0), c.F(1), c.F(2)
 		V := int(d.V)

@@ -27,3 +27,10 @@ const wg = 64
 
 // perThread is the grid of kernels that handle one element a thread.
 func perThread(n int) [3]int { return device.Groups(device.CeilDiv(n, wg)) }
+
+// rowVariants are for kernels that give a workgroup to each row. On a software adapter a barrier costs as much as
+// dozens of loads, so there the workgroup is no wider than the adapter's four lanes.
+var rowVariants = []device.Variant{
+	{Name: "lanes4", Params: device.Params{"WG": 4}, Fits: func(i device.Info, _ device.Limits, _ any) bool { return i.Software }},
+	{Name: "threads64"},
+}

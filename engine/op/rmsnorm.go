@@ -41,6 +41,8 @@ var rmsnormForward = &device.Kernel{
 	Name: "rmsnorm_forward", Shader: "rmsnorm", Entry: "forward",
 	Bindings: in("x", "w").out("y", "rstd"),
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(rmsnormDims).N)) },
+	Variants: rowVariants,
+	Sample:   func(any) (any, []int) { return rmsnormDims{5, 97, 1e-5, 1}, []int{5 * 97, 97, 5 * 97, 5} },
 	Ref: func(c *device.Call) {
 		d, x, w, y, rstd := c.Dims.(rmsnormDims), c.F(0), c.F(1), c.F(2), c.F(3)
 		for n := range int(d.N) {
@@ -60,6 +62,8 @@ var rmsnormBackwardX = &device.Kernel{
 	Name: "rmsnorm_backward_x", Shader: "rmsnorm_backward", Entry: "backward_x",
 	Bindings: in("dy", "x", "w", "rstd").out("dx"),
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(rmsnormDims).N)) },
+	Variants: rowVariants,
+	Sample:   func(any) (any, []int) { return rmsnormDims{5, 97, 1e-5, 1}, []int{5 * 97, 5 * 97, 97, 5, 5 * 97} },
 	Ref: func(c *device.Call) {
 		d, dy, x, w, rstd, dx := c.Dims.(rmsnormDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4)
 		C := int(d.C)

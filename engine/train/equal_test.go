@@ -15,14 +15,6 @@ import (
 	"llamatab/engine/weights"
 )
 
-// norms are the gradient norms of a run: they see every gradient, the losses only what it led to.
-func norms(h *host) (all []float64) {
-	for _, s := range h.steps() {
-		all = append(all, float64(s.GradNorm))
-	}
-	return all
-}
-
 // One micro-batch of 4 is four of 1, and the padding that the rows of 4 need changes nothing.
 func TestMicroBatches(t *testing.T) {
 	for _, method := range []string{full, lora} {

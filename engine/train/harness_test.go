@@ -108,6 +108,14 @@ func (h *host) losses() (all []float64) {
 	return all
 }
 
+// norms are the gradient norms of a run: they see every gradient, the losses only what it led to.
+func norms(h *host) (all []float64) {
+	for _, s := range h.steps() {
+		all = append(all, float64(s.GradNorm))
+	}
+	return all
+}
+
 func (h *host) events(code string) (all []*message.Event) {
 	for _, m := range h.sent {
 		if m.Event != nil && m.Event.Code == code {
