@@ -148,7 +148,7 @@ func (s *Setup) job(form map[string]string) (message.Job, error) {
 	}
 	type object = map[string]any
 	config := object{
-		"model":   "files",
+		"model":   s.Model.Name, // for the record: the files themselves are handed over
 		"dataset": object{"path": s.Data.Name, "max_length": value("max-length")},
 		"training": object{
 			"max_steps": value("max-steps"), "learning_rate": value("learning-rate"),

@@ -208,6 +208,7 @@ type runner struct {
 	tokens         int64
 	first          int // steps done before this run
 	peak           device.Usage
+	band           band
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
@@ -290,6 +291,10 @@ func (r *runner) report(step *message.Step, err error) error {
 			r.firstStep = time.Since(r.start).Seconds()
 		}
 		r.tokens += int64(step.Tokens)
+		if r.band.spike(float64(step.Loss)) { // on_spike: "warn"
+			event(r.host, "warning", "loss_spike", step.Step, map[string]any{"loss": step.Loss, "expected": r.band.mean},
+				"step %d: the loss %.4g is far above the %.4g of the steps before", step.Step, float64(step.Loss), r.band.mean)
+		}
 		done, total := int64(step.Step), int64(r.Total())
 		r.host.Emit(message.Envelope{Type: "step", Step: step}, message.Envelope{Type: "progress", Progress: &message.Progress{
 			Phase: "train", Done: done, Total: total, Unit: "steps",
