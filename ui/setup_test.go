@@ -57,7 +57,7 @@ var form = map[string]string{"max-steps": "100", "learning-rate": "1e-3", "batch
 // What the form describes is a config that the engine takes.
 func TestJob(t *testing.T) {
 	for _, method := range []string{"lora", "full"} {
-		s := &Setup{Words: NewWords("en"), Method: method, Data: choice{Name: "rows.jsonl"}}
+		s := &Setup{Words: NewWords("en"), Method: method, Model: choice{Name: "my-llama"}, Data: choice{Name: "rows.jsonl"}}
 		job, err := s.job(form)
 		if err != nil {
 			t.Fatal(err)
