@@ -12,7 +12,7 @@ PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js)
        $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js
 
 # Packages whose tests use the GPU: they run in Chromium as well.
-GPU_DIRS     = device op nn model peft optim train
+GPU_DIRS     = device graph op tune nn model peft optim train
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...))
 
 # Go itself knows what is current, so the targets that build are always asked for.

@@ -28,10 +28,8 @@ func engine() {
 	}
 }
 
-// host is what a job's surroundings must offer beyond train.Host.
-type host interface{ train.Host }
-
-func run(h host, next func() (message.Job, train.Files, error)) {
+// run takes the next job and runs it to its end.
+func run(h train.Host, next func() (message.Job, train.Files, error)) {
 	spec, files, err := next()
 	if err != nil {
 		h.Emit(message.Envelope{Type: "failed", Failed: train.Failure(err)})
@@ -41,9 +39,13 @@ func run(h host, next func() (message.Job, train.Files, error)) {
 	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run})
 }
 
-// open opens the adapter's device with at least the limits that the plan wants.
+// open opens the adapter's device with the sizes of buffers that the plan wants. Of what kernel variants may use,
+// such as workgroup memory, it asks for all there is.
 func open(want device.Limits) (device.Device, error) {
-	d, err := webgpu.Open(context.Background(), webgpu.Options{PowerPreference: "high-performance"})
+	d, err := webgpu.Open(context.Background(), webgpu.Options{
+		Want:            device.Limits{MaxBuffer: want.MaxBuffer, MaxBinding: want.MaxBinding},
+		PowerPreference: "high-performance",
+	})
 	if err != nil { // not the nil *Device as an interface
 		return nil, err
 	}

@@ -16,7 +16,6 @@ const (
 	Generate Command = "generate"
 	Export   Command = "export"
 	Bench    Command = "bench"
-	Doctor   Command = "doctor"
 )
 
 // Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,

@@ -63,15 +63,15 @@ func (f *folderless) Create(path string) (io.WriteCloser, error) {
 
 // exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
 func (j *Job) exportPEFT(s *Setup, files Host) error {
-	dev, err := j.Open(device.DefaultLimits)
-	if err != nil {
-		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
-	}
-	defer dev.Close()
 	var params []*nn.Param
 	for _, t := range s.Method.Tensors() {
 		params = append(params, t.Param)
 	}
+	dev, err := j.Open(plan.Sum(plan.NewLayout(params, unbounded), false, graph.Plan{}).Want())
+	if err != nil {
+		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+	}
+	defer dev.Close()
 	mem, err := newMemory(dev, plan.NewLayout(params, dev.Limits()), false)
 	if err != nil {
 		return err
