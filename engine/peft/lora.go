@@ -52,8 +52,27 @@ const embedTokens = "model.embed_tokens"
 // DefaultTargets are PEFT's for Llama.
 var DefaultTargets = []string{"q_proj", "v_proj"}
 
+// ResolveTargets puts the list of names in place of null or "all-linear", as PEFT does before it saves a
+// configuration: every linear module but the output head.
+func ResolveTargets(d *nn.Decoder, cfg *config.PEFT) {
+	switch t := &cfg.TargetModules; {
+	case t.IsZero():
+		t.Names = slices.Clone(DefaultTargets)
+	case strings.EqualFold(t.Pattern, "all-linear"):
+		t.Pattern = ""
+		for _, m := range d.Linears() {
+			if m != d.Head {
+				t.Names = append(t.Names, m.Path[strings.LastIndexByte(m.Path, '.')+1:])
+			}
+		}
+		slices.Sort(t.Names)
+		t.Names = slices.Compact(t.Names)
+	}
+}
+
 func attachLoRA(d *nn.Decoder, cfg *config.PEFT) (Method, error) {
 	l := &lora{}
+	ResolveTargets(d, cfg)
 	chosen, err := newSelector(cfg)
 	if err != nil {
 		return nil, err
@@ -95,7 +114,7 @@ func attachLoRA(d *nn.Decoder, cfg *config.PEFT) (Method, error) {
 	add := func(p *loraPair) {
 		l.tensors = append(l.tensors, Tensor{p.a.Name, p.a}, Tensor{p.b.Name, p.b})
 	}
-	if chosen.embedding() && chosen.has(embedTokens) && !saved(embedTokens) {
+	if chosen.has(embedTokens) && !saved(embedTokens) {
 		p, err := pair(embedTokens, d.Vocab, d.Hidden, d.Embedding.Unit)
 		if err != nil {
 			return nil, err
@@ -117,7 +136,7 @@ func attachLoRA(d *nn.Decoder, cfg *config.PEFT) (Method, error) {
 		l.merges = append(l.merges, Merge{W: d.Embedding, Left: p.a, Right: p.b, Transposed: true, Scale: p.scale})
 	}
 	for _, m := range linears {
-		if !chosen.has(m.Path) || saved(m.Path) || m == d.Head && chosen.allLinear {
+		if !chosen.has(m.Path) || saved(m.Path) {
 			continue
 		}
 		p, err := pair(m.Path, m.In, m.Out, m.Weight.Unit)
@@ -187,14 +206,13 @@ func parent(path string) string {
 
 // selector decides which modules a LoRA configuration adapts, by the rules of PEFT's check_target_module_exists.
 type selector struct {
-	cfg       *config.PEFT
-	targets   []string
-	pattern   *regexp.Regexp // set where target_modules is a regular expression
-	allLinear bool
-	exclude   *regexp.Regexp
-	layer     *regexp.Regexp // finds the layer index in a path
-	ranks     []*regexp.Regexp
-	alphas    []*regexp.Regexp
+	cfg     *config.PEFT
+	targets []string
+	pattern *regexp.Regexp // set where target_modules is a regular expression
+	exclude *regexp.Regexp
+	layer   *regexp.Regexp // finds the layer index in a path
+	ranks   []*regexp.Regexp
+	alphas  []*regexp.Regexp
 }
 
 func newSelector(cfg *config.PEFT) (*selector, error) {
@@ -207,13 +225,8 @@ func newSelector(cfg *config.PEFT) (*selector, error) {
 		}
 		return re
 	}
-	switch p := cfg.TargetModules.Pattern; {
-	case strings.EqualFold(p, "all-linear"):
-		s.allLinear = true
-	case p != "":
+	if p := cfg.TargetModules.Pattern; p != "" {
 		s.pattern = compile("target_modules", `^(?:`+p+`)$`)
-	case s.targets == nil:
-		s.targets = DefaultTargets
 	}
 	if p := cfg.ExcludeModules.Pattern; p != "" {
 		s.exclude = compile("exclude_modules", `^(?:`+p+`)$`)
@@ -232,22 +245,17 @@ func newSelector(cfg *config.PEFT) (*selector, error) {
 	if bad != nil {
 		return nil, bad
 	}
-	if len(cfg.LayersToTransform) > 0 && (s.pattern != nil || s.allLinear) {
+	if len(cfg.LayersToTransform) > 0 && s.pattern != nil {
 		return nil, fmt.Errorf("layers_to_transform goes with a list of target_modules, not with %q", cfg.TargetModules.Pattern)
 	}
 	return s, nil
 }
-
-// embedding reports whether the targets may name the embedding: "all-linear" does not.
-func (s *selector) embedding() bool { return !s.allLinear }
 
 func (s *selector) has(path string) bool {
 	if s.exclude != nil && s.exclude.MatchString(path) || endsWithAny(path, s.cfg.ExcludeModules.Names) {
 		return false
 	}
 	switch {
-	case s.allLinear:
-		return true
 	case s.pattern != nil:
 		return s.pattern.MatchString(path)
 	case !endsWithAny(path, s.targets):

@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
 	"llamatab/engine/optim"
+	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 )
 
@@ -73,6 +74,7 @@ func (s *Setup) prepare(cfg *config.Config) error {
 				return err
 			}
 			s.Warnings = append(s.Warnings, warnings...)
+			peft.ResolveTargets(s.Decoder, given)
 			if err := cfg.PEFT.SameMaths(given); err != nil {
 				return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
 					fmt.Errorf("init_adapter and peft differ: %w", err))
