@@ -195,9 +195,6 @@ func (b tab) chooseBoth(data string) {
 
 func openTab(t *testing.T) tab {
 	t.Helper()
-	if _, err := headless.Find(""); err != nil {
-		t.Skip(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	browser, err := headless.Start(ctx, headless.Options{SwiftShader: true})
