@@ -42,6 +42,32 @@ func (j *Job) prepareModel() (*Setup, error) {
 	return s, nil
 }
 
+// ready opens a device and puts the model of a job that does not train into its memory.
+func (j *Job) ready(s *Setup) (st *stepper, closeAll func(), err error) {
+	dev, err := j.open(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	mem, err := newMemory(dev, s.Layout, false)
+	if err == nil {
+		if err = mem.load(s.Model, j.Host); err == nil {
+			st, err = newStepper(s, dev, mem, j.Host, nil)
+		}
+		if err != nil {
+			mem.free()
+		}
+	}
+	if err != nil {
+		dev.Close()
+		return nil, nil, err
+	}
+	return st, func() {
+		st.free()
+		mem.free()
+		dev.Close()
+	}, nil
+}
+
 // freeze makes every parameter one that does not train.
 func (s *Setup) freeze() {
 	for _, p := range s.Params() {
@@ -90,24 +116,11 @@ func (j *Job) eval(ctx context.Context) error {
 	if err := s.plan(); err != nil {
 		return err
 	}
-	dev, err := j.open(s)
+	st, closeAll, err := j.ready(s)
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
-	mem, err := newMemory(dev, s.Layout, false)
-	if err != nil {
-		return err
-	}
-	defer mem.free()
-	st, err := newStepper(s, dev, mem, j.Host, nil)
-	if err != nil {
-		return err
-	}
-	defer st.free()
-	if err := mem.load(s.Model, j.Host); err != nil {
-		return err
-	}
+	defer closeAll()
 	if err := st.build(j.Host); err != nil {
 		return err
 	}
@@ -115,7 +128,7 @@ func (j *Job) eval(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out := output{j.Host, mem}
+	out := output{j.Host, st.mem}
 	if e.DumpLogits != "" {
 		if err := s.dumpLogits(ctx, st, out, e.DumpLogits); err != nil {
 			return err

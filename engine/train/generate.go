@@ -54,24 +54,11 @@ func (j *Job) generate(ctx context.Context) error {
 	if err := s.plan(); err != nil {
 		return err
 	}
-	dev, err := j.open(s)
+	st, closeAll, err := j.ready(s)
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
-	mem, err := newMemory(dev, s.Layout, false)
-	if err != nil {
-		return err
-	}
-	defer mem.free()
-	if err := mem.load(s.Model, j.Host); err != nil {
-		return err
-	}
-	st, err := newStepper(s, dev, mem, j.Host, nil)
-	if err != nil {
-		return err
-	}
-	defer st.free()
+	defer closeAll()
 	text, err := newText(st)
 	if err != nil {
 		return err
