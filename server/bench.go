@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -31,24 +30,12 @@ func bench(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	j := newMounts("").into(message.Job{Command: message.Bench})
-	show := newProgress()
-	var result json.RawMessage
-	j.Observe = func(e message.Envelope) {
-		if e.Result != nil {
-			result = e.Result
-		}
-		show.observe(e)
-	}
-	if err := runHeadless(ctx, headlessRun{job: j, browser: browser}); err != nil {
+	result, err := resultOf(ctx, newMounts("").into(message.Job{Command: message.Bench}), browser)
+	if err != nil {
 		return err
 	}
-	if result == nil {
-		return errors.New("the engine ended without a result")
-	}
 	var r benchmark.Report
-	err := json.Unmarshal(result, &r)
-	if err != nil {
+	if err := json.Unmarshal(result, &r); err != nil {
 		return fmt.Errorf("the engine's result: %w", err)
 	}
 	if r.Wasm, err = wasmSizes(packed); err != nil {

@@ -190,19 +190,25 @@ func finish(err error, closers ...func() error) error {
 
 // runForResult runs a job whose result is one JSON value, and writes that to the file, or to stdout for "".
 func runForResult(ctx context.Context, j *job.Job, browser browserFlags, file string) error {
+	result, err := resultOf(ctx, j, browser)
+	if err != nil {
+		return err
+	}
+	return report(result, file)
+}
+
+// resultOf runs a job and returns its result.
+func resultOf(ctx context.Context, j *job.Job, browser browserFlags) (result json.RawMessage, err error) {
 	show := newProgress()
-	var result json.RawMessage
 	j.Observe = func(e message.Envelope) {
 		if e.Result != nil {
 			result = e.Result
 		}
 		show.observe(e)
 	}
-	if err := runHeadless(ctx, headlessRun{job: j, browser: browser}); err != nil {
-		return err
+	err = runHeadless(ctx, headlessRun{job: j, browser: browser})
+	if err == nil && result == nil {
+		err = errors.New("the engine ended without a result")
 	}
-	if result == nil {
-		return errors.New("the engine ended without a result")
-	}
-	return report(result, file)
+	return result, err
 }
