@@ -37,6 +37,9 @@ func newHTTPHost(base string) *httpHost {
 	return h
 }
 
+// errUnreachable is wrapped by errors of requests that got no answer at all.
+var errUnreachable = errors.New("the server cannot be reached")
+
 // fetch makes a request and returns the answer's body as an ArrayBuffer. A status of 400 or more is an error that
 // says what the server said.
 func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Value) (js.Value, error) {
@@ -46,7 +49,7 @@ func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Va
 	}
 	res, err := await(js.Global().Call("fetch", h.base+path, init))
 	if err != nil {
-		return res, fmt.Errorf("the server cannot be reached: %w", err)
+		return res, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	if status := res.Get("status").Int(); status >= 400 {
 		text, err := await(res.Call("text"))
@@ -177,7 +180,10 @@ func (h *httpHost) send() {
 			}
 		}
 		h.mu.Lock()
-		last = last && h.queue == nil
+		if errors.Is(err, errUnreachable) { // said again with the next heartbeat, in its place
+			h.queue = append(batch, h.queue...)
+		}
+		last = last && len(h.queue) == 0
 		h.mu.Unlock()
 		if last {
 			return
