@@ -49,8 +49,7 @@ type (
 
 // staging are the buffers besides parameters and activations.
 func (s *Setup) staging(dims int64) []device.Spec {
-	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), {Len: 1, Class: device.Staging, Label: "loss"}}
-	specs = append(specs, device.Spec{Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"})
+	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
 	if s.steps {
 		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*optim.NumState) / 4), Class: device.Staging, Label: "read-back"}
 		specs = append(specs, scalarsSpec, stateSpec, inFlight, inFlight)
@@ -59,6 +58,7 @@ func (s *Setup) staging(dims int64) []device.Spec {
 }
 
 var (
+	lossSpec    = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}
 	scalarsSpec = device.Spec{Len: optim.NumScalars, Class: device.Staging, Label: "step scalars"}
 	stateSpec   = device.Spec{Len: optim.NumState, Class: device.Staging, Label: "step state"}
 )
@@ -82,7 +82,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 		skip bool
 	}{
 		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
-		{&st.loss, device.Spec{Len: 1, Class: device.Staging, Label: "loss"}, false},
+		{&st.loss, lossSpec, false},
 		{&st.scalars, scalarsSpec, !setup.steps}, {&st.state, stateSpec, !setup.steps},
 	} {
 		if b.skip {
@@ -92,8 +92,8 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 			return nil, err
 		}
 	}
-	table0 := op.RopeTable(setup.Decoder.InvFreq, 1, 0, setup.longest())
-	if err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, table0, tensor.F32)); err != nil {
+	rotations := op.RopeTable(setup.Decoder.InvFreq, 1, 0, setup.longest())
+	if err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32)); err != nil {
 		return nil, err
 	}
 	st.pool, err = graph.NewPool(dev, setup.activations)

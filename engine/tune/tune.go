@@ -10,8 +10,6 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"time"
 
 	"llamatab/engine/device"
@@ -301,13 +299,4 @@ func (t *Tuner) time(l *device.Launch, v device.Variant) (time.Duration, error) 
 	}
 	err = t.dev.Sync()
 	return time.Since(start), err
-}
-
-// String spells the table for people.
-func (t *Tuner) String() string {
-	var b strings.Builder
-	for _, class := range slices.Sorted(maps.Keys(t.table)) {
-		fmt.Fprintf(&b, "%s: %s\n", class, t.table[class])
-	}
-	return b.String()
 }
