@@ -16,7 +16,7 @@ GPU_DIRS     = device graph op tune nn model peft optim train
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...))
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test vet lint bench soak goldens generate chromium assets bin/wasmexec clean help
+.PHONY: all run build test vet lint bench builtin soak goldens generate chromium assets bin/wasmexec clean help
 
 all: build
 
@@ -38,7 +38,7 @@ assets: ui/node_modules
 	@mkdir -p build
 	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' -o build/llamatab.wasm ./wasm
 	@echo "== packing page and engine"
-	@$(GO) run ./server/pack --out server/assets --server ./server --wasm ./wasm --npm ui \
+	@$(GO) run ./server/pack --out server/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
 		build/llamatab.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
 
 # The lock file holds exact versions and hashes.
@@ -73,6 +73,12 @@ lint: vet ## vet for both systems, formatting, script syntax, and that generated
 
 generate: ## generate Go from the page's .vugu files
 	@if ls ui/*.vugu >/dev/null 2>&1; then $(GO) tool vugugen -skip-go-mod -skip-main -s ./ui && gofmt -w ui/*_gen.go; fi
+
+# The training takes about an hour on two cores without a GPU.
+builtin: build ## make the built-in model and datasets again
+	$(GO) run ./server/builtin write build/builtin
+	bin/llamatab train --config build/builtin/run.json --out build/builtin/out
+	$(GO) run ./server/builtin take build/builtin build/builtin/out testdata/builtin
 
 bench: build ## measure the adapter and the engine on it
 	bin/llamatab bench

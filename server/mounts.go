@@ -32,6 +32,9 @@ func (m *mounts) into(spec message.Job) *job.Job {
 
 // add mounts a file or folder, and makes *path absolute. what says what it is in errors, which are usage errors.
 func (m *mounts) add(mount, what string, path *string) error {
+	if name, ok := strings.CutPrefix(*path, builtinPrefix); ok && (mount == "model" || mount == "dataset" || mount == "tokenizer") {
+		return m.builtin(mount, what, name)
+	}
 	if err := m.resolve(what, path); err != nil {
 		return err
 	}
@@ -55,8 +58,8 @@ func (m *mounts) resolve(what string, path *string) error {
 	}
 	if _, err := os.Stat(full); err != nil {
 		switch {
-		case strings.HasPrefix(*path, "builtin:"):
-			return usageError("%s: %s: built-in models and datasets are not available in this version; give a path", what, *path)
+		case strings.HasPrefix(*path, builtinPrefix):
+			return usageError("%s: %s: only models, datasets and tokenizers are built in; give a path", what, *path)
 		case !os.IsNotExist(err):
 			return usageError("%s: %v", what, err)
 		case strings.Count(*path, "/") == 1 && !strings.HasPrefix(*path, "."):
@@ -74,7 +77,7 @@ func (m *mounts) model(what string, path *string) error {
 	if strings.HasSuffix(strings.ToLower(*path), ".gguf") {
 		return usageError("%s: %s: GGUF models are not available in this version; give the Hugging Face folder", what, *path)
 	}
-	if err := m.add("model", what, path); err != nil {
+	if err := m.add("model", what, path); err != nil || strings.HasPrefix(*path, builtinPrefix) {
 		return err
 	}
 	return holds(what, *path, "config.json", "a Hugging Face model")
@@ -149,6 +152,9 @@ func within(path, folder string) bool {
 
 // datasetFile checks that a dataset is a file that can be read.
 func datasetFile(what, path string) error {
+	if strings.HasPrefix(path, builtinPrefix) {
+		return nil
+	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a file", path)

@@ -128,32 +128,48 @@ func guarded(own string, h http.Handler) http.Handler {
 	}))
 }
 
-// modelInfo is one folder of --models.
+// modelInfo is a model that the page can choose.
 type modelInfo struct {
 	Name  string     `json:"name"`
 	Files []job.File `json:"files"`
 }
 
-// pageHandler serves the page, and what the person who started the server offers it to choose from.
+// pageHandler serves the page, and what there is to choose from: what is built in, and what the person who started the
+// server offers. A name that starts with "builtin:" means the former.
 func pageHandler(page *assets, models, data string) http.Handler {
+	own := newBuiltin()
+	folder := func(name string) fs.FS {
+		if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
+			files, _ := own.model(rest)
+			return files
+		}
+		if models == "" || !plain(name) {
+			return nil
+		}
+		return os.DirFS(filepath.Join(models, name))
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
 		found := []modelInfo{}
-		for _, name := range folders(models) {
-			if files, err := job.List(filepath.Join(models, name)); err == nil && has(files, "config.json") {
+		names := folders(models)
+		for _, name := range own.models() {
+			names = append(names, builtinPrefix+name)
+		}
+		for _, name := range names {
+			if files, err := job.List(folder(name), "."); err == nil && has(files, "config.json") {
 				found = append(found, modelInfo{name, files})
 			}
 		}
 		answer(w, found)
 	})
 	mux.HandleFunc("GET /api/models/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
-		offer(w, r, models, r.PathValue("name"), r.PathValue("file"))
+		offer(w, r, folder(r.PathValue("name")), r.PathValue("file"))
 	})
 	mux.HandleFunc("GET /api/data", func(w http.ResponseWriter, r *http.Request) {
 		files := []job.File{}
 		if data != "" {
-			if all, err := job.List(data); err == nil {
+			if all, err := job.List(os.DirFS(data), "."); err == nil {
 				for _, f := range all {
 					if !strings.HasPrefix(f.Name, ".") {
 						files = append(files, f)
@@ -161,27 +177,54 @@ func pageHandler(page *assets, models, data string) http.Handler {
 				}
 			}
 		}
+		for _, name := range own.datasets() {
+			folder, file, err := own.dataset(name)
+			if err != nil {
+				continue
+			}
+			if info, err := fs.Stat(folder, file); err == nil {
+				files = append(files, job.File{Name: builtinPrefix + name, Size: info.Size()})
+			}
+		}
 		answer(w, files)
 	})
 	mux.HandleFunc("GET /api/data/{file}", func(w http.ResponseWriter, r *http.Request) {
-		offer(w, r, data, r.PathValue("file"))
+		name := r.PathValue("file")
+		if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
+			folder, file, _ := own.dataset(rest)
+			offer(w, r, folder, file)
+			return
+		}
+		var folder fs.FS
+		if data != "" {
+			folder = os.DirFS(data)
+		}
+		offer(w, r, folder, name)
+	})
+	// The runs that need nothing but a click.
+	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
+		runs, err := own.runs()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		answer(w, runs)
 	})
 	return mux
 }
 
-// offer sends one offered file. Every element of its path is a plain name, so it lies below the folder.
-func offer(w http.ResponseWriter, r *http.Request, folder string, elements ...string) {
-	for _, e := range elements {
-		if !fs.ValidPath(e) || strings.HasPrefix(e, ".") || strings.ContainsAny(e, "/\\:\x00") {
-			http.NotFound(w, r)
-			return
-		}
-	}
-	if folder == "" {
+// plain reports whether a name is that of a file in a folder and nothing more.
+func plain(name string) bool {
+	return fs.ValidPath(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\:\x00")
+}
+
+// offer sends a file of a folder; nil holds nothing.
+func offer(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
+	if folder == nil || !plain(name) {
 		http.NotFound(w, r)
 		return
 	}
-	job.ServeFile(w, r, filepath.Join(append([]string{folder}, elements...)...))
+	job.ServeFile(w, r, folder, name)
 }
 
 // folders lists the folders in a folder, links followed; none for "".

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
@@ -15,7 +16,7 @@ import (
 // train is the command train.
 func train(ctx context.Context, args []string) error {
 	f := newFlagSet("train")
-	file := f.String("config", "", "the run's `FILE`, see run.json")
+	file := f.String("config", "", "the run's `FILE`, see run.json; builtin:NAME is a ready run")
 	out := f.String("out", "", "`DIR` for the results")
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
@@ -59,7 +60,13 @@ func train(ctx context.Context, args []string) error {
 
 // loadConfig reads a run.json, makes its paths absolute and mounts what they name.
 func loadConfig(file string, sets []string) (*config.Config, *mounts, error) {
-	data, err := os.ReadFile(file)
+	var data []byte
+	var err error
+	if name, ok := strings.CutPrefix(file, builtinPrefix); ok {
+		data, err = newBuiltin().run(name)
+	} else {
+		data, err = os.ReadFile(file)
+	}
 	if err != nil {
 		return nil, nil, usageError("--config: %v", err)
 	}

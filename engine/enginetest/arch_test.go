@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"engine/tensor":        {},
 	"engine/message":       {},
 	"engine/config":        {},
+	"engine/corpus":        {},
 	"engine/data":          {},
 	"engine/tokenizer":     {},
 	"engine/weights":       {"engine/tensor"},

@@ -1,30 +1,36 @@
 package job
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
 
-// Mount is a folder whose files the engine may read: a real folder, or a view that holds one file.
-// Links inside are followed: model caches are made of them.
+// Mount is a folder whose files the engine may read, or a view of one that holds a single file.
 type Mount struct {
-	folder string
-	only   string // the one file, or "" for all
+	files fs.FS
+	only  string // the one file, or "" for all
 }
 
-// MountPath makes a mount of a folder, or of one file.
+// MountFS makes a mount of a file system, or of one file at its root. Its files must implement io.Seeker.
+func MountFS(files fs.FS, only string) Mount { return Mount{files, only} }
+
+// MountPath makes a mount of a folder, or of one file. Links inside are followed: model caches are made of them.
 func MountPath(name string) (Mount, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return Mount{}, fmt.Errorf("job: %w", err)
 	}
 	if info.IsDir() {
-		return Mount{folder: name}, nil
+		return MountFS(os.DirFS(name), ""), nil
 	}
-	return Mount{folder: filepath.Dir(name), only: filepath.Base(name)}, nil
+	return MountFS(os.DirFS(filepath.Dir(name)), filepath.Base(name)), nil
 }
 
 // File is one file of a folder's list.
@@ -47,15 +53,15 @@ func (m Mount) serve(w http.ResponseWriter, r *http.Request, name string) {
 		http.Error(w, fmt.Sprintf("job: %q is not the file of this job", name), http.StatusNotFound)
 		return
 	}
-	ServeFile(w, r, filepath.Join(m.folder, filepath.FromSlash(clean)))
+	ServeFile(w, r, m.files, clean)
 }
 
 // ServeFile sends a file, or the range asked for, as plain bytes and never a folder.
-func ServeFile(w http.ResponseWriter, r *http.Request, name string) {
-	file, err := os.Open(name)
+func ServeFile(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
+	file, err := files.Open(name)
 	if err != nil {
 		status := http.StatusInternalServerError
-		if os.IsNotExist(err) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 			status = http.StatusNotFound
 		}
 		http.Error(w, err.Error(), status)
@@ -63,26 +69,27 @@ func ServeFile(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	content, ok := file.(io.ReadSeeker)
+	if err != nil || !ok || !info.Mode().IsRegular() {
 		http.Error(w, fmt.Sprintf("%s: not a file", name), http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	http.ServeContent(w, r, "", info.ModTime(), file)
+	http.ServeContent(w, r, "", info.ModTime(), content)
 }
 
 func (m Mount) list(w http.ResponseWriter, name string) {
-	folder := m.folder
+	folder := "."
 	if name = strings.TrimSuffix(name, "/"); name != "" {
 		clean, err := cleanPath(name)
 		if err != nil {
 			writeError(w, err)
 			return
 		}
-		folder = filepath.Join(folder, filepath.FromSlash(clean))
+		folder = clean
 	}
-	files, err := List(folder)
+	files, err := List(m.files, folder)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -100,14 +107,14 @@ func (m Mount) list(w http.ResponseWriter, name string) {
 }
 
 // List returns the regular files of one folder in the order of their names, links followed.
-func List(folder string) ([]File, error) {
-	entries, err := os.ReadDir(folder)
+func List(fsys fs.FS, folder string) ([]File, error) {
+	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil {
 		return nil, err
 	}
 	files := []File{}
 	for _, e := range entries {
-		info, err := os.Stat(filepath.Join(folder, e.Name()))
+		info, err := fs.Stat(fsys, path.Join(folder, e.Name()))
 		if err != nil || !info.Mode().IsRegular() {
 			continue // a link to nowhere, or a folder
 		}

@@ -37,8 +37,13 @@ func main() {
 	server := flag.String("server", "", "the server's package, for the licences of what it links")
 	wasm := flag.String("wasm", "", "the engine's package, for the licences of what it links")
 	npm := flag.String("npm", "", "folder with package.json and node_modules, for their licences")
+	builtin := flag.String("builtin", "", "folder of built-in models and data, taken over as it is")
 	flag.Parse()
-	if err := pack(*out, *server, *wasm, *npm, flag.Args()); err != nil {
+	err := pack(*out, *server, *wasm, *npm, flag.Args())
+	if err == nil && *builtin != "" {
+		err = os.CopyFS(filepath.Join(*out, "builtin"), os.DirFS(*builtin))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "pack:", err)
 		os.Exit(1)
 	}

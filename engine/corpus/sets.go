@@ -1,0 +1,105 @@
+package corpus
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Set is a dataset to fine-tune the built-in model on.
+type Set struct {
+	Name  string // file name without its extension
+	About string
+	Rows  func(seed uint64) []Row
+}
+
+// Sets lists the built-in datasets.
+var Sets = []Set{
+	{"pirate", "A change of style: the same kind of stories, told by a pirate.", Pirate},
+	{"translate", "A task that the model cannot do: small phrases from English to Chinese.", Translate},
+	{"mood", "A classification: is a story happy, sad or scary?", Mood},
+}
+
+// Pirate is a set of stories told by a pirate: documents to continue in that style.
+func Pirate(seed uint64) []Row {
+	w := newWriter(seed, "pirate")
+	rows := make([]Row, 400)
+	for i := range rows {
+		rows[i].Text = w.pirate(w.story().text)
+	}
+	return rows
+}
+
+var (
+	words      = regexp.MustCompile(`[A-Za-z']+`)
+	sentences  = regexp.MustCompile(`[.!]"? `)
+	pirateSays = map[string]string{
+		"you": "ye", "your": "yer", "my": "me", "friend": "matey", "is": "be", "are": "be", "am": "be", "was": "were", "and": "an'",
+		"the": "th'", "yes": "aye", "of": "o'", "found": "plundered", "boy": "lad", "girl": "lass", "house": "ship", "said": "growled",
+		"little": "wee", "went": "sailed", "walked": "sailed", "to": "t'", "with": "wi'",
+	}
+	pirateCries = []string{"Arr!", "Yo-ho-ho!", "Shiver me timbers!", "Ahoy!"}
+)
+
+// pirate tells a story as a pirate would: his words, and a cry at the start and after some sentences.
+func (w *writer) pirate(text string) string {
+	text = words.ReplaceAllStringFunc(text, func(word string) string {
+		said, ok := pirateSays[strings.ToLower(word)]
+		switch {
+		case !ok:
+			return word
+		case word[0] >= 'A' && word[0] <= 'Z':
+			return capital(said)
+		}
+		return said
+	})
+	text = sentences.ReplaceAllStringFunc(text, func(end string) string {
+		if w.IntN(3) > 0 {
+			return end
+		}
+		return end + pick(w, pirateCries) + " "
+	})
+	return pick(w, pirateCries) + " " + text
+}
+
+// Translate is a set of prompts with small English phrases and their translations into Chinese. Words recur in new
+// company, so a held-out phrase can be translated from what the others taught.
+func Translate(seed uint64) []Row {
+	w := newWriter(seed, "translate")
+	rows := make([]Row, 600)
+	for i := range rows {
+		rows[i].Prompt, rows[i].Completion = w.phrase()
+	}
+	return rows
+}
+
+func (w *writer) phrase() (prompt, translation string) {
+	c := w.IntN(len(colours))
+	english, chinese := "the "+colours[c]+" ", chineseColours[c]+"的"
+	switch w.IntN(3) {
+	case 0:
+		n := w.IntN(len(animals))
+		english, chinese = english+animals[n], chinese+chineseAnimals[n]
+	case 1:
+		n := w.IntN(len(things))
+		english, chinese = english+things[n], chinese+chineseThings[n]
+	default:
+		n := w.IntN(len(foods))
+		english, chinese = english+foods[n], chinese+chineseFoods[n]
+	}
+	return "Translate to Chinese: " + english + "\nAnswer:", " " + chinese
+}
+
+// Mood is a set of stories with what they feel like, one of Moods.
+func Mood(seed uint64) []Row {
+	w := newWriter(seed, "mood")
+	rows := make([]Row, 600)
+	for i := range rows {
+		mood := Moods[i%len(Moods)] // as many of each
+		for rows[i].Label != mood {
+			s := w.story()
+			rows[i] = Row{Text: s.text, Label: s.mood}
+		}
+	}
+	w.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	return rows
+}
