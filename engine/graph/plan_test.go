@@ -35,7 +35,8 @@ func TestPlanRandomTapes(t *testing.T) {
 		tape := NewTape()
 		vars := []Var{tape.New(tensor.Of(1 + r.IntN(50)))}
 		tape.Clear(vars[0])
-		for range 1 + r.IntN(40) {
+		for i := range 1 + r.IntN(40) {
+			tape.Enter(string(rune('a' + i/10)))
 			window := vars[max(0, len(vars)-1-r.IntN(12)):]
 			y := tape.New(tensor.Of(1 + r.IntN(200)))
 			tape.Launch(fold, struct{ N uint32 }{}, window[r.IntN(len(window))], window[r.IntN(len(window))], y)
@@ -63,6 +64,13 @@ func TestPlanRandomTapes(t *testing.T) {
 		}
 		if plan.Temporaries != sum || plan.Bytes() > sum {
 			t.Fatalf("seed %d: %d bytes in slots, %d counted of %d", seed, plan.Bytes(), plan.Temporaries, sum)
+		}
+		var owned int64
+		for _, n := range plan.Units {
+			owned += n
+		}
+		if owned != plan.Bytes() {
+			t.Fatalf("seed %d: units have %d bytes of %d", seed, owned, plan.Bytes())
 		}
 		for i := 1; i < len(plan.Slots); i++ {
 			if plan.Slots[i] > plan.Slots[i-1] {
@@ -198,4 +206,35 @@ func TestRecordMistakes(t *testing.T) {
 // trains is an extern with a gradient, which cannot be seeded.
 func trains(t *Tape) *Value {
 	return t.Extern(Extern{Key: outKey{}, Shape: tensor.Of(2), GradKey: "gradient"})
+}
+
+// What a unit needs backwards belongs to it, and the walk is where most memory is in use.
+func TestPlanUnits(t *testing.T) {
+	tape := NewTape()
+	in := tape.Extern(Extern{Key: outKey{}, Shape: tensor.Of(8), GradKey: "d"})
+	x := in
+	for _, unit := range []string{"one", "two"} {
+		tape.Enter(unit)
+		saved, from := tape.New(tensor.Of(64)), x
+		tape.Launch(fold, struct{ N uint32 }{}, x, x, saved)
+		x = tape.New(tensor.Of(8))
+		tape.Launch(fold, struct{ N uint32 }{}, from, from, x)
+		tape.OnBackward(x, func(dx Var) {
+			work := tape.New(tensor.Of(100))
+			tape.Launch(fold, struct{ N uint32 }{}, dx, saved, work)
+			tape.Accumulate(from, func(d Var) { tape.Launch(fold, struct{ N uint32 }{}, work, dx, d) })
+		})
+	}
+	tape.Enter("end")
+	tape.Seed(x, tape.New(x.Shape))
+	tape.Backward()
+	plan := tape.Plan()
+	// In the walk of "two": both saved values, its own 100 floats and dx.
+	if got := plan.Units; got["one"] != 4*64 || got["two"] != 4*(64+100) || got["end"] != 4*8 {
+		t.Errorf("units %v of slots %v", got, plan.Slots)
+	}
+	merged := MergePlans(Plan{Slots: []int64{8, 8, 8, 8, 8, 8, 8, 8, 8, 8}}, plan)
+	if merged.Units["one"] != plan.Units["one"] || merged.Units[""] != plan.Units[""]+merged.Bytes()-plan.Bytes() {
+		t.Errorf("merged %v of slots %v", merged.Units, merged.Slots)
+	}
 }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"llamatab/engine/device"
@@ -14,6 +15,9 @@ type Plan struct {
 	Slots []int64
 	// Temporaries is the number of bytes that they would take without sharing.
 	Temporaries int64
+	// Units tells whose the slots are at the moment when the temporaries that are needed have most bytes, by the unit
+	// that they were made for; slots that are free then are under "". Together they are all bytes.
+	Units map[string]int64
 }
 
 // Bytes is the sum of the slots.
@@ -48,7 +52,7 @@ func (t *Tape) Plan() Plan {
 	var slots []slot
 	var plan Plan
 	for _, v := range temps {
-		need := device.Spec{DType: v.DType, Len: v.Shape.Size()}.Bytes()
+		need := v.bytes()
 		plan.Temporaries += need
 		best := -1
 		for i, s := range slots {
@@ -94,7 +98,32 @@ func (t *Tape) Plan() Plan {
 	for _, v := range temps {
 		v.slot = rank[v.slot]
 	}
+	plan.Units = t.units(temps, plan)
 	return plan
+}
+
+// units finds the command at which temporaries have most bytes, and whose the slots are then.
+func (t *Tape) units(temps []*Value, plan Plan) map[string]int64 {
+	change := make([]int64, len(t.commands)+1)
+	for _, v := range temps {
+		change[v.first] += v.bytes()
+		change[v.last+1] -= v.bytes()
+	}
+	var live, most int64
+	peak := 0
+	for at, d := range change {
+		if live += d; live > most {
+			most, peak = live, at
+		}
+	}
+	units := map[string]int64{"": plan.Bytes()}
+	for _, v := range temps {
+		if v.first <= peak && peak <= v.last {
+			units[v.unit] += plan.Slots[v.slot]
+			units[""] -= plan.Slots[v.slot]
+		}
+	}
+	return units
 }
 
 // SlotSpec is the buffer of slot i.
@@ -133,7 +162,7 @@ func (p *Pool) Free() {
 
 // MergePlans is the smallest plan in which each of the given ones fits.
 func MergePlans(plans ...Plan) Plan {
-	var m Plan
+	var m, largest Plan
 	for _, p := range plans {
 		m.Temporaries = max(m.Temporaries, p.Temporaries)
 		for i, s := range p.Slots {
@@ -142,7 +171,13 @@ func MergePlans(plans ...Plan) Plan {
 			}
 			m.Slots[i] = max(m.Slots[i], s)
 		}
+		if p.Bytes() > largest.Bytes() {
+			largest = p
+		}
 	}
+	m.Units = map[string]int64{}
+	maps.Copy(m.Units, largest.Units)
+	m.Units[""] += m.Bytes() - largest.Bytes()
 	return m
 }
 

@@ -28,7 +28,8 @@ type Value struct {
 	grad  *Value // of an extern that trains: its persistent gradient
 
 	id          int
-	first, last int // commands that touch the value; first < 0: none
+	unit        string // what it was made for, see Tape.Enter
+	first, last int    // commands that touch the value; first < 0: none
 	slot        int
 }
 
@@ -40,6 +41,9 @@ func (v *Value) Dim2() (rows, cols int) {
 	}
 	return v.Shape.Size() / cols, cols
 }
+
+// bytes is what v takes in a buffer.
+func (v *Value) bytes() int64 { return device.Spec{DType: v.DType, Len: v.Shape.Size()}.Bytes() }
 
 // WantsGrad reports whether something that trains lies upstream of v.
 func (v *Value) WantsGrad() bool { return v.wants }
@@ -80,8 +84,9 @@ const (
 )
 
 type record struct {
-	y  Var
-	fn func(dy Var)
+	y    Var
+	fn   func(dy Var)
+	unit string
 }
 
 // Tape records launches and what to do backwards.
@@ -91,6 +96,7 @@ type Tape struct {
 	commands []command
 	records  []record
 	owed     map[*Value]int // records not yet walked, by output
+	unit     string         // see Enter
 
 	grads     map[*Value]*Value
 	holders   map[*Value]int  // values whose gradient this is and that are still to be walked
@@ -139,10 +145,14 @@ func Fail(format string, args ...any) {
 }
 
 func (t *Tape) add(v *Value) Var {
-	v.id, v.first, v.slot = len(t.values), -1, -1
+	v.id, v.unit, v.first, v.slot = len(t.values), t.unit, -1, -1
 	t.values = append(t.values, v)
 	return v
 }
+
+// Enter names the unit of the model that what follows belongs to. The backward walk enters each record's unit again, so
+// a plan can tell whose activations and gradients lie in memory.
+func (t *Tape) Enter(unit string) { t.unit = unit }
 
 // New makes a temporary of type F32.
 func (t *Tape) New(shape tensor.Shape) Var { return t.add(&Value{Shape: shape, DType: tensor.F32}) }
@@ -256,7 +266,7 @@ func (t *Tape) push(c command) {
 // An op that changes y in place registers y again; the records run in reverse order.
 func (t *Tape) OnBackward(y Var, fn func(dy Var)) {
 	if y.wants {
-		t.records = append(t.records, record{y, fn})
+		t.records = append(t.records, record{y, fn, t.unit})
 		t.owed[y]++
 	}
 }
@@ -334,6 +344,7 @@ func (t *Tape) Backward() {
 		if dy == nil {
 			continue
 		}
+		t.Enter(r.unit)
 		r.fn(dy) // reads dy, so that what shares it is not written meanwhile
 		if t.owed[r.y] == 0 {
 			t.holders[t.grads[r.y]]-- // r.y is done with: a term that took dy over may change it in place
@@ -348,6 +359,18 @@ func (t *Tape) Launches() int {
 	for _, c := range t.commands {
 		if c.kind == launch {
 			n++
+		}
+	}
+	return n
+}
+
+// Flops is the number of floating-point operations of the launches recorded so far, as far as their kernels count them:
+// the products of matrices and attention.
+func (t *Tape) Flops() float64 {
+	n := 0.0
+	for _, c := range t.commands {
+		if c.kind == launch && c.kernel.Flops != nil {
+			n += c.kernel.Flops(c.dims)
 		}
 	}
 	return n

@@ -92,6 +92,7 @@ func (d *Decoder) NewInput(t *graph.Tape, B, T, ropeRows int) *Input {
 
 // Embed records the token embeddings of a batch → (N, Hidden).
 func (d *Decoder) Embed(t *graph.Tape, in *Input) graph.Var {
+	t.Enter(d.Embedding.Unit)
 	x := op.Embedding(t, d.Embedding.Var(t), in.Lookup)
 	if d.Slots.Embed != nil {
 		x = d.Slots.Embed(t, in, x)
@@ -121,6 +122,7 @@ func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var 
 }
 
 func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended attend) graph.Var {
+	t.Enter(BlockUnit(i))
 	b := &d.Blocks[i]
 	h := op.RMSNorm(t, x, b.InputNorm.Var(t), d.RMSNormEps)                        // (N, Hidden)
 	q, k, v := b.Q.Forward(t, in, h), b.K.Forward(t, in, h), b.V.Forward(t, in, h) // (N, heads·HeadDim)
@@ -169,6 +171,7 @@ func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	for i := range d.Blocks {
 		x = d.Block(t, in, i, x)
 	}
+	t.Enter(d.Norm.Unit)
 	return op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)
 }
 

@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/model"
 	_ "llamatab/engine/model/llama" // registers its architectures
+	_ "llamatab/engine/model/qwen2"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/tensor"

@@ -29,6 +29,10 @@ type Config struct {
 	AttentionDropout      float64   `json:"attention_dropout"`
 	RopeInterleaved       bool      `json:"rope_interleaved"`
 	QuantizationConfig    *struct{} `json:"quantization_config"`
+
+	// QKVBias is set by architectures whose q, k and v projections, but not o, have a bias that config.json does not
+	// speak of.
+	QKVBias bool `json:"-"`
 }
 
 // Rope is rope_scaling of older files and rope_parameters of newer ones.
@@ -51,10 +55,15 @@ const (
 
 // ParseConfig reads a config.json, fills in transformers' defaults and refuses what would compute something else.
 func ParseConfig(data []byte) (*Config, error) {
-	c := &Config{
+	return Config{
 		VocabSize: 32000, HiddenSize: 4096, IntermediateSize: 11008, NumHiddenLayers: 32, NumAttentionHeads: 32,
 		HiddenAct: "silu", RMSNormEps: 1e-6, RopeTheta: 10000, MaxPositionEmbeddings: 2048, InitializerRange: 0.02,
-	}
+	}.Parse(data)
+}
+
+// Parse is ParseConfig for an architecture whose defaults are those of base.
+func (base Config) Parse(data []byte) (*Config, error) {
+	c := &base
 	if err := json.Unmarshal(data, c); err != nil {
 		var te *json.UnmarshalTypeError
 		if errors.As(err, &te) {

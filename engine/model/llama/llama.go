@@ -18,6 +18,11 @@ func New(config []byte) (*nn.Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.Decoder()
+}
+
+// Decoder builds the decoder that c describes.
+func (c *Config) Decoder() (*nn.Decoder, error) {
 	invFreq, err := c.InvFreq()
 	if err != nil {
 		return nil, err
@@ -46,9 +51,9 @@ func New(config []byte) (*nn.Decoder, error) {
 		d.Blocks = append(d.Blocks, nn.Block{
 			InputNorm:         norm(u, at+"input_layernorm"),
 			PostAttentionNorm: norm(u, at+"post_attention_layernorm"),
-			Q:                 linear(u, at+"self_attn.q_proj", H, c.NumAttentionHeads*hd, c.AttentionBias),
-			K:                 linear(u, at+"self_attn.k_proj", H, kv*hd, c.AttentionBias),
-			V:                 linear(u, at+"self_attn.v_proj", H, kv*hd, c.AttentionBias),
+			Q:                 linear(u, at+"self_attn.q_proj", H, c.NumAttentionHeads*hd, c.AttentionBias || c.QKVBias),
+			K:                 linear(u, at+"self_attn.k_proj", H, kv*hd, c.AttentionBias || c.QKVBias),
+			V:                 linear(u, at+"self_attn.v_proj", H, kv*hd, c.AttentionBias || c.QKVBias),
 			O:                 linear(u, at+"self_attn.o_proj", c.NumAttentionHeads*hd, H, c.AttentionBias),
 			Gate:              linear(u, at+"mlp.gate_proj", H, I, c.MLPBias),
 			Up:                linear(u, at+"mlp.up_proj", H, I, c.MLPBias),

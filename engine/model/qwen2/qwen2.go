@@ -1,0 +1,40 @@
+// Package qwen2 builds Qwen2 and Qwen2.5 as transformers computes them (modeling_qwen2.py): Llama's graph with a bias
+// on the q, k and v projections, which config.json does not speak of.
+package qwen2
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"llamatab/engine/model"
+	"llamatab/engine/model/llama"
+	"llamatab/engine/nn"
+)
+
+func init() { model.Register("Qwen2ForCausalLM", New) }
+
+// defaults are those of transformers' Qwen2Config.
+var defaults = llama.Config{
+	VocabSize: 151936, HiddenSize: 4096, IntermediateSize: 22016, NumHiddenLayers: 32, NumAttentionHeads: 32,
+	HiddenAct: "silu", RMSNormEps: 1e-6, RopeTheta: 10000, MaxPositionEmbeddings: 32768, InitializerRange: 0.02,
+	QKVBias: true,
+}
+
+// New builds the decoder that a config.json describes. Attention over a sliding window is refused.
+func New(config []byte) (*nn.Decoder, error) {
+	var window struct {
+		Use bool `json:"use_sliding_window"`
+	}
+	if err := json.Unmarshal(config, &window); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	if window.Use {
+		return nil, errors.New("config.json: use_sliding_window is not supported, want false")
+	}
+	c, err := defaults.Parse(config)
+	if err != nil {
+		return nil, err
+	}
+	return c.Decoder()
+}

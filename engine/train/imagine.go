@@ -1,0 +1,113 @@
+package train
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"time"
+
+	"llamatab/engine/model"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// Imagine makes the files of a run of which there are none yet: a model folder with the header of its weights, whose
+// values are all zero wherever one looks, and a dataset of one row of tokens for each length. Whatever plans a run
+// plans with them as it does with the real ones.
+func Imagine(m plan.Known, lengths []int) (Files, error) {
+	d, err := model.New(m.Config)
+	if err != nil {
+		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	dtype := tensor.F32
+	if m.DType == "bfloat16" {
+		dtype = tensor.BF16
+	}
+	var specs []weights.Spec
+	var size int64
+	for _, p := range d.Params() {
+		s := weights.Spec{Name: p.Name, DType: dtype, Shape: p.FileShape()}
+		specs, size = append(specs, s), size+s.Bytes()
+	}
+	var head, rows bytes.Buffer
+	if _, err := weights.NewWriter(&head, specs, nil); err != nil {
+		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	e := json.NewEncoder(&rows)
+	for _, n := range lengths {
+		if err := e.Encode(map[string][]int{"input_ids": make([]int, n)}); err != nil {
+			return Files{}, err
+		}
+	}
+	return Files{
+		Model: imagined{
+			"config.json":      {m.Config, int64(len(m.Config))},
+			weights.SingleName: {head.Bytes(), int64(head.Len()) + size},
+		},
+		Dataset: imagined{"imagined.jsonl": {rows.Bytes(), int64(rows.Len())}},
+	}, nil
+}
+
+// imagined is a folder of files, by name.
+type imagined map[string]imaginedFile
+
+// imaginedFile begins with head and is zero from there on.
+type imaginedFile struct {
+	head []byte
+	size int64
+}
+
+// Open implements fs.FS.
+func (d imagined) Open(name string) (fs.File, error) {
+	f, ok := d[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return &imaginedReader{io.NewSectionReader(f, 0, f.size), name}, nil
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (d imagined) ReadDir(string) (list []fs.DirEntry, err error) {
+	for _, name := range slices.Sorted(maps.Keys(d)) {
+		list = append(list, fs.FileInfoToDirEntry(imaginedInfo{name, d[name].size}))
+	}
+	return list, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (f imaginedFile) ReadAt(p []byte, off int64) (n int, err error) {
+	if left := f.size - off; int64(len(p)) > left {
+		p, err = p[:max(left, 0)], io.EOF
+	}
+	if off < int64(len(f.head)) {
+		n = copy(p, f.head[off:])
+	}
+	clear(p[n:])
+	return len(p), err
+}
+
+type imaginedReader struct {
+	*io.SectionReader
+	name string
+}
+
+func (r *imaginedReader) Stat() (fs.FileInfo, error) { return imaginedInfo{r.name, r.Size()}, nil }
+func (r *imaginedReader) Close() error               { return nil }
+
+type imaginedInfo struct {
+	name string
+	size int64
+}
+
+func (i imaginedInfo) Name() string       { return path.Base(i.name) }
+func (i imaginedInfo) Size() int64        { return i.size }
+func (i imaginedInfo) Mode() fs.FileMode  { return 0o444 }
+func (i imaginedInfo) ModTime() time.Time { return time.Time{} }
+func (i imaginedInfo) IsDir() bool        { return false }
+func (i imaginedInfo) Sys() any           { return nil }
