@@ -16,6 +16,10 @@ const (
 	Generate Command = "generate"
 	Export   Command = "export"
 	Bench    Command = "bench"
+	// What a page asks while a run is put together. None needs a device.
+	Describe Command = "describe" // what run.json may hold
+	Plan     Command = "plan"     // what the run of Config will take
+	Preview  Command = "preview"  // rows of Config's dataset as tokens
 )
 
 // Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,
@@ -32,6 +36,8 @@ type Job struct {
 	Eval     *EvalJob     `json:"eval,omitempty"`
 	Generate *GenerateJob `json:"generate,omitempty"`
 	Export   *ExportJob   `json:"export,omitempty"`
+	Plan     *PlanJob     `json:"plan,omitempty"`
+	Preview  *PreviewJob  `json:"preview,omitempty"`
 
 	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
 	MemoryBudget int64 `json:"memory_budget,omitempty"`
@@ -63,6 +69,43 @@ type GenerateJob struct {
 // ExportJob asks for another form of a trained result.
 type ExportJob struct {
 	Format string `json:"format"` // "peft" or "merged"
+}
+
+// PlanJob says what a planned run must fit in, in bytes; 0 is WebGPU's default limit.
+type PlanJob struct {
+	MaxBuffer  int64 `json:"max_buffer"`
+	MaxBinding int64 `json:"max_binding"`
+}
+
+// PreviewJob asks for the first rows of a dataset.
+type PreviewJob struct {
+	Rows   int `json:"rows"`
+	Tokens int `json:"tokens"` // shown of a row at most
+}
+
+// DataPreview is the result of a PreviewJob: rows as the model will see them.
+type DataPreview struct {
+	Format   string       `json:"format"` // as detected
+	Rows     []PreviewRow `json:"rows"`
+	Total    int          `json:"total_rows"`
+	Tokens   int          `json:"tokens"`
+	Trained  int          `json:"trained_tokens"`
+	Cut      int          `json:"truncated_rows"`
+	Dropped  int          `json:"dropped_rows"`
+	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// PreviewRow is one row, cut to what was asked for.
+type PreviewRow struct {
+	Tokens []PreviewToken `json:"tokens"`
+	Length int            `json:"length"` // of the whole row
+}
+
+// PreviewToken is a token and whether its prediction counts in the loss.
+type PreviewToken struct {
+	ID      int    `json:"id"`
+	Text    string `json:"text"`
+	Trained bool   `json:"trained,omitempty"`
 }
 
 // Envelope carries one message of the engine to its host. Exactly one field besides Type is set.
@@ -122,10 +165,11 @@ type Token struct {
 
 // Failed ends a job. Every failure names its cause and the next step.
 type Failed struct {
-	Code    string `json:"code"`    // stable, e.g. "device_lost", "does_not_fit", "config", "data"
-	Message string `json:"message"` // cause, with file, line or tensor
-	Next    string `json:"next"`    // what to do about it
-	Exit    int    `json:"exit"`    // the program's exit code: 1 the run failed, 2 usage or config, 3 no usable browser or adapter
+	Code    string `json:"code"`           // stable, e.g. "device_lost", "does_not_fit", "config", "data"
+	Message string `json:"message"`        // cause, with file, line or tensor
+	Next    string `json:"next"`           // what to do about it
+	Path    string `json:"path,omitempty"` // JSON path of the setting at fault, where there is one
+	Exit    int    `json:"exit"`           // the program's exit code: 1 the run failed, 2 usage or config, 3 no usable browser or adapter
 }
 
 // Done ends a job that ran to its end, or that was stopped and saved on request.
@@ -140,5 +184,7 @@ type Control string
 const (
 	Pause  Control = "pause"
 	Resume Control = "resume"
-	Stop   Control = "stop" // finish the step, save a checkpoint, end
+	Single Control = "single" // take one step, then pause
+	Save   Control = "save"   // save a checkpoint and go on
+	Stop   Control = "stop"   // finish the step, save a checkpoint, end
 )

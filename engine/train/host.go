@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"time"
 
+	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 )
@@ -72,7 +73,11 @@ func Failure(err error) *message.Failed {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
-		return &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit}
+		failed := &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit}
+		if setting, ok := errors.AsType[*config.Error](err); ok {
+			failed.Path = setting.Path
+		}
+		return failed
 	case errors.Is(err, device.ErrLost):
 		return &message.Failed{Code: "device_lost", Message: err.Error(), Exit: exitFailed,
 			Next: "Start again from the last checkpoint; close other programs that use the GPU."}

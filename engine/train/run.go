@@ -47,6 +47,8 @@ func (j *Job) run(ctx context.Context) (done *message.Done, err error) {
 		return &message.Done{}, j.export(ctx)
 	case message.Bench:
 		return &message.Done{}, j.Bench(ctx, j)
+	case message.Describe, message.Plan, message.Preview:
+		return &message.Done{}, j.look()
 	}
 	return nil, fail("job", exitConfig, "Update the page and the program together.", fmt.Errorf("unknown command %q", j.Command))
 }
@@ -209,6 +211,8 @@ type runner struct {
 	first          int // steps done before this run
 	peak           device.Usage
 	band           band
+	paused         bool
+	saveNow        bool // asked for by the person
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
@@ -234,7 +238,8 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 		}
 		tr := r.cfg.Training
 		evaluate := tr.EvalSteps > 0 && r.Done()%tr.EvalSteps == 0 && r.Valid != nil
-		save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0
+		save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0 || r.saveNow
+		r.saveNow = false
 		if evaluate || save || tr.OnNonfinite == "stop" {
 			step, err := r.Flush()
 			if err == nil && evaluate && step != nil {
@@ -256,24 +261,33 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 
 // control obeys what the person asked for; it blocks while paused.
 func (r *runner) control(ctx context.Context) (stop bool, err error) {
-	paused := false
+	if r.paused { // after a single step
+		if err := r.report(r.Flush()); err != nil {
+			return false, err
+		}
+	}
 	for {
 		switch r.host.Control() {
 		case message.Stop:
 			return true, nil
 		case message.Pause:
-			if !paused {
+			if !r.paused {
 				if err := r.report(r.Flush()); err != nil {
 					return false, err
 				}
-				paused = true
+				r.paused = true
 				event(r.host, "info", "paused", r.Done(), nil, "paused after step %d", r.Done())
 			}
+		case message.Single:
+			r.paused, r.last = true, time.Now()
+			return false, ctx.Err()
 		case message.Resume:
-			paused, r.last = false, time.Now()
+			r.paused, r.last = false, time.Now()
 			event(r.host, "info", "continued", r.Done(), nil, "going on")
+		case message.Save:
+			r.saveNow = true
 		}
-		if !paused {
+		if !r.paused {
 			return false, ctx.Err()
 		}
 		select {

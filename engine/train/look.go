@@ -1,0 +1,89 @@
+package train
+
+import (
+	"encoding/json"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/message"
+)
+
+// look answers what a page asks while a run is put together, before any device is opened.
+func (j *Job) look() error {
+	var answer any = config.Describe()
+	var err error
+	switch j.Command {
+	case message.Plan:
+		answer, err = j.forecast()
+	case message.Preview:
+		answer, err = j.preview()
+	}
+	if err != nil {
+		return err
+	}
+	result, err := json.Marshal(answer)
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+func (j *Job) forecast() (*Forecast, error) {
+	cfg, err := j.parseConfig()
+	if err != nil {
+		return nil, err
+	}
+	limits := device.DefaultLimits
+	if p := j.Job.Plan; p != nil && p.MaxBuffer > 0 && p.MaxBinding > 0 {
+		limits.MaxBuffer, limits.MaxBinding = p.MaxBuffer, p.MaxBinding
+	}
+	return Plan(cfg, j.Files, limits, j.Budget)
+}
+
+// preview reads the dataset as training would and spells its first rows.
+func (j *Job) preview() (*message.DataPreview, error) {
+	cfg, err := j.parseConfig()
+	if err != nil {
+		return nil, err
+	}
+	m, err := openModel(j.Files, cfg.Model.Random, cfg.Training.Seed)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	s := &Setup{Model: m}
+	ds, err := s.loadData(dataOptions{
+		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &message.DataPreview{
+		Format: ds.Format, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained,
+		Cut: ds.Stats.Truncated, Dropped: ds.Stats.Dropped, Warnings: s.Warnings,
+	}
+	want := message.PreviewJob{Rows: 3, Tokens: 512}
+	if j.Job.Preview != nil {
+		want = *j.Job.Preview
+	}
+	for _, row := range ds.Samples[:min(want.Rows, len(ds.Samples))] {
+		p.Rows = append(p.Rows, s.spell(row, want.Tokens))
+	}
+	return p, nil
+}
+
+// spell is a row in text, a token at a time. Bytes that are no text yet stand with the token that completes them.
+func (s *Setup) spell(row data.Sample, most int) message.PreviewRow {
+	out := message.PreviewRow{Length: len(row.IDs), Tokens: []message.PreviewToken{}}
+	var text interface{ Next(int) string }
+	if s.Tokenizer != nil {
+		text = s.Tokenizer.Decoder(false)
+	}
+	for i, id := range row.IDs[:min(most, len(row.IDs))] {
+		t := message.PreviewToken{ID: int(id), Trained: i > 0 && row.Labels[i] != data.Ignore}
+		if text != nil {
+			t.Text = text.Next(int(id))
+		}
+		out.Tokens = append(out.Tokens, t)
+	}
+	return out
+}
