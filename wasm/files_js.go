@@ -130,13 +130,18 @@ func fromFiles(list js.Value) folder {
 	for i := range list.Length() {
 		file := list.Index(i)
 		name := file.Get("name").String()
-		f[name] = &remote{name: name, size: int64(file.Get("size").Float()), read: func(p []byte, offset int64) (int, error) {
-			buffer, err := await(file.Call("slice", float64(offset), float64(offset+int64(len(p)))).Call("arrayBuffer"))
-			if err != nil {
-				return 0, fmt.Errorf("the browser cannot read the file any more (%w): choose it again", err)
-			}
-			return bytesOf(buffer, p), nil
-		}}
+		f[name] = fromBlob(name, file)
 	}
 	return f
+}
+
+// fromBlob is a Blob, which a File is too, under a name.
+func fromBlob(name string, blob js.Value) *remote {
+	return &remote{name: name, size: int64(blob.Get("size").Float()), read: func(p []byte, offset int64) (int, error) {
+		buffer, err := await(blob.Call("slice", float64(offset), float64(offset+int64(len(p)))).Call("arrayBuffer"))
+		if err != nil {
+			return 0, fmt.Errorf("the browser cannot read the file any more (%w): choose it again", err)
+		}
+		return bytesOf(buffer, p), nil
+	}}
 }

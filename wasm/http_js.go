@@ -110,8 +110,20 @@ func assign(files *train.Files, name string, f fs.FS) {
 	}
 }
 
-func (h *httpHost) mount(name string) (folder, error) {
-	text, err := h.get("files/" + name + "/?list")
+func (h *httpHost) mount(name string) (folder, error) { return h.folder("files/" + name + "/") }
+
+// Open implements train.Host.
+func (h *httpHost) Open(path string) (fs.FS, error) {
+	f, err := h.folder("out/" + escape(path) + "/")
+	if err != nil { // not the nil folder as an interface
+		return nil, err
+	}
+	return f, nil
+}
+
+// folder lists the files below an address of the job.
+func (h *httpHost) folder(base string) (folder, error) {
+	text, err := h.get(base + "?list")
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +136,7 @@ func (h *httpHost) mount(name string) (folder, error) {
 	}
 	f := folder{}
 	for _, e := range list {
-		path := "files/" + name + "/" + url.PathEscape(e.Name)
+		path := base + url.PathEscape(e.Name)
 		f[e.Name] = &remote{name: e.Name, size: e.Size, read: func(p []byte, offset int64) (int, error) {
 			buffer, err := h.fetch("GET", path, map[string]any{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(p))-1)}, js.Undefined())
 			if err != nil {

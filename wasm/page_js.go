@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"io/fs"
+	"maps"
+	"path"
 	"strings"
 	"syscall/js"
 
@@ -16,6 +19,7 @@ type pageHost struct {
 	jobs     chan js.Value
 	controls chan message.Control
 	parts    map[string][]any // unfinished files: Uint8Arrays
+	blobs    folder           // finished files of the job, by path
 }
 
 func newPageHost() *pageHost {
@@ -37,6 +41,7 @@ func newPageHost() *pageHost {
 
 func (p *pageHost) nextJob() (message.Job, train.Files, error) {
 	m := <-p.jobs
+	p.blobs = folder{}
 	var files train.Files
 	if given := m.Get("files"); given.Type() == js.TypeObject {
 		names := js.Global().Get("Object").Call("keys", given)
@@ -72,11 +77,16 @@ func (p *pageHost) Create(path string) (io.WriteCloser, error) {
 	}}, nil
 }
 
+// within reports whether a path is a file or folder, or lies in it.
+func within(name, which string) bool { return name == which || strings.HasPrefix(name, which+"/") }
+
 // Commit implements train.Host.
-func (p *pageHost) Commit(path string) error {
+func (p *pageHost) Commit(which string) error {
 	for name, parts := range p.parts {
-		if name == path || strings.HasPrefix(name, path+"/") {
-			post(map[string]any{"type": "file", "path": name, "blob": js.Global().Get("Blob").New(parts)})
+		if within(name, which) {
+			blob := js.Global().Get("Blob").New(parts)
+			post(map[string]any{"type": "file", "path": name, "blob": blob})
+			p.blobs[name] = fromBlob(path.Base(name), blob)
 			delete(p.parts, name)
 		}
 	}
@@ -84,7 +94,23 @@ func (p *pageHost) Commit(path string) error {
 }
 
 // Remove implements train.Host.
-func (p *pageHost) Remove(path string) error {
-	post(map[string]any{"type": "removed", "path": path})
+func (p *pageHost) Remove(which string) error {
+	maps.DeleteFunc(p.parts, func(name string, _ []any) bool { return within(name, which) })
+	maps.DeleteFunc(p.blobs, func(name string, _ *remote) bool { return within(name, which) })
+	post(map[string]any{"type": "removed", "path": which})
 	return nil
+}
+
+// Open implements train.Host.
+func (p *pageHost) Open(dir string) (fs.FS, error) {
+	f := folder{}
+	for name, file := range p.blobs {
+		if path.Dir(name) == dir {
+			f[path.Base(name)] = file
+		}
+	}
+	if len(f) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: fs.ErrNotExist}
+	}
+	return f, nil
 }

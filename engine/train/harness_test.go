@@ -77,7 +77,19 @@ func (h *host) Commit(path string) error {
 	return nil
 }
 
-func (h *host) Remove(path string) error { maps.DeleteFunc(h.files, within(path)); return nil }
+func (h *host) Remove(path string) error {
+	maps.DeleteFunc(h.files, within(path))
+	maps.DeleteFunc(h.staged, within(path))
+	return nil
+}
+
+func (h *host) Open(path string) (fs.FS, error) {
+	m := h.folder(path)
+	if len(m) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return m, nil
+}
 
 // folder is what was committed below dir, "" for all, to be read again.
 func (h *host) folder(dir string) fstest.MapFS {

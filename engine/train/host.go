@@ -32,8 +32,10 @@ type Host interface {
 	Create(path string) (io.WriteCloser, error)
 	// Commit makes a file or a folder of files visible, replacing what was there.
 	Commit(path string) error
-	// Remove deletes a file or folder.
+	// Remove deletes a file or folder, committed or not; what does not exist is no error.
 	Remove(path string) error
+	// Open reads a committed folder again: a checkpoint to go back to. What does not exist is fs.ErrNotExist.
+	Open(path string) (fs.FS, error)
 	// Control returns what the person asked for since the last call, "" for nothing.
 	Control() message.Control
 }

@@ -7,6 +7,7 @@
 //	GET    files/MOUNT/PATH?list  the files of one folder: [{"name","size"}]
 //	POST   messages               [message.Envelope, …] in order; answers {"control":[…]}, each control once
 //	POST   out/PATH?offset=N      the body goes to PATH at offset N, which must be its length so far (else 409)
+//	GET    out/PATH               a finished file, with ranges; ?list as for mounts
 //	POST   commit/PATH            makes a finished file or folder appear, complete, under its name
 //	DELETE out/PATH               removes a file or folder, finished or not
 //
@@ -20,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"strconv"
@@ -41,6 +43,8 @@ type Store interface {
 	Commit(path string) error
 	// Remove deletes a file or folder, finished or not; what does not exist is no error.
 	Remove(path string) error
+	// FS is what is finished, to be read again: a run goes back to its own checkpoints.
+	FS() fs.FS
 }
 
 // Errors of a Store that the engine can tell apart by status.
@@ -129,6 +133,14 @@ func (j *Job) Handler() http.Handler {
 		}
 		return j.Store.Append(name, offset, r.Body)
 	}))
+	mux.HandleFunc("GET /out/{path...}", func(w http.ResponseWriter, r *http.Request) {
+		if j.Store == nil {
+			http.Error(w, "this job writes no files", http.StatusForbidden)
+			return
+		}
+		j.touch()
+		MountFS(j.Store.FS(), "").serve(w, r, r.PathValue("path"))
+	})
 	mux.HandleFunc("POST /commit/{path...}", j.stored(func(name string, _ *http.Request) error { return j.Store.Commit(name) }))
 	mux.HandleFunc("DELETE /out/{path...}", j.stored(func(name string, _ *http.Request) error { return j.Store.Remove(name) }))
 	return http.StripPrefix("/job/"+j.Token, mux)

@@ -129,6 +129,15 @@ func TestOutput(t *testing.T) {
 		t.Fatalf("committed %q", got)
 	}
 
+	// A run reads its own results again.
+	if got := h.want(http.StatusOK, "GET", "out/a/one.bin", ""); got != "hello world" {
+		t.Errorf("read again: %q", got)
+	}
+	if got := h.want(http.StatusOK, "GET", "out/a/?list", ""); got != `[{"name":"one.bin","size":11}]`+"\n" {
+		t.Errorf("list of a result: %s", got)
+	}
+	h.want(http.StatusNotFound, "GET", "out/b/?list", "")
+
 	// A folder replaces the folder before it whole.
 	h.want(none, "POST", "out/a/two.bin?offset=0", "2")
 	h.want(none, "POST", "commit/a", "")
@@ -190,7 +199,7 @@ func TestHostilePaths(t *testing.T) {
 	}
 	for _, path := range []string{"", ".", "%2e%2e/secret", "..%2fsecret", "a/..%2f..%2fsecret", "a%5c..%5c..%5csecret", "%2fetc%2fpasswd",
 		"c:%5cx", "c:x", "a%00b", ".partial", ".partial/x", "a/%2e%2e/%2e%2e/secret"} {
-		for _, request := range []string{"POST out/", "POST commit/", "DELETE out/", "GET files/model/", "GET files/dataset/"} {
+		for _, request := range []string{"POST out/", "POST commit/", "DELETE out/", "GET out/", "GET files/model/", "GET files/dataset/"} {
 			method, prefix, _ := strings.Cut(request, " ")
 			status, text := h.do(method, prefix+path+"?offset=0", "x")
 			if status < 300 || strings.Contains(text, "0123456789") {

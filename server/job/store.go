@@ -165,6 +165,9 @@ func (d *Dir) Remove(name string) error {
 	return nil
 }
 
+// FS implements Store.
+func (d *Dir) FS() fs.FS { return d.root.FS() }
+
 // syncFolder makes a rename in the folder last; not every system can, and none needs it for correctness while it
 // runs.
 func syncFolder(name string) {
@@ -231,6 +234,15 @@ func (f Files) Remove(name string) error {
 		}
 	}
 	return nil
+}
+
+// FS implements Store. Single files are written once and not read again.
+func (f Files) FS() fs.FS { return noFiles{} }
+
+type noFiles struct{}
+
+func (noFiles) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // Close drops what is not finished.
