@@ -156,7 +156,6 @@ func (t *Training) rules() []rule {
 		within("training.num_train_epochs", t.Epochs, 0, maxEpochs),
 		within("training.max_steps", t.MaxSteps, -1, maxSteps),
 		{t.Epochs > 0 || t.MaxSteps > 0, "training.num_train_epochs", "is 0, so no step would be taken", "raise it, or set training.max_steps"},
-		only("training.gradient_checkpointing", t.Checkpointing, 0),
 		{t.Seed < 1<<53, "training.seed", "is larger than a browser's numbers hold", "use less than 2^53"},
 		within("training.eval_steps", t.EvalSteps, 0, maxSteps),
 		within("training.save_steps", t.SaveSteps, 0, maxSteps),

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,10 +30,11 @@ func (p Plan) Bytes() int64 {
 	return n
 }
 
-// Plan assigns a slot to every temporary, in the order of their first use: the smallest free slot that is large
-// enough, else the largest free one, grown. Slots are whole buffers, since WebGPU forbids one launch to read and
-// write two parts of the same buffer.
+// Plan assigns a slot to every temporary, the largest first: the first slot that is free all the while it lives, else a
+// new one. Slots are whole buffers, since WebGPU forbids one launch to read and write two parts of the same buffer.
+// Pisarchyk & Lee 2020, arXiv:2001.03288, "greedy by size".
 func (t *Tape) Plan() Plan {
+	t.liveness()
 	var temps []*Value
 	for _, v := range t.values {
 		if v.key == nil && v.base == nil && v.first >= 0 {
@@ -40,63 +42,22 @@ func (t *Tape) Plan() Plan {
 		}
 	}
 	slices.SortFunc(temps, func(a, b *Value) int {
-		if a.first != b.first {
-			return a.first - b.first
-		}
-		return a.id - b.id
+		return cmp.Or(cmp.Compare(b.bytes(), a.bytes()), a.first-b.first, a.id-b.id)
 	})
-	type slot struct {
-		size int64
-		free int // first command at which it is free
-	}
-	var slots []slot
 	var plan Plan
+	var slots []tenants
 	for _, v := range temps {
-		need := v.bytes()
-		plan.Temporaries += need
-		best := -1
-		for i, s := range slots {
-			if s.free > v.first {
-				continue
-			}
-			if best < 0 {
-				best = i
-				continue
-			}
-			b := slots[best].size
-			if s.size >= need && (b < need || s.size < b) || s.size < need && b < need && s.size > b {
-				best = i
+		plan.Temporaries += v.bytes()
+		v.slot = -1
+		for i := 0; i < len(slots) && v.slot < 0; i++ {
+			if slots[i].take(v) {
+				v.slot = i
 			}
 		}
-		if best < 0 {
-			best = len(slots)
-			slots = append(slots, slot{})
+		if v.slot < 0 {
+			v.slot = len(slots)
+			slots, plan.Slots = append(slots, tenants{v}), append(plan.Slots, v.bytes())
 		}
-		slots[best].size = max(slots[best].size, need)
-		slots[best].free = v.last + 1
-		v.slot = best
-	}
-	// Largest first, so that programs of different shapes can share one pool slot by slot.
-	order := make([]int, len(slots))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch d := slots[b].size - slots[a].size; {
-		case d > 0:
-			return 1
-		case d < 0:
-			return -1
-		}
-		return 0
-	})
-	rank := make([]int, len(slots))
-	for r, i := range order {
-		rank[i] = r
-		plan.Slots = append(plan.Slots, slots[i].size)
-	}
-	for _, v := range temps {
-		v.slot = rank[v.slot]
 	}
 	plan.Units = t.units(temps, plan)
 	return plan
@@ -124,6 +85,36 @@ func (t *Tape) units(temps []*Value, plan Plan) map[string]int64 {
 		}
 	}
 	return units
+}
+
+// tenants are the values of a slot, in the order of their lives.
+type tenants []*Value
+
+// take adds v if nobody is there while it lives.
+func (s *tenants) take(v *Value) bool {
+	at, _ := slices.BinarySearchFunc(*s, v.last, func(w *Value, last int) int { return w.first - last })
+	// All before at begin before v ends: at−1 is the one that could still be there. One that begins as v ends is at.
+	if at > 0 && (*s)[at-1].last >= v.first || at < len(*s) && (*s)[at].first <= v.last {
+		return false
+	}
+	*s = slices.Insert(*s, at, v)
+	return true
+}
+
+// liveness finds the first and the last command that touch each value.
+func (t *Tape) liveness() {
+	for _, v := range t.values {
+		v.first = -1
+	}
+	for at, c := range t.commands {
+		for _, a := range c.args {
+			root, _ := a.root()
+			if root.first < 0 {
+				root.first = at
+			}
+			root.last = at
+		}
+	}
 }
 
 // SlotSpec is the buffer of slot i.
@@ -269,6 +260,7 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 
 // Externs lists the outside memory that the tape uses, in the order of its first mention.
 func (t *Tape) Externs() []Extern {
+	t.liveness()
 	var list []Extern
 	for _, v := range t.values {
 		if v.key != nil && v.first >= 0 {

@@ -7,6 +7,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	"llamatab/engine/device"
 	"llamatab/engine/tensor"
@@ -29,7 +30,7 @@ type Value struct {
 
 	id          int
 	unit        string // what it was made for, see Tape.Enter
-	first, last int    // commands that touch the value; first < 0: none
+	first, last int    // commands that touch the value, once the tape is planned; first < 0: none
 	slot        int
 }
 
@@ -73,6 +74,7 @@ type command struct {
 	dims   any
 	args   []Var // of a launch; of a copy: dst, src; of a clear: dst
 	kind   kind
+	again  bool // computes again what was not kept for the backward walk
 }
 
 type kind uint8
@@ -103,6 +105,11 @@ type Tape struct {
 	written   map[*Value]bool // gradients that hold something already
 	gradients map[*Value]bool
 	inference bool
+
+	sections []section         // what was checkpointed and is not yet walked
+	inside   bool              // a checkpoint is being recorded
+	kept     map[*Value]bool   // what checkpoints read: it must not change any more
+	standIns map[*Value]*Value // what holds the values that were computed again
 }
 
 // NewInferenceTape makes an empty tape on which nothing wants a gradient.
@@ -117,6 +124,7 @@ func NewTape() *Tape {
 	return &Tape{
 		externs: map[any]*Value{}, owed: map[*Value]int{}, grads: map[*Value]*Value{},
 		holders: map[*Value]int{}, written: map[*Value]bool{}, gradients: map[*Value]bool{},
+		kept: map[*Value]bool{}, standIns: map[*Value]*Value{},
 	}
 }
 
@@ -145,7 +153,7 @@ func Fail(format string, args ...any) {
 }
 
 func (t *Tape) add(v *Value) Var {
-	v.id, v.unit, v.first, v.slot = len(t.values), t.unit, -1, -1
+	v.id, v.unit, v.slot = len(t.values), t.unit, -1
 	t.values = append(t.values, v)
 	return v
 }
@@ -251,13 +259,12 @@ func (t *Tape) Copy(dst, src Var) {
 func (t *Tape) Clear(dst Var) { t.push(command{kind: clearRange, args: []Var{dst}}) }
 
 func (t *Tape) push(c command) {
-	at := len(t.commands)
-	for _, a := range c.args {
-		root, _ := a.root()
-		if root.first < 0 {
-			root.first = at
+	c.args = slices.Clone(c.args)
+	for i, a := range c.args {
+		c.args[i] = t.current(a)
+		if root, _ := c.args[i].root(); t.kept[root] && c.writes(i) {
+			Fail("%q is changed after a checkpoint has read it", root.Name)
 		}
-		root.last = at
 	}
 	t.commands = append(t.commands, c)
 }
@@ -345,12 +352,14 @@ func (t *Tape) Backward() {
 			continue
 		}
 		t.Enter(r.unit)
+		t.recompute(i)
 		r.fn(dy) // reads dy, so that what shares it is not written meanwhile
 		if t.owed[r.y] == 0 {
 			t.holders[t.grads[r.y]]-- // r.y is done with: a term that took dy over may change it in place
 		}
 	}
 	t.records = nil
+	t.prune()
 }
 
 // Launches is the number of kernel launches recorded so far.

@@ -55,6 +55,7 @@ type Slots struct {
 type Input struct {
 	B, T      int
 	Train     bool      // dropout is on
+	Recompute int       // blocks whose activations are computed again for the backward walk instead of kept
 	Lookup    op.Lookup // token ids (N), and their order for the embedding's gradient
 	Positions graph.Var // (N) I32: position in its document
 	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts
@@ -168,8 +169,17 @@ func (d *Decoder) Decode(t *graph.Tape, in *Input, length int) graph.Var {
 // Trunk records all but the output head: embedding, blocks and final norm → (N, Hidden).
 func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	x := d.Embed(t, in)
+	// The first blocks that would keep anything: when the walk gets to them, those above have let go of theirs.
+	left := in.Recompute
 	for i := range d.Blocks {
-		x = d.Block(t, in, i, x)
+		block := func() graph.Var { return d.Block(t, in, i, x) }
+		if left == 0 {
+			x = block()
+			continue
+		}
+		if x = t.Checkpoint(block); x.WantsGrad() {
+			left--
+		}
 	}
 	t.Enter(d.Norm.Unit)
 	return op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)

@@ -12,6 +12,7 @@ type Forecast struct {
 	Total      int64            `json:"total_parameters"`
 	Bytes      map[string]int64 `json:"planned_bytes"`
 	Unshared   int64            `json:"activations_without_sharing_bytes"`
+	Recomputed int              `json:"recomputed_blocks"` // whose activations are not kept
 	Largest    int64            `json:"largest_buffer_bytes"`
 	Steps      int              `json:"steps"`
 	Launches   int              `json:"launches_per_micro_batch"` // of the longest rows
@@ -32,6 +33,9 @@ func Plan(cfg *config.Config, files Files, limits device.Limits, budget int64) (
 		return nil, err
 	}
 	defer s.Close()
+	if err := s.planFor(unbounded, budget); err != nil {
+		return nil, err
+	}
 	t, err := s.record(s.longest(), true)
 	if err != nil {
 		return nil, err
@@ -44,7 +48,7 @@ func Plan(cfg *config.Config, files Files, limits device.Limits, budget int64) (
 		return nil, err
 	}
 	f := &Forecast{
-		Bytes: s.Memory.Usage.Map(), Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(), Launches: t.Launches(),
+		Bytes: s.Memory.Usage.Map(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(), Launches: t.Launches(),
 		RowLengths: s.lengths, Dataset: s.Train.Stats, Warnings: s.Warnings, Table: s.Memory.Table(),
 	}
 	f.Trainable, f.Total = s.Layout.Counts()

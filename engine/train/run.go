@@ -63,18 +63,14 @@ var unbounded = func() device.Limits {
 // open opens a device that the setup fits, or says why it does not fit anywhere here. Nothing has been allocated yet.
 func (j *Job) open(s *Setup) (device.Device, error) {
 	newProgress(j.Host, "open", "", 0)
-	if err := s.check(s.limits, j.Budget); err != nil {
+	if err := s.fit(s.limits, j.Budget); err != nil {
 		return nil, err
 	}
 	dev, err := j.Open(s.Memory.Want())
 	if err != nil {
 		return nil, fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
-	s.limits = dev.Limits()
-	if err = s.plan(); err == nil {
-		err = s.check(s.limits, j.Budget)
-	}
-	if err != nil {
+	if err := s.fit(dev.Limits(), j.Budget); err != nil {
 		dev.Close()
 		return nil, err
 	}
@@ -82,6 +78,14 @@ func (j *Job) open(s *Setup) (device.Device, error) {
 		event(j.Host, "warning", "note", 0, nil, "%s", w)
 	}
 	return dev, nil
+}
+
+// fit plans for limits and a budget, and checks the plan.
+func (s *Setup) fit(l device.Limits, budget int64) error {
+	if err := s.planFor(l, budget); err != nil {
+		return err
+	}
+	return s.check(l, budget)
 }
 
 // check refuses what does not fit, and says by how much and what would make it fit.
@@ -384,6 +388,7 @@ func (r *runner) summary() error {
 		"limits":               limits,
 		"trainable_parameters": trainable,
 		"total_parameters":     total,
+		"recomputed_blocks":    r.recompute,
 		"planned_bytes":        r.Memory.Usage.Map(),
 		"allocated_bytes":      r.peak.Map(),
 		"steps":                r.Done(),

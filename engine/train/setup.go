@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
@@ -33,6 +34,9 @@ type Setup struct {
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted
 	decode      bool // a text is continued; there is no dataset
+
+	checkpointing config.Checkpointing // as asked for
+	recompute     int                  // blocks that compute their activations again: the answer
 }
 
 // Prepare makes a training run ready. limits are those to plan for.
@@ -41,7 +45,16 @@ func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, err
 	if err != nil {
 		return nil, err
 	}
-	s := &Setup{Model: m, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true}
+	s := &Setup{
+		Model: m, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true, checkpointing: cfg.Training.Checkpointing,
+	}
+	switch n := s.checkpointing; n {
+	case config.CheckpointAuto: // none, until it is known what must fit
+	case config.CheckpointAll:
+		s.recompute = m.Decoder.Layers
+	default:
+		s.recompute = min(int(n), m.Decoder.Layers)
+	}
 	if err := s.prepare(cfg); err != nil {
 		m.Close()
 		return nil, err
@@ -147,6 +160,25 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	return ds, nil
 }
 
+// planFor plans for limits and, where the run leaves it open, takes the fewest checkpointed blocks with which it then
+// fits limits and budget.
+func (s *Setup) planFor(l device.Limits, budget int64) (err error) {
+	s.limits = l
+	if s.checkpointing == config.CheckpointAuto {
+		s.recompute = sort.Search(s.Decoder.Layers, func(n int) bool {
+			s.recompute = n
+			if err == nil {
+				err = s.plan()
+			}
+			return err == nil && s.Memory.Check(l, budget) == nil
+		})
+	}
+	if err == nil {
+		err = s.plan()
+	}
+	return err
+}
+
 // plan adds up what the job needs.
 func (s *Setup) plan() error {
 	s.Layout = plan.NewLayout(s.Params(), s.limits)
@@ -226,6 +258,7 @@ func (s *Setup) record(T int, gradients bool) (*graph.Tape, error) {
 	err := graph.Record(func() {
 		in := s.Decoder.NewInput(t, s.batch, T, s.longest())
 		in.Train = gradients && s.steps
+		in.Recompute = s.recompute
 		loss := s.Decoder.Loss(t, in)
 		addLoss(t, loss)
 		if gradients {

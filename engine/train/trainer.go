@@ -297,6 +297,9 @@ func (t *Trainer) result(dir string) error {
 func (t *Trainer) resolved() ([]byte, error) {
 	c := *t.cfg
 	c.Kernels = t.stepper.table()
+	if c.Training.Checkpointing == config.CheckpointAuto {
+		c.Training.Checkpointing = config.Checkpointing(t.recompute)
+	}
 	b, err := json.MarshalIndent(&c, "", "  ")
 	return append(b, '\n'), err
 }
