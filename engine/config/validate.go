@@ -33,6 +33,9 @@ var columns = map[string][]string{
 // Schedulers are the accepted lr_scheduler_type.
 var Schedulers = []string{"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt"}
 
+// evaluations is how to get some.
+const evaluations = "set training.eval_steps and dataset.validation_split above 0"
+
 // A rule is one thing that must hold.
 type rule struct {
 	ok                  bool
@@ -161,10 +164,9 @@ func (t *Training) rules() []rule {
 		within("training.save_steps", t.SaveSteps, 0, maxSteps),
 		within("training.save_total_limit", t.SaveTotalLimit, 0, maxSteps),
 		{t.Resume == nil || *t.Resume != "", "training.resume_from_checkpoint", "is empty", "use null or a checkpoint folder"},
-		only("training.early_stopping_patience", t.Patience, 0),
-		only("training.load_best_model_at_end", t.LoadBest, false),
-		oneOf("training.on_nonfinite", t.OnNonfinite, []string{"skip", "stop"}, "rollback"),
-		oneOf("training.on_spike", t.OnSpike, []string{"warn"}, "stop", "rollback"),
+		within("training.early_stopping_patience", t.Patience, 0, maxSteps),
+		oneOf("training.on_nonfinite", t.OnNonfinite, []string{"skip", "stop", "rollback"}),
+		oneOf("training.on_spike", t.OnSpike, []string{"warn", "stop", "rollback"}),
 	}
 	for i, pattern := range t.NoDecay {
 		_, err := regexp.Compile(pattern)
@@ -222,5 +224,7 @@ func (c *Config) trainableRules() []rule {
 			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},
 		rule{c.PEFT == nil || c.PEFT.TaskType == CausalLM, "peft.task_type", "only " + CausalLM + " is available in this version", "leave it out"},
 		rule{c.Training.EvalSteps == 0 || c.Dataset.ValidationSplit > 0, "training.eval_steps", "is set, but there is nothing to evaluate on",
-			"set dataset.validation_split above 0"})
+			"set dataset.validation_split above 0"},
+		rule{c.Training.EvalSteps > 0 || c.Training.Patience == 0, "training.early_stopping_patience", "counts evaluations, and there are none", evaluations},
+		rule{c.Training.EvalSteps > 0 || !c.Training.LoadBest, "training.load_best_model_at_end", "needs evaluations to tell what is best", evaluations})
 }

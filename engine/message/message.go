@@ -143,6 +143,7 @@ type Step struct {
 	NumInputTokensSeen int64   `json:"num_input_tokens_seen"`
 	StepSeconds        float64 `json:"step_seconds"`
 	TokensPerSecond    float64 `json:"tokens_per_second"`
+	GPUBytes           int64   `json:"gpu_bytes"` // allocated now
 	EvalLoss           *Float  `json:"eval_loss,omitempty"`
 	Perplexity         *Float  `json:"perplexity,omitempty"`
 }
@@ -186,5 +187,6 @@ const (
 	Resume Control = "resume"
 	Single Control = "single" // take one step, then pause
 	Save   Control = "save"   // save a checkpoint and go on
+	Back   Control = "back"   // go back to the last checkpoint, and on from there at half the learning rate
 	Stop   Control = "stop"   // finish the step, save a checkpoint, end
 )

@@ -50,7 +50,7 @@ func (j *Job) ready(s *Setup) (st *stepper, closeAll func(), err error) {
 	}
 	mem, err := newMemory(dev, s.Layout, false)
 	if err == nil {
-		if err = mem.load(s.Model, j.Host); err == nil {
+		if err = mem.load(s.Model, s.Params(), j.Host); err == nil {
 			st, err = newStepper(s, dev, mem, j.Host, nil)
 		}
 		if err != nil {

@@ -148,6 +148,19 @@ func (m *memory) write(key any, x []float32) error {
 	return m.dev.Write(dst.Buf, dst.Off, tensor.EncodeF32(nil, x, dst.Buf.Spec().DType))
 }
 
+// clear fills the memory of key with zeros.
+func (m *memory) clear(key any) error {
+	dst, err := m.find(key)
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, min(chunkBytes, 4*dst.Len))
+	for at := 0; err == nil && at < dst.Len; at += len(zeros) / 4 {
+		err = m.dev.Write(dst.Buf, dst.Off+at, zeros[:min(len(zeros), 4*(dst.Len-at))])
+	}
+	return err
+}
+
 // initialize draws the values of a parameter that no file holds.
 func (m *memory) initialize(p *nn.Param, seed uint64) error {
 	x := make([]float32, p.Shape.Size())
@@ -188,9 +201,9 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 	return nil
 }
 
-// load fills all parameters: from the adapter's file, an overlay of trained tensors, the base checkpoint or their
+// load fills parameters of a model: from the adapter's file, an overlay of trained tensors, the base checkpoint or their
 // initial distribution, in this order of preference.
-func (m *memory) load(model *Model, h Host) error {
+func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 	keys := map[*nn.Param]string{}
 	if model.Method != nil {
 		for _, t := range model.Method.Tensors() {
@@ -212,14 +225,14 @@ func (m *memory) load(model *Model, h Host) error {
 		return model.Base, p.From()
 	}
 	var total, done int64
-	for _, p := range model.Params() {
+	for _, p := range params {
 		if c, name := source(p); c != nil {
 			t, _ := c.Tensor(name)
 			total += t.Bytes
 		}
 	}
 	progress := newProgress(h, "load", "bytes", total)
-	for _, p := range model.Params() {
+	for _, p := range params {
 		c, name := source(p)
 		if c == nil {
 			if err := m.initialize(p, model.seed); err != nil {

@@ -239,6 +239,29 @@ func (m *Model) settle() error {
 	return nil
 }
 
+// valuesOf makes the tensors of a checkpoint those that are loaded, until back is called.
+func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
+	adapter, overlay := m.Adapter, m.overlay
+	m.Adapter, m.overlay = nil, nil
+	back = func() {
+		for _, c := range []*weights.Checkpoint{m.Adapter, m.overlay} {
+			if c != nil {
+				c.Close()
+			}
+		}
+		m.Adapter, m.overlay = adapter, overlay
+	}
+	if m.Method != nil {
+		err = m.loadAdapterFile(checkpoint)
+	} else {
+		err = m.overlayFrom(checkpoint)
+	}
+	if err != nil {
+		back()
+	}
+	return back, err
+}
+
 // overlayFrom takes the trained weights from a checkpoint's folder.
 func (m *Model) overlayFrom(fsys fs.FS) error {
 	c, err := weights.Open(fsys)

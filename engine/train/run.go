@@ -202,7 +202,10 @@ const (
 	modelDir   = "model"
 )
 
-// runner is the loop around a trainer: controls, metrics, evaluation and checkpoints.
+// bestDir is the folder of the weights with the lowest loss on the held-out rows.
+const bestDir = "best"
+
+// runner is the loop around a trainer: controls, metrics, evaluation, checkpoints, and what follows from the losses.
 type runner struct {
 	*Trainer
 	job            *Job
@@ -214,13 +217,15 @@ type runner struct {
 	tokens         int64
 	first          int // steps done before this run
 	peak           device.Usage
-	band           band
+	backs          backs
+	unsound        int  // steps in a row that were not finite
+	stopped        bool // by the person
+	early          bool // patience has run out
 	paused         bool
 	saveNow        bool // asked for by the person
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
-	total := r.Total()
 	r.first = r.Done()
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -229,97 +234,196 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	r.trainStart = time.Now()
-	for r.Done() < total {
-		stop, err := r.control(ctx)
-		if err != nil {
-			return nil, err
+	for {
+		done, err := r.advance(ctx)
+		if s, ok := errors.AsType[*setback](err); ok {
+			err = r.goBack(s)
 		}
-		if stop {
-			return r.finish(true)
-		}
-		if err := r.report(r.Step(ctx)); err != nil {
-			return nil, err
-		}
-		tr := r.cfg.Training
-		evaluate := tr.EvalSteps > 0 && r.Done()%tr.EvalSteps == 0 && r.Valid != nil
-		save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0 || r.saveNow
-		r.saveNow = false
-		if evaluate || save || tr.OnNonfinite == "stop" {
-			step, err := r.Flush()
-			if err == nil && evaluate && step != nil {
-				err = r.evaluate(step)
-			}
-			if err := r.report(step, err); err != nil {
-				return nil, err
-			}
-		}
-		if save {
-			if err := r.Save(); err != nil {
-				return nil, err
-			}
-			r.last = time.Now()
+		if done != nil || err != nil {
+			return done, err
 		}
 	}
-	return r.finish(false)
+}
+
+// advance takes one step with what belongs to it, or ends the run.
+func (r *runner) advance(ctx context.Context) (*message.Done, error) {
+	if err := r.control(ctx); err != nil {
+		return nil, err
+	}
+	if r.stopped || r.early || r.Done() >= r.Total() {
+		return r.finish()
+	}
+	if err := r.report(r.Step(ctx)); err != nil {
+		return nil, err
+	}
+	tr := r.cfg.Training
+	evaluate := tr.EvalSteps > 0 && r.Done()%tr.EvalSteps == 0 && r.Valid != nil
+	save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0 || r.saveNow
+	r.saveNow = false
+	if evaluate || save {
+		step, err := r.Flush()
+		if err == nil && evaluate && step != nil {
+			err = r.evaluate(step)
+		}
+		if err := r.report(step, err); err != nil {
+			return nil, err
+		}
+	}
+	if save {
+		if err := r.Save(); err != nil {
+			return nil, err
+		}
+		r.last = time.Now()
+	}
+	return nil, nil
 }
 
 // control obeys what the person asked for; it blocks while paused.
-func (r *runner) control(ctx context.Context) (stop bool, err error) {
+func (r *runner) control(ctx context.Context) error {
 	if r.paused { // after a single step
 		if err := r.report(r.Flush()); err != nil {
-			return false, err
+			return err
 		}
 	}
 	for {
 		switch r.host.Control() {
 		case message.Stop:
-			return true, nil
+			r.stopped, r.paused = true, false
 		case message.Pause:
 			if !r.paused {
-				if err := r.report(r.Flush()); err != nil {
-					return false, err
-				}
 				r.paused = true
+				if err := r.report(r.Flush()); err != nil {
+					return err
+				}
 				event(r.host, "info", "paused", r.Done(), nil, "paused after step %d", r.Done())
 			}
 		case message.Single:
 			r.paused, r.last = true, time.Now()
-			return false, ctx.Err()
+			return ctx.Err()
 		case message.Resume:
 			r.paused, r.last = false, time.Now()
 			event(r.host, "info", "continued", r.Done(), nil, "going on")
 		case message.Save:
 			r.saveNow = true
+		case message.Back:
+			if err := r.report(r.Flush()); err != nil {
+				return err
+			}
+			if r.Done() > 0 {
+				return &setback{code: "asked", asked: true, first: r.Done() + 1, step: r.Done()}
+			}
 		}
 		if !r.paused {
-			return false, ctx.Err()
+			return ctx.Err()
 		}
 		select {
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// report sends a step's metrics. It passes an error on, after the step that it belongs to.
-func (r *runner) report(step *message.Step, err error) error {
-	if step != nil {
-		if r.firstStep == 0 {
-			r.firstStep = time.Since(r.start).Seconds()
-		}
-		r.tokens += int64(step.Tokens)
-		if r.band.spike(float64(step.Loss)) { // on_spike: "warn"
-			event(r.host, "warning", "loss_spike", step.Step, map[string]any{"loss": step.Loss, "expected": r.band.mean},
-				"step %d: the loss %.4g is far above the %.4g of the steps before", step.Step, float64(step.Loss), r.band.mean)
-		}
-		done, total := int64(step.Step), int64(r.Total())
-		r.host.Emit(message.Envelope{Type: "step", Step: step}, message.Envelope{Type: "progress", Progress: &message.Progress{
-			Phase: "train", Done: done, Total: total, Unit: "steps",
-			ETASeconds: time.Since(r.trainStart).Seconds() / float64(done-int64(r.first)) * float64(total-done),
-		}})
+// report sends a step's metrics and judges it. It passes an error on, after the step that it belongs to.
+func (r *runner) report(step *landed, err error) error {
+	if step == nil {
+		return err
 	}
-	return err
+	if r.firstStep == 0 {
+		r.firstStep = time.Since(r.start).Seconds()
+	}
+	r.tokens += int64(step.Tokens)
+	done, total := int64(step.Step.Step), int64(r.Total())
+	r.host.Emit(message.Envelope{Type: "step", Step: &step.Step}, message.Envelope{Type: "progress", Progress: &message.Progress{
+		Phase: "train", Done: done, Total: total, Unit: "steps",
+		ETASeconds: time.Since(r.trainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
+	}})
+	if err != nil {
+		return err
+	}
+	return r.judge(step)
+}
+
+// judge tells what a person should know of a step, and follows the policies of the run.
+func (r *runner) judge(step *landed) error {
+	n := step.Step.Step
+	if !step.applied {
+		return r.nonfinite(step)
+	}
+	r.unsound = 0
+	if step.Tokens == 0 {
+		event(r.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
+		return nil
+	}
+	loss, band := float64(step.Loss), &r.watch.Band
+	if band.spike(loss) {
+		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
+		event(r.host, "warning", s.code, n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
+		switch r.cfg.Training.OnSpike {
+		case "stop":
+			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
+		case "rollback":
+			return s
+		}
+	} else if band.Above == 0 && r.watch.Plateau.take(n, band.Mean) {
+		event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
+			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
+	}
+	if step.EvalLoss != nil {
+		return r.judgeEvaluation(n, float64(*step.EvalLoss))
+	}
+	return nil
+}
+
+// nonfinite follows a step whose loss or gradient was not finite. The device has left its update out.
+func (r *runner) nonfinite(step *landed) error {
+	n := step.Step.Step
+	s := &setback{code: "nonfinite_step_skipped", first: n, step: n, cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
+	event(r.host, "warning", s.code, n, map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}, "%v", s)
+	switch r.cfg.Training.OnNonfinite {
+	case "stop":
+		s.code = "nonfinite"
+		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
+	case "rollback":
+		return s
+	}
+	if r.unsound++; r.unsound == unsoundRow {
+		event(r.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
+			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
+	}
+	return nil
+}
+
+// unsoundRow is how many steps in a row without a finite loss are worth saying that this will not pass.
+const unsoundRow = 10
+
+// judgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
+// patience may run out.
+func (r *runner) judgeEvaluation(n int, loss float64) error {
+	tr, held := r.cfg.Training, &r.watch.HeldOut
+	best, overfits := held.take(n, loss, r.watch.Band.Mean)
+	if overfits {
+		event(r.host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
+			"the loss on held-out rows has risen %d times in a row, to %.4g, while that of training fell: the model learns its rows by heart; the best was %.4g after step %d", overfitRow, loss, held.Best, held.BestStep)
+	}
+	switch {
+	case best && tr.LoadBest:
+		if err := r.result(bestDir); err != nil {
+			return err
+		}
+		if err := r.out.commit(bestDir); err != nil {
+			return err
+		}
+		r.last = time.Now()
+		fallthrough
+	case best:
+		event(r.host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
+	case tr.Patience > 0 && held.Stale >= tr.Patience:
+		r.early = true
+		event(r.host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
+			"stopped early: %d evaluations without a lower loss than the %.4g after step %d", held.Stale, held.Best, held.BestStep)
+	}
+	return nil
 }
 
 func (r *runner) writeConfig() error {
@@ -331,7 +435,7 @@ func (r *runner) writeConfig() error {
 }
 
 // evaluate adds the loss on the held-out rows to a step's metrics.
-func (r *runner) evaluate(step *message.Step) error {
+func (r *runner) evaluate(step *landed) error {
 	loss, _, err := r.meanLoss(r.Valid, r.stepper, r.host)
 	if err != nil {
 		return err
@@ -343,14 +447,17 @@ func (r *runner) evaluate(step *message.Step) error {
 }
 
 // finish waits for the last step and writes what the run leaves.
-func (r *runner) finish(stopped bool) (*message.Done, error) {
+func (r *runner) finish() (*message.Done, error) {
 	if err := r.report(r.Flush()); err != nil {
 		return nil, err
 	}
-	if (stopped || r.cfg.Training.SaveSteps > 0) && r.Done() > r.first {
+	if (r.stopped || r.cfg.Training.SaveSteps > 0) && r.Done() > r.first {
 		if err := r.Save(); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.takeBest(); err != nil {
+		return nil, err
 	}
 	dir := modelDir
 	if r.Method != nil {
@@ -365,13 +472,40 @@ func (r *runner) finish(stopped bool) (*message.Done, error) {
 	}
 	p.at(1, dir)
 	trim(r.dev)
-	if stopped {
+	if r.stopped {
 		event(r.host, "info", "stopped", r.Done(), nil, "stopped after step %d of %d on request", r.Done(), r.Total())
 	}
 	if err := r.summary(); err != nil {
 		return nil, err
 	}
-	return &message.Done{Stopped: stopped, Files: append([]string{dir}, r.saved...)}, nil
+	files := []string{dir}
+	if r.cfg.Training.LoadBest && r.watch.HeldOut.BestStep > 0 {
+		files = append(files, bestDir)
+	}
+	for _, step := range r.saved {
+		files = append(files, checkpointDir(step))
+	}
+	return &message.Done{Stopped: r.stopped, Files: files}, nil
+}
+
+// takeBest makes the weights of the best evaluation the result, where that is asked for.
+func (r *runner) takeBest() error {
+	held := r.watch.HeldOut
+	if !r.cfg.Training.LoadBest || held.BestStep == 0 {
+		return nil
+	}
+	best, err := r.host.Open(bestDir)
+	if err != nil {
+		return err
+	}
+	back, err := r.valuesOf(best)
+	if err != nil {
+		return err
+	}
+	defer back()
+	event(r.host, "info", "best_model_loaded", r.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
+		"the result is that after step %d, whose loss on held-out rows was the lowest: %.4g", held.BestStep, held.Best)
+	return r.mem.load(r.Model, r.trained(), r.host)
 }
 
 // summary sends summary.json.
@@ -395,6 +529,12 @@ func (r *runner) summary() error {
 		"load_seconds":         r.loadSeconds,
 		"compile_seconds":      r.compileSeconds,
 		"dataset":              r.Train.Stats,
+		"skipped_steps":        r.skipped,
+		"rollbacks":            r.backs.all,
+		"learning_rate_factor": r.factor,
+	}
+	if best := r.watch.HeldOut; best.BestStep > 0 {
+		s["best_step"], s["best_eval_loss"] = best.BestStep, best.Best
 	}
 	if e := time.Since(r.trainStart).Seconds(); !r.trainStart.IsZero() && e > 0 {
 		s["tokens_per_second"] = float64(r.tokens) / e

@@ -275,6 +275,11 @@ func segmentVar(t *graph.Tape, segment, copy, off, n int) graph.Var {
 	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), Name: fmt.Sprintf("segment %d", segment)})
 }
 
+// reset makes the optimizer's state what it is before the first step.
+func (st *stepper) reset() error {
+	return st.dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
+}
+
 // stepInput is what differs from step to step besides the batches.
 type stepInput struct {
 	scalars optim.Scalars

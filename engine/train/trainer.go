@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"path"
 	"time"
@@ -36,21 +37,31 @@ type Trainer struct {
 	seen    int64
 	skipped int // updates known to have been skipped, of which
 	before  int // came before a resume
+	watch   watch
+	offset  int     // steps that the position in the data is ahead of done: rows left out by going back
+	factor  float64 // on the scheduled learning rate: halved by going back
 	flight  *flight
 	last    time.Time // when the last result was there
-	saved   []string  // checkpoints, oldest first
+	saved   []int     // steps of the checkpoints, oldest first
+	resumed int       // step of the checkpoint that the run started from
 }
 
 // flight is a submitted step whose result is not known yet.
 type flight struct {
-	step    message.Step
-	rows    [][]int
+	landed
 	pending device.Pending
+}
+
+// landed is a step and its result.
+type landed struct {
+	message.Step
+	rows    [][]int // of the dataset, by micro-batch
+	applied bool    // false: loss or gradient norm was not finite, and nothing was changed
 }
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
 func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Trainer, error) {
-	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev}
+	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev, factor: 1}
 	var err error
 	tr := cfg.Training
 	t.sampler, err = data.NewSampler(data.Plan{
@@ -79,14 +90,31 @@ func (t *Trainer) Close() {
 	t.mem.free()
 }
 
-// Load fills the parameters, and the optimizer's state from a checkpoint where there is one.
+// Load fills the parameters, and the optimizer's state from the checkpoint that is resumed, if one is.
 func (t *Trainer) Load() error {
-	if err := t.mem.load(t.Model, t.host); err != nil {
+	if err := t.mem.load(t.Model, t.Params(), t.host); err != nil || t.files.Resume == nil {
 		return err
 	}
-	if t.files.Resume != nil {
-		return t.restore()
+	s, err := t.restore(t.files.Resume)
+	if err != nil {
+		return err
 	}
+	if t.done >= t.Total() {
+		return fail("resume", exitConfig, "Raise training.max_steps or num_train_epochs, or choose an earlier checkpoint.",
+			fmt.Errorf("resume_from_checkpoint: the checkpoint has done %d steps and the run ends at %d", t.done, t.Total()))
+	}
+	t.watch, t.offset, t.factor = s.Watch, s.DataOffset, s.factor()
+	t.saved, t.resumed = []int{t.done}, t.done
+	if held := &t.watch.HeldOut; t.cfg.Training.LoadBest && held.BestStep > 0 {
+		if _, err := t.host.Open(bestDir); errors.Is(err, fs.ErrNotExist) {
+			event(t.host, "warning", "best_model_missing", t.done, map[string]any{"step": held.BestStep},
+				"%s, the best weights so far, is not in the output folder: the best is looked for among what follows", bestDir)
+			held.Best, held.BestStep, held.Stale = 0, 0, 0
+		} else if err != nil {
+			return err
+		}
+	}
+	event(t.host, "info", "resumed", t.done, map[string]any{"step": t.done}, "resumed after step %d", t.done)
 	return nil
 }
 
@@ -108,20 +136,15 @@ func (t *Trainer) Total() int { return t.sampler.TotalSteps() }
 func (t *Trainer) Done() int { return t.done }
 
 // Step submits the next optimizer update and returns the metrics of the one before it, nil when there is none.
-func (t *Trainer) Step(ctx context.Context) (*message.Step, error) {
+func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	rows := t.sampler.Step(t.done)
+	rows := t.sampler.Step(t.done + t.offset)
 	var batches []*data.Batch
 	tokens, inputs := 0, 0
 	for _, r := range rows {
-		samples := t.Train.Pick(r)
-		longest := 0
-		for _, s := range samples {
-			longest = max(longest, len(s.IDs))
-		}
-		b := data.Collate(samples, t.batch, t.lengthFor(longest))
+		b := t.collate(r)
 		batches = append(batches, b)
 		tokens, inputs = tokens+b.Tokens, inputs+b.Inputs
 	}
@@ -130,16 +153,16 @@ func (t *Trainer) Step(ctx context.Context) (*message.Step, error) {
 		return nil, err
 	}
 	t.seen += int64(inputs)
-	f := &flight{rows: rows, step: message.Step{
-		Step: t.done + 1, Epoch: t.sampler.Epoch(t.done + 1), LearningRate: t.cfg.Training.LearningRate * mult,
+	f := &flight{landed: landed{rows: rows, Step: message.Step{
+		Step: t.done + 1, Epoch: t.sampler.Epoch(t.done + 1), LearningRate: t.cfg.Training.LearningRate * mult * t.factor,
 		Tokens: tokens, NumInputTokensSeen: t.seen,
-	}}
+	}}}
 	if t.last.IsZero() {
 		t.last = time.Now()
 	}
 	if f.pending, err = t.stepper.submit(batches, stepInput{
-		step: t.done, seed: t.cfg.Training.Seed, scalars: optim.Scalars{
-			LR: f.step.LearningRate, Tokens: tokens, Step: t.done - t.skipped + 1, KnownSkips: t.skipped - t.before,
+		step: t.done + t.offset, seed: t.cfg.Training.Seed, scalars: optim.Scalars{
+			LR: f.LearningRate, Tokens: tokens, Step: t.done - t.skipped + 1, KnownSkips: t.skipped - t.before,
 			Beta1: t.cfg.Training.Beta1, Beta2: t.cfg.Training.Beta2,
 		},
 	}); err != nil {
@@ -155,7 +178,7 @@ func (t *Trainer) Step(ctx context.Context) (*message.Step, error) {
 }
 
 // Flush waits for the step in flight and returns its metrics, nil when there is none.
-func (t *Trainer) Flush() (*message.Step, error) {
+func (t *Trainer) Flush() (*landed, error) {
 	f := t.flight
 	t.flight = nil
 	if f == nil {
@@ -164,38 +187,36 @@ func (t *Trainer) Flush() (*message.Step, error) {
 	return t.land(f)
 }
 
-// errNonfinite ends a run whose on_nonfinite is "stop".
-var errNonfinite = errors.New("not a finite number")
-
 // land waits for a step's result.
-func (t *Trainer) land(f *flight) (*message.Step, error) {
+func (t *Trainer) land(f *flight) (*landed, error) {
 	raw, err := f.pending.Wait()
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	f.step.StepSeconds = now.Sub(t.last).Seconds()
+	f.StepSeconds = now.Sub(t.last).Seconds()
 	t.last = now
-	f.step.TokensPerSecond = float64(f.step.Tokens) / max(f.step.StepSeconds, 1e-9)
+	f.TokensPerSecond = float64(f.Tokens) / max(f.StepSeconds, 1e-9)
 	state, err := optim.DecodeState(raw)
 	if err != nil {
 		return nil, err
 	}
-	f.step.Loss, f.step.GradNorm = message.Float(state.LossSum/float64(max(f.step.Tokens, 1))), message.Float(state.Norm)
-	if state.Applied {
-		if f.step.Tokens == 0 {
-			event(t.host, "warning", "step_without_tokens", f.step.Step, map[string]any{"rows": f.rows}, "step %d has no token to train on", f.step.Step)
-		}
-		return &f.step, nil
+	f.Loss, f.GradNorm = message.Float(state.LossSum/float64(max(f.Tokens, 1))), message.Float(state.Norm)
+	f.GPUBytes = t.dev.Usage().Total()
+	if f.applied = state.Applied; !f.applied {
+		t.skipped++
 	}
-	t.skipped++
-	event(t.host, "warning", "nonfinite_step_skipped", f.step.Step, map[string]any{"rows": f.rows, "loss": f.step.Loss, "grad_norm": f.step.GradNorm},
-		"step %d: loss %v, gradient norm %v: the update was not applied", f.step.Step, f.step.Loss, f.step.GradNorm)
-	if t.cfg.Training.OnNonfinite == "stop" {
-		return &f.step, fail("nonfinite", exitFailed, "Lower the learning rate, or look at the rows that the event names.",
-			fmt.Errorf("step %d: the loss or the gradient norm is %w", f.step.Step, errNonfinite))
+	return &f.landed, nil
+}
+
+// collate puts rows of the dataset into a micro-batch.
+func (t *Trainer) collate(rows []int) *data.Batch {
+	samples := t.Train.Pick(rows)
+	longest := 0
+	for _, s := range samples {
+		longest = max(longest, len(s.IDs))
 	}
-	return &f.step, nil
+	return data.Collate(samples, t.batch, t.lengthFor(longest))
 }
 
 // trainerState is what a checkpoint holds besides tensors.
@@ -206,6 +227,18 @@ type trainerState struct {
 	Skipped            int    `json:"skipped_steps"`
 	Seed               uint64 `json:"seed"` // with the step it decides data order and dropout masks
 	Rows               int    `json:"rows"`
+
+	DataOffset         int      `json:"data_offset"`
+	LearningRateFactor *float64 `json:"learning_rate_factor"`
+	Watch              watch    `json:"watch"`
+}
+
+// factor is 1 where nothing is said of it.
+func (s *trainerState) factor() float64 {
+	if s.LearningRateFactor == nil {
+		return 1
+	}
+	return *s.LearningRateFactor
 }
 
 const (
@@ -233,8 +266,8 @@ func (t *Trainer) moments(f func(name string, key momentKey) error) error {
 // Save writes checkpoint-N: the adapter or the model, the optimizer's state and where the run stands. Older
 // checkpoints beyond save_total_limit are removed after it is complete.
 func (t *Trainer) Save() error {
-	dir := fmt.Sprintf("checkpoint-%d", t.done)
-	if n := len(t.saved); n > 0 && t.saved[n-1] == dir {
+	dir := checkpointDir(t.done)
+	if n := len(t.saved); n > 0 && t.saved[n-1] == t.done {
 		return nil
 	}
 	p := newProgress(t.host, "save", "", 0)
@@ -258,6 +291,7 @@ func (t *Trainer) Save() error {
 	}
 	state, err := json.MarshalIndent(trainerState{
 		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
+		DataOffset: t.offset, LearningRateFactor: &t.factor, Watch: t.watch,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -272,17 +306,25 @@ func (t *Trainer) Save() error {
 	if err := t.out.commit(dir); err != nil {
 		return err
 	}
-	t.saved = append(t.saved, dir)
+	t.saved = append(t.saved, t.done)
 	trim(t.dev)
 	if limit := t.cfg.Training.SaveTotalLimit; limit > 0 {
 		for len(t.saved) > limit {
-			if err := t.host.Remove(t.saved[0]); err != nil {
-				event(t.host, "warning", "checkpoint_not_removed", t.done, nil, "%s could not be removed: %v", t.saved[0], err)
-			}
+			t.discard(t.saved[0])
 			t.saved = t.saved[1:]
 		}
 	}
 	return nil
+}
+
+// checkpointDir is the folder of the checkpoint after a step.
+func checkpointDir(step int) string { return fmt.Sprintf("checkpoint-%d", step) }
+
+// discard removes a checkpoint.
+func (t *Trainer) discard(step int) {
+	if err := t.host.Remove(checkpointDir(step)); err != nil {
+		event(t.host, "warning", "checkpoint_not_removed", t.done, nil, "%s could not be removed: %v", checkpointDir(step), err)
+	}
 }
 
 // result writes what the run is for into dir: the adapter, or the model.
@@ -304,32 +346,30 @@ func (t *Trainer) resolved() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// restore brings the optimizer and the position in the run back from the resume folder. The weights were loaded
-// from there already.
-func (t *Trainer) restore() error {
+// restore brings the optimizer and the position in the run back from a checkpoint, whose weights were loaded before.
+func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	const hint = "Choose a checkpoint-N folder of a run with the same model, data and configuration."
-	bad := func(err error) error {
-		return fail("resume", exitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
+	bad := func(err error) (trainerState, error) {
+		return s, fail("resume", exitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
-	raw, err := readSmall(t.files.Resume, stateFile)
+	raw, err := readSmall(from, stateFile)
 	if err != nil {
 		return bad(err)
 	}
-	var s trainerState
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return bad(fmt.Errorf("%s: %w", stateFile, err))
 	}
 	switch {
-	case s.GlobalStep < 0 || s.Skipped < 0 || s.Skipped > s.GlobalStep:
+	case s.GlobalStep < 0 || s.Skipped < 0 || s.Skipped > s.GlobalStep || s.DataOffset < 0:
 		return bad(fmt.Errorf("%s: step %d with %d skipped", stateFile, s.GlobalStep, s.Skipped))
-	case s.GlobalStep >= t.Total():
-		return bad(fmt.Errorf("the checkpoint has done %d steps and the run ends at %d", s.GlobalStep, t.Total()))
+	case !(s.factor() > 0 && s.factor() <= 1):
+		return bad(fmt.Errorf("%s: learning_rate_factor is %v", stateFile, s.factor()))
 	case s.Seed != t.cfg.Training.Seed:
 		return bad(fmt.Errorf("seed is %d, the checkpoint's is %d", t.cfg.Training.Seed, s.Seed))
 	case s.Rows != len(t.Train.Samples):
 		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", len(t.Train.Samples), s.Rows))
 	}
-	c, err := weights.OpenFile(t.files.Resume, optimizerFile)
+	c, err := weights.OpenFile(from, optimizerFile)
 	if err != nil {
 		return bad(err)
 	}
@@ -342,11 +382,14 @@ func (t *Trainer) restore() error {
 	}); err != nil {
 		return bad(err)
 	}
+	t.place(s)
+	return s, nil
+}
+
+// place puts the count of steps where a checkpoint says.
+func (t *Trainer) place(s trainerState) {
 	t.done, t.seen = s.GlobalStep, s.NumInputTokensSeen
 	t.skipped, t.before = s.Skipped, s.Skipped
-	t.saved = []string{fmt.Sprintf("checkpoint-%d", t.done)}
-	event(t.host, "info", "resumed", t.done, map[string]any{"step": t.done}, "resumed after step %d", t.done)
-	return nil
 }
 
 // perplexity is exp of a mean loss.

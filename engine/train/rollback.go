@@ -1,0 +1,141 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"llamatab/engine/nn"
+)
+
+// A setback is a step after which the run should not go on as it is.
+type setback struct {
+	code  string // of the event that told of it
+	first int    // the first step that went wrong
+	step  int    // the last of them: rows up to and with it are left out
+	cause string
+	asked bool // by the person
+}
+
+func (s *setback) Error() string { return fmt.Sprintf("step %d: %s", s.step, s.cause) }
+
+// Going back at half the learning rate is of no use forever: a run that needs it more often than maxBacks times
+// without getting backClear steps past the place of the trouble is ended with advice.
+const (
+	maxBacks  = 5
+	backClear = 100
+)
+
+// backs counts how often a run has gone back.
+type backs struct {
+	all  int
+	row  int // without getting clear of the place
+	last int // the step that was gone back from
+}
+
+// stopFor ends a run whose policy says so.
+func (s *setback) stopFor(next string) error {
+	return fail(s.code, exitFailed, next, s)
+}
+
+// goBack follows a setback: the weights and the optimizer are put back to the last checkpoint that is known to be
+// sound, or to the start of the run. Training goes on with the rows after the bad ones at half the learning rate.
+// PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
+//
+// Sound is a checkpoint whose weights have given a loss inside the band: the step after it came before the trouble.
+func (r *runner) goBack(s *setback) error {
+	if s.asked || s.step > r.backs.last+backClear {
+		r.backs.row = 0
+	}
+	if r.backs.row == maxBacks {
+		return s.stopFor(fmt.Sprintf("The run went back %d times and the learning rate is %.3g now. Set training.learning_rate to a tenth of that, look at the rows that the events name, or use training.warmup_steps.",
+			maxBacks, r.cfg.Training.LearningRate*r.factor))
+	}
+	r.backs.all, r.backs.row, r.backs.last = r.backs.all+1, r.backs.row+1, s.step
+	if err := r.drop(); err != nil {
+		return err
+	}
+	from, to, err := r.anchor(s.first - 2)
+	if err != nil {
+		return err
+	}
+	position, best := s.step+r.offset, r.watch.HeldOut
+	if err := r.revert(from, r.trained()); err != nil {
+		return err
+	}
+	if b := r.watch.HeldOut; best.BestStep > 0 && (b.BestStep == 0 || best.Best < b.Best) {
+		r.watch.HeldOut.Best, r.watch.HeldOut.BestStep = best.Best, best.BestStep // what was kept is still there
+	}
+	r.offset, r.factor = position-r.done, r.factor/2
+	for n := len(r.saved); n > 0 && r.saved[n-1] > r.done; n = len(r.saved) { // of a way that is given up
+		r.discard(r.saved[n-1])
+		r.saved = r.saved[:n-1]
+	}
+	event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code},
+		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.factor)
+	r.last = time.Now()
+	return nil
+}
+
+// drop forgets the step in flight.
+func (t *Trainer) drop() error {
+	f := t.flight
+	if t.flight = nil; f == nil {
+		return nil
+	}
+	_, err := f.pending.Wait()
+	return err
+}
+
+// anchor opens the latest checkpoint of at most a step. Without one it is the start of the run, which is nil, or, when
+// the run has resumed and that checkpoint is gone, the oldest there is.
+func (t *Trainer) anchor(most int) (from fs.FS, name string, err error) {
+	at := -1
+	for i, step := range t.saved {
+		if step <= most {
+			at = i
+		}
+	}
+	if at < 0 && t.files.Resume == nil {
+		return nil, "the start of the run", nil
+	}
+	step := t.saved[max(at, 0)]
+	if name = checkpointDir(step); step == t.resumed {
+		return t.files.Resume, name, nil
+	}
+	from, err = t.host.Open(name)
+	return from, name, err
+}
+
+// revert puts parameters, the optimizer and the position in the run back to a checkpoint, or, for nil, to the start.
+// Where the run stands in its data and the factor on its learning rate are the caller's concern.
+func (t *Trainer) revert(from fs.FS, params []*nn.Param) error {
+	if err := t.stepper.reset(); err != nil {
+		return err
+	}
+	if from == nil {
+		t.watch = watch{}
+		t.place(trainerState{})
+		return errors.Join(t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
+	}
+	back, err := t.valuesOf(from)
+	if err != nil {
+		return err
+	}
+	defer back()
+	if err := t.mem.load(t.Model, params, t.host); err != nil {
+		return err
+	}
+	s, err := t.restore(from)
+	t.watch = s.Watch
+	return err
+}
+
+// trained lists the parameters that training changes.
+func (t *Trainer) trained() (all []*nn.Param) {
+	for _, s := range t.Layout.Segments {
+		all = append(all, s.Params...)
+	}
+	return all
+}

@@ -1,0 +1,222 @@
+//go:build !js
+
+package train_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"llamatab/engine/device"
+	"llamatab/engine/message"
+	"llamatab/engine/train"
+)
+
+// numbered is a dataset of n rows that differ.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"input_ids\": [%d, %d, %d, %d]}\n", i, i+1, (7*i+3)%37, i+2)
+	}
+	return b.String()
+}
+
+// inOrder are settings under which a step is one row, in file order, at the same learning rate.
+var inOrder = []string{"dataset.shuffle=false", "training.per_device_train_batch_size=1", "training.lr_scheduler_type=constant"}
+
+// poisoned is a job on a device that makes the submitted steps that poison names not finite.
+func poisoned(t *testing.T, files train.Files, poison func(submitted int) bool, sets ...string) (*train.Job, *single) {
+	t.Helper()
+	j := job(t, files, slices.Concat([]string{full}, inOrder, sets)...)
+	dev := newSingle()
+	dev.poison = poison
+	j.Open = func(device.Limits) (device.Device, error) { return dev, nil }
+	return j, dev
+}
+
+// numbersOf are the steps in metrics.jsonl once a later line of a step has replaced the one before.
+func numbersOf(h *host) (kept []message.Step) {
+	for _, s := range h.steps() {
+		kept = append(kept[:min(len(kept), s.Step-1)], s)
+	}
+	return kept
+}
+
+// Going back leaves out the bad rows, halves the learning rate, and is otherwise as if the run had been resumed so.
+func TestRollbackOfNonfinite(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
+	for _, sets := range [][]string{{full}, {"trainable=[]", lora}} {
+		sets := append(sets, steps(6), "training.save_steps=2", "training.save_total_limit=0")
+		j, _ := poisoned(t, files, func(n int) bool { return n == 5 }, append(sets, "training.on_nonfinite=rollback")...)
+		h := must(t, j)
+		events := h.events("rolled_back")
+		if len(events) != 1 || events[0].Step != 5 || events[0].Data["to"] != 2 || events[0].Data["learning_rate_factor"] != 0.5 {
+			t.Fatalf("events %+v", events)
+		}
+		var rates []float64
+		for i, s := range numbersOf(h) {
+			if s.Step != i+1 {
+				t.Errorf("line %d is step %d", i, s.Step)
+			}
+			rates = append(rates, s.LearningRate)
+		}
+		if !slices.Equal(rates, []float64{1e-2, 1e-2, 5e-3, 5e-3, 5e-3, 5e-3}) {
+			t.Errorf("learning rates %v", rates)
+		}
+
+		// The same from checkpoint-2 of a run without trouble, told to be ahead by three rows at half the rate.
+		clean, _ := poisoned(t, files, nil, sets...)
+		resume := must(t, clean).folder("checkpoint-2")
+		state := resume["trainer_state.json"]
+		for _, change := range [][2]string{{`"data_offset": 0`, `"data_offset": 3`}, {`"learning_rate_factor": 1`, `"learning_rate_factor": 0.5`}} {
+			if !bytes.Contains(state.Data, []byte(change[0])) {
+				t.Fatalf("no %s in %s", change[0], state.Data)
+			}
+			state.Data = bytes.Replace(state.Data, []byte(change[0]), []byte(change[1]), 1)
+		}
+		again := files
+		again.Resume = resume
+		resumed, _ := poisoned(t, again, nil, sets...)
+		want := must(t, resumed)
+		for _, dir := range []string{"checkpoint-4/", "checkpoint-6/"} {
+			for _, name := range []string{"trainer_state.json", "optimizer.safetensors"} {
+				if !bytes.Equal(h.files[dir+name], want.files[dir+name]) {
+					t.Errorf("%s differs:\n%s\n%s", dir+name, h.files[dir+name], want.files[dir+name])
+				}
+			}
+		}
+		for name, data := range want.files {
+			if strings.HasPrefix(name, "model/") || strings.HasPrefix(name, "adapter/") {
+				if !bytes.Equal(h.files[name], data) {
+					t.Errorf("%s differs", name)
+				}
+			}
+		}
+	}
+}
+
+// Without a checkpoint the run starts again; when that does not help either, it ends with advice.
+func TestRollbackIsNotForever(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
+	j, _ := poisoned(t, files, func(n int) bool { return n > 2 }, steps(8), "training.on_nonfinite=rollback")
+	f := mustFail(t, j, "nonfinite_step_skipped", 1, "step")
+	h := j.Host.(*host)
+	if n := len(h.events("rolled_back")); n != 5 || !strings.Contains(f.Next, "0.000313") {
+		t.Errorf("went back %d times; advice %q", n, f.Next)
+	}
+	// One bad step at the start is no reason to stop: what follows is a run of its own over the rows after it.
+	j, _ = poisoned(t, files, func(n int) bool { return n == 1 }, steps(4), "training.on_nonfinite=rollback")
+	back := must(t, j)
+	rest := strings.SplitN(numbered(9), "\n", 2)[1]
+	fresh, _ := poisoned(t, train.Files{Model: files.Model, Dataset: lines(rest)}, nil, steps(4), "training.learning_rate=5e-3")
+	sameFiles(t, back, must(t, fresh), "model/")
+}
+
+// A run that keeps failing on every step says that skipping does not help.
+func TestSkippingForever(t *testing.T) {
+	j, _ := poisoned(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, func(n int) bool { return n > 3 }, steps(20))
+	h := must(t, j)
+	if e := h.events("nonfinite_persists"); len(e) != 1 || e[0].Step != 13 || len(h.steps()) != 20 {
+		t.Errorf("%d steps, events %+v", len(h.steps()), e)
+	}
+}
+
+// A learning rate that is far too high is noticed at once, and followed as the policy says.
+func TestLearningRateOfThousand(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	wild := func(sets ...string) *train.Job {
+		return job(t, files, append(sets, full, steps(6), "training.learning_rate=1e3", "training.lr_scheduler_type=constant")...)
+	}
+	h := must(t, wild())
+	if e := h.events("loss_spike"); len(e) == 0 || e[0].Step != 2 || len(h.steps()) != 6 {
+		t.Errorf("warn: %d steps, losses %v, events %+v", len(h.steps()), h.losses(), e)
+	}
+	mustFail(t, wild("training.on_spike=stop"), "loss_spike", 1, "step 2", "far above")
+	j := wild("training.on_spike=rollback")
+	mustFail(t, j, "loss_spike", 1)
+	h = j.Host.(*host)
+	backs := h.events("rolled_back")
+	if len(backs) != 5 || backs[4].Data["learning_rate_factor"] != 1.0/32 {
+		t.Errorf("rollback: %+v", backs)
+	}
+}
+
+// What is best on the held-out rows is kept and becomes the result; patience ends the run.
+func TestBestAndPatience(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
+	for _, method := range []string{full, lora} {
+		sets := []string{method, steps(60), "dataset.validation_split=0.25", "training.eval_steps=2", "training.lr_scheduler_type=constant",
+			"training.early_stopping_patience=3", "training.load_best_model_at_end=true", "training.save_steps=4", "training.save_total_limit=1"}
+		h := must(t, job(t, files, sets...))
+		best, at, stale := 0.0, 0, 0
+		for _, s := range h.steps() {
+			if s.EvalLoss == nil {
+				continue
+			}
+			if stale++; at == 0 || float64(*s.EvalLoss) < best {
+				best, at, stale = float64(*s.EvalLoss), s.Step, 0
+			}
+		}
+		last := h.steps()[len(h.steps())-1].Step
+		stopped := h.events("early_stopped")
+		if len(stopped) != 1 || stale != 3 || stopped[0].Step != last || stopped[0].Data["best_step"] != at || last == 60 {
+			t.Fatalf("%s: stopped at %d with the best at %d, events %+v", method, last, at, stopped)
+		}
+		dir := "model"
+		if method == lora {
+			dir = "adapter"
+		}
+		for name := range h.folder("best") {
+			if !bytes.Equal(h.files["best/"+name], h.files[dir+"/"+name]) {
+				t.Errorf("%s: %s is not that of the best step", method, name)
+			}
+		}
+		if len(h.folder("best")) == 0 {
+			t.Errorf("%s: no best/", method)
+		}
+
+		// The result is what the run would have been at its best step.
+		short := must(t, job(t, files, append(slices.Clone(sets), steps(at), "training.load_best_model_at_end=false")...))
+		sameFiles(t, h, short, dir+"/")
+
+		// Resumed in another folder, the best is looked for anew, and said to be.
+		again := files
+		again.Resume = h.folder(fmt.Sprintf("checkpoint-%d", last))
+		resumed := must(t, job(t, again, sets...))
+		if len(resumed.events("best_model_missing")) != 1 {
+			t.Errorf("%s: it is not told that the best is missing", method)
+		}
+	}
+}
+
+// A model that learns three rows by heart gets worse on others, and a loss that has fallen as far as it can stays.
+func TestOverfittingAndPlateau(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	h := must(t, job(t, files, full, steps(300), "dataset.validation_split=0.25", "training.eval_steps=5", "training.lr_scheduler_type=constant"))
+	for _, code := range []string{"overfitting", "best_model"} {
+		if len(h.events(code)) == 0 {
+			t.Errorf("no %s is told", code)
+		}
+	}
+	still := must(t, job(t, files, full, steps(150), "training.learning_rate=1e-9")).events("plateau")
+	if len(still) != 1 || still[0].Step < 100 || still[0].Step > 110 {
+		t.Errorf("plateau: %+v", still)
+	}
+	if len(h.folder("best")) > 0 {
+		t.Error("the best is kept though nobody asked for it")
+	}
+}
+
+// A person may ask to go back too.
+func TestGoBackOnRequest(t *testing.T) {
+	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, append(inOrder, lora, steps(6), "training.save_steps=2")...)
+	h := j.Host.(*host)
+	scripted(h, map[int][]message.Control{4: {message.Back}})
+	must(t, j)
+	e := h.events("rolled_back")
+	if len(e) != 1 || e[0].Data["from"] != 4 || e[0].Data["to"] != 2 || len(numbersOf(h)) != 6 {
+		t.Errorf("events %+v", e)
+	}
+}
