@@ -86,7 +86,10 @@ bench: build ## measure the adapter and the engine on it
 soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
 
-goldens: ## rewrite the golden files that this code makes itself
+PYTHON ?= python3
+
+goldens: ## rewrite the golden files: torch's of testdata/golden (Python with torch), and the engine's own
+	$(PYTHON) testdata/golden/make.py
 	$(GO) test ./engine/train -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made

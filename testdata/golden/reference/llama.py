@@ -1,0 +1,143 @@
+"""The Llama decoder as transformers 4.45 computes it with attn_implementation="eager"."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+class Adapter:
+    """The places where a fine-tuning method acts. This one does nothing."""
+
+    def weight(self, name, w):
+        """The tensor to use for a parameter of the base model."""
+        return w
+
+    def linear(self, name, x, w, b):
+        """The output of the linear module of that path."""
+        return F.linear(x, w, b)
+
+    def embed(self, ids, w):
+        return F.embedding(ids, w)
+
+    def prompt(self, rows):
+        """Embeddings (rows, T, H) to stand before the text's, or None."""
+
+    def past(self, layer, rows):
+        """Keys and values (rows, nkv, T, hd) to stand before a layer's own, or None."""
+
+    def attention(self, model, layer, q, out):
+        """The output (rows, S, H) of a layer's attention, after its output projection."""
+        return out
+
+    def between(self, x):
+        """What the language-model head sees, from the final norm's output."""
+        return x
+
+    def classify(self, model, x):
+        """Logits of classes from the trunk's output at one token (rows, H)."""
+        return F.linear(x, model.get("score.weight"))
+
+
+def rotate(x, positions, theta):
+    """Rotary embedding: dimension j turns with j + hd/2."""
+    half = x.shape[-1] // 2
+    # The frequencies are computed in float32 and kept so, as transformers does.
+    inv = 1.0 / (theta ** (torch.arange(0, 2 * half, 2, dtype=torch.int64).float() / (2 * half)))
+    angle = positions[:, None].float() * inv
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+class Llama:
+    """A decoder over a dictionary of its tensors under Hugging Face's names."""
+
+    def __init__(self, config, tensors, dtype):
+        self.config, self.dtype = config, dtype
+        self.L, self.H = config["num_hidden_layers"], config["hidden_size"]
+        self.nh, self.nkv = config["num_attention_heads"], config["num_key_value_heads"]
+        self.hd = config.get("head_dim") or self.H // self.nh
+        self.params = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items()}
+        self.adapter = Adapter()
+
+    def untie(self):
+        """Gives a tied model a language-model head of its own."""
+        if "lm_head.weight" not in self.params:
+            self.params["lm_head.weight"] = self.params["model.embed_tokens.weight"].clone()
+
+    def get(self, name):
+        w = self.params.get(name)
+        if w is None and name == "lm_head.weight":
+            w = self.params["model.embed_tokens.weight"]
+        return self.adapter.weight(name, w)
+
+    def linear(self, path, x):
+        return self.adapter.linear(path, x, self.get(path + ".weight"), self.get(path + ".bias"))
+
+    def norm(self, path, x):
+        scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
+        return self.get(path + ".weight") * (x * scale)
+
+    def heads(self, x, n):
+        return x.view(x.shape[0], x.shape[1], n, self.hd).transpose(1, 2)
+
+    def join(self, x):
+        return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], self.nh * self.hd)
+
+    def group(self, x):
+        """Keys or values for every query head."""
+        return x.repeat_interleave(self.nh // self.nkv, 1)
+
+    def attention(self, i, x, lengths):
+        at, theta = f"model.layers.{i}.self_attn", self.config["rope_theta"]
+        rows, S = x.shape[:2]
+        past = self.adapter.past(i, rows)
+        T = 0 if past is None else past[0].shape[2]
+        positions = torch.arange(T, T + S)
+        q = rotate(self.heads(self.linear(at + ".q_proj", x), self.nh), positions, theta)
+        k = rotate(self.heads(self.linear(at + ".k_proj", x), self.nkv), positions, theta)
+        v = self.heads(self.linear(at + ".v_proj", x), self.nkv)
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        scores = q @ self.group(k).transpose(2, 3) / math.sqrt(self.hd)
+        key = torch.arange(T + S)
+        seen = (key[None, :] <= positions[:, None])[None] & (key[None, None, :] < T + lengths[:, None, None])
+        scores = scores.masked_fill(~seen[:, None], torch.finfo(x.dtype).min)
+        out = self.linear(at + ".o_proj", self.join(scores.softmax(-1) @ self.group(v)))
+        return self.adapter.attention(self, i, q, out)
+
+    def trunk(self, ids, lengths):
+        """The final norm's output (rows, T + S, H) and the length T of a prompt before the text."""
+        x = self.adapter.embed(ids, self.get("model.embed_tokens.weight"))
+        prompt, T = self.adapter.prompt(len(ids)), 0
+        if prompt is not None:
+            T = prompt.shape[1]
+            x, lengths = torch.cat((prompt, x), 1), lengths + T
+        for i in range(self.L):
+            at = f"model.layers.{i}"
+            x = x + self.attention(i, self.norm(at + ".input_layernorm", x), lengths)
+            y = self.norm(at + ".post_attention_layernorm", x)
+            y = F.silu(self.linear(at + ".mlp.gate_proj", y)) * self.linear(at + ".mlp.up_proj", y)
+            x = x + self.linear(at + ".mlp.down_proj", y)
+        return self.norm("model.norm", x), T
+
+    def logits(self, ids, lengths):
+        """Logits (rows, T + S, V), and T."""
+        x, T = self.trunk(ids, lengths)
+        return self.linear("lm_head", self.adapter.between(x)), T
+
+    def loss(self, batch):
+        """The sum of the batch's losses and how many there are: one a token that has a label, or one a row."""
+        if batch.classes is not None:
+            return F.cross_entropy(self.classes(batch.ids, batch.lengths), batch.classes, reduction="sum"), len(batch.classes)
+        logits, T = self.logits(batch.ids, batch.lengths)
+        labels = F.pad(batch.labels, (T, 0), value=-100)  # a prompt is not trained on; its last row predicts the first token
+        want = labels[:, 1:].reshape(-1)
+        loss = F.cross_entropy(logits[:, :-1].reshape(len(want), -1), want, ignore_index=-100, reduction="sum")
+        return loss, int((want != -100).sum())
+
+    def classes(self, ids, lengths):
+        """Logits of classes (rows, classes), from each row's last token."""
+        x, T = self.trunk(ids, lengths)
+        return self.adapter.classify(self, x[torch.arange(len(ids)), T + lengths - 1])

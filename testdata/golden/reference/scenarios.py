@@ -1,0 +1,99 @@
+"""The runs that are held against the reference: what they train on, and what their run.json says."""
+
+LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
+QV = {**LORA, "target_modules": ["q_proj", "v_proj"]}
+ALL = {**LORA, "r": 2, "target_modules": "all-linear"}
+PREFIX = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 5}
+PROJECTED = {**PREFIX, "prefix_projection": True, "encoder_hidden_size": 10}
+PROMPT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}
+IA3 = {"peft_type": "IA3"}
+CLASSES = {"task_type": "SEQ_CLS", "_labels": 3}
+
+
+def run(data="plain", model="model", peft=None, trainable=(), unfreeze=(), **training):
+    return {"model": model, "data": data, "peft": peft, "trainable": list(trainable), "unfreeze": list(unfreeze), "training": training}
+
+
+def adapter(layers, length=4):
+    return {"peft_type": "ADAPTION_PROMPT", "adapter_len": length, "adapter_layers": layers}
+
+
+def stages(*lists):
+    return [{"step": step, "trainable": list(names)} for step, names in lists]
+
+
+TINY = {
+    # base weights
+    "full": run(trainable=["all"]),
+    "full_masked": run("masked", trainable=["all"]),
+    "lm_head": run(trainable=["lm_head"]),
+    "lm_head_and_all": run("masked", trainable=["all", "lm_head"]),
+    "embed_tokens": run(trainable=["embed_tokens"]),
+    "layers_last": run("masked", trainable=["layers:last:1"]),
+    "layers_first_norm": run(trainable=["layers:first:1", "norm"]),
+    "layers_listed": run(trainable=["layers:0,2"]),
+    "regex": run("masked", trainable=[r"regex:.*\.(down_proj|input_layernorm)\.weight"]),
+    # LoRA
+    "lora_qv": run(peft=QV),
+    "lora_qv_masked": run("masked", peft=QV),
+    "lora_default": run("masked", peft=LORA),
+    "lora_all": run("masked", peft=ALL),
+    "lora_rslora": run(peft={**QV, "use_rslora": True}),
+    "lora_patterns": run("masked", peft={**LORA, "target_modules": ["q_proj", "o_proj", "up_proj"], "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 3},
+                                         "alpha_pattern": {"q_proj": 16, "layers.1.mlp.up_proj": 5}}),
+    "lora_some_layers": run(peft={**LORA, "target_modules": ["k_proj", "gate_proj"], "layers_to_transform": [0, 2]}),
+    "lora_regex": run(peft={**LORA, "target_modules": r".*\.(0|1)\..*(q|down)_proj"}),
+    "lora_saved_head": run("masked", peft={**QV, "modules_to_save": ["lm_head"]}),
+    "lora_saved_embedding": run(peft={**QV, "modules_to_save": ["embed_tokens"]}),
+    "lora_ends": run("masked", peft={**LORA, "target_modules": ["embed_tokens", "lm_head", "v_proj"]}),
+    "dora": run(peft={**QV, "use_dora": True}),
+    "dora_all_masked": run("masked", peft={**ALL, "use_dora": True}),
+    # the other methods
+    "prefix": run(peft=PREFIX),
+    "prefix_masked": run("masked", peft=PREFIX),
+    "prefix_projection": run(peft=PROJECTED),
+    "prefix_projection_masked": run("masked", peft=PROJECTED),
+    "adaption_prompt": run(peft=adapter(3)),
+    "adaption_prompt_last": run("masked", peft=adapter(2, 5)),
+    "ia3": run(peft=IA3),
+    "ia3_masked": run("masked", peft=IA3),
+    "ia3_feedforward": run("masked", peft={**IA3, "target_modules": ["up_proj", "down_proj", "q_proj"], "feedforward_modules": ["up_proj", "down_proj"]}),
+    "prompt": run(peft=PROMPT),
+    "prompt_masked": run("masked", peft=PROMPT),
+    # classification
+    "score": run("classes", "classifier", trainable=["score"]),
+    "score_all": run("classes", "classifier", trainable=["all"]),
+    "score_lora": run("classes", peft={**QV, **CLASSES}),
+    "score_dora": run("classes", "classifier", peft={**QV, "use_dora": True, **CLASSES}),
+    "score_ia3": run("classes", peft={**IA3, **CLASSES}),
+    "score_prefix": run("classes", peft={**PREFIX, **CLASSES}),
+    # hybrids
+    "hybrid_lora": run("masked", peft=QV, trainable=["layers:last:1", "norm"]),
+    "hybrid_lora_head": run(peft=ALL, trainable=["lm_head"]),
+    "hybrid_prefix": run("masked", peft=PREFIX, trainable=["layers:first:1"]),
+    "hybrid_ia3_norm": run(peft=IA3, trainable=["norm"]),
+    # progressive unfreezing
+    "unfreeze": run("masked", unfreeze=stages((0, ["lm_head"]), (7, ["lm_head", "layers:last:1"]), (14, ["lm_head", "all"]))),
+    "unfreeze_tied": run(unfreeze=stages((0, ["norm"]), (5, ["norm", "layers:last:2"]), (11, ["all"])), layer_lr_decay=0.5, lr_scheduler_type="cosine"),
+    "unfreeze_lora": run(peft=QV, unfreeze=stages((0, ["norm"]), (9, ["layers:last:2", "norm"]))),
+    # the optimizer and the loop
+    "layer_lr_decay": run(trainable=["all"], layer_lr_decay=0.5),
+    "layer_lr_decay_lora": run("masked", peft=ALL, layer_lr_decay=0.7),
+    "accumulation": run("masked", peft=QV, per_device_train_batch_size=2, gradient_accumulation_steps=2),
+    "accumulation_full": run("masked", trainable=["all"], per_device_train_batch_size=1, gradient_accumulation_steps=3),
+    "no_decay": run(trainable=["all"], weight_decay=0.3, no_decay=["norm", r"layers\.1\..*_proj\.weight"]),
+    "weight_decay": run(peft=QV, weight_decay=0.5),
+    "no_clipping": run(trainable=["all"], max_grad_norm=0),
+    "tight_clipping": run("masked", peft=ALL, max_grad_norm=0.05),
+    "wrapping": run("few", peft=QV, per_device_train_batch_size=3),
+    **{"schedule_" + k: run(peft=QV, lr_scheduler_type=k) for k in ("linear", "cosine", "polynomial")},
+    **{f"schedule_{k}_warmup": run(peft=QV, lr_scheduler_type=k, warmup_steps=4)
+       for k in ("constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")},
+}
+
+# The same on a real model, whose weights are not here.
+STORIES = {name: TINY[name] for name in (
+    "lora_qv_masked", "lora_all", "dora", "dora_all_masked", "prefix", "prefix_masked", "prefix_projection_masked",
+    "adaption_prompt_last", "ia3", "ia3_masked", "ia3_feedforward", "prompt", "prompt_masked", "lm_head", "layers_last", "layers_first_norm",
+    "full_masked", "hybrid_lora", "unfreeze", "unfreeze_tied", "layer_lr_decay", "accumulation", "no_decay", "schedule_cosine_warmup")}
+STORIES |= {"adaption_prompt": run(peft=adapter(5, 10)), "score_lora": run("classes", peft={**QV, **CLASSES}), "score_prefix": run("classes", peft={**PREFIX, **CLASSES})}
