@@ -51,8 +51,7 @@ func (f *flagSet) parse(args []string) error {
 	if f.NArg() > 0 {
 		return usageError("%s: unexpected argument %q; llamatab %s --help tells the options", f.Name(), f.Arg(0), f.Name())
 	}
-	given := map[string]bool{}
-	f.Visit(func(option *flag.Flag) { given[option.Name] = true })
+	given := f.given()
 	var bad error
 	f.VisitAll(func(option *flag.Flag) {
 		variable := "LLAMATAB_" + strings.ToUpper(strings.ReplaceAll(option.Name, "-", "_"))
@@ -63,6 +62,13 @@ func (f *flagSet) parse(args []string) error {
 		}
 	})
 	return bad
+}
+
+// given tells which options were set.
+func (f *flagSet) given() map[string]bool {
+	given := map[string]bool{}
+	f.Visit(func(option *flag.Flag) { given[option.Name] = true })
+	return given
 }
 
 // require checks that the named options are not empty.

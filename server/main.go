@@ -40,7 +40,7 @@ func init() {
 		{"generate", "--model M [--adapter A] --prompt TEXT [--json]", "continue a prompt", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write another form of a trained result", export},
-		{"plan", "--config run.json [--json]", "forecast the memory of a run, without a browser", plan},
+		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model, without a browser", plan},
 		{"bench", "[--json]", "measure the adapter and this engine on it", bench},
 		{"doctor", "[--json]", "find the browser and its adapter, say what is missing", doctor},
 	}

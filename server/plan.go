@@ -3,71 +3,284 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"llamatab/engine/config"
 	"llamatab/engine/device"
 	memory "llamatab/engine/plan"
 	engine "llamatab/engine/train"
 )
 
-// plan is the command plan.
+// plan is the command plan: the forecast of a run, or of known models by every method.
 func plan(_ context.Context, args []string) error {
 	f := newFlagSet("plan")
+	var p planner
 	file := f.String("config", "", "the run's `FILE`, see run.json")
-	var sets list
-	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
-	asJSON := f.Bool("json", false, "print JSON")
+	model := f.String("model", "", "a known model `NAME` or a folder with a config.json instead; no weights and no data are needed. Several are separated by commas")
+	models := f.Bool("models", false, "list the known models")
+	method := f.String("method", "", "plan one `METHOD` for --model in full; without it all are compared")
+	batch := f.Int("batch", 4, "rows `N` of a micro-batch, for --model")
+	length := f.Int("length", 512, "tokens `N` a row, for --model")
+	f.Var(&p.sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
+	f.IntVar(&p.Tabs, "tabs", 0, "compare the sharding strategies of `N` tabs")
+	link := f.String("link", "1gbit", "the network between them: `"+strings.Join(linkNames(), ", ")+"` or an amount a second such as 20MB")
+	flops := f.Float64("tflops", 0, "what one device computes, in `10^12` operations a second; forecasts seconds")
+	f.BoolVar(&p.json, "json", false, "print JSON")
+	f.BoolVar(&p.markdown, "markdown", false, "print the comparison as a table in Markdown")
 	budget := f.budget()
+	f.Var(budget, "memory", "the same as --memory-budget: `SIZE` of one device")
+	buffer := bytesFlag(2 << 30)
+	f.Var(&buffer, "max-buffer", "the largest `SIZE` of one buffer on the device; WebGPU promises 128 MiB, usual hardware has 2 GiB and more")
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	if err := f.require("config"); err != nil {
+	p.Budget, p.FLOPS = int64(*budget), *flops*1e12
+	p.Limits = device.DefaultLimits
+	p.Limits.MaxBuffer, p.Limits.MaxBinding = int64(buffer), int64(buffer)
+	var err error
+	if p.Link, err = parseLink(*link); err != nil {
 		return err
 	}
-	c, m, err := loadConfig(*file, sets)
-	if err != nil {
-		return err
-	}
-	var files engine.Files
-	for name, path := range m.names {
-		switch name {
-		case "model":
-			files.Model = os.DirFS(path)
-		case "dataset":
-			files.Dataset = oneFile{os.DirFS(filepath.Dir(path)), filepath.Base(path)}
-		case "adapter":
-			files.Adapter = os.DirFS(path)
-		case "resume":
-			files.Resume = os.DirFS(path)
-		case "tokenizer":
-			files.Tokenizer = os.DirFS(path)
-			if info, err := os.Stat(path); err == nil && !info.IsDir() {
-				files.Tokenizer = oneFile{os.DirFS(filepath.Dir(path)), filepath.Base(path)}
+	switch given := f.given(); {
+	case *models:
+		return p.listModels()
+	case *file != "" && *model != "":
+		return usageError("plan: --config and --model are two questions; ask one at a time")
+	case *file != "":
+		for _, name := range []string{"method", "batch", "length", "markdown"} {
+			if given[name] {
+				return usageError("plan: --%s goes with --model; with --config use --set", name)
 			}
 		}
+		return p.run(*file)
+	case *model == "":
+		return usageError("plan: --config or --model is missing; llamatab plan --help tells the options")
 	}
-	forecast, err := engine.Plan(c, files, device.DefaultLimits, int64(*budget))
+	var known []memory.Known
+	for name := range strings.SplitSeq(*model, ",") {
+		m, err := findModel(strings.TrimSpace(name))
+		if err != nil {
+			return err
+		}
+		known = append(known, m)
+	}
+	base := fmt.Sprintf(`{"model": "any", "dataset": {"path": "any", "max_length": %d}, "trainable": ["all"], "training": {"per_device_train_batch_size": %d}}`, *length, *batch)
+	cfg, err := config.ParseWithSets([]byte(base), "", p.sets)
 	if err != nil {
-		failed := engine.Failure(err)
-		return &exitError{failed.Exit, fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
+		return err
 	}
-	if *asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(forecast)
+	if *method != "" {
+		return p.one(known, cfg, *method)
+	}
+	return p.compare(known, cfg)
+}
+
+// planner is what a plan is made for and how it is shown.
+type planner struct {
+	engine.Conditions
+	sets           list
+	json, markdown bool
+}
+
+// run plans the run of a config over its files.
+func (p *planner) run(file string) error {
+	c, m, err := loadConfig(file, p.sets)
+	if err != nil {
+		return err
+	}
+	files, err := m.open()
+	if err != nil {
+		return err
+	}
+	forecast, err := engine.Plan(c, files, p.Conditions)
+	if err != nil {
+		return planError(err)
+	}
+	if p.json {
+		return p.print(forecast)
 	}
 	for _, w := range forecast.Warnings {
 		fmt.Fprintln(os.Stderr, "warning:", w)
 	}
-	fmt.Printf("%d of %d parameters train, %d steps, %d launches a micro-batch\n\n%s\n", forecast.Trainable, forecast.Total, forecast.Steps, forecast.Launches, forecast.Table)
-	fmt.Printf("largest buffer %s; activations would take %s if none shared memory\n", memory.Bytes(forecast.Largest), memory.Bytes(forecast.Unshared))
-	if !forecast.Fits {
-		fmt.Printf("does not fit WebGPU's default limits or the budget: %s\n%s\n", forecast.Reason, forecast.Advice)
+	fmt.Printf("%s, %d steps\n\n", counts(forecast), forecast.Steps)
+	p.forecast(os.Stdout, forecast)
+	return nil
+}
+
+// one plans a method over known models.
+func (p *planner) one(models []memory.Known, cfg *config.Config, method string) error {
+	var names []string
+	for _, w := range engine.Ways {
+		names = append(names, w.Name)
+	}
+	at := slices.Index(names, method)
+	if at < 0 {
+		best, _ := config.Nearest(method, names)
+		return usageError("plan: no method %q; the nearest is %s, all are %s", method, best, strings.Join(names, ", "))
+	}
+	var all []*engine.Forecast
+	for _, m := range models {
+		run, err := engine.Ways[at].Apply(cfg, m.Layers())
+		if err != nil {
+			return err
+		}
+		files, err := engine.Imagine(m, run)
+		if err != nil {
+			return planError(err)
+		}
+		forecast, err := engine.Plan(run, files, p.Conditions)
+		if err != nil {
+			return planError(err)
+		}
+		if all = append(all, forecast); !p.json {
+			fmt.Printf("%s, %s: %s\n%s\n\n", m.Name, method, counts(forecast), shapeOf(cfg))
+			p.forecast(os.Stdout, forecast)
+		}
+	}
+	switch {
+	case !p.json:
+		return nil
+	case len(all) == 1:
+		return p.print(all[0])
+	}
+	return p.print(all)
+}
+
+// compare plans every method over known models.
+func (p *planner) compare(models []memory.Known, cfg *config.Config) error {
+	type comparison struct {
+		Model   memory.Known    `json:"model"`
+		Methods []engine.Method `json:"methods"`
+	}
+	all := []comparison{}
+	for _, m := range models {
+		all = append(all, comparison{m, engine.Compare(m, cfg, p.Conditions)})
+	}
+	switch {
+	case p.json:
+		return p.print(all)
+	case p.markdown:
+		var names []string
+		var rows [][]engine.Method
+		for _, c := range all {
+			names, rows = append(names, c.Model.Name), append(rows, c.Methods)
+		}
+		markdown(os.Stdout, names, rows)
+		fmt.Printf("\n%s\n", shapeOf(cfg))
+		return nil
+	}
+	for _, c := range all {
+		fmt.Printf("%s: %d parameters\n%s\n\n", c.Model.Name, c.Model.Parameters, shapeOf(cfg))
+		p.methods(os.Stdout, c.Methods)
 	}
 	return nil
+}
+
+func (p *planner) listModels() error {
+	if p.json {
+		return p.print(memory.Models)
+	}
+	t := newTable("name", "parameters", "files", "repository")
+	for _, m := range memory.Models {
+		t.row(m.Name, fmt.Sprint(m.Parameters), m.DType, m.Repo)
+	}
+	t.print(os.Stdout)
+	return nil
+}
+
+func (p *planner) print(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// planError is a failure of the engine as the end of the program.
+func planError(err error) error {
+	failed := engine.Failure(err)
+	return &exitError{failed.Exit, fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
+}
+
+// findModel is a known model, or what the config.json of a folder describes.
+func findModel(name string) (memory.Known, error) {
+	if m, ok := memory.FindModel(name); ok {
+		return m, nil
+	}
+	raw, err := os.ReadFile(filepath.Join(name, "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		best, _ := config.Nearest(name, memory.ModelNames())
+		return memory.Known{}, usageError("plan: %q is no known model, and no folder with a config.json; the nearest known is %s, all are %s",
+			name, best, strings.Join(memory.ModelNames(), ", "))
+	} else if err != nil {
+		return memory.Known{}, usageError("plan: --model: %v", err)
+	}
+	m, err := memory.Describe(filepath.Base(name), raw)
+	if err != nil {
+		return m, usageError("plan: %s: %v", name, err)
+	}
+	return m, nil
+}
+
+func linkNames() (names []string) {
+	for _, l := range memory.Links {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// parseLink reads the name of a network, or a rate.
+func parseLink(s string) (memory.Link, error) {
+	for _, l := range memory.Links {
+		if l.Name == s {
+			return l.Link, nil
+		}
+	}
+	var rate bytesFlag
+	if err := rate.Set(strings.TrimSuffix(s, "/s")); err != nil {
+		return memory.Link{}, usageError("plan: --link %q is none of %s, and not an amount a second such as 20MB", s, strings.Join(linkNames(), ", "))
+	}
+	return memory.Link{Rate: float64(rate)}, nil
+}
+
+// open opens the mounted files for an engine in this process.
+func (m *mounts) open() (files engine.Files, err error) {
+	for name, path := range m.names {
+		var folder fs.FS = os.DirFS(path)
+		if builtin, ok := strings.CutPrefix(path, builtinPrefix); ok {
+			var file string
+			if name == "dataset" {
+				folder, file, err = newBuiltin().dataset(builtin)
+			} else {
+				folder, err = newBuiltin().model(builtin)
+			}
+			if err != nil {
+				return files, usageError("%s: %v", name, err)
+			}
+			if file != "" {
+				folder = oneFile{folder, file}
+			}
+		} else if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			folder = oneFile{os.DirFS(filepath.Dir(path)), filepath.Base(path)}
+		}
+		switch name {
+		case "model":
+			files.Model = folder
+		case "dataset":
+			files.Dataset = folder
+		case "adapter":
+			files.Adapter = folder
+		case "resume":
+			files.Resume = folder
+		case "tokenizer":
+			files.Tokenizer = folder
+		}
+	}
+	return files, nil
 }
 
 // oneFile is a folder in which one file is seen.

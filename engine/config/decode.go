@@ -187,11 +187,9 @@ func (d *decoder) unknown(n *node, path, key string, known []string) error {
 		*d.dropped = append(*d.dropped, join(path, key))
 		return nil
 	}
-	best, least := "", math.MaxInt
-	for _, k := range known {
-		if e := editDistance(key, k); e < least {
-			best, least = join(path, k), e
-		}
+	best, least := Nearest(key, known)
+	if best != "" {
+		best = join(path, best)
 	}
 	// A key that is almost right but stands in the wrong section is the likelier slip.
 	for _, p := range sections {
@@ -246,6 +244,17 @@ func keysOf(t reflect.Type) (keys []string) {
 		keys = append(keys, jsonName(t.Field(i)))
 	}
 	return keys
+}
+
+// Nearest is the one of known that word is most like, and the number of letters to change; "" where none is known.
+func Nearest(word string, known []string) (best string, distance int) {
+	distance = math.MaxInt
+	for _, k := range known {
+		if e := editDistance(word, k); e < distance {
+			best, distance = k, e
+		}
+	}
+	return best, distance
 }
 
 // editDistance is the least number of inserted, deleted and replaced bytes between a and b (Levenshtein 1966).

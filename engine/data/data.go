@@ -27,8 +27,8 @@ const (
 	maxTokens = 1 << 29 // of a whole dataset: 4 GiB of ids and labels
 )
 
-// defaultLength is the longest row, in tokens, where no max_length is given and the model's context allows it.
-const defaultLength = 1024
+// DefaultLength is the longest row, in tokens, where no max_length is given and the model's context allows it.
+const DefaultLength = 1024
 
 // Tokenizer is what this package needs of one.
 type Tokenizer interface {

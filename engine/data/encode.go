@@ -27,9 +27,9 @@ func newEncoder(name string, opt Options) (*Encoder, error) {
 	case opt.Context > 0 && opt.MaxLength > opt.Context:
 		return nil, fmt.Errorf("max_length is %d, more than the model's context of %d", opt.MaxLength, opt.Context)
 	case opt.MaxLength == 0:
-		e.length = defaultLength
+		e.length = DefaultLength
 		if opt.Context > 0 {
-			e.length = min(defaultLength, opt.Context)
+			e.length = min(DefaultLength, opt.Context)
 		}
 	}
 	if opt.Tokenizer == nil {

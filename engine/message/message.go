@@ -71,10 +71,20 @@ type ExportJob struct {
 	Format string `json:"format"` // "peft" or "merged"
 }
 
-// PlanJob says what a planned run must fit in, in bytes; 0 is WebGPU's default limit.
+// PlanJob says what a planned run is to be held against. Zero values leave a question out.
 type PlanJob struct {
-	MaxBuffer  int64 `json:"max_buffer"`
+	MaxBuffer  int64 `json:"max_buffer"` // bytes; with MaxBinding the device's limits, else WebGPU's defaults
 	MaxBinding int64 `json:"max_binding"`
+
+	// Model is a known model to plan for in place of the job's files; rows are then as long as dataset.max_length.
+	Model string `json:"model,omitempty"`
+	// Compare asks for every method side by side over Model, instead of the one of Config.
+	Compare bool `json:"compare,omitempty"`
+
+	Tabs       int     `json:"tabs,omitempty"`      // compares the strategies of so many
+	LinkRate   float64 `json:"link_rate,omitempty"` // bytes a second between them
+	LinkShared bool    `json:"link_shared,omitempty"`
+	FLOPS      float64 `json:"flops,omitempty"` // floating-point operations of a device a second
 }
 
 // PreviewJob asks for the first rows of a dataset.

@@ -36,3 +36,38 @@ func FindModel(name string) (Known, bool) {
 	}
 	return Known{}, false
 }
+
+// Describe is the model of a config.json that is not among the known ones.
+func Describe(name string, config []byte) (Known, error) {
+	m := Known{Name: name, Repo: name, DType: "float32", Config: config}
+	var keys struct {
+		Old string `json:"torch_dtype"`
+		New string `json:"dtype"`
+	}
+	if err := json.Unmarshal(config, &keys); err != nil {
+		return m, fmt.Errorf("config.json: %w", err)
+	}
+	if keys.Old == "bfloat16" || keys.New == "bfloat16" {
+		m.DType = "bfloat16"
+	}
+	return m, nil
+}
+
+// Layers is the number of the model's blocks, as its config.json says.
+func (m Known) Layers() int {
+	var keys struct {
+		Layers int `json:"num_hidden_layers"`
+	}
+	if json.Unmarshal(m.Config, &keys) != nil {
+		return 0 // whoever builds the decoder says what is wrong with it
+	}
+	return keys.Layers
+}
+
+// ModelNames are the names of the known models.
+func ModelNames() (names []string) {
+	for _, m := range Models {
+		names = append(names, m.Name)
+	}
+	return names
+}

@@ -59,7 +59,7 @@ func planned(t testing.TB, budget int64, sets ...string) *train.Forecast {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := train.Plan(cfg, files, device.DefaultLimits, budget)
+	f, err := train.Plan(cfg, files, train.Conditions{Limits: device.DefaultLimits, Budget: budget})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -176,10 +176,10 @@ func TestDoesNotFit(t *testing.T) {
 	j.Budget = planned - 1
 	j.Open = func(device.Limits) (device.Device, error) { return nil, errors.New("opened in vain") }
 	f := mustFail(t, j, "does_not_fit", 1, "memory", "too much")
-	if !strings.Contains(f.Next, "per_device_train_batch_size 2") {
+	if !strings.Contains(f.Next, "training.gradient_checkpointing true") {
 		t.Errorf("advice %q", f.Next)
 	}
-	j = job(t, files, full, "training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=2")
+	j = job(t, files, full, checkpointing+"true")
 	j.Budget = planned - 1
 	must(t, j)
 

@@ -1,41 +1,87 @@
 package train
 
 import (
+	"maps"
+	"slices"
+
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	"llamatab/engine/op"
+	"llamatab/engine/plan"
 )
+
+// Conditions are what a forecast takes for granted about the machines.
+type Conditions struct {
+	Limits device.Limits // of one device
+	Budget int64         // bytes of it that may be planned, 0 for no bound
+	Tabs   int           // ranks of the comparison of strategies; 0 or 1: no comparison
+	Link   plan.Link     // between the ranks
+	FLOPS  float64       // floating-point operations of one device a second, 0 for unknown
+}
 
 // Forecast is what a run will take, known before a device is opened.
 type Forecast struct {
 	Trainable  int64            `json:"trainable_parameters"`
 	Total      int64            `json:"total_parameters"`
 	Bytes      map[string]int64 `json:"planned_bytes"`
+	Units      []Unit           `json:"units"` // in the order of use; together they are Bytes
+	Logits     int64            `json:"logits_chunk_bytes"`
 	Unshared   int64            `json:"activations_without_sharing_bytes"`
 	Recomputed int              `json:"recomputed_blocks"` // whose activations are not kept
 	Largest    int64            `json:"largest_buffer_bytes"`
+	Result     int64            `json:"result_bytes"` // of the adapter's or the model's weights on disk
 	Steps      int              `json:"steps"`
 	Launches   int              `json:"launches_per_micro_batch"` // of the longest rows
-	RowLengths []int            `json:"row_lengths"`              // that programs are made for
+	Flops      float64          `json:"flops_per_step"`           // all micro-batches, all with the longest rows
+	Seconds    float64          `json:"seconds_per_step,omitempty"`
+	RowLengths []int            `json:"row_lengths"` // that programs are made for
 	Dataset    data.Stats       `json:"dataset"`
-	Fits       bool             `json:"fits"`             // in the budget, or where there is none in WebGPU's default limits
-	Reason     string           `json:"reason,omitempty"` // why not
-	Advice     string           `json:"advice,omitempty"`
+	Sharding   []Shard          `json:"sharding,omitempty"`
+	Fits       bool             `json:"fits"`              // in the budget, or where there is none in WebGPU's default limits
+	Reason     string           `json:"reason,omitempty"`  // why not
+	Choices    []Choice         `json:"choices,omitempty"` // what to change so that it fits, the least harm first
 	Warnings   []string         `json:"warnings,omitempty"`
-	Table      string           `json:"-"`
 }
 
-// Plan prepares a run as training would and reports what it needs. limits are those that it must fit in, budget a
-// number of bytes or 0.
-func Plan(cfg *config.Config, files Files, limits device.Limits, budget int64) (*Forecast, error) {
+// Unit is what one unit of the model takes: the embedding, a block, the head. "shared" are activations that several
+// units use by turns, "run" is what belongs to none.
+type Unit struct {
+	Name      string           `json:"name"`
+	Trainable int64            `json:"trainable_parameters"`
+	Total     int64            `json:"total_parameters"`
+	Bytes     map[string]int64 `json:"planned_bytes"`
+}
+
+// Shard is what one of several ranks takes under a strategy.
+type Shard struct {
+	Strategy plan.Strategy    `json:"sharding_strategy"`
+	Ranks    int              `json:"world_size"`
+	Group    int              `json:"shard_group_size"` // ranks that hold one whole set of shards
+	Bytes    map[string]int64 `json:"planned_bytes"`
+	Up       float64          `json:"bytes_sent"` // a step and rank, framing not counted
+	Down     float64          `json:"bytes_received"`
+	Wire     float64          `json:"wire_seconds"` // a step, if nothing overlaps
+	Seconds  float64          `json:"seconds_per_step,omitempty"`
+	Fits     bool             `json:"fits"`
+}
+
+// Plan prepares a run as training would and reports what it needs under c.
+func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
 	s, err := Prepare(cfg, files, unbounded)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	if err := s.planFor(unbounded, budget); err != nil {
+	if err := s.planFor(c.Limits, c.Budget); err != nil {
 		return nil, err
 	}
+	return s.forecast(c)
+}
+
+// forecast tells what has been planned.
+func (s *Setup) forecast(c Conditions) (*Forecast, error) {
+	cfg := s.cfg
 	t, err := s.record(s.longest(), true)
 	if err != nil {
 		return nil, err
@@ -47,17 +93,134 @@ func Plan(cfg *config.Config, files Files, limits device.Limits, budget int64) (
 	if err != nil {
 		return nil, err
 	}
+	rows := s.batch * s.longest()
 	f := &Forecast{
-		Bytes: s.Memory.Usage.Map(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(), Launches: t.Launches(),
-		RowLengths: s.lengths, Dataset: s.Train.Stats, Warnings: s.Warnings, Table: s.Memory.Table(),
+		Bytes: s.Memory.Usage.Map(), Units: s.units(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(),
+		Logits:   4 * int64(min(op.ChunkRows(rows, s.Decoder.Vocab), rows)) * int64(s.Decoder.Vocab),
+		Launches: t.Launches(), Flops: t.Flops() * float64(cfg.Training.Accumulation),
+		RowLengths: s.lengths, Dataset: s.Train.Stats, Warnings: s.Warnings,
+	}
+	if c.FLOPS > 0 {
+		f.Seconds = f.Flops / c.FLOPS
 	}
 	f.Trainable, f.Total = s.Layout.Counts()
 	for _, spec := range s.Memory.Specs {
 		f.Largest = max(f.Largest, spec.Bytes())
 	}
-	if err := s.Memory.Check(limits, budget); err != nil {
-		f.Reason, f.Advice = err.Error(), s.advice(limits, budget)
+	if c.Tabs > 1 {
+		f.Sharding = s.shards(f, c)
+	}
+	if err := s.Memory.Check(c.Limits, c.Budget); err != nil {
+		f.Reason = err.Error()
+		f.Choices = s.choices(c.Limits, c.Budget)
 	}
 	f.Fits = f.Reason == ""
 	return f, nil
+}
+
+// Names of the units that are not the model's.
+const (
+	sharedUnit = "shared"
+	runUnit    = "run"
+)
+
+// units splits the plan by unit.
+func (s *Setup) units() []Unit {
+	var order []string
+	usage := map[string]*device.Usage{}
+	counts := map[string]*[2]int64{}
+	at := func(unit string) *device.Usage {
+		if usage[unit] == nil {
+			order = append(order, unit)
+			usage[unit], counts[unit] = new(device.Usage), new([2]int64)
+		}
+		return usage[unit]
+	}
+	for _, p := range s.Params() { // in the order of use
+		at(p.Unit)
+		n := int64(p.Shape.Size())
+		counts[p.Unit][1] += n
+		if p.Trainable {
+			counts[p.Unit][0] += n
+		}
+	}
+	for _, p := range s.Layout.Frozen {
+		usage[p.Unit][device.Weights] += plan.FrozenSpec(p).Bytes()
+	}
+	for i := range s.Layout.Segments {
+		seg := &s.Layout.Segments[i]
+		for _, spec := range seg.Specs() {
+			usage[seg.Unit][spec.Class] += spec.Bytes()
+		}
+	}
+	for _, unit := range slices.Sorted(maps.Keys(s.activations.Units)) {
+		if n := s.activations.Units[unit]; unit != "" && usage[unit] != nil {
+			at(unit)[device.Activations] += n
+		} else {
+			at(sharedUnit)[device.Activations] += n
+		}
+	}
+	at(runUnit)[device.Staging] = s.Memory.Usage[device.Staging]
+	units := make([]Unit, len(order))
+	for i, name := range order {
+		units[i] = Unit{Name: name, Trainable: counts[name][0], Total: counts[name][1], Bytes: usage[name].Map()}
+	}
+	return units
+}
+
+// shards compares the strategies for a run of several tabs.
+func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
+	cfg := s.cfg
+	run := plan.Sharding{Ranks: c.Tabs, Group: max(c.Tabs/2, 1), Slots: c.Tabs, Trained: f.Trainable, Param: 4, Reduce: 2}
+	if d := cfg.FSDP; d != nil {
+		run.Slots = max(d.Slots, 1)
+		if d.ShardGroupSize > 0 {
+			run.Group = d.ShardGroupSize
+		}
+	} else {
+		run.Slots *= cfg.Training.Accumulation
+	}
+	if cfg.Precision.ParamDType != "float32" {
+		run.Param = 2
+	}
+	if cfg.Precision.ReduceDType == "float32" {
+		run.Reduce = 4
+	}
+	trained := device.Usage{}
+	for i := range s.Layout.Segments {
+		for _, spec := range s.Layout.Segments[i].Specs() {
+			trained[spec.Class] += spec.Bytes()
+		}
+	}
+	for _, u := range f.Units {
+		run.Unit = max(run.Unit, u.Trainable)
+	}
+	P := float64(max(f.Trainable, 1))
+	run.State = plan.State{
+		Weight: float64(trained[device.Weights]) / P, Gradient: float64(trained[device.Gradients]) / P, Moments: float64(trained[device.Optimizer]) / P,
+	}
+	for class, n := range s.Memory.Usage {
+		run.Local[class] = n - trained[class]
+	}
+	var all []Shard
+	for _, by := range plan.Strategies {
+		if by == plan.HybridShard && (run.Group == run.Ranks || run.Group == 1 || run.Ranks%run.Group != 0) {
+			continue // it is one of the others, or impossible
+		}
+		u := run.Memory(by)
+		up, down := run.Traffic(by)
+		row := Shard{
+			Strategy: by, Ranks: run.Ranks, Group: run.Shards(by), Bytes: u.Map(), Up: up, Down: down,
+			Fits: c.Budget == 0 || u.Total() <= c.Budget,
+		}
+		if c.Link.Rate > 0 {
+			row.Wire = run.Seconds(by, c.Link)
+			if c.FLOPS > 0 {
+				perSlot := f.Flops / float64(cfg.Training.Accumulation) / c.FLOPS
+				row.Seconds = row.Wire + perSlot*float64(device.CeilDiv(run.Slots, run.Ranks))
+			}
+		}
+		all = append(all, row)
+	}
+	return all
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"llamatab/engine/config"
+	"llamatab/engine/data"
 	"llamatab/engine/model"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
@@ -18,9 +20,9 @@ import (
 )
 
 // Imagine makes the files of a run of which there are none yet: a model folder with the header of its weights, whose
-// values are all zero wherever one looks, and a dataset of one row of tokens for each length. Whatever plans a run
-// plans with them as it does with the real ones.
-func Imagine(m plan.Known, lengths []int) (Files, error) {
+// values are all zero wherever one looks, and the rows of one step, all as long as dataset.max_length lets them be.
+// Whatever plans a run plans with them as it does with the real ones.
+func Imagine(m plan.Known, cfg *config.Config) (Files, error) {
 	d, err := model.New(m.Config)
 	if err != nil {
 		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
@@ -39,11 +41,16 @@ func Imagine(m plan.Known, lengths []int) (Files, error) {
 	if _, err := weights.NewWriter(&head, specs, nil); err != nil {
 		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
 	}
-	e := json.NewEncoder(&rows)
-	for _, n := range lengths {
-		if err := e.Encode(map[string][]int{"input_ids": make([]int, n)}); err != nil {
-			return Files{}, err
-		}
+	length := min(data.DefaultLength, d.MaxPositions)
+	if n := cfg.Dataset.MaxLength; n != nil {
+		length = min(*n, d.MaxPositions)
+	}
+	row, err := json.Marshal(map[string][]int{"input_ids": make([]int, length)})
+	if err != nil {
+		return Files{}, err
+	}
+	for range cfg.Training.BatchSize {
+		rows.Write(append(row, '\n'))
 	}
 	return Files{
 		Model: imagined{

@@ -2,11 +2,14 @@ package train
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/plan"
 )
 
 // look answers what a page asks while a run is put together, before any device is opened.
@@ -27,16 +30,34 @@ func (j *Job) look() error {
 	return err
 }
 
-func (j *Job) forecast() (*Forecast, error) {
+// forecast answers a PlanJob with a Forecast, or with a list of Methods where they are to be compared.
+func (j *Job) forecast() (any, error) {
 	cfg, err := j.parseConfig()
 	if err != nil {
 		return nil, err
 	}
-	limits := device.DefaultLimits
-	if p := j.Job.Plan; p != nil && p.MaxBuffer > 0 && p.MaxBinding > 0 {
-		limits.MaxBuffer, limits.MaxBinding = p.MaxBuffer, p.MaxBinding
+	c := Conditions{Limits: device.DefaultLimits, Budget: j.Budget}
+	files, p := j.Files, j.Job.Plan
+	if p == nil {
+		return Plan(cfg, files, c)
 	}
-	return Plan(cfg, j.Files, limits, j.Budget)
+	if p.MaxBuffer > 0 && p.MaxBinding > 0 {
+		c.Limits.MaxBuffer, c.Limits.MaxBinding = p.MaxBuffer, p.MaxBinding
+	}
+	c.Tabs, c.FLOPS, c.Link = p.Tabs, p.FLOPS, plan.Link{Rate: p.LinkRate, Shared: p.LinkShared}
+	if p.Model != "" {
+		known, ok := plan.FindModel(p.Model)
+		if !ok {
+			return nil, fail("config", exitConfig, "Choose one of "+strings.Join(plan.ModelNames(), ", ")+".", fmt.Errorf("no known model is called %q", p.Model))
+		}
+		if p.Compare {
+			return Compare(known, cfg, c), nil
+		}
+		if files, err = Imagine(known, cfg); err != nil {
+			return nil, fail("config", exitConfig, modelHint, err)
+		}
+	}
+	return Plan(cfg, files, c)
 }
 
 // preview reads the dataset as training would and spells its first rows.

@@ -62,6 +62,30 @@ func TestPlanJob(t *testing.T) {
 	}
 }
 
+// A page can plan for a model that it has not fetched, by one method or by all, alone or with others.
+func TestPlanKnownModel(t *testing.T) {
+	config := json.RawMessage(`{"model": "any", "dataset": {"path": "any", "max_length": 64}, "trainable": ["all"]}`)
+	ask := func(p message.PlanJob) *train.Job {
+		return &train.Job{Job: message.Job{Command: message.Plan, Config: config, Plan: &p}, Host: newHost()}
+	}
+	var f train.Forecast
+	answer(t, ask(message.PlanJob{Model: "smollm2-135m", Tabs: 2, LinkRate: 1e6, FLOPS: 1e12}), &f)
+	if f.Total != 134515008 || len(f.Sharding) != 3 || f.Sharding[0].Wire <= f.Seconds || f.Seconds <= 0 {
+		t.Errorf("%+v", f)
+	}
+	var methods []train.Method
+	answer(t, ask(message.PlanJob{Model: "SmolLM2-135M", Compare: true}), &methods)
+	if len(methods) != len(train.Ways) || methods[0].Forecast == nil || methods[0].Forecast.Bytes["total"] != f.Bytes["total"] {
+		t.Errorf("%+v", methods)
+	}
+	for _, m := range methods {
+		if (m.Forecast == nil) == (m.Refused == "") || m.Trains == "" || len(m.Settings) == 0 {
+			t.Errorf("%+v", m)
+		}
+	}
+	mustFail(t, ask(message.PlanJob{Model: "SmolLM3"}), "config", 2, "SmolLM3")
+}
+
 func TestPreviewJob(t *testing.T) {
 	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(`{"input_ids": [1, 2, 3], "labels": [-100, -100, 3]}
 {"input_ids": [4, 5, 6, 7]}

@@ -38,7 +38,7 @@ func TestForecast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := train.Plan(cfg, files, device.DefaultLimits, 0)
+	f, err := train.Plan(cfg, files, train.Conditions{Limits: device.DefaultLimits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +49,8 @@ func TestForecast(t *testing.T) {
 	if !slices.Equal(f.RowLengths, []int{8, 16, 24, 31}) {
 		t.Errorf("row lengths %v", f.RowLengths)
 	}
-	f, err = train.Plan(cfg, files, device.DefaultLimits, s.Planned["total"]-1)
-	if err != nil || f.Fits || f.Reason == "" || f.Advice == "" {
+	f, err = train.Plan(cfg, files, train.Conditions{Limits: device.DefaultLimits, Budget: s.Planned["total"] - 1})
+	if err != nil || f.Fits || f.Reason == "" || len(f.Choices) == 0 {
 		t.Errorf("a budget one byte short: %+v, %v", f, err)
 	}
 }

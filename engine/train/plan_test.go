@@ -1,6 +1,9 @@
 package train_test
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"llamatab/engine/config"
@@ -9,22 +12,33 @@ import (
 	"llamatab/engine/train"
 )
 
-// forecast plans a run over a known model that is not there, with one row for each length.
-func forecast(t testing.TB, name string, lengths []int, sets ...string) *train.Forecast {
+// imagined is a run over a known model that is not there.
+func imagined(t testing.TB, name string, sets ...string) (*config.Config, train.Files) {
 	t.Helper()
 	m, ok := plan.FindModel(name)
 	if !ok {
 		t.Fatalf("no model %q", name)
 	}
-	files, err := train.Imagine(m, lengths)
+	cfg, err := config.ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d", "max_length": 8}, "training": {"max_steps": 1}}`), "run.json", sets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}, "training": {"max_steps": 1}}`), "run.json", sets)
+	files, err := train.Imagine(m, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := train.Plan(cfg, files, device.DefaultLimits, 0)
+	return cfg, files
+}
+
+// forecast plans a run over a known model that is not there.
+func forecast(t testing.TB, name string, c train.Conditions, sets ...string) *train.Forecast {
+	t.Helper()
+	cfg, files := imagined(t, name, sets...)
+	if c.Limits == (device.Limits{}) {
+		c.Limits = device.DefaultLimits
+		c.Limits.MaxBuffer, c.Limits.MaxBinding = 1<<40, 1<<40
+	}
+	f, err := train.Plan(cfg, files, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +48,7 @@ func forecast(t testing.TB, name string, lengths []int, sets ...string) *train.F
 // The decoder of every known model has as many parameters as are published, and the plan of training it holds them all.
 func TestKnownModels(t *testing.T) {
 	for _, m := range plan.Models {
-		f := forecast(t, m.Name, []int{8}, full)
+		f := forecast(t, m.Name, train.Conditions{}, full)
 		if f.Total != m.Parameters || f.Trainable != m.Parameters {
 			t.Errorf("%s: %d parameters, %d of them trained, want %d", m.Name, f.Total, f.Trainable, m.Parameters)
 		}
@@ -54,8 +68,76 @@ func TestKnownAdapters(t *testing.T) {
 	}{
 		{"SmolLM2-135M", qv, 460800}, {"SmolLM2-135M", all, 2442240}, {"Llama-3.2-1B", qv, 851968}, {"Llama-3.2-1B", all, 5636096},
 	} {
-		if f := forecast(t, c.model, []int{8}, c.set); f.Trainable != c.want {
+		if f := forecast(t, c.model, train.Conditions{}, c.set); f.Trainable != c.want {
 			t.Errorf("%s %s: %d parameters train, want %d", c.model, c.set, f.Trainable, c.want)
+		}
+	}
+}
+
+// The units of a plan are all of it, class by class, and each holds what is its own.
+func TestUnits(t *testing.T) {
+	for _, sets := range [][]string{{full}, {lora}, {full, checkpointing + "true"}} {
+		f := forecast(t, "SmolLM2-135M", train.Conditions{}, append(sets, "dataset.max_length=64")...)
+		sum, names := map[string]int64{}, []string{}
+		var trainable, total int64
+		for _, u := range f.Units {
+			names, trainable, total = append(names, u.Name), trainable+u.Trainable, total+u.Total
+			for class, n := range u.Bytes {
+				sum[class] += n
+			}
+		}
+		if !maps.Equal(sum, f.Bytes) || trainable != f.Trainable || total != f.Total {
+			t.Errorf("%v: units add up to %v, %d of %d parameters, the plan is %v", sets, sum, trainable, total, f.Bytes)
+		}
+		if len(names) != 34 || names[0] != "embed" || names[1] != "block 0" || names[31] != "head" || names[32] != "shared" || names[33] != "run" {
+			t.Errorf("%v: units %v", sets, names)
+		}
+		if b := f.Units[7]; b.Total < 3540096 || b.Bytes["weights"] < 2*b.Total || len(sets) == 1 && b.Bytes["activations"] == 0 {
+			t.Errorf("%v: a block has %+v", sets, b)
+		}
+		if f.Logits != 4*256*49152 {
+			t.Errorf("%v: %d bytes of logits", sets, f.Logits)
+		}
+	}
+}
+
+// A run that does not fit is offered changes; with those that are said to fit it does, at the bytes that were said.
+func TestChoices(t *testing.T) {
+	const long = "dataset.max_length=1024"
+	for _, c := range []struct {
+		budget int64
+		code   string // of the first that fits
+		sets   []string
+	}{
+		{6e9, "checkpointing", []string{full, long}},
+		{3.6e9, "micro_batch", []string{lora, long, checkpointing + "true", "training.per_device_train_batch_size=64"}},
+		{3.0e9, "together", []string{full, long, "training.per_device_train_batch_size=16"}},
+		{1.0e9, "lora", []string{full, "dataset.max_length=64"}},
+	} {
+		f := forecast(t, "SmolLM2-135M", train.Conditions{Budget: c.budget}, c.sets...)
+		if f.Fits || f.Reason == "" {
+			t.Fatalf("%v: fits %d bytes with %v", c.sets, c.budget, f.Bytes)
+		}
+		first := ""
+		for _, choice := range f.Choices {
+			if choice.Fits && first == "" {
+				first = choice.Code
+			}
+			if choice.Fits != (choice.Bytes <= c.budget) || choice.Bytes >= f.Bytes["total"] || choice.Text == "" {
+				t.Errorf("%v: %+v", c.sets, choice)
+			}
+			name, sets := "SmolLM2-135M", slices.Clone(c.sets)
+			for _, change := range choice.Changes {
+				if sets = append(sets, change.Path+"="+string(change.Value)); change.Path == "model" {
+					name = strings.Trim(string(change.Value), `"`)
+				}
+			}
+			if again := forecast(t, name, train.Conditions{Budget: c.budget}, sets...); again.Bytes["total"] != choice.Bytes || again.Fits != choice.Fits {
+				t.Errorf("%v: %s says %d bytes, they are %d", c.sets, choice.Text, choice.Bytes, again.Bytes["total"])
+			}
+		}
+		if first != c.code {
+			t.Errorf("%v: the first choice that fits is %q, want %q of %+v", c.sets, first, c.code, f.Choices)
 		}
 	}
 }

@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"llamatab/engine/config"
-	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
-	"llamatab/engine/plan"
 )
 
 // Job is all that a piece of work needs.
@@ -95,37 +93,6 @@ func (s *Setup) check(l device.Limits, budget int64) error {
 		return nil
 	}
 	return fail("does_not_fit", exitFailed, s.advice(l, budget), fmt.Errorf("memory: %w", err))
-}
-
-// advice looks for a smaller batch or shorter rows with which the run fits.
-func (s *Setup) advice(l device.Limits, budget int64) string {
-	if s.decode {
-		return "Ask for fewer new tokens with --max-new-tokens, or choose a smaller model."
-	}
-	try := *s
-	try.limits = l
-	for try.batch > 1 {
-		try.batch = (try.batch + 1) / 2
-		if try.plan() == nil && try.Memory.Check(l, budget) == nil {
-			return fmt.Sprintf("It fits with per_device_train_batch_size %d (%s); gradient_accumulation_steps keeps the effective batch.", try.batch, plan.Bytes(try.Memory.Total()))
-		}
-	}
-	for length := try.longest() / 2; length >= 16; length /= 2 {
-		short := *s.Train
-		short.Samples = nil
-		for _, row := range s.Train.Samples {
-			n := min(len(row.IDs), length)
-			short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:n]})
-		}
-		try.Train, try.Valid = &short, nil
-		if try.plan() == nil && try.Memory.Check(l, budget) == nil {
-			return fmt.Sprintf("It fits with per_device_train_batch_size 1 and dataset.max_length %d (%s).", length, plan.Bytes(try.Memory.Total()))
-		}
-	}
-	if s.steps && s.Method == nil {
-		return "Train LoRA instead of all weights: gradients and optimizer states then take next to nothing. Or choose a smaller model."
-	}
-	return "Choose a smaller model, or an adapter (GPU) with larger limits."
 }
 
 // parseConfig reads the resolved run.json of a job.

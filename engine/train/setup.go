@@ -27,9 +27,10 @@ type Setup struct {
 	Layout       plan.Layout
 	Memory       plan.Memory
 
-	activations graph.Plan // of all programs together
-	batch       int        // rows a micro-batch
-	lengths     []int      // T of every program that may be needed, ascending
+	cfg         *config.Config // of a run that trains, else nil
+	activations graph.Plan     // of all programs together
+	batch       int            // rows a micro-batch
+	lengths     []int          // T of every program that may be needed, ascending
 	limits      device.Limits
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted
@@ -45,8 +46,18 @@ func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, err
 	if err != nil {
 		return nil, err
 	}
+	s := newSetup(cfg, m, limits)
+	if err := s.prepare(cfg); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newSetup is the setup of a run before anything is attached or read.
+func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 	s := &Setup{
-		Model: m, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true, checkpointing: cfg.Training.Checkpointing,
+		Model: m, cfg: cfg, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true, checkpointing: cfg.Training.Checkpointing,
 	}
 	switch n := s.checkpointing; n {
 	case config.CheckpointAuto: // none, until it is known what must fit
@@ -55,13 +66,10 @@ func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, err
 	default:
 		s.recompute = min(int(n), m.Decoder.Layers)
 	}
-	if err := s.prepare(cfg); err != nil {
-		m.Close()
-		return nil, err
-	}
-	return s, nil
+	return s
 }
 
+// prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
 	for _, part := range cfg.Trainable {
 		if part.Select == "all" {
@@ -104,6 +112,9 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		if err := s.overlayFrom(s.files.Resume); err != nil {
 			return err
 		}
+	}
+	if s.Train != nil {
+		return s.plan()
 	}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,

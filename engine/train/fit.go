@@ -1,0 +1,287 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/plan"
+)
+
+// Change puts another value at a path of run.json.
+type Change struct {
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value"`
+}
+
+// Choice is a way to make a run take less memory.
+type Choice struct {
+	Code    string   `json:"code"` // that of a remedy, or "together"
+	Changes []Change `json:"changes"`
+	Bytes   int64    `json:"planned_bytes"` // of the run with the changes
+	Fits    bool     `json:"fits"`
+	Text    string   `json:"text"`
+}
+
+// together is the code of a choice of several remedies.
+const together = "together"
+
+// remedy is one kind of change that saves memory.
+type remedy struct {
+	code string
+	// try lists the changes that can be made to a run, the least harm first and each saving more than the one before.
+	try func(s *Setup) [][]Change
+	// text says what the last change made means, given the changed run.
+	text func(s *Setup) string
+}
+
+// remedies in the order of the harm that they do: to the time of a step, to what a step sees, to how exactly it
+// computes, to what can be learnt.
+var remedies = []remedy{
+	{"checkpointing", tryCheckpointing, func(*Setup) string {
+		return "Compute activations again in the backward pass instead of keeping them: the result is the same, a step takes about a third longer"
+	}},
+	{"micro_batch", tryMicroBatch, func(s *Setup) string {
+		return fmt.Sprintf("Take micro-batches of %d: a step still sees %d rows", s.batch, s.batch*s.cfg.Training.Accumulation)
+	}},
+	{"max_length", tryLength, func(s *Setup) string {
+		return fmt.Sprintf("Cut rows to %d tokens: what is longer is lost", s.longest())
+	}},
+	{"bf16", tryBF16, func(*Setup) string {
+		return "Keep weights and activations in bfloat16: half the bytes, about three digits"
+	}},
+	{"fewer_layers", tryFewerLayers, func(s *Setup) string {
+		return fmt.Sprintf("Train fewer blocks: %s", s.cfg.Trainable[0])
+	}},
+	{"lora", tryLoRA, func(s *Setup) string {
+		trainable, _ := s.Layout.Counts()
+		return fmt.Sprintf("Train a LoRA adapter of %d parameters beside the frozen model", trainable)
+	}},
+	{"smaller_model", trySmallerModel, func(s *Setup) string {
+		_, total := s.Layout.Counts()
+		return fmt.Sprintf("Take a smaller model: %s has %d parameters", s.cfg.Model.Path, total)
+	}},
+}
+
+// change spells a Change; value is anything that JSON can hold.
+func change(path string, value any) Change {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // a fault of ours
+	}
+	return Change{path, raw}
+}
+
+func tryCheckpointing(s *Setup) [][]Change {
+	if s.recompute >= s.Decoder.Layers || s.cfg.Training.Checkpointing == config.CheckpointAuto {
+		return nil
+	}
+	return [][]Change{{change("training.gradient_checkpointing", true)}}
+}
+
+func tryMicroBatch(s *Setup) (all [][]Change) {
+	rows := s.batch * s.cfg.Training.Accumulation
+	for b := s.batch - 1; b > 0; b-- {
+		if rows%b == 0 {
+			all = append(all, []Change{change("training.per_device_train_batch_size", b), change("training.gradient_accumulation_steps", rows/b)})
+		}
+	}
+	return all
+}
+
+// shortest is the row length, in tokens, below which there is little left to learn from.
+const shortest = 32
+
+func tryLength(s *Setup) (all [][]Change) {
+	if _, free := s.files.Dataset.(imagined); s.Train.Format == "tokens" && !free {
+		return nil // rows of tokens are never cut
+	}
+	for n := 1 << 20; n >= shortest; n /= 2 {
+		if n < s.longest() {
+			all = append(all, []Change{change("dataset.max_length", n)})
+		}
+	}
+	return all
+}
+
+func tryBF16(s *Setup) [][]Change {
+	if s.cfg.Precision.ParamDType != "float32" {
+		return nil
+	}
+	return [][]Change{{change("precision.param_dtype", "bfloat16")}}
+}
+
+func tryFewerLayers(s *Setup) (all [][]Change) {
+	if len(s.cfg.Trainable) != 1 || s.cfg.PEFT != nil {
+		return nil
+	}
+	most := s.Decoder.Layers
+	switch text := s.cfg.Trainable[0].Select; {
+	case text == "all":
+	case strings.HasPrefix(text, "layers:last:"):
+		if n, err := strconv.Atoi(strings.TrimPrefix(text, "layers:last:")); err == nil {
+			most = min(most, n-1)
+		}
+	default:
+		return nil
+	}
+	for n := most; n > 0; n /= 2 {
+		all = append(all, []Change{change("trainable", []string{fmt.Sprintf("layers:last:%d", n)})})
+	}
+	return all
+}
+
+func tryLoRA(s *Setup) [][]Change {
+	if s.cfg.PEFT != nil {
+		return nil
+	}
+	adapter := map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": []string{"q_proj", "v_proj"}}
+	return [][]Change{{change("trainable", []string{}), change("unfreeze", []string{}), change("peft", adapter)}}
+}
+
+func trySmallerModel(s *Setup) (all [][]Change) {
+	_, total := s.Layout.Counts()
+	for _, m := range slices.Backward(plan.Models) {
+		if m.Parameters < total && m.Parameters >= leastKnown {
+			all = append(all, []Change{change("model", m.Repo)})
+		}
+	}
+	return all
+}
+
+// leastKnown keeps the models that are made for tests from being offered.
+const leastKnown = 100e6
+
+// choices lists what would make the run fit, the least harm first. A remedy that is not enough by itself is listed with
+// the most that it saves; where none that does as little harm is enough, several are put together.
+func (s *Setup) choices(l device.Limits, budget int64) (all []Choice) {
+	if s.cfg == nil {
+		return nil
+	}
+	fits := func(t *Setup) bool { return t.planFor(l, budget) == nil && t.Memory.Check(l, budget) == nil }
+	// apply makes the first change of a remedy that is enough, else the last that can be made.
+	apply := func(s *Setup, r remedy) (last *Setup, made []Change) {
+		for _, changes := range r.try(s) {
+			t, err := s.changed(changes)
+			if err != nil {
+				continue // this program or this run does not offer it
+			}
+			ok := fits(t)
+			if last == nil || ok || t.Memory.Total() < last.Memory.Total() {
+				last, made = t, changes
+			}
+			if ok {
+				break
+			}
+		}
+		return last, made
+	}
+	at, enough := s, false // with all remedies so far
+	var changes []Change
+	var texts []string
+	for _, r := range remedies {
+		t, made := apply(s, r)
+		if t != nil && t.Memory.Total() < s.Memory.Total() {
+			c := Choice{Code: r.code, Changes: made, Bytes: t.Memory.Total(), Fits: t.Memory.Check(l, budget) == nil}
+			c.Text = sentence(r.text(t), c.Changes, c.Bytes)
+			all = append(all, c)
+			enough = enough || c.Fits
+		}
+		if enough {
+			continue
+		}
+		if t, made = apply(at, r); t == nil || t.Memory.Total() >= at.Memory.Total() {
+			continue
+		}
+		at, changes, texts = t, over(changes, made), append(texts, r.text(t))
+		if enough = at.Memory.Check(l, budget) == nil; enough && len(texts) > 1 {
+			all = append(all, Choice{
+				Code: together, Changes: changes, Bytes: at.Memory.Total(), Fits: true,
+				Text: sentence(strings.Join(texts, ". "), changes, at.Memory.Total()),
+			})
+		}
+	}
+	return all
+}
+
+// over puts later changes over earlier ones of the same path.
+func over(changes, more []Change) []Change {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c Change) bool {
+		return slices.ContainsFunc(more, func(m Change) bool { return m.Path == c.Path })
+	})
+	return append(changes, more...)
+}
+
+// sentence is a choice in words.
+func sentence(text string, changes []Change, bytes int64) string {
+	var sets []string
+	for _, c := range changes {
+		sets = append(sets, fmt.Sprintf("%s %s", c.Path, c.Value))
+	}
+	return fmt.Sprintf("%s. Set %s (%s).", text, strings.Join(sets, ", "), plan.Bytes(bytes))
+}
+
+// changed is the run with other values in its config, prepared over the same files.
+func (s *Setup) changed(changes []Change) (*Setup, error) {
+	raw, err := json.Marshal(s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	var sets []string
+	for _, c := range changes {
+		sets = append(sets, c.Path+"="+string(c.Value))
+	}
+	cfg, err := config.ParseWithSets(raw, "run.json", sets)
+	if err != nil {
+		return nil, err
+	}
+	files := s.files
+	if cfg.Model.Path != s.cfg.Model.Path {
+		known, _ := plan.FindModel(cfg.Model.Path)
+		if files, err = Imagine(known, cfg); err != nil {
+			return nil, err
+		}
+	}
+	files.Resume, files.Adapter, files.Tokenizer = nil, nil, nil // what they hold takes no memory of its own
+	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	t := newSetup(cfg, m, s.limits)
+	t.Train, t.Valid = cut(s.Train, cfg.Dataset.MaxLength), cut(s.Valid, cfg.Dataset.MaxLength)
+	t.files.Dataset = s.files.Dataset
+	return t, t.prepare(cfg)
+}
+
+// cut shortens the rows of a dataset that may be nil to at most so many tokens.
+func cut(ds *data.Dataset, most *int) *data.Dataset {
+	if ds == nil || most == nil || ds.Longest() <= *most {
+		return ds
+	}
+	short := *ds
+	short.Samples = nil
+	for _, row := range ds.Samples {
+		n := min(len(row.IDs), *most)
+		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:n]})
+	}
+	return &short
+}
+
+// advice is the choice that does least harm, in words.
+func (s *Setup) advice(l device.Limits, budget int64) string {
+	if s.decode {
+		return "Ask for fewer new tokens with --max-new-tokens, or choose a smaller model."
+	}
+	for _, c := range s.choices(l, budget) {
+		if c.Fits {
+			return c.Text
+		}
+	}
+	return "Choose a smaller model, or an adapter (GPU) with larger limits."
+}
