@@ -39,6 +39,7 @@ type Dataset struct {
 	MaxLength       *int              `json:"max_length"` // tokens a row; nil: min(1024, the model's context)
 	Packing         bool              `json:"packing"`
 	TrainOnPrompt   bool              `json:"train_on_prompt"`
+	OnBadRow        string            `json:"on_bad_row"` // of a malformed row: "stop" or "skip"
 	Shuffle         bool              `json:"shuffle"`
 	ValidationSplit float64           `json:"validation_split"` // fraction of the rows, [0, 1)
 }
@@ -103,7 +104,7 @@ func (f *FSDP) defaults() {
 // nothing trains yet.
 func Default() *Config {
 	return &Config{
-		Dataset:   Dataset{Format: "auto", Columns: map[string]string{}, Shuffle: true},
+		Dataset:   Dataset{Format: "auto", Columns: map[string]string{}, OnBadRow: "stop", Shuffle: true},
 		Trainable: []Part{},
 		Unfreeze:  []Stage{},
 		Training: Training{

@@ -23,7 +23,7 @@ func TestDefaults(t *testing.T) {
 	const contract = `{
 	  "model": "m", "quantization": null,
 	  "dataset": {"path": "d.jsonl", "format": "auto", "columns": {}, "max_length": null, "packing": false,
-	    "train_on_prompt": false, "shuffle": true, "validation_split": 0.0},
+	    "train_on_prompt": false, "on_bad_row": "stop", "shuffle": true, "validation_split": 0.0},
 	  "peft": null, "init_adapter": null, "trainable": ["all"], "unfreeze": [],
 	  "training": {
 	    "learning_rate": 2e-4, "weight_decay": 0.01, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "no_decay": [],
@@ -147,6 +147,7 @@ func TestRefusals(t *testing.T) {
 		{`training.load_best_model_at_end=true`, []string{"training.load_best_model_at_end", "dataset.validation_split"}},
 		{`training.on_nonfinite=warn`, []string{"training.on_nonfinite", "rollback"}},
 		{`training.on_spike=skip`, []string{"training.on_spike", "warn"}},
+		{`dataset.on_bad_row=drop`, []string{"dataset.on_bad_row", "skip"}},
 		{`training.no_decay=["("]`, []string{"training.no_decay[0]", "regular expression"}},
 		{`training.resume_from_checkpoint=`, []string{"training.resume_from_checkpoint"}},
 		{`dataset.max_length=1`, []string{"dataset.max_length"}},

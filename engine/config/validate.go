@@ -124,6 +124,7 @@ func (s *Dataset) rules() []rule {
 		oneOf("dataset.format", s.Format, []string{"auto", "text", "tokens", "alpaca", "prompt_completion"},
 			"sharegpt", "messages", "csv", "classification"),
 		only("dataset.packing", s.Packing, false),
+		oneOf("dataset.on_bad_row", s.OnBadRow, []string{"stop", "skip"}),
 		below("dataset.validation_split", s.ValidationSplit),
 	}
 	if s.MaxLength != nil {

@@ -2,7 +2,7 @@
 //
 // A file is a list of JSON objects (JSON lines or one JSON array) or plain text. Its format says how a record becomes
 // tokens and which of them are trained on. One rule decides what happens to a record: one that is malformed is an
-// error with file, line and cause; one that is well-formed but leaves nothing to learn is dropped, counted and told in
+// error with file, line and cause, or is left out with that on record where Options.SkipBad says so; one that is well-formed but leaves nothing to learn is dropped, counted and told in
 // a warning; one that is too long is cut at its end, which is counted and told too. Rows of the format "tokens" are
 // used exactly as they stand, so they are neither dropped nor cut.
 //
@@ -49,12 +49,14 @@ type Options struct {
 	Context       int               // the model's longest row; 0: unknown
 	Vocab         int               // ids are below it; 0: unknown
 	TrainOnPrompt bool              // the prompt is trained on as well as its completion
+	SkipBad       bool              // a malformed record is left out instead of ending the reading
 }
 
 // Sample is one row: ids, and a label for each. The slices may be shared; they are read only.
 type Sample struct {
 	IDs    []int32
 	Labels []int32 // an id, or Ignore
+	Line   int     // of the record in the file, 1-based
 }
 
 // Counted is the number of tokens that s trains: labels after the first, which nothing predicts.
@@ -76,6 +78,7 @@ type Stats struct {
 	Truncated  int `json:"truncated_rows"`
 	Lost       int `json:"lost_tokens"` // cut off by truncation
 	Dropped    int `json:"dropped_rows"`
+	Bad        int `json:"bad_rows"`       // malformed and left out
 	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
 }
 
@@ -86,7 +89,17 @@ type Dataset struct {
 	Samples  []Sample
 	Stats    Stats
 	Warnings []string
+	Bad      []BadRow // the first maxBad of them
 }
+
+// BadRow is a malformed record that was left out.
+type BadRow struct {
+	Line  int    `json:"line"`
+	Cause string `json:"cause"`
+}
+
+// maxBad is how many bad rows are listed one by one.
+const maxBad = 20
 
 // Longest is the number of tokens of the longest row.
 func (d *Dataset) Longest() int {
@@ -122,19 +135,27 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	}
 	plain := !known || format.Name == "text" // may be plain text
 	for record, err := range records(r, name, plain) {
+		_, row := errors.AsType[rowError](err)
+		broken := err != nil && !row // the file cannot be read on from here
 		if err == nil && !known {
-			known = true
 			format, err = detect(record, opt.Columns)
+			known = err == nil
 		}
 		if err == nil {
 			record.columns = opt.Columns
 			e.line = record.Line
-			err = format.Rows(record, e)
-		}
-		if err != nil {
-			if record.Line > 0 {
-				err = fmt.Errorf("line %d: %w", record.Line, err)
+			samples, stats := len(e.d.Samples), e.d.Stats
+			if err = format.Rows(record, e); err != nil {
+				e.d.Samples, e.d.Stats = e.d.Samples[:samples], stats
 			}
+		}
+		switch {
+		case err == nil:
+		case opt.SkipBad && !broken && !errors.Is(err, errTooLarge):
+			e.leave(BadRow{record.Line, err.Error()})
+		case record.Line > 0:
+			return nil, fmt.Errorf("line %d: %w", record.Line, err)
+		default:
 			return nil, err
 		}
 	}

@@ -413,3 +413,43 @@ func TestSharedText(t *testing.T) {
 		t.Errorf("%+v, longest %d", d.Stats, d.Longest())
 	}
 }
+
+// Malformed rows are left out where that is asked for; what breaks the file as a whole is not.
+func TestSkipBad(t *testing.T) {
+	const good = `{"input_ids": [1, 2, 3]}`
+	bad := []string{`{"input_ids": [9, 2`, `{"ids": [1, 2]}`, `{"input_ids": "1 2"}`, `{"input_ids": [1, 99]}`, "{\"input_ids\": [1], \"x\": \"\xff\"}", `7`, `{"input_ids": [1, 2], "labels": [1]}`}
+	for _, b := range bad {
+		for _, text := range []string{good + "\n" + b + "\n" + good, b + "\n" + good + "\n" + good} {
+			if _, err := load(strings.NewReader(text), "d.jsonl", Options{Vocab: 50}); err == nil || !strings.Contains(err.Error(), "line ") {
+				t.Errorf("%q: error %v", b, err)
+			}
+			d, err := load(strings.NewReader(text), "d.jsonl", Options{Vocab: 50, SkipBad: true})
+			if err != nil {
+				t.Errorf("%q: %v", b, err)
+				continue
+			}
+			line := 2
+			if strings.HasPrefix(text, b) {
+				line = 1
+			}
+			if len(d.Samples) != 2 || d.Stats.Bad != 1 || d.Bad[0].Line != line || d.Bad[0].Cause == "" || d.Stats.Rows != 2 || d.Stats.Tokens != 6 {
+				t.Errorf("%q: %+v, bad %+v", b, d.Stats, d.Bad)
+			}
+			if d.Samples[1].Line != 3 || d.Samples[0].Line != 3-line {
+				t.Errorf("%q: lines %d and %d", b, d.Samples[0].Line, d.Samples[1].Line)
+			}
+		}
+	}
+	skip := Options{Vocab: 50, SkipBad: true}
+	if d, err := load(strings.NewReader("["+good+`, {"input_ids": 7}, `+good+"]"), "d.json", skip); err != nil || d.Stats.Bad != 1 || d.Stats.Rows != 2 {
+		t.Errorf("in an array: %v", err)
+	}
+	for text, want := range map[string]string{"[" + good + " " + good + "]": "comma", bad[0]: "no row is left", "": "holds no rows"} {
+		if _, err := load(strings.NewReader(text), "d.json", skip); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", text, err, want)
+		}
+	}
+	if d, err := load(strings.NewReader(strings.Repeat(bad[0]+"\n", 1000)+good), "d.jsonl", skip); err != nil || d.Stats.Bad != 1000 || len(d.Bad) != maxBad {
+		t.Errorf("many: %v", err)
+	}
+}

@@ -148,14 +148,18 @@ func (e *Encoder) check(id int) error {
 	return nil
 }
 
+// errTooLarge ends the reading of a file, also where bad rows are left out.
+var errTooLarge = errors.New("too large")
+
 // add takes a sample as it stands.
 func (e *Encoder) add(s Sample) error {
 	d := e.d
+	s.Line = e.line
 	if len(d.Samples) == maxRows {
-		return fmt.Errorf("more than %d rows; split the file", maxRows)
+		return fmt.Errorf("%w: more than %d rows; split the file", errTooLarge, maxRows)
 	}
 	if d.Stats.Tokens += len(s.IDs); d.Stats.Tokens > maxTokens {
-		return fmt.Errorf("more than %d tokens up to here; split the file", maxTokens)
+		return fmt.Errorf("%w: more than %d tokens up to here; split the file", errTooLarge, maxTokens)
 	}
 	d.Samples = append(d.Samples, s)
 	d.Stats.Rows++
@@ -170,6 +174,13 @@ func (e *Encoder) add(s Sample) error {
 	}
 	e.seen[h.Sum64()] = true
 	return nil
+}
+
+// leave puts a malformed record on record and leaves it out.
+func (e *Encoder) leave(b BadRow) {
+	if e.d.Stats.Bad++; len(e.d.Bad) < maxBad {
+		e.d.Bad = append(e.d.Bad, b)
+	}
 }
 
 // drop leaves a record out and remembers the first one for the warning.
@@ -197,6 +208,8 @@ func (e *Encoder) finish() (*Dataset, error) {
 		warn("%d of %d rows repeat an earlier one", s.Duplicates, s.Rows)
 	}
 	switch {
+	case s.Rows == 0 && s.Bad > 0:
+		return nil, fmt.Errorf("no row is left: %d are malformed, the first at line %d: %s", s.Bad, d.Bad[0].Line, d.Bad[0].Cause)
 	case s.Rows == 0 && s.Dropped == 0:
 		return nil, errors.New("holds no rows")
 	case s.Trained == 0:

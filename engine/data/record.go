@@ -88,7 +88,13 @@ func kind(raw json.RawMessage) string {
 	return "a number"
 }
 
-// records reads a file record by record. After an error, which may come with a Record that tells the line, it ends.
+// rowError is what is wrong with one record of a file that can be read on.
+type rowError struct{ error }
+
+func (e rowError) Unwrap() error { return e.error }
+
+// records reads a file record by record. An error may come with a Record that tells the line; after one that is no
+// rowError it ends.
 func records(r io.Reader, name string, plain bool) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
@@ -186,7 +192,7 @@ func lines(in *bufio.Reader, line int, yield func(*Record, error) bool) {
 			return
 		}
 		if len(bytes.TrimSpace(text)) > 0 {
-			if record, err := object(text, line, 1); !yield(record, err) || err != nil {
+			if !yield(object(text, line, 1)) {
 				return
 			}
 		}
@@ -210,8 +216,16 @@ func readLine(in *bufio.Reader) (line []byte, err error) {
 	}
 }
 
-// object parses the JSON object of one record, which starts at a line and column.
+// object is the record of one JSON object, which starts at a line and column; its error is a rowError.
 func object(text []byte, line, column int) (*Record, error) {
+	r, err := parse(text, line, column)
+	if err != nil {
+		err = rowError{err}
+	}
+	return r, err
+}
+
+func parse(text []byte, line, column int) (*Record, error) {
 	r := &Record{Line: line}
 	if !utf8.Valid(text) {
 		return r, errUTF8
@@ -257,7 +271,7 @@ func array(in *bufio.Reader, line int, yield func(*Record, error) bool) {
 				fail(err)
 				return
 			}
-			if record, err := object(text, line, column); !yield(record, err) || err != nil {
+			if !yield(object(text, line, column)) {
 				return
 			}
 		case ']':

@@ -102,7 +102,15 @@ type DataPreview struct {
 	Trained  int          `json:"trained_tokens"`
 	Cut      int          `json:"truncated_rows"`
 	Dropped  int          `json:"dropped_rows"`
+	Bad      int          `json:"bad_rows"`           // malformed and left out
+	BadRows  []BadRow     `json:"bad_list,omitempty"` // the first of them
 	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// BadRow is a malformed row.
+type BadRow struct {
+	Line  int    `json:"line"`
+	Cause string `json:"cause"`
 }
 
 // PreviewRow is one row, cut to what was asked for.

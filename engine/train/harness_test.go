@@ -143,6 +143,9 @@ func (h *host) summary(t testing.TB) (s struct {
 	Allocated map[string]int64 `json:"allocated_bytes"`
 	Trainable int64            `json:"trainable_parameters"`
 	Total     int64            `json:"total_parameters"`
+	Dataset   struct {
+		Bad int `json:"bad_rows"`
+	} `json:"dataset"`
 }) {
 	t.Helper()
 	for _, m := range h.sent {

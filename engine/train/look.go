@@ -74,13 +74,17 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	s := &Setup{Model: m}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
+		skipBad: cfg.Dataset.OnBadRow == "skip",
 	})
 	if err != nil {
 		return nil, err
 	}
 	p := &message.DataPreview{
 		Format: ds.Format, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained,
-		Cut: ds.Stats.Truncated, Dropped: ds.Stats.Dropped, Warnings: s.Warnings,
+		Cut: ds.Stats.Truncated, Dropped: ds.Stats.Dropped, Bad: ds.Stats.Bad, Warnings: s.Warnings,
+	}
+	for _, b := range ds.Bad {
+		p.BadRows = append(p.BadRows, message.BadRow(b))
 	}
 	want := message.PreviewJob{Rows: 3, Tokens: 512}
 	if j.Job.Preview != nil {

@@ -96,7 +96,7 @@ func TestPreviewJob(t *testing.T) {
 	got, _ := json.Marshal(p)
 	want := `{"format":"tokens","rows":[{"tokens":[{"id":1,"text":""},{"id":2,"text":""},{"id":3,"text":"","trained":true}],"length":3},` +
 		`{"tokens":[{"id":4,"text":""},{"id":5,"text":"","trained":true},{"id":6,"text":"","trained":true}],"length":4}],` +
-		`"total_rows":3,"tokens":9,"trained_tokens":5,"truncated_rows":0,"dropped_rows":0}`
+		`"total_rows":3,"tokens":9,"trained_tokens":5,"truncated_rows":0,"dropped_rows":0,"bad_rows":0}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

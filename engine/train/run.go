@@ -75,6 +75,7 @@ func (j *Job) open(s *Setup) (device.Device, error) {
 	for _, w := range s.Warnings {
 		event(j.Host, "warning", "note", 0, nil, "%s", w)
 	}
+	s.tellBadRows(j.Host)
 	return dev, nil
 }
 

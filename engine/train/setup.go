@@ -118,6 +118,7 @@ func (s *Setup) prepare(cfg *config.Config) error {
 	}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
+		skipBad: cfg.Dataset.OnBadRow == "skip",
 	})
 	if err != nil {
 		return err
@@ -136,10 +137,11 @@ type dataOptions struct {
 	columns       map[string]string
 	maxLength     *int
 	trainOnPrompt bool
+	skipBad       bool
 }
 
 func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
-	const hint = "Mend the file at the place named, or choose dataset.format to match it."
+	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
 	bad := func(err error) (*data.Dataset, error) { return nil, fail("data", exitConfig, hint, err) }
 	if s.files.Dataset == nil {
 		return bad(errors.New("no dataset was given"))
@@ -156,6 +158,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	defer f.Close()
 	opt := data.Options{
 		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions, Vocab: s.Decoder.Vocab, TrainOnPrompt: o.trainOnPrompt,
+		SkipBad: o.skipBad,
 	}
 	if s.Tokenizer != nil {
 		opt.Tokenizer = s.Tokenizer
@@ -169,6 +172,19 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	}
 	s.Warnings = append(s.Warnings, ds.Warnings...)
 	return ds, nil
+}
+
+// tellBadRows tells of the rows that were left out.
+func (s *Setup) tellBadRows(h Host) {
+	if s.Train == nil {
+		return
+	}
+	for _, b := range s.Train.Bad {
+		event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Cause}, "%s: line %d is left out: %s", s.Train.Name, b.Line, b.Cause)
+	}
+	if more := s.Train.Stats.Bad - len(s.Train.Bad); more > 0 {
+		event(h, "warning", "bad_row_skipped", 0, map[string]any{"rows": more}, "%s: %d more rows are left out", s.Train.Name, more)
+	}
 }
 
 // planFor plans for limits and, where the run leaves it open, takes the fewest checkpointed blocks with which it then

@@ -220,3 +220,21 @@ func TestGoBackOnRequest(t *testing.T) {
 		t.Errorf("events %+v", e)
 	}
 }
+
+// A row that cannot be used ends the run, with its line, or is left out, counted and told.
+func TestBadRows(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [1, 2\n{\"input_ids\": [1, 370]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}
+	mustFail(t, job(t, files, full), "data", 2, "line 2")
+	sets := append(inOrder, full, "dataset.on_bad_row=skip")
+	h := must(t, job(t, files, sets...))
+	e := h.events("bad_row_skipped")
+	if len(e) != 2 || e[0].Data["line"] != 2 || e[1].Data["line"] != 3 || !strings.Contains(e[1].Message, "370") {
+		t.Errorf("events %+v", e)
+	}
+	if n := h.summary(t).Dataset.Bad; n != 2 {
+		t.Errorf("summary.json counts %d bad rows", n)
+	}
+	sameFiles(t, h, must(t, job(t, train.Files{Model: files.Model, Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}, sets...)), "model/")
+	files.Dataset = lines("{\"input_ids\": [1, 2\n")
+	mustFail(t, job(t, files, sets...), "data", 2, "no row is left", "line 1")
+}
