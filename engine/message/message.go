@@ -162,8 +162,18 @@ type Step struct {
 	StepSeconds        float64 `json:"step_seconds"`
 	TokensPerSecond    float64 `json:"tokens_per_second"`
 	GPUBytes           int64   `json:"gpu_bytes"` // allocated now
+	Units              []Unit  `json:"units,omitempty"`
 	EvalLoss           *Float  `json:"eval_loss,omitempty"`
 	Perplexity         *Float  `json:"perplexity,omitempty"`
+}
+
+// Unit are norms of parameters that are used together: a block, the embedding, the head. A run of more than 20,000 of them
+// records those of every so many steps.
+type Unit struct {
+	Name        string `json:"name"`
+	GradNorm    Float  `json:"grad_norm"` // of the mean loss, before clipping
+	WeightNorm  Float  `json:"weight_norm"`
+	UpdateRatio Float  `json:"update_ratio"` // norm of what the update has added ÷ norm of the weights
 }
 
 // Event is one line of events.jsonl: anything else worth knowing later.

@@ -20,8 +20,8 @@ type AdamWConfig struct {
 //	g ← g · factor,   m ← β1·m + (1−β1)·g,   v ← β2·v + (1−β2)·g²
 //	p ← p − lr·decay·p − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
 //
-// Shapes: p, g, m, v equal, scalars (NumScalars), state (NumState). In a step that is not applied p, m and v keep
-// their bits. Loshchilov & Hutter 2019, arXiv:1711.05101, with eps where torch.optim.AdamW adds it.
+// Then g is what was added to p. Shapes: p, g, m, v equal, scalars (NumScalars), state (NumState). In a step that is not
+// applied all keep their bits. Loshchilov & Hutter 2019, arXiv:1711.05101, with eps where torch.optim.AdamW adds it.
 func AdamW(t *graph.Tape, p, g, m, v, scalars, state graph.Var, c AdamWConfig) {
 	for _, x := range []graph.Var{g, m, v} {
 		t.Want("AdamW", x, p.Shape)
@@ -31,7 +31,7 @@ func AdamW(t *graph.Tape, p, g, m, v, scalars, state graph.Var, c AdamWConfig) {
 		N: uint32(p.Shape.Size()), Beta1: float32(c.Beta1), Rest1: float32(1 - c.Beta1), Beta2: float32(c.Beta2), Rest2: float32(1 - c.Beta2),
 		Eps: float32(c.Eps), Decay: float32(c.WeightDecay), LRScale: float32(c.LRScale),
 	}
-	t.Launch(adamw, d, g, scalars, state, p, m, v)
+	t.Launch(adamw, d, scalars, state, g, p, m, v)
 }
 
 type adamwDims struct {
@@ -43,14 +43,14 @@ type adamwDims struct {
 var adamw = &device.Kernel{
 	Name: "adamw", Shader: "adamw", Entry: "adamw",
 	Bindings: []device.Binding{
-		{Name: "g"}, {Name: "scalars"}, {Name: "state"},
-		{Name: "p", Access: device.Update}, {Name: "m", Access: device.Update}, {Name: "v", Access: device.Update},
+		{Name: "scalars"}, {Name: "state"},
+		{Name: "g", Access: device.Update}, {Name: "p", Access: device.Update}, {Name: "m", Access: device.Update}, {Name: "v", Access: device.Update},
 	},
 	Grid: func(dims any, _ device.Params) [3]int {
 		return device.Groups(device.CeilDiv(int(dims.(adamwDims).N), wg))
 	},
 	Ref: func(c *device.Call) {
-		d, g, scalars, state, p, m, v := c.Dims.(adamwDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5)
+		d, scalars, state, g, p, m, v := c.Dims.(adamwDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5)
 		if state[stateApplied] == 0 {
 			return
 		}
@@ -60,7 +60,8 @@ var adamw = &device.Kernel{
 			dp := g[i] * state[stateFactor]
 			m[i] = float64(d.Beta1)*m[i] + float64(d.Rest1)*dp
 			v[i] = float64(d.Beta2)*v[i] + float64(d.Rest2)*dp*dp
-			p[i] -= lr * (float64(d.Decay)*p[i] + pair[0]*m[i]/(math.Sqrt(v[i])*pair[1]+float64(d.Eps)))
+			g[i] = -lr * (float64(d.Decay)*p[i] + pair[0]*m[i]/(math.Sqrt(v[i])*pair[1]+float64(d.Eps)))
+			p[i] += g[i]
 		}
 	},
 }

@@ -14,13 +14,16 @@ const (
 	perPart  = 4096 // elements that are worth a workgroup
 )
 
+// Parts is how many partial sums SumSquares makes of n elements.
+func Parts(n int) int { return min(device.CeilDiv(n, perPart), maxParts) }
+
 // SumSquares launches the sums of squares of gradients, each in as many parts as its length asks for, and returns all
 // parts: the norm of all gradients together is the root of their sum. The order of adding is fixed by the lengths.
 func SumSquares(t *graph.Tape, grads ...graph.Var) graph.Var {
 	parts := make([]int, len(grads))
 	all := 0
 	for i, g := range grads {
-		parts[i] = min(device.CeilDiv(g.Shape.Size(), perPart), maxParts)
+		parts[i] = Parts(g.Shape.Size())
 		all += parts[i]
 	}
 	if all == 0 {

@@ -5,6 +5,7 @@ package train_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -237,4 +238,48 @@ func TestBadRows(t *testing.T) {
 	sameFiles(t, h, must(t, job(t, train.Files{Model: files.Model, Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}, sets...)), "model/")
 	files.Dataset = lines("{\"input_ids\": [1, 2\n")
 	mustFail(t, job(t, files, sets...), "data", 2, "no row is left", "line 1")
+}
+
+// The norms of the units are those of the whole, and of what the checkpoints show to have changed.
+func TestUnitNorms(t *testing.T) {
+	files := train.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 9, 10, 11)}
+	h := must(t, job(t, files, full, steps(4), "training.save_steps=1", "training.save_total_limit=0"))
+	weights := func(step int) map[string][]float64 {
+		return numbers(t, h.folder(fmt.Sprintf("checkpoint-%d", step)), "model.safetensors")
+	}
+	unitOf := func(name string) string {
+		switch {
+		case strings.HasPrefix(name, "model.layers."):
+			return "block " + name[len("model.layers."):][:1]
+		case strings.HasPrefix(name, "model.embed"):
+			return "embed"
+		}
+		return "head"
+	}
+	for _, s := range h.steps() {
+		if len(s.Units) != 4 || s.GPUBytes <= 0 {
+			t.Fatalf("step %d: %d bytes, units %+v", s.Step, s.GPUBytes, s.Units)
+		}
+		total := 0.0
+		for _, u := range s.Units {
+			total += float64(u.GradNorm) * float64(u.GradNorm)
+		}
+		near(t, "gradient norm", []float64{math.Sqrt(total)}, []float64{float64(s.GradNorm)}, 1e-3)
+		if s.Step == 1 {
+			continue
+		}
+		size, change := map[string]float64{}, map[string]float64{}
+		before := weights(s.Step - 1)
+		for name, w := range weights(s.Step) {
+			for i, x := range w {
+				d := x - before[name][i]
+				size[unitOf(name)] += x * x
+				change[unitOf(name)] += d * d
+			}
+		}
+		for _, u := range s.Units {
+			near(t, u.Name+" weights", []float64{float64(u.WeightNorm)}, []float64{math.Sqrt(size[u.Name])}, 1e-3)
+			near(t, u.Name+" ratio", []float64{float64(u.UpdateRatio) * 1e2}, []float64{1e2 * math.Sqrt(change[u.Name]/size[u.Name])}, 1e-3)
+		}
+	}
 }

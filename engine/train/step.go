@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/binary"
 	"fmt"
 	"regexp"
 
@@ -25,7 +26,7 @@ type stepper struct {
 	tuner *tune.Tuner
 	pool  *graph.Pool
 
-	batch, loss, scalars, state, rope device.Buffer
+	batch, loss, scalars, state, units, rope device.Buffer
 
 	micro   map[programKey]*graph.Program
 	layouts map[int]batchLayout
@@ -43,6 +44,8 @@ type programKey struct {
 type (
 	scalarsKey struct{}
 	stateKey   struct{}
+	startsKey  struct{} // of the units' partial sums
+	sumsKey    struct{} // of the units
 	// segmentKey is a range of one of a segment's four copies.
 	segmentKey struct{ segment, copy, off, len int }
 )
@@ -51,8 +54,8 @@ type (
 func (s *Setup) staging(dims int64) []device.Spec {
 	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
 	if s.steps {
-		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*optim.NumState) / 4), Class: device.Staging, Label: "read-back"}
-		specs = append(specs, scalarsSpec, stateSpec, inFlight, inFlight)
+		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Class: device.Staging, Label: "read-back"}
+		specs = append(specs, scalarsSpec, s.stateSpec(), s.startsSpec(), inFlight, inFlight)
 	}
 	return specs
 }
@@ -60,8 +63,41 @@ func (s *Setup) staging(dims int64) []device.Spec {
 var (
 	lossSpec    = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}
 	scalarsSpec = device.Spec{Len: optim.NumScalars, Class: device.Staging, Label: "step scalars"}
-	stateSpec   = device.Spec{Len: optim.NumState, Class: device.Staging, Label: "step state"}
 )
+
+// stateSpec is the buffer of what the device finds out about a step: the optimizer's state and, from sumsAt on, the sums
+// of the units.
+func (s *Setup) stateSpec() device.Spec {
+	return device.Spec{Len: s.sumsAt() + 3*len(s.unitNames()), Class: device.Staging, Label: "step state"}
+}
+
+func (s *Setup) sumsAt() int { return max(optim.NumState, s.limits.OffsetAlignment/4) }
+
+func (s *Setup) startsSpec() device.Spec {
+	return device.Spec{DType: tensor.I32, Len: len(s.unitNames()) + 1, Class: device.Staging, Label: "starts of units"}
+}
+
+// unitNames lists the units that train, in the order of their segments, of which neighbours may belong to one.
+func (s *Setup) unitNames() (names []string) {
+	for i, seg := range s.Layout.Segments {
+		if i == 0 || seg.Unit != s.Layout.Segments[i-1].Unit {
+			names = append(names, seg.Unit)
+		}
+	}
+	return names
+}
+
+// unitStarts are the places of the units' partial sums among those of all segments, and the end.
+func (s *Setup) unitStarts() (starts []int32) {
+	at := int32(0)
+	for i, seg := range s.Layout.Segments {
+		if i == 0 || seg.Unit != s.Layout.Segments[i-1].Unit {
+			starts = append(starts, at)
+		}
+		at += int32(optim.Parts(seg.Len))
+	}
+	return append(starts, at)
+}
 
 func (s *Setup) batchSpec() device.Spec {
 	return device.Spec{DType: tensor.I32, Len: newBatchLayout(s.batch, s.longest(), s.limits).size, Class: device.Staging, Label: "batch"}
@@ -83,12 +119,18 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 	}{
 		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
 		{&st.loss, lossSpec, false},
-		{&st.scalars, scalarsSpec, !setup.steps}, {&st.state, stateSpec, !setup.steps},
+		{&st.scalars, scalarsSpec, !setup.steps}, {&st.state, setup.stateSpec(), !setup.steps}, {&st.units, setup.startsSpec(), !setup.steps},
 	} {
 		if b.skip {
 			continue
 		}
 		if *b.into, err = dev.Alloc(b.spec); err != nil {
+			return nil, err
+		}
+	}
+	if setup.steps {
+		starts, _ := binary.Append(nil, binary.LittleEndian, setup.unitStarts())
+		if err = dev.Write(st.units, 0, starts); err != nil {
 			return nil, err
 		}
 	}
@@ -112,7 +154,7 @@ func (st *stepper) free() {
 	if st.pool != nil {
 		st.pool.Free()
 	}
-	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.rope} {
+	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.units, st.rope} {
 		if b != nil {
 			st.dev.Free(b)
 		}
@@ -166,7 +208,12 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 		case scalarsKey:
 			return device.All(st.scalars), nil
 		case stateKey:
-			return device.All(st.state), nil
+			return device.Slice{Buf: st.state, Len: optim.NumState}, nil
+		case startsKey:
+			return device.All(st.units), nil
+		case sumsKey:
+			at := st.setup.sumsAt()
+			return device.Slice{Buf: st.state, Off: at, Len: st.state.Spec().Len - at}, nil
 		case segmentKey:
 			return device.Slice{Buf: st.mem.segments[k.segment][k.copy], Off: k.off, Len: k.len}, nil
 		}
@@ -243,13 +290,17 @@ func (st *stepper) buildUpdate(cfg optim.AdamWConfig, noDecay []string, maxNorm 
 // recordUpdate puts an optimizer update on a tape.
 func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*nn.Param) bool, maxNorm float64) {
 	scalars := t.Extern(graph.Extern{Key: scalarsKey{}, Shape: tensor.Of(optim.NumScalars), Name: scalarsSpec.Label})
-	state := t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: stateSpec.Label})
+	state := t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: "step state"})
+	starts := t.Extern(graph.Extern{Key: startsKey{}, Shape: tensor.Of(len(s.unitNames()) + 1), DType: tensor.I32, Name: s.startsSpec().Label})
+	sums := t.Extern(graph.Extern{Key: sumsKey{}, Shape: tensor.Of(len(s.unitNames()), 3), Name: "sums of units"})
 	loss := t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"})
-	var grads []graph.Var
+	var grads, weights []graph.Var
 	for i, seg := range s.Layout.Segments {
 		grads = append(grads, segmentVar(t, i, plan.Gradient, 0, seg.Len))
+		weights = append(weights, segmentVar(t, i, plan.Weight, 0, seg.Len))
 	}
-	optim.FinishNorm(t, optim.SumSquares(t, grads...), loss, scalars, state, maxNorm)
+	gradients := optim.SumSquares(t, grads...)
+	optim.FinishNorm(t, gradients, loss, scalars, state, maxNorm)
 	for i, seg := range s.Layout.Segments {
 		for from := 0; from < len(seg.Params); {
 			to := from + 1
@@ -269,6 +320,7 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 			from = to
 		}
 	}
+	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
 }
 
 func segmentVar(t *graph.Tape, segment, copy, off, n int) graph.Var {
@@ -301,7 +353,7 @@ func (st *stepper) submit(batches []*data.Batch, in stepInput) (device.Pending, 
 	if err := st.dev.Submit(work...); err != nil {
 		return nil, err
 	}
-	return st.dev.Fetch(st.state, 0, optim.NumState)
+	return st.dev.Fetch(st.state, 0, st.state.Spec().Len)
 }
 
 // lossSum runs micro-batches without gradients and returns the sum of their losses.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"strconv"
 	"time"
 
 	"llamatab/engine/config"
@@ -32,6 +33,9 @@ type Trainer struct {
 	stepper *stepper
 	sampler *data.Sampler
 	out     output
+
+	units      []string // names
+	unitsEvery int      // steps from one whose units are on record to the next
 
 	done    int // updates submitted
 	seen    int64
@@ -71,6 +75,8 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Train
 	if err != nil {
 		return nil, fail("data", exitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
+	t.units = setup.unitNames()
+	t.unitsEvery = max(1, device.CeilDiv(t.Total()*len(t.units), unitLines))
 	if t.mem, err = newMemory(dev, setup.Layout, true); err != nil {
 		return nil, err
 	}
@@ -197,9 +203,14 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 	f.StepSeconds = now.Sub(t.last).Seconds()
 	t.last = now
 	f.TokensPerSecond = float64(f.Tokens) / max(f.StepSeconds, 1e-9)
-	state, err := optim.DecodeState(raw)
+	state, err := optim.DecodeState(raw[:4*optim.NumState])
 	if err != nil {
 		return nil, err
+	}
+	if f.Step.Step%t.unitsEvery == 0 {
+		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():], state); err != nil {
+			return nil, err
+		}
 	}
 	f.Loss, f.GradNorm = message.Float(state.LossSum/float64(max(f.Tokens, 1))), message.Float(state.Norm)
 	f.GPUBytes = t.dev.Usage().Total()
@@ -207,6 +218,35 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 		t.skipped++
 	}
 	return &f.landed, nil
+}
+
+// unitLines bounds how many norms of units a run puts on record.
+const unitLines = 20_000
+
+// unitNorms spells the norms of a step by unit.
+func (t *Trainer) unitNorms(sums []byte, state optim.State) ([]message.Unit, error) {
+	norms, err := optim.Units(sums, state)
+	if err != nil {
+		return nil, err
+	}
+	units := make([]message.Unit, len(norms))
+	for i, name := range t.units {
+		n := norms[i]
+		units[i] = message.Unit{Name: name, GradNorm: short(n.Grad), WeightNorm: short(n.Weight)}
+		if n.Weight > 0 {
+			units[i].UpdateRatio = short(n.Update / n.Weight)
+		}
+	}
+	return units, nil
+}
+
+// short keeps four digits, which is all that a curve needs.
+func short(x float64) message.Float {
+	v, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
+	if err != nil {
+		v = x
+	}
+	return message.Float(v)
 }
 
 // collate puts rows of the dataset into a micro-batch.
