@@ -9,6 +9,8 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
 )
 
 // Conditions are what a forecast takes for granted about the machines.
@@ -103,6 +105,9 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	if c.FLOPS > 0 {
 		f.Seconds = f.Flops / c.FLOPS
 	}
+	if f.Result, err = s.resultBytes(); err != nil {
+		return nil, err
+	}
 	f.Trainable, f.Total = s.Layout.Counts()
 	for _, spec := range s.Memory.Specs {
 		f.Largest = max(f.Largest, spec.Bytes())
@@ -116,6 +121,33 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	}
 	f.Fits = f.Reason == ""
 	return f, nil
+}
+
+// resultBytes is the size of the weights that the run leaves: the adapter's, or the whole model's.
+func (s *Setup) resultBytes() (n int64, err error) {
+	var specs []weights.Spec
+	if s.Method != nil {
+		for _, t := range s.Method.Tensors() {
+			specs = append(specs, weights.Spec{Name: t.Key, DType: tensor.F32, Shape: t.Param.FileShape()})
+		}
+		return weights.FileBytes(specs, nil)
+	}
+	for _, p := range s.Decoder.Params() {
+		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
+		if !p.Trainable && s.Base != nil {
+			t, _ := s.Base.Tensor(p.From())
+			spec.DType = t.DType
+		}
+		specs = append(specs, spec)
+	}
+	for _, shard := range weights.Split(specs, weights.ShardBytes) {
+		size, err := weights.FileBytes(shard.Specs, nil)
+		if err != nil {
+			return 0, err
+		}
+		n += size
+	}
+	return n, nil
 }
 
 // Names of the units that are not the model's.

@@ -141,3 +141,16 @@ func TestChoices(t *testing.T) {
 		}
 	}
 }
+
+// The page plans again at every change of a setting: within 100 ms, in a browser.
+func BenchmarkForecast(b *testing.B) {
+	for _, name := range []string{"SmolLM2-135M", "Llama-3.1-8B"} {
+		for _, method := range []string{full, lora} {
+			b.Run(name+"/"+method[:4], func(b *testing.B) {
+				for b.Loop() {
+					forecast(b, name, train.Conditions{}, method, "dataset.max_length=512")
+				}
+			})
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
@@ -76,6 +77,18 @@ func NewWriter(w io.Writer, tensors []Spec, metadata map[string]string) (*Writer
 		return nil, fmt.Errorf("weights: header: %w", err)
 	}
 	return &Writer{w: w, order: order}, nil
+}
+
+// FileBytes is the size of the file that a Writer makes of the given tensors.
+func FileBytes(tensors []Spec, metadata map[string]string) (n int64, err error) {
+	var head bytes.Buffer
+	if _, err := NewWriter(&head, tensors, metadata); err != nil {
+		return 0, err
+	}
+	for _, s := range tensors {
+		n += s.Bytes()
+	}
+	return n + int64(head.Len()), nil
 }
 
 // makeHeader is all that comes before the data, padded so that the data area starts at a multiple of 8.

@@ -1,0 +1,164 @@
+package train_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/enginetest"
+	"llamatab/engine/model"
+	"llamatab/engine/nn"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+	"llamatab/engine/train"
+	"llamatab/engine/weights"
+)
+
+// shapes of models that differ in whatever a plan could get wrong.
+var shapes = []string{
+	fmt.Sprintf(tinyConfig, false, true),
+	fmt.Sprintf(tinyConfig, true, false),
+	`{"architectures": ["Qwen2ForCausalLM"], "vocab_size": 300, "hidden_size": 40, "intermediate_size": 96, "num_hidden_layers": 5,
+		"num_attention_heads": 5, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}`,
+}
+
+// settings are the ways of training that this version takes: those that are compared, every adapter that the
+// configuration describes and every entry of trainable. What is added to either is here by itself.
+func settings(t *testing.T, layers int) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, w := range train.Ways {
+		var sets []string
+		for _, c := range w.Settings(layers) {
+			sets = append(sets, c.Path+"="+string(c.Value))
+		}
+		if _, err := config.ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}}`), "", sets); err == nil {
+			all[w.Name] = sets
+		}
+	}
+	d := config.Describe()
+	for _, m := range d.Methods {
+		if m.Refused == "" {
+			all["peft "+m.Value] = []string{"peft=" + string(m.Defaults)}
+		}
+	}
+	for _, p := range d.Parts {
+		quoted, _ := json.Marshal([]string{p.Value})
+		if p.Refused == "" && p.Value != "all" && p.Value != "score" { // the one is full, the rows of the other have labels
+			all["trainable "+p.Value] = []string{"trainable=" + string(quoted)}
+		}
+	}
+	if len(all) < 3 {
+		t.Fatalf("only %v", all)
+	}
+	return all
+}
+
+// taken are the values of a key that this version takes.
+func taken(path string) (values []string) {
+	for _, c := range config.Describe().Choices[path] {
+		if c.Refused == "" {
+			values = append(values, path+"="+c.Value)
+		}
+	}
+	return values
+}
+
+// folder is a model of random weights in the precision that its config.json names.
+func folder(t *testing.T, m plan.Known) fstest.MapFS {
+	t.Helper()
+	d, err := model.New(m.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs []weights.Spec
+	values := map[string][]float32{}
+	for _, p := range d.Params() {
+		s := weights.Spec{Name: p.Name, Shape: p.FileShape()}
+		if m.DType == "bfloat16" {
+			s.DType = tensor.BF16
+		}
+		x := make([]float32, p.Shape.Size())
+		nn.Init{Kind: nn.Normal, Scale: 0.25}.Fill(x, 7, p.Name)
+		specs, values[p.Name] = append(specs, s), x
+	}
+	return fstest.MapFS{"config.json": {Data: m.Config}, "model.safetensors": {Data: safetensors(t, specs, values)}}
+}
+
+// What a plan says of a run of which there is no file yet is what the run then allocates, class by class, and the file
+// that it leaves: for every method, with and without checkpointing, in every precision, on three shapes of models.
+// On the reference device it is the same to the byte.
+func TestForecastIsAllocation(t *testing.T) {
+	all := enginetest.Devices(t)
+	gpu := all[len(all)-1].Info().Backend != "cpu"
+	kinds := shapes
+	if gpu || testing.Short() {
+		kinds = shapes[2:]
+	}
+	for i, text := range kinds {
+		m, err := plan.Describe("tiny", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := train.Files{Model: folder(t, m), Dataset: rows(9, 9)}
+		for name, way := range settings(t, m.Layers()) {
+			for _, precision := range taken("precision.param_dtype") {
+				for _, blocks := range append(taken("training.gradient_checkpointing"), checkpointing+"1") {
+					if strings.HasSuffix(blocks, "auto") { // one of the others, as long as nothing is to be fitted
+						continue
+					}
+					if gpu && !strings.HasSuffix(blocks, "true") && name != "full" {
+						continue
+					}
+					sets := append([]string{
+						"dataset.max_length=9", "training.per_device_train_batch_size=2", steps(3), precision, blocks,
+					}, way...)
+					what := fmt.Sprintf("shape %d, %s, %s, %s", i, name, precision, blocks)
+					j := job(t, files, sets...)
+					cfg, err := config.Parse(j.Config, "run.json")
+					if err != nil {
+						t.Fatal(err)
+					}
+					imagined, err := train.Imagine(m, cfg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					f, err := train.Plan(cfg, imagined, train.Conditions{Limits: device.DefaultLimits})
+					if err != nil {
+						t.Errorf("%s: %v", what, err)
+						continue
+					}
+					h := must(t, j)
+					s := h.summary(t)
+					for class, n := range f.Bytes {
+						tolerance := 0.0
+						switch {
+						case gpu:
+							tolerance = 0.05
+						case class == "staging" || class == "total": // the reference device stages nothing
+							continue
+						}
+						if a := s.Allocated[class]; math.Abs(float64(n-a)) > tolerance*float64(a) {
+							t.Errorf("%s: %s: %d bytes forecast, %d allocated", what, class, n, a)
+						}
+					}
+					if f.Trainable != s.Trainable || f.Total != s.Total {
+						t.Errorf("%s: %d of %d parameters forecast to train, %d of %d did", what, f.Trainable, f.Total, s.Trainable, s.Total)
+					}
+					file := h.files["adapter/adapter_model.safetensors"]
+					if file == nil {
+						file = h.files["model/model.safetensors"]
+					}
+					if n := int64(len(file)); math.Abs(float64(f.Result-n)) > 0.01*float64(n) {
+						t.Errorf("%s: a file of %d bytes forecast, %d written", what, f.Result, n)
+					}
+				}
+			}
+		}
+	}
+}
