@@ -70,11 +70,15 @@ type Shard struct {
 
 // Plan prepares a run as training would and reports what it needs under c.
 func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
-	s, err := Prepare(cfg, files, unbounded)
+	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
+	s := newSetup(cfg, m, c.Limits)
 	defer s.Close()
+	if err := s.prepare(cfg); err != nil {
+		return nil, err
+	}
 	if err := s.planFor(c.Limits, c.Budget); err != nil {
 		return nil, err
 	}
@@ -84,10 +88,6 @@ func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
 // forecast tells what has been planned.
 func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	cfg := s.cfg
-	t, err := s.record(s.longest(), true)
-	if err != nil {
-		return nil, err
-	}
 	sampler, err := data.NewSampler(data.Plan{
 		Rows: len(s.Train.Samples), Batch: cfg.Training.BatchSize, Micro: cfg.Training.Accumulation,
 		Epochs: cfg.Training.Epochs, MaxSteps: cfg.Training.MaxSteps,
@@ -99,7 +99,7 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	f := &Forecast{
 		Bytes: s.Memory.Usage.Map(), Units: s.units(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(),
 		Logits:   4 * int64(min(op.ChunkRows(rows, s.Decoder.Vocab), rows)) * int64(s.Decoder.Vocab),
-		Launches: t.Launches(), Flops: t.Flops() * float64(cfg.Training.Accumulation),
+		Launches: s.launches, Flops: s.flops * float64(cfg.Training.Accumulation),
 		RowLengths: s.lengths, Dataset: s.Train.Stats, Warnings: s.Warnings,
 	}
 	if c.FLOPS > 0 {

@@ -29,6 +29,8 @@ type Setup struct {
 
 	cfg         *config.Config // of a run that trains, else nil
 	activations graph.Plan     // of all programs together
+	launches    int            // of a micro-batch of the longest rows
+	flops       float64        // of the same
 	batch       int            // rows a micro-batch
 	lengths     []int          // T of every program that may be needed, ascending
 	limits      device.Limits
@@ -48,6 +50,10 @@ func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, err
 	}
 	s := newSetup(cfg, m, limits)
 	if err := s.prepare(cfg); err != nil {
+		m.Close()
+		return nil, err
+	}
+	if err := s.plan(); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -114,7 +120,7 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		}
 	}
 	if s.Train != nil {
-		return s.plan()
+		return nil
 	}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
@@ -129,7 +135,7 @@ func (s *Setup) prepare(cfg *config.Config) error {
 			return fail("data", exitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
 		}
 	}
-	return s.plan()
+	return nil
 }
 
 type dataOptions struct {
@@ -250,6 +256,7 @@ func (s *Setup) planBatches() error {
 		if err != nil {
 			return fail("model", exitConfig, modelHint, err)
 		}
+		s.launches, s.flops = t.Launches(), t.Flops()
 		add(t)
 		if s.Valid != nil && s.grads {
 			if t, err = s.record(T, false); err != nil {
