@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"strings"
 	"sync"
 	"syscall/js"
@@ -136,7 +135,7 @@ func (h *httpHost) folder(base string) (folder, error) {
 	}
 	f := folder{}
 	for _, e := range list {
-		path := base + url.PathEscape(e.Name)
+		path := base + escape(e.Name)
 		f[e.Name] = &remote{name: e.Name, size: e.Size, read: func(p []byte, offset int64) (int, error) {
 			buffer, err := h.fetch("GET", path, map[string]any{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(p))-1)}, js.Undefined())
 			if err != nil {
@@ -244,7 +243,11 @@ func (h *httpHost) Remove(path string) error {
 	return err
 }
 
-func escape(path string) string { return (&url.URL{Path: path}).EscapedPath() }
+// escape spells a path for an address. The browser knows how, and net/url would weigh 25 kB on the wire.
+func escape(path string) string {
+	escaped := js.Global().Get("encodeURIComponent").Invoke(path).String()
+	return strings.ReplaceAll(escaped, "%2F", "/")
+}
 
 // upload gathers writes into pieces that are worth sending.
 type upload struct {
