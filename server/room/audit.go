@@ -1,0 +1,209 @@
+package room
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// audit has a slot computed by a second tab of the same adapter class and compares, piece by piece, before the step is
+// decided. Where two differ, more are asked until two agree: tabs of one class compute the same bits.
+type audit struct {
+	slot   int
+	why    string
+	since  time.Time
+	work   dist.Work // of the tab that computes it now
+	tab    uint32
+	hashes []uint64
+	pull   *dist.Puller
+	barred []uint32
+	voters []voter // the first is the tab whose gradient was folded
+}
+
+type voter struct {
+	tab    uint32
+	hashes []uint64
+}
+
+// auditPatience bounds how long a step waits for an audit.
+const auditPatience = 20 * time.Second
+
+// chooseAudit picks a slot of the step by chance, as often as the room's config says. Tabs cannot tell beforehand.
+func (r *Room) chooseAudit() {
+	h := splitmix(splitmix(r.cfg.Schedule) ^ r.step)
+	if r.cfg.Audit > 0 && float64(h>>11)/(1<<53) < r.cfg.Audit*float64(len(r.slots)) {
+		r.audit = &audit{slot: int(splitmix(h) % uint64(len(r.slots))), why: "by chance"}
+	}
+}
+
+// splitmix is the mixing function of Steele, Lea & Flood 2014.
+func splitmix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// without takes the audit from a tab that is gone.
+func (a *audit) without(tab uint32) {
+	if a != nil && a.tab == tab {
+		a.tab, a.pull = 0, nil
+	}
+}
+
+// involves tells whether the audit is about a tab.
+func (a *audit) involves(tab uint32) bool {
+	return a != nil && (a.tab == tab || slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == tab }))
+}
+
+// auditReady takes in that the auditor has computed the slot.
+func (r *Room) auditReady(t *tab, m dist.Ready) bool {
+	a := r.audit
+	if a == nil || a.tab != t.id || m.Work != a.work {
+		return false
+	}
+	if m.Invalid {
+		r.unfit(t, "its loss is not a finite number")
+	} else if a.pull == nil {
+		a.pull = dist.NewPuller(dist.Pull{Kind: dist.TypeGradient, Epoch: m.Epoch, Step: m.Step, Slot: m.Slot, To: len(a.hashes)})
+	}
+	return true
+}
+
+// gradient takes a piece of the auditor's gradient in: only its hash is kept.
+func (a *audit) gradient(r *Room, t *tab, f dist.Frame) bool {
+	if a == nil || a.tab != t.id || a.pull == nil || f.Step != a.work.Step || int(f.Slot) != a.slot || f.Epoch != a.work.Epoch ||
+		int(f.Chunk) >= len(a.hashes) || len(f.Body) != r.all.Pieces[f.Chunk].Len*r.run.Reduce().Size() || !a.pull.Got(r.now, int(f.Chunk)) {
+		return false
+	}
+	if !dist.Sane(f.Body, r.run.Reduce()) {
+		r.unfit(t, "its gradient has infinities, NaNs or numbers beyond all measure")
+		return true
+	}
+	a.hashes[f.Chunk] = maphash.Bytes(r.secret, f.Body)
+	return true
+}
+
+// unfit takes the audit from a tab that cannot compute the slot; another one may.
+func (r *Room) unfit(t *tab, what string) {
+	a := r.audit
+	r.Stats.Insane++
+	r.note("unsound", t.id, "the audit of slot %d at %s: %s", a.slot, t.label(), what)
+	a.barred = append(a.barred, t.id)
+	r.takeBack(t.id, a.slot)
+	a.tab, a.pull = 0, nil
+}
+
+// runAudit goes on with an audit.
+func (r *Room) runAudit() {
+	a := r.audit
+	if a == nil || !r.slots[a.slot].done() {
+		return
+	}
+	s := r.slots[a.slot]
+	if a.voters == nil {
+		if s.poison || len(s.from) != 1 {
+			r.audit = nil
+			return
+		}
+		s.audited = true
+		a.voters, a.since = []voter{{s.from[0], s.hashes}}, r.now
+		r.Stats.Audits++
+	}
+	if a.tab == 0 {
+		t := r.auditor(a)
+		if t == nil {
+			r.closeAudit("nobody is there to compare with")
+			return
+		}
+		a.tab, a.hashes = t.id, make([]uint64, len(r.all.Pieces))
+		a.work = dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: a.slot}
+		t.work = append(t.work, a.work)
+		t.dirty = true
+	}
+	if r.now.Sub(a.since) >= auditPatience {
+		r.closeAudit("it took too long")
+		return
+	}
+	if a.pull == nil {
+		return
+	}
+	a.pull.Retry(r.now, retryAfter)
+	r.askFor(a.tab, a.pull, nil)
+	if a.pull.Done() {
+		a.voters = append(a.voters, voter{a.tab, a.hashes})
+		r.takeBack(a.tab, a.slot)
+		a.tab, a.pull = 0, nil
+		r.judge()
+	}
+}
+
+// auditor is a tab that has no part in the audit yet and computes the same bits as those that have.
+func (r *Room) auditor(a *audit) *tab {
+	class := r.tabs[a.voters[0].tab].class
+	for _, t := range r.inOrder() {
+		if r.able(t) && t.class == class && !slices.Contains(a.barred, t.id) && !slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == t.id }) {
+			return t
+		}
+	}
+	return nil
+}
+
+func (r *Room) closeAudit(why string) {
+	a := r.audit
+	if a.tab != 0 {
+		r.takeBack(a.tab, a.slot)
+	}
+	if len(a.voters) > 1 {
+		var who []string
+		for _, v := range a.voters {
+			who = append(who, fmt.Sprintf("tab %d", v.tab))
+		}
+		r.note("disputed", a.voters[0].tab, "%s computed different gradients for slot %d, and %s", strings.Join(who, " and "), a.slot, why)
+	}
+	r.audit = nil
+}
+
+// mostVoters bounds how many tabs are asked before a class of adapters is taken for one that does not agree on bits.
+const mostVoters = 5
+
+// judge compares what the voters computed: two that agree are right.
+func (r *Room) judge() {
+	a := r.audit
+	last := a.voters[len(a.voters)-1]
+	right := slices.IndexFunc(a.voters[:len(a.voters)-1], func(v voter) bool { return slices.Equal(v.hashes, last.hashes) })
+	if right < 0 {
+		a.since = r.now
+		if len(a.voters) == mostVoters {
+			r.closeAudit("no two agree")
+			return
+		}
+		r.runAudit() // one more
+		return
+	}
+	r.audit = nil
+	redo := right > 0
+	for i, v := range a.voters {
+		if i != right && !slices.Equal(v.hashes, last.hashes) {
+			r.convict(a, v.tab)
+		}
+	}
+	if redo {
+		r.note("redone", 0, "step %d is computed again without tab %d", r.step, a.voters[0].tab)
+		r.begin()
+	}
+}
+
+func (r *Room) convict(a *audit, id uint32) {
+	r.Stats.Liars++
+	r.removed[id] = true
+	r.do(Append{Record{Kind: Removed, Tab: id, Epoch: r.epoch}})
+	if t := r.tabs[id]; t != nil {
+		r.note("lied", id, "slot %d, audited because %s: %s sent another gradient than two others", a.slot, a.why, t.label())
+		r.expel(t, dist.Bye{Code: "lied", Reason: "its gradient differs from what two others computed"})
+	}
+}

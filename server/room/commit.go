@@ -1,0 +1,161 @@
+package room
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"llamatab/engine/dist"
+)
+
+// begin begins the current step, or what comes after the last.
+func (r *Room) begin() {
+	r.resetSlots()
+	r.phase = Computing
+	last := r.step == uint64(r.run.Steps)
+	if last {
+		r.phase = Saving
+	}
+	if r.saving == nil && r.step > r.base.version && (last || r.step%uint64(r.run.Checkpoint) == 0) {
+		r.saving = &saving{version: r.step}
+	}
+	if !last {
+		r.chooseAudit()
+	}
+	r.dirtyAll()
+}
+
+// decide ends the step once all slots are folded, no audit is open, and no checkpoint needs the version to stay.
+func (r *Room) decide() {
+	for _, s := range r.slots {
+		if !s.done() {
+			return
+		}
+	}
+	if r.audit != nil || r.saving != nil || r.auditOutlier() {
+		return
+	}
+	rec := Record{Kind: Committed, Step: r.step, Epoch: r.epoch, Updates: r.updates, Applied: true}
+	for _, s := range r.slots {
+		rec.Applied = rec.Applied && !s.poison
+		rec.Loss, rec.Tokens = rec.Loss+s.loss, rec.Tokens+s.tokens
+		rec.Slots = append(rec.Slots, s.from)
+	}
+	square := 0.0
+	for _, v := range r.sums {
+		square += v
+	}
+	tokens := float64(max(rec.Tokens, 1))
+	rec.Loss /= tokens
+	rec.Norm = math.Sqrt(square) / tokens
+	if !rec.Applied || math.IsNaN(rec.Norm-rec.Norm) || math.IsNaN(rec.Loss-rec.Loss) {
+		rec.Applied, rec.Norm, rec.Loss = false, 0, 0
+		r.phase = Deciding
+		r.do(Append{rec})
+		return
+	}
+	clip := 1.0
+	if r.run.MaxGradNorm > 0 { // torch.nn.utils.clip_grad_norm_ has the same 1e-6
+		clip = min(1, r.run.MaxGradNorm/(rec.Norm+1e-6))
+	}
+	rec.Factor = float32(clip / tokens)
+	rec.Updates++
+	r.phase = Deciding
+	data := r.shardMajor()
+	r.reduced[r.step] = data
+	r.commits[r.step] = rec // without its blob's hash until that is stored; not yet a commit, as the step has not moved
+	r.do(Store{Tag: tagReduced, Data: data})
+}
+
+const tagReduced, tagState = "reduced", "state"
+
+// shardMajor is the sum as it is stored and served: shard after shard.
+func (r *Room) shardMajor() []byte {
+	out := make([]byte, 0, 4*r.table.Len)
+	for i := range r.table.Shards {
+		v := r.table.Shard(i)
+		for _, s := range v.Spans {
+			out = append(out, dist.Bytes(r.acc[s.Off:s.Off+s.Len])...)
+		}
+	}
+	return out
+}
+
+func (r *Room) stored(e Stored) {
+	if e.Err != nil {
+		r.fail(e.Err)
+		return
+	}
+	switch e.Tag {
+	case tagReduced:
+		rec := r.commits[r.step]
+		rec.Reduced = e.Hash
+		r.do(Append{rec})
+	case tagState:
+		r.stateStored(e.Hash)
+	}
+}
+
+func (r *Room) logged(e Logged) {
+	if e.Err != nil {
+		r.fail(e.Err)
+		return
+	}
+	r.chain = e.Record.Hash
+	switch rec := e.Record; rec.Kind {
+	case Committed:
+		r.take(rec)
+		r.Stats.Commits++
+		if !rec.Applied {
+			r.Stats.Skips++
+			r.note("skipped", 0, "step %d changes nothing: its gradient is not finite", rec.Step)
+		}
+		if rec.Step >= 1 {
+			delete(r.reduced, rec.Step-1)
+		}
+		r.step++
+		r.begin()
+	case Saved:
+		r.rebase(rec)
+		r.saving = nil
+		r.note("saved", 0, "checkpoint of version %d", rec.Step)
+		if rec.Step == uint64(r.run.Steps) {
+			r.phase = Done
+			r.note("done", 0, "all %d steps are done", r.run.Steps)
+		}
+		r.dirtyAll()
+	}
+}
+
+// take counts a commit in.
+func (r *Room) take(rec Record) {
+	r.commits[rec.Step] = rec
+	r.updates = rec.Updates
+	if !rec.Applied {
+		r.skipped++
+	}
+}
+
+// auditOutlier has a slot computed elsewhere whose gradient is far larger than the others', before it counts: again
+// the same means that the data is so.
+func (r *Room) auditOutlier() bool {
+	const fewest, factor = 5, 10.0
+	if len(r.slots) < fewest {
+		return false
+	}
+	squares := make([]float64, len(r.slots))
+	for k, s := range r.slots {
+		squares[k] = s.square
+	}
+	slices.SortFunc(squares, cmp.Compare[float64])
+	median := squares[len(squares)/2]
+	for k, s := range r.slots {
+		if s.square > factor*factor*median && !s.audited && !s.poison {
+			r.audit = &audit{slot: k, since: r.now, why: "its gradient is far larger than the others'"}
+			s.audited = true
+			r.runAudit()
+			return r.audit != nil
+		}
+	}
+	return false
+}

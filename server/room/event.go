@@ -1,0 +1,129 @@
+package room
+
+import (
+	"llamatab/engine/dist"
+)
+
+// Event is something that happens to a room.
+type Event interface{ event() }
+
+type (
+	// Joined: a tab that is known by its token has opened its control socket.
+	Joined struct {
+		Tab   uint32
+		Hello dist.Hello
+	}
+	// Attached: the tab's data socket is open.
+	Attached struct{ Tab uint32 }
+	// Gone: one of the tab's sockets is closed.
+	Gone struct {
+		Tab    uint32
+		Reason string
+	}
+	// Said is a message from a tab.
+	Said struct {
+		Tab     uint32
+		Message dist.Message
+	}
+	// Came is a frame from a tab's data socket. The body is the host's again once Handle has returned.
+	Came struct {
+		Tab   uint32
+		Frame dist.Frame
+	}
+	// Asked: the room's owner wants something.
+	Asked struct {
+		Op  Op
+		Tab uint32
+	}
+	// Stored answers Store.
+	Stored struct {
+		Tag  string
+		Hash string
+		Err  error
+	}
+	// Logged answers Append. Hash is the record's.
+	Logged struct {
+		Record Record
+		Err    error
+	}
+	// Loaded answers Load.
+	Loaded struct {
+		Tag  string
+		Data []byte
+		Err  error
+	}
+	// Ticked: time has passed. A few times a second is enough.
+	Ticked struct{}
+)
+
+// Op is what an owner may ask for.
+type Op string
+
+const (
+	Start  Op = "start"
+	Pause  Op = "pause"
+	Resume Op = "resume"
+	Remove Op = "remove"
+)
+
+func (Joined) event()   {}
+func (Attached) event() {}
+func (Gone) event()     {}
+func (Said) event()     {}
+func (Came) event()     {}
+func (Asked) event()    {}
+func (Stored) event()   {}
+func (Logged) event()   {}
+func (Loaded) event()   {}
+func (Ticked) event()   {}
+
+// Effect is something that a room wants done.
+type Effect interface{ effect() }
+
+type (
+	// Send sends a control message to a tab.
+	Send struct {
+		Tab     uint32
+		Message dist.Message
+	}
+	// SendBulk sends a frame on a tab's data socket. Nobody changes the body any more.
+	SendBulk struct {
+		Tab   uint32
+		Frame dist.Frame
+	}
+	// Drop says goodbye to a tab and closes its sockets.
+	Drop struct {
+		Tab uint32
+		Bye dist.Bye
+	}
+	// Append adds a record to the log, durably; Logged answers. Records are logged in order.
+	Append struct{ Record Record }
+	// Store keeps a blob, durably; Stored answers.
+	Store struct {
+		Tag  string
+		Data []byte
+	}
+	// Load reads a part of a blob; Loaded answers.
+	Load struct {
+		Tag, Hash string
+		Off, Len  int64
+	}
+	// Delete lets blobs go.
+	Delete struct{ Hashes []string }
+	// Note is for the room's diary and for people.
+	Note struct {
+		Code string `json:"code"`
+		Tab  uint32 `json:"tab,omitempty"`
+		Step uint64 `json:"step"`
+		Text string `json:"text"`
+	}
+)
+
+func (Send) effect()     {}
+func (SendBulk) effect() {}
+func (Drop) effect()     {}
+func (Append) effect()   {}
+func (Store) effect()    {}
+func (Load) effect()     {}
+func (Delete) effect()   {}
+func (Note) effect()     {}

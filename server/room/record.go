@@ -1,0 +1,104 @@
+package room
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"llamatab/engine/dist"
+)
+
+// Kind says what a record is about.
+type Kind string
+
+const (
+	Opened    Kind = "opened"   // the first record: the room's config
+	Reopened  Kind = "reopened" // the server was started again
+	Started   Kind = "started"
+	Committed Kind = "committed"
+	Saved     Kind = "saved"   // a checkpoint is complete
+	Removed   Kind = "removed" // a tab may not come back
+)
+
+// Record is a line of a room's log. Each names the hash of the one before, so that nobody can change one unseen.
+type Record struct {
+	Kind  Kind   `json:"kind"`
+	Prev  string `json:"prev"`            // hash of the record before
+	Fence uint64 `json:"fence,omitempty"` // of the lease under which it was written
+	Epoch uint32 `json:"epoch,omitempty"`
+	Step  uint64 `json:"step"` // of a commit; version of a checkpoint
+
+	Config json.RawMessage `json:"config,omitempty"`
+	Tab    uint32          `json:"tab,omitempty"`
+	Blobs  []string        `json:"blobs,omitempty"` // states of the shards
+
+	Applied bool       `json:"applied,omitempty"`
+	Factor  float32    `json:"factor,omitempty"`
+	Updates int        `json:"updates,omitempty"`
+	Loss    float64    `json:"loss,omitempty"` // mean over the step's tokens
+	Norm    float64    `json:"norm,omitempty"` // of the gradient of that, before clipping
+	Tokens  int        `json:"tokens,omitempty"`
+	Reduced string     `json:"reduced,omitempty"` // the blob of the reduced gradient
+	Slots   [][]uint32 `json:"slots,omitempty"`   // the tabs that each slot's gradient came from
+
+	Hash string `json:"-"` // of the record itself
+}
+
+// Commit is what tabs hear of a committed step.
+func (r Record) Commit() dist.Commit {
+	return dist.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates}
+}
+
+// Chain spells a record that follows the one with the given hash, and gives it its own.
+func Chain(rec *Record, prev string, fence uint64) []byte {
+	rec.Prev, rec.Fence = prev, fence
+	text, err := json.Marshal(rec)
+	if err != nil { // loss and norm are checked to be finite
+		panic(err)
+	}
+	rec.Hash = hashOf(text)
+	return text
+}
+
+func hashOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// ParseRecords reads the records of a log and checks their chain and their fences.
+func ParseRecords(entries [][]byte) ([]Record, error) {
+	var records []Record
+	prev, fence := "", uint64(0)
+	for i, text := range entries {
+		var rec Record
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&rec); err != nil {
+			return nil, fmt.Errorf("room: record %d of the log: %w", i, err)
+		}
+		if rec.Prev != prev {
+			return nil, fmt.Errorf("room: record %d of the log does not follow the one before: the log was changed", i)
+		}
+		if rec.Fence < fence {
+			return nil, fmt.Errorf("room: record %d of the log was written under lease %d after lease %d", i, rec.Fence, fence)
+		}
+		rec.Hash = hashOf(text)
+		prev, fence = rec.Hash, rec.Fence
+		records = append(records, rec)
+	}
+	return records, nil
+}
+
+// OpenedConfig is the config that a log's first record holds.
+func OpenedConfig(records []Record) (Config, error) {
+	var cfg Config
+	if len(records) == 0 || records[0].Kind != Opened {
+		return cfg, fmt.Errorf("room: the log does not begin with a room's config")
+	}
+	if err := json.Unmarshal(records[0].Config, &cfg); err != nil {
+		return cfg, fmt.Errorf("room: the room's config: %w", err)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,497 @@
+package room
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// Config is what a room is opened with.
+type Config struct {
+	Run      dist.Run `json:"run"`
+	Name     string   `json:"name,omitempty"`
+	MinTabs  int      `json:"min_tabs"` // the run starts by itself with so many tabs; 0: when it is told to
+	MaxTabs  int      `json:"max_tabs"`
+	Audit    float64  `json:"audit"`              // fraction of slots that a second tab computes, to compare
+	Schedule uint64   `json:"schedule,omitempty"` // seeds the choice of audits
+}
+
+// Times of a room, as the protocol's document gives them.
+const (
+	suspectAfter  = 5 * time.Second  // without a status: what the tab does is given to others as well
+	deadAfter     = 15 * time.Second // without a status: the tab is taken for gone
+	forgetAfter   = 2 * time.Minute  // after which a tab that comes back is a new one
+	graceAfter    = 3 * time.Second  // a tab that lost its connection keeps its shards for so long
+	attachWithin  = 10 * time.Second // after the control socket, the data socket
+	retryAfter    = 2 * time.Second  // pieces that do not come are asked for again
+	stallAfter    = 10 * time.Second // pieces that do not come are pulled from somebody else
+	repeatAfter   = time.Second      // orders that were not seen are said again
+	copyFloor     = 2 * time.Second  // a slot gets no copy before that
+	copyFactor    = 3                // nor before so many times the mean time of a slot
+	aheadPerTab   = 2                // slots of a tab: one that it computes, one that is pulled meanwhile
+	copiesOfASlot = 3
+)
+
+// Phase is where a room stands.
+type Phase string
+
+const (
+	Lobby     Phase = "lobby"     // waiting for tabs, or for the start
+	Computing Phase = "computing" // slots are computed and folded
+	Deciding  Phase = "deciding"  // the decision is being stored
+	Saving    Phase = "saving"    // all steps are done, the last checkpoint is being pulled
+	Done      Phase = "done"
+	Failed    Phase = "failed" // the room's storage failed
+)
+
+// Room is the state of a room. See the package's text.
+type Room struct {
+	cfg   Config
+	run   *dist.Run
+	table *dist.Table
+	all   *dist.View
+
+	now     time.Time
+	effects []Effect
+	started bool
+	paused  bool
+	phase   Phase
+	epoch   uint32
+	step    uint64 // the version that slots are computed from
+	skipped int
+	updates int
+	chain   string // hash of the last record
+	reason  string // of Failed
+
+	tabs    map[uint32]*tab
+	removed map[uint32]bool
+
+	slots  []*slot
+	folded []uint16 // by piece of all: the slots that are added up
+	sums   []float64
+	acc    []float32
+	ewma   time.Duration // of a slot's time from order to readiness
+
+	reduced map[uint64][]byte // by step: the reduced gradient, shard after shard, float32
+	commits map[uint64]Record // since the base before the last
+	starts  []int             // of each shard in a reduced gradient, elements
+
+	places map[string][]place // by group, by shard
+	params []params           // by shard
+	saving *saving
+	base   saved // the last checkpoint
+	before saved // the one before it
+	loads  map[string]load
+	audit  *audit
+	secret maphash.Seed // of hashes that tabs cannot aim at
+
+	Stats Stats
+}
+
+// Stats counts what a room saw.
+type Stats struct {
+	Commits, Skips       int
+	BytesIn, BytesOut    int64 // bodies of bulk frames
+	Frames, Refused      int64 // bulk frames taken in; stale, doubled or malformed ones
+	Insane               int64 // frames with infinities, NaNs or absurd numbers
+	Copies, Recomputed   int64 // slots given out twice; given out again
+	Restored             int64 // shards given to a tab that did not have them
+	Audits, Liars        int64
+	OrdersSent, Statuses int64
+}
+
+// tab is what the room knows of a tab.
+type tab struct {
+	id                 uint32
+	name, class, group string
+	online, attached   bool
+	joined, heard      time.Time
+	away               time.Time // since when it is not online
+	status             dist.Status
+	sent               dist.Orders
+	sentAt             time.Time
+	dirty              bool
+	keep               map[int]bool
+	held               map[int]uint64
+	work               []dist.Work
+	slots              int // computed so far, that counted
+	took               time.Duration
+	leaving            bool
+	in, out            int64
+}
+
+// New opens a room with what its log holds, nothing for a new one. The first record to log is among the effects of the
+// first event.
+func New(cfg Config, records []Record) (*Room, error) {
+	table, err := cfg.Run.Table()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MaxTabs == 0 {
+		cfg.MaxTabs = 64
+	}
+	r := &Room{cfg: cfg, table: table, all: table.All(), phase: Lobby, tabs: map[uint32]*tab{}, removed: map[uint32]bool{},
+		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
+	r.run = &r.cfg.Run
+	r.folded, r.sums = make([]uint16, len(r.all.Pieces)), make([]float64, len(r.all.Pieces))
+	r.acc = make([]float32, table.Len)
+	r.params = make([]params, table.Shards)
+	for i, at := 0, 0; i < table.Shards; i++ {
+		r.starts = append(r.starts, at)
+		at += table.Shard(i).Len
+	}
+	for i, rec := range records {
+		if err := r.replay(rec); err != nil {
+			return nil, fmt.Errorf("room: record %d: %w", i, err)
+		}
+	}
+	if len(records) > 0 {
+		r.epoch += 1 << 16 // above what orders since the last record have used
+	}
+	r.effects = nil // the blobs were deleted when the records were written
+	r.resetSlots()
+	if r.phase != Done && r.started {
+		r.begin()
+	}
+	return r, nil
+}
+
+// Epochs of orders are never used twice: each assignment has one of its own, and a frame that answers an older one is
+// told by it.
+func (r *Room) nextEpoch() uint32 { r.epoch++; return r.epoch }
+
+// Handle lets an event happen at a time and returns what is to be done for it, in order.
+func (r *Room) Handle(now time.Time, e Event) []Effect {
+	r.now, r.effects = now, nil
+	switch e := e.(type) {
+	case Joined:
+		r.join(e)
+	case Attached:
+		if t := r.tabs[e.Tab]; t != nil && t.online {
+			t.attached, t.dirty = true, true
+		}
+	case Gone:
+		if t := r.tabs[e.Tab]; t != nil && t.online {
+			r.lose(t, e.Reason)
+		}
+	case Said:
+		if t := r.tabs[e.Tab]; t != nil && t.online {
+			r.hear(t, e.Message)
+		}
+	case Came:
+		if t := r.tabs[e.Tab]; t != nil && t.attached {
+			r.bulk(t, e.Frame)
+		} else {
+			r.Stats.Refused++
+		}
+	case Asked:
+		r.ask(e)
+	case Stored:
+		r.stored(e)
+	case Logged:
+		r.logged(e)
+	case Loaded:
+		r.loaded(e)
+	case Ticked:
+	}
+	if r.phase != Failed {
+		r.settle()
+	}
+	return r.effects
+}
+
+func (r *Room) do(e Effect) { r.effects = append(r.effects, e) }
+
+func (r *Room) note(code string, tab uint32, format string, args ...any) {
+	r.do(Note{Code: code, Tab: tab, Step: r.step, Text: fmt.Sprintf(format, args...)})
+}
+
+// inOrder lists the tabs by number, so that nothing depends on the order of a map.
+func (r *Room) inOrder() []*tab {
+	list := slices.Collect(maps.Values(r.tabs))
+	slices.SortFunc(list, func(a, b *tab) int { return cmp.Compare(a.id, b.id) })
+	return list
+}
+
+func (r *Room) join(e Joined) {
+	if r.removed[e.Tab] {
+		r.do(Drop{e.Tab, dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}})
+		return
+	}
+	t := r.tabs[e.Tab]
+	if t == nil {
+		online := 0
+		for _, o := range r.tabs {
+			if o.online {
+				online++
+			}
+		}
+		if online >= r.cfg.MaxTabs {
+			r.do(Drop{e.Tab, dist.Bye{Code: "full", Reason: fmt.Sprintf("the room has room for %d tabs", r.cfg.MaxTabs)}})
+			return
+		}
+		t = &tab{id: e.Tab, keep: map[int]bool{}, held: map[int]uint64{}, joined: r.now}
+		r.tabs[e.Tab] = t
+	}
+	t.name, t.class, t.group = e.Hello.Name, e.Hello.Class, e.Hello.Group
+	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
+	t.status, t.sent, t.sentAt = dist.Status{}, dist.Orders{}, time.Time{}
+	t.away = r.now // of the connection's beginning, for the data socket's limit
+	r.note("joined", t.id, "%s joined", t.label())
+}
+
+func (t *tab) label() string {
+	if t.name != "" {
+		return fmt.Sprintf("tab %d (%s)", t.id, t.name)
+	}
+	return fmt.Sprintf("tab %d", t.id)
+}
+
+// lose takes a tab for gone: its slots are free at once, its shards after a grace.
+func (r *Room) lose(t *tab, reason string) {
+	t.online, t.attached, t.away, t.held = false, false, r.now, map[int]uint64{}
+	r.release(t)
+	r.note("gone", t.id, "%s is gone: %s", t.label(), reason)
+}
+
+// release gives back what t has to do.
+func (r *Room) release(t *tab) {
+	t.work = nil
+	for _, s := range r.slots {
+		s.without(t.id)
+	}
+	r.audit.without(t.id)
+}
+
+func (r *Room) hear(t *tab, m dist.Message) {
+	switch m := m.(type) {
+	case dist.Status:
+		r.Stats.Statuses++
+		if m.Seq <= t.status.Seq {
+			return
+		}
+		t.status, t.heard = m, r.now
+		t.held = map[int]uint64{}
+		for _, h := range m.Held {
+			if h.Shard < r.table.Shards {
+				t.held[h.Shard] = h.Version
+				// It has what it was told to drop, or lacks commits: the orders were for what it had before.
+				lacks := h.Version < r.step && !slices.ContainsFunc(t.sent.Commits, func(c dist.Commit) bool { return c.Step == h.Version })
+				t.dirty = t.dirty || (!t.keep[h.Shard] || lacks) && m.Seen == t.sent.Seq
+			}
+		}
+		if m.Error != "" {
+			r.note("tab_failed", t.id, "%s cannot go on: %s", t.label(), m.Error)
+			r.do(Drop{t.id, dist.Bye{Code: "failed", Reason: m.Error}})
+			r.lose(t, m.Error)
+			return
+		}
+		if m.Leaving && !t.leaving {
+			t.leaving = true
+			r.release(t)
+			r.note("leaving", t.id, "%s is about to leave", t.label())
+		}
+		for _, ready := range m.Slots {
+			r.ready(t, ready)
+		}
+	case dist.Pull:
+		r.serve(t, m)
+	}
+}
+
+// ask does what the room's owner asks for.
+func (r *Room) ask(e Asked) {
+	switch e.Op {
+	case Start:
+		r.start("by its owner")
+	case Pause, Resume:
+		r.paused = e.Op == Pause
+		r.note(string(e.Op), 0, "the run is paused: %v", r.paused)
+		r.dirtyAll()
+	case Remove:
+		t := r.tabs[e.Tab]
+		if t == nil || r.removed[e.Tab] {
+			return
+		}
+		r.removed[e.Tab] = true
+		r.do(Append{Record{Kind: Removed, Tab: e.Tab, Epoch: r.epoch}})
+		r.expel(t, dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"})
+	}
+}
+
+func (r *Room) expel(t *tab, bye dist.Bye) {
+	r.do(Drop{t.id, bye})
+	if t.online {
+		r.lose(t, bye.Reason)
+	}
+	t.away = time.Time{} // no grace
+}
+
+func (r *Room) start(how string) {
+	if r.started {
+		return
+	}
+	r.started = true
+	r.do(Append{Record{Kind: Started, Epoch: r.epoch}})
+	r.note("started", 0, "started %s", how)
+	r.begin()
+}
+
+func (r *Room) dirtyAll() {
+	for _, t := range r.tabs {
+		t.dirty = true
+	}
+}
+
+// settle does all that can be done now, and tells the tabs.
+func (r *Room) settle() {
+	r.watch()
+	if !r.started && r.cfg.MinTabs > 0 {
+		ready := 0
+		for _, t := range r.tabs {
+			if t.attached {
+				ready++
+			}
+		}
+		if ready >= r.cfg.MinTabs {
+			r.start(fmt.Sprintf("with %d tabs", ready))
+		}
+	}
+	r.place()
+	if r.started {
+		r.pullParams()
+		r.pullState()
+		if r.phase == Computing {
+			r.assign()
+			r.pullGradients()
+			r.runAudit()
+			r.decide()
+		}
+	}
+	for _, t := range r.inOrder() {
+		r.order(t)
+	}
+}
+
+// watch looks for tabs that have fallen silent.
+func (r *Room) watch() {
+	for _, t := range r.inOrder() {
+		switch silent := r.now.Sub(t.heard); {
+		case t.online && silent >= deadAfter:
+			r.do(Drop{t.id, dist.Bye{Code: "silent", Reason: "nothing was heard for a while", Again: true}})
+			r.lose(t, fmt.Sprintf("nothing was heard for %v", silent.Round(time.Second)))
+		case t.online && !t.attached && r.now.Sub(t.away) >= attachWithin:
+			r.do(Drop{t.id, dist.Bye{Code: "unattached", Reason: "the data socket did not come", Again: true}})
+			r.lose(t, "its data socket did not come")
+		case !t.online && r.now.Sub(t.away) >= forgetAfter && !r.audit.involves(t.id):
+			delete(r.tabs, t.id)
+		}
+	}
+}
+
+// suspect tells whether a tab has said nothing for so long that others should do its work as well.
+func (r *Room) suspect(t *tab) bool { return r.now.Sub(t.heard) >= suspectAfter }
+
+// order sends t its orders where they changed, or were not seen for a while.
+func (r *Room) order(t *tab) {
+	if !t.attached {
+		return
+	}
+	unseen := t.status.Seen < t.sent.Seq && t.status.Seq > 0 && r.now.Sub(t.sentAt) >= repeatAfter
+	if !t.dirty && !unseen && t.sent.Seq > 0 {
+		return
+	}
+	o := dist.Orders{Seq: t.sent.Seq + 1, Epoch: r.epoch, Version: r.step, Oldest: r.before.version, Gather: r.sealed(), Work: slices.Clone(t.work),
+		Done: r.phase == Done, Phase: string(r.Phase())}
+	oldest := r.step
+	for _, i := range slices.Sorted(maps.Keys(t.keep)) {
+		k := dist.Keep{Shard: i, Base: r.base.version}
+		o.Shards = append(o.Shards, k)
+		if v, ok := t.held[i]; ok {
+			oldest = min(oldest, v)
+		} else {
+			oldest = min(oldest, r.base.version)
+		}
+	}
+	for s := oldest; s < r.step && len(o.Commits) < dist.MaxCommits; s++ {
+		if rec, ok := r.commits[s]; ok { // one that is too old for that starts again from the last checkpoint
+			o.Commits = append(o.Commits, rec.Commit())
+		}
+	}
+	t.sent, t.sentAt, t.dirty = o, r.now, false
+	r.Stats.OrdersSent++
+	r.do(Send{Tab: t.id, Message: o})
+}
+
+// Phase is where the room stands, for people.
+func (r *Room) Phase() Phase {
+	if r.paused && r.phase == Computing {
+		return "paused"
+	}
+	return r.phase
+}
+
+// Step is the step being computed, which is the version of the parameters that it starts from.
+func (r *Room) Step() uint64 { return r.step }
+
+// Config is what the room was opened with, defaults filled in.
+func (r *Room) Config() Config { return r.cfg }
+
+// fail ends the room because its storage failed. Tabs are told to come back: the server may be started again.
+func (r *Room) fail(err error) {
+	r.phase, r.reason = Failed, err.Error()
+	r.note("storage_failed", 0, "the room cannot go on: %v", err)
+	for _, t := range r.inOrder() {
+		if t.online {
+			r.do(Drop{t.id, dist.Bye{Code: "storage", Reason: err.Error(), Again: true}})
+		}
+	}
+}
+
+var errRecord = errors.New("it does not follow from the records before it")
+
+// replay takes in a record of the log.
+func (r *Room) replay(rec Record) error {
+	r.epoch = max(r.epoch, rec.Epoch)
+	switch rec.Kind {
+	case Opened, Reopened:
+	case Started:
+		r.started = true
+	case Committed:
+		if rec.Step != r.step || r.step >= uint64(r.run.Steps) {
+			return fmt.Errorf("%w: a commit of step %d at step %d", errRecord, rec.Step, r.step)
+		}
+		r.take(rec)
+		r.step++
+	case Saved:
+		if rec.Step > r.step || len(rec.Blobs) != r.table.Shards {
+			return fmt.Errorf("%w: a checkpoint of version %d with %d shards at step %d", errRecord, rec.Step, len(rec.Blobs), r.step)
+		}
+		r.rebase(rec)
+		if rec.Step == uint64(r.run.Steps) {
+			r.phase = Done
+		}
+	case Removed:
+		r.removed[rec.Tab] = true
+	default:
+		return fmt.Errorf("%w: kind %q", errRecord, rec.Kind)
+	}
+	r.chain = rec.Hash
+	return nil
+}
+
+// OpenedRecord is the first record of a room's log.
+func OpenedRecord(cfg Config) Record {
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		panic(err)
+	}
+	return Record{Kind: Opened, Config: text}
+}

@@ -1,0 +1,462 @@
+package room
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// place says who holds a shard in a group of tabs.
+type place struct {
+	owner uint32 // 0: nobody
+	next  uint32 // takes over once it has the shard at the current version; 0: nobody
+}
+
+// place gives shards to tabs. Under NO_SHARD every tab holds everything; otherwise each group of tabs holds every
+// shard once, the shards spread evenly. A shard whose owner is gone goes to the tab that has it, or has the least. One
+// that moves for balance is made by the new owner while the old one still serves it.
+func (r *Room) place() {
+	want := map[uint32]map[int]bool{}
+	keep := func(id uint32, i int) {
+		if want[id] == nil {
+			want[id] = map[int]bool{}
+		}
+		want[id][i] = true
+	}
+	if r.run.Strategy == dist.NoShard {
+		for id, t := range r.tabs {
+			if t.attached && !t.leaving {
+				keep(id, 0)
+			}
+		}
+	} else {
+		for group, members := range r.groups() {
+			p := r.places[group]
+			if p == nil {
+				p = make([]place, r.table.Shards)
+				r.places[group] = p
+			}
+			r.settlePlaces(p, members)
+			for i, at := range p {
+				for _, id := range []uint32{at.owner, at.next} {
+					if id != 0 {
+						keep(id, i)
+					}
+				}
+			}
+		}
+		maps.DeleteFunc(r.places, func(_ string, p []place) bool {
+			return !slices.ContainsFunc(p, func(at place) bool { return at.owner != 0 })
+		})
+	}
+	for id, t := range r.tabs {
+		if !maps.Equal(t.keep, want[id]) {
+			for i := range want[id] {
+				if _, has := t.held[i]; !t.keep[i] && !has && r.step > 0 {
+					r.Stats.Restored++
+				}
+			}
+			t.keep, t.dirty = want[id], true
+		}
+	}
+}
+
+// groups lists the tabs that share shards, members that are there by number. A group stays while a tab of it may
+// come back.
+func (r *Room) groups() map[string][]*tab {
+	groups := map[string][]*tab{}
+	for group := range r.places {
+		groups[group] = nil
+	}
+	for _, t := range r.inOrder() {
+		if t.attached && !t.leaving {
+			g := ""
+			if r.run.Strategy == dist.HybridShard {
+				g = t.group
+			}
+			groups[g] = append(groups[g], t)
+		}
+	}
+	return groups
+}
+
+// stays tells whether a tab counts as holding what it was given.
+func (r *Room) stays(id uint32) bool {
+	t := r.tabs[id]
+	return t != nil && !t.leaving && (t.attached || r.now.Sub(t.away) < graceAfter)
+}
+
+func (r *Room) settlePlaces(p []place, members []*tab) {
+	load := map[uint32]int{}
+	for i := range p {
+		at := &p[i]
+		if at.next != 0 && !r.stays(at.next) {
+			at.next = 0
+		}
+		if at.owner != 0 && !r.stays(at.owner) {
+			at.owner, at.next = at.next, 0
+		}
+		if at.next != 0 {
+			if v, ok := r.tabs[at.next].held[i]; ok && v == r.step {
+				at.owner, at.next = at.next, 0
+			}
+		}
+		load[at.owner]++
+		load[at.next]++
+	}
+	if len(members) == 0 {
+		return
+	}
+	least := func() *tab {
+		return slices.MinFunc(members, func(a, b *tab) int { return load[a.id] - load[b.id] })
+	}
+	for i := range p {
+		if p[i].owner != 0 {
+			continue
+		}
+		best := least()
+		newest := uint64(0)
+		for _, t := range members {
+			if v, ok := t.held[i]; ok && v+1 > newest {
+				best, newest = t, v+1
+			}
+		}
+		p[i].owner = best.id
+		load[best.id]++
+	}
+	for { // one shard at a time from the tab with the most to the one with the least
+		most := slices.MaxFunc(members, func(a, b *tab) int { return load[a.id] - load[b.id] })
+		to := least()
+		if load[most.id] < load[to.id]+2 {
+			return
+		}
+		i := slices.IndexFunc(p, func(at place) bool { return at.owner == most.id && at.next == 0 })
+		if i < 0 {
+			return
+		}
+		if r.started {
+			p[i].next = to.id
+			load[most.id]--
+			load[to.id]++
+		} else {
+			p[i].owner = to.id
+			load[most.id]--
+			load[to.id]++
+		}
+	}
+}
+
+// holder is a tab that has shard i at a version, the last choice first if it still has; nil if there is none.
+func (r *Room) holder(i int, version uint64, last uint32) *tab {
+	has := func(t *tab) bool {
+		v, ok := t.held[i]
+		return ok && v == version && t.attached
+	}
+	if t := r.tabs[last]; t != nil && has(t) {
+		return t
+	}
+	for _, t := range r.inOrder() {
+		if has(t) && !r.suspect(t) {
+			return t
+		}
+	}
+	return nil
+}
+
+// from is a pull of a shard from whoever holds it. What comes from two tabs is never mixed: they need not agree on
+// every bit.
+type from struct {
+	source uint32
+	pull   *dist.Puller
+	data   []byte
+}
+
+// advance goes on with a pull of shard i at a version, beginning again where its source is gone.
+func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
+	if f.pull != nil && f.pull.Done() {
+		return
+	}
+	t := r.holder(i, version, f.source)
+	if t == nil {
+		f.source, f.pull = 0, nil
+		return
+	}
+	if f.source != t.id || f.pull == nil {
+		v := r.table.Shard(i)
+		n, size := len(v.Pieces), r.run.Param().Size()
+		if kind == dist.TypeState {
+			n, size = dist.StatePieces(v), 3*4
+		}
+		f.source, f.data = t.id, make([]byte, v.Len*size)
+		f.pull = dist.NewPuller(dist.Pull{Kind: kind, Epoch: r.nextEpoch(), Step: version, Slot: i, To: n})
+	}
+	if q := f.pull.Quiet(r.now); q >= stallAfter {
+		r.note("stalled", t.id, "%s has sent nothing of shard %d for %v", t.label(), i, q.Round(time.Second))
+		r.expel(t, dist.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
+		f.source, f.pull = 0, nil
+		return
+	}
+	f.pull.Retry(r.now, retryAfter)
+	r.askFor(t.id, f.pull, nil)
+}
+
+// put takes a piece of a pulled shard in.
+func (r *Room) put(f *from, t *tab, frame dist.Frame) bool {
+	if f.pull == nil || f.source != t.id || f.pull.Want.Epoch != frame.Epoch || f.pull.Want.Step != frame.Step || f.pull.Want.Slot != int(frame.Slot) {
+		return false
+	}
+	v, size, part, d := r.table.Shard(int(frame.Slot)), r.run.Param().Size(), 0, r.run.Param()
+	if int(frame.Chunk) >= f.pull.Want.To {
+		return false
+	}
+	piece := v.Pieces[int(frame.Chunk)%len(v.Pieces)]
+	if frame.Type == dist.TypeState {
+		part, piece = dist.StatePiece(v, int(frame.Chunk))
+		size, d = 4, 0
+	}
+	if len(frame.Body) != size*piece.Len || frame.Flags&^dist.FlagCRC != dist.Flag(d) {
+		return false
+	}
+	if !dist.Sane(frame.Body, d) {
+		r.Stats.Insane++
+		r.note("unsound", t.id, "shard %d of %s has infinities, NaNs or numbers beyond all measure", frame.Slot, t.label())
+		r.expel(t, dist.Bye{Code: "unsound", Reason: "its parameters are not finite"})
+		return true
+	}
+	if !f.pull.Got(r.now, int(frame.Chunk)) {
+		return false
+	}
+	copy(f.data[size*(part*v.Len+piece.Off):], frame.Body)
+	return true
+}
+
+// params are a shard's parameters as they are computed with.
+type params struct {
+	from
+	version uint64
+}
+
+// sealed tells whether the room has all parameters of the current version, so that tabs can gather them.
+func (r *Room) sealed() bool {
+	if !r.run.Strategy.Sharded() || !r.started {
+		return false
+	}
+	for i := range r.params {
+		p := &r.params[i]
+		if p.version != r.step || p.pull == nil || !p.pull.Done() {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Room) pullParams() {
+	if !r.run.Strategy.Sharded() || r.sealed() {
+		return
+	}
+	for i := range r.params {
+		p := &r.params[i]
+		if p.version != r.step {
+			*p = params{version: r.step}
+		}
+		r.advance(&p.from, dist.TypeParam, i, r.step)
+	}
+	if r.sealed() {
+		r.dirtyAll()
+	}
+}
+
+// saving is a checkpoint under way: the states of all shards at a version, one after another.
+type saving struct {
+	from
+	version uint64
+	shard   int
+	storing bool
+	hashes  []string
+}
+
+// saved is a checkpoint.
+type saved struct {
+	version uint64
+	hashes  []string // of the shards' states
+}
+
+func (r *Room) pullState() {
+	c := r.saving
+	if c == nil || c.storing {
+		return
+	}
+	r.advance(&c.from, dist.TypeState, c.shard, c.version)
+	if c.pull != nil && c.pull.Done() {
+		c.storing = true
+		r.do(Store{Tag: tagState, Data: c.data})
+	}
+}
+
+func (r *Room) stateStored(hash string) {
+	c := r.saving
+	c.hashes = append(c.hashes, hash)
+	c.from, c.shard = from{}, c.shard+1
+	if c.shard < r.table.Shards {
+		c.storing = false
+		return
+	}
+	r.do(Append{Record{Kind: Saved, Step: c.version, Epoch: r.epoch, Blobs: c.hashes}})
+}
+
+// rebase takes a finished checkpoint in. The one before it stays, with the gradients since: somebody may be reading.
+func (r *Room) rebase(rec Record) {
+	dead := slices.Clone(r.before.hashes)
+	for step, c := range r.commits {
+		if step < r.base.version {
+			dead = append(dead, c.Reduced)
+			delete(r.commits, step)
+		}
+	}
+	r.before, r.base = r.base, saved{rec.Step, rec.Blobs}
+	live := r.Live()
+	dead = slices.DeleteFunc(dead, func(hash string) bool { return hash == "" || live[hash] })
+	if len(dead) > 0 {
+		slices.Sort(dead)
+		r.do(Delete{slices.Compact(dead)})
+	}
+}
+
+// Live are the blobs that the room may still need.
+func (r *Room) Live() map[string]bool {
+	live := map[string]bool{}
+	for _, hash := range slices.Concat(r.before.hashes, r.base.hashes) {
+		live[hash] = true
+	}
+	for _, c := range r.commits {
+		if c.Reduced != "" {
+			live[c.Reduced] = true
+		}
+	}
+	return live
+}
+
+// Final are the blobs of the state after the last step, by shard, once the room is done.
+func (r *Room) Final() []string {
+	if r.phase != Done {
+		return nil
+	}
+	return r.base.hashes
+}
+
+// load is a piece that is being read for a tab.
+type load struct {
+	tab   uint32
+	hash  string
+	frame dist.Frame
+}
+
+// serve sends a tab what it pulls. What is not there, or not its own to have, it asks for again or learns from the
+// next orders.
+func (r *Room) serve(t *tab, p dist.Pull) {
+	if p.Slot >= r.table.Shards || !t.attached {
+		return
+	}
+	v := r.table.Shard(p.Slot)
+	n, d := len(v.Pieces), r.run.Param()
+	data, hash := []byte(nil), ""
+	at := func(i int) (off, length int) { return 4 * (r.starts[p.Slot] + v.Pieces[i].Off), 4 * v.Pieces[i].Len }
+	switch p.Kind {
+	case dist.TypeReduced:
+		if p.Step >= r.step || !t.keep[p.Slot] {
+			return
+		}
+		data, hash, d = r.reduced[p.Step], r.commits[p.Step].Reduced, 0
+	case dist.TypeState:
+		switch {
+		case !t.keep[p.Slot]:
+			return
+		case p.Step == r.base.version && p.Step > 0:
+			hash = r.base.hashes[p.Slot]
+		case p.Step == r.before.version && p.Step > 0:
+			hash = r.before.hashes[p.Slot]
+		}
+		n, d = dist.StatePieces(v), 0
+		at = func(i int) (off, length int) {
+			part, piece := dist.StatePiece(v, i)
+			return 4 * (part*v.Len + piece.Off), 4 * piece.Len
+		}
+	case dist.TypeParam:
+		if p.Step != r.step || !r.sealed() {
+			return
+		}
+		data = r.params[p.Slot].data
+		at = func(i int) (off, length int) { return d.Size() * v.Pieces[i].Off, d.Size() * v.Pieces[i].Len }
+	default:
+		return
+	}
+	if data == nil && hash == "" {
+		return
+	}
+	for i := p.From; i < min(p.To, p.From+r.run.Window, n); i++ {
+		_, piece := dist.StatePiece(v, i)
+		f := dist.Frame{Header: dist.Header{Type: p.Kind, Flags: dist.Flag(d), Slot: uint16(p.Slot), Epoch: p.Epoch, Step: p.Step,
+			Unit: uint16(piece.Unit), Chunk: uint32(i), Chunks: uint32(n)}}
+		off, length := at(i)
+		if data != nil {
+			f.Body = data[off : off+length : off+length]
+			r.sendBulk(t, f)
+			continue
+		}
+		tag := fmt.Sprintf("%v/%d/%d/%d/%d", p.Kind, t.id, p.Step, p.Slot, i)
+		if _, under := r.loads[tag]; !under && len(r.loads) < maxLoads {
+			r.loads[tag] = load{t.id, hash, f}
+			r.do(Load{Tag: tag, Hash: hash, Off: int64(off), Len: int64(length)})
+		}
+	}
+}
+
+// maxLoads bounds the reads under way; a tab that gets no answer asks again.
+const maxLoads = 256
+
+func (r *Room) loaded(e Loaded) {
+	l, ok := r.loads[e.Tag]
+	delete(r.loads, e.Tag)
+	if !ok {
+		return
+	}
+	if e.Err != nil {
+		if r.Live()[l.hash] { // else a checkpoint has made it superfluous meanwhile
+			r.fail(e.Err)
+		}
+		return
+	}
+	if t := r.tabs[l.tab]; t != nil && t.attached {
+		l.frame.Body = e.Data
+		r.sendBulk(t, l.frame)
+	}
+}
+
+func (r *Room) sendBulk(t *tab, f dist.Frame) {
+	r.Stats.BytesOut += int64(len(f.Body))
+	t.out += int64(len(f.Body))
+	r.do(SendBulk{t.id, f})
+}
+
+// bulk takes a frame from a tab's data socket.
+func (r *Room) bulk(t *tab, f dist.Frame) {
+	r.Stats.BytesIn += int64(len(f.Body))
+	t.in += int64(len(f.Body))
+	took := false
+	switch f.Type {
+	case dist.TypeGradient:
+		took = r.audit.gradient(r, t, f) || r.gradient(t, f)
+	case dist.TypeParam:
+		took = int(f.Slot) < len(r.params) && r.params[f.Slot].version == f.Step && r.put(&r.params[f.Slot].from, t, f)
+	case dist.TypeState:
+		took = r.saving != nil && !r.saving.storing && r.put(&r.saving.from, t, f)
+	}
+	if took {
+		r.Stats.Frames++
+	} else {
+		r.Stats.Refused++
+	}
+}

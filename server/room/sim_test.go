@@ -1,0 +1,807 @@
+package room
+
+import (
+	"bytes"
+	"container/heap"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"llamatab/engine/dist"
+	"llamatab/engine/tensor"
+)
+
+// The simulator runs a room and its tabs on a clock of its own. Everything that happens is decided by the seed, so a
+// failing seed can be looked at: go test ./server/room -run TestSimulation -seed N -v.
+
+var oneSeed = flag.Uint64("seed", 0, "run only this seed of the simulation, and print what happens")
+
+type sim struct {
+	seed  uint64
+	rng   *rand.Rand
+	now   time.Time
+	queue simQueue
+	count int
+
+	cfg   Config
+	run   *dist.Run
+	table *dist.Table
+	want  toyState
+	plan  faults
+
+	room    *Room
+	life    int // of the server: events of an earlier one are void
+	file    []byte
+	synced  int // bytes of the file that survive
+	chain   string
+	blobs   map[string][]byte
+	pending int // records being logged
+	tabs    []*simTab
+	nextTab uint32
+
+	failure string
+	trace   []string
+	tracing bool
+	stats   Stats // of all lives
+	most    int   // bytes under way to one tab at most
+}
+
+// faults is what a scenario throws at the run.
+type faults struct {
+	until                  time.Duration // after which nothing goes wrong any more
+	drop, dup, swap, tear  float64       // of a frame
+	kill, freeze, cut, die time.Duration // mean time between tabs killed, frozen, cut off; the server killed
+	joins, leaves          time.Duration
+	pauses                 time.Duration
+	liar, broken           bool
+}
+
+type simTab struct {
+	s        *sim
+	id       uint32
+	conn     int // counts connections; 0 at the moment none
+	open     bool
+	worker   *dist.Worker
+	engine   *toyEngine
+	speed    time.Duration
+	frozen   time.Time
+	dead     bool
+	finished bool
+	lies     bool
+	broken   bool
+	group    string
+	lanes    [4]time.Time // control and data, each way: when the last frame arrives
+	under    int          // bytes under way to the tab
+	leaving  bool
+}
+
+type simEvent struct {
+	at  time.Time
+	seq int
+	f   func()
+}
+
+type simQueue []simEvent
+
+func (q simQueue) Len() int { return len(q) }
+func (q simQueue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].seq < q[j].seq
+}
+func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
+func (q *simQueue) Pop() any {
+	x := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return x
+}
+
+func (s *sim) fail(format string, args ...any) {
+	if s.failure == "" {
+		s.failure = fmt.Sprintf(format, args...)
+	}
+}
+
+func (s *sim) log(format string, args ...any) {
+	if s.tracing {
+		s.trace = append(s.trace, fmt.Sprintf("%9.3fs ", s.now.Sub(epochZero).Seconds())+fmt.Sprintf(format, args...))
+	}
+}
+
+var epochZero = time.Unix(0, 0)
+
+// at lets f happen after d.
+func (s *sim) at(d time.Duration, f func()) {
+	s.count++
+	heap.Push(&s.queue, simEvent{s.now.Add(max(d, 0)), s.count, f})
+}
+
+// after lets f happen in a tab after d, or later if the tab is frozen then, or never if it is dead.
+func (s *sim) after(d time.Duration, t *simTab, f func()) {
+	s.at(d, func() {
+		switch {
+		case t.dead:
+		case s.now.Before(t.frozen):
+			s.after(t.frozen.Sub(s.now), t, f)
+		default:
+			f()
+		}
+	})
+}
+
+// chance is true with probability p while faults are on.
+func (s *sim) chance(p float64) bool {
+	return p > 0 && s.now.Sub(epochZero) < s.plan.until && s.rng.Float64() < p
+}
+
+// every lets f happen again and again, at random, while faults are on.
+func (s *sim) every(mean time.Duration, f func()) {
+	if mean == 0 {
+		return
+	}
+	d := time.Duration(s.rng.ExpFloat64() * float64(mean))
+	if s.now.Add(d).Sub(epochZero) < s.plan.until {
+		s.at(d, func() { f(); s.every(mean, f) })
+	}
+}
+
+// Server.
+
+func (s *sim) boot() {
+	s.life++
+	entries, good := parseEntries(s.file)
+	s.file = s.file[:good:good]
+	records, err := ParseRecords(entries)
+	if err != nil {
+		s.fail("the log does not verify: %v", err)
+		return
+	}
+	first := Record{Kind: Reopened}
+	if len(records) == 0 {
+		first = OpenedRecord(s.cfg)
+		s.chain = ""
+	} else {
+		s.chain = records[len(records)-1].Hash
+	}
+	s.file = appendEntry(s.file, Chain(&first, s.chain, uint64(s.life)))
+	s.chain = first.Hash
+	records = append(records, first)
+	if s.room, err = New(s.cfg, records); err != nil {
+		s.fail("the room does not open: %v", err)
+		return
+	}
+	s.log("server up, life %d, step %d, %d records", s.life, s.room.step, len(records))
+	life := s.life
+	var tick func()
+	tick = func() {
+		if s.life == life && s.room != nil {
+			s.event(Ticked{})
+			s.at(250*time.Millisecond, tick)
+		}
+	}
+	tick()
+}
+
+// crash kills the server in whatever it is doing, and starts another a little later.
+func (s *sim) crash() {
+	if s.room == nil {
+		return
+	}
+	s.log("server killed")
+	s.stats.add(s.room.Stats)
+	s.room = nil
+	s.life++
+	torn := appendEntry(nil, Chain(&Record{Kind: Committed, Step: 1 << 40}, s.chain, uint64(s.life)))
+	switch s.rng.IntN(3) { // it was writing
+	case 0:
+		s.file = append(s.file, torn[:s.rng.IntN(len(torn))]...)
+	case 1: // as some file systems leave it
+		s.file = append(append(s.file, torn[:s.rng.IntN(entryHeader)]...), make([]byte, s.rng.IntN(40))...)
+	}
+	for _, t := range s.tabs {
+		t.hangUp()
+	}
+	s.at(time.Duration(s.rng.IntN(3000))*time.Millisecond, func() {
+		if s.room == nil {
+			s.boot()
+		}
+	})
+}
+
+func (a *Stats) add(b Stats) {
+	a.Commits += b.Commits
+	a.Skips += b.Skips
+	a.Refused += b.Refused
+	a.Insane += b.Insane
+	a.Copies += b.Copies
+	a.Recomputed += b.Recomputed
+	a.Restored += b.Restored
+	a.Audits += b.Audits
+	a.Liars += b.Liars
+	a.BytesIn += b.BytesIn
+	a.BytesOut += b.BytesOut
+	a.Frames += b.Frames
+	a.OrdersSent += b.OrdersSent
+	a.Statuses += b.Statuses
+}
+
+func (s *sim) event(e Event) {
+	if s.room == nil || s.failure != "" {
+		return
+	}
+	life := s.life
+	for _, effect := range s.room.Handle(s.now, e) {
+		s.effect(effect, life)
+	}
+}
+
+// ifAlive lets an answer come to the room after a while, if that life goes on.
+func (s *sim) ifAlive(life int, d time.Duration, f func() Event) {
+	s.at(d, func() {
+		if s.life == life && s.room != nil {
+			s.event(f())
+		}
+	})
+}
+
+func (s *sim) effect(effect Effect, life int) {
+	disk := time.Duration(s.rng.IntN(20)) * time.Millisecond
+	switch e := effect.(type) {
+	case Send:
+		if t := s.tab(e.Tab); t != nil && t.open {
+			t.toTab(0, dist.Encode(e.Message))
+		}
+	case SendBulk:
+		if t := s.tab(e.Tab); t != nil && t.open {
+			t.toTab(1, e.Frame.Append(nil))
+		}
+	case Drop:
+		s.log("drop tab %d: %s", e.Tab, e.Bye.Code)
+		if t := s.tab(e.Tab); t != nil {
+			if !e.Bye.Again {
+				t.dead = true
+			}
+			t.hangUp()
+		}
+	case Append:
+		rec := e.Record
+		s.file = appendEntry(s.file, Chain(&rec, s.chain, uint64(life))) // durable, though nobody knows yet
+		s.chain = rec.Hash
+		s.ifAlive(life, disk, func() Event { return Logged{Record: rec} })
+	case Store:
+		data := e.Data
+		s.at(disk, func() { // it is there even if the server dies before it hears of it
+			if s.life != life || s.room == nil {
+				return
+			}
+			hash := hashOf(data)
+			s.blobs[hash] = bytes.Clone(data)
+			s.event(Stored{Tag: e.Tag, Hash: hash})
+		})
+	case Load:
+		s.ifAlive(life, disk, func() Event {
+			data, ok := s.blobs[e.Hash]
+			if !ok {
+				return Loaded{Tag: e.Tag, Err: fmt.Errorf("blob %.8s is gone but wanted as %s", e.Hash, e.Tag)}
+			}
+			return Loaded{Tag: e.Tag, Data: data[e.Off : e.Off+e.Len]}
+		})
+	case Delete:
+		for _, hash := range e.Hashes {
+			delete(s.blobs, hash)
+		}
+	case Note:
+		s.log("  step %d %s: %s", e.Step, e.Code, e.Text)
+	}
+}
+
+// Tabs.
+
+func (s *sim) tab(id uint32) *simTab {
+	for _, t := range s.tabs {
+		if t.id == id && !t.dead {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *sim) join() *simTab {
+	s.nextTab++
+	t := &simTab{s: s, id: s.nextTab, speed: time.Duration(100+s.rng.IntN(400)) * time.Millisecond, group: string(rune('a' + s.rng.IntN(2)))}
+	t.engine = newToy(s, t)
+	t.worker = dist.NewWorker(s.run, s.table, t.engine, t)
+	s.tabs = append(s.tabs, t)
+	s.log("%v arrives", t)
+	t.connect()
+	var tick func()
+	tick = func() {
+		t.worker.Tick(s.now)
+		s.after(300*time.Millisecond, t, tick)
+	}
+	s.after(0, t, tick)
+	return t
+}
+
+func (t *simTab) connect() {
+	if t.dead {
+		return
+	}
+	if t.s.room == nil {
+		t.s.after(time.Second, t, t.connect)
+		return
+	}
+	t.conn++
+	t.open, t.under = true, 0
+	t.lanes = [4]time.Time{}
+	conn, life := t.conn, t.s.life
+	t.s.event(Joined{t.id, dist.Hello{Class: "toy", Group: t.group}})
+	t.s.after(5*time.Millisecond, t, func() {
+		if t.conn != conn || !t.open || t.s.life != life {
+			return
+		}
+		t.s.event(Attached{t.id})
+		t.worker.Connected(t.s.now)
+	})
+}
+
+// hangUp ends the connection; a tab that lives comes back.
+func (t *simTab) hangUp() {
+	if !t.open {
+		return
+	}
+	t.open = false
+	t.conn++
+	if t.dead {
+		return
+	}
+	t.s.after(0, t, t.worker.Disconnected)
+	t.s.after(time.Duration(200+t.s.rng.IntN(1500))*time.Millisecond, t, t.connect)
+}
+
+// travel brings a frame along a lane: in order but where the scenario swaps, and whole but where it tears.
+func (t *simTab) travel(lane int, b []byte, arrive func(b []byte)) {
+	s, conn := t.s, t.conn
+	if s.chance(s.plan.drop) {
+		return
+	}
+	n := 1
+	if s.chance(s.plan.dup) {
+		n = 2
+	}
+	for range n {
+		at := s.now.Add(time.Duration(1+s.rng.IntN(8)) * time.Millisecond)
+		if s.chance(s.plan.swap) {
+			at = at.Add(time.Duration(s.rng.IntN(500)) * time.Millisecond)
+		} else {
+			if at.Before(t.lanes[lane]) {
+				at = t.lanes[lane]
+			}
+			t.lanes[lane] = at
+		}
+		b := b
+		if s.chance(s.plan.tear) {
+			b = b[:s.rng.IntN(len(b))]
+		}
+		s.at(at.Sub(s.now), func() {
+			if t.conn == conn && t.open {
+				arrive(b)
+			}
+		})
+	}
+}
+
+// toTab sends a frame from the room.
+func (t *simTab) toTab(lane int, b []byte) {
+	if lane == 1 {
+		t.under += len(b)
+		t.s.most = max(t.s.most, t.under)
+	}
+	t.travel(lane, b, func(b []byte) {
+		conn := t.conn
+		t.s.after(0, t, func() {
+			if t.conn != conn || !t.open {
+				return
+			}
+			f, err := dist.Parse(b)
+			if err != nil { // a torn frame ends a connection
+				t.s.log("%v got a bad frame: %v", t, err)
+				t.s.event(Gone{t.id, "bad frame"})
+				t.hangUp()
+				return
+			}
+			if f.Type.Bulk() {
+				t.under -= len(b)
+				t.worker.ReceiveBulk(t.s.now, f)
+				return
+			}
+			m, err := dist.Decode(f)
+			if err != nil {
+				t.s.fail("the room sent what cannot be decoded: %v", err)
+				return
+			}
+			t.worker.Receive(t.s.now, m)
+		})
+	})
+}
+
+// toRoom sends a frame to the room.
+func (t *simTab) toRoom(lane int, b []byte) {
+	if !t.open {
+		return
+	}
+	life := t.s.life
+	t.travel(2+lane, b, func(b []byte) {
+		if t.s.life != life {
+			return
+		}
+		f, err := dist.Parse(b)
+		if err != nil {
+			t.s.log("the room got a bad frame of %v: %v", t, err)
+			t.s.event(Gone{t.id, "bad frame"})
+			t.hangUp()
+			return
+		}
+		if f.Type.Bulk() {
+			t.s.event(Came{t.id, f})
+			return
+		}
+		m, err := dist.Decode(f)
+		if err != nil {
+			t.s.fail("%v sent what cannot be decoded: %v", t, err)
+			return
+		}
+		t.s.event(Said{t.id, m})
+	})
+}
+
+// Send implements dist.Port.
+func (t *simTab) Send(m dist.Message) { t.toRoom(0, dist.Encode(m)) }
+
+// SendPiece implements dist.Port.
+func (t *simTab) SendPiece(h dist.Header, p dist.Piece) {
+	f := dist.Frame{Header: h, Body: t.engine.bytes(h, p)}
+	if t.s.rng.IntN(2) == 0 {
+		f.Flags |= dist.FlagCRC
+	}
+	t.toRoom(1, f.Append(nil))
+}
+
+func (s *sim) alive() []*simTab {
+	var list []*simTab
+	for _, t := range s.tabs {
+		if !t.dead {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// victim is a tab that something may happen to; nil leaves the last honest one alone where kills are not to be all.
+func (s *sim) victim() *simTab {
+	list := s.alive()
+	if len(list) == 0 {
+		return nil
+	}
+	return list[s.rng.IntN(len(list))]
+}
+
+// scenario draws a run and its faults from the seed.
+func scenario(seed uint64) *sim {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	s := &sim{seed: seed, rng: rng, now: epochZero, blobs: map[string][]byte{}}
+	pick := func(n int) int { return rng.IntN(n) }
+	var params []dist.Param
+	for i := range 1 + pick(5) {
+		shape := tensor.Of(1+pick(9), 1+pick(7))
+		if pick(4) == 0 {
+			shape = tensor.Of(1) // a gate
+		}
+		params = append(params, dist.Param{Name: fmt.Sprintf("p%d", i), Shape: shape, Unit: fmt.Sprintf("u%d", i/2)})
+	}
+	dtypes := []string{"bfloat16", "float32"}
+	s.cfg = Config{
+		Run: dist.Run{ID: fmt.Sprint(seed), Strategy: dist.Strategies[pick(4)], Wrap: []string{"transformer", "none", "size:20"}[pick(3)], Params: params,
+			Slots: 1 + pick(6), Shards: 1 + pick(5), Steps: 2 + pick(6), ReduceDType: dtypes[pick(2)], ParamDType: dtypes[pick(2)],
+			MaxGradNorm: []float64{0, 0.01, 1}[pick(3)], Checkpoint: 1 + pick(4), Piece: 4 + pick(40), Window: 1 + pick(4)},
+		MinTabs: 1 + pick(3), MaxTabs: 50, Schedule: seed,
+	}
+	mean := func(n int) time.Duration {
+		if pick(2) == 0 {
+			return 0
+		}
+		return time.Duration(500+pick(n)) * time.Millisecond
+	}
+	p := func(x float64) float64 {
+		if pick(2) == 0 {
+			return 0
+		}
+		return x * rng.Float64()
+	}
+	s.plan = faults{until: time.Duration(5+pick(30)) * time.Second, drop: p(0.1), dup: p(0.1), swap: p(0.2), tear: p(0.01),
+		kill: mean(8000), freeze: mean(8000), cut: mean(6000), die: mean(8000), joins: mean(8000), leaves: mean(10000), pauses: mean(10000)}
+	if pick(5) == 0 {
+		s.plan = faults{} // the run without faults
+	}
+	if pick(3) == 0 {
+		s.cfg.Audit = 0.3
+	}
+	if pick(4) == 0 { // one bad tab among three that stay
+		s.plan.kill, s.plan.freeze, s.plan.leaves, s.plan.cut, s.plan.die = 0, 0, 0, 0, 0
+		s.plan.liar, s.plan.broken = pick(2) == 0, pick(2) == 0
+		s.cfg.MinTabs = 4
+		if s.plan.liar {
+			s.plan.drop, s.plan.tear = 0, 0 // a lie goes through where nobody is there to compare with
+			s.cfg.Audit = 1                 // each step is audited: the slot of the lie too, if there is but one
+			s.cfg.Run.Slots = 1
+		}
+	}
+	return s
+}
+
+// simulate runs the scenario to its end and checks what must hold.
+func (s *sim) simulate() {
+	s.run = &s.cfg.Run
+	var err error
+	if s.table, err = s.run.Table(); err != nil {
+		s.fail("%v", err)
+		return
+	}
+	s.want = toyReference(s.run, s.table, s.seed)
+	s.boot()
+	for i := range s.cfg.MinTabs {
+		t := s.join()
+		t.lies, t.broken = s.plan.liar && i == 1, s.plan.broken && i == 2
+	}
+	kill := func(t *simTab) {
+		if t != nil {
+			s.log("%v killed", t)
+			t.dead = true
+			if t.open {
+				t.open = false
+				s.at(time.Duration(s.rng.IntN(100))*time.Millisecond, func() { s.event(Gone{t.id, "killed"}) })
+			}
+		}
+	}
+	s.every(s.plan.kill, func() { kill(s.victim()) })
+	s.every(s.plan.freeze, func() {
+		if t := s.victim(); t != nil {
+			t.frozen = s.now.Add(time.Duration(s.rng.IntN(25)) * time.Second)
+			s.log("%v frozen until %v", t, t.frozen.Sub(epochZero))
+		}
+	})
+	s.every(s.plan.cut, func() {
+		if t := s.victim(); t != nil && t.open {
+			s.log("%v cut off", t)
+			s.event(Gone{t.id, "cut off"})
+			t.hangUp()
+		}
+	})
+	s.every(s.plan.die, s.crash)
+	s.every(s.plan.joins, func() {
+		if len(s.alive()) < 8 {
+			s.join()
+		}
+	})
+	s.every(s.plan.leaves, func() {
+		if t := s.victim(); t != nil {
+			s.log("%v leaves", t)
+			t.worker.Leave(s.now)
+			s.at(time.Second, func() { kill(t) })
+		}
+	})
+	s.every(s.plan.pauses, func() {
+		s.event(Asked{Op: Pause})
+		s.at(2*time.Second, func() { s.event(Asked{Op: Resume}) })
+	})
+	s.at(s.plan.until+2*time.Second, func() { // from here on all is well, and somebody is there; the run may be over
+		s.event(Asked{Op: Resume})
+		for len(s.alive()) < s.cfg.MinTabs {
+			s.join()
+		}
+	})
+	// A step takes at most the tabs' slowest pace for all slots one after another, gathers included, thrice; and a
+	// frozen tab or one that does not answer is waited for.
+	pace := 600 * time.Millisecond
+	limit := s.plan.until + time.Minute + 3*time.Duration(s.run.Steps*(s.run.Slots+1))*pace*time.Duration(2+len(s.table.Units))
+	for s.queue.Len() > 0 && s.failure == "" {
+		e := heap.Pop(&s.queue).(simEvent)
+		s.now = e.at
+		if s.now.Sub(epochZero) > limit {
+			s.dump()
+			s.fail("not done after %v: step %d of %d", limit, s.step(), s.run.Steps)
+			return
+		}
+		e.f()
+		if s.room != nil && s.room.phase == Failed {
+			s.fail("the room failed: %s", s.room.reason)
+		}
+		if s.room != nil && s.room.phase == Done { // a little trouble more, and then rest
+			s.plan.until = min(s.plan.until, s.now.Sub(epochZero)+3*time.Second)
+		}
+		if s.room != nil && s.room.phase == Done && s.now.Sub(epochZero) > s.plan.until && s.allFinished() {
+			break
+		}
+	}
+	if s.failure == "" {
+		s.stats.add(s.room.Stats)
+		s.check()
+	}
+}
+
+// dump logs where a run stands that does not go on.
+func (s *sim) dump() {
+	if s.room == nil {
+		return
+	}
+	r := s.room
+	s.log("phase %s, step %d, sealed %v, base %d, saving %v, audit %+v, places %v", r.phase, r.step, r.sealed(), r.base.version, r.saving, r.audit, r.places)
+	for k, sl := range r.slots {
+		s.log("  slot %d: %+v pull %+v", k, *sl, sl.pull)
+	}
+	for _, t := range r.inOrder() {
+		s.log("  %s: online %v attached %v keep %v held %v work %v status %+v sent %+v", t.label(), t.online, t.attached, t.keep, t.held, t.work, t.status, t.sent)
+	}
+	for _, t := range s.alive() {
+		s.log("  %v: open %v engine %+v fetch %v worker %+v", t, t.open, t.engine.now, t.engine.fetch, t.worker)
+	}
+}
+
+func (s *sim) step() uint64 {
+	if s.room == nil {
+		return 0
+	}
+	return s.room.step
+}
+
+func (s *sim) allFinished() bool {
+	for _, t := range s.alive() {
+		if !t.finished && len(t.engine.shards) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// check holds the end against the reference.
+func (s *sim) check() {
+	entries, good := parseEntries(s.file)
+	records, err := ParseRecords(entries)
+	if err != nil || good != len(s.file) {
+		s.fail("the log does not verify: %v, %d of %d bytes", err, good, len(s.file))
+		return
+	}
+	commits := 0
+	for _, rec := range records {
+		if rec.Kind != Committed {
+			continue
+		}
+		w := s.want.commits[commits]
+		if rec.Step != w.Step || rec.Applied != w.Applied || rec.Factor != w.Factor || rec.Updates != w.Updates || rec.Loss != w.Loss || rec.Norm != w.Norm || rec.Applied && rec.Tokens != w.Tokens {
+			s.fail("commit %d is %+v, want %+v", commits, rec, w)
+			return
+		}
+		if len(rec.Slots) != s.run.Slots {
+			s.fail("commit %d names %d slots", commits, len(rec.Slots))
+		}
+		commits++
+	}
+	if commits != s.run.Steps {
+		s.fail("%d commits in the log, want %d", commits, s.run.Steps)
+		return
+	}
+	final := s.room.Final()
+	for i := range s.table.Shards {
+		v := s.table.Shard(i)
+		var want []byte
+		for _, x := range [][]float32{s.want.p, s.want.m, s.want.v} {
+			v.Flat(0, v.Len, func(_ int, sp dist.Span) { want = tensor.EncodeF32(want, x[sp.Off:sp.Off+sp.Len], tensor.F32) })
+		}
+		if !bytes.Equal(s.blobs[final[i]], want) {
+			s.fail("the final state of shard %d differs from the run without faults", i)
+			return
+		}
+		for _, t := range s.alive() {
+			version, ok := t.worker.Held(i)
+			if held := t.engine.shards[i]; ok && version == uint64(s.run.Steps) && !slices.Equal(bitsOf(held.p), bitsOf(wantOf(v, s.want.p))) {
+				s.fail("%v ends with another shard %d", t, i)
+				return
+			}
+		}
+	}
+	live := s.room.Live()
+	if len(s.blobs) > len(live)+s.life {
+		s.fail("%d blobs are kept, %d are needed", len(s.blobs), len(live))
+	}
+	bound := 2 * (s.table.Shards + 1) * 2 * s.run.Window * (4*s.run.Piece + dist.HeaderLen)
+	if s.plan.drop+s.plan.dup+s.plan.swap+s.plan.tear == 0 && s.plan.freeze == 0 && s.most > bound {
+		s.fail("%d bytes were under way to one tab, the windows allow %d", s.most, bound)
+	}
+	if !s.plan.liar && s.stats.Liars > 0 {
+		s.fail("an honest tab was called a liar")
+	}
+}
+
+func wantOf(v *dist.View, x []float32) []float32 {
+	var out []float32
+	v.Flat(0, v.Len, func(_ int, sp dist.Span) { out = append(out, x[sp.Off:sp.Off+sp.Len]...) })
+	return out
+}
+
+func bitsOf(x []float32) []uint32 {
+	b := make([]uint32, len(x))
+	for i, f := range x {
+		b[i] = math.Float32bits(f)
+	}
+	return b
+}
+
+// trySeed simulates a seed, and once more with a trace if it fails.
+func trySeed(t *testing.T, seed uint64) (s *sim) {
+	defer func() {
+		if e := recover(); e != nil {
+			t.Errorf("seed %d", seed)
+			panic(e)
+		}
+	}()
+	s = scenario(seed)
+	s.tracing = *oneSeed != 0
+	s.simulate()
+	if s.tracing {
+		t.Log("\n" + strings.Join(s.trace, "\n"))
+	}
+	if s.failure == "" {
+		return s
+	}
+	again := scenario(seed)
+	again.tracing = true
+	again.simulate()
+	tail := again.trace[max(0, len(again.trace)-60):]
+	t.Errorf("seed %d (%s, %d slots, %d shards, %d steps): %s\nreplay it with: go test ./server/room -run TestSimulation -seed %d -v\nits end:\n%s",
+		seed, s.run.Strategy, s.run.Slots, s.run.Shards, s.run.Steps, s.failure, seed, strings.Join(tail, "\n"))
+	return s
+}
+
+const simSeeds = 2000 // about 8 seconds of a processor
+
+// Every seed is a run of its own; two halves run side by side.
+func TestSimulation(t *testing.T) {
+	if *oneSeed != 0 {
+		trySeed(t, *oneSeed)
+		return
+	}
+	simulateSeeds(t, 1, simSeeds)
+}
+
+// simulateSeeds tries seeds and checks that together they met with every kind of trouble.
+func simulateSeeds(t *testing.T, first, n uint64) {
+	var mu sync.Mutex
+	var sum Stats
+	begin := time.Now()
+	t.Run("seeds", func(t *testing.T) {
+		const parts = 4
+		for part := range uint64(parts) {
+			t.Run(fmt.Sprint(part), func(t *testing.T) {
+				t.Parallel()
+				for seed := first + part; seed < first+n && !t.Failed(); seed += parts {
+					s := trySeed(t, seed)
+					mu.Lock()
+					sum.add(s.stats)
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	t.Logf("%.0f seeds a second; %+v", float64(n)/time.Since(begin).Seconds(), sum)
+	for what, n := range map[string]int64{"recomputed": sum.Recomputed, "restored": sum.Restored, "copies": sum.Copies, "refused": sum.Refused,
+		"insane": sum.Insane, "skips": int64(sum.Skips), "liars": sum.Liars, "audits": sum.Audits} {
+		if n == 0 && !t.Failed() {
+			t.Errorf("no seed saw any %s: the simulation misses something", what)
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package room
+
+import (
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// slot is a micro-batch of the current step.
+type slot struct {
+	copies  []copyOf // given out and not given back
+	source  uint32   // the tab whose gradient is pulled, 0 for none
+	pull    *dist.Puller
+	left    int // pieces that are not folded
+	known   bool
+	loss    float64
+	tokens  int
+	hashes  []uint64 // of its pieces, to compare with an audit's
+	audited bool
+	square  float64  // about the sum of squares of its gradient, from every 16th element
+	from    []uint32 // tabs whose pieces were folded, for the record
+	insane  []uint32 // tabs that sent, or told of, numbers that are none
+	poison  bool     // its numbers are none wherever it is computed: the step will be skipped
+	began   time.Time
+}
+
+// copyOf is one order to compute a slot.
+type copyOf struct {
+	tab   uint32
+	epoch uint32
+	since time.Time
+	ready bool
+}
+
+// done tells whether the slot needs nobody any more.
+func (s *slot) done() bool { return s.left == 0 || s.poison }
+
+// without takes back what a tab has of the slot.
+func (s *slot) without(tab uint32) {
+	s.copies = slices.DeleteFunc(s.copies, func(c copyOf) bool { return c.tab == tab })
+	if s.source == tab {
+		s.source, s.pull = 0, nil
+	}
+}
+
+func (s *slot) copyAt(tab uint32) *copyOf {
+	i := slices.IndexFunc(s.copies, func(c copyOf) bool { return c.tab == tab })
+	if i < 0 {
+		return nil
+	}
+	return &s.copies[i]
+}
+
+// resetSlots begins a step with nothing done.
+func (r *Room) resetSlots() {
+	r.slots = make([]*slot, r.run.Slots)
+	for k := range r.slots {
+		r.slots[k] = &slot{left: len(r.all.Pieces), hashes: make([]uint64, len(r.all.Pieces))}
+	}
+	clear(r.folded)
+	for _, t := range r.tabs {
+		t.work = nil
+	}
+	r.audit = nil
+}
+
+// able tells whether t can be given slots of the current step.
+func (r *Room) able(t *tab) bool {
+	if !t.attached || t.leaving || t.status.Seq == 0 || r.suspect(t) {
+		return false
+	}
+	if r.run.Strategy.Sharded() {
+		return r.sealed()
+	}
+	for i := range t.keep { // it will have applied the last commit by the time it gets to the slot
+		if v, ok := t.held[i]; !ok || v+1 < r.step {
+			return false
+		}
+	}
+	return len(t.keep) > 0
+}
+
+// assign gives slots to tabs: first those that nobody has, evenly; then copies of those that take too long.
+func (r *Room) assign() {
+	if r.paused {
+		return
+	}
+	var able []*tab
+	for _, t := range r.inOrder() {
+		if r.able(t) {
+			able = append(able, t)
+		}
+	}
+	least := func(s *slot, fits func(t *tab) bool) *tab { // the tab with the least to do that may take s
+		var best *tab
+		for _, t := range able {
+			if fits(t) && s.copyAt(t.id) == nil && !slices.Contains(s.insane, t.id) && (best == nil || len(t.work) < len(best.work)) {
+				best = t
+			}
+		}
+		return best
+	}
+	// All other slots wait for the first that is not done, so it is given out even where every tab is full.
+	first := slices.IndexFunc(r.slots, func(s *slot) bool { return !s.done() })
+	for k, s := range r.slots {
+		if s.done() || len(s.copies) > 0 {
+			continue
+		}
+		t := least(s, func(t *tab) bool { return len(t.work) < aheadPerTab || k == first && len(t.work) == aheadPerTab })
+		if t == nil {
+			if len(s.insane) > 0 && len(able) > 0 && !slices.ContainsFunc(able, func(t *tab) bool { return !slices.Contains(s.insane, t.id) }) {
+				r.poisoned(k, "and no other tab is there to compare with")
+			}
+			continue
+		}
+		if !s.began.IsZero() {
+			r.Stats.Recomputed++
+		}
+		r.give(t, k)
+	}
+	limit := max(copyFloor, copyFactor*r.ewma)
+	for k, s := range r.slots {
+		if s.done() || len(s.copies) == 0 || len(s.copies) >= copiesOfASlot || slices.ContainsFunc(s.copies, func(c copyOf) bool { return c.ready }) {
+			continue
+		}
+		newest := s.copies[len(s.copies)-1]
+		owner := r.tabs[newest.tab]
+		if r.now.Sub(newest.since) < limit && !r.suspect(owner) {
+			continue
+		}
+		if t := least(s, func(t *tab) bool { return len(t.work) <= aheadPerTab && r.idle(t) }); t != nil {
+			r.Stats.Copies++
+			r.note("copied", t.id, "slot %d has taken %s %v: %s computes it as well", k, owner.label(), r.now.Sub(newest.since).Round(time.Millisecond), t.label())
+			r.give(t, k)
+		}
+	}
+}
+
+// idle tells whether a tab has computed all that it was given.
+func (r *Room) idle(t *tab) bool {
+	for _, w := range t.work {
+		if c := r.slots[w.Slot].copyAt(t.id); c == nil || !c.ready {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Room) give(t *tab, k int) {
+	s := r.slots[k]
+	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: k}
+	s.copies = append(s.copies, copyOf{tab: t.id, epoch: w.Epoch, since: r.now})
+	if s.began.IsZero() {
+		s.began = r.now
+	}
+	t.work = append(t.work, w)
+	t.dirty = true
+}
+
+// takeBack ends a tab's work on a slot.
+func (r *Room) takeBack(id uint32, k int) {
+	if t := r.tabs[id]; t != nil {
+		t.work = slices.DeleteFunc(t.work, func(w dist.Work) bool { return w.Slot == k })
+		t.dirty = true
+	}
+	r.slots[k].without(id)
+}
+
+// ready takes in that a tab has computed a slot.
+func (r *Room) ready(t *tab, m dist.Ready) {
+	if m.Step != r.step || m.Slot >= len(r.slots) {
+		return
+	}
+	if r.auditReady(t, m) {
+		return
+	}
+	s := r.slots[m.Slot]
+	c := s.copyAt(t.id)
+	if c == nil || c.ready || c.epoch != m.Epoch || r.phase != Computing {
+		return
+	}
+	took := r.now.Sub(c.since)
+	if r.ewma == 0 {
+		r.ewma = took
+	}
+	r.ewma += (took - r.ewma) / 8
+	t.took = took
+	if m.Invalid {
+		r.unsound(t, m.Slot, "its loss is not a finite number")
+		return
+	}
+	c.ready = true
+	if s.source == 0 {
+		r.pullFrom(s, m.Slot, *c)
+	}
+	if !s.known {
+		s.known, s.loss, s.tokens = true, m.Loss, m.Tokens
+	}
+}
+
+// unsound takes a slot from a tab whose numbers for it are none. If two tabs agree on that it lies in the data.
+func (r *Room) unsound(t *tab, k int, what string) {
+	s := r.slots[k]
+	r.Stats.Insane++
+	r.takeBack(t.id, k)
+	if !slices.Contains(s.insane, t.id) {
+		s.insane = append(s.insane, t.id)
+	}
+	r.note("unsound", t.id, "slot %d of %s: %s", k, t.label(), what)
+	if len(s.insane) >= 2 {
+		r.poisoned(k, "at two tabs")
+	}
+}
+
+func (r *Room) poisoned(k int, why string) {
+	s := r.slots[k]
+	s.poison = true
+	for len(s.copies) > 0 {
+		r.takeBack(s.copies[0].tab, k)
+	}
+	r.note("poisoned", 0, "slot %d has no finite gradient, %s: the step will be skipped", k, why)
+	for g := range r.folded {
+		r.passPoison(g)
+	}
+}
+
+// passPoison lets a piece go on past slots that will never be added to it.
+func (r *Room) passPoison(g int) {
+	for int(r.folded[g]) < len(r.slots) && r.slots[r.folded[g]].poison {
+		r.folded[g]++
+	}
+}
+
+// pullFrom begins to pull what a slot lacks from a copy.
+func (r *Room) pullFrom(s *slot, k int, c copyOf) {
+	s.source = c.tab
+	s.pull = dist.NewPuller(dist.Pull{Kind: dist.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
+	for g, n := range r.folded {
+		if int(n) > k {
+			s.pull.Got(r.now, g) // an earlier copy brought it
+		}
+	}
+}
+
+// pullGradients asks for more of each slot that is ready: a piece is open to slot k once slots 0 to k-1 are in it. So
+// nothing is ever held back, and a room needs no memory but the sum.
+func (r *Room) pullGradients() {
+	for k, s := range r.slots {
+		if s.pull == nil || s.done() {
+			continue
+		}
+		if q := s.pull.Quiet(r.now); q >= stallAfter {
+			t := r.tabs[s.source]
+			r.note("stalled", t.id, "%s has sent nothing of slot %d for %v", t.label(), k, q.Round(time.Second))
+			r.expel(t, dist.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
+			continue
+		}
+		s.pull.Retry(r.now, retryAfter)
+		r.askFor(s.source, s.pull, func(g int) bool { return int(r.folded[g]) == k })
+	}
+	for k, s := range r.slots { // a copy that was ready while another was pulled
+		if s.pull == nil && !s.done() {
+			if i := slices.IndexFunc(s.copies, func(c copyOf) bool { return c.ready }); i >= 0 {
+				r.pullFrom(s, k, s.copies[i])
+				r.askFor(s.source, s.pull, func(g int) bool { return int(r.folded[g]) == k })
+			}
+		}
+	}
+}
+
+// askFor sends what a puller has to ask for.
+func (r *Room) askFor(tab uint32, p *dist.Puller, open func(int) bool) {
+	for {
+		pull, ok := p.Ask(r.now, r.run.Window, open)
+		if !ok {
+			return
+		}
+		r.do(Send{Tab: tab, Message: pull})
+	}
+}
+
+// gradient folds a piece of a slot's gradient in. It reports whether the piece was wanted.
+func (r *Room) gradient(t *tab, f dist.Frame) bool {
+	if r.phase != Computing || f.Step != r.step || int(f.Slot) >= len(r.slots) {
+		return false
+	}
+	k, d := int(f.Slot), r.run.Reduce()
+	s := r.slots[k]
+	if s.source != t.id || s.pull.Want.Epoch != f.Epoch || int(f.Chunk) >= len(r.all.Pieces) || int(r.folded[f.Chunk]) != k {
+		return false
+	}
+	g := int(f.Chunk)
+	p := r.all.Pieces[g]
+	if f.Flags&^dist.FlagCRC != dist.Flag(d) || len(f.Body) != p.Len*d.Size() {
+		return false
+	}
+	if !dist.Sane(f.Body, d) {
+		r.unsound(t, k, "its gradient has infinities, NaNs or numbers beyond all measure")
+		return true
+	}
+	if !s.pull.Got(r.now, g) {
+		return false
+	}
+	part := r.acc[p.Off : p.Off+p.Len]
+	if k == 0 {
+		clear(part)
+	}
+	dist.Fold(part, f.Body, d)
+	if !slices.Contains(s.from, t.id) {
+		s.from = append(s.from, t.id)
+	}
+	s.hashes[g] = maphash.Bytes(r.secret, f.Body)
+	s.square += dist.Sample(f.Body, d)
+	r.folded[g]++
+	r.passPoison(g)
+	if int(r.folded[g]) == len(r.slots) {
+		r.sums[g] = dist.SumSquares(part)
+	}
+	if s.left--; s.left == 0 {
+		t.slots++
+		for len(s.copies) > 0 {
+			r.takeBack(s.copies[0].tab, k)
+		}
+	}
+	return true
+}

@@ -1,0 +1,359 @@
+package room
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"llamatab/engine/dist"
+	"llamatab/engine/tensor"
+)
+
+// The toy trainer: gradients that depend on step, slot, place and parameters, spread over 40 binary orders so that
+// another order of adding would show, and AdamW in float32 of which every product is rounded.
+
+func mix(xs ...uint64) uint64 {
+	h := uint64(0)
+	for _, x := range xs {
+		h = splitmix(h ^ x)
+	}
+	return h
+}
+
+// toyGradient is element i of a slot's gradient where the parameter is x.
+func toyGradient(seed, step uint64, slot, i int, x float32) float32 {
+	h := mix(seed, step, uint64(slot), uint64(i))
+	g := float32(int32(h)) / (1 << 31)
+	g = float32(math.Ldexp(float64(g), -int(h>>32%40)))
+	return float32(g + float32(x*0.125))
+}
+
+func toyInit(seed uint64, i int) float32 { return float32(int16(mix(seed, 99, uint64(i)))) / (1 << 15) }
+
+func toyTokens(seed, step uint64, slot int) int { return int(mix(seed, 7, step, uint64(slot)) % 9) }
+
+// toyPoison tells whether the data of a slot gives no finite gradient.
+func toyPoison(seed, step uint64, slot int) bool { return mix(seed, 5, step, uint64(slot))%31 == 0 }
+
+func toyRate(step uint64) float32 { return 0.01 / float32(1+step) }
+
+// toyUpdate is AdamW.
+func toyUpdate(p, m, v, g []float32, c dist.Commit) {
+	const b1, b2, eps, decay = float32(0.9), float32(0.99), float32(1e-6), float32(0.01)
+	lr := toyRate(c.Step)
+	c1 := float32(1 / (1 - math.Pow(0.9, float64(c.Updates))))
+	c2 := float32(1 / (1 - math.Pow(0.99, float64(c.Updates))))
+	for i := range p {
+		d := float32(g[i] * c.Factor)
+		m[i] = float32(b1*m[i]) + float32((1-b1)*d)
+		v[i] = float32(b2*v[i]) + float32(float32((1-b2)*d)*d)
+		root := float32(math.Sqrt(float64(float32(v[i] * c2))))
+		p[i] -= float32(lr * (float32(decay*p[i]) + float32(float32(m[i]*c1)/(root+eps))))
+	}
+}
+
+// toyState is a reference run: what any run must end with, bit for bit.
+type toyState struct {
+	p, m, v []float32
+	commits []Record
+}
+
+// rounded is x as it is computed with.
+func rounded(x float32, d tensor.DType) float32 {
+	if d == tensor.BF16 {
+		return tensor.F32FromBF16(tensor.BF16FromF32(x))
+	}
+	return x
+}
+
+func toyReference(run *dist.Run, table *dist.Table, seed uint64) toyState {
+	n := table.Len
+	s := toyState{p: make([]float32, n), m: make([]float32, n), v: make([]float32, n)}
+	for i := range s.p {
+		s.p[i] = toyInit(seed, i)
+	}
+	updates := 0
+	for step := range uint64(run.Steps) {
+		sum := make([]float32, n)
+		rec := Record{Kind: Committed, Step: step, Applied: true}
+		for k := range run.Slots {
+			loss := 0.0
+			for i := range sum {
+				x := rounded(s.p[i], run.Param())
+				g := rounded(toyGradient(seed, step, k, i, x), run.Reduce())
+				sum[i] += g
+				loss += float64(x) * float64(g)
+			}
+			if toyPoison(seed, step, k) {
+				rec.Applied = false
+				continue
+			}
+			rec.Loss += loss
+			rec.Tokens += toyTokens(seed, step, k)
+		}
+		square := 0.0
+		for _, p := range table.All().Pieces {
+			square += dist.SumSquares(sum[p.Off : p.Off+p.Len])
+		}
+		tokens := float64(max(rec.Tokens, 1))
+		rec.Loss /= tokens
+		rec.Norm = math.Sqrt(square) / tokens
+		if rec.Applied {
+			updates++
+			clip := 1.0
+			if run.MaxGradNorm > 0 {
+				clip = min(1, run.MaxGradNorm/(rec.Norm+1e-6))
+			}
+			rec.Factor = float32(clip / tokens)
+		} else {
+			rec.Loss, rec.Norm = 0, 0
+		}
+		rec.Updates = updates
+		if rec.Applied {
+			toyUpdate(s.p, s.m, s.v, sum, rec.Commit())
+		}
+		s.commits = append(s.commits, rec)
+	}
+	return s
+}
+
+// toyEngine is the engine of a simulated tab.
+type toyEngine struct {
+	s   *sim
+	tab *simTab
+
+	shards map[int]*toyShard
+	units  map[int][]float32    // gathered, by unit, float32
+	grads  map[dist.Work][]byte // on the wire's type
+	fetch  []int                // units still to be gathered for the slot under way
+	now    *dist.Work           // the slot under way
+}
+
+type toyShard struct {
+	p, m, v, g []float32
+	version    uint64
+}
+
+func newToy(s *sim, tab *simTab) *toyEngine {
+	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[dist.Work][]byte{}}
+}
+
+func key(w dist.Work) dist.Work { w.Epoch = 0; return w }
+
+func (e *toyEngine) Compute(w dist.Work) {
+	if e.now != nil {
+		e.s.fail("tab %d computes two slots at a time", e.tab.id)
+	}
+	e.now = &w
+	e.fetch = nil
+	if e.s.run.Strategy.Sharded() {
+		for u := range e.s.table.Units {
+			e.fetch = append(e.fetch, u)
+		}
+		if e.s.run.Strategy.Gathers() == 2 { // and again for backward, in reverse; the last unit is still there
+			for u := len(e.s.table.Units) - 1; u >= 0; u-- {
+				e.fetch = append(e.fetch, u)
+			}
+		}
+	}
+	e.s.after(e.tab.pace(), e.tab, e.goOn(e.now))
+}
+
+// goOn goes on with a slot if it is still the one under way.
+func (e *toyEngine) goOn(w *dist.Work) func() {
+	return func() {
+		if e.now == w {
+			e.next()
+		}
+	}
+}
+
+// next gathers the next unit, or computes.
+func (e *toyEngine) next() {
+	if len(e.fetch) > 0 {
+		u := e.fetch[0]
+		e.units[u] = make([]float32, e.s.table.Units[u].Len)
+		for i := range e.units[u] {
+			e.units[u][i] = float32(math.NaN())
+		}
+		e.fill(u)
+		e.tab.worker.Gather(e.s.now, u)
+		return
+	}
+	w := *e.now
+	e.now = nil
+	run, seed := e.s.run, e.s.seed
+	x := e.parameters(w.Step)
+	loss, g := 0.0, make([]float32, len(x))
+	for i := range g {
+		g[i] = toyGradient(seed, w.Step, w.Slot, i, x[i])
+		loss += float64(x[i]) * float64(rounded(g[i], run.Reduce()))
+	}
+	r := dist.Ready{Work: w, Loss: loss, Tokens: toyTokens(seed, w.Step, w.Slot)}
+	if toyPoison(seed, w.Step, w.Slot) {
+		if w.Slot%2 == 0 {
+			r.Loss = math.NaN()
+		} else {
+			g[len(g)-1] = float32(math.Inf(1))
+		}
+	}
+	if e.tab.lies && mix(seed, w.Step, uint64(w.Slot))%3 == 0 {
+		g[0] += 1
+	}
+	if e.tab.broken && mix(seed, w.Step, uint64(w.Slot))%2 == 0 {
+		g[len(g)/2] = float32(math.NaN())
+	}
+	e.grads[key(w)] = tensor.EncodeF32(nil, g, run.Reduce())
+	e.tab.worker.Computed(e.s.now, r)
+}
+
+// parameters are all parameters as they are computed with, of a version.
+func (e *toyEngine) parameters(version uint64) []float32 {
+	t := e.s.table
+	x := make([]float32, t.Len)
+	if e.s.run.Strategy.Sharded() {
+		at := 0
+		for u := range t.Units {
+			copy(x[at:], e.units[u])
+			at += t.Units[u].Len
+		}
+		for i := range x {
+			if x[i] != x[i] {
+				e.s.fail("tab %d computes with a parameter that was not gathered", e.tab.id)
+			}
+		}
+		return x
+	}
+	for i := range t.Shards {
+		s := e.shards[i]
+		if v, ok := e.tab.worker.Held(i); !ok || v != version {
+			e.s.fail("tab %d computes step %d with shard %d of version %d", e.tab.id, version, i, v)
+			return x
+		}
+		t.Shard(i).Flat(0, t.Shard(i).Len, func(at int, sp dist.Span) {
+			for j := range sp.Len {
+				x[sp.Off+j] = rounded(s.p[at+j], e.s.run.Param())
+			}
+		})
+	}
+	return x
+}
+
+func (e *toyEngine) Forget(w dist.Work) {
+	delete(e.grads, key(w))
+	if e.now != nil && key(*e.now) == key(w) {
+		e.now, e.fetch = nil, nil
+		e.s.after(time.Millisecond, e.tab, func() { e.tab.worker.Computed(e.s.now, dist.Ready{Work: w}) })
+	}
+}
+
+func (e *toyEngine) Init(shard int) {
+	v := e.s.table.Shard(shard)
+	s := &toyShard{p: make([]float32, v.Len), m: make([]float32, v.Len), v: make([]float32, v.Len), g: make([]float32, v.Len)}
+	v.Flat(0, v.Len, func(at int, sp dist.Span) {
+		for j := range sp.Len {
+			s.p[at+j] = toyInit(e.s.seed, sp.Off+j)
+		}
+	})
+	e.shards[shard] = s
+}
+
+func (e *toyEngine) Drop(shard int) { delete(e.shards, shard) }
+
+func (e *toyEngine) Apply(shard int, c dist.Commit) {
+	s := e.shards[shard]
+	if s.version > c.Step { // it may be smaller: skipped steps change the number only
+		e.s.fail("tab %d applies step %d to shard %d of version %d", e.tab.id, c.Step, shard, s.version)
+		return
+	}
+	e.s.after(e.tab.pace()/4, e.tab, func() {
+		if c.Step < uint64(len(e.s.want.commits)) && e.s.want.commits[c.Step].Factor != c.Factor {
+			e.s.fail("step %d has factor %v, want %v", c.Step, c.Factor, e.s.want.commits[c.Step].Factor)
+		}
+		toyUpdate(s.p, s.m, s.v, s.g, c)
+		s.version = c.Step + 1
+		e.tab.worker.Applied(e.s.now, shard)
+	})
+}
+
+func (e *toyEngine) Put(f dist.Frame) {
+	v := e.s.table.Shard(int(f.Slot))
+	if f.Type == dist.TypeParam {
+		p := v.Pieces[f.Chunk]
+		x := make([]float32, p.Len)
+		tensor.DecodeF32(x, f.Body, e.s.run.Param())
+		first := 0
+		for u := range p.Unit {
+			first += e.s.table.Units[u].Len
+		}
+		v.Flat(p.Off, p.Len, func(at int, sp dist.Span) { copy(e.units[p.Unit][sp.Off-first:], x[at:at+sp.Len]) })
+		return
+	}
+	s := e.shards[int(f.Slot)]
+	if s == nil {
+		e.Init(int(f.Slot))
+		s = e.shards[int(f.Slot)]
+	}
+	part, p := dist.StatePiece(v, int(f.Chunk))
+	into := s.g
+	if f.Type == dist.TypeState {
+		into = [][]float32{s.p, s.m, s.v}[part]
+		s.version = f.Step
+	}
+	tensor.DecodeF32(into[p.Off:p.Off+p.Len], f.Body, tensor.F32)
+}
+
+func (e *toyEngine) Gathered(unit int) {
+	e.fetch = e.fetch[1:]
+	e.s.after(e.tab.pace()/8, e.tab, e.goOn(e.now))
+}
+
+// fill puts what the tab holds itself into the unit, before the rest is gathered: it may be taken away meanwhile.
+func (e *toyEngine) fill(unit int) {
+	first := 0
+	for u := range unit {
+		first += e.s.table.Units[u].Len
+	}
+	x := e.units[unit]
+	for i := range e.s.table.Shards {
+		s := e.shards[i]
+		if v, ok := e.tab.worker.Held(i); !ok || e.now == nil || v != e.now.Step {
+			continue
+		}
+		e.s.table.Shard(i).Flat(0, e.s.table.Shard(i).Len, func(at int, sp dist.Span) {
+			for j := range sp.Len {
+				if o := sp.Off + j - first; o >= 0 && o < len(x) {
+					x[o] = rounded(s.p[at+j], e.s.run.Param())
+				}
+			}
+		})
+	}
+}
+
+func (e *toyEngine) Finished() { e.tab.finished = true }
+
+// bytes are those of a piece that the room pulls.
+func (e *toyEngine) bytes(h dist.Header, p dist.Piece) []byte {
+	if h.Type == dist.TypeGradient {
+		size := e.s.run.Reduce().Size()
+		g, ok := e.grads[dist.Work{Step: h.Step, Slot: int(h.Slot)}]
+		if !ok {
+			e.s.fail("tab %d is asked for a gradient that it has let go", e.tab.id)
+			return nil
+		}
+		return g[size*p.Off : size*(p.Off+p.Len)]
+	}
+	s := e.shards[int(h.Slot)]
+	if h.Type == dist.TypeParam {
+		return tensor.EncodeF32(nil, s.p[p.Off:p.Off+p.Len], e.s.run.Param())
+	}
+	part, _ := dist.StatePiece(e.s.table.Shard(int(h.Slot)), int(h.Chunk))
+	return tensor.EncodeF32(nil, [][]float32{s.p, s.m, s.v}[part][p.Off:p.Off+p.Len], tensor.F32)
+}
+
+// pace is how long a slot takes the tab, this time.
+func (t *simTab) pace() time.Duration {
+	return time.Duration(float64(t.speed) * (0.8 + 0.4*t.s.rng.Float64()))
+}
+
+func (t *simTab) String() string { return fmt.Sprintf("tab %d", t.id) }
