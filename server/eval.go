@@ -25,7 +25,7 @@ func eval(ctx context.Context, args []string) error {
 	logits := f.String("dump-logits", "", "`FILE.safetensors` for the logits")
 	gradients := f.String("dump-gradients", "", "`FILE.safetensors` for the gradients of the mean loss")
 	var trainable list
-	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for (default all); may be repeated")
+	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for, as trainable of run.json names it: all, lm_head, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
 	out := f.String("out", "", "`FILE` for the result")
 	var browser browserFlags
 	browser.register(f)

@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
 )
 
@@ -122,53 +121,3 @@ func (c Checkpointing) String() string {
 
 // MarshalJSON implements json.Marshaler.
 func (c Checkpointing) MarshalJSON() ([]byte, error) { return []byte(c.String()), nil }
-
-// Part is one entry of trainable: a selection of the base model's parameters, or a head that is added to it.
-type Part struct {
-	Select string // "all", "lm_head", "layers:last:2", …; "" when Head is set
-	Head   *Head
-}
-
-// Head is a stack of linear layers added to the model.
-type Head struct {
-	Add        string  `json:"add"` // its name: the prefix of its parameters
-	At         string  `json:"at"`  // "classify" or "between"
-	Sizes      []int   `json:"sizes"`
-	Activation string  `json:"activation"`
-	NumLabels  int     `json:"num_labels"`
-	Init       *string `json:"init"`
-}
-
-// Stage of progressive unfreezing: from Step updates on, Trainable trains.
-type Stage struct {
-	Step      int    `json:"step"`
-	Trainable []Part `json:"trainable"`
-}
-
-func (p *Part) decode(d *decoder, n *node, path string) error {
-	switch v := n.value.(type) {
-	case string:
-		p.Select = v
-		return nil
-	case *object:
-		p.Head = new(Head)
-		return d.into(n, path, p.Head)
-	}
-	return d.wants(n, path, `a string or {"add": …}`)
-}
-
-// MarshalJSON implements json.Marshaler.
-func (p Part) MarshalJSON() ([]byte, error) {
-	if p.Head != nil {
-		return json.Marshal(p.Head)
-	}
-	return json.Marshal(p.Select)
-}
-
-// String names p for messages.
-func (p Part) String() string {
-	if p.Head != nil {
-		return fmt.Sprintf("an added head %q", p.Head.Add)
-	}
-	return fmt.Sprintf("%q", p.Select)
-}

@@ -216,10 +216,9 @@ func (p *PEFT) rules(path string) []rule {
 func (c *Config) trainableRules() []rule {
 	rules := []rule{{len(c.Unfreeze) == 0, "unfreeze", unavailable("progressive unfreezing"), "leave it empty"}}
 	for i, part := range c.Trainable {
-		rules = append(rules, rule{part.Select == "all", index("trainable", i), unavailable(part.String()), `use ["all"], or train an adapter with peft`})
+		rules = append(rules, part.rule(index("trainable", i)))
 	}
 	return append(rules,
-		rule{c.PEFT == nil || len(c.Trainable) == 0, "trainable", unavailable("a hybrid run, peft and trainable together,"), "leave one of them out"},
 		rule{c.InitAdapter == nil || c.PEFT != nil, "init_adapter", "is given, but peft is null", "copy the adapter's adapter_config.json into peft"},
 		rule{c.PEFT != nil || len(c.Trainable) > 0, "trainable", "nothing would train: peft is null and trainable is empty",
 			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},

@@ -87,7 +87,7 @@ func folder(t *testing.T, m plan.Known) fstest.MapFS {
 		nn.Init{Kind: nn.Normal, Scale: 0.25}.Fill(x, 7, p.Name)
 		specs, values[p.Name] = append(specs, s), x
 	}
-	return fstest.MapFS{"config.json": {Data: m.Config}, "model.safetensors": {Data: safetensors(t, specs, values)}}
+	return fstest.MapFS{"config.json": {Data: m.Config}, "model.safetensors": {Data: safetensors(t, specs, values, nil)}}
 }
 
 // What a plan says of a run of which there is no file yet is what the run then allocates, class by class, and the file

@@ -149,22 +149,7 @@ func TestBF16Base(t *testing.T) {
 		return s
 	}
 	wide := tiny(t, true, false, rounded)
-	c, err := weights.Open(wide)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var specs []weights.Spec
-	values := map[string][]float32{}
-	for _, name := range c.Names() {
-		x, _ := c.Tensor(name)
-		h, err := c.ReadF32(x)
-		if err != nil {
-			t.Fatal(err)
-		}
-		specs, values[name] = append(specs, weights.Spec{Name: name, DType: tensor.BF16, Shape: x.Shape}), h.Data
-	}
-	narrow := tiny(t, true, false, nil)
-	narrow["model.safetensors"].Data = safetensors(t, specs, values)
+	narrow := halved(t, wide)
 	for _, method := range []string{lora, full} {
 		data := rows(8, 11, 9, 16)
 		a := must(t, job(t, train.Files{Model: wide, Dataset: data}, method))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
@@ -32,7 +33,7 @@ func (j *Job) prepareModel() (*Setup, error) {
 			err = s.attach(cfg)
 		}
 		if err == nil {
-			err = s.loadAdapterFile(j.Files.Adapter)
+			err = s.loadAdapterFile(j.Files.Adapter, true)
 		}
 		if err != nil {
 			m.Close()
@@ -91,13 +92,17 @@ func (j *Job) eval(ctx context.Context) error {
 	}
 	if e.DumpGradients == "" {
 		s.freeze()
-	} else if s.Method == nil {
-		for _, part := range e.Trainable {
-			if part != "all" {
-				return fail("config", exitConfig, `Use "all".`, fmt.Errorf("--trainable %q is not available in this version", part))
-			}
+	} else {
+		parts, err := config.ParseParts(e.Trainable, "--trainable")
+		if err != nil {
+			return fail("config", exitConfig, "See llamatab eval --help.", err)
 		}
-		for _, p := range s.Decoder.Params() {
+		untie(s.Decoder, parts)
+		chosen, err := choose(s.Decoder, parts, "--trainable")
+		if err != nil {
+			return err
+		}
+		for p := range chosen {
 			p.Trainable = true
 		}
 	}

@@ -64,7 +64,7 @@ func (f *folderless) Create(path string) (io.WriteCloser, error) {
 // exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
 func (j *Job) exportPEFT(s *Setup, files Host) error {
 	var params []*nn.Param
-	for _, t := range s.Method.Tensors() {
+	for _, t := range s.saved() {
 		params = append(params, t.Param)
 	}
 	dev, err := j.Open(plan.Sum(plan.NewLayout(params, unbounded), false, graph.Plan{}).Want())
@@ -77,7 +77,7 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 		return err
 	}
 	defer mem.free()
-	for _, t := range s.Method.Tensors() {
+	for _, t := range s.saved() {
 		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.Adapter, t.Key, func(int64) {}); err != nil {
 			return fail("adapter", exitFailed, "Use another adapter file.", err)
 		}
@@ -98,7 +98,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 		merges[m.W] = m
 	}
 	saved := map[*nn.Param]string{}
-	for _, t := range s.Method.Tensors() {
+	for _, t := range s.saved() {
 		saved[t.Param] = t.Key
 	}
 	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), unbounded), false, graph.Plan{}).Want())
@@ -121,7 +121,8 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 		return weights.Spec{Name: p.Name, DType: dtype, Shape: p.Shape}, merged || whole
 	}, func(p *nn.Param, w io.Writer) error {
 		base, _ := s.Base.Tensor(p.From())
-		if key, ok := saved[p]; ok {
+		key, whole := saved[p]
+		if _, merged := merges[p]; whole && !merged {
 			t, _ := s.Adapter.Tensor(key)
 			h, err := s.Adapter.ReadF32(t)
 			if err != nil {
@@ -132,7 +133,11 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 		}
 		done++
 		progress.at(int64(done), p.Name)
-		return merge(dev, tuner, s, p, merges[p], func(raw []byte) error {
+		from, name := s.Base, p.From()
+		if whole {
+			from, name = s.Adapter, key
+		}
+		return merge(dev, tuner, s, p, from, name, merges[p], func(raw []byte) error {
 			if base.DType == tensor.BF16 {
 				x := make([]float32, len(raw)/4)
 				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
@@ -157,10 +162,10 @@ func outType(d tensor.DType) tensor.DType {
 	return tensor.F32
 }
 
-// merge computes W + scale·Left·Right on the device and streams the F32 result.
+// merge computes W + scale·Left·Right on the device, with W as from holds it under name, and streams the F32 result.
 func merge(dev device.Device, tuner interface {
 	Choose(*device.Launch) (device.Variant, error)
-}, s *Setup, p *nn.Param, m peft.Merge, write func([]byte) error) error {
+}, s *Setup, p *nn.Param, from *weights.Checkpoint, name string, m peft.Merge, write func([]byte) error) error {
 	// The sum is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
 	w := *p
 	w.DType = tensor.F32
@@ -169,7 +174,7 @@ func merge(dev device.Device, tuner interface {
 		return err
 	}
 	defer mem.free()
-	if err := mem.upload(&w, w.Shape, false, s.Base, p.From(), func(int64) {}); err != nil {
+	if err := mem.upload(&w, w.Shape, false, from, name, func(int64) {}); err != nil {
 		return err
 	}
 	for _, a := range []*nn.Param{m.Left, m.Right} {

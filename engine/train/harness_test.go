@@ -249,13 +249,13 @@ func tiny(t testing.TB, tied, bias bool, change func(name string, shape tensor.S
 		}
 		specs, values[p.Name] = append(specs, weights.Spec{Name: p.Name, Shape: s}), x
 	}
-	return fstest.MapFS{"config.json": {Data: cfg}, "model.safetensors": {Data: safetensors(t, specs, values)}}
+	return fstest.MapFS{"config.json": {Data: cfg}, "model.safetensors": {Data: safetensors(t, specs, values, nil)}}
 }
 
-func safetensors(t testing.TB, specs []weights.Spec, values map[string][]float32) []byte {
+func safetensors(t testing.TB, specs []weights.Spec, values map[string][]float32, metadata map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := weights.NewWriter(&b, specs, nil)
+	w, err := weights.NewWriter(&b, specs, metadata)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,22 +360,25 @@ func mustFail(t testing.TB, j *train.Job, code string, exit int, parts ...string
 // evaluate is the mean loss over a dataset.
 func evaluate(t testing.TB, model, adapter, dataset fs.FS) float64 {
 	t.Helper()
-	h := newHost()
-	must(t, &train.Job{
-		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens"}},
-		Files: train.Files{Model: model, Adapter: adapter, Dataset: dataset}, Host: h, Open: open(t),
+	return evaluation(t, train.Files{Model: model, Adapter: adapter, Dataset: dataset}, open(t)).Loss
+}
+
+// evaluation is what eval.json holds.
+func evaluation(t testing.TB, files train.Files, open train.Open) (r struct{ Loss float64 }) {
+	t.Helper()
+	h := must(t, &train.Job{
+		Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}}, Files: files, Host: newHost(), Open: open,
 	})
 	for _, m := range h.sent {
 		if m.Result != nil {
-			var r struct{ Loss float64 }
 			if err := json.Unmarshal(m.Result, &r); err != nil {
 				t.Fatal(err)
 			}
-			return r.Loss
+			return r
 		}
 	}
 	t.Fatal("no result")
-	return 0
+	return r
 }
 
 // near fails unless two lists of numbers agree within a relative tolerance.

@@ -206,13 +206,15 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 	keys := map[*nn.Param]string{}
 	if model.Method != nil {
-		for _, t := range model.Method.Tensors() {
+		for _, t := range model.saved() {
 			keys[t.Param] = t.Key
 		}
 	}
 	source := func(p *nn.Param) (*weights.Checkpoint, string) {
 		if key, ok := keys[p]; ok && model.Adapter != nil {
-			return model.Adapter, key
+			if _, ok := model.Adapter.Tensor(key); ok {
+				return model.Adapter, key
+			}
 		}
 		if model.overlay != nil {
 			if _, ok := model.overlay.Tensor(p.Name); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sort"
 	"strings"
 
@@ -32,6 +33,8 @@ type Model struct {
 
 	files Files
 	seed  uint64
+	// beside are tensors of the base that trained although their modules are adapted, under their keys in the adapter's file.
+	beside []peft.Tensor
 	// overlay holds trained tensors that replace the base's: those of a checkpoint.
 	overlay *weights.Checkpoint
 }
@@ -143,10 +146,47 @@ func openAdapter(fsys fs.FS) (*config.PEFT, []string, error) {
 	return cfg, warnings, fail("adapter", exitConfig, hint, err)
 }
 
-// loadAdapterFile opens adapter_model.safetensors of fsys as the initial values of the adapter.
-func (m *Model) loadAdapterFile(fsys fs.FS) error {
+// saved lists what adapter_model.safetensors holds.
+func (m *Model) saved() []peft.Tensor { return slices.Concat(m.Method.Tensors(), m.beside) }
+
+// ofBase is what PEFT puts between the path of an adapted module and the names of its own tensors.
+const ofBase = ".base_layer"
+
+// keepBeside makes a tensor of an adapted module one that trains and is saved with the adapter.
+func (m *Model) keepBeside(p *nn.Param) {
+	p.Trainable = true
+	module := moduleOf(p)
+	m.beside = append(m.beside, peft.Tensor{Key: peft.Prefix + module + ofBase + p.Name[len(module):], Param: p})
+}
+
+// adaptedModules are the modules that an adapter's file has tensors of a method for.
+func adaptedModules(fsys fs.FS) map[string]bool {
+	modules := map[string]bool{}
+	if fsys == nil {
+		return modules
+	}
+	c, err := weights.OpenFile(fsys, adapterFile)
+	if err != nil {
+		return modules // whoever loads it says so
+	}
+	defer c.Close()
+	for _, name := range c.Names() {
+		for _, part := range []string{".lora_", ".ia3_"} {
+			if path, _, ok := strings.Cut(strings.TrimPrefix(name, peft.Prefix), part); ok {
+				modules[path] = true
+			}
+		}
+	}
+	return modules
+}
+
+const adapterFile = "adapter_model.safetensors"
+
+// loadAdapterFile opens adapter_model.safetensors of fsys as the initial values of the adapter. Unless complete, it may
+// lack tensors of the base that are saved with it: these then start as the base has them.
+func (m *Model) loadAdapterFile(fsys fs.FS, complete bool) error {
 	const hint = "The adapter belongs to another model or another configuration."
-	c, err := weights.OpenFile(fsys, "adapter_model.safetensors")
+	c, err := weights.OpenFile(fsys, adapterFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, e := fs.Stat(fsys, "adapter_model.bin"); e == nil {
 			err = errors.New("adapter_model.bin is pickled, and unpickling can run any code hidden in it: save the adapter with safe_serialization=True")
@@ -158,8 +198,23 @@ func (m *Model) loadAdapterFile(fsys fs.FS) error {
 	m.Adapter = c
 	known := map[string]bool{}
 	var wrong []string
-	for _, t := range m.Method.Tensors() {
+	base := m.Decoder.Params()
+	for _, t := range m.saved() {
 		known[t.Key] = true
+	}
+	for _, p := range base {
+		module := moduleOf(p)
+		if key := peft.Prefix + module + ofBase + p.Name[len(module):]; !known[key] && p != m.Decoder.Embedding && p != m.Decoder.Head.Weight {
+			if _, ok := c.Tensor(key); ok {
+				m.keepBeside(p)
+				known[key] = true
+			}
+		}
+	}
+	for _, t := range m.saved() {
+		if _, ok := c.Tensor(t.Key); !ok && !complete && slices.Contains(base, t.Param) {
+			continue
+		}
 		if msg := mismatch(c, t.Key, t.Param.FileShape()); msg != "" {
 			wrong = append(wrong, msg)
 		}
@@ -252,7 +307,7 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 		m.Adapter, m.overlay = adapter, overlay
 	}
 	if m.Method != nil {
-		err = m.loadAdapterFile(checkpoint)
+		err = m.loadAdapterFile(checkpoint, true)
 	} else {
 		err = m.overlayFrom(checkpoint)
 	}

@@ -55,11 +55,11 @@ func (o output) adapter(dir string, m *Model) error {
 	}
 	var specs []weights.Spec
 	params := map[string]*nn.Param{}
-	for _, t := range m.Method.Tensors() {
+	for _, t := range m.saved() {
 		specs = append(specs, weights.Spec{Name: t.Key, DType: tensor.F32, Shape: t.Param.FileShape()})
 		params[t.Key] = t.Param
 	}
-	return o.file(path.Join(dir, "adapter_model.safetensors"), func(w io.Writer) error {
+	return o.file(path.Join(dir, adapterFile), func(w io.Writer) error {
 		return o.tensors(w, specs, func(name string, w io.Writer) error {
 			p := params[name]
 			return o.stream(w, p, p)

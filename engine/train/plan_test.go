@@ -112,7 +112,8 @@ func TestChoices(t *testing.T) {
 		{6e9, "checkpointing", []string{full, long}},
 		{3.6e9, "micro_batch", []string{lora, long, checkpointing + "true", "training.per_device_train_batch_size=64"}},
 		{3.0e9, "together", []string{full, long, "training.per_device_train_batch_size=16"}},
-		{1.0e9, "lora", []string{full, "dataset.max_length=64"}},
+		{1.0e9, "fewer_layers", []string{full, "dataset.max_length=64"}},
+		{1.0e9, "lora", []string{`trainable=["all", "norm"]`, "dataset.max_length=64"}},
 	} {
 		f := forecast(t, "SmolLM2-135M", train.Conditions{Budget: c.budget}, c.sets...)
 		if f.Fits || f.Reason == "" {

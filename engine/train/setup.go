@@ -77,39 +77,17 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
-	for _, part := range cfg.Trainable {
-		if part.Select == "all" {
-			for _, p := range s.Decoder.Params() {
-				p.Trainable = true
-			}
-		}
+	untie(s.Decoder, cfg.Trainable)
+	chosen, err := choose(s.Decoder, cfg.Trainable, "trainable")
+	if err != nil {
+		return err
 	}
-	if cfg.PEFT != nil {
-		if cfg.PEFT.BaseModel == "" && cfg.Model.Path != "" {
-			cfg.PEFT.BaseModel = path.Base(filepath.ToSlash(cfg.Model.Path))
+	if cfg.PEFT == nil {
+		for p := range chosen {
+			p.Trainable = true
 		}
-		if err := s.attach(cfg.PEFT); err != nil {
-			return err
-		}
-		if s.files.Resume != nil {
-			if err := s.loadAdapterFile(s.files.Resume); err != nil {
-				return err
-			}
-		} else if s.files.Adapter != nil {
-			given, warnings, err := openAdapter(s.files.Adapter)
-			if err != nil {
-				return err
-			}
-			s.Warnings = append(s.Warnings, warnings...)
-			peft.ResolveTargets(s.Decoder, given)
-			if err := cfg.PEFT.SameMaths(given); err != nil {
-				return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
-					fmt.Errorf("init_adapter and peft differ: %w", err))
-			}
-			if err := s.loadAdapterFile(s.files.Adapter); err != nil {
-				return err
-			}
-		}
+	} else if err := s.adapt(cfg, chosen); err != nil {
+		return err
 	}
 	if err := s.settle(); err != nil {
 		return err
@@ -136,6 +114,59 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		}
 	}
 	return nil
+}
+
+// adapt attaches the adapter. Modules of the base that train besides it are its modules_to_save, as PEFT has it: the
+// folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
+// files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
+func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
+	if cfg.PEFT.BaseModel == "" && cfg.Model.Path != "" {
+		cfg.PEFT.BaseModel = path.Base(filepath.ToSlash(cfg.Model.Path))
+	}
+	from := s.files.Adapter
+	if s.files.Resume != nil {
+		from = s.files.Resume
+	}
+	own, adapted := *cfg.PEFT, adaptedModules(from)
+	var whole []string
+	for _, module := range modulesOf(s.Decoder, chosen) {
+		if !adapted[module] && !slices.Contains(own.ModulesToSave, module) {
+			whole = append(whole, module)
+		}
+	}
+	own.ModulesToSave = slices.Concat(own.ModulesToSave, whole)
+	if err := s.attach(&own); err != nil {
+		return err
+	}
+	for _, p := range s.Decoder.Params() {
+		switch m := moduleOf(p); {
+		case slices.Contains(whole, m):
+			p.Trainable = chosen[p] // the file holds the whole module, of which a pattern may have chosen one tensor
+		case chosen[p] && !p.Trainable:
+			s.keepBeside(p)
+		}
+	}
+	if s.files.Resume != nil {
+		return s.loadAdapterFile(s.files.Resume, true)
+	}
+	if s.files.Adapter == nil {
+		return nil
+	}
+	given, warnings, err := openAdapter(s.files.Adapter)
+	if err != nil {
+		return err
+	}
+	s.Warnings = append(s.Warnings, warnings...)
+	peft.ResolveTargets(s.Decoder, given)
+	complete := len(given.ModulesToSave) > 0 || len(chosen) == 0
+	if len(chosen) > 0 { // what is saved whole then follows from trainable: the tensors themselves are compared
+		given.ModulesToSave = own.ModulesToSave
+	}
+	if err := own.SameMaths(given); err != nil {
+		return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
+			fmt.Errorf("init_adapter and peft differ: %w", err))
+	}
+	return s.loadAdapterFile(s.files.Adapter, complete)
 }
 
 type dataOptions struct {

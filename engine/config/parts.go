@@ -1,0 +1,177 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Part is one entry of trainable: a selection of the base model's parameters, or a head that is added to it.
+type Part struct {
+	Select string // "all", "lm_head", "layers:last:2", …; "" when Head is set
+	Head   *Head
+}
+
+// Head is a stack of linear layers added to the model.
+type Head struct {
+	Add        string  `json:"add"` // its name: the prefix of its parameters
+	At         string  `json:"at"`  // "classify" or "between"
+	Sizes      []int   `json:"sizes"`
+	Activation string  `json:"activation"`
+	NumLabels  int     `json:"num_labels"`
+	Init       *string `json:"init"`
+}
+
+// Stage of progressive unfreezing: from Step updates on, Trainable trains.
+type Stage struct {
+	Step      int    `json:"step"`
+	Trainable []Part `json:"trainable"`
+}
+
+func (p *Part) decode(d *decoder, n *node, path string) error {
+	switch v := n.value.(type) {
+	case string:
+		p.Select = v
+		return nil
+	case *object:
+		p.Head = new(Head)
+		return d.into(n, path, p.Head)
+	}
+	return d.wants(n, path, `a string or {"add": …}`)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p Part) MarshalJSON() ([]byte, error) {
+	if p.Head != nil {
+		return json.Marshal(p.Head)
+	}
+	return json.Marshal(p.Select)
+}
+
+// String names p for messages.
+func (p Part) String() string {
+	if p.Head != nil {
+		return fmt.Sprintf("an added head %q", p.Head.Add)
+	}
+	return fmt.Sprintf("%q", p.Select)
+}
+
+// Words of trainable, besides layers and regex.
+const (
+	All         = "all"          // every parameter of the base model
+	LMHead      = "lm_head"      // untied from the embedding, where the model ties them
+	Score       = "score"        // the classification head
+	EmbedTokens = "embed_tokens" // a tied head trains with it
+	Norm        = "norm"         // the final one
+)
+
+const (
+	layersPrefix = "layers:"
+	regexPrefix  = "regex:"
+)
+
+// partForms spells what an entry of trainable may be, for messages.
+var partForms = []string{All, LMHead, Score, EmbedTokens, Norm, "layers:last:N", "layers:first:N", "layers:3,7", "regex:PATTERN"}
+
+// layerSet is what a layers entry says: the first or the last so many blocks, or a list of them.
+type layerSet struct {
+	first, last int
+	list        []int
+}
+
+func parseLayers(spec string) (set layerSet, err error) {
+	number := func(s string, least int) int {
+		i, e := strconv.Atoi(s)
+		if e != nil || i < least || s[0] == '+' {
+			err = fmt.Errorf("%q is no number of at least %d", clip(s), least)
+		}
+		return i
+	}
+	if n, ok := strings.CutPrefix(spec, "first:"); ok {
+		set.first = number(n, 1)
+	} else if n, ok := strings.CutPrefix(spec, "last:"); ok {
+		set.last = number(n, 1)
+	} else {
+		for _, s := range strings.Split(spec, ",") {
+			set.list = append(set.list, number(s, 0))
+		}
+	}
+	return set, err
+}
+
+// ParseParts reads selections that were given one by one, outside of a run.json; path names them in errors.
+func ParseParts(selections []string, path string) (parts []Part, err error) {
+	for i, s := range selections {
+		p := Part{Select: s}
+		if bad := firstBroken([]rule{p.rule(index(path, i))}); bad != nil {
+			return nil, bad
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+// Layers are the blocks that the entry selects in a model of n, nil where it selects none. It is an error to ask for
+// one that the model does not have.
+func (p Part) Layers(n int) (blocks []int, err error) {
+	spec, ok := strings.CutPrefix(p.Select, layersPrefix)
+	if !ok {
+		return nil, nil
+	}
+	set, err := parseLayers(spec)
+	switch k := max(set.first, set.last); {
+	case err != nil:
+		return nil, err
+	case k > n:
+		return nil, fmt.Errorf("asks for %d layers, the model has %d", k, n)
+	case set.last > 0:
+		for i := n - set.last; i < n; i++ {
+			blocks = append(blocks, i)
+		}
+		return blocks, nil
+	}
+	for i := range set.first {
+		blocks = append(blocks, i)
+	}
+	for _, i := range set.list {
+		if i >= n {
+			return nil, fmt.Errorf("names layer %d, the model has %d layers: 0 to %d", i, n, n-1)
+		}
+		blocks = append(blocks, i)
+	}
+	return blocks, nil
+}
+
+// Regexp is the compiled pattern of a regex entry, nil for any other. It is searched for in a parameter's name.
+func (p Part) Regexp() *regexp.Regexp {
+	if pattern, ok := strings.CutPrefix(p.Select, regexPrefix); ok {
+		re, _ := regexp.Compile(pattern) // which Validate has checked
+		return re
+	}
+	return nil
+}
+
+// rule is what must hold of an entry that stands at path, as far as that can be told without the model.
+func (p Part) rule(path string) rule {
+	bad := func(message, next string) rule { return rule{false, path, message, next} }
+	switch layerSpec, isLayers := strings.CutPrefix(p.Select, layersPrefix); {
+	case p.Head != nil:
+		return bad(unavailable(p.String()), `use ["all"], or train an adapter with peft`)
+	case p.Select == Score:
+		return bad(unavailable(p.String()), `use ["all"], or train an adapter with peft`)
+	case isLayers:
+		if _, err := parseLayers(layerSpec); err != nil {
+			return bad(fmt.Sprintf("%q: %v", clip(p.Select), err), "write layers:last:2, layers:first:1 or layers:3,7")
+		}
+	case strings.HasPrefix(p.Select, regexPrefix):
+		if _, err := regexp.Compile(p.Select[len(regexPrefix):]); err != nil {
+			return bad(fmt.Sprintf("%q: is no regular expression: %v", clip(p.Select), err), "use Go's syntax (RE2)")
+		}
+	case !slices.Contains([]string{All, LMHead, EmbedTokens, Norm}, p.Select):
+		return bad(choice(p.Select, partForms), "")
+	}
+	return rule{ok: true}
+}

@@ -1,0 +1,97 @@
+package train
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/nn"
+)
+
+// paramSet is a set of the base model's parameters.
+type paramSet map[*nn.Param]bool
+
+// untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
+func untie(d *nn.Decoder, parts []config.Part) {
+	if slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
+		d.Untie()
+	}
+}
+
+// choose finds the parameters that the entries of trainable name. The list stands at path in run.json.
+func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
+	chosen := paramSet{}
+	for i, part := range parts {
+		bad := func(next, format string, args ...any) error {
+			return fail("config", exitConfig, next, &config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: fmt.Sprintf(format, args...)})
+		}
+		blocks, err := part.Layers(d.Layers)
+		if err != nil {
+			return nil, bad("Name layers that the model has.", "%v %v", part, err)
+		}
+		re := part.Regexp()
+		before := len(chosen)
+		for _, p := range d.Params() {
+			var hit bool
+			switch part.Select {
+			case config.All:
+				hit = true
+			case config.LMHead:
+				hit = p == d.Head.Weight || p == d.Head.Bias
+			case config.EmbedTokens:
+				hit = p == d.Embedding
+			case config.Norm:
+				hit = p == d.Norm
+			default:
+				hit = re != nil && re.MatchString(p.Name) ||
+					slices.ContainsFunc(blocks, func(block int) bool { return p.Unit == nn.BlockUnit(block) })
+			}
+			if hit {
+				chosen[p] = true
+			}
+		}
+		if re != nil && len(chosen) == before && !matches(d, part) {
+			return nil, bad("Use a pattern that is found in names of parameters.", "%v matches no parameter; near are %s", part, strings.Join(near(d, re.String()), ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// matches tells whether a regex entry is found in a parameter's name.
+func matches(d *nn.Decoder, part config.Part) bool {
+	return slices.ContainsFunc(d.Params(), func(p *nn.Param) bool { return part.Regexp().MatchString(p.Name) })
+}
+
+// near lists the few names that share the longest piece of text with a pattern.
+func near(d *nn.Decoder, pattern string) []string {
+	const most = 4
+	pattern = strings.ReplaceAll(pattern, `\`, "")
+	var names []string
+	shared := map[string]int{}
+	for _, p := range d.Params() {
+		names = append(names, p.Name)
+		for from := range pattern {
+			for to := from + shared[p.Name] + 1; to <= len(pattern) && strings.Contains(p.Name, pattern[from:to]); to++ {
+				shared[p.Name] = to - from
+			}
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(shared[b], shared[a]) })
+	return names[:min(most, len(names))]
+}
+
+// modulesOf are the entries of PEFT's modules_to_save that hold a set of parameters: the full path of each module. PEFT
+// takes every module whose path ends with an entry, so only a full path takes this one and no other.
+func modulesOf(d *nn.Decoder, set paramSet) (modules []string) {
+	for _, p := range d.Params() {
+		if m := moduleOf(p); set[p] && !slices.Contains(modules, m) {
+			modules = append(modules, m)
+		}
+	}
+	return modules
+}
+
+// moduleOf is the path of the module that p belongs to.
+func moduleOf(p *nn.Param) string { return p.Name[:strings.LastIndexByte(p.Name, '.')] }
