@@ -1,13 +1,14 @@
 // Embedding.   ids (N)  table (V,C)  y (N,C):   y[n] = table[ids[n]]
 //@import grid
-//@import bf16
-const WG: u32 = 64u;      //@param  threads a workgroup
-const BF16: bool = false; //@param  the table holds bfloat16, two in a word
+//@import narrow
+const WG: u32 = 64u;              //@param  threads a workgroup
+const TABLE_PACKED: bool = false; //@param  the table holds bfloat16, two in a word
+const TABLE_F16: bool = false;    //@param  or binary16
 
 struct Dims { N: u32, V: u32, C: u32 }
 
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
-@group(0) @binding(1) var<storage, read> table: array<u32>; // f32 bits or pairs of bfloat16
+@group(0) @binding(1) var<storage, read> table: array<u32>; // f32 bits, or pairs
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
@@ -18,7 +19,9 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     let i = flat_group(wid, groups) * WG + lane;
     if (i >= d.N * d.C) { return; }
     let at = min(ids[i / d.C], d.V - 1u) * d.C + i % d.C;
-    if (BF16) {
+    if (TABLE_F16) {
+        y[i] = f16_of(table[at / 2u], at);
+    } else if (TABLE_PACKED) {
         y[i] = bf16_of(table[at / 2u], at);
     } else {
         y[i] = bitcast<f32>(table[at]);

@@ -10,14 +10,15 @@ const TM = TILE_M / 4u;
 const TN = TILE_N / 4u;
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
-alias Four = vec4<u32>; //@if !B_BF16
-alias Four = vec2<u32>; //@if B_BF16
+alias Four = vec4<u32>; //@if !B_PACKED
+alias Four = vec2<u32>; //@if B_PACKED
 @group(0) @binding(1) var<storage, read> b: array<Four>;
 
 fn b_at(i: u32) -> vec4<f32> {
     let w = b[i];
-    return bitcast<vec4<f32>>(w);                                                    //@if !B_BF16
-    return vec4<f32>(bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y)); //@if B_BF16
+    return bitcast<vec4<f32>>(w);                                                              //@if !B_PACKED
+    if (B_F16) { return vec4<f32>(f16_low(w.x), f16_high(w.x), f16_low(w.y), f16_high(w.y)); } //@if B_PACKED
+    return vec4<f32>(bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y));            //@if B_PACKED
 }
 
 // The place in the tile of a lane's row or column i: where a load runs along k, the lanes hold neighbours;

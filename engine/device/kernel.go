@@ -39,6 +39,28 @@ type Kernel struct {
 type Binding struct {
 	Name   string
 	Access Access
+	Packed Packed
+}
+
+// Packed says what a kernel knows of numbers of two bytes in a binding, two in a word.
+type Packed uint8
+
+const (
+	Never  Packed = iota // it reads float32
+	Either               // the shader parameters that PackedParams makes tell it
+	Words                // it moves words and knows what they are
+)
+
+// PackedParams are the shader parameters for a binding that holds elements of type d.
+func (b Binding) PackedParams(d tensor.DType) Params {
+	name := strings.ToUpper(b.Name)
+	switch d {
+	case tensor.BF16:
+		return Params{name + "_PACKED": true}
+	case tensor.F16:
+		return Params{name + "_PACKED": true, name + "_F16": true}
+	}
+	return nil
 }
 
 // Access says what a kernel does with a binding.
@@ -162,6 +184,3 @@ func (c *Call) Put(x []float64, i int, v float64) {
 		x[i] = v
 	}
 }
-
-// Storage is the shader parameter that tells how weights of type d are read: a true value means packed bfloat16.
-func Storage(d tensor.DType) bool { return d == tensor.BF16 }

@@ -73,10 +73,12 @@ func (t *Tape) recompute(i int) {
 				t.standIns[v] = t.add(&fresh)
 			}
 		}
+		t.phase++
 		for _, c := range t.commands[s.commands.from:s.commands.to] {
 			c.again = true
 			t.push(c)
 		}
+		t.phase++
 		return
 	}
 }

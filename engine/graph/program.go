@@ -12,8 +12,10 @@ import (
 
 // Plan says which temporaries share memory: two whose lifetimes do not touch may lie in the same slot.
 type Plan struct {
-	// Slots are the sizes in bytes of the buffers that hold all temporaries, largest first.
-	Slots []int64
+	// Slots are the sizes in bytes of the buffers that hold all temporaries, largest first; Packed those of the buffers
+	// of numbers of two bytes, which are of type Stored.
+	Slots, Packed []int64
+	Stored        tensor.DType
 	// Temporaries is the number of bytes that they would take without sharing.
 	Temporaries int64
 	// Units tells whose the slots are at the moment when the temporaries that are needed have most bytes, by the unit
@@ -24,16 +26,40 @@ type Plan struct {
 // Bytes is the sum of the slots.
 func (p Plan) Bytes() int64 {
 	var n int64
-	for _, s := range p.Slots {
-		n += s
+	for _, s := range p.Specs() {
+		n += s.Bytes()
 	}
 	return n
+}
+
+// Specs are the buffers of the slots, the packed ones last.
+func (p Plan) Specs() []device.Spec {
+	var specs []device.Spec
+	for _, s := range []struct {
+		sizes []int64
+		dtype tensor.DType
+		label string
+	}{{p.Slots, tensor.F32, "activations %d"}, {p.Packed, p.Stored, "packed activations %d"}} {
+		for i, size := range s.sizes {
+			specs = append(specs, device.Spec{DType: s.dtype, Len: int(size) / s.dtype.Size(), Class: device.Activations, Label: fmt.Sprintf(s.label, i)})
+		}
+	}
+	return specs
+}
+
+// slots is the list that v's slot is in.
+func (p *Plan) slots(v *Value) *[]int64 {
+	if v.DType.Size() == 2 {
+		return &p.Packed
+	}
+	return &p.Slots
 }
 
 // Plan assigns a slot to every temporary, the largest first: the first slot that is free all the while it lives, else a
 // new one. Slots are whole buffers, since WebGPU forbids one launch to read and write two parts of the same buffer.
 // Pisarchyk & Lee 2020, arXiv:2001.03288, "greedy by size".
 func (t *Tape) Plan() Plan {
+	t.lower()
 	t.liveness()
 	var temps []*Value
 	for _, v := range t.values {
@@ -44,20 +70,17 @@ func (t *Tape) Plan() Plan {
 	slices.SortFunc(temps, func(a, b *Value) int {
 		return cmp.Or(cmp.Compare(b.bytes(), a.bytes()), a.first-b.first, a.id-b.id)
 	})
-	var plan Plan
-	var slots []tenants
+	plan := Plan{Stored: t.stored}
+	tenants := map[*[]int64][]tenancy{}
 	for _, v := range temps {
 		plan.Temporaries += v.bytes()
-		v.slot = -1
-		for i := 0; i < len(slots) && v.slot < 0; i++ {
-			if slots[i].take(v) {
-				v.slot = i
-			}
-		}
+		sizes := plan.slots(v)
+		v.slot = slices.IndexFunc(tenants[sizes], func(s tenancy) bool { return s.free(v) })
 		if v.slot < 0 {
-			v.slot = len(slots)
-			slots, plan.Slots = append(slots, tenants{v}), append(plan.Slots, v.bytes())
+			v.slot = len(*sizes)
+			*sizes, tenants[sizes] = append(*sizes, v.bytes()), append(tenants[sizes], nil)
 		}
+		tenants[sizes][v.slot].take(v)
 	}
 	plan.Units = t.units(temps, plan)
 	return plan
@@ -80,26 +103,30 @@ func (t *Tape) units(temps []*Value, plan Plan) map[string]int64 {
 	units := map[string]int64{"": plan.Bytes()}
 	for _, v := range temps {
 		if v.first <= peak && peak <= v.last {
-			units[v.unit] += plan.Slots[v.slot]
-			units[""] -= plan.Slots[v.slot]
+			size := (*plan.slots(v))[v.slot]
+			units[v.unit] += size
+			units[""] -= size
 		}
 	}
 	return units
 }
 
-// tenants are the values of a slot, in the order of their lives.
-type tenants []*Value
+// tenancy is the values of a slot, in the order of their lives.
+type tenancy []*Value
 
-// take adds v if nobody is there while it lives.
-func (s *tenants) take(v *Value) bool {
-	at, _ := slices.BinarySearchFunc(*s, v.last, func(w *Value, last int) int { return w.first - last })
-	// All before at begin before v ends: at−1 is the one that could still be there. One that begins as v ends is at.
-	if at > 0 && (*s)[at-1].last >= v.first || at < len(*s) && (*s)[at].first <= v.last {
-		return false
-	}
-	*s = slices.Insert(*s, at, v)
-	return true
+// before is the number of values that begin before v ends.
+func (s tenancy) before(v *Value) int {
+	at, _ := slices.BinarySearchFunc(s, v.last+1, func(w *Value, end int) int { return w.first - end })
+	return at
 }
+
+// free reports whether nobody is there while v lives.
+func (s tenancy) free(v *Value) bool {
+	at := s.before(v)
+	return at == 0 || s[at-1].last < v.first
+}
+
+func (s *tenancy) take(v *Value) { *s = slices.Insert(*s, s.before(v), v) }
 
 // liveness finds the first and the last command that touch each value.
 func (t *Tape) liveness() {
@@ -117,38 +144,50 @@ func (t *Tape) liveness() {
 	}
 }
 
-// SlotSpec is the buffer of slot i.
-func SlotSpec(i int, size int64) device.Spec {
-	return device.Spec{DType: tensor.F32, Len: int(size / 4), Class: device.Activations, Label: fmt.Sprintf("activations %d", i)}
-}
-
 // Pool is the memory that programs lay their temporaries in. Programs that share a pool must not rely on a
 // temporary of another.
 type Pool struct {
-	dev  device.Device
-	bufs []device.Buffer
+	dev          device.Device
+	bufs, packed []device.Buffer
 }
 
 // NewPool makes a pool with the given slots, all allocated at once. Plans are merged with MergePlans.
 func NewPool(dev device.Device, p Plan) (*Pool, error) {
 	pool := &Pool{dev: dev}
-	for i, size := range p.Slots {
-		b, err := dev.Alloc(SlotSpec(i, size))
+	specs := p.Specs()
+	for i, s := range specs {
+		b, err := dev.Alloc(s)
 		if err != nil {
 			pool.Free()
-			return nil, fmt.Errorf("graph: slot %d of %d: %w", i, len(p.Slots), err)
+			return nil, fmt.Errorf("graph: slot %d of %d: %w", i, len(specs), err)
 		}
-		pool.bufs = append(pool.bufs, b)
+		if i < len(p.Slots) {
+			pool.bufs = append(pool.bufs, b)
+		} else {
+			pool.packed = append(pool.packed, b)
+		}
 	}
 	return pool, nil
 }
 
 // Free gives the memory back.
 func (p *Pool) Free() {
-	for _, b := range p.bufs {
+	for _, b := range slices.Concat(p.bufs, p.packed) {
 		p.dev.Free(b)
 	}
-	p.bufs = nil
+	p.bufs, p.packed = nil, nil
+}
+
+// of is the buffer that v lies in, nil where the pool does not go with the plan.
+func (p *Pool) of(v *Value) device.Buffer {
+	bufs := p.bufs
+	if v.DType.Size() == 2 {
+		bufs = p.packed
+	}
+	if v.slot >= len(bufs) || bufs[v.slot].Spec().Bytes() < v.bytes() || bufs[v.slot].Spec().DType != v.DType {
+		return nil
+	}
+	return bufs[v.slot]
 }
 
 // MergePlans is the smallest plan in which each of the given ones fits.
@@ -156,11 +195,9 @@ func MergePlans(plans ...Plan) Plan {
 	var m, largest Plan
 	for _, p := range plans {
 		m.Temporaries = max(m.Temporaries, p.Temporaries)
-		for i, s := range p.Slots {
-			if i == len(m.Slots) {
-				m.Slots = append(m.Slots, 0)
-			}
-			m.Slots[i] = max(m.Slots[i], s)
+		m.Slots, m.Packed = merge(m.Slots, p.Slots), merge(m.Packed, p.Packed)
+		if p.Stored != tensor.F32 {
+			m.Stored = p.Stored
 		}
 		if p.Bytes() > largest.Bytes() {
 			largest = p
@@ -170,6 +207,17 @@ func MergePlans(plans ...Plan) Plan {
 	maps.Copy(m.Units, largest.Units)
 	m.Units[""] += m.Bytes() - largest.Bytes()
 	return m
+}
+
+// merge is the larger of both sizes at every place; a is changed.
+func merge(a, b []int64) []int64 {
+	for i, size := range b {
+		if i == len(a) {
+			a = append(a, 0)
+		}
+		a[i] = max(a[i], size)
+	}
+	return a
 }
 
 // Binder tells a compilation where outside memory is and which variant of a kernel to use.
@@ -198,20 +246,19 @@ func (t *Tape) Compile(dev device.Device, label string, pool *Pool, b Binder) (*
 }
 
 func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
-	plan := t.Plan()
+	t.Plan()
 	if pool == nil {
 		pool = &Pool{}
-	}
-	for i, size := range plan.Slots {
-		if i >= len(pool.bufs) || pool.bufs[i].Spec().Bytes() < size {
-			return nil, fmt.Errorf("slot %d needs %d bytes that the pool lacks", i, size)
-		}
 	}
 	externs := map[*Value]device.Slice{}
 	locate := func(v *Value) (device.Slice, error) {
 		root, off := v.root()
 		if root.key == nil {
-			return device.Slice{Buf: pool.bufs[root.slot], Off: off, Len: v.Shape.Size()}, nil
+			buf := pool.of(root)
+			if buf == nil {
+				return device.Slice{}, fmt.Errorf("slot %d needs %d bytes of %s that the pool lacks", root.slot, root.bytes(), root.DType)
+			}
+			return device.Slice{Buf: buf, Off: off, Len: v.Shape.Size()}, nil
 		}
 		s, ok := externs[root]
 		if !ok {

@@ -28,6 +28,9 @@ type Value struct {
 	wants bool   // a gradient is wanted
 	grad  *Value // of an extern that trains: its persistent gradient
 
+	output bool // an op hands it on; see Tape.Store
+	full   bool // see Tape.Full
+
 	id          int
 	unit        string // what it was made for, see Tape.Enter
 	first, last int    // commands that touch the value, once the tape is planned; first < 0: none
@@ -75,6 +78,7 @@ type command struct {
 	args   []Var // of a launch; of a copy: dst, src; of a clear: dst
 	kind   kind
 	again  bool // computes again what was not kept for the backward walk
+	phase  int  // see lowering
 }
 
 type kind uint8
@@ -110,6 +114,10 @@ type Tape struct {
 	inside   bool              // a checkpoint is being recorded
 	kept     map[*Value]bool   // what checkpoints read: it must not change any more
 	standIns map[*Value]*Value // what holds the values that were computed again
+
+	stored  tensor.DType // of activations
+	phase   int          // of what is being recorded
+	lowered bool         // the commands are in their final form
 }
 
 // NewInferenceTape makes an empty tape on which nothing wants a gradient.
@@ -259,7 +267,10 @@ func (t *Tape) Copy(dst, src Var) {
 func (t *Tape) Clear(dst Var) { t.push(command{kind: clearRange, args: []Var{dst}}) }
 
 func (t *Tape) push(c command) {
-	c.args = slices.Clone(c.args)
+	if t.lowered {
+		Fail("a launch is recorded after the tape was planned")
+	}
+	c.args, c.phase = slices.Clone(c.args), t.phase
 	for i, a := range c.args {
 		c.args[i] = t.current(a)
 		if root, _ := c.args[i].root(); t.kept[root] && c.writes(i) {
@@ -272,6 +283,7 @@ func (t *Tape) push(c command) {
 // OnBackward says how gradients flow from y: fn gets dy when the walk reaches this record, if y has one.
 // An op that changes y in place registers y again; the records run in reverse order.
 func (t *Tape) OnBackward(y Var, fn func(dy Var)) {
+	y.output = true
 	if y.wants {
 		t.records = append(t.records, record{y, fn, t.unit})
 		t.owed[y]++
@@ -344,6 +356,7 @@ func (t *Tape) Seed(y, dy Var) {
 
 // Backward walks the records in reverse and appends the launches that compute gradients.
 func (t *Tape) Backward() {
+	t.phase++
 	for i := len(t.records) - 1; i >= 0; i-- {
 		r := t.records[i]
 		t.owed[r.y]--
@@ -387,6 +400,7 @@ func (t *Tape) Flops() float64 {
 
 // DimsBytes is what the dimensions of the launches take on a device: each distinct one starts on device.DimsAlign.
 func (t *Tape) DimsBytes() int64 {
+	t.lower()
 	seen := map[string]bool{}
 	var n int64
 	for _, c := range t.commands {

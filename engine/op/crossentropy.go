@@ -78,6 +78,7 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk in
 		}
 	}
 	loss := t.New(tensor.Of(1))
+	t.Full(loss)
 	Sum(t, losses, loss)
 	t.OnBackward(loss, func(graph.Var) {
 		for i, term := range terms {

@@ -43,14 +43,14 @@ type embeddingDims struct{ N, V, C uint32 }
 //
 //	y[n,:] = table[ids[n],:],   dtable[v,:] += Σ_{n: ids[n]=v} dy[n,:]
 //
-// Shapes: table (V,C), F32 or, when it is frozen, BF16; ids (N) → y (N,C). The sum over a token's positions runs in
+// Shapes: table (V,C); ids (N) → y (N,C). The sum over a token's positions runs in
 // their order, so it always gives the same bits. Whoever writes ids has checked that they are below V.
 func Embedding(t *graph.Tape, table graph.Var, lk Lookup) graph.Var {
 	V, C := table.Dim2()
 	N := lk.IDs.Shape.Size()
 	y := t.New(tensor.Of(N, C))
 	d := embeddingDims{uint32(N), uint32(V), uint32(C)}
-	t.LaunchWith(embeddingForward, device.Params{"BF16": device.Storage(table.DType)}, d, lk.IDs, table, y)
+	t.Launch(embeddingForward, d, lk.IDs, table, y)
 	t.OnBackward(y, func(dy graph.Var) {
 		t.Accumulate(table, func(dtable graph.Var) {
 			t.Want("Embedding order", lk.Order, lk.IDs.Shape)
@@ -71,7 +71,7 @@ func row(id uint32, d embeddingDims) int { return int(min(id, d.V-1)) }
 
 var embeddingForward = &device.Kernel{
 	Name: "embedding_forward", Shader: "embedding", Entry: "forward",
-	Bindings: in("ids", "table").out("y"),
+	Bindings: in("ids", "table").out("y").either("table"),
 	Grid:     embeddingGrid,
 	Ref: func(c *device.Call) {
 		d, ids, table, y := c.Dims.(embeddingDims), c.U(0), c.F(1), c.F(2)

@@ -4,7 +4,7 @@ import (
 	"llamatab/engine/graph"
 )
 
-// Term is one addend of a linear map: Scale·X·Wᵀ, with X (…,in) and W (out,in). W may be BF16 when it is frozen.
+// Term is one addend of a linear map: Scale·X·Wᵀ, with X (…,in) and W (out,in).
 type Term struct {
 	X, W  graph.Var
 	Scale float32

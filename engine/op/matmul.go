@@ -30,12 +30,12 @@ func (f form) String() string {
 
 // matmulNT launches c = alpha·a·bᵀ, or c += where accumulate is set; a gradient is added to by itself.
 //
-// Shapes: a (…,K), b (N,K), c (…,N). b may be BF16.
+// Shapes: a (…,K), b (N,K), c (…,N). b may be of two bytes.
 func matmulNT(t *graph.Tape, a, b, c graph.Var, alpha float32, accumulate bool) {
 	launchMatmul(t, formNT, a, b, nil, c, alpha, accumulate)
 }
 
-// matmulNN launches c = alpha·a·b. Shapes: a (…,K), b (K,N), c (…,N). b may be BF16.
+// matmulNN launches c = alpha·a·b. Shapes: a (…,K), b (K,N), c (…,N). b may be of two bytes.
 func matmulNN(t *graph.Tape, a, b, c graph.Var, alpha float32, accumulate bool) {
 	launchMatmul(t, formNN, a, b, nil, c, alpha, accumulate)
 }
@@ -61,9 +61,6 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 		graph.Fail("matmul %v: %q %v by %q %v into %v", f, a.Name, a.Shape, b.Name, b.Shape, c.Shape)
 	}
 	params := device.Params{"TRANS_A": f.transA, "TRANS_B": f.transB}
-	if device.Storage(b.DType) {
-		params["B_BF16"] = true
-	}
 	if bias == nil {
 		bias = a // the shader does not look at it
 	} else {
@@ -82,7 +79,7 @@ var matmuls = map[form]*device.Kernel{formNT: newMatmul(formNT), formNN: newMatm
 func newMatmul(f form) *device.Kernel {
 	return &device.Kernel{
 		Name: "matmul_" + f.String(), Shader: "matmul", Entry: "matmul",
-		Bindings: in("a", "b", "bias").out("c"),
+		Bindings: in("a", "b", "bias").out("c").either("b"),
 		Grid: func(dims any, p device.Params) [3]int {
 			d := dims.(matmulDims)
 			return device.Groups(device.CeilDiv(int(d.M), p.Int("TILE_M", 32)) * device.CeilDiv(int(d.N), p.Int("TILE_N", 32)))
@@ -90,7 +87,10 @@ func newMatmul(f form) *device.Kernel {
 		Flops: func(dims any) float64 { return matmulFlops(dims.(matmulDims)) },
 		Class: func(dims any, p device.Params) string {
 			d, kind := dims.(matmulDims), "f32"
-			if p.Bool("B_BF16") {
+			switch {
+			case p.Bool("B_F16"):
+				kind = "f16"
+			case p.Bool("B_PACKED"):
 				kind = "bf16"
 			}
 			if f.fours(d) { // what quads can read

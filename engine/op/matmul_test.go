@@ -12,7 +12,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// matmulCase is a product of form f with a random alpha: both storages of B, with and without bias and accumulation.
+// matmulCase is a product of form f with a random alpha: all storages of B, with and without bias and accumulation.
 func matmulCase(r *enginetest.Rand, f form, d matmulDims) enginetest.Case {
 	M, N, K := int(d.M), int(d.N), int(d.K)
 	a, b := tensor.Of(M, K), tensor.Of(K, N)
@@ -23,9 +23,7 @@ func matmulCase(r *enginetest.Rand, f form, d matmulDims) enginetest.Case {
 		b = tensor.Of(N, K)
 	}
 	weights := r.Frozen(b...)
-	if !f.transA && r.IntN(2) == 0 {
-		weights = r.BF16(b...)
-	}
+	weights.DType = []tensor.DType{tensor.F32, tensor.BF16, tensor.F16}[r.IntN(3)]
 	biased, accumulate, alpha := f == formNT && r.IntN(2) == 0, r.IntN(2) == 0, float32(r.NormFloat64())
 	return enginetest.Case{
 		In:         []enginetest.Input{r.Frozen(a...), weights, r.Frozen(N), r.Frozen(M, N)},
@@ -127,7 +125,7 @@ func BenchmarkMatmul(b *testing.B) {
 	}
 	for _, f := range []form{formNT, formNN, formTN} {
 		for _, d := range []matmulDims{{256, 576, 1536, 1}, {64, 64, 512, 1}, {256, 8, 576, 1}} {
-			for _, kind := range []tensor.DType{tensor.F32, tensor.BF16} {
+			for _, kind := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
 				if f == formTN && kind == tensor.BF16 {
 					continue
 				}
@@ -159,7 +157,7 @@ func BenchmarkMatmul(b *testing.B) {
 }
 
 func benchmarkLaunch(b *testing.B, dev device.Device, f form, d matmulDims, kind tensor.DType) (l *device.Launch, free func()) {
-	l = &device.Launch{Kernel: matmuls[f], Dims: d, Params: device.Params{"TRANS_A": f.transA, "TRANS_B": f.transB, "B_BF16": device.Storage(kind)}}
+	l = &device.Launch{Kernel: matmuls[f], Dims: d, Params: device.Params{"TRANS_A": f.transA, "TRANS_B": f.transB}.With(matmuls[f].Bindings[1].PackedParams(kind))}
 	for i, n := range []uint32{d.M * d.K, d.N * d.K, d.N, d.M * d.N} {
 		s := device.Spec{Len: int(n), Label: l.Kernel.Bindings[i].Name}
 		if i == 1 {

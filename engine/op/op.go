@@ -2,7 +2,11 @@
 // reference that defines what the kernels must compute. Shader files carry the same names.
 package op
 
-import "llamatab/engine/device"
+import (
+	"slices"
+
+	"llamatab/engine/device"
+)
 
 // bindings spells a kernel's storage buffers in order: in("x", "w").out("y").
 type bindings []device.Binding
@@ -14,6 +18,19 @@ func (b bindings) out(names ...string) bindings { return b.add(device.Write, nam
 
 // inout adds buffers that are changed in place.
 func (b bindings) inout(names ...string) bindings { return b.add(device.Update, names) }
+
+// either marks a buffer that may also hold numbers of two bytes; words, those that hold them in any case.
+func (b bindings) either(name string) bindings    { return b.packed(device.Either, name) }
+func (b bindings) words(names ...string) bindings { return b.packed(device.Words, names...) }
+
+func (b bindings) packed(p device.Packed, names ...string) bindings {
+	for i := range b {
+		if slices.Contains(names, b[i].Name) {
+			b[i].Packed = p
+		}
+	}
+	return b
+}
 
 func (b bindings) add(a device.Access, names []string) bindings {
 	for _, n := range names {

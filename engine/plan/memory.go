@@ -20,9 +20,7 @@ type Memory struct {
 func Sum(l Layout, optimizer bool, activations graph.Plan, further ...device.Spec) Memory {
 	m := Memory{Temporaries: activations.Temporaries}
 	m.Specs = append(l.Specs(optimizer), further...)
-	for i, size := range activations.Slots {
-		m.Specs = append(m.Specs, graph.SlotSpec(i, size))
-	}
+	m.Specs = append(m.Specs, activations.Specs()...)
 	for _, s := range m.Specs {
 		m.Usage[s.Class] += s.Bytes()
 	}

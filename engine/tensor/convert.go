@@ -36,6 +36,25 @@ func F32FromF16(h uint16) float32 {
 	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
 }
 
+// F16FromF32 rounds f to the nearest binary16, ties to even: from 65520 on to infinity, below 2⁻¹⁴ to a multiple of
+// 2⁻²⁴. A NaN is made quiet.
+func F16FromF32(f float32) uint16 {
+	u := math.Float32bits(f)
+	sign, x := uint16(u>>16)&0x8000, u&0x7fffffff
+	switch {
+	case x > 0x7f800000:
+		return sign | 0x7e00
+	case x >= 0x477ff000:
+		return sign | 0x7c00
+	case x >= 0x38800000:
+		return sign | uint16((x-0x38000000+0xfff+x>>13&1)>>13)
+	case x < 0x33000000:
+		return sign
+	}
+	drop, digits := 126-x>>23, x&0x7fffff|0x800000
+	return sign | uint16((digits+1<<(drop-1)-1+digits>>drop&1)>>drop)
+}
+
 // DecodeF32 widens little-endian elements of type d from src into dst.
 // src must hold exactly len(dst) elements.
 func DecodeF32(dst []float32, src []byte, d DType) error {
@@ -61,12 +80,15 @@ func DecodeF32(dst []float32, src []byte, d DType) error {
 	return nil
 }
 
-// EncodeF32 appends src to dst as little-endian elements of type F32 or BF16 (rounded to nearest, ties to even).
+// EncodeF32 appends src to dst as little-endian elements of type F32, BF16 or F16 (rounded to nearest, ties to even).
 func EncodeF32(dst []byte, src []float32, d DType) []byte {
 	for _, f := range src {
-		if d == BF16 {
+		switch d {
+		case BF16:
 			dst = binary.LittleEndian.AppendUint16(dst, BF16FromF32(f))
-		} else {
+		case F16:
+			dst = binary.LittleEndian.AppendUint16(dst, F16FromF32(f))
+		default:
 			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(f))
 		}
 	}

@@ -16,7 +16,7 @@ type DType uint8
 const (
 	F32  DType = iota // IEEE 754 binary32
 	BF16              // the high half of a binary32; packed two to a u32 word on a device
-	F16               // IEEE 754 binary16; only in files, widened to F32 on load
+	F16               // IEEE 754 binary16; packed likewise
 	I32
 	U32
 )

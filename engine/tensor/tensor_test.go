@@ -41,6 +41,34 @@ func TestF16(t *testing.T) {
 			t.Errorf("F32FromF16(%04x) = %v, want %v", c.in, got, c.want)
 		}
 	}
+	for _, c := range []struct {
+		in   float32
+		want uint16
+	}{
+		{1, 0x3c00}, {65504, 0x7bff}, {65519.996, 0x7bff}, {65520, 0x7c00}, {-1e38, 0xfc00}, {1.00048828125, 0x3c00}, {1.00146484375, 0x3c02},
+		{6.0975552e-05, 0x03ff}, {6.1005354e-05, 0x0400}, {2.9802322e-08, 0}, {2.9802326e-08, 1}, {8.940697e-08, 2}, {-1e-30, 0x8000},
+	} {
+		if got := F16FromF32(c.in); got != c.want {
+			t.Errorf("F16FromF32(%v) = %04x, want %04x", c.in, got, c.want)
+		}
+	}
+	if f := F32FromF16(F16FromF32(float32(math.NaN()))); f == f {
+		t.Errorf("a NaN became %v", f)
+	}
+	for u := 0; u < 1<<16; u++ { // widening and rounding again is the identity, and halfway goes to the even neighbour
+		f := F32FromF16(uint16(u))
+		if f != f || math.IsInf(float64(f), 0) {
+			continue
+		}
+		if got := F16FromF32(f); got != uint16(u) {
+			t.Fatalf("%04x → %v → %04x", u, f, got)
+		}
+		if next := F32FromF16(uint16(u + 1)); u&0x7fff < 0x7bff {
+			if got, even := F16FromF32((f+next)/2), uint16(u+u&1); got != even {
+				t.Fatalf("halfway from %04x: %04x, want %04x", u, got, even)
+			}
+		}
+	}
 }
 
 func TestFirstNonFinite(t *testing.T) {

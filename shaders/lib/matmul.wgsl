@@ -2,10 +2,11 @@
 //   op(A) (M,K) is A (M,K), or Aᵀ of A (K,M) with TRANS_A;   op(B) (K,N) is B (K,N), or Bᵀ of B (N,K) with TRANS_B.
 // The file that imports this declares a at binding 0 and b at binding 1, as wide as it likes to read them.
 //@import grid
-//@import bf16
+//@import narrow
 const TRANS_A: bool = false;    //@param
 const TRANS_B: bool = true;     //@param
-const B_BF16: bool = false;     //@param  b holds bfloat16, two in a word, and not f32 bits
+const B_PACKED: bool = false;   //@param  b holds bfloat16, two in a word, and not f32 bits
+const B_F16: bool = false;      //@param  or binary16
 const BIAS: bool = false;       //@param  bias is added to each row; without it the binding is not looked at
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 

@@ -22,6 +22,7 @@ fn b_step() -> u32 {
 }
 
 fn b_at(i: u32) -> f32 {
-    if (B_BF16) { return bf16_of(b[i / 2u], i); }
+    if (B_F16) { return f16_of(b[i / 2u], i); }
+    if (B_PACKED) { return bf16_of(b[i / 2u], i); }
     return bitcast<f32>(b[i]);
 }

@@ -29,7 +29,7 @@ func WithLimits(l device.Limits) *Device { return &Device{limits: l} }
 
 type buffer struct {
 	spec device.Spec
-	f    []float64 // floating types, BF16 already rounded
+	f    []float64 // floating types, those of two bytes already rounded
 	u    []uint32  // integer types
 }
 
@@ -87,6 +87,8 @@ func (d *Device) Write(db device.Buffer, off int, data []byte) error {
 			b.f[off+i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
 		case tensor.BF16:
 			b.f[off+i] = float64(tensor.F32FromBF16(binary.LittleEndian.Uint16(data[2*i:])))
+		case tensor.F16:
+			b.f[off+i] = float64(tensor.F32FromF16(binary.LittleEndian.Uint16(data[2*i:])))
 		default:
 			b.u[off+i] = binary.LittleEndian.Uint32(data[4*i:])
 		}
@@ -107,6 +109,8 @@ func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(b.f[off+i])))
 		case tensor.BF16:
 			out = binary.LittleEndian.AppendUint16(out, tensor.BF16FromF32(float32(b.f[off+i])))
+		case tensor.F16:
+			out = binary.LittleEndian.AppendUint16(out, tensor.F16FromF32(float32(b.f[off+i])))
 		default:
 			out = binary.LittleEndian.AppendUint32(out, b.u[off+i])
 		}

@@ -1,6 +1,8 @@
-// f32 to packed bfloat16 and back.   N elements; bits alone are moved, so that no value is lost on the way.
+// f32 to two bytes and back.   N elements; a word of y or x holds two of the narrow ones
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+//@import narrow
+const WG: u32 = 64u;      //@param  threads a workgroup
+const F16: bool = false;  //@param  binary16 instead of bfloat16
 
 struct Dims { N: u32 }
 
@@ -8,10 +10,14 @@ struct Dims { N: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// The bfloat16 nearest to an f32, ties to even; a NaN is made quiet and keeps its sign and the top of its payload.
-fn round_to_bf16(bits: u32) -> u32 {
-    let nearest = (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
-    return select(nearest, (bits >> 16u) | 0x40u, (bits & 0x7fffffffu) > 0x7f800000u);
+fn narrowed(bits: u32) -> u32 {
+    if (F16) { return to_f16(bits); }
+    return to_bf16(bits);
+}
+
+fn widened(word: u32) -> u32 {
+    if (F16) { return bitcast<u32>(f16_low(word)); }
+    return word << 16u; // bits alone are moved, so that a NaN arrives as it was
 }
 
 // One thread a word of y.
@@ -20,8 +26,8 @@ fn pack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         @builtin(local_invocation_index) lane: u32) {
     let i = 2u * (flat_group(wid, groups) * WG + lane);
     if (i >= d.N) { return; }
-    var word = round_to_bf16(x[i]);
-    if (i + 1u < d.N) { word |= round_to_bf16(x[i + 1u]) << 16u; }
+    var word = narrowed(x[i]);
+    if (i + 1u < d.N) { word |= narrowed(x[i + 1u]) << 16u; }
     y[i / 2u] = word;
 }
 
@@ -31,7 +37,6 @@ fn unpack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
           @builtin(local_invocation_index) lane: u32) {
     let i = 2u * (flat_group(wid, groups) * WG + lane);
     if (i >= d.N) { return; }
-    let word = x[i / 2u];
-    y[i] = word << 16u;
-    if (i + 1u < d.N) { y[i + 1u] = word & 0xffff0000u; }
+    y[i] = widened(x[i / 2u]);
+    if (i + 1u < d.N) { y[i + 1u] = widened(x[i / 2u] >> 16u); }
 }
