@@ -178,9 +178,9 @@ func (t *Training) rules() []rule {
 
 func (p *Precision) rules() []rule {
 	return []rule{
-		oneOf("precision.param_dtype", p.ParamDType, []string{"float32"}, "bfloat16", "float16"),
+		oneOf("precision.param_dtype", p.ParamDType, []string{"float32", "bfloat16"}, "float16"),
 		oneOf("precision.reduce_dtype", p.ReduceDType, []string{"float32", "bfloat16"}),
-		oneOf("precision.buffer_dtype", p.BufferDType, []string{"float32"}, "bfloat16", "float16"),
+		oneOf("precision.buffer_dtype", p.BufferDType, []string{"float32", "bfloat16", "float16"}),
 		only("precision.stochastic_rounding", p.StochasticRounding, false),
 	}
 }

@@ -12,9 +12,11 @@ type Param struct {
 	// Name is the checkpoint's, "model.layers.3.self_attn.q_proj.weight".
 	Name  string
 	Shape tensor.Shape
-	// DType is how the device stores it: F32, or BF16 for what is frozen and was saved so.
+	// DType is how the device stores it, as compute sees it: F32, or BF16 or F16, packed.
 	DType     tensor.DType
 	Trainable bool
+	// InPlace says that what trains has no float32 master: updates change the packed numbers themselves.
+	InPlace bool
 	// Unit groups parameters that are used together: "embed", "block 3", "head". It is what will be gathered, sharded
 	// and stepped as one.
 	Unit string

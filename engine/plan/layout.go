@@ -11,7 +11,7 @@ import (
 )
 
 // Layout places parameters in memory: a frozen one in a buffer of its own, those that train side by side with the
-// others of their unit, each in four equal places: weights, gradients and AdamW's two moments, all float32.
+// others of their unit, each in equal places of up to five buffers: see Segment.Specs.
 type Layout struct {
 	Frozen   []*nn.Param
 	Segments []Segment
@@ -20,30 +20,37 @@ type Layout struct {
 // Segment is one flat buffer's worth of parameters that train.
 type Segment struct {
 	Unit    string
+	DType   tensor.DType // that compute sees
+	InPlace bool         // without a float32 master beside it
 	Params  []*nn.Param
 	Offsets []int // elements
 	Len     int   // elements
 }
 
-// NewLayout places params. A segment ends with its unit, or where one binding of the device could not cover it.
+// NewLayout places params. A segment ends with its unit, where parameters are stored otherwise, or where one binding of
+// the device could not cover it.
 func NewLayout(params []*nn.Param, l device.Limits) Layout {
 	var layout Layout
-	align := l.OffsetAlignment / 4
 	for _, p := range params {
 		if !p.Trainable {
 			layout.Frozen = append(layout.Frozen, p)
 			continue
 		}
 		n := len(layout.Segments)
-		if n == 0 || layout.Segments[n-1].Unit != p.Unit || 4*int64(layout.Segments[n-1].Len+p.Shape.Size()) > min(l.MaxBuffer, l.MaxBinding) {
-			layout.Segments = append(layout.Segments, Segment{Unit: p.Unit})
+		if n == 0 || !layout.Segments[n-1].suits(p) || 4*int64(layout.Segments[n-1].Len+p.Shape.Size()) > min(l.MaxBuffer, l.MaxBinding) {
+			layout.Segments = append(layout.Segments, Segment{Unit: p.Unit, DType: p.DType, InPlace: p.InPlace})
 			n++
 		}
 		s := &layout.Segments[n-1]
 		s.Params, s.Offsets = append(s.Params, p), append(s.Offsets, s.Len)
+		align := l.OffsetAlignment / p.DType.Size()
 		s.Len += device.CeilDiv(p.Shape.Size(), align) * align
 	}
 	return layout
+}
+
+func (s *Segment) suits(p *nn.Param) bool {
+	return s.Unit == p.Unit && s.DType == p.DType && s.InPlace == p.InPlace
 }
 
 // FrozenSpec is the buffer of a frozen parameter.
@@ -57,18 +64,29 @@ const (
 	Gradient
 	Moment1
 	Moment2
+	Compute
 	Copies
 )
 
-// Specs are the segment's four buffers.
+// Specs are the segment's buffers: the weights, their gradients and AdamW's two moments, all float32, and the packed
+// copy that compute reads where it sees numbers of two bytes. Weights that are updated in place are packed themselves.
+// What a segment does not have has no elements.
 func (s *Segment) Specs() [Copies]device.Spec {
 	spec := func(c device.Class, what string) device.Spec {
 		return device.Spec{DType: tensor.F32, Len: s.Len, Class: c, Label: fmt.Sprintf("%s of %s", what, s.Unit)}
 	}
-	return [Copies]device.Spec{
+	specs := [Copies]device.Spec{
 		Weight: spec(device.Weights, "weights"), Gradient: spec(device.Gradients, "gradients"),
 		Moment1: spec(device.Optimizer, "first moments"), Moment2: spec(device.Optimizer, "second moments"),
 	}
+	switch {
+	case s.InPlace:
+		specs[Weight].DType = s.DType
+	case s.DType != tensor.F32:
+		specs[Compute] = spec(device.Weights, "packed weights")
+		specs[Compute].DType = s.DType
+	}
+	return specs
 }
 
 // Specs lists every buffer of the layout. Without an optimizer, moments are left out.
@@ -78,8 +96,8 @@ func (l Layout) Specs(optimizer bool) []device.Spec {
 		specs = append(specs, FrozenSpec(p))
 	}
 	for i := range l.Segments {
-		for c, s := range l.Segments[i].Specs() {
-			if c < Moment1 || optimizer {
+		for _, s := range l.Segments[i].Specs() {
+			if s.Len > 0 && (optimizer || s.Class != device.Optimizer) {
 				specs = append(specs, s)
 			}
 		}

@@ -95,6 +95,14 @@ func EncodeF32(dst []byte, src []float32, d DType) []byte {
 	return dst
 }
 
+// Round rounds x to what a floating type d holds.
+func Round(x []float32, d DType) error {
+	if d == F32 {
+		return nil
+	}
+	return DecodeF32(x, EncodeF32(nil, x, d), d)
+}
+
 // FirstNonFinite returns the index of the first NaN or infinity among the little-endian floats of type d in src,
 // or -1. It looks at exponent bits only, so it costs one pass over memory.
 func FirstNonFinite(src []byte, d DType) int {

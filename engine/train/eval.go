@@ -184,7 +184,7 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 	if err := st.buildBegin(); err != nil {
 		return err
 	}
-	if err := st.dev.Submit(device.Work{Run: st.begin.Executable}); err != nil {
+	if err := st.run(device.Work{Run: st.begin.Executable}); err != nil {
 		return err
 	}
 	if err := s.batches(s.Train, func(_ int, b *data.Batch) error {
@@ -192,7 +192,7 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 		if err != nil {
 			return err
 		}
-		return st.dev.Submit(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: p.Executable})
+		return st.run(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: p.Executable})
 	}); err != nil {
 		return err
 	}
@@ -309,11 +309,11 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 				}
 				n := min(s.batch, rows-first)
 				b := data.Collate(s.Train.Samples[first:first+n], s.batch, T)
-				if err := st.dev.Submit(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: trunk.Executable}); err != nil {
+				if err := st.run(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: trunk.Executable}); err != nil {
 					return err
 				}
 				for c, left := 0, n*T; left > 0; c, left = c+1, left-logitRows {
-					if err := st.dev.Submit(device.Work{Run: heads[c].Executable}); err != nil {
+					if err := st.run(device.Work{Run: heads[c].Executable}); err != nil {
 						return err
 					}
 					raw, err := st.dev.Read(logits, 0, min(left, logitRows)*V)

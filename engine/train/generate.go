@@ -180,7 +180,7 @@ func (x *text) read(ids []int) ([]float64, error) {
 		work = append(work, device.Work{Buf: x.st.batch, Data: x.layout.encode(one, 0)}, device.Work{Run: x.program.Executable})
 		x.length++
 	}
-	if err := x.st.dev.Submit(work...); err != nil {
+	if err := x.st.run(work...); err != nil {
 		return nil, err
 	}
 	raw, err := x.st.dev.Read(x.bufs[logitsKey{}], 0, x.st.setup.Decoder.Vocab)

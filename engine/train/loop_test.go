@@ -3,6 +3,7 @@
 package train_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +27,63 @@ func TestPlanIsAllocation(t *testing.T) {
 			if p, a := s.Planned[class], s.Allocated[class]; p != a || a == 0 {
 				t.Errorf("%v: %s: planned %d bytes, allocated %d", sets, class, p, a)
 			}
+		}
+	}
+}
+
+// Of all that decides how much memory a run takes: models of several shapes, what trains, and how much of it is kept in
+// how many bytes. The forecast without a device, the plan and the allocation agree.
+func TestPlanOfEveryPrecision(t *testing.T) {
+	models := map[string]string{
+		"tied":   fmt.Sprintf(tinyConfig, false, true),
+		"biased": fmt.Sprintf(tinyConfig, true, false),
+		"deep": `{"architectures": ["LlamaForCausalLM"], "vocab_size": 67, "hidden_size": 20, "intermediate_size": 33, "num_hidden_layers": 4,
+			"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 32, "rope_theta": 10000}`,
+	}
+	for shape, cfg := range models {
+		for _, what := range []string{full, lora} {
+			for _, blocks := range []string{"false", "1", "true"} {
+				for _, precision := range []string{"", bfloat16} {
+					name := strings.Join([]string{shape, what, blocks, precision}, " ")
+					sets := []string{`model={"init": "random", "config": ` + cfg + "}", what, checkpointing + blocks, steps(2)}
+					if precision != "" {
+						sets = append(sets, precision)
+					}
+					j := job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)
+					f := planned(t, 0, sets...)
+					s := must(t, j).summary(t)
+					if !maps.Equal(f.Bytes, s.Planned) {
+						t.Errorf("%s: forecast %v, planned %v", name, f.Bytes, s.Planned)
+					}
+					for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
+						if p, a := s.Planned[class], s.Allocated[class]; p != a || a == 0 {
+							t.Errorf("%s: %s: planned %d bytes, allocated %d", name, class, p, a)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// What two bytes a number save: half of a frozen base, most of what is stored for the backward walk, nothing of
+// gradients and moments; and they cost what trains half its weights again.
+func TestBF16Memory(t *testing.T) {
+	const wide = `model={"init": "random", "config": {"architectures": ["LlamaForCausalLM"], "vocab_size": 512, "hidden_size": 128, "intermediate_size": 344,
+		"num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32, "tie_word_embeddings": true}}`
+	of := func(class string, sets ...string) float64 {
+		return float64(planned(t, 0, append(sets, wide)...).Bytes[class])
+	}
+	for _, c := range []struct {
+		class, what string
+		least, most float64
+	}{
+		{"weights", lora, 0.5, 0.6}, {"weights", full, 1.45, 1.55}, {"gradients", full, 1, 1.01}, {"optimizer", full, 1, 1.01},
+		{"activations", lora, 0.5, 0.65}, {"activations", full, 0.5, 0.62},
+	} {
+		ratio := of(c.class, c.what, bfloat16) / of(c.class, c.what)
+		if ratio < c.least || ratio > c.most {
+			t.Errorf("%s: %s in bfloat16 take %.3f times those in float32, want %v to %v", c.what, c.class, ratio, c.least, c.most)
 		}
 	}
 }

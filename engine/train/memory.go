@@ -4,9 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"llamatab/engine/device"
+	"llamatab/engine/graph"
 	"llamatab/engine/nn"
+	"llamatab/engine/op"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -16,9 +19,14 @@ import (
 type memory struct {
 	dev      device.Device
 	layout   plan.Layout
-	slices   map[any]device.Slice // by *nn.Param, nn.GradOf and momentKey
+	slices   map[any]device.Slice       // by *nn.Param, nn.GradOf and momentKey
+	compute  map[*nn.Param]device.Slice // packed copies of weights that have a float32 master in slices
 	segments [][plan.Copies]device.Buffer
 	bufs     []device.Buffer
+
+	frozen  tensor.DType   // that frozen values are rounded to, whatever they are stored in
+	publish *graph.Program // packs all masters; nil where there is none
+	stale   bool           // a master was written since
 }
 
 // momentKey is the key of one of AdamW's two moments.
@@ -28,7 +36,7 @@ type momentKey struct {
 }
 
 func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error) {
-	m := &memory{dev: dev, layout: l, slices: map[any]device.Slice{}}
+	m := &memory{dev: dev, layout: l, slices: map[any]device.Slice{}, compute: map[*nn.Param]device.Slice{}}
 	alloc := func(s device.Spec) (device.Buffer, error) {
 		b, err := dev.Alloc(s)
 		if err != nil {
@@ -49,7 +57,7 @@ func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error
 		s := &l.Segments[i]
 		var copies [plan.Copies]device.Buffer
 		for c, spec := range s.Specs() {
-			if c >= plan.Moment1 && !optimizer {
+			if spec.Len == 0 || spec.Class == device.Optimizer && !optimizer {
 				continue
 			}
 			b, err := alloc(spec)
@@ -63,20 +71,66 @@ func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error
 			at := func(c int) device.Slice { return device.Slice{Buf: copies[c], Off: s.Offsets[j], Len: p.Shape.Size()} }
 			m.slices[p], m.slices[nn.GradOf{Param: p}] = at(plan.Weight), at(plan.Gradient)
 			m.slices[momentKey{p, plan.Moment1}], m.slices[momentKey{p, plan.Moment2}] = at(plan.Moment1), at(plan.Moment2)
+			if copies[plan.Compute] != nil {
+				m.compute[p] = at(plan.Compute)
+			}
+		}
+	}
+	if len(m.compute) > 0 {
+		t := graph.NewTape()
+		recordPublish(t, l)
+		var err error
+		if m.publish, err = t.Compile(dev, "publish", nil, graph.Binder{Extern: m.find}); err != nil {
+			m.free()
+			return nil, err
 		}
 	}
 	return m, nil
 }
 
+// recordPublish packs the masters into the copies that compute reads.
+func recordPublish(t *graph.Tape, l plan.Layout) {
+	for i, s := range l.Segments {
+		if s.Specs()[plan.Compute].Len > 0 {
+			op.Pack(t, segmentVar(t, l, i, plan.Weight, 0, s.Len), segmentVar(t, l, i, plan.Compute, 0, s.Len))
+		}
+	}
+}
+
+// refresh makes compute see what was written to masters.
+func (m *memory) refresh() error {
+	if m.publish == nil || !m.stale {
+		return nil
+	}
+	m.stale = false
+	return m.dev.Submit(device.Work{Run: m.publish.Executable})
+}
+
 func (m *memory) free() {
+	if m.publish != nil {
+		m.publish.Release()
+	}
 	for _, b := range m.bufs {
 		m.dev.Free(b)
 	}
 	m.bufs = nil
 }
 
-// find implements the part of graph.Binder that concerns parameters.
+// find implements the part of graph.Binder that concerns parameters: as compute sees them.
 func (m *memory) find(key any) (device.Slice, error) {
+	switch k := key.(type) {
+	case *nn.Param:
+		if s, ok := m.compute[k]; ok {
+			return s, nil
+		}
+	case segmentKey:
+		return device.Slice{Buf: m.segments[k.segment][k.copy], Off: k.off, Len: k.len}, nil
+	}
+	return m.master(key)
+}
+
+// master is where the values of a key are kept in full.
+func (m *memory) master(key any) (device.Slice, error) {
 	s, ok := m.slices[key]
 	if !ok {
 		return s, fmt.Errorf("no memory for %v", key)
@@ -91,7 +145,7 @@ const chunkBytes = 4 << 20
 // upload streams a tensor of a file into the memory of key, converting to how the device stores it. It refuses
 // values that are not finite: they would poison everything that is computed.
 func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights.Checkpoint, name string, done func(int64)) error {
-	dst, err := m.find(key)
+	dst, err := m.master(key)
 	if err != nil {
 		return err
 	}
@@ -107,7 +161,9 @@ func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights
 		done(t.Bytes)
 		return m.write(key, transpose(h.Data, t.Shape[0], t.Shape[1]))
 	}
+	m.stale = true
 	size, to := int64(t.DType.Size()), dst.Buf.Spec().DType
+	rounded := m.rounds(key)
 	var floats []float32
 	var out []byte
 	return c.ReadChunks(t, chunkBytes, func(offset int64, chunk []byte) error {
@@ -116,17 +172,38 @@ func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights
 				fmt.Errorf("%s: tensor %q: element %d is not a finite number", t.File, name, offset/size+int64(i)))
 		}
 		done(int64(len(chunk)))
-		if t.DType != to {
+		if t.DType != to || rounded {
 			n := len(chunk) / int(size)
 			floats = append(floats[:0], make([]float32, n)...)
 			if err := tensor.DecodeF32(floats, chunk, t.DType); err != nil {
 				return err
 			}
+			if rounded {
+				if err := tensor.Round(floats, m.frozen); err != nil {
+					return err
+				}
+			}
 			out = tensor.EncodeF32(out[:0], floats, to)
 			chunk = out
 		}
-		return m.dev.Write(dst.Buf, dst.Off+int(offset/size), chunk)
+		return m.put(dst, int(offset/size), chunk)
 	})
+}
+
+// rounds reports whether key is a frozen parameter whose values are rounded though they are stored as float32.
+func (m *memory) rounds(key any) bool {
+	p, ok := key.(*nn.Param)
+	return ok && !p.Trainable && p.DType == tensor.F32 && m.frozen != tensor.F32
+}
+
+// put writes elements into dst from element off on. Numbers of two bytes are written by whole words: after an odd one,
+// where the buffer goes on, comes padding.
+func (m *memory) put(dst device.Slice, off int, data []byte) error {
+	spec := dst.Buf.Spec()
+	if end := dst.Off + off + len(data)/spec.DType.Size(); len(data)%4 != 0 && end < spec.Len {
+		data = append(slices.Clip(data), 0, 0)
+	}
+	return m.dev.Write(dst.Buf, dst.Off+off, data)
 }
 
 func transpose(x []float32, rows, cols int) []float32 {
@@ -141,11 +218,17 @@ func transpose(x []float32, rows, cols int) []float32 {
 
 // write fills the memory of key with values.
 func (m *memory) write(key any, x []float32) error {
-	dst, err := m.find(key)
+	dst, err := m.master(key)
 	if err != nil {
 		return err
 	}
-	return m.dev.Write(dst.Buf, dst.Off, tensor.EncodeF32(nil, x, dst.Buf.Spec().DType))
+	m.stale = true
+	if m.rounds(key) {
+		if err := tensor.Round(x, m.frozen); err != nil {
+			return err
+		}
+	}
+	return m.put(dst, 0, tensor.EncodeF32(nil, x, dst.Buf.Spec().DType))
 }
 
 // clear fills the memory of key with zeros.
@@ -170,7 +253,7 @@ func (m *memory) initialize(p *nn.Param, seed uint64) error {
 
 // stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
 func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
-	src, err := m.find(key)
+	src, err := m.master(key)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type Setup struct {
 	grads       bool // gradients are wanted
 	decode      bool // a text is continued; there is no dataset
 
+	numbers       numbers
 	checkpointing config.Checkpointing // as asked for
 	recompute     int                  // blocks that compute their activations again: the answer
 }
@@ -63,7 +64,8 @@ func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, err
 // newSetup is the setup of a run before anything is attached or read.
 func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 	s := &Setup{
-		Model: m, cfg: cfg, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true, checkpointing: cfg.Training.Checkpointing,
+		Model: m, cfg: cfg, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true,
+		numbers: numbersOf(cfg.Precision), checkpointing: cfg.Training.Checkpointing,
 	}
 	switch n := s.checkpointing; n {
 	case config.CheckpointAuto: // none, until it is known what must fit
@@ -245,6 +247,7 @@ func (s *Setup) planFor(l device.Limits, budget int64) (err error) {
 
 // plan adds up what the job needs.
 func (s *Setup) plan() error {
+	s.numbers.store(s.Params())
 	s.Layout = plan.NewLayout(s.Params(), s.limits)
 	if !s.decode {
 		return s.planBatches()
@@ -302,6 +305,9 @@ func (s *Setup) planBatches() error {
 			return err
 		}
 		add(t)
+		t = graph.NewTape()
+		recordPublish(t, s.Layout)
+		add(t)
 	}
 	s.activations = graph.MergePlans(plans...)
 	s.Memory = plan.Sum(s.Layout, s.steps, s.activations, s.staging(dims)...)
@@ -321,6 +327,7 @@ func (s *Setup) record(T int, gradients bool) (*graph.Tape, error) {
 		t = graph.NewTape()
 	}
 	err := graph.Record(func() {
+		t.Store(s.numbers.params)
 		in := s.Decoder.NewInput(t, s.batch, T, s.longest())
 		in.Train = gradients && s.steps
 		in.Recompute = s.recompute

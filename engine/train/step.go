@@ -46,7 +46,7 @@ type (
 	stateKey   struct{}
 	startsKey  struct{} // of the units' partial sums
 	sumsKey    struct{} // of the units
-	// segmentKey is a range of one of a segment's four copies.
+	// segmentKey is a range of one of a segment's copies.
 	segmentKey struct{ segment, copy, off, len int }
 )
 
@@ -135,7 +135,10 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 		}
 	}
 	rotations := op.RopeTable(setup.Decoder.InvFreq, 1, 0, setup.longest())
-	if err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32)); err != nil {
+	if err = tensor.Round(rotations, setup.numbers.buffers); err == nil {
+		err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32))
+	}
+	if err != nil {
 		return nil, err
 	}
 	st.pool, err = graph.NewPool(dev, setup.activations)
@@ -214,8 +217,6 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 		case sumsKey:
 			at := st.setup.sumsAt()
 			return device.Slice{Buf: st.state, Off: at, Len: st.state.Spec().Len - at}, nil
-		case segmentKey:
-			return device.Slice{Buf: st.mem.segments[k.segment][k.copy], Off: k.off, Len: k.len}, nil
 		}
 		return st.mem.find(key)
 	}}
@@ -249,7 +250,7 @@ func (st *stepper) buildBegin() error {
 	t := graph.NewTape()
 	t.Clear(t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"}))
 	for i, s := range st.setup.Layout.Segments {
-		t.Clear(segmentVar(t, i, plan.Gradient, 0, s.Len))
+		t.Clear(segmentVar(t, st.setup.Layout, i, plan.Gradient, 0, s.Len))
 	}
 	var err error
 	st.begin, err = t.Compile(st.dev, "begin", nil, st.binder(batchLayout{}))
@@ -296,8 +297,8 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 	loss := t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"})
 	var grads, weights []graph.Var
 	for i, seg := range s.Layout.Segments {
-		grads = append(grads, segmentVar(t, i, plan.Gradient, 0, seg.Len))
-		weights = append(weights, segmentVar(t, i, plan.Weight, 0, seg.Len))
+		grads = append(grads, segmentVar(t, s.Layout, i, plan.Gradient, 0, seg.Len))
+		weights = append(weights, segmentVar(t, s.Layout, i, plan.Weight, 0, seg.Len))
 	}
 	gradients := optim.SumSquares(t, grads...)
 	optim.FinishNorm(t, gradients, loss, scalars, state, maxNorm)
@@ -315,21 +316,31 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 			if !decays(seg.Params[from]) {
 				c.WeightDecay = 0
 			}
-			at := func(copy int) graph.Var { return segmentVar(t, i, copy, off, end-off) }
+			at := func(copy int) graph.Var { return segmentVar(t, s.Layout, i, copy, off, end-off) }
 			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars, state, c)
 			from = to
 		}
 	}
 	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
+	recordPublish(t, s.Layout)
 }
 
-func segmentVar(t *graph.Tape, segment, copy, off, n int) graph.Var {
-	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), Name: fmt.Sprintf("segment %d", segment)})
+func segmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
+	spec := l.Segments[segment].Specs()[copy]
+	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), DType: spec.DType, Name: spec.Label})
 }
 
 // reset makes the optimizer's state what it is before the first step.
 func (st *stepper) reset() error {
 	return st.dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
+}
+
+// run replays work on the weights as they are now.
+func (st *stepper) run(work ...device.Work) error {
+	if err := st.mem.refresh(); err != nil {
+		return err
+	}
+	return st.dev.Submit(work...)
 }
 
 // stepInput is what differs from step to step besides the batches.
@@ -350,7 +361,7 @@ func (st *stepper) submit(batches []*data.Batch, in stepInput) (device.Pending, 
 		work = append(work, device.Work{Buf: st.batch, Data: l.encode(b, maskSeed(in.seed, in.step, k))}, device.Work{Run: p.Executable})
 	}
 	work = append(work, device.Work{Run: st.update.Executable})
-	if err := st.dev.Submit(work...); err != nil {
+	if err := st.run(work...); err != nil {
 		return nil, err
 	}
 	return st.dev.Fetch(st.state, 0, st.state.Spec().Len)
@@ -366,7 +377,7 @@ func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 		}
 		work = append(work, device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: p.Executable})
 	}
-	if err := st.dev.Submit(work...); err != nil {
+	if err := st.run(work...); err != nil {
 		return 0, err
 	}
 	data, err := st.dev.Read(st.loss, 0, 1)

@@ -80,6 +80,7 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Train
 	if t.mem, err = newMemory(dev, setup.Layout, true); err != nil {
 		return nil, err
 	}
+	t.mem.frozen = setup.numbers.params
 	t.out = output{host, t.mem}
 	if t.stepper, err = newStepper(setup, dev, t.mem, host, cfg.Kernels); err != nil {
 		t.Close()
