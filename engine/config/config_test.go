@@ -180,10 +180,10 @@ func TestRefusals(t *testing.T) {
 		{`trainable=[{"add": "fc", "at": "classify"}]`, []string{`trainable[0]: an added head "fc" is not available`}},
 		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"unfreeze"}},
 		{`training.layer_lr_decay=0.9`, []string{"training.layer_lr_decay: 0.9 is not available"}},
-		{`precision.param_dtype=bfloat16`, []string{`precision.param_dtype: "bfloat16" is not`}},
-		{`precision.buffer_dtype=float16`, []string{"precision.buffer_dtype"}},
+		{`precision.param_dtype=float16`, []string{`precision.param_dtype: "float16" is not`}},
+		{`precision.buffer_dtype=int8`, []string{"precision.buffer_dtype"}},
 		{`precision.reduce_dtype=int8`, []string{"precision.reduce_dtype"}},
-		{`precision.stochastic_rounding=true`, []string{"precision.stochastic_rounding"}},
+		{`precision.stochastic_rounding=true`, []string{"precision.stochastic_rounding", "param_dtype"}},
 
 		// --set itself.
 		{`=1`, []string{"is not a path"}},

@@ -181,7 +181,8 @@ func (p *Precision) rules() []rule {
 		oneOf("precision.param_dtype", p.ParamDType, []string{"float32", "bfloat16"}, "float16"),
 		oneOf("precision.reduce_dtype", p.ReduceDType, []string{"float32", "bfloat16"}),
 		oneOf("precision.buffer_dtype", p.BufferDType, []string{"float32", "bfloat16", "float16"}),
-		only("precision.stochastic_rounding", p.StochasticRounding, false),
+		{!p.StochasticRounding || p.ParamDType == "bfloat16", "precision.stochastic_rounding", "is for bfloat16 weights without float32 masters, param_dtype is " + p.ParamDType,
+			`set precision.param_dtype to "bfloat16"`},
 	}
 }
 

@@ -146,7 +146,12 @@ func (l *lowering) rewrite(c command) {
 	}
 	l.commands = append(l.commands, c)
 	for i, a := range c.args {
-		if root, _ := a.root(); c.writes(i) && l.facts[root] != nil && !slices.Contains(l.dirty, root) {
+		root, _ := a.root()
+		if !c.writes(i) {
+			continue
+		}
+		delete(l.wide, root) // a packed extern that is changed in place
+		if l.facts[root] != nil && !slices.Contains(l.dirty, root) {
 			l.dirty = append(l.dirty, root)
 		}
 	}

@@ -37,26 +37,6 @@ func Dropout(t *graph.Tape, x graph.Var, p float32, site uint32, seed graph.Var)
 	return y
 }
 
-// random is the 32-bit hash of shaders/lib/random.wgsl.
-func random(x, y, z, w uint32) uint32 {
-	v := [4]uint32{x, y, z, w}
-	for i := range v {
-		v[i] = v[i]*1664525 + 1013904223
-	}
-	for round := range 2 {
-		v[0] += v[1] * v[3]
-		v[1] += v[2] * v[0]
-		v[2] += v[0] * v[1]
-		v[3] += v[1] * v[2]
-		if round == 0 {
-			for i := range v {
-				v[i] ^= v[i] >> 16
-			}
-		}
-	}
-	return v[3]
-}
-
 var dropout = &device.Kernel{
 	Name: "dropout", Shader: "dropout", Entry: "dropout",
 	Bindings: in("x", "seed").out("y"),
@@ -65,7 +45,7 @@ var dropout = &device.Kernel{
 		d, x, seed, y := c.Dims.(dropoutDims), c.F(0), c.U(1), c.F(2)
 		for i := range int(d.N) {
 			v := 0.0
-			if random(seed[0], seed[1], d.Site, uint32(i)) >= d.Threshold {
+			if device.Random(seed[0], seed[1], d.Site, uint32(i)) >= d.Threshold {
 				v = x[i] * float64(d.Scale)
 			}
 			c.Put(y, i, v)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"llamatab/engine/device"
 	"llamatab/engine/enginetest"
 	"llamatab/engine/graph"
 )
@@ -28,7 +29,7 @@ func TestRandom(t *testing.T) {
 	bits := func(x, y, site uint32, threshold uint32) []float64 {
 		b := make([]float64, n)
 		for i := range b {
-			if random(x, y, site, uint32(i)) < threshold {
+			if device.Random(x, y, site, uint32(i)) < threshold {
 				b[i] = 1
 			}
 		}

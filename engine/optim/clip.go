@@ -61,7 +61,7 @@ type sumSquaresDims struct{ N, P, First uint32 }
 
 var sumSquares = &device.Kernel{
 	Name: "sum_squares", Shader: "sumsquares", Entry: "sum_squares",
-	Bindings: []device.Binding{{Name: "x"}, {Name: "partials", Access: device.Write}},
+	Bindings: []device.Binding{{Name: "x", Packed: device.Either}, {Name: "partials", Access: device.Write}},
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(sumSquaresDims).P)) },
 	Ref: func(c *device.Call) {
 		d, x, partials := c.Dims.(sumSquaresDims), c.F(0), c.F(1)

@@ -8,6 +8,7 @@ import (
 
 	"llamatab/engine/enginetest"
 	"llamatab/engine/graph"
+	_ "llamatab/engine/op" // registers the formats of two bytes
 	"llamatab/engine/tensor"
 )
 
@@ -248,4 +249,68 @@ func widen(x []float32) []float64 {
 		y[i] = float64(x[i])
 	}
 	return y
+}
+
+// TestStochasticRounding: weights of bfloat16 move, on average, by updates far smaller than their last digit; which way
+// each goes depends on step, site and place alone, and one that need not be rounded never is.
+func TestStochasticRounding(t *testing.T) {
+	const n, lr = 40001, 1e-3
+	c := AdamWConfig{Beta1: 0, Beta2: 0, Eps: 1e-30, LRScale: 1} // every step moves by lr against the gradient's sign
+	run := func(number int, site uint32, first uint32, g float32) enginetest.Case {
+		c := c
+		c.Site, c.First = site, first
+		p := floats(make([]float32, n)...)
+		grads := make([]float32, n)
+		for i := range p.Floats {
+			p.Floats[i], grads[i] = 1, g
+		}
+		p.DType = tensor.BF16
+		s := Scalars{LR: lr, Tokens: 1, Step: 1, Number: number}
+		return enginetest.Case{
+			Name: t.Name(), NoGradient: true, Tol: enginetest.Tolerance{Rel: 1e-5, Abs: 1e-9},
+			In: []enginetest.Input{floats(make([]float32, NumState)...), p, floats(grads...), floats(make([]float32, n)...), floats(make([]float32, n)...), s.input(t), floats(1)},
+			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
+				FinishNorm(t, SumSquares(t, in[2]), in[6], in[5], in[0], 0)
+				AdamW(t, in[1], in[2], in[3], in[4], in[5], in[0], c)
+				return []graph.Var{snapshot(t, in[1])}
+			},
+		}
+	}
+	for _, dev := range enginetest.Devices(t) {
+		out := func(number int, site, first uint32, g float32) []float64 {
+			return enginetest.Outputs(t, dev, run(number, site, first, g))[0]
+		}
+		p := out(3, 7, 0, -1)
+		sum, up := 0.0, 0
+		for i, v := range p {
+			if v != 1 && v != 1+1.0/128 { // the neighbour above
+				t.Fatalf("%s: weight %d is %v", dev.Info().Backend, i, v)
+			}
+			sum += v - 1
+			if v != 1 {
+				up++
+			}
+		}
+		share := lr * 128.0
+		if mean, deviation := sum/n, math.Sqrt(share*(1-share)/n)/128; math.Abs(mean-lr) > 5*deviation {
+			t.Errorf("%s: the mean update is %v, want %v ± %v", dev.Info().Backend, mean, lr, deviation)
+		}
+		if !slices.Equal(out(3, 7, 0, -1), p) {
+			t.Errorf("%s: the same step rounds otherwise", dev.Info().Backend)
+		}
+		for what, q := range map[string][]float64{"step": out(4, 7, 0, -1), "site": out(3, 8, 0, -1), "place": out(3, 7, 2, -1)} {
+			both := 0
+			for i := range p {
+				if p[i] != 1 && q[i] != 1 {
+					both++
+				}
+			}
+			if want := float64(up) * share; math.Abs(float64(both)-want) > 5*math.Sqrt(want) {
+				t.Errorf("%s: %d weights go up at one %s and at another, want %.0f", dev.Info().Backend, both, what, want)
+			}
+		}
+		if p := out(3, 7, 0, 0); slices.ContainsFunc(p, func(v float64) bool { return v != 1 }) {
+			t.Errorf("%s: weights move without a gradient", dev.Info().Backend)
+		}
+	}
 }

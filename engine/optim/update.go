@@ -14,6 +14,7 @@ const (
 	scalarScale              // 1/counted tokens, which makes the gradient of the summed loss that of the mean
 	scalarCorrections        // 1/(1−β1ᵗ), 1/√(1−β2ᵗ), then both for t−1
 	scalarKnownSkips  = 6    // skipped steps that t allows for
+	scalarNumber      = 7    // of the update in the run, what random numbers are drawn from
 	NumScalars        = 8
 )
 
@@ -37,6 +38,7 @@ type Scalars struct {
 	// the previous step may have been skipped without the host having read that yet. The device then takes t−1.
 	Step         int
 	KnownSkips   int // State.Skipped, as last read
+	Number       int // of this update in the run, skipped ones counted: its random numbers depend on it
 	Beta1, Beta2 float64
 }
 
@@ -44,6 +46,7 @@ type Scalars struct {
 func (s Scalars) Bytes() []byte {
 	x := make([]float32, NumScalars)
 	x[scalarLR], x[scalarScale], x[scalarKnownSkips] = float32(s.LR), float32(1/float64(max(s.Tokens, 1))), float32(s.KnownSkips)
+	x[scalarNumber] = float32(s.Number)
 	for i, t := range []int{s.Step, s.Step - 1} {
 		t := float64(max(t, 1)) // nothing was applied before the first update
 		x[scalarCorrections+2*i] = float32(1 / (1 - math.Pow(s.Beta1, t)))

@@ -43,12 +43,9 @@ func TestPlanOfEveryPrecision(t *testing.T) {
 	for shape, cfg := range models {
 		for _, what := range []string{full, lora} {
 			for _, blocks := range []string{"false", "1", "true"} {
-				for _, precision := range []string{"", bfloat16} {
-					name := strings.Join([]string{shape, what, blocks, precision}, " ")
-					sets := []string{`model={"init": "random", "config": ` + cfg + "}", what, checkpointing + blocks, steps(2)}
-					if precision != "" {
-						sets = append(sets, precision)
-					}
+				for _, precision := range [][]string{nil, {bfloat16}, {bfloat16, stochastic}} {
+					name := strings.Join(append([]string{shape, what, blocks}, precision...), " ")
+					sets := append([]string{`model={"init": "random", "config": ` + cfg + "}", what, checkpointing + blocks, steps(2)}, precision...)
 					j := job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)
 					f := planned(t, 0, sets...)
 					s := must(t, j).summary(t)

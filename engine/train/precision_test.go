@@ -15,7 +15,10 @@ import (
 	"llamatab/engine/weights"
 )
 
-const bfloat16 = `precision.param_dtype=bfloat16`
+const (
+	bfloat16   = "precision.param_dtype=bfloat16"
+	stochastic = "precision.stochastic_rounding=true"
+)
 
 // A run in bfloat16 follows the one in float32, and is not the same.
 func TestBF16Losses(t *testing.T) {
@@ -26,10 +29,16 @@ func TestBF16Losses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 			wide := must(t, job(t, files, sets...)).losses()
-			narrow := must(t, job(t, files, append(slices.Clone(sets), bfloat16)...)).losses()
-			near(t, name, narrow, wide, 2e-2)
-			if slices.Equal(narrow, wide) {
-				t.Error("nothing was rounded")
+			modes := [][]string{{bfloat16}}
+			if name == "full" {
+				modes = append(modes, []string{bfloat16, stochastic})
+			}
+			for _, mode := range modes {
+				narrow := must(t, job(t, files, append(slices.Clone(sets), mode...)...)).losses()
+				near(t, fmt.Sprint(mode), narrow, wide, 2e-2)
+				if slices.Equal(narrow, wide) {
+					t.Errorf("%v: nothing was rounded", mode)
+				}
 			}
 		})
 	}
@@ -37,7 +46,9 @@ func TestBF16Losses(t *testing.T) {
 
 // What makes no difference in float32 makes none in bfloat16 either: computing blocks again, and a stop and resume.
 func TestBF16Equivalences(t *testing.T) {
-	for name, sets := range map[string][]string{"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}} {
+	for name, sets := range map[string][]string{
+		"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}, "full, without masters": {full, stochastic},
+	} {
 		t.Run(name, func(t *testing.T) {
 			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 			sets := append(slices.Clone(sets), bfloat16, steps(6), "training.save_steps=3", "training.per_device_train_batch_size=2",

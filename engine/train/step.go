@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"regexp"
 
 	"llamatab/engine/data"
@@ -313,6 +314,7 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 				end = seg.Offsets[to]
 			}
 			c := cfg
+			c.First, c.Site = uint32(off), site(s.seed, seg.Params[0].Name)
 			if !decays(seg.Params[from]) {
 				c.WeightDecay = 0
 			}
@@ -328,6 +330,14 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 func segmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
 	spec := l.Segments[segment].Specs()[copy]
 	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), DType: spec.DType, Name: spec.Label})
+}
+
+// site is what the random numbers of a segment's updates are drawn from, besides the step.
+func site(seed uint64, first string) uint32 {
+	h := fnv.New32a()
+	h.Write(binary.LittleEndian.AppendUint64(nil, seed))
+	h.Write([]byte(first))
+	return h.Sum32()
 }
 
 // reset makes the optimizer's state what it is before the first step.

@@ -170,7 +170,7 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 	if f.pending, err = t.stepper.submit(batches, stepInput{
 		step: t.done + t.offset, seed: t.cfg.Training.Seed, scalars: optim.Scalars{
 			LR: f.LearningRate, Tokens: tokens, Step: t.done - t.skipped + 1, KnownSkips: t.skipped - t.before,
-			Beta1: t.cfg.Training.Beta1, Beta2: t.cfg.Training.Beta2,
+			Number: t.done + t.offset, Beta1: t.cfg.Training.Beta1, Beta2: t.cfg.Training.Beta2,
 		},
 	}); err != nil {
 		return nil, err

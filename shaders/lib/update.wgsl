@@ -3,6 +3,7 @@ const LR = 0u;
 const SCALE = 1u;
 const CORRECTIONS = 2u;
 const KNOWN_SKIPS = 6u;
+const NUMBER = 7u;
 
 const NORM = 0u;
 const CLIP = 1u;
