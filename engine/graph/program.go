@@ -224,7 +224,24 @@ func merge(a, b []int64) []int64 {
 type Binder struct {
 	Extern func(key any) (device.Slice, error)
 	Choose func(l *device.Launch) (device.Variant, error) // nil: always the first variant
+	// Look may add a launch after one that has written something, to look at it before it is changed again. nil: nothing
+	// is looked at.
+	Look func(w Written, at device.Slice) *device.Launch
 }
+
+// Written is a value that a launch has just written.
+type Written struct {
+	Var
+	Kernel   string
+	Args     []Var // of the launch
+	Gradient bool
+}
+
+// Key is what the memory of v, which lies outside the tape, is found by; nil for a temporary.
+func (v *Value) Key() any { root, _ := v.root(); return root.key }
+
+// Unit is the unit of the model that v was made for.
+func (v *Value) Unit() string { return v.unit }
 
 // Program is a tape made ready for replay.
 type Program struct {
@@ -300,6 +317,15 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 				l.Use(v)
 			}
 			cmds = append(cmds, device.Command{Launch: l})
+			for i, a := range c.args {
+				if b.Look == nil || !c.writes(i) {
+					continue
+				}
+				root, _ := a.root()
+				if look := b.Look(Written{a, c.kernel.Name, c.args, t.gradients[root]}, args[i]); look != nil {
+					cmds = append(cmds, device.Command{Launch: look})
+				}
+			}
 		}
 	}
 	return cmds, nil

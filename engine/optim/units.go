@@ -29,26 +29,18 @@ type Unit struct {
 	Update float64 // of what the update has added, 0 where it was left out
 }
 
-// Units reads what UnitSums has written, given the state of the same step.
-func Units(b []byte, s State) ([]Unit, error) {
+// Units reads what UnitSums has written in a step of so many counted tokens, whose state is s.
+func Units(b []byte, s State, tokens int) ([]Unit, error) {
 	x := make([]float32, len(b)/4)
 	if err := tensor.DecodeF32(x, b, tensor.F32); err != nil || len(x)%3 != 0 {
 		return nil, fmt.Errorf("optim: %d bytes of unit sums", len(b))
 	}
-	all := 0.0
-	for i := 0; i < len(x); i += 3 {
-		all += float64(x[i])
-	}
 	units := make([]Unit, len(x)/3)
 	for i := range units {
 		sums := x[3*i:]
-		u := &units[i]
-		if all > 0 { // the stored gradient is that of a sum of losses, which the norm of the state is not
-			u.Grad = s.Norm * math.Sqrt(float64(sums[0])/all)
-		}
-		u.Weight = math.Sqrt(float64(sums[2]))
+		units[i] = Unit{Grad: math.Sqrt(float64(sums[0])) / float64(max(tokens, 1)), Weight: math.Sqrt(float64(sums[2]))}
 		if s.Applied {
-			u.Update = math.Sqrt(float64(sums[1]))
+			units[i].Update = math.Sqrt(float64(sums[1]))
 		}
 	}
 	return units, nil

@@ -55,7 +55,7 @@ func TestUnits(t *testing.T) {
 			for i, v := range outs[1] {
 				raw[i] = float32(v)
 			}
-			units, err := Units(tensor.EncodeF32(nil, raw, tensor.F32), stateOf(t, outs[0]))
+			units, err := Units(tensor.EncodeF32(nil, raw, tensor.F32), stateOf(t, outs[0]), scalars.Tokens)
 			if err != nil || len(units) != 3 {
 				t.Fatal(len(units), err)
 			}
@@ -78,7 +78,7 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Units(make([]byte, 16), State{}); err == nil {
+	if _, err := Units(make([]byte, 16), State{}, 1); err == nil {
 		t.Error("sums that are not three a unit were accepted")
 	}
 }

@@ -164,6 +164,7 @@ type single struct {
 	device.Device
 	bufs   []device.Buffer // all ever made
 	peak   int64
+	each   bool                // whatever a launch writes is rounded too, so that it overflows where a GPU would
 	poison func(step int) bool // submissions of steps, counted from 1, that get an infinite gradient scale
 	steps  int
 }
@@ -179,6 +180,32 @@ func (d *single) Alloc(s device.Spec) (device.Buffer, error) {
 	return b, err
 }
 
+func (d *single) Compile(label string, cmds []device.Command) (device.Executable, error) {
+	for i, c := range cmds {
+		if !d.each || c.Launch == nil {
+			continue
+		}
+		l, k := *c.Launch, *c.Launch.Kernel
+		k.Ref = func(call *device.Call) {
+			c.Launch.Kernel.Ref(call)
+			for j, b := range k.Bindings {
+				if b.Access != device.Read && l.Args[j].Buf.Spec().DType.IsFloat() {
+					round(call.F(j))
+				}
+			}
+		}
+		l.Kernel = &k
+		cmds[i].Launch = &l
+	}
+	return d.Device.Compile(label, cmds)
+}
+
+func round(x []float64) {
+	for i := range x {
+		x[i] = float64(float32(x[i]))
+	}
+}
+
 func (d *single) Submit(work ...device.Work) error {
 	if len(work) > 0 && work[0].Buf != nil && work[0].Buf.Spec().Label == "step scalars" {
 		if d.steps++; d.poison != nil && d.poison(d.steps) {
@@ -187,10 +214,7 @@ func (d *single) Submit(work ...device.Work) error {
 	}
 	err := d.Device.Submit(work...)
 	for _, b := range d.bufs {
-		f := cpu.Floats(b)
-		for i := range f {
-			f[i] = float64(float32(f[i]))
-		}
+		round(cpu.Floats(b))
 	}
 	return err
 }

@@ -15,7 +15,8 @@ type setback struct {
 	first int    // the first step that went wrong
 	step  int    // the last of them: rows up to and with it are left out
 	cause string
-	asked bool // by the person
+	rows  []int // of the dataset, known to be at fault: they are left out from then on
+	asked bool  // by the person
 }
 
 func (s *setback) Error() string { return fmt.Sprintf("step %d: %s", s.step, s.cause) }
@@ -41,7 +42,8 @@ func (s *setback) stopFor(next string) error {
 
 // goBack follows a setback: the weights and the optimizer are put back to the last checkpoint that is known to be
 // sound, or to the start of the run. Training goes on with the rows after the bad ones at half the learning rate.
-// PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
+// Rows that are known to be at fault are not
+// trained on again. PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
 //
 // Sound is a checkpoint whose weights have given a loss inside the band: the step after it came before the trouble.
 func (r *runner) goBack(s *setback) error {
@@ -68,11 +70,12 @@ func (r *runner) goBack(s *setback) error {
 		r.watch.HeldOut.Best, r.watch.HeldOut.BestStep = best.Best, best.BestStep // what was kept is still there
 	}
 	r.offset, r.factor = position-r.done, r.factor/2
+	r.leftOut = append(r.leftOut, s.rows...)
 	for n := len(r.saved); n > 0 && r.saved[n-1] > r.done; n = len(r.saved) { // of a way that is given up
 		r.discard(r.saved[n-1])
 		r.saved = r.saved[:n-1]
 	}
-	event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code},
+	event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code, "left_out_rows": r.leftOut},
 		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.factor)
 	r.last = time.Now()
 	return nil

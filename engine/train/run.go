@@ -204,7 +204,7 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 	r.trainStart = time.Now()
 	for {
 		done, err := r.advance(ctx)
-		if s, ok := errors.AsType[*setback](err); ok {
+		if s, ok := err.(*setback); ok { // one that is wrapped ends the run
 			err = r.goBack(s)
 		}
 		if done != nil || err != nil {
@@ -346,8 +346,34 @@ func (r *runner) judge(step *landed) error {
 // nonfinite follows a step whose loss or gradient was not finite. The device has left its update out.
 func (r *runner) nonfinite(step *landed) error {
 	n := step.Step.Step
-	s := &setback{code: "nonfinite_step_skipped", first: n, step: n, cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
-	event(r.host, "warning", s.code, n, map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}, "%v", s)
+	s := &setback{code: "nonfinite_step_skipped", first: n, step: n,
+		cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
+	about := map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}
+	if r.unsound++; r.unsound <= diagnoses {
+		f, err := r.diagnose(step)
+		if err != nil {
+			return err
+		}
+		r.last = time.Now()
+		if f.tensor != "" {
+			about["tensor"], about["unit"] = f.tensor, f.unit
+			s.cause += "; the first that was not finite is " + f.tensor
+		} else {
+			s.cause += "; with the weights after the next step it does not show again"
+		}
+		if f.rows != nil {
+			lines := make([]int, len(f.rows))
+			for i, row := range f.rows {
+				lines[i] = r.Train.Samples[row].Line
+			}
+			about["bad_rows"], about["bad_lines"] = f.rows, lines
+			if f.some {
+				s.rows = f.rows
+			}
+			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.Train.Name, lines)
+		}
+	}
+	event(r.host, "warning", s.code, n, about, "%v", s)
 	switch r.cfg.Training.OnNonfinite {
 	case "stop":
 		s.code = "nonfinite"
@@ -355,12 +381,15 @@ func (r *runner) nonfinite(step *landed) error {
 	case "rollback":
 		return s
 	}
-	if r.unsound++; r.unsound == unsoundRow {
+	if r.unsound == unsoundRow {
 		event(r.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
 			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
 	}
 	return nil
 }
+
+// diagnoses is how many steps in a row are looked into: what spoils more of them is in the weights.
+const diagnoses = 3
 
 // unsoundRow is how many steps in a row without a finite loss are worth saying that this will not pass.
 const unsoundRow = 10

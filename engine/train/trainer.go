@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,6 +44,7 @@ type Trainer struct {
 	before  int // came before a resume
 	watch   watch
 	offset  int     // steps that the position in the data is ahead of done: rows left out by going back
+	leftOut []int   // rows of the dataset that are not trained on any more
 	factor  float64 // on the scheduled learning rate: halved by going back
 	flight  *flight
 	last    time.Time // when the last result was there
@@ -59,8 +61,10 @@ type flight struct {
 // landed is a step and its result.
 type landed struct {
 	message.Step
-	rows    [][]int // of the dataset, by micro-batch
-	applied bool    // false: loss or gradient norm was not finite, and nothing was changed
+	rows     [][]int // of the dataset, by micro-batch
+	position int     // of the step in the data, 0-based
+	applied  bool    // false: loss or gradient norm was not finite, and nothing was changed
+	overflow string  // the first unit of whose gradient the sum of squares is not finite, "" for none
 }
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
@@ -110,7 +114,7 @@ func (t *Trainer) Load() error {
 		return fail("resume", exitConfig, "Raise training.max_steps or num_train_epochs, or choose an earlier checkpoint.",
 			fmt.Errorf("resume_from_checkpoint: the checkpoint has done %d steps and the run ends at %d", t.done, t.Total()))
 	}
-	t.watch, t.offset, t.factor = s.Watch, s.DataOffset, s.factor()
+	t.watch, t.offset, t.leftOut, t.factor = s.Watch, s.DataOffset, s.LeftOut, s.factor()
 	t.saved, t.resumed = []int{t.done}, t.done
 	if held := &t.watch.HeldOut; t.cfg.Training.LoadBest && held.BestStep > 0 {
 		if _, err := t.host.Open(bestDir); errors.Is(err, fs.ErrNotExist) {
@@ -160,7 +164,7 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 		return nil, err
 	}
 	t.seen += int64(inputs)
-	f := &flight{landed: landed{rows: rows, Step: message.Step{
+	f := &flight{landed: landed{rows: rows, position: t.done + t.offset, Step: message.Step{
 		Step: t.done + 1, Epoch: t.sampler.Epoch(t.done + 1), LearningRate: t.cfg.Training.LearningRate * mult * t.factor,
 		Tokens: tokens, NumInputTokensSeen: t.seen,
 	}}}
@@ -208,15 +212,22 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Step.Step%t.unitsEvery == 0 {
-		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():], state); err != nil {
+	f.applied = state.Applied
+	if !f.applied || f.Step.Step%t.unitsEvery == 0 {
+		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():], state, f.Tokens); err != nil {
 			return nil, err
 		}
 	}
 	f.Loss, f.GradNorm = message.Float(state.LossSum/float64(max(f.Tokens, 1))), message.Float(state.Norm)
 	f.GPUBytes = t.dev.Usage().Total()
-	if f.applied = state.Applied; !f.applied {
+	if !f.applied {
 		t.skipped++
+		for _, u := range f.Units {
+			if !finite(float64(u.GradNorm)) {
+				f.overflow = u.Name
+				break
+			}
+		}
 	}
 	return &f.landed, nil
 }
@@ -225,8 +236,8 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 const unitLines = 20_000
 
 // unitNorms spells the norms of a step by unit.
-func (t *Trainer) unitNorms(sums []byte, state optim.State) ([]message.Unit, error) {
-	norms, err := optim.Units(sums, state)
+func (t *Trainer) unitNorms(sums []byte, state optim.State, tokens int) ([]message.Unit, error) {
+	norms, err := optim.Units(sums, state, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +265,11 @@ func short(x float64) message.Float {
 func (t *Trainer) collate(rows []int) *data.Batch {
 	samples := t.Train.Pick(rows)
 	longest := 0
-	for _, s := range samples {
+	for i, s := range samples {
+		if slices.Contains(t.leftOut, rows[i]) {
+			samples[i] = data.Sample{}
+			continue
+		}
 		longest = max(longest, len(s.IDs))
 	}
 	return data.Collate(samples, t.batch, t.lengthFor(longest))
@@ -270,6 +285,7 @@ type trainerState struct {
 	Rows               int    `json:"rows"`
 
 	DataOffset         int      `json:"data_offset"`
+	LeftOut            []int    `json:"left_out_rows,omitempty"`
 	LearningRateFactor *float64 `json:"learning_rate_factor"`
 	Watch              watch    `json:"watch"`
 }
@@ -332,7 +348,7 @@ func (t *Trainer) Save() error {
 	}
 	state, err := json.MarshalIndent(trainerState{
 		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
-		DataOffset: t.offset, LearningRateFactor: &t.factor, Watch: t.watch,
+		DataOffset: t.offset, LeftOut: t.leftOut, LearningRateFactor: &t.factor, Watch: t.watch,
 	}, "", "  ")
 	if err != nil {
 		return err
