@@ -136,14 +136,14 @@ func TestForecastIsAllocation(t *testing.T) {
 					h := must(t, j)
 					s := h.summary(t)
 					for class, n := range f.Bytes {
-						tolerance := 0.0
+						a, tolerance := s.Allocated[class], 0.0
 						switch {
-						case gpu:
-							tolerance = 0.05
+						case gpu: // and what is read back through while steps are in flight, which is not when bytes are counted
+							tolerance = 0.05*float64(a) + 512
 						case class == "staging" || class == "total": // the reference device stages nothing
 							continue
 						}
-						if a := s.Allocated[class]; math.Abs(float64(n-a)) > tolerance*float64(a) {
+						if math.Abs(float64(n-a)) > tolerance {
 							t.Errorf("%s: %s: %d bytes forecast, %d allocated", what, class, n, a)
 						}
 					}
