@@ -83,6 +83,10 @@ builtin: build ## make the built-in model and datasets again
 bench: build ## measure the adapter and the engine on it
 	bin/llamatab bench
 
+methods: build ## train MODEL on the text DATA by every method and print what each learnt
+	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo "usage: make methods MODEL=folder DATA=text.txt [METHODS=full,lora-qv-r8]" >&2; exit 2; }
+	@$(GO) run ./server/methods --model "$(MODEL)" --data "$(DATA)" --only "$(METHODS)"
+
 soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
 
