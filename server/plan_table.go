@@ -8,6 +8,8 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
+	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
 	engine "llamatab/engine/train"
 )
@@ -99,7 +101,7 @@ func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
 	p.strategies(w, f)
 	if !f.Fits {
 		fmt.Fprintf(w, "\ndoes not fit: %s\n", f.Reason)
-		enough := slices.ContainsFunc(f.Choices, func(c engine.Choice) bool { return c.Fits })
+		enough := slices.ContainsFunc(f.Choices, func(c message.Choice) bool { return c.Fits })
 		if enough {
 			fmt.Fprintln(w, "one of these makes it fit, the first with least harm:")
 		} else if len(f.Choices) > 0 {
@@ -150,9 +152,9 @@ func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 	for _, s := range f.Sharding {
 		name := string(s.Strategy)
 		switch s.Strategy {
-		case memory.NoShard:
+		case dist.NoShard:
 			name += " (DDP)"
-		case memory.HybridShard:
+		case dist.HybridShard:
 			name += fmt.Sprintf(" of %d", s.Group)
 		}
 		step := ""

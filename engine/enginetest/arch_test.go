@@ -39,12 +39,12 @@ var arrows = map[string][]string{
 	"engine/model/llama":   {"engine/model", "engine/nn", "engine/tensor"},
 	"engine/model/qwen2":   {"engine/model", "engine/model/llama", "engine/nn"},
 	"engine/peft":          {"engine/config", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
-	"engine/plan":          {"engine/nn", "engine/graph", "engine/device", "engine/tensor"},
+	"engine/plan":          {"engine/dist", "engine/nn", "engine/graph", "engine/device", "engine/tensor"},
 	"engine/dist":          {"engine/tensor"},
 	"server/room":          {"engine/dist", "engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
 	"engine/train": {"engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/optim", "engine/data",
-		"engine/tokenizer", "engine/weights", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
+		"engine/tokenizer", "engine/weights", "engine/plan", "engine/dist", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
 	"engine/bench": {"engine/train", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself
 	"engine/enginetest": {"engine/graph", "engine/device", "engine/device/cpu", "engine/device/webgpu", "engine/tensor"},

@@ -87,6 +87,21 @@ type PlanJob struct {
 	FLOPS      float64 `json:"flops,omitempty"` // floating-point operations of a device a second
 }
 
+// Choice is a way to make a run take less memory: values of run.json that would be others.
+type Choice struct {
+	Code    string   `json:"code"` // stable: "checkpointing", "micro_batch", "max_length", "bf16", "fewer_layers", "lora", "smaller_model", "together"
+	Changes []Change `json:"changes"`
+	Bytes   int64    `json:"planned_bytes"` // of the run with the changes
+	Fits    bool     `json:"fits"`
+	Text    string   `json:"text"`
+}
+
+// Change puts another value at a path of run.json.
+type Change struct {
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value"`
+}
+
 // PreviewJob asks for the first rows of a dataset.
 type PreviewJob struct {
 	Rows   int `json:"rows"`
@@ -199,6 +214,8 @@ type Failed struct {
 	Next    string `json:"next"`           // what to do about it
 	Path    string `json:"path,omitempty"` // JSON path of the setting at fault, where there is one
 	Exit    int    `json:"exit"`           // the program's exit code: 1 the run failed, 2 usage or config, 3 no usable browser or adapter
+
+	Choices []Choice `json:"choices,omitempty"` // with "does_not_fit": what would, the least harm first
 }
 
 // Done ends a job that ran to its end, or that was stopped and saved on request.

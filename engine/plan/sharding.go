@@ -2,6 +2,7 @@ package plan
 
 import (
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
 )
 
 // State is what AdamW keeps of each parameter that trains, in bytes a parameter.
@@ -32,19 +33,8 @@ var (
 	EightBit = State{Weight: 2, Gradient: 2, Moments: 2}            // 6, Dettmers et al. 2021, arXiv:2110.02861; not in this program
 )
 
-// Strategy is how ranks share the state of what trains, by PyTorch FSDP's names.
-type Strategy string
-
-// The strategies. The first is what DDP does.
-const (
-	NoShard     Strategy = "NO_SHARD"
-	ShardGradOp Strategy = "SHARD_GRAD_OP"
-	FullShard   Strategy = "FULL_SHARD"
-	HybridShard Strategy = "HYBRID_SHARD"
-)
-
-// Strategies lists them from the one that shards least.
-var Strategies = []Strategy{NoShard, ShardGradOp, HybridShard, FullShard}
+// Strategies lists the ways to share the state of what trains, from the one that shards least.
+var Strategies = []dist.Strategy{dist.NoShard, dist.ShardGradOp, dist.HybridShard, dist.FullShard}
 
 // reduced is the size of an element of the sum of all ranks' gradients: float32 whatever travels.
 const reduced = 4
@@ -55,10 +45,10 @@ type Sharding struct {
 	Group int // ranks that hold one whole set of shards, of HYBRID_SHARD; the others take all
 	Slots int // V: micro-batches of a step, of all ranks together
 
-	Trained int64   // P: parameters that train
-	Unit    int64   // B: those of the largest unit that is gathered at a time
-	Param   float64 // bytes of a parameter that is gathered
-	Reduce  float64 // bytes of a gradient on the wire
+	Trained int64 // P: parameters that train
+	Unit    int64 // B: those of the largest unit that is gathered at a time
+	Param   int   // bytes of a parameter that is gathered
+	Reduce  int   // bytes of a gradient on the wire
 	State
 	// Local is what every rank holds whatever the strategy: frozen weights, activations, staging.
 	Local device.Usage
@@ -75,18 +65,18 @@ type Sharding struct {
 // FULL_SHARD has two units gathered at a time, the one in use and the next; sharded gradients are those of the unit
 // that is being reduced and the owned part of the sum. In mixed precision this is 16P, 2P + 12P/N + 4P/N + 2B and
 // (12P + 4P)/N + 4B + 2B.
-func (s Sharding) Memory(by Strategy) device.Usage {
+func (s Sharding) Memory(by dist.Strategy) device.Usage {
 	P, B, N := float64(s.Trained), float64(s.Unit), float64(s.Shards(by))
 	var weights, gradients, optimizer float64
 	switch by {
-	case NoShard:
+	case dist.NoShard:
 		weights, gradients, optimizer = (s.Weight+s.Master)*P, s.Gradient*P, s.Moments*P
-	case ShardGradOp:
+	case dist.ShardGradOp:
 		weights = s.Weight*P + s.owned()*P/N
 	default:
 		weights = s.owned()*P/N + 2*s.Weight*B
 	}
-	if by != NoShard {
+	if by.Sharded() {
 		gradients, optimizer = reduced*P/N+s.Gradient*B, s.Moments*P/N
 	}
 	u := s.Local
@@ -97,31 +87,22 @@ func (s Sharding) Memory(by Strategy) device.Usage {
 }
 
 // Shards is the number of ranks that P is divided by.
-func (s Sharding) Shards(by Strategy) int {
-	if by == HybridShard && s.Group > 0 {
+func (s Sharding) Shards(by dist.Strategy) int {
+	if by == dist.HybridShard && s.Group > 0 {
 		return min(s.Group, s.Ranks)
 	}
 	return s.Ranks
 }
 
-// Traffic is what one rank sends to the room and receives from it in a step, in bytes:
+// Traffic is what one rank sends to the room and receives from it in a step, in bytes: dist.Forecast among the S ranks
+// that hold one set of shards, with the gradients of the rank's part of the V slots,
 //
-//	up    (V/N)·P·b_reduce + (P/S)·b_param          NO_SHARD: (V/N)·P·b_reduce
-//	down  4·P/S + g·P·b_param·(S−1)/S               NO_SHARD: 4·P
+//	(V/N)·P·b_reduce
 //
-// g is 2 where units are let go after the forward pass and gathered again, 1 for SHARD_GRAD_OP; S = N but for
-// HYBRID_SHARD. Every slot's gradient travels alone, so that the sum does not depend on N.
-func (s Sharding) Traffic(by Strategy) (up, down float64) {
-	P, S := float64(s.Trained), float64(s.Shards(by))
-	up, down = float64(s.Slots)/float64(s.Ranks)*P*s.Reduce, reduced*P
-	if by == NoShard {
-		return up, down
-	}
-	gathers := 2.0
-	if by == ShardGradOp {
-		gathers = 1
-	}
-	return up + P/S*s.Param, reduced*P/S + gathers*P*s.Param*(S-1)/S
+// Every slot's gradient travels alone, so that the sum does not depend on N.
+func (s Sharding) Traffic(by dist.Strategy) (up, down float64) {
+	t := dist.Forecast(by, int(s.Trained), 0, s.Shards(by), s.Reduce, s.Param)
+	return t.Up + float64(s.Slots)/float64(s.Ranks)*float64(s.Trained)*float64(s.Reduce), t.Down
 }
 
 // Link is the network between the ranks and the room, in bytes a second. All traffic passes the room's end of it.
@@ -143,7 +124,7 @@ var Links = []NamedLink{
 }
 
 // Seconds is how long the traffic of a step takes.
-func (s Sharding) Seconds(by Strategy, over Link) float64 {
+func (s Sharding) Seconds(by dist.Strategy, over Link) float64 {
 	up, down := s.Traffic(by)
 	up, down = up*float64(s.Ranks), down*float64(s.Ranks)
 	if over.Shared {
@@ -155,7 +136,7 @@ func (s Sharding) Seconds(by Strategy, over Link) float64 {
 // Largest is how many parameters a model may have for AdamW to train all of it in devices with that many bytes each,
 // of which a fraction is kept for activations, gathered units beyond those counted and the rest of the program; the
 // model's largest unit is one of units of about the same size.
-func Largest(memory, kept float64, state State, by Strategy, ranks, units int) int64 {
+func Largest(memory, kept float64, state State, by dist.Strategy, ranks, units int) int64 {
 	const P = 1 << 30
 	m := Sharding{Ranks: ranks, Trained: P, Unit: P / int64(units), State: state}.Memory(by)
 	return int64(memory * (1 - kept) * P / float64(m.Total()))

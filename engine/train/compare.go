@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"llamatab/engine/config"
+	"llamatab/engine/message"
 	"llamatab/engine/plan"
 )
 
@@ -12,15 +13,15 @@ type Way struct {
 	Name   string
 	Trains string // in words
 	// Settings puts values in place of peft, trainable and unfreeze, for a model of so many layers.
-	Settings func(layers int) []Change
+	Settings func(layers int) []message.Change
 }
 
-func base(parts ...string) func(int) []Change {
-	return func(int) []Change { return []Change{change("trainable", parts)} }
+func base(parts ...string) func(int) []message.Change {
+	return func(int) []message.Change { return []message.Change{change("trainable", parts)} }
 }
 
-func adapter(keys map[string]any) func(int) []Change {
-	return func(int) []Change { return []Change{change("peft", keys)} }
+func adapter(keys map[string]any) func(int) []message.Change {
+	return func(int) []message.Change { return []message.Change{change("peft", keys)} }
 }
 
 var (
@@ -40,8 +41,8 @@ var Ways = []Way{
 	{"dora-qv-r8", "the same, and the length of each output's weights", adapter(map[string]any{
 		"peft_type": lora, "r": 8, "lora_alpha": 16, "target_modules": queryValue, "use_dora": true})},
 	{"prefix-20", "20 keys and values before each layer's", adapter(map[string]any{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20})},
-	{"llama-adapter-10", "10 gated prompts in every layer", func(layers int) []Change {
-		return []Change{change("peft", map[string]any{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": layers})}
+	{"llama-adapter-10", "10 gated prompts in every layer", func(layers int) []message.Change {
+		return []message.Change{change("peft", map[string]any{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": layers})}
 	}},
 	{"ia3", "scales of keys, values and inner activations", adapter(map[string]any{"peft_type": "IA3"})},
 	{"prompt-20", "20 virtual tokens before the text", adapter(map[string]any{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20})},
@@ -49,11 +50,11 @@ var Ways = []Way{
 
 // Method is one row of a comparison: a way and what the run takes with it.
 type Method struct {
-	Name     string    `json:"name"`
-	Trains   string    `json:"trains"`
-	Settings []Change  `json:"settings"`
-	Forecast *Forecast `json:"forecast,omitempty"`
-	Refused  string    `json:"refused,omitempty"` // why this program does not offer it
+	Name     string           `json:"name"`
+	Trains   string           `json:"trains"`
+	Settings []message.Change `json:"settings"`
+	Forecast *Forecast        `json:"forecast,omitempty"`
+	Refused  string           `json:"refused,omitempty"` // why this program does not offer it
 }
 
 // Apply is cfg with the way's settings in place of its own.

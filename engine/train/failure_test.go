@@ -176,6 +176,9 @@ func TestDoesNotFit(t *testing.T) {
 	j.Budget = planned - 1
 	j.Open = func(device.Limits) (device.Device, error) { return nil, errors.New("opened in vain") }
 	f := mustFail(t, j, "does_not_fit", 1, "memory", "too much")
+	if len(f.Choices) == 0 || !f.Choices[0].Fits || f.Choices[0].Text != f.Next {
+		t.Errorf("choices %+v", f.Choices)
+	}
 	if !strings.Contains(f.Next, "training.gradient_checkpointing true") {
 		t.Errorf("advice %q", f.Next)
 	}

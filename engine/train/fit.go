@@ -10,23 +10,9 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	"llamatab/engine/message"
 	"llamatab/engine/plan"
 )
-
-// Change puts another value at a path of run.json.
-type Change struct {
-	Path  string          `json:"path"`
-	Value json.RawMessage `json:"value"`
-}
-
-// Choice is a way to make a run take less memory.
-type Choice struct {
-	Code    string   `json:"code"` // that of a remedy, or "together"
-	Changes []Change `json:"changes"`
-	Bytes   int64    `json:"planned_bytes"` // of the run with the changes
-	Fits    bool     `json:"fits"`
-	Text    string   `json:"text"`
-}
 
 // together is the code of a choice of several remedies.
 const together = "together"
@@ -35,7 +21,7 @@ const together = "together"
 type remedy struct {
 	code string
 	// try lists the changes that can be made to a run, the least harm first and each saving more than the one before.
-	try func(s *Setup) [][]Change
+	try func(s *Setup) [][]message.Change
 	// text says what the last change made means, given the changed run.
 	text func(s *Setup) string
 }
@@ -68,27 +54,27 @@ var remedies = []remedy{
 	}},
 }
 
-// change spells a Change; value is anything that JSON can hold.
-func change(path string, value any) Change {
+// change spells one; value is anything that JSON can hold.
+func change(path string, value any) message.Change {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		panic(err) // a fault of ours
 	}
-	return Change{path, raw}
+	return message.Change{Path: path, Value: raw}
 }
 
-func tryCheckpointing(s *Setup) [][]Change {
+func tryCheckpointing(s *Setup) [][]message.Change {
 	if s.recompute >= s.Decoder.Layers || s.cfg.Training.Checkpointing == config.CheckpointAuto {
 		return nil
 	}
-	return [][]Change{{change("training.gradient_checkpointing", true)}}
+	return [][]message.Change{{change("training.gradient_checkpointing", true)}}
 }
 
-func tryMicroBatch(s *Setup) (all [][]Change) {
+func tryMicroBatch(s *Setup) (all [][]message.Change) {
 	rows := s.batch * s.cfg.Training.Accumulation
 	for b := s.batch - 1; b > 0; b-- {
 		if rows%b == 0 {
-			all = append(all, []Change{change("training.per_device_train_batch_size", b), change("training.gradient_accumulation_steps", rows/b)})
+			all = append(all, []message.Change{change("training.per_device_train_batch_size", b), change("training.gradient_accumulation_steps", rows/b)})
 		}
 	}
 	return all
@@ -97,26 +83,26 @@ func tryMicroBatch(s *Setup) (all [][]Change) {
 // shortest is the row length, in tokens, below which there is little left to learn from.
 const shortest = 32
 
-func tryLength(s *Setup) (all [][]Change) {
+func tryLength(s *Setup) (all [][]message.Change) {
 	if _, free := s.files.Dataset.(imagined); s.Train.Format == "tokens" && !free {
 		return nil // rows of tokens are never cut
 	}
 	for n := 1 << 20; n >= shortest; n /= 2 {
 		if n < s.longest() {
-			all = append(all, []Change{change("dataset.max_length", n)})
+			all = append(all, []message.Change{change("dataset.max_length", n)})
 		}
 	}
 	return all
 }
 
-func tryBF16(s *Setup) [][]Change {
+func tryBF16(s *Setup) [][]message.Change {
 	if s.cfg.Precision.ParamDType != "float32" {
 		return nil
 	}
-	return [][]Change{{change("precision.param_dtype", "bfloat16")}}
+	return [][]message.Change{{change("precision.param_dtype", "bfloat16")}}
 }
 
-func tryFewerLayers(s *Setup) (all [][]Change) {
+func tryFewerLayers(s *Setup) (all [][]message.Change) {
 	if len(s.cfg.Trainable) != 1 || s.cfg.PEFT != nil {
 		return nil
 	}
@@ -131,24 +117,24 @@ func tryFewerLayers(s *Setup) (all [][]Change) {
 		return nil
 	}
 	for n := most; n > 0; n /= 2 {
-		all = append(all, []Change{change("trainable", []string{fmt.Sprintf("layers:last:%d", n)})})
+		all = append(all, []message.Change{change("trainable", []string{fmt.Sprintf("layers:last:%d", n)})})
 	}
 	return all
 }
 
-func tryLoRA(s *Setup) [][]Change {
+func tryLoRA(s *Setup) [][]message.Change {
 	if s.cfg.PEFT != nil {
 		return nil
 	}
 	adapter := map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": []string{"q_proj", "v_proj"}}
-	return [][]Change{{change("trainable", []string{}), change("unfreeze", []string{}), change("peft", adapter)}}
+	return [][]message.Change{{change("trainable", []string{}), change("unfreeze", []string{}), change("peft", adapter)}}
 }
 
-func trySmallerModel(s *Setup) (all [][]Change) {
+func trySmallerModel(s *Setup) (all [][]message.Change) {
 	_, total := s.Layout.Counts()
 	for _, m := range slices.Backward(plan.Models) {
 		if m.Parameters < total && m.Parameters >= leastKnown {
-			all = append(all, []Change{change("model", m.Repo)})
+			all = append(all, []message.Change{change("model", m.Repo)})
 		}
 	}
 	return all
@@ -159,13 +145,13 @@ const leastKnown = 100e6
 
 // choices lists what would make the run fit, the least harm first. A remedy that is not enough by itself is listed with
 // the most that it saves; where none that does as little harm is enough, several are put together.
-func (s *Setup) choices(l device.Limits, budget int64) (all []Choice) {
+func (s *Setup) choices(l device.Limits, budget int64) (all []message.Choice) {
 	if s.cfg == nil {
 		return nil
 	}
 	fits := func(t *Setup) bool { return t.planFor(l, budget) == nil && t.Memory.Check(l, budget) == nil }
 	// apply makes the first change of a remedy that is enough, else the last that can be made.
-	apply := func(s *Setup, r remedy) (last *Setup, made []Change) {
+	apply := func(s *Setup, r remedy) (last *Setup, made []message.Change) {
 		for _, changes := range r.try(s) {
 			t, err := s.changed(changes)
 			if err != nil {
@@ -182,12 +168,12 @@ func (s *Setup) choices(l device.Limits, budget int64) (all []Choice) {
 		return last, made
 	}
 	at, enough := s, false // with all remedies so far
-	var changes []Change
+	var changes []message.Change
 	var texts []string
 	for _, r := range remedies {
 		t, made := apply(s, r)
 		if t != nil && t.Memory.Total() < s.Memory.Total() {
-			c := Choice{Code: r.code, Changes: made, Bytes: t.Memory.Total(), Fits: t.Memory.Check(l, budget) == nil}
+			c := message.Choice{Code: r.code, Changes: made, Bytes: t.Memory.Total(), Fits: t.Memory.Check(l, budget) == nil}
 			c.Text = sentence(r.text(t), c.Changes, c.Bytes)
 			all = append(all, c)
 			enough = enough || c.Fits
@@ -200,7 +186,7 @@ func (s *Setup) choices(l device.Limits, budget int64) (all []Choice) {
 		}
 		at, changes, texts = t, over(changes, made), append(texts, r.text(t))
 		if enough = at.Memory.Check(l, budget) == nil; enough && len(texts) > 1 {
-			all = append(all, Choice{
+			all = append(all, message.Choice{
 				Code: together, Changes: changes, Bytes: at.Memory.Total(), Fits: true,
 				Text: sentence(strings.Join(texts, ". "), changes, at.Memory.Total()),
 			})
@@ -210,15 +196,15 @@ func (s *Setup) choices(l device.Limits, budget int64) (all []Choice) {
 }
 
 // over puts later changes over earlier ones of the same path.
-func over(changes, more []Change) []Change {
-	changes = slices.DeleteFunc(slices.Clone(changes), func(c Change) bool {
-		return slices.ContainsFunc(more, func(m Change) bool { return m.Path == c.Path })
+func over(changes, more []message.Change) []message.Change {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c message.Change) bool {
+		return slices.ContainsFunc(more, func(m message.Change) bool { return m.Path == c.Path })
 	})
 	return append(changes, more...)
 }
 
 // sentence is a choice in words.
-func sentence(text string, changes []Change, bytes int64) string {
+func sentence(text string, changes []message.Change, bytes int64) string {
 	var sets []string
 	for _, c := range changes {
 		sets = append(sets, fmt.Sprintf("%s %s", c.Path, c.Value))
@@ -227,7 +213,7 @@ func sentence(text string, changes []Change, bytes int64) string {
 }
 
 // changed is the run with other values in its config, prepared over the same files.
-func (s *Setup) changed(changes []Change) (*Setup, error) {
+func (s *Setup) changed(changes []message.Change) (*Setup, error) {
 	raw, err := json.Marshal(s.cfg)
 	if err != nil {
 		return nil, err
@@ -273,15 +259,21 @@ func cut(ds *data.Dataset, most *int) *data.Dataset {
 	return &short
 }
 
-// advice is the choice that does least harm, in words.
-func (s *Setup) advice(l device.Limits, budget int64) string {
-	if s.decode {
-		return "Ask for fewer new tokens with --max-new-tokens, or choose a smaller model."
+// check refuses what does not fit, and says by how much and what would make it fit.
+func (s *Setup) check(l device.Limits, budget int64) error {
+	err := s.Memory.Check(l, budget)
+	if err == nil {
+		return nil
 	}
-	for _, c := range s.choices(l, budget) {
-		if c.Fits {
-			return c.Text
-		}
+	refusal := &Error{Code: "does_not_fit", Exit: exitFailed, Err: fmt.Errorf("memory: %w", err), Choices: s.choices(l, budget)}
+	enough := slices.IndexFunc(refusal.Choices, func(c message.Choice) bool { return c.Fits })
+	switch {
+	case s.decode:
+		refusal.Next = "Ask for fewer new tokens with --max-new-tokens, or choose a smaller model."
+	case enough >= 0:
+		refusal.Next = refusal.Choices[enough].Text
+	default:
+		refusal.Next = "Choose a smaller model, or an adapter (GPU) with larger limits."
 	}
-	return "Choose a smaller model, or an adapter (GPU) with larger limits."
+	return refusal
 }

@@ -7,6 +7,8 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
+	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
@@ -42,7 +44,7 @@ type Forecast struct {
 	Sharding   []Shard          `json:"sharding,omitempty"`
 	Fits       bool             `json:"fits"`              // in the budget, or where there is none in WebGPU's default limits
 	Reason     string           `json:"reason,omitempty"`  // why not
-	Choices    []Choice         `json:"choices,omitempty"` // what to change so that it fits, the least harm first
+	Choices    []message.Choice `json:"choices,omitempty"` // what to change so that it fits, the least harm first
 	Warnings   []string         `json:"warnings,omitempty"`
 }
 
@@ -57,7 +59,7 @@ type Unit struct {
 
 // Shard is what one of several ranks takes under a strategy.
 type Shard struct {
-	Strategy plan.Strategy    `json:"sharding_strategy"`
+	Strategy dist.Strategy    `json:"sharding_strategy"`
 	Ranks    int              `json:"world_size"`
 	Group    int              `json:"shard_group_size"` // ranks that hold one whole set of shards
 	Bytes    map[string]int64 `json:"planned_bytes"`
@@ -236,7 +238,7 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 	}
 	var all []Shard
 	for _, by := range plan.Strategies {
-		if by == plan.HybridShard && (run.Group == run.Ranks || run.Group == 1 || run.Ranks%run.Group != 0) {
+		if by == dist.HybridShard && (run.Group == run.Ranks || run.Group == 1 || run.Ranks%run.Group != 0) {
 			continue // it is one of the others, or impossible
 		}
 		u := run.Memory(by)

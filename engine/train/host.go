@@ -49,6 +49,8 @@ type Error struct {
 	Next string // what to do
 	Exit int    // the program's exit code
 	Err  error
+
+	Choices []message.Choice // of what does not fit
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -75,7 +77,7 @@ func Failure(err error) *message.Failed {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
-		failed := &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit}
+		failed := &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit, Choices: e.Choices}
 		if setting, ok := errors.AsType[*config.Error](err); ok {
 			failed.Path = setting.Path
 		}

@@ -87,15 +87,6 @@ func (s *Setup) fit(l device.Limits, budget int64) error {
 	return s.check(l, budget)
 }
 
-// check refuses what does not fit, and says by how much and what would make it fit.
-func (s *Setup) check(l device.Limits, budget int64) error {
-	err := s.Memory.Check(l, budget)
-	if err == nil {
-		return nil
-	}
-	return fail("does_not_fit", exitFailed, s.advice(l, budget), fmt.Errorf("memory: %w", err))
-}
-
 // parseConfig reads the resolved run.json of a job.
 func (j *Job) parseConfig() (*config.Config, error) {
 	c, err := config.Parse(j.Config, "run.json")
