@@ -178,8 +178,9 @@ func TestRefusals(t *testing.T) {
 		{`trainable=["layers:99999999999999999999"]`, []string{"trainable[0]", "is no number"}},
 		{`trainable=["regex:("]`, []string{"trainable[0]", "regular expression", "RE2"}},
 		{`trainable=[{"add": "fc", "at": "classify"}]`, []string{`trainable[0]: an added head "fc" is not available`}},
-		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"unfreeze"}},
-		{`training.layer_lr_decay=0.9`, []string{"training.layer_lr_decay: 0.9 is not available"}},
+		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"trainable", "beside unfreeze"}}, // least trains all
+		{`training.layer_lr_decay=0`, []string{"training.layer_lr_decay: is 0"}},
+		{`training.layer_lr_decay=1.1`, []string{"training.layer_lr_decay: is 1.1"}},
 		{`precision.param_dtype=float16`, []string{`precision.param_dtype: "float16" is not`}},
 		{`precision.buffer_dtype=int8`, []string{"precision.buffer_dtype"}},
 		{`precision.reduce_dtype=int8`, []string{"precision.reduce_dtype"}},
@@ -197,6 +198,23 @@ func TestRefusals(t *testing.T) {
 	}
 	_, err := ParseWithSets([]byte(least), "run.json", []string{"novalue"})
 	wantError(t, "novalue", err, []string{"path.to.key=value"})
+}
+
+func TestUnfreezeRefusals(t *testing.T) {
+	for stages, want := range map[string][]string{
+		`[{"step": 3, "trainable": ["norm"]}]`:                                                    {"unfreeze[0].step", "nothing trains before"},
+		`[{"step": 0, "trainable": []}]`:                                                          {"unfreeze[0].trainable", "nothing to train"},
+		`[{"step": 0, "trainable": ["norm"]}, {"step": 0, "trainable": ["all"]}]`:                 {"unfreeze[1].step", "is 0"},
+		`[{"step": 0, "trainable": ["norm"]}, {"step": 9, "trainable": ["al"]}]`:                  {"unfreeze[1].trainable[0]", `"al" is not one of`},
+		`[{"step": -1, "trainable": ["norm"]}]`:                                                   {"unfreeze[0].step"},
+		`[{"step": 0, "trainable": ["norm"]}, {"step": 9, "trainable": ["norm", "layers:last"]}]`: {"unfreeze[1].trainable[1]", "layers:last"},
+	} {
+		_, err := ParseWithSets([]byte(least), "run.json", []string{"trainable=[]", "unfreeze=" + stages})
+		wantError(t, stages, err, want)
+	}
+	if _, err := ParseWithSets([]byte(least), "", []string{"trainable=[]", `peft={"peft_type": "LORA"}`, `unfreeze=[{"step": 3, "trainable": ["norm"]}]`}); err != nil {
+		t.Errorf("an adapter may train alone before the first stage: %v", err)
+	}
 }
 
 func TestPEFTRefusals(t *testing.T) {

@@ -154,7 +154,7 @@ func (t *Training) rules() []rule {
 		oneOf("training.lr_scheduler_type", t.Scheduler, Schedulers),
 		within("training.warmup_steps", t.WarmupSteps, 0, maxSteps),
 		within("training.max_grad_norm", t.MaxGradNorm, 0, math.MaxFloat32),
-		only("training.layer_lr_decay", t.LayerLRDecay, 1),
+		{t.LayerLRDecay > 0 && t.LayerLRDecay <= 1, "training.layer_lr_decay", fmt.Sprintf("is %v, wants more than 0 and at most 1", t.LayerLRDecay), ""},
 		within("training.per_device_train_batch_size", t.BatchSize, 1, maxBatch),
 		within("training.gradient_accumulation_steps", t.Accumulation, 1, maxMicro),
 		within("training.num_train_epochs", t.Epochs, 0, maxEpochs),
@@ -214,14 +214,26 @@ func (p *PEFT) rules(path string) []rule {
 	return rules
 }
 
-func (c *Config) trainableRules() []rule {
-	rules := []rule{{len(c.Unfreeze) == 0, "unfreeze", unavailable("progressive unfreezing"), "leave it empty"}}
+func (c *Config) trainableRules() (rules []rule) {
 	for i, part := range c.Trainable {
 		rules = append(rules, part.rule(index("trainable", i)))
 	}
+	before := -1
+	for k, stage := range c.Unfreeze {
+		path := index("unfreeze", k)
+		rules = append(rules, within(join(path, "step"), stage.Step, 0, maxSteps),
+			rule{stage.Step > before, join(path, "step"), fmt.Sprintf("is %d, and the stage before begins at %d", stage.Step, before), "put the stages in the order of their steps"},
+			rule{k > 0 || stage.Step == 0 || c.PEFT != nil, join(path, "step"), fmt.Sprintf("is %d, and nothing trains before it", stage.Step), "let the first stage begin at step 0"},
+			rule{len(stage.Trainable) > 0, join(path, "trainable"), "names nothing to train", `name parts of the model, such as ["lm_head"]`})
+		for i, part := range stage.Trainable {
+			rules = append(rules, part.rule(index(join(path, "trainable"), i)))
+		}
+		before = stage.Step
+	}
 	return append(rules,
+		rule{len(c.Unfreeze) == 0 || len(c.Trainable) == 0, "trainable", "is given beside unfreeze, which says for every step what trains", "leave trainable empty, or unfreeze"},
 		rule{c.InitAdapter == nil || c.PEFT != nil, "init_adapter", "is given, but peft is null", "copy the adapter's adapter_config.json into peft"},
-		rule{c.PEFT != nil || len(c.Trainable) > 0, "trainable", "nothing would train: peft is null and trainable is empty",
+		rule{c.PEFT != nil || len(c.Trainable) > 0 || len(c.Unfreeze) > 0, "trainable", "nothing would train: peft is null and trainable is empty",
 			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},
 		rule{c.PEFT == nil || c.PEFT.TaskType == CausalLM, "peft.task_type", "only " + CausalLM + " is available in this version", "leave it out"},
 		rule{c.Training.EvalSteps == 0 || c.Dataset.ValidationSplit > 0, "training.eval_steps", "is set, but there is nothing to evaluate on",

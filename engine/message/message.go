@@ -180,6 +180,9 @@ type Step struct {
 	Units              []Unit  `json:"units,omitempty"`
 	EvalLoss           *Float  `json:"eval_loss,omitempty"`
 	Perplexity         *Float  `json:"perplexity,omitempty"`
+	// Of a run that unfreezes: the entry of unfreeze, counted from 1, and how many parameters train now.
+	Stage     int   `json:"stage,omitempty"`
+	Trainable int64 `json:"trainable_parameters,omitempty"`
 }
 
 // Unit are norms of parameters that are used together: a block, the embedding, the head. A run of more than 20,000 of them

@@ -32,7 +32,7 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 	}
 	for k, rows := range l.rows {
 		b := t.collate(rows)
-		p, err := t.stepper.inspect(b.T)
+		p, err := t.stepper.inspect(programKey{b.T, true, t.stageAt(l.Step.Step - 1)})
 		if err != nil {
 			return f, err
 		}
@@ -79,13 +79,13 @@ type inspector struct {
 	written []graph.Written
 }
 
-// inspect compiles the inspector for rows of T tokens.
-func (st *stepper) inspect(T int) (p *inspector, err error) {
-	tape, err := st.setup.record(T, true)
+// inspect compiles the inspector of a micro-batch's program.
+func (st *stepper) inspect(key programKey) (p *inspector, err error) {
+	tape, err := st.setup.record(key)
 	if err != nil {
 		return nil, err
 	}
-	p = &inspector{st: st, layout: newBatchLayout(st.setup.batch, T, st.setup.limits)}
+	p = &inspector{st: st, layout: newBatchLayout(st.setup.batch, key.T, st.setup.limits)}
 	const outputs = 4 // of a launch, at most
 	if p.report, err = st.dev.Alloc(device.Spec{DType: tensor.I32, Len: outputs * tape.Launches(), Class: device.Staging, Label: "report"}); err != nil {
 		return nil, err

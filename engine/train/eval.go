@@ -188,7 +188,7 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 		return err
 	}
 	if err := s.batches(s.Train, func(_ int, b *data.Batch) error {
-		p, l, err := st.program(b.T, true)
+		p, l, err := st.program(programKey{T: b.T, gradients: true})
 		if err != nil {
 			return err
 		}

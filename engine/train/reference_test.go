@@ -24,11 +24,9 @@ import (
 // until it is taken from the list.
 var unavailable = []string{
 	"adaption_prompt", "adaption_prompt_last", "dora", "dora_all_masked", "hybrid_ia3_norm",
-	"hybrid_prefix", "ia3", "ia3_feedforward", "ia3_masked", "layer_lr_decay",
-	"layer_lr_decay_lora",
+	"hybrid_prefix", "ia3", "ia3_feedforward", "ia3_masked",
 	"prefix", "prefix_masked", "prefix_projection", "prefix_projection_masked", "prompt", "prompt_masked",
-	"score", "score_all", "score_dora", "score_ia3", "score_lora", "score_prefix", "unfreeze", "unfreeze_lora",
-	"unfreeze_tied",
+	"score", "score_all", "score_dora", "score_ia3", "score_lora", "score_prefix",
 }
 
 // What the reference device may differ from torch in double precision. Both round the rotation table to single

@@ -15,7 +15,6 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
-	"llamatab/engine/optim"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 )
@@ -37,6 +36,9 @@ type Setup struct {
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted
 	decode      bool // a text is continued; there is no dataset
+
+	stages []stage           // of a run that trains, at least one
+	thaw   map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
 
 	numbers       numbers
 	checkpointing config.Checkpointing // as asked for
@@ -79,8 +81,7 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
-	untie(s.Decoder, cfg.Trainable)
-	chosen, err := choose(s.Decoder, cfg.Trainable, "trainable")
+	chosen, err := s.chooseStages(cfg)
 	if err != nil {
 		return err
 	}
@@ -286,26 +287,26 @@ func (s *Setup) planBatches() error {
 	var dims int64
 	add := func(t *graph.Tape) { plans, dims = append(plans, t.Plan()), dims+t.DimsBytes() }
 	for _, T := range s.lengths {
-		t, err := s.record(T, s.grads)
-		if err != nil {
-			return fail("model", exitConfig, modelHint, err)
-		}
-		s.launches, s.flops = t.Launches(), t.Flops()
-		add(t)
-		if s.Valid != nil && s.grads {
-			if t, err = s.record(T, false); err != nil {
-				return err
+		for _, key := range s.programs(T) {
+			t, err := s.record(key)
+			if err != nil {
+				return fail("model", exitConfig, modelHint, err)
+			}
+			if key.gradients || !s.grads {
+				s.launches, s.flops = t.Launches(), t.Flops()
 			}
 			add(t)
 		}
 	}
 	if s.steps {
-		t := graph.NewTape()
-		if err := graph.Record(func() { s.recordUpdate(t, optim.AdamWConfig{}, func(*nn.Param) bool { return true }, 0) }); err != nil {
-			return err
+		for k := range s.stages {
+			t, err := s.recordUpdate(k)
+			if err != nil {
+				return err
+			}
+			add(t)
 		}
-		add(t)
-		t = graph.NewTape()
+		t := graph.NewTape()
 		recordPublish(t, s.Layout)
 		add(t)
 	}
@@ -321,22 +322,24 @@ func (s *Setup) longest() int { return s.lengths[len(s.lengths)-1] }
 type lossKey struct{}
 
 // record puts the loss of a micro-batch, and its gradients where they are wanted, on a new tape.
-func (s *Setup) record(T int, gradients bool) (*graph.Tape, error) {
-	t := graph.NewInferenceTape()
-	if gradients {
+func (s *Setup) record(key programKey) (t *graph.Tape, err error) {
+	t = graph.NewInferenceTape()
+	if key.gradients {
 		t = graph.NewTape()
 	}
-	err := graph.Record(func() {
-		t.Store(s.numbers.params)
-		in := s.Decoder.NewInput(t, s.batch, T, s.longest())
-		in.Train = gradients && s.steps
-		in.Recompute = s.recompute
-		loss := s.Decoder.Loss(t, in)
-		addLoss(t, loss)
-		if gradients {
-			t.Seed(loss, t.New(loss.Shape)) // the loss is the root: its gradient is 1 and is not looked at
-			t.Backward()
-		}
+	s.during(key.stage, func() {
+		err = graph.Record(func() {
+			t.Store(s.numbers.params)
+			in := s.Decoder.NewInput(t, s.batch, key.T, s.longest())
+			in.Train = key.gradients && s.steps
+			in.Recompute = s.recompute
+			loss := s.Decoder.Loss(t, in)
+			addLoss(t, loss)
+			if key.gradients {
+				t.Seed(loss, t.New(loss.Shape)) // the loss is the root: its gradient is 1 and is not looked at
+				t.Backward()
+			}
+		})
 	})
 	return t, err
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
-	"regexp"
 
 	"llamatab/engine/data"
 	"llamatab/engine/device"
@@ -32,18 +31,19 @@ type stepper struct {
 	micro   map[programKey]*graph.Program
 	layouts map[int]batchLayout
 	begin   *graph.Program
-	update  *graph.Program
+	updates []*graph.Program // by stage
 }
 
 // programKey tells the programs of a micro-batch apart.
 type programKey struct {
 	T         int
 	gradients bool
+	stage     int // of the gradients
 }
 
 // Keys of the buffers that a stepper brings besides those of the batch.
 type (
-	scalarsKey struct{}
+	scalarsKey int // what the host says of a step, by the stage in which parameters began to train
 	stateKey   struct{}
 	startsKey  struct{} // of the units' partial sums
 	sumsKey    struct{} // of the units
@@ -56,15 +56,22 @@ func (s *Setup) staging(dims int64) []device.Spec {
 	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
 	if s.steps {
 		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Class: device.Staging, Label: "read-back"}
-		specs = append(specs, scalarsSpec, s.stateSpec(), s.startsSpec(), inFlight, inFlight)
+		specs = append(specs, s.scalarsSpec(), s.stateSpec(), s.startsSpec(), inFlight, inFlight)
 	}
 	return specs
 }
 
-var (
-	lossSpec    = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}
-	scalarsSpec = device.Spec{Len: optim.NumScalars, Class: device.Staging, Label: "step scalars"}
-)
+var lossSpec = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}
+
+// scalarsSpec is the buffer of what the host says of a step, once for each stage: those differ in the number of updates
+// since it began.
+func (s *Setup) scalarsSpec() device.Spec {
+	return device.Spec{Len: s.scalarsAt(len(s.stages)-1) + optim.NumScalars, Class: device.Staging, Label: "step scalars"}
+}
+
+func (s *Setup) scalarsAt(stage int) int {
+	return stage * max(optim.NumScalars, s.limits.OffsetAlignment/4)
+}
 
 // stateSpec is the buffer of what the device finds out about a step: the optimizer's state and, from sumsAt on, the sums
 // of the units.
@@ -120,7 +127,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 	}{
 		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
 		{&st.loss, lossSpec, false},
-		{&st.scalars, scalarsSpec, !setup.steps}, {&st.state, setup.stateSpec(), !setup.steps}, {&st.units, setup.startsSpec(), !setup.steps},
+		{&st.scalars, setup.scalarsSpec(), !setup.steps}, {&st.state, setup.stateSpec(), !setup.steps}, {&st.units, setup.startsSpec(), !setup.steps},
 	} {
 		if b.skip {
 			continue
@@ -150,7 +157,7 @@ func (st *stepper) free() {
 	for _, p := range st.micro {
 		p.Release()
 	}
-	for _, p := range []*graph.Program{st.begin, st.update} {
+	for _, p := range append(st.updates, st.begin) {
 		if p != nil {
 			p.Release()
 		}
@@ -169,11 +176,8 @@ func (st *stepper) free() {
 func (st *stepper) build(h Host) error {
 	p := newProgress(h, "compile", "programs", int64(len(st.setup.lengths)))
 	for i, T := range st.setup.lengths {
-		for _, gradients := range []bool{true, false} {
-			if gradients && !st.setup.grads || !gradients && st.setup.grads && st.setup.Valid == nil {
-				continue
-			}
-			if _, _, err := st.program(T, gradients); err != nil {
+		for _, key := range st.setup.programs(T) {
+			if _, _, err := st.program(key); err != nil {
 				return err
 			}
 		}
@@ -210,7 +214,7 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 		case lossKey:
 			return device.All(st.loss), nil
 		case scalarsKey:
-			return device.All(st.scalars), nil
+			return device.Slice{Buf: st.scalars, Off: st.setup.scalarsAt(int(k)), Len: optim.NumScalars}, nil
 		case stateKey:
 			return device.Slice{Buf: st.state, Len: optim.NumState}, nil
 		case startsKey:
@@ -223,22 +227,34 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 	}}
 }
 
-// program returns the compiled program of a micro-batch with rows of T tokens.
-func (st *stepper) program(T int, gradients bool) (*graph.Program, batchLayout, error) {
-	l, ok := st.layouts[T]
-	if !ok {
-		l = newBatchLayout(st.setup.batch, T, st.setup.limits)
-		st.layouts[T] = l
+// programs lists the programs of micro-batches with rows of T tokens that a job may need.
+func (s *Setup) programs(T int) (keys []programKey) {
+	if s.grads {
+		for k := range max(len(s.stages), 1) {
+			keys = append(keys, programKey{T, true, k})
+		}
 	}
-	key := programKey{T, gradients}
+	if !s.grads || s.Valid != nil {
+		keys = append(keys, programKey{T: T})
+	}
+	return keys
+}
+
+// program returns the compiled program of a micro-batch.
+func (st *stepper) program(key programKey) (*graph.Program, batchLayout, error) {
+	l, ok := st.layouts[key.T]
+	if !ok {
+		l = newBatchLayout(st.setup.batch, key.T, st.setup.limits)
+		st.layouts[key.T] = l
+	}
 	if p, ok := st.micro[key]; ok {
 		return p, l, nil
 	}
-	t, err := st.setup.record(T, gradients)
+	t, err := st.setup.record(key)
 	if err != nil {
 		return nil, l, err
 	}
-	p, err := t.Compile(st.dev, fmt.Sprintf("%d rows of %d tokens", st.setup.batch, T), st.pool, st.binder(l))
+	p, err := t.Compile(st.dev, fmt.Sprintf("%d rows of %d tokens", st.setup.batch, key.T), st.pool, st.binder(l))
 	if err != nil {
 		return nil, l, err
 	}
@@ -258,40 +274,40 @@ func (st *stepper) buildBegin() error {
 	return err
 }
 
-// buildUpdate compiles begin and update: norm, clipping, and AdamW over the runs of neighbours that share their
-// hyper-parameters.
-func (st *stepper) buildUpdate(cfg optim.AdamWConfig, noDecay []string, maxNorm float64) error {
+// buildUpdate compiles begin and, for each stage, update: norm, clipping, and AdamW over the runs of neighbours that share
+// their hyper-parameters.
+func (st *stepper) buildUpdate() error {
 	if err := st.buildBegin(); err != nil {
 		return err
 	}
-	var exempt []*regexp.Regexp
-	for _, expr := range noDecay {
-		re, err := regexp.Compile(expr)
+	for k := range st.setup.stages {
+		t, err := st.setup.recordUpdate(k)
 		if err != nil {
-			return fail("config", exitConfig, "Use Go's (RE2) syntax.", fmt.Errorf("training.no_decay: %w", err))
+			return err
 		}
-		exempt = append(exempt, re)
-	}
-	decays := func(p *nn.Param) bool {
-		for _, re := range exempt {
-			if re.MatchString(p.Name) {
-				return false
-			}
+		update, err := t.Compile(st.dev, "update", st.pool, st.binder(batchLayout{}))
+		if err != nil {
+			return err
 		}
-		return true
+		st.updates = append(st.updates, update)
 	}
-	t := graph.NewTape()
-	if err := graph.Record(func() { st.setup.recordUpdate(t, cfg, decays, maxNorm) }); err != nil {
-		return err
-	}
-	var err error
-	st.update, err = t.Compile(st.dev, "update", st.pool, st.binder(batchLayout{}))
-	return err
+	return nil
 }
 
-// recordUpdate puts an optimizer update on a tape.
-func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*nn.Param) bool, maxNorm float64) {
-	scalars := t.Extern(graph.Extern{Key: scalarsKey{}, Shape: tensor.Of(optim.NumScalars), Name: scalarsSpec.Label})
+// recordUpdate puts an optimizer update of a stage on a new tape.
+func (s *Setup) recordUpdate(stage int) (*graph.Tape, error) {
+	r, err := s.rates()
+	if err != nil {
+		return nil, err
+	}
+	t := graph.NewTape()
+	return t, graph.Record(func() { s.update(t, stage, r) })
+}
+
+func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
+	scalars := func(stage int) graph.Var {
+		return t.Extern(graph.Extern{Key: scalarsKey(stage), Shape: tensor.Of(optim.NumScalars), Name: "step scalars"})
+	}
 	state := t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: "step state"})
 	starts := t.Extern(graph.Extern{Key: startsKey{}, Shape: tensor.Of(len(s.unitNames()) + 1), DType: tensor.I32, Name: s.startsSpec().Label})
 	sums := t.Extern(graph.Extern{Key: sumsKey{}, Shape: tensor.Of(len(s.unitNames()), 3), Name: "sums of units"})
@@ -302,25 +318,24 @@ func (s *Setup) recordUpdate(t *graph.Tape, cfg optim.AdamWConfig, decays func(*
 		weights = append(weights, segmentVar(t, s.Layout, i, plan.Weight, 0, seg.Len))
 	}
 	gradients := optim.SumSquares(t, grads...)
-	optim.FinishNorm(t, gradients, loss, scalars, state, maxNorm)
+	optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
 	for i, seg := range s.Layout.Segments {
 		for from := 0; from < len(seg.Params); {
+			c, thaw := r.of(seg.Params[from]), s.thaw[seg.Params[from]]
 			to := from + 1
-			for to < len(seg.Params) && decays(seg.Params[to]) == decays(seg.Params[from]) {
+			for to < len(seg.Params) && r.of(seg.Params[to]) == c && s.thaw[seg.Params[to]] == thaw {
 				to++
 			}
 			off, end := seg.Offsets[from], seg.Len
 			if to < len(seg.Params) {
 				end = seg.Offsets[to]
 			}
-			c := cfg
 			c.First, c.Site = uint32(off), site(s.seed, seg.Params[0].Name)
-			if !decays(seg.Params[from]) {
-				c.WeightDecay = 0
+			if from = to; thaw > stage {
+				continue // its gradient is zero, and it must not decay either
 			}
 			at := func(copy int) graph.Var { return segmentVar(t, s.Layout, i, copy, off, end-off) }
-			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars, state, c)
-			from = to
+			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(thaw), state, c)
 		}
 	}
 	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
@@ -355,22 +370,27 @@ func (st *stepper) run(work ...device.Work) error {
 
 // stepInput is what differs from step to step besides the batches.
 type stepInput struct {
-	scalars optim.Scalars
+	scalars []optim.Scalars // by stage
+	stage   int
 	seed    uint64
 	step    int // 0-based
 }
 
 // submit replays one optimizer step in one submission and returns its state, to be waited for.
 func (st *stepper) submit(batches []*data.Batch, in stepInput) (device.Pending, error) {
-	work := []device.Work{{Buf: st.scalars, Data: in.scalars.Bytes()}, {Run: st.begin.Executable}}
+	var scalars []byte
+	for k, sc := range in.scalars {
+		scalars = append(append(scalars, make([]byte, 4*st.setup.scalarsAt(k)-len(scalars))...), sc.Bytes()...)
+	}
+	work := []device.Work{{Buf: st.scalars, Data: scalars}, {Run: st.begin.Executable}}
 	for k, b := range batches {
-		p, l, err := st.program(b.T, true)
+		p, l, err := st.program(programKey{b.T, true, in.stage})
 		if err != nil {
 			return nil, err
 		}
 		work = append(work, device.Work{Buf: st.batch, Data: l.encode(b, maskSeed(in.seed, in.step, k))}, device.Work{Run: p.Executable})
 	}
-	work = append(work, device.Work{Run: st.update.Executable})
+	work = append(work, device.Work{Run: st.updates[in.stage].Executable})
 	if err := st.run(work...); err != nil {
 		return nil, err
 	}
@@ -381,7 +401,7 @@ func (st *stepper) submit(batches []*data.Batch, in stepInput) (device.Pending, 
 func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 	work := []device.Work{{Buf: st.loss, Data: make([]byte, 4)}}
 	for _, b := range batches {
-		p, l, err := st.program(b.T, false)
+		p, l, err := st.program(programKey{T: b.T})
 		if err != nil {
 			return 0, err
 		}

@@ -40,8 +40,9 @@ type Trainer struct {
 
 	done    int // updates submitted
 	seen    int64
-	skipped int // updates known to have been skipped, of which
-	before  int // came before a resume
+	skipped int   // updates known to have been skipped, of which
+	before  int   // came before a resume
+	skips   []int // the same since each stage began
 	watch   watch
 	offset  int     // steps that the position in the data is ahead of done: rows left out by going back
 	leftOut []int   // rows of the dataset that are not trained on any more
@@ -69,7 +70,7 @@ type landed struct {
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
 func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Trainer, error) {
-	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev, factor: 1}
+	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev, factor: 1, skips: make([]int, len(setup.stages))}
 	var err error
 	tr := cfg.Training
 	t.sampler, err = data.NewSampler(data.Plan{
@@ -131,13 +132,10 @@ func (t *Trainer) Load() error {
 
 // Build records, tunes and compiles the programs of an optimizer step.
 func (t *Trainer) Build() error {
-	tr := t.cfg.Training
 	if err := t.stepper.build(t.host); err != nil {
 		return err
 	}
-	return t.stepper.buildUpdate(optim.AdamWConfig{
-		Beta1: tr.Beta1, Beta2: tr.Beta2, Eps: tr.Epsilon, WeightDecay: tr.WeightDecay, LRScale: 1,
-	}, tr.NoDecay, tr.MaxGradNorm)
+	return t.stepper.buildUpdate()
 }
 
 // Total is the number of steps of the whole run.
@@ -171,12 +169,15 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 	if t.last.IsZero() {
 		t.last = time.Now()
 	}
-	if f.pending, err = t.stepper.submit(batches, stepInput{
-		step: t.done + t.offset, seed: t.cfg.Training.Seed, scalars: optim.Scalars{
-			LR: f.LearningRate, Tokens: tokens, Step: t.done - t.skipped + 1, KnownSkips: t.skipped - t.before,
+	in := stepInput{step: t.done + t.offset, seed: t.cfg.Training.Seed, stage: t.stageAt(t.done)}
+	for k, stage := range t.stages { // each counts the updates since it began
+		in.scalars = append(in.scalars, optim.Scalars{
+			LR: f.LearningRate, Tokens: tokens, Step: t.done - stage.from - t.skips[k] + 1, KnownSkips: t.skipped - t.before,
 			Number: t.done + t.offset, Beta1: t.cfg.Training.Beta1, Beta2: t.cfg.Training.Beta2,
-		},
-	}); err != nil {
+		})
+	}
+	t.enter(in.stage, &f.Step)
+	if f.pending, err = t.stepper.submit(batches, in); err != nil {
 		return nil, err
 	}
 	t.done++
@@ -186,6 +187,23 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 		return nil, nil
 	}
 	return t.land(before)
+}
+
+// enter puts what trains on record: in a step's metrics, and where a stage begins as an event.
+func (t *Trainer) enter(k int, step *message.Step) {
+	stage := t.stages[k]
+	if step.Stage = stage.entry; stage.entry == 0 {
+		return
+	}
+	step.Trainable = t.trainable(k)
+	if t.done == stage.from && t.done > 0 {
+		added := step.Trainable
+		if k > 0 {
+			added -= t.trainable(k - 1)
+		}
+		event(t.host, "info", "unfrozen", t.done, map[string]any{"stage": stage.entry, "trainable_parameters": step.Trainable},
+			"stage %d after step %d: %d parameters more train, %d in all", stage.entry, t.done, added, step.Trainable)
+	}
 }
 
 // Flush waits for the step in flight and returns its metrics, nil when there is none.
@@ -222,6 +240,11 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 	f.GPUBytes = t.dev.Usage().Total()
 	if !f.applied {
 		t.skipped++
+		for k, stage := range t.stages {
+			if f.Step.Step > stage.from {
+				t.skips[k]++
+			}
+		}
 		for _, u := range f.Units {
 			if !finite(float64(u.GradNorm)) {
 				f.overflow = u.Name
@@ -281,7 +304,8 @@ type trainerState struct {
 	MaxSteps           int    `json:"max_steps"`
 	NumInputTokensSeen int64  `json:"num_input_tokens_seen"`
 	Skipped            int    `json:"skipped_steps"`
-	Seed               uint64 `json:"seed"` // with the step it decides data order and dropout masks
+	Skips              []int  `json:"skipped_steps_by_stage"` // since each stage began
+	Seed               uint64 `json:"seed"`                   // with the step it decides data order and dropout masks
 	Rows               int    `json:"rows"`
 
 	DataOffset         int      `json:"data_offset"`
@@ -347,7 +371,7 @@ func (t *Trainer) Save() error {
 		return err
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
+		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Skips: t.skips, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
 		DataOffset: t.offset, LeftOut: t.leftOut, LearningRateFactor: &t.factor, Watch: t.watch,
 	}, "", "  ")
 	if err != nil {
@@ -419,6 +443,8 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	switch {
 	case s.GlobalStep < 0 || s.Skipped < 0 || s.Skipped > s.GlobalStep || s.DataOffset < 0:
 		return bad(fmt.Errorf("%s: step %d with %d skipped", stateFile, s.GlobalStep, s.Skipped))
+	case len(s.Skips) != len(t.stages):
+		return bad(fmt.Errorf("the run has %d stages of unfreezing, the checkpoint's had %d", len(t.stages), len(s.Skips)))
 	case !(s.factor() > 0 && s.factor() <= 1):
 		return bad(fmt.Errorf("%s: learning_rate_factor is %v", stateFile, s.factor()))
 	case s.Seed != t.cfg.Training.Seed:
@@ -447,6 +473,8 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 func (t *Trainer) place(s trainerState) {
 	t.done, t.seen = s.GlobalStep, s.NumInputTokensSeen
 	t.skipped, t.before = s.Skipped, s.Skipped
+	t.skips = make([]int, len(t.stages))
+	copy(t.skips, s.Skips) // none at the start of the run
 }
 
 // perplexity is exp of a mean loss.
