@@ -220,18 +220,22 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 	if cfg.Precision.ReduceDType == "float32" {
 		run.Reduce = 4
 	}
-	trained := device.Usage{}
+	trained, P := device.Usage{}, float64(max(f.Trainable, 1))
 	for i := range s.Layout.Segments {
-		for _, spec := range s.Layout.Segments[i].Specs() {
+		specs := s.Layout.Segments[i].Specs()
+		part := map[int]*float64{
+			plan.Weight: &run.Weight, plan.Gradient: &run.Gradient, plan.Moment1: &run.Moments, plan.Moment2: &run.Moments, plan.Compute: &run.Weight,
+		}
+		if specs[plan.Compute].Len > 0 {
+			part[plan.Weight] = &run.Master
+		}
+		for c, spec := range specs {
 			trained[spec.Class] += spec.Bytes()
+			*part[c] += float64(spec.Bytes()) / P
 		}
 	}
 	for _, u := range f.Units {
 		run.Unit = max(run.Unit, u.Trainable)
-	}
-	P := float64(max(f.Trainable, 1))
-	run.State = plan.State{
-		Weight: float64(trained[device.Weights]) / P, Gradient: float64(trained[device.Gradients]) / P, Moments: float64(trained[device.Optimizer]) / P,
 	}
 	for class, n := range s.Memory.Usage {
 		run.Local[class] = n - trained[class]

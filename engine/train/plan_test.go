@@ -8,6 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
 	"llamatab/engine/plan"
 	"llamatab/engine/train"
 )
@@ -140,6 +141,48 @@ func TestChoices(t *testing.T) {
 		if first != c.code {
 			t.Errorf("%v: the first choice that fits is %q, want %q of %+v", c.sets, first, c.code, f.Choices)
 		}
+	}
+}
+
+// A tab that shards nothing holds what a run of its own does, in every precision; one that shards holds less of what
+// trains and the same of the rest.
+func TestStrategies(t *testing.T) {
+	for _, sets := range [][]string{{full}, {lora}, {full, "precision.param_dtype=bfloat16"}, {full, "precision.param_dtype=bfloat16", "precision.stochastic_rounding=true"}} {
+		f := forecast(t, "SmolLM2-135M", train.Conditions{Tabs: 4}, sets...)
+		if len(f.Sharding) != 4 {
+			t.Fatalf("%v: %+v", sets, f.Sharding)
+		}
+		alone := f.Sharding[0]
+		for class, n := range f.Bytes {
+			if d := alone.Bytes[class] - n; d < -8 || d > 8 { // rounded once a class
+				t.Errorf("%v: %s: %d bytes in %s, %d alone", sets, class, alone.Bytes[class], alone.Strategy, n)
+			}
+		}
+		for _, s := range f.Sharding[1:] {
+			if s.Bytes["activations"] != f.Bytes["activations"] || s.Bytes["optimizer"]*int64(s.Group)/f.Bytes["optimizer"] > 1 {
+				t.Errorf("%v: %+v", sets, s)
+			}
+		}
+	}
+}
+
+// Four devices of 16 GB, with the tapes of real models at 1 row of 512 tokens: full fine-tuning of half a billion
+// parameters fits each of them alone; a billion fits none alone, and all four together when they shard it.
+func TestFourDevicesTrainABillion(t *testing.T) {
+	for name, alone := range map[string]bool{"Qwen2.5-0.5B": true, "TinyLlama-1.1B": false, "Llama-3.2-1B": false} {
+		f := forecast(t, name, train.Conditions{Tabs: 4, Budget: 16e9}, full, checkpointing+"true", "dataset.max_length=512", "training.per_device_train_batch_size=1")
+		for _, s := range f.Sharding {
+			if want := alone || s.Strategy == dist.FullShard; s.Strategy != dist.ShardGradOp && s.Strategy != dist.HybridShard && s.Fits != want {
+				t.Errorf("%s: %s fits: %v with %d bytes", name, s.Strategy, s.Fits, s.Bytes["total"])
+			}
+		}
+	}
+	// No device of 80 GB trains 8 billion by itself; of LoRA it is done in a quarter of one.
+	if f := forecast(t, "Llama-3.1-8B", train.Conditions{Budget: 80e9}, full, checkpointing+"true"); f.Fits {
+		t.Errorf("8B fits: %v", f.Bytes)
+	}
+	if f := forecast(t, "Llama-3.1-8B", train.Conditions{Budget: 20e9}, lora, checkpointing+"true", "dataset.max_length=512"); !f.Fits {
+		t.Errorf("LoRA on 8B does not fit: %v", f.Bytes)
 	}
 }
 
