@@ -7,6 +7,7 @@ import (
 	"io"
 	memory "llamatab/engine/plan"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -89,7 +90,7 @@ func (f *flagSet) help(w io.Writer) {
 			argument = " " + argument
 		}
 		fmt.Fprintf(w, "  --%s%s\n        %s", option.Name, argument, about)
-		if option.DefValue != "" && option.DefValue != "false" && option.DefValue != "[]" {
+		if !slices.Contains([]string{"", "false", "0", "[]"}, option.DefValue) {
 			fmt.Fprintf(w, " (default %s)", option.DefValue)
 		}
 		fmt.Fprintln(w)
