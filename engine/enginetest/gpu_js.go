@@ -12,6 +12,14 @@ import (
 // One device serves all tests of a binary: making pipelines is what takes long, and they are cached by device.
 var open = sync.OnceValues(func() (*webgpu.Device, error) { return webgpu.Open(context.Background(), webgpu.Options{}) })
 
+func fresh(t testing.TB) device.Device {
+	d, err := webgpu.Open(context.Background(), webgpu.Options{})
+	if err != nil {
+		t.Fatalf("this test needs WebGPU: %v", err)
+	}
+	return d
+}
+
 func gpus(t testing.TB) []device.Device {
 	d, err := open()
 	if err != nil {

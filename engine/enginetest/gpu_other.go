@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"llamatab/engine/device"
+	"llamatab/engine/device/cpu"
 )
+
+func fresh(testing.TB) device.Device { return cpu.New() }
 
 func gpus(testing.TB) []device.Device { return nil }

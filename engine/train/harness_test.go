@@ -113,6 +113,14 @@ func (h *host) steps() (all []message.Step) {
 	return all
 }
 
+// recorded are the steps in metrics.jsonl once a later line of a step has replaced the one before.
+func recorded(h *host) (kept []message.Step) {
+	for _, s := range h.steps() {
+		kept = append(kept[:min(len(kept), s.Step-1)], s)
+	}
+	return kept
+}
+
 func (h *host) losses() (all []float64) {
 	for _, s := range h.steps() {
 		all = append(all, float64(s.Loss))

@@ -58,16 +58,10 @@ func (r *runner) goBack(s *setback) error {
 	if err := r.drop(); err != nil {
 		return err
 	}
-	from, to, err := r.anchor(s.first - 2)
+	position := s.step + r.offset
+	to, err := r.revert(s.first-2, r.trained())
 	if err != nil {
 		return err
-	}
-	position, best := s.step+r.offset, r.watch.HeldOut
-	if err := r.revert(from, r.trained()); err != nil {
-		return err
-	}
-	if b := r.watch.HeldOut; best.BestStep > 0 && (b.BestStep == 0 || best.Best < b.Best) {
-		r.watch.HeldOut.Best, r.watch.HeldOut.BestStep = best.Best, best.BestStep // what was kept is still there
 	}
 	r.offset, r.factor = position-r.done, r.factor/2
 	r.leftOut = append(r.leftOut, s.rows...)
@@ -111,28 +105,34 @@ func (t *Trainer) anchor(most int) (from fs.FS, name string, err error) {
 	return from, name, err
 }
 
-// revert puts parameters, the optimizer and the position in the run back to a checkpoint, or, for nil, to the start.
+// revert puts parameters, the optimizer and the count of steps back to the anchor of a step, and says where that is.
 // Where the run stands in its data and the factor on its learning rate are the caller's concern.
-func (t *Trainer) revert(from fs.FS, params []*nn.Param) error {
-	if err := t.stepper.reset(); err != nil {
-		return err
+func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) {
+	from, name, err := t.anchor(most)
+	if err == nil {
+		err = t.stepper.reset()
 	}
-	if from == nil {
-		t.watch = watch{}
-		t.place(trainerState{})
-		return errors.Join(t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
-	}
-	back, err := t.valuesOf(from)
 	if err != nil {
-		return err
+		return name, err
 	}
-	defer back()
-	if err := t.mem.load(t.Model, params, t.host); err != nil {
-		return err
+	best := t.watch.HeldOut
+	var s trainerState
+	if from == nil {
+		t.place(s)
+		err = errors.Join(t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
+	} else if back, e := t.valuesOf(from); e != nil {
+		err = e
+	} else {
+		defer back()
+		if err = t.mem.load(t.Model, params, t.host); err == nil {
+			s, err = t.restore(from)
+		}
 	}
-	s, err := t.restore(from)
 	t.watch = s.Watch
-	return err
+	if held := &t.watch.HeldOut; best.BestStep > 0 && (held.BestStep == 0 || best.Best < held.Best) {
+		held.Best, held.BestStep = best.Best, best.BestStep // what was kept is still there
+	}
+	return name, err
 }
 
 // trained lists the parameters that training changes.

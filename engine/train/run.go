@@ -72,10 +72,7 @@ func (j *Job) open(s *Setup) (device.Device, error) {
 		dev.Close()
 		return nil, err
 	}
-	for _, w := range s.Warnings {
-		event(j.Host, "warning", "note", 0, nil, "%s", w)
-	}
-	s.tellBadRows(j.Host)
+	s.tell(j.Host)
 	return dev, nil
 }
 
@@ -121,21 +118,21 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dev.Close()
-	t, err := New(setup, cfg, dev, j.Host)
-	if err != nil {
+	r := runner{job: j, start: start}
+	if r.Trainer, err = New(setup, cfg, dev, j.Host); err != nil {
+		dev.Close()
 		return nil, err
 	}
-	defer t.Close()
+	defer r.close()
 	loading := time.Now()
-	if err := t.Load(); err != nil {
+	if err := r.Load(); err != nil {
 		return nil, err
 	}
 	loaded := time.Now()
-	if err := t.Build(); err != nil {
+	if err := r.Build(); err != nil {
 		return nil, err
 	}
-	r := runner{Trainer: t, job: j, start: start, loadSeconds: loaded.Sub(loading).Seconds(), compileSeconds: time.Since(loaded).Seconds()}
+	r.loadSeconds, r.compileSeconds = loaded.Sub(loading).Seconds(), time.Since(loaded).Seconds()
 	return r.loop(ctx)
 }
 
@@ -177,9 +174,10 @@ type runner struct {
 	first          int // steps done before this run
 	peak           device.Usage
 	backs          backs
-	unsound        int  // steps in a row that were not finite
-	stopped        bool // by the person
-	early          bool // patience has run out
+	lost           time.Time // when the device was lost last
+	unsound        int       // steps in a row that were not finite
+	stopped        bool      // by the person
+	early          bool      // patience has run out
 	paused         bool
 	saveNow        bool // asked for by the person
 }
@@ -197,6 +195,9 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 		done, err := r.advance(ctx)
 		if s, ok := err.(*setback); ok { // one that is wrapped ends the run
 			err = r.goBack(s)
+		}
+		if errors.Is(err, device.ErrLost) {
+			err = r.reopen(err)
 		}
 		if done != nil || err != nil {
 			return done, err

@@ -36,6 +36,7 @@ type Setup struct {
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted
 	decode      bool // a text is continued; there is no dataset
+	told        bool // what there was to say of model and data
 
 	stages []stage           // of a run that trains, at least one
 	thaw   map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
@@ -214,8 +215,15 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	return ds, nil
 }
 
-// tellBadRows tells of the rows that were left out.
-func (s *Setup) tellBadRows(h Host) {
+// tell says once what a person should know of the model and the data.
+func (s *Setup) tell(h Host) {
+	if s.told {
+		return
+	}
+	s.told = true
+	for _, w := range s.Warnings {
+		event(h, "warning", "note", 0, nil, "%s", w)
+	}
 	if s.Train == nil {
 		return
 	}

@@ -39,14 +39,6 @@ func poisoned(t *testing.T, files train.Files, poison func(submitted int) bool, 
 	return j, dev
 }
 
-// numbersOf are the steps in metrics.jsonl once a later line of a step has replaced the one before.
-func numbersOf(h *host) (kept []message.Step) {
-	for _, s := range h.steps() {
-		kept = append(kept[:min(len(kept), s.Step-1)], s)
-	}
-	return kept
-}
-
 // Going back leaves out the bad rows, halves the learning rate, and is otherwise as if the run had been resumed so.
 func TestRollbackOfNonfinite(t *testing.T) {
 	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
@@ -59,7 +51,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 			t.Fatalf("events %+v", events)
 		}
 		var rates []float64
-		for i, s := range numbersOf(h) {
+		for i, s := range recorded(h) {
 			if s.Step != i+1 {
 				t.Errorf("line %d is step %d", i, s.Step)
 			}
@@ -223,7 +215,7 @@ func TestGoBackOnRequest(t *testing.T) {
 	scripted(h, map[int][]message.Control{4: {message.Back}})
 	must(t, j)
 	e := h.events("rolled_back")
-	if len(e) != 1 || e[0].Data["from"] != 4 || e[0].Data["to"] != 2 || len(numbersOf(h)) != 6 {
+	if len(e) != 1 || e[0].Data["from"] != 4 || e[0].Data["to"] != 2 || len(recorded(h)) != 6 {
 		t.Errorf("events %+v", e)
 	}
 }
@@ -373,14 +365,14 @@ func TestNonfiniteBatch(t *testing.T) {
 	back := must(t, run("training.on_nonfinite=rollback"))
 	named(back)
 	e := back.events("rolled_back")
-	if len(e) != 1 || e[0].Data["to"] != 0 || !slices.Equal(e[0].Data["left_out_rows"].([]int), []int{4}) || len(numbersOf(back)) != 4 {
+	if len(e) != 1 || e[0].Data["to"] != 0 || !slices.Equal(e[0].Data["left_out_rows"].([]int), []int{4}) || len(recorded(back)) != 4 {
 		t.Fatalf("rollback: %+v", e[0])
 	}
 	// Resumed, the row stays left out: its three tokens are missing from every step that it belongs to.
 	j := run()
 	j.Files.Resume = back.folder("checkpoint-3")
 	resumed := must(t, j)
-	if got, want := resumed.steps()[0].Tokens, numbersOf(back)[3].Tokens; got != want || got != 9 {
+	if got, want := resumed.steps()[0].Tokens, recorded(back)[3].Tokens; got != want || got != 9 {
 		t.Errorf("%d tokens, want %d", got, want)
 	}
 	sameFiles(t, resumed, back, "adapter/")

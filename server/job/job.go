@@ -6,7 +6,7 @@
 //	GET    files/MOUNT/PATH       a file of a mount, with ranges
 //	GET    files/MOUNT/PATH?list  the files of one folder: [{"name","size"}]
 //	POST   messages               [message.Envelope, …] in order; answers {"control":[…]}, each control once
-//	POST   out/PATH?offset=N      the body goes to PATH at offset N, which must be its length so far (else 409)
+//	POST   out/PATH?offset=N      the body goes to PATH at offset N, which must be its length so far (else 409); 0 begins it anew
 //	GET    out/PATH               a finished file, with ranges; ?list as for mounts
 //	POST   commit/PATH            makes a finished file or folder appear, complete, under its name
 //	DELETE out/PATH               removes a file or folder, finished or not
@@ -37,7 +37,8 @@ const maxMessages = 16 << 20
 
 // Store keeps the files that the engine writes. Paths are slash-separated and relative; a bad one is ErrPath.
 type Store interface {
-	// Append writes r at the end of an unfinished file, which must be offset bytes long, else ErrOffset.
+	// Append writes r at the end of an unfinished file, which must be offset bytes long, else ErrOffset. At offset 0 the
+	// file begins anew.
 	Append(path string, offset int64, r io.Reader) error
 	// Commit makes a file or folder appear complete under its name, replacing what was there.
 	Commit(path string) error

@@ -116,7 +116,9 @@ func TestOutput(t *testing.T) {
 	h := newHost(t, false)
 	const none = http.StatusNoContent
 	h.want(none, "POST", "out/a/one.bin?offset=0", "hello ")
-	h.want(http.StatusConflict, "POST", "out/a/one.bin?offset=0", "again")
+	h.want(none, "POST", "out/a/one.bin?offset=0", "again ") // what was begun before is given up
+	h.want(http.StatusConflict, "POST", "out/a/one.bin?offset=5", "")
+	h.want(none, "POST", "out/a/one.bin?offset=0", "hello ")
 	h.want(http.StatusConflict, "POST", "out/a/one.bin?offset=7", "gap")
 	h.want(http.StatusConflict, "POST", "out/a/one.bin?offset=-1", "")
 	h.want(http.StatusConflict, "POST", "out/a/one.bin", "")

@@ -66,7 +66,7 @@ func (d *Dir) Append(name string, offset int64, r io.Reader) error {
 	if err := d.root.MkdirAll(path.Dir(unfinished), 0o777); err != nil {
 		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
 	}
-	file, err := d.root.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE, 0o666)
+	file, err := d.root.OpenFile(unfinished, appending(offset), 0o666)
 	if err != nil {
 		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
 	}
@@ -74,6 +74,15 @@ func (d *Dir) Append(name string, offset int64, r io.Reader) error {
 }
 
 func (d *Dir) named(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+// appending is how a file is opened to be written from an offset on: the first piece replaces what an earlier attempt
+// left.
+func appending(offset int64) int {
+	if offset == 0 {
+		return os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	return os.O_WRONLY | os.O_CREATE
+}
 
 // appendAt writes r at the end of the file and closes it; on a failure the file is as long as before, so that the
 // same piece can be sent again.
@@ -194,11 +203,7 @@ func (f Files) Append(name string, offset int64, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	flags := os.O_WRONLY | os.O_CREATE
-	if offset == 0 {
-		flags |= os.O_TRUNC // what an earlier, killed run left
-	}
-	file, err := os.OpenFile(place+partial, flags, 0o666)
+	file, err := os.OpenFile(place+partial, appending(offset), 0o666)
 	if err != nil {
 		return fmt.Errorf("job: %w", err)
 	}
