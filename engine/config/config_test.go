@@ -43,7 +43,7 @@ func TestPEFTDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &PEFT{Type: LORA, R: 8, Alpha: 8, Init: InitDefault, Bias: "none", TaskType: CausalLM}
+	want := &PEFT{Type: LORA, R: 8, Alpha: 8, Init: InitDefault, Bias: "none", TaskType: CausalLM, InitIA3: true, InitPrompt: PromptRandom}
 	if !reflect.DeepEqual(c.PEFT, want) {
 		t.Errorf("got %+v, want %+v", c.PEFT, want)
 	}
@@ -61,6 +61,12 @@ func TestRoundTrip(t *testing.T) {
 		  "training": {"max_grad_norm": null, "no_decay": ["norm"], "eval_steps": 5, "resume_from_checkpoint": "c", "max_steps": 2e1, "seed": 9007199254740991},
 		  "kernels": {"matmul": "tile8"}}`,
 		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", "target_modules": "all-linear", "init_lora_weights": "gaussian", "layers_to_transform": null}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", "use_dora": true}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "prefix_projection": true, "encoder_hidden_size": 12, "init_weights": "zero"}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "token_dim": 32, "num_attention_heads": 4, "num_layers": 5}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "Once", "tokenizer_name_or_path": "m"}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 2}}`,
+		`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ".*down_proj", "init_ia3_weights": false}}`,
 	} {
 		first, err := Parse([]byte(src), "run.json")
 		if err != nil {
@@ -219,15 +225,33 @@ func TestUnfreezeRefusals(t *testing.T) {
 
 func TestPEFTRefusals(t *testing.T) {
 	for body, want := range map[string][]string{
-		`"r": 4`:                                                                               {"peft.peft_type: is missing"},
-		`"peft_type": 1`:                                                                       {"peft.peft_type: wants a string"},
-		`"peft_type": "IA3", "num": 1`:                                                         {`peft.peft_type: "IA3" is not available in this version`},
-		`"peft_type": "PREFIX_TUNING"`:                                                         {`"PREFIX_TUNING" is not available`},
+		`"r": 4`:                     {"peft.peft_type: is missing"},
+		`"peft_type": 1`:             {"peft.peft_type: wants a string"},
+		`"peft_type": "VERA"`:        {`"VERA" is not one of`, "PREFIX_TUNING", "IA3"},
+		`"peft_type": "IA3", "r": 1`: {"peft.r: unknown key"},
+		`"peft_type": "IA3", "feedforward_module": ["down_proj"]`:                              {"peft.feedforward_modules"},
+		`"peft_type": "IA3", "fan_in_fan_out": true`:                                           {"peft.fan_in_fan_out: true is not available"},
+		`"peft_type": "IA3", "target_modules": ["k_proj"], "feedforward_modules": ["up_proj"]`: {"peft.feedforward_modules", "subset"},
+		`"peft_type": "PREFIX_TUNING"`:                                                         {"peft.num_virtual_tokens: is 0"},
+		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 1.5`:                              {"peft.num_virtual_tokens: wants an integer"},
+		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "init_weights": "one"`:         {"peft.init_weights", "zero"},
+		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "prefix_projektion": true`:     {"peft.prefix_projection"},
+		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "modules_to_save": ["score"]`:  {"peft.modules_to_save"},
+		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "num_transformer_submodules": 2`: {
+			"peft.num_transformer_submodules: is not 1"},
+		`"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 0`:                               {"peft.num_virtual_tokens: is 0"},
+		`"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "prompt_tuning_init": "BEST"`: {"peft.prompt_tuning_init", "SAMPLE_VOCAB"},
+		`"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "prompt_tuning_init": "TEXT"`: {"peft.prompt_tuning_init_text: is missing"},
+		`"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "tokenizer_kwargs": {"a": 1}`: {"peft.tokenizer_kwargs"},
+		`"peft_type": "ADAPTION_PROMPT", "adapter_layers": 1`:                                 {"peft.adapter_len: is 0"},
+		`"peft_type": "ADAPTION_PROMPT", "adapter_len": 1`:                                    {"peft.adapter_layers: is 0"},
+		`"peft_type": "ADAPTION_PROMPT", "adapter_len": 1, "adapter_layers": 1, "target_modules": "mlp"`: {
+			"peft.target_modules", "self_attn"},
 		`"peft_type": "lora"`:                                                                  {"peft.peft_type", "LORA"},
 		`"peft_type": "LORA", "r": 0`:                                                          {"peft.r: is 0"},
 		`"peft_type": "LORA", "lora_dropout": 1`:                                               {"peft.lora_dropout"},
 		`"peft_type": "LORA", "lora_alpha": -1`:                                                {"peft.lora_alpha"},
-		`"peft_type": "LORA", "use_dora": true`:                                                {"peft.use_dora: true is not available"},
+		`"peft_type": "LORA", "use_dora": 1`:                                                   {"peft.use_dora: wants"},
 		`"peft_type": "LORA", "bias": "some"`:                                                  {"peft.bias", "lora_only"},
 		`"peft_type": "LORA", "lora_bias": true`:                                               {"peft.lora_bias"},
 		`"peft_type": "LORA", "use_qalora": true`:                                              {"peft.use_qalora"},
@@ -318,18 +342,47 @@ func TestAdapterConfigOfPEFT(t *testing.T) {
 	}
 }
 
+// What PEFT 0.13 writes for each class: its files read back, and ours hold the same keys and values.
+func TestAdapterConfigs(t *testing.T) {
+	for _, file := range []string{
+		`{"auto_mapping": null, "base_model_name_or_path": "m", "encoder_hidden_size": 32, "inference_mode": true, "num_attention_heads": 4,
+		  "num_layers": 5, "num_transformer_submodules": 1, "num_virtual_tokens": 8, "peft_type": "PREFIX_TUNING", "prefix_projection": false,
+		  "revision": null, "task_type": "CAUSAL_LM", "token_dim": 32}`,
+		`{"auto_mapping": null, "base_model_name_or_path": "m", "inference_mode": true, "num_attention_heads": 8, "num_layers": 5,
+		  "num_transformer_submodules": 1, "num_virtual_tokens": 8, "peft_type": "PROMPT_TUNING", "prompt_tuning_init": "RANDOM",
+		  "prompt_tuning_init_text": null, "revision": null, "task_type": "CAUSAL_LM", "token_dim": 64, "tokenizer_kwargs": null,
+		  "tokenizer_name_or_path": null}`,
+		`{"adapter_layers": 3, "adapter_len": 10, "auto_mapping": null, "base_model_name_or_path": "m", "inference_mode": true,
+		  "peft_type": "ADAPTION_PROMPT", "revision": null, "target_modules": "self_attn", "task_type": "CAUSAL_LM"}`,
+		`{"auto_mapping": null, "base_model_name_or_path": "m", "fan_in_fan_out": false, "feedforward_modules": ["down_proj"],
+		  "inference_mode": true, "init_ia3_weights": true, "modules_to_save": null, "peft_type": "IA3", "revision": null,
+		  "target_modules": ["k_proj", "v_proj", "down_proj"], "task_type": "CAUSAL_LM"}`,
+	} {
+		p, warnings, err := ParseAdapterConfig([]byte(file), "a.json")
+		if err != nil || len(warnings) > 0 {
+			t.Error(err, warnings)
+			continue
+		}
+		ours, err := p.AdapterConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, ours, []byte(file))
+	}
+}
+
 func TestParseAdapterConfig(t *testing.T) {
 	p, warnings, err := ParseAdapterConfig([]byte(`{"peft_type": "LORA", "task_type": "SEQ_CLS", "brand_new_key": {"a": 1}, "bias": "none", "peft_version": "0.19.1"}`), "a.json")
 	if err != nil || p.R != 8 || len(warnings) != 1 || !strings.Contains(warnings[0], "brand_new_key") {
 		t.Errorf("got %+v, %q, %v", p, warnings, err)
 	}
 	for src, want := range map[string][]string{
-		`{"peft_type": "LORA", "use_dora": true}`: {"a.json:1:35: use_dora"},
-		`{"peft_type": "LORA", "r": 0}`:           {"a.json: r: is 0"},
-		`{"peft_type": "IA3"}`:                    {"peft_type"},
-		`{}`:                                      {"peft_type: is missing"},
-		`null`:                                    {"null"},
-		`3`:                                       {"wants an object"},
+		`{"peft_type": "LORA", "lora_bias": true}`: {"a.json:1:36: lora_bias"},
+		`{"peft_type": "LORA", "r": 0}`:            {"a.json: r: is 0"},
+		`{"peft_type": "VERA"}`:                    {"peft_type"},
+		`{}`:                                       {"peft_type: is missing"},
+		`null`:                                     {"null"},
+		`3`:                                        {"wants an object"},
 	} {
 		_, _, err := ParseAdapterConfig([]byte(src), "a.json")
 		wantError(t, src, err, want)
@@ -338,7 +391,10 @@ func TestParseAdapterConfig(t *testing.T) {
 
 func TestSameMaths(t *testing.T) {
 	parse := func(body string) *PEFT {
-		p, _, err := ParseAdapterConfig([]byte(`{"peft_type": "LORA"`+body+`}`), "a.json")
+		if !strings.Contains(body, "peft_type") {
+			body = `, "peft_type": "LORA"` + body
+		}
+		p, _, err := ParseAdapterConfig([]byte(`{`+body[1:]+`}`), "a.json")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -360,6 +416,14 @@ func TestSameMaths(t *testing.T) {
 		{`, "layers_to_transform": [1, 2]`, `, "layers_to_transform": [1]`, "layers_to_transform"},
 		{`, "rank_pattern": {"a": 1}`, ``, "rank_pattern"},
 		{`, "alpha_pattern": {"a": 1}`, `, "alpha_pattern": {"a": 2}`, "alpha_pattern"},
+		{`, "use_dora": true`, ``, "use_dora"},
+		{`, "peft_type": "IA3"`, ``, "peft_type"},
+		{`, "peft_type": "IA3", "init_ia3_weights": false`, `, "peft_type": "IA3"`, ""},
+		{`, "peft_type": "IA3", "feedforward_modules": []`, `, "peft_type": "IA3"`, "feedforward_modules"},
+		{`, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "init_weights": "zero"`, `, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4`, ""},
+		{`, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4`, `, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 5`, "num_virtual_tokens"},
+		{`, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4`, `, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "prefix_projection": true`, "prefix_projection"},
+		{`, "peft_type": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 2`, `, "peft_type": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 1`, "adapter_layers"},
 	} {
 		err := parse(c.a).SameMaths(parse(c.b))
 		if c.differ == "" && err != nil || c.differ != "" && (err == nil || !strings.Contains(err.Error(), " "+c.differ+":")) {

@@ -215,7 +215,7 @@ func pathsOf(t reflect.Type, path string) (all []string) {
 			field = field.Elem()
 		}
 		if field == reflect.TypeFor[PEFT]() {
-			for _, key := range loraKeys() {
+			for _, key := range peftKeys() {
 				all = append(all, join(at, key))
 			}
 		} else if field.Kind() == reflect.Struct && !reflect.PointerTo(field).Implements(reflect.TypeFor[decoded]()) {

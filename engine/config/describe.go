@@ -45,7 +45,7 @@ var words = map[string][]string{
 
 // methods are the peft_types, each with keys that it cannot do without.
 var methods = [][2]string{
-	{LORA, ""}, {"IA3", ""}, {"PREFIX_TUNING", `,"num_virtual_tokens":8`}, {"ADAPTION_PROMPT", `,"adapter_len":10,"adapter_layers":2`}, {"PROMPT_TUNING", `,"num_virtual_tokens":8`},
+	{LORA, ""}, {IA3, ""}, {PrefixTuning, `,"num_virtual_tokens":8`}, {AdaptionPrompt, `,"adapter_len":10,"adapter_layers":2`}, {PromptTuning, `,"num_virtual_tokens":8`},
 }
 
 // parts are entries of trainable.

@@ -4,106 +4,206 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 )
 
-// PEFT is a LoRA adapter's configuration, as PEFT's LoraConfig and adapter_config.json spell it.
-// Only what this engine computes has a field; see refused and inert for the other keys of LoraConfig.
+// PEFT is an adapter's configuration, as PEFT's config classes and adapter_config.json spell it: the keys that all
+// classes share, then those of each. Only what this engine computes has a field; see classes for the other keys.
+// Sizes of the model that are 0 are null: the model knows them.
 type PEFT struct {
-	Type              string            `json:"peft_type"` // "LORA"
-	R                 int               `json:"r"`
-	Alpha             float64           `json:"lora_alpha"`      // the adapter is scaled by alpha/r, or alpha/√r with RSLoRA
-	Dropout           float64           `json:"lora_dropout"`    // [0, 1)
+	Type      string  `json:"peft_type"`
+	BaseModel string  `json:"base_model_name_or_path"`
+	Revision  *string `json:"revision"`
+	TaskType  string  `json:"task_type"`
+
+	// LoraConfig and, as far as the names agree, IA3Config and AdaptionPromptConfig.
 	TargetModules     Modules           `json:"target_modules"`  // zero: what is usual for the model
 	ExcludeModules    Modules           `json:"exclude_modules"` // zero: none
+	ModulesToSave     Strings           `json:"modules_to_save"` // base modules that train and are saved whole
+	R                 int               `json:"r"`
+	Alpha             float64           `json:"lora_alpha"`   // the adapter is scaled by alpha/r, or alpha/√r with RSLoRA
+	Dropout           float64           `json:"lora_dropout"` // [0, 1)
 	RSLoRA            bool              `json:"use_rslora"`
+	DoRA              bool              `json:"use_dora"`
 	Init              InitLoRA          `json:"init_lora_weights"`
 	LayersToTransform Ints              `json:"layers_to_transform"` // nil: all
 	LayersPattern     Strings           `json:"layers_pattern"`
-	RankPattern       Patterns[int]     `json:"rank_pattern"`    // ranks that differ from R
-	AlphaPattern      Patterns[float64] `json:"alpha_pattern"`   // alphas that differ from Alpha
-	Bias              string            `json:"bias"`            // which of the base's biases train: none, all or lora_only
-	ModulesToSave     Strings           `json:"modules_to_save"` // base modules that train and are saved whole
-	BaseModel         string            `json:"base_model_name_or_path"`
-	Revision          *string           `json:"revision"`
-	TaskType          string            `json:"task_type"`
+	RankPattern       Patterns[int]     `json:"rank_pattern"`  // ranks that differ from R
+	AlphaPattern      Patterns[float64] `json:"alpha_pattern"` // alphas that differ from Alpha
+	Bias              string            `json:"bias"`          // which of the base's biases train: none, all or lora_only
+
+	// IA3Config.
+	FeedForward Modules `json:"feedforward_modules"` // those of TargetModules whose input is scaled
+	InitIA3     bool    `json:"init_ia3_weights"`    // start at 1
+
+	// PromptLearningConfig.
+	VirtualTokens int `json:"num_virtual_tokens"`
+	TokenDim      int `json:"token_dim"`
+	Submodules    int `json:"num_transformer_submodules"`
+	Heads         int `json:"num_attention_heads"`
+	Layers        int `json:"num_layers"`
+
+	// PrefixTuningConfig.
+	EncoderHidden int    `json:"encoder_hidden_size"`
+	Projection    bool   `json:"prefix_projection"` // the prefix is the output of a small network
+	InitPrefix    string `json:"init_weights"`      // "" or zero
+
+	// PromptTuningConfig.
+	InitPrompt string `json:"prompt_tuning_init"` // RANDOM, TEXT or SAMPLE_VOCAB
+	InitText   string `json:"prompt_tuning_init_text"`
+	Tokenizer  string `json:"tokenizer_name_or_path"` // told, not read: the text is encoded with the model's own
+
+	// AdaptionPromptConfig.
+	AdapterLen    int `json:"adapter_len"`    // slots a layer
+	AdapterLayers int `json:"adapter_layers"` // the last of the model's
 }
 
-// LORA is the peft_type of a PEFT, and CausalLM the task_type that this engine trains.
+// The peft_type of a PEFT, and CausalLM, the task_type of a language model.
 const (
-	LORA     = "LORA"
-	CausalLM = "CAUSAL_LM"
+	LORA           = "LORA"
+	PrefixTuning   = "PREFIX_TUNING"
+	AdaptionPrompt = "ADAPTION_PROMPT"
+	IA3            = "IA3"
+	PromptTuning   = "PROMPT_TUNING"
+	CausalLM       = "CAUSAL_LM"
 )
 
+// Ways in which a prompt starts.
+const (
+	PromptRandom = "RANDOM"       // normal with deviation 1
+	PromptText   = "TEXT"         // as the embeddings of a text
+	PromptSample = "SAMPLE_VOCAB" // as the embeddings of random tokens
+)
+
+// class is one of PEFT's config classes.
+type class struct {
+	// keys have a field and decide what the adapter computes or how it trains; marks have one and do not.
+	keys, marks []string
+	// refused alter the maths in a way that is not implemented. They are accepted where they say nothing: null, false
+	// or empty.
+	refused []string
+	// inert change no number here, whatever they hold.
+	inert []string
+	// since are keys that only newer versions of PEFT than 0.13 read: they are written where they say something.
+	since []string
+}
+
+var (
+	everyMark  = []string{"peft_type", "base_model_name_or_path", "revision", "task_type"}
+	everyInert = []string{"auto_mapping", "inference_mode", "peft_version"}
+)
+
+func promptLearning(c class) class {
+	c.keys = append(c.keys, "num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
+	return c
+}
+
+var classes = map[string]class{
+	LORA: {
+		keys: []string{
+			"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias", "modules_to_save", "target_modules", "exclude_modules",
+			"layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
+		},
+		marks: []string{"init_lora_weights"},
+		refused: []string{
+			"alora_invocation_tokens", "arrow_config", "bdlora_config", "corda_config", "ensure_weight_tying", "eva_config",
+			"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config",
+			"monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config",
+		},
+		inert: []string{"megatron_core", "qalora_group_size", "runtime_config"},
+		since: []string{"exclude_modules"},
+	},
+	PrefixTuning: promptLearning(class{
+		keys:  []string{"prefix_projection", "encoder_hidden_size"},
+		marks: []string{"init_weights"}, since: []string{"init_weights"},
+		refused: []string{"modules_to_save"},
+	}),
+	PromptTuning: promptLearning(class{
+		marks:   []string{"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path"},
+		refused: []string{"modules_to_save", "tokenizer_kwargs"},
+	}),
+	AdaptionPrompt: {keys: []string{"adapter_len", "adapter_layers", "target_modules"}},
+	IA3: {
+		keys:  []string{"target_modules", "exclude_modules", "feedforward_modules", "modules_to_save"},
+		marks: []string{"init_ia3_weights"}, since: []string{"exclude_modules"},
+		refused: []string{"fan_in_fan_out"},
+	},
+}
+
+// Types are the peft_types that there are.
+var Types = []string{LORA, PrefixTuning, AdaptionPrompt, IA3, PromptTuning}
+
+// fields are the keys of the class that have a field.
+func (c class) fields() []string { return slices.Concat(everyMark, c.marks, c.keys) }
+
+// known are all keys of the class.
+func (c class) known() []string { return slices.Concat(c.fields(), c.refused, everyInert, c.inert) }
+
+// peftKeys are the keys of all classes.
+func peftKeys() []string {
+	var all []string
+	for _, t := range Types {
+		all = append(all, classes[t].known()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func (p *PEFT) defaults() {
-	*p = PEFT{R: 8, Alpha: 8, Init: InitDefault, Bias: "none", TaskType: CausalLM}
+	*p = PEFT{R: 8, Alpha: 8, Init: InitDefault, Bias: "none", InitIA3: true, InitPrompt: PromptRandom, TaskType: CausalLM}
 }
-
-// laterTypes are the other methods of the run contract.
-var laterTypes = []string{"PREFIX_TUNING", "ADAPTION_PROMPT", "IA3", "PROMPT_TUNING"}
-
-// refused lists the keys of LoraConfig that alter the maths in a way that is not implemented. They are accepted where
-// they say nothing: null, false or empty.
-var refused = []string{
-	"alora_invocation_tokens", "arrow_config", "bdlora_config", "corda_config", "ensure_weight_tying", "eva_config",
-	"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config",
-	"monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_dora",
-	"use_qalora", "velora_config",
-}
-
-// inert lists the keys of LoraConfig that change no number here, whatever they hold.
-var inert = []string{"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size", "runtime_config"}
-
-func loraKeys() []string { return slices.Concat(keysOf(peftType), refused, inert) }
 
 func (p *PEFT) decode(d *decoder, n *node, path string) error {
 	o, ok := n.value.(*object)
 	if !ok {
 		return d.wants(n, path, "an object or null")
 	}
-	if err := checkType(d, n, o, path); err != nil {
+	c, err := classOf(d, n, o, path)
+	if err != nil {
 		return err
 	}
 	known := &object{values: o.values} // what has a field; null leaves the default
+	fields := c.fields()
 	for _, key := range o.keys {
 		value := o.values[key]
 		switch {
-		case slices.Contains(inert, key):
-		case slices.Contains(refused, key):
+		case slices.Contains(fields, key):
+			if value.value != nil {
+				known.keys = append(known.keys, key)
+			}
+		case slices.Contains(c.refused, key):
 			if !value.empty() {
 				return d.fail(value, join(path, key), value.kind()+" is not available in this version, and it would change the result",
 					"leave the key out")
 			}
-		case fieldIndex(peftType, key) < 0:
-			if err := d.unknown(value, path, key, loraKeys()); err != nil {
+		case slices.Contains(everyInert, key), slices.Contains(c.inert, key):
+		default:
+			if err := d.unknown(value, path, key, c.known()); err != nil {
 				return err
 			}
-		case value.value != nil:
-			known.keys = append(known.keys, key)
 		}
 	}
 	type plain PEFT
 	return d.into(&node{at: n.at, value: known}, path, (*plain)(p))
 }
 
-// checkType comes before the other keys, which depend on the type.
-func checkType(d *decoder, n *node, o *object, path string) error {
+// classOf comes before the other keys, which depend on the type.
+func classOf(d *decoder, n *node, o *object, path string) (class, error) {
 	path = join(path, "peft_type")
 	t := o.values["peft_type"]
 	if t == nil {
-		return d.fail(n, path, "is missing", `add "peft_type": "LORA"`)
+		return class{}, d.fail(n, path, "is missing", `add "peft_type": "LORA"`)
 	}
 	name, ok := t.value.(string)
-	switch {
-	case name == LORA:
-		return nil
-	case !ok:
-		return d.wants(t, path, "a string")
-	case slices.Contains(laterTypes, name):
-		return d.fail(t, path, strconv.Quote(name)+" is not available in this version", `"LORA" is`)
+	if !ok {
+		return class{}, d.wants(t, path, "a string")
 	}
-	return d.fail(t, path, choice(name, append([]string{LORA}, laterTypes...)), "")
+	if c, ok := classes[name]; ok {
+		return c, nil
+	}
+	return class{}, d.fail(t, path, choice(name, Types), "")
 }
 
 // ParseAdapterConfig reads an adapter_config.json. Unknown keys are dropped, as PEFT does, and named in warnings; a
@@ -131,21 +231,43 @@ func ParseAdapterConfig(data []byte, file string) (p *PEFT, warnings []string, e
 	return p, warnings, nil
 }
 
+// value is what a field holds, a size or a text that says nothing as null.
+func (p *PEFT) value(key string) any {
+	v := reflect.ValueOf(p).Elem().Field(fieldIndex(peftType, key))
+	switch x := v.Interface().(type) {
+	case int:
+		if x == 0 {
+			return nil
+		}
+	case string:
+		if x == "" {
+			return nil
+		}
+	case Modules:
+		if x.IsZero() {
+			return nil
+		}
+	}
+	return v.Interface() // a nil list is null
+}
+
 // fileKeys are p's keys in adapter_config.json: those that every version of PEFT since 0.13 reads.
 func (p *PEFT) fileKeys() map[string]any {
-	m := map[string]any{ // a nil list is null
-		"alpha_pattern": p.AlphaPattern, "auto_mapping": nil, "base_model_name_or_path": nil, "bias": p.Bias,
-		"fan_in_fan_out": false, "inference_mode": false, "init_lora_weights": p.Init, "layer_replication": nil,
-		"layers_pattern": p.LayersPattern, "layers_to_transform": p.LayersToTransform, "loftq_config": struct{}{},
-		"lora_alpha": p.Alpha, "lora_dropout": p.Dropout, "megatron_config": nil, "megatron_core": "megatron.core",
-		"modules_to_save": p.ModulesToSave, "peft_type": p.Type, "r": p.R, "rank_pattern": p.RankPattern, "revision": p.Revision,
-		"target_modules": p.TargetModules, "task_type": p.TaskType, "use_dora": false, "use_rslora": p.RSLoRA,
+	c := classes[p.Type]
+	m := map[string]any{"auto_mapping": nil, "inference_mode": false}
+	for _, key := range c.fields() {
+		if v := p.value(key); v != nil || !slices.Contains(c.since, key) {
+			m[key] = v
+		}
 	}
-	if p.BaseModel != "" {
-		m["base_model_name_or_path"] = p.BaseModel
-	}
-	if !p.ExcludeModules.IsZero() { // PEFT 0.14 and later
-		m["exclude_modules"] = p.ExcludeModules
+	switch p.Type {
+	case LORA:
+		m["fan_in_fan_out"], m["layer_replication"], m["loftq_config"] = false, nil, struct{}{}
+		m["megatron_config"], m["megatron_core"] = nil, "megatron.core"
+	case IA3:
+		m["fan_in_fan_out"] = false
+	case PromptTuning:
+		m["tokenizer_kwargs"] = nil
 	}
 	return m
 }
@@ -172,29 +294,36 @@ func (p *PEFT) SameMaths(other *PEFT) error {
 		}
 		return errors.New("config: one side has an adapter, the other has none")
 	}
-	for _, key := range []struct {
-		name string
-		a, b any
-	}{
-		{"peft_type", p.Type, other.Type},
-		{"r", p.R, other.R},
-		{"lora_alpha", p.Alpha, other.Alpha},
-		{"lora_dropout", p.Dropout, other.Dropout},
-		{"use_rslora", p.RSLoRA, other.RSLoRA},
-		{"bias", p.Bias, other.Bias},
-		{"modules_to_save", set(p.ModulesToSave), set(other.ModulesToSave)},
-		{"target_modules", p.TargetModules.set(), other.TargetModules.set()},
-		{"exclude_modules", p.ExcludeModules.set(), other.ExcludeModules.set()},
-		{"layers_to_transform", set(p.LayersToTransform), set(other.LayersToTransform)},
-		{"layers_pattern", set(p.LayersPattern), set(other.LayersPattern)},
-		{"rank_pattern", p.RankPattern.set(), other.RankPattern.set()},
-		{"alpha_pattern", p.AlphaPattern.set(), other.AlphaPattern.set()},
-	} {
-		if a, b := fmt.Sprint(key.a), fmt.Sprint(key.b); a != b {
-			return fmt.Errorf("config: adapters differ in %s: %s against %s", key.name, a, b)
+	differ := func(key string, a, b any) error {
+		return fmt.Errorf("config: adapters differ in %s: %s against %s", key, fmt.Sprint(a), fmt.Sprint(b))
+	}
+	if p.Type != other.Type {
+		return differ("peft_type", p.Type, other.Type)
+	}
+	for _, key := range classes[p.Type].keys {
+		if a, b := p.asSet(key), other.asSet(key); fmt.Sprint(a) != fmt.Sprint(b) {
+			return differ(key, a, b)
 		}
 	}
 	return nil
+}
+
+// asSet is what a field holds, without the order of its parts.
+func (p *PEFT) asSet(key string) any {
+	switch x := p.value(key).(type) {
+	case Modules:
+		return x.set()
+	case Strings:
+		return set(x)
+	case Ints:
+		return set(x)
+	case Patterns[int]:
+		return x.set()
+	case Patterns[float64]:
+		return x.set()
+	default:
+		return x
+	}
 }
 
 // set sorts a list and drops what is there twice.
@@ -217,7 +346,7 @@ func (m *Modules) decode(d *decoder, n *node, path string) error {
 		m.Pattern = s
 		return nil
 	}
-	if items, ok := n.value.([]*node); !ok || len(items) == 0 {
+	if _, ok := n.value.([]*node); !ok {
 		return d.wants(n, path, "a list of module names or a regular expression")
 	}
 	return d.into(n, path, &m.Names)

@@ -20,6 +20,9 @@ const (
 	maxMicro  = 1 << 20 // micro-batches a step
 	maxTokens = 1 << 20 // tokens a row
 	maxRank   = 1 << 16
+
+	maxVirtual = 1 << 16 // virtual tokens, slots of an attention
+	maxEncoder = 1 << 20
 )
 
 // columns lists the keys that dataset.columns may rename, by format.
@@ -191,25 +194,63 @@ func (p *PEFT) rules(path string) []rule {
 	if p == nil {
 		return nil
 	}
+	at := func(key string) string { return join(path, key) }
+	if t := p.TargetModules; !t.IsZero() && t.Pattern == "" && len(t.Names) == 0 {
+		return []rule{{false, at("target_modules"), "is empty", "name the modules to adapt, or use null for the usual ones"}}
+	}
+	switch p.Type {
+	case LORA:
+		return p.loraRules(at)
+	case IA3:
+		subset := true
+		for _, name := range p.FeedForward.Names {
+			subset = subset && (p.TargetModules.Names == nil || slices.Contains(p.TargetModules.Names, name))
+		}
+		return []rule{{subset, at("feedforward_modules"), "names a module that target_modules does not", "PEFT wants a subset of target_modules"}}
+	case AdaptionPrompt:
+		usual := p.TargetModules.IsZero() || p.TargetModules.Pattern == "self_attn" || slices.Equal(p.TargetModules.Names, []string{"self_attn"})
+		return []rule{
+			within(at("adapter_len"), p.AdapterLen, 1, maxVirtual),
+			within(at("adapter_layers"), p.AdapterLayers, 1, maxRank),
+			{usual, at("target_modules"), "names other modules than self_attn, the attention of Llama", "leave it out"},
+		}
+	}
+	rules := []rule{
+		within(at("num_virtual_tokens"), p.VirtualTokens, 1, maxVirtual),
+		within(at("token_dim"), p.TokenDim, 0, math.MaxInt32),
+		within(at("num_attention_heads"), p.Heads, 0, math.MaxInt32),
+		within(at("num_layers"), p.Layers, 0, math.MaxInt32),
+		{p.Submodules == 0 || p.Submodules == 1, at("num_transformer_submodules"), "is not 1, and a decoder is one", "leave it out"},
+	}
+	if p.Type == PrefixTuning {
+		return append(rules,
+			within(at("encoder_hidden_size"), p.EncoderHidden, 0, maxEncoder),
+			rule{p.InitPrefix == "" || p.InitPrefix == "zero", at("init_weights"), choice(p.InitPrefix, []string{"null", "zero"}), ""})
+	}
+	return append(rules,
+		oneOf(at("prompt_tuning_init"), p.InitPrompt, []string{PromptRandom, PromptText, PromptSample}),
+		rule{p.InitPrompt != PromptText || p.InitText != "", at("prompt_tuning_init_text"), "is missing, and prompt_tuning_init is TEXT", "give the text to start from"})
+}
+
+func (p *PEFT) loraRules(at func(string) string) []rule {
 	regex := p.TargetModules.Pattern != ""
 	rules := []rule{
-		{p.Type == LORA, join(path, "peft_type"), unavailable(strconv.Quote(p.Type)), ""},
-		within(join(path, "r"), p.R, 1, maxRank),
-		within(join(path, "lora_alpha"), p.Alpha, 0, math.MaxFloat32),
-		below(join(path, "lora_dropout"), p.Dropout),
-		oneOf(join(path, "bias"), p.Bias, []string{"none", "all", "lora_only"}),
-		{p.LayersToTransform == nil || len(p.LayersToTransform) > 0, join(path, "layers_to_transform"), "names no layer", "use null for all"},
-		{p.LayersToTransform == nil || !regex, join(path, "layers_to_transform"), "goes with a list of target_modules only", "put the layers into the regular expression"},
-		{p.LayersPattern == nil || p.LayersToTransform != nil, join(path, "layers_pattern"), "says nothing without layers_to_transform", "leave it out"},
+		within(at("r"), p.R, 1, maxRank),
+		within(at("lora_alpha"), p.Alpha, 0, math.MaxFloat32),
+		below(at("lora_dropout"), p.Dropout),
+		oneOf(at("bias"), p.Bias, []string{"none", "all", "lora_only"}),
+		{p.LayersToTransform == nil || len(p.LayersToTransform) > 0, at("layers_to_transform"), "names no layer", "use null for all"},
+		{p.LayersToTransform == nil || !regex, at("layers_to_transform"), "goes with a list of target_modules only", "put the layers into the regular expression"},
+		{p.LayersPattern == nil || p.LayersToTransform != nil, at("layers_pattern"), "says nothing without layers_to_transform", "leave it out"},
 	}
 	for i, layer := range p.LayersToTransform {
-		rules = append(rules, within(index(join(path, "layers_to_transform"), i), layer, 0, maxRank))
+		rules = append(rules, within(index(at("layers_to_transform"), i), layer, 0, maxRank))
 	}
 	for _, e := range p.RankPattern {
-		rules = append(rules, within(join(path, "rank_pattern."+e.Key), e.Value, 1, maxRank))
+		rules = append(rules, within(at("rank_pattern."+e.Key), e.Value, 1, maxRank))
 	}
 	for _, e := range p.AlphaPattern {
-		rules = append(rules, within(join(path, "alpha_pattern."+e.Key), e.Value, 0, math.MaxFloat32))
+		rules = append(rules, within(at("alpha_pattern."+e.Key), e.Value, 0, math.MaxFloat32))
 	}
 	return rules
 }
