@@ -1,0 +1,105 @@
+package op
+
+import (
+	"math"
+
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/tensor"
+)
+
+type doraDims struct {
+	O, I, R uint32
+	S       float32
+}
+
+// DoRAGain is what DoRA scales the outputs of an adapted projection by, which then has rows of length m.
+//
+//	gain = m / ‖W + s·B·A‖,   dm = dgain / ‖W + s·B·A‖,   ‖·‖ the norm of each row
+//
+// The norm counts as a constant, so W, A and B get no gradient from here (Liu et al. 2024, arXiv:2402.09353, §4.3). It is
+// made from W·Aᵀ and A·Aᵀ, so that no matrix of W's size is:
+//
+//	‖w + s·b·A‖² = ‖w‖² + b·(2s·A·wᵀ + s²·A·Aᵀ·bᵀ)   for a row w of W and b of B
+//
+// Shapes: w (out,in), which may be BF16, a (r,in), b (out,r), m of out elements → (out).
+func DoRAGain(t *graph.Tape, w, a, b, m graph.Var, s float32) graph.Var {
+	O, I := w.Dim2()
+	R, _ := a.Dim2()
+	wantRows("DoRAGain", a, R, I)
+	wantRows("DoRAGain", b, O, R)
+	if m.Shape.Size() != O {
+		graph.Fail("DoRAGain: %q has shape %v, want %d elements", m.Name, m.Shape, O)
+	}
+	aw, aa := t.New(tensor.Of(R, O)), t.New(tensor.Of(R, R))
+	matmulNT(t, a, w, aw, 1, false)
+	matmulNT(t, a, a, aa, 1, false)
+	inv, gain := t.New(tensor.Of(O)), t.New(tensor.Of(O))
+	t.LaunchWith(doraGain, device.Params{"BF16": device.Storage(w.DType)}, doraDims{uint32(O), uint32(I), uint32(R), s}, w, b, aw, aa, m, inv, gain)
+	t.OnBackward(gain, func(dgain graph.Var) {
+		t.Accumulate(m, func(dm graph.Var) { t.Launch(scaleColumns, scaleColumnsDims{1, uint32(O)}, dgain, inv, dm) })
+	})
+	return gain
+}
+
+// ScaleRows launches w[i,:] *= factor[i], in place. It has no gradient: it is for merging.
+//
+// Shapes: w (M,N), factor of M elements.
+func ScaleRows(t *graph.Tape, w, factor graph.Var) { scaleInPlace(t, w, factor, 1) }
+
+// ScaleColumnsInPlace launches w[:,j] *= factor[j], in place. It has no gradient: it is for merging.
+//
+// Shapes: w (M,N), factor of N elements.
+func ScaleColumnsInPlace(t *graph.Tape, w, factor graph.Var) { scaleInPlace(t, w, factor, 0) }
+
+type scaleMatrixDims struct{ M, N, Rows uint32 }
+
+func scaleInPlace(t *graph.Tape, w, factor graph.Var, rows int) {
+	M, N := w.Dim2()
+	if factor.Shape.Size() != []int{N, M}[rows] {
+		graph.Fail("scaling %q %v by %q %v", w.Name, w.Shape, factor.Name, factor.Shape)
+	}
+	t.Launch(scaleMatrix, scaleMatrixDims{uint32(M), uint32(N), uint32(rows)}, factor, w)
+}
+
+var doraGain = &device.Kernel{
+	Name: "dora_gain", Shader: "dora_gain", Entry: "forward",
+	Bindings: in("w", "b", "aw", "aa", "m").out("inv", "gain"),
+	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(doraDims).O)) },
+	Variants: rowVariants,
+	Sample: func(any) (any, []int) {
+		return doraDims{5, 97, 3, 0.5}, []int{5 * 97, 5 * 3, 3 * 5, 3 * 3, 5, 5, 5}
+	},
+	Ref: func(c *device.Call) {
+		d, w, b, aw, aa, m, inv, gain := c.Dims.(doraDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5), c.F(6)
+		O, I, R, s := int(d.O), int(d.I), int(d.R), float64(d.S)
+		for o := range O {
+			row := w[o*I : (o+1)*I]
+			sum := dot(row, row)
+			for j := range R {
+				sum += b[o*R+j] * s * (2*aw[j*O+o] + s*dot(aa[j*R:(j+1)*R], b[o*R:(o+1)*R]))
+			}
+			inv[o] = 1 / math.Sqrt(sum)
+			gain[o] = m[o] * inv[o]
+		}
+	},
+}
+
+var scaleMatrix = &device.Kernel{
+	Name: "scale_matrix", Shader: "scale_matrix", Entry: "scale",
+	Bindings: in("factor").inout("w"),
+	Grid: func(dims any, _ device.Params) [3]int {
+		d := dims.(scaleMatrixDims)
+		return perThread(int(d.M * d.N))
+	},
+	Ref: func(c *device.Call) {
+		d, factor, w := c.Dims.(scaleMatrixDims), c.F(0), c.F(1)
+		for i := range w {
+			if d.Rows == 1 {
+				w[i] *= factor[i/int(d.N)]
+			} else {
+				w[i] *= factor[i%int(d.N)]
+			}
+		}
+	},
+}

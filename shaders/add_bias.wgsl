@@ -1,0 +1,18 @@
+// The same row added to each row, in place.   b (C)  y (N,C):   y[n] += b
+//@import grid
+const WG: u32 = 64u; //@param  threads a workgroup
+
+struct Dims { N: u32, C: u32 }
+
+@group(0) @binding(0) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<uniform> d: Dims;
+
+// One thread an element.
+@compute @workgroup_size(WG)
+fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+       @builtin(local_invocation_index) lane: u32) {
+    let i = flat_group(wid, groups) * WG + lane;
+    if (i >= d.N * d.C) { return; }
+    y[i] += b[i % d.C];
+}

@@ -1,0 +1,21 @@
+// Gradient of the hyperbolic tangent.   dy, y, dx (N):   dx = dy · (1 − y²)
+//@import grid
+const WG: u32 = 64u;            //@param  threads a workgroup
+const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
+
+struct Dims { N: u32 }
+
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<uniform> d: Dims;
+
+// One thread an element.
+@compute @workgroup_size(WG)
+fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+    let i = flat_group(wid, groups) * WG + lane;
+    if (i >= d.N) { return; }
+    let g = dy[i] * (1.0 - y[i] * y[i]);
+    if (ACCUMULATE) { dx[i] += g; } else { dx[i] = g; }
+}
