@@ -2,14 +2,15 @@
 //   w (O,I)  b (O,R)  aw (R,O) = A·Wᵀ  aa (R,R) = A·Aᵀ  m (O)   inv, gain (O)
 //   inv = 1 / ‖w + s·b·A‖,   ‖w + s·b·A‖² = ‖w‖² + Σ_j b_j (2s·aw_j + s² Σ_k aa_jk b_k),   gain = m · inv
 //@import grid
-//@import bf16
-const WG: u32 = 64u;      //@param  threads a row, a power of two
-const BF16: bool = false; //@param  w holds bfloat16, two in a word
+//@import narrow
+const WG: u32 = 64u;          //@param  threads a row, a power of two
+const W_PACKED: bool = false; //@param  w holds bfloat16, two in a word
+const W_F16: bool = false;    //@param  or binary16
 //@import reduce
 
 struct Dims { O: u32, I: u32, R: u32, s: f32 }
 
-@group(0) @binding(0) var<storage, read> w: array<u32>; // f32 bits or pairs of bfloat16
+@group(0) @binding(0) var<storage, read> w: array<u32>; // f32 bits, or pairs
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read> aw: array<f32>;
 @group(0) @binding(3) var<storage, read> aa: array<f32>;
@@ -28,7 +29,9 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     for (var i = lane; i < d.I; i += WG) {
         let at = row * d.I + i;
         var x: f32;
-        if (BF16) {
+        if (W_F16) {
+            x = f16_of(w[at / 2u], at);
+        } else if (W_PACKED) {
             x = bf16_of(w[at / 2u], at);
         } else {
             x = bitcast<f32>(w[at]);

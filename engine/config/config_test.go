@@ -236,7 +236,6 @@ func TestPEFTRefusals(t *testing.T) {
 		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 1.5`:                              {"peft.num_virtual_tokens: wants an integer"},
 		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "init_weights": "one"`:         {"peft.init_weights", "zero"},
 		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "prefix_projektion": true`:     {"peft.prefix_projection"},
-		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "modules_to_save": ["score"]`:  {"peft.modules_to_save"},
 		`"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "num_transformer_submodules": 2`: {
 			"peft.num_transformer_submodules: is not 1"},
 		`"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 0`:                               {"peft.num_virtual_tokens: is 0"},

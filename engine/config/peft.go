@@ -86,7 +86,7 @@ type class struct {
 	refused []string
 	// inert change no number here, whatever they hold.
 	inert []string
-	// since are keys that only newer versions of PEFT than 0.13 read: they are written where they say something.
+	// since are keys that PEFT 0.13 does not read: they are written where they say something.
 	since []string
 }
 
@@ -96,7 +96,8 @@ var (
 )
 
 func promptLearning(c class) class {
-	c.keys = append(c.keys, "num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
+	c.since = append(c.since, "modules_to_save")
+	c.keys = append(c.keys, "modules_to_save", "num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
 	return c
 }
 
@@ -118,13 +119,15 @@ var classes = map[string]class{
 	PrefixTuning: promptLearning(class{
 		keys:  []string{"prefix_projection", "encoder_hidden_size"},
 		marks: []string{"init_weights"}, since: []string{"init_weights"},
-		refused: []string{"modules_to_save"},
 	}),
 	PromptTuning: promptLearning(class{
 		marks:   []string{"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path"},
-		refused: []string{"modules_to_save", "tokenizer_kwargs"},
+		refused: []string{"tokenizer_kwargs"},
 	}),
-	AdaptionPrompt: {keys: []string{"adapter_len", "adapter_layers", "target_modules"}},
+	AdaptionPrompt: {
+		keys:  []string{"adapter_len", "adapter_layers", "target_modules", "modules_to_save"},
+		since: []string{"modules_to_save"},
+	},
 	IA3: {
 		keys:  []string{"target_modules", "exclude_modules", "feedforward_modules", "modules_to_save"},
 		marks: []string{"init_ia3_weights"}, since: []string{"exclude_modules"},
@@ -245,6 +248,10 @@ func (p *PEFT) value(key string) any {
 		}
 	case Modules:
 		if x.IsZero() {
+			return nil
+		}
+	case Strings:
+		if x == nil {
 			return nil
 		}
 	}

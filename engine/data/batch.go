@@ -36,6 +36,30 @@ func Collate(rows []Sample, minB, minT int) *Batch {
 	return b
 }
 
+// Prepend makes room for n virtual tokens before each row, as prompt tuning wants it: Positions and Targets then are
+// (B,n+T), positions count from the first virtual token, and the last of them predicts the first token where its label
+// counts.
+func (b *Batch) Prepend(n int) {
+	if n == 0 {
+		return
+	}
+	positions, targets := b.Positions, b.Targets
+	b.Positions, b.Targets = make([]int32, 0, b.B*(n+b.T)), make([]int32, 0, b.B*(n+b.T))
+	for row := range b.B {
+		at := row * b.T
+		for i := range n {
+			b.Positions, b.Targets = append(b.Positions, int32(i)), append(b.Targets, Ignore)
+		}
+		if b.T > 0 && b.Labels[at] != Ignore {
+			b.Targets[len(b.Targets)-1] = b.Labels[at]
+			b.Tokens++
+		}
+		for i := range b.T {
+			b.Positions, b.Targets = append(b.Positions, int32(n)+positions[at+i]), append(b.Targets, targets[at+i])
+		}
+	}
+}
+
 // Pick returns the samples at the given rows.
 func (d *Dataset) Pick(rows []int) []Sample {
 	samples := make([]Sample, len(rows))

@@ -37,30 +37,25 @@ type Decoder struct {
 	Blocks    []Block
 	Norm      *Param // (Hidden)
 	Head      *Linear
-	Slots     Slots
+	Patch     *Patch // what a fine-tuning method changes; nil: nothing
 }
 
-// Slots are the places besides the projections (see Adapter) where a method may act. All may be nil.
-type Slots struct {
-	// Embed changes or extends the embeddings of a batch.
-	Embed func(t *graph.Tape, in *Input, x graph.Var) graph.Var
-	// KeysValues puts rows before each sequence's keys and values, and says how many. They are seen by every query.
-	KeysValues func(t *graph.Tape, in *Input, layer int, k, v graph.Var) (graph.Var, graph.Var, int)
-	// Attended adds to a layer's attention output (before the residual sum), given the rotated queries.
-	Attended func(t *graph.Tape, in *Input, layer int, q, attended graph.Var) graph.Var
-}
-
-// Input is a batch on a tape: B rows of T tokens, N = B·T, right-padded. A pad comes after every real token of its
-// row, so causal attention never sees it and no mask is needed.
+// Input is a batch on a tape: B rows of T tokens, right-padded. A pad comes after every real token of its row, so causal
+// attention never sees it and no mask is needed. A sequence has Prompt more rows before its tokens where the patch puts
+// them there: N = B·(Prompt+T).
 type Input struct {
 	B, T      int
+	Prompt    int
 	Train     bool      // dropout is on
 	Recompute int       // blocks whose activations are computed again for the backward walk instead of kept
-	Lookup    op.Lookup // token ids (N), and their order for the embedding's gradient
+	Lookup    op.Lookup // token ids (B·T), and their order for the embedding's gradient
 	Positions graph.Var // (N) I32: position in its document
 	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts
 	Seed      graph.Var // (2) I32: what dropout masks are drawn from
 	Rope      graph.Var // (positions, HeadDim/2, 2): cosines and sines
+	Prefix    graph.Var // what Patch.Prefix recorded, nil for none
+
+	patch *Patch
 }
 
 // InputKey is the key of a part of the batch on a tape.
@@ -77,26 +72,45 @@ const (
 	Rope      InputKey = "rope"
 )
 
-// NewInput brings a batch of B rows of T tokens onto a tape. ropeRows is the number of positions in the table.
+// NewInput brings a batch of B rows of T tokens onto a tape, for the decoder with the patch that it has now. ropeRows is the
+// number of positions in the table of rotations.
 func (d *Decoder) NewInput(t *graph.Tape, B, T, ropeRows int) *Input {
+	return d.newInput(t, B, T, d.Prompt(), ropeRows)
+}
+
+// NewToken brings one token of each of B rows onto a tape, for Decode.
+func (d *Decoder) NewToken(t *graph.Tape, B, ropeRows int) *Input {
+	return d.newInput(t, B, 1, 0, ropeRows)
+}
+
+func (d *Decoder) newInput(t *graph.Tape, B, T, prompt, ropeRows int) *Input {
 	ints := func(k InputKey, n int) graph.Var {
 		return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(n), DType: tensor.I32, Name: string(k)})
 	}
-	N := B * T
+	tokens, N := B*T, B*(prompt+T)
 	return &Input{
-		B: B, T: T,
-		Lookup:    op.Lookup{IDs: ints(IDs, N), Order: ints(Order, N), Starts: ints(Starts, N+1)},
+		B: B, T: T, Prompt: prompt,
+		Lookup:    op.Lookup{IDs: ints(IDs, tokens), Order: ints(Order, tokens), Starts: ints(Starts, tokens+1)},
 		Positions: ints(Positions, N), Targets: ints(Targets, N), Seed: ints(Seed, 2),
-		Rope: t.Extern(graph.Extern{Key: Rope, Shape: tensor.Of(ropeRows, d.HeadDim/2, 2), Name: string(Rope)}),
+		Rope:  t.Extern(graph.Extern{Key: Rope, Shape: tensor.Of(ropeRows, d.HeadDim/2, 2), Name: string(Rope)}),
+		patch: d.patch(),
 	}
 }
 
-// Embed records the token embeddings of a batch → (N, Hidden).
+// Embed records the embeddings of a batch → (N, Hidden).
 func (d *Decoder) Embed(t *graph.Tape, in *Input) graph.Var {
+	x := d.embedTokens(t, in)
+	if in.patch.Prompt != nil {
+		x = op.Prepend(t, in.patch.Prompt(t), x, in.B)
+	}
+	return x
+}
+
+func (d *Decoder) embedTokens(t *graph.Tape, in *Input) graph.Var {
 	t.Enter(d.Embedding.Unit)
 	x := op.Embedding(t, d.Embedding.Var(t), in.Lookup)
-	if d.Slots.Embed != nil {
-		x = d.Slots.Embed(t, in, x)
+	if in.patch.Embed != nil {
+		x = in.patch.Embed(t, in, x)
 	}
 	return x
 }
@@ -107,7 +121,7 @@ type attend func(layer int, q, k, v graph.Var) graph.Var
 // shape is that of an attention call.
 func (d *Decoder) shape(in *Input) op.AttentionShape {
 	return op.AttentionShape{
-		B: in.B, T: in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
+		B: in.B, T: in.Prompt + in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
 	}
 }
 
@@ -115,11 +129,23 @@ func (d *Decoder) shape(in *Input) op.AttentionShape {
 func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var {
 	return d.block(t, in, i, x, func(layer int, q, k, v graph.Var) graph.Var {
 		s := d.shape(in)
-		if d.Slots.KeysValues != nil {
-			k, v, s.P = d.Slots.KeysValues(t, in, layer, k, v)
+		if in.Prefix != nil {
+			k = op.Prepend(t, d.prefix(t, in, CacheKey{layer, false}), k, in.B)
+			v = op.Prepend(t, d.prefix(t, in, CacheKey{layer, true}), v, in.B)
+			s.P = in.patch.Virtual
 		}
 		return op.Attention(t, q, k, v, in.Positions, s)
 	})
+}
+
+// prefix takes a layer's keys or values out of the prefix.
+func (d *Decoder) prefix(t *graph.Tape, in *Input, k CacheKey) graph.Var {
+	width := d.KVHeads * d.HeadDim
+	at := 2 * k.Layer * width
+	if k.Values {
+		at += width
+	}
+	return op.SliceColumns(t, in.Prefix, at, width)
 }
 
 func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended attend) graph.Var {
@@ -130,8 +156,8 @@ func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended a
 	op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
 	op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
 	a := b.O.Forward(t, in, attended(i, q, k, v))
-	if d.Slots.Attended != nil {
-		a = d.Slots.Attended(t, in, i, q, a)
+	if in.patch.Attended != nil {
+		a = in.patch.Attended(t, in, i, q, a)
 	}
 	x = op.Add(t, x, a)
 	h = op.RMSNorm(t, x, b.PostAttentionNorm.Var(t), d.RMSNormEps)
@@ -145,30 +171,57 @@ type CacheKey struct {
 	Values bool
 }
 
+func (d *Decoder) cache(t *graph.Tape, in *Input, k CacheKey, length int) graph.Var {
+	return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(in.B*length, d.KVHeads*d.HeadDim), Name: fmt.Sprintf("cache of layer %d", k.Layer)})
+}
+
 // Decode records one more token of each row, T = 1, after those whose keys and values lie in caches of the given
-// length; it adds its own at its position. It returns the logits (B, Vocab).
+// length; it adds its own at its position. It returns the logits (B, Vocab). Virtual tokens come first in the caches, see
+// DecodeVirtual.
 func (d *Decoder) Decode(t *graph.Tape, in *Input, length int) graph.Var {
-	if in.T != 1 || d.Slots.KeysValues != nil {
-		graph.Fail("Decode: %d tokens a row", in.T)
+	x := d.decode(t, in, d.embedTokens(t, in), length)
+	return d.Head.Forward(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps))
+}
+
+// DecodeVirtual records what puts the patch's virtual tokens into the caches of one row: all of a prefix, or the row of the
+// prompt that takes the place of the token with that number.
+func (d *Decoder) DecodeVirtual(t *graph.Tape, in *Input, length int) {
+	switch {
+	case in.B != 1:
+		graph.Fail("DecodeVirtual: %d rows", in.B)
+	case in.patch.Prompt != nil:
+		d.decode(t, in, op.Embedding(t, in.patch.Prompt(t), in.Lookup), length)
+	case in.patch.Prefix != nil:
+		in.Prefix = in.patch.Prefix(t)
+		for i := range d.Blocks {
+			for _, k := range []CacheKey{{i, false}, {i, true}} {
+				t.Copy(t.Rows(d.cache(t, in, k, length), 0, in.patch.Virtual), d.prefix(t, in, k))
+			}
+		}
 	}
-	cache := func(k CacheKey) graph.Var {
-		return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(in.B*length, d.KVHeads*d.HeadDim), Name: fmt.Sprintf("cache of layer %d", k.Layer)})
+}
+
+func (d *Decoder) decode(t *graph.Tape, in *Input, x graph.Var, length int) graph.Var {
+	if in.T != 1 || in.Prompt != 0 {
+		graph.Fail("Decode: %d rows a sequence", in.Prompt+in.T)
 	}
-	x := d.Embed(t, in)
 	for i := range d.Blocks {
 		x = d.block(t, in, i, x, func(layer int, q, k, v graph.Var) graph.Var {
-			keys, values := cache(CacheKey{layer, false}), cache(CacheKey{layer, true})
+			keys, values := d.cache(t, in, CacheKey{layer, false}, length), d.cache(t, in, CacheKey{layer, true}, length)
 			op.Scatter(t, k, keys, in.Positions, length)
 			op.Scatter(t, v, values, in.Positions, length)
 			return op.AttentionDecode(t, q, keys, values, in.Positions, d.shape(in), length)
 		})
 	}
-	return d.Head.Forward(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps))
+	return x
 }
 
 // Trunk records all but the output head: embedding, blocks and final norm → (N, Hidden).
 func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	x := d.Embed(t, in)
+	if in.patch.Prefix != nil {
+		in.Prefix = in.patch.Prefix(t)
+	}
 	// The first blocks that would keep anything: when the walk gets to them, those above have let go of theirs.
 	left := in.Recompute
 	for i := range d.Blocks {
@@ -185,10 +238,18 @@ func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	return op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)
 }
 
+// OfTokens takes the rows of tokens from those of a whole batch: (N, …) → (B·T, …).
+func (in *Input) OfTokens(t *graph.Tape, h graph.Var) graph.Var {
+	if in.Prompt == 0 {
+		return h
+	}
+	return op.WithoutFirst(t, h, in.B, in.Prompt)
+}
+
 // Loss records the sum over all counted tokens of −log p(target) → (1). It never holds all logits.
 func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var {
 	h := d.Trunk(t, in)
-	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(in.B*in.T, d.Vocab))
+	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(in.B*(in.Prompt+in.T), d.Vocab))
 }
 
 // Untie gives the output head a weight of its own, which starts as the embedding's, and returns it.

@@ -5,39 +5,50 @@ import (
 	"llamatab/engine/op"
 )
 
-// Linear is y = x·Wᵀ + b, with whatever methods have attached to it.
+// Linear is y = x·Wᵀ + b, or what an Adapter makes of it.
 type Linear struct {
 	Path    string // the module's name in the model, "model.layers.3.self_attn.q_proj"
 	In, Out int
 	Weight  *Param // (Out, In)
 	Bias    *Param // (Out), nil for none
-
-	adapters []Adapter
 }
 
-// Adapter is the first of the decoder's slots: it replaces a projection W·x by W·x + Scale·B·(…).
-type Adapter interface {
-	// Term returns what to add to the projection of x.
-	Term(t *graph.Tape, in *Input, x graph.Var) op.Term
+// Product records x·Wᵀ and further terms → (…,Out), without the bias.
+func (l *Linear) Product(t *graph.Tape, x graph.Var, further ...op.Term) graph.Var {
+	return op.Linear(t, append([]op.Term{l.Base(t, x)}, further...), nil)
 }
 
-// Attach adds an adapter to the projection.
-func (l *Linear) Attach(a Adapter) { l.adapters = append(l.adapters, a) }
-
-// Terms lists the addends of the projection of x, the base weight's first.
-func (l *Linear) Terms(t *graph.Tape, in *Input, x graph.Var) []op.Term {
-	terms := []op.Term{{X: x, W: l.Weight.Var(t), Scale: 1}}
-	for _, a := range l.adapters {
-		terms = append(terms, a.Term(t, in, x))
-	}
-	return terms
+// Base is the base weight's term of the product.
+func (l *Linear) Base(t *graph.Tape, x graph.Var) op.Term {
+	return op.Term{X: x, W: l.Weight.Var(t), Scale: 1}
 }
 
-// Forward records the projection of x (…,In) → (…,Out).
-func (l *Linear) Forward(t *graph.Tape, in *Input, x graph.Var) graph.Var {
+// Plain records the projection of x (…,In) → (…,Out) with further terms.
+func (l *Linear) Plain(t *graph.Tape, x graph.Var, further ...op.Term) graph.Var {
 	var bias graph.Var
 	if l.Bias != nil {
 		bias = l.Bias.Var(t)
 	}
-	return op.Linear(t, l.Terms(t, in, x), bias)
+	return op.Linear(t, append([]op.Term{l.Base(t, x)}, further...), bias)
+}
+
+// Forward records the projection of x (…,In) → (…,Out) as the input's patch has it.
+func (l *Linear) Forward(t *graph.Tape, in *Input, x graph.Var) graph.Var {
+	if a, ok := in.patch.Linears[l]; ok {
+		return a.Project(t, in, l, x)
+	}
+	return l.Plain(t, x)
+}
+
+// Terms lists the addends of the product with x, the base weight's first, for an op that makes the product itself.
+func (l *Linear) Terms(t *graph.Tape, in *Input, x graph.Var) []op.Term {
+	terms := []op.Term{l.Base(t, x)}
+	if a, ok := in.patch.Linears[l]; ok {
+		additive, ok := a.(Additive)
+		if !ok {
+			graph.Fail("%s: an adapter that does more than add", l.Path)
+		}
+		terms = append(terms, additive.Term(t, in, x))
+	}
+	return terms
 }

@@ -22,7 +22,7 @@ type doraDims struct {
 //
 //	‖w + s·b·A‖² = ‖w‖² + b·(2s·A·wᵀ + s²·A·Aᵀ·bᵀ)   for a row w of W and b of B
 //
-// Shapes: w (out,in), which may be BF16, a (r,in), b (out,r), m of out elements → (out).
+// Shapes: w (out,in), a (r,in), b (out,r), m of out elements → (out).
 func DoRAGain(t *graph.Tape, w, a, b, m graph.Var, s float32) graph.Var {
 	O, I := w.Dim2()
 	R, _ := a.Dim2()
@@ -35,7 +35,7 @@ func DoRAGain(t *graph.Tape, w, a, b, m graph.Var, s float32) graph.Var {
 	matmulNT(t, a, w, aw, 1, false)
 	matmulNT(t, a, a, aa, 1, false)
 	inv, gain := t.New(tensor.Of(O)), t.New(tensor.Of(O))
-	t.LaunchWith(doraGain, device.Params{"BF16": device.Storage(w.DType)}, doraDims{uint32(O), uint32(I), uint32(R), s}, w, b, aw, aa, m, inv, gain)
+	t.Launch(doraGain, doraDims{uint32(O), uint32(I), uint32(R), s}, w, b, aw, aa, m, inv, gain)
 	t.OnBackward(gain, func(dgain graph.Var) {
 		t.Accumulate(m, func(dm graph.Var) { t.Launch(scaleColumns, scaleColumnsDims{1, uint32(O)}, dgain, inv, dm) })
 	})
@@ -64,7 +64,7 @@ func scaleInPlace(t *graph.Tape, w, factor graph.Var, rows int) {
 
 var doraGain = &device.Kernel{
 	Name: "dora_gain", Shader: "dora_gain", Entry: "forward",
-	Bindings: in("w", "b", "aw", "aa", "m").out("inv", "gain"),
+	Bindings: in("w", "b", "aw", "aa", "m").out("inv", "gain").either("w"),
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(doraDims).O)) },
 	Variants: rowVariants,
 	Sample: func(any) (any, []int) {

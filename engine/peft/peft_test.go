@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/device/cpu"
+	"llamatab/engine/graph"
 	"llamatab/engine/model/llama"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
@@ -24,7 +27,7 @@ func decoder(t *testing.T, tied bool) *nn.Decoder {
 	return d
 }
 
-func attach(t *testing.T, d *nn.Decoder, keys string) (peft.Method, error) {
+func attach(t *testing.T, d *nn.Decoder, keys string) (*peft.Method, error) {
 	t.Helper()
 	if keys != "" {
 		keys = ", " + keys
@@ -33,7 +36,7 @@ func attach(t *testing.T, d *nn.Decoder, keys string) (peft.Method, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return peft.Attach(d, c.PEFT)
+	return peft.Attach(d, c.PEFT, peft.Context{})
 }
 
 // size is (in, out) of a module of the decoder, by the last segment of its path.
@@ -119,25 +122,64 @@ func TestScalesAndRanks(t *testing.T) {
 			t.Errorf("%s: %v", c.keys, err)
 			continue
 		}
+		merges, err := m.Merges()
+		if err != nil {
+			t.Fatal(err)
+		}
 		layer := 0
-		for _, x := range m.Merges() {
+		for _, x := range merges {
 			want := c.otherScale
 			if strings.HasSuffix(x.W.Name, "v_proj.weight") {
 				want = c.scale[layer]
-				if r := x.Right.Shape[0]; r != c.rank[layer] || x.Left.Shape[1] != r {
+				if r := x.From[0].Shape[0]; r != c.rank[layer] || x.From[1].Shape[1] != r {
 					t.Errorf("%s: %s has rank %d, want %d", c.keys, x.W.Name, r, c.rank[layer])
 				}
 				layer++
 			}
-			if math.Abs(float64(x.Scale)-want) > 1e-6 {
-				t.Errorf("%s: %s is scaled by %v, want %v", c.keys, x.W.Name, x.Scale, want)
+			// Where A and B are all ones, each weight grows by rank times scale.
+			if got := folded(t, x) / float64(x.From[0].Shape[0]); math.Abs(got-want) > 1e-6 {
+				t.Errorf("%s: %s is scaled by %v, want %v", c.keys, x.W.Name, got, want)
 			}
 		}
 	}
 }
 
+// folded is what a merge makes of the first element of a weight of zeros, with ones for the adapter.
+func folded(t *testing.T, m peft.Merge) float64 {
+	t.Helper()
+	dev := cpu.New()
+	bufs := map[any]device.Buffer{}
+	fill := func(p *nn.Param, v float64) {
+		b, err := dev.Alloc(device.Spec{Len: p.Shape.Size()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := cpu.Floats(b)
+		for i := range x {
+			x[i] = v
+		}
+		bufs[p] = b
+	}
+	fill(m.W, 0)
+	for _, p := range m.From {
+		fill(p, 1)
+	}
+	tape := graph.NewInferenceTape()
+	if err := graph.Record(func() { m.Fold(tape, m.W.Var(tape)) }); err != nil {
+		t.Fatal(err)
+	}
+	prog, err := tape.Compile(dev, "merge", nil, graph.Binder{Extern: func(key any) (device.Slice, error) { return device.All(bufs[key]), nil }})
+	if err == nil {
+		err = dev.Submit(device.Work{Run: prog.Executable})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cpu.Floats(bufs[m.W])[0]
+}
+
 // short lists what an adapter's file holds besides low-rank pairs of linears.
-func short(m peft.Method) (all []string) {
+func short(m *peft.Method) (all []string) {
 	for _, x := range m.Tensors() {
 		if !strings.Contains(x.Key, ".lora_A.") && !strings.Contains(x.Key, ".lora_B.") {
 			all = append(all, strings.TrimPrefix(x.Key, peft.Prefix)+x.Param.FileShape().String())
@@ -270,14 +312,14 @@ func TestRefused(t *testing.T) {
 		func() {
 			c, err := config.Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", `+keys+`}}`), "run.json")
 			if err == nil { // some is refused while reading already
-				_, err = peft.Attach(decoder(t, true), c.PEFT)
+				_, err = peft.Attach(decoder(t, true), c.PEFT, peft.Context{})
 			}
 			if err == nil || !strings.Contains(err.Error(), part) {
 				t.Errorf("%s: error %v, want one that says %q", keys, err, part)
 			}
 		}()
 	}
-	if _, err := peft.Attach(decoder(t, true), &config.PEFT{Type: "VERA"}); err == nil || !strings.Contains(err.Error(), "LORA") {
+	if _, err := peft.Attach(decoder(t, true), &config.PEFT{Type: "VERA"}, peft.Context{}); err == nil || !strings.Contains(err.Error(), "LORA") {
 		t.Errorf("unknown method: %v", err)
 	}
 }

@@ -23,18 +23,20 @@ func bucket(T, longest int) int {
 // batchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, so that one write brings all of it.
 type batchLayout struct {
 	B, T int
+	P    int // rows before each sequence
 	off  map[nn.InputKey]int
 	len  map[nn.InputKey]int
 	size int // elements
 }
 
-func newBatchLayout(B, T int, l device.Limits) batchLayout {
-	b := batchLayout{B: B, T: T, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
-	N, align := B*T, l.OffsetAlignment/4
+// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each.
+func newBatchLayout(B, T, P int, l device.Limits) batchLayout {
+	b := batchLayout{B: B, T: T, P: P, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
+	tokens, N, align := B*T, B*(P+T), l.OffsetAlignment/4
 	for _, part := range []struct {
 		key nn.InputKey
 		n   int
-	}{{nn.IDs, N}, {nn.Order, N}, {nn.Starts, N + 1}, {nn.Positions, N}, {nn.Targets, N}, {nn.Seed, 2}} {
+	}{{nn.IDs, tokens}, {nn.Order, tokens}, {nn.Starts, tokens + 1}, {nn.Positions, N}, {nn.Targets, N}, {nn.Seed, 2}} {
 		b.off[part.key], b.len[part.key] = b.size, part.n
 		b.size += device.CeilDiv(part.n, align) * align
 	}

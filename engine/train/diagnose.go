@@ -52,7 +52,7 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 			if err := t.stepper.run(device.Work{Run: t.stepper.begin.Executable}); err != nil {
 				return f, err
 			}
-			if first, err = p.run(data.Collate(alone, t.batch, b.T), seed); err != nil {
+			if first, err = p.run(t.batchOf(alone, b.T), seed); err != nil {
 				return f, err
 			} else if first != nil {
 				f.rows = append(f.rows, row)
@@ -85,7 +85,7 @@ func (st *stepper) inspect(key programKey) (p *inspector, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p = &inspector{st: st, layout: newBatchLayout(st.setup.batch, key.T, st.setup.limits)}
+	p = &inspector{st: st, layout: st.setup.layoutOf(key.T)}
 	const outputs = 4 // of a launch, at most
 	if p.report, err = st.dev.Alloc(device.Spec{DType: tensor.I32, Len: outputs * tape.Launches(), Class: device.Staging, Label: "report"}); err != nil {
 		return nil, err

@@ -27,13 +27,9 @@ func (j *Job) prepareModel() (*Setup, error) {
 	}
 	s := &Setup{Model: m, batch: 1, limits: unbounded}
 	if j.Files.Adapter != nil {
-		cfg, warnings, err := openAdapter(j.Files.Adapter)
-		if err == nil {
-			m.Warnings = append(m.Warnings, warnings...)
-			err = s.attach(cfg)
-		}
-		if err == nil {
-			err = s.loadAdapterFile(j.Files.Adapter, true)
+		a, err := s.loadFolder(j.Files.Adapter)
+		if a != nil {
+			s.use(a)
 		}
 		if err != nil {
 			m.Close()
@@ -159,7 +155,7 @@ func (s *Setup) batches(ds *data.Dataset, f func(first int, b *data.Batch) error
 		for _, r := range rows {
 			longest = max(longest, len(r.IDs))
 		}
-		if err := f(first, data.Collate(rows, s.batch, s.lengthFor(longest))); err != nil {
+		if err := f(first, s.batchOf(rows, s.lengthFor(longest))); err != nil {
 			return err
 		}
 	}
@@ -276,9 +272,10 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 		p, err := t.Compile(st.dev, label, pool, b)
 		return p, pool, err
 	}
-	l := newBatchLayout(s.batch, T, s.limits)
+	l := s.layoutOf(T)
 	trunk, pool, err := compile("trunk", l, -1, func(t *graph.Tape) {
-		h := s.Decoder.Trunk(t, s.Decoder.NewInput(t, s.batch, T, T))
+		in := s.Decoder.NewInput(t, s.batch, T, s.ropeRows())
+		h := in.OfTokens(t, s.Decoder.Trunk(t, in))
 		t.Copy(t.Extern(graph.Extern{Key: hiddenKey{}, Shape: h.Shape, Name: "hidden"}), h)
 	})
 	if err != nil {
@@ -290,7 +287,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	for chunk := range N / logitRows {
 		p, pool, err := compile("head", l, chunk, func(t *graph.Tape) {
 			h := t.Extern(graph.Extern{Key: hiddenKey{}, Shape: tensor.Of(logitRows, H), Name: "hidden"})
-			y := s.Decoder.Head.Forward(t, s.Decoder.NewInput(t, s.batch, T, T), h)
+			y := s.Decoder.Head.Forward(t, s.Decoder.NewInput(t, s.batch, T, s.ropeRows()), h)
 			t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: "logits"}), y)
 		})
 		if err != nil {
@@ -308,7 +305,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 					return err
 				}
 				n := min(s.batch, rows-first)
-				b := data.Collate(s.Train.Samples[first:first+n], s.batch, T)
+				b := s.batchOf(s.Train.Samples[first:first+n], T)
 				if err := st.run(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: trunk.Executable}); err != nil {
 					return err
 				}

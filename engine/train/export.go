@@ -8,7 +8,6 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
-	"llamatab/engine/op"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
@@ -65,7 +64,9 @@ func (f *folderless) Create(path string) (io.WriteCloser, error) {
 func (j *Job) exportPEFT(s *Setup, files Host) error {
 	var params []*nn.Param
 	for _, t := range s.saved() {
-		params = append(params, t.Param)
+		if t.Param != nil {
+			params = append(params, t.Param)
+		}
 	}
 	dev, err := j.Open(plan.Sum(plan.NewLayout(params, unbounded), false, graph.Plan{}).Want())
 	if err != nil {
@@ -78,7 +79,10 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 	}
 	defer mem.free()
 	for _, t := range s.saved() {
-		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.Adapter, t.Key, func(int64) {}); err != nil {
+		if t.Param == nil {
+			continue
+		}
+		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.attached.file(t), t.Key, func(int64) {}); err != nil {
 			return fail("adapter", exitFailed, "Use another adapter file.", err)
 		}
 	}
@@ -88,18 +92,22 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 // exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
 // at a time is on the device.
 func (j *Job) exportMerged(s *Setup, files Host) error {
+	all, err := s.Method.Merges()
+	if err != nil {
+		return fail("adapter", exitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.PEFT.Type, err))
+	}
 	merges := map[*nn.Param]peft.Merge{}
-	for _, m := range s.Method.Merges() {
+	for _, m := range all {
 		if m.W == s.Decoder.Embedding { // the tied head and the embedding no longer agree, so they part
-			if head := s.Decoder.Untie(); !m.Transposed {
+			if head := s.Decoder.Untie(); m.Head {
 				m.W = head
 			}
 		}
 		merges[m.W] = m
 	}
-	saved := map[*nn.Param]string{}
+	tensors := map[*nn.Param]peft.Tensor{} // the adapter's, by what holds them
 	for _, t := range s.saved() {
-		saved[t.Param] = t.Key
+		tensors[t.Param] = t
 	}
 	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), unbounded), false, graph.Plan{}).Want())
 	if err != nil {
@@ -117,14 +125,15 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 			dtype = tensor.F32
 		}
 		_, merged := merges[p]
-		_, whole := saved[p]
+		_, whole := tensors[p]
 		return weights.Spec{Name: p.Name, DType: dtype, Shape: p.Shape}, merged || whole
 	}, func(p *nn.Param, w io.Writer) error {
 		base, _ := s.Base.Tensor(p.From())
-		key, whole := saved[p]
-		if _, merged := merges[p]; whole && !merged {
-			t, _ := s.Adapter.Tensor(key)
-			h, err := s.Adapter.ReadF32(t)
+		whole, ok := tensors[p]
+		if _, merged := merges[p]; ok && !merged {
+			c := s.attached.file(whole)
+			t, _ := c.Tensor(whole.Key)
+			h, err := c.ReadF32(t)
 			if err != nil {
 				return err
 			}
@@ -133,11 +142,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 		}
 		done++
 		progress.at(int64(done), p.Name)
-		from, name := s.Base, p.From()
-		if whole {
-			from, name = s.Adapter, key
-		}
-		return merge(dev, tuner, s, p, from, name, merges[p], func(raw []byte) error {
+		return merge(dev, tuner, s, p, merges[p], tensors, func(raw []byte) error {
 			if base.DType == tensor.BF16 {
 				x := make([]float32, len(raw)/4)
 				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
@@ -162,31 +167,40 @@ func outType(d tensor.DType) tensor.DType {
 	return tensor.F32
 }
 
-// merge computes W + scale·Left·Right on the device, with W as from holds it under name, and streams the F32 result.
+// merge folds the adapter into a weight on the device and streams the F32 result.
 func merge(dev device.Device, tuner interface {
 	Choose(*device.Launch) (device.Variant, error)
-}, s *Setup, p *nn.Param, from *weights.Checkpoint, name string, m peft.Merge, write func([]byte) error) error {
-	// The sum is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
+}, s *Setup, p *nn.Param, m peft.Merge, tensors map[*nn.Param]peft.Tensor, write func([]byte) error) error {
+	// It is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
 	w := *p
 	w.DType = tensor.F32
-	mem, err := newMemory(dev, plan.Layout{Frozen: []*nn.Param{&w, m.Left, m.Right}}, false)
+	mem, err := newMemory(dev, plan.Layout{Frozen: append([]*nn.Param{&w}, m.From...)}, false)
 	if err != nil {
 		return err
 	}
 	defer mem.free()
-	if err := mem.upload(&w, w.Shape, false, from, name, func(int64) {}); err != nil {
+	base, name := s.Base, p.From()
+	if whole, ok := tensors[p]; ok { // a bias that trained and is scaled besides
+		base, name = s.attached.file(whole), whole.Key
+	}
+	if err := mem.upload(&w, w.Shape, false, base, name, func(int64) {}); err != nil {
 		return err
 	}
-	for _, a := range []*nn.Param{m.Left, m.Right} {
-		if err := mem.upload(a, a.Shape, a.Transposed, s.Adapter, a.Name, func(int64) {}); err != nil {
+	for _, a := range m.From {
+		if err := mem.upload(a, a.Shape, a.Transposed, s.attached.file(tensors[a]), tensors[a].Key, func(int64) {}); err != nil {
 			return err
 		}
 	}
 	t := graph.NewInferenceTape()
-	if err := graph.Record(func() { op.MergeLowRank(t, w.Var(t), m.Left.Var(t), m.Right.Var(t), m.Transposed, m.Scale) }); err != nil {
+	if err := graph.Record(func() { m.Fold(t, w.Var(t)) }); err != nil {
 		return err
 	}
-	prog, err := t.Compile(dev, "merge", nil, graph.Binder{Extern: mem.find, Choose: tuner.Choose})
+	pool, err := graph.NewPool(dev, t.Plan())
+	if err != nil {
+		return err
+	}
+	defer pool.Free()
+	prog, err := t.Compile(dev, "merge", pool, graph.Binder{Extern: mem.find, Choose: tuner.Choose})
 	if err != nil {
 		return err
 	}

@@ -43,13 +43,14 @@ func (j *Job) generate(ctx context.Context) error {
 			err = fmt.Errorf("token %d is not in the model's vocabulary of %d", id, s.Decoder.Vocab)
 		}
 	}
-	if err == nil && len(prompt) >= s.Decoder.MaxPositions && g.MaxNewTokens > 0 {
-		err = fmt.Errorf("the prompt has %d tokens, the model's context is %d", len(prompt), s.Decoder.MaxPositions)
+	context := s.Decoder.MaxPositions - s.Decoder.Virtual()
+	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
+		err = fmt.Errorf("the prompt has %d tokens, the model's context is %d", len(prompt), context)
 	}
 	if err != nil {
 		return fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
 	}
-	longest := min(len(prompt)+g.MaxNewTokens, s.Decoder.MaxPositions)
+	longest := min(len(prompt)+g.MaxNewTokens, context)
 	s.decode, s.lengths = true, []int{longest}
 	if err := s.plan(); err != nil {
 		return err
@@ -104,9 +105,16 @@ func (j *Job) generate(ctx context.Context) error {
 func (s *Setup) recordDecode() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
 	err := graph.Record(func() {
-		y := s.Decoder.Decode(t, s.Decoder.NewInput(t, 1, 1, s.longest()), s.longest()) // (1, V)
+		y := s.Decoder.Decode(t, s.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) // (1, V)
 		t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: logitsSpec}), y)
 	})
+	return t, err
+}
+
+// recordVirtual puts the way of virtual tokens into the caches on a new tape.
+func (s *Setup) recordVirtual() (*graph.Tape, error) {
+	t := graph.NewInferenceTape()
+	err := graph.Record(func() { s.Decoder.DecodeVirtual(t, s.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) })
 	return t, err
 }
 
@@ -118,7 +126,7 @@ func (s *Setup) decodeSpecs() map[any]device.Spec {
 	for i := range s.Decoder.Layers {
 		for _, values := range []bool{false, true} {
 			specs[nn.CacheKey{Layer: i, Values: values}] = device.Spec{
-				Len: s.longest() * s.Decoder.KVHeads * s.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
+				Len: s.ropeRows() * s.Decoder.KVHeads * s.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
 			}
 		}
 	}
@@ -131,11 +139,11 @@ type text struct {
 	bufs    map[any]device.Buffer
 	program *graph.Program
 	layout  batchLayout
-	length  int // tokens read
+	length  int // tokens read, virtual ones counted
 }
 
 func newText(st *stepper) (*text, error) {
-	x := &text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, st.setup.limits)}
+	x := &text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, st.setup.limits)}
 	for key, spec := range st.setup.decodeSpecs() {
 		b, err := st.dev.Alloc(spec)
 		if err != nil {
@@ -144,23 +152,60 @@ func newText(st *stepper) (*text, error) {
 		}
 		x.bufs[key] = b
 	}
-	t, err := st.setup.recordDecode()
-	if err == nil {
-		b := st.binder(x.layout)
-		find := b.Extern
-		b.Extern = func(key any) (device.Slice, error) {
-			if buf, ok := x.bufs[key]; ok {
-				return device.All(buf), nil
-			}
-			return find(key)
-		}
-		x.program, err = t.Compile(st.dev, "one token", st.pool, b)
+	var err error
+	if x.program, err = x.compile("one token", st.setup.recordDecode); err == nil {
+		err = x.begin()
 	}
 	if err != nil {
 		x.free()
 		return nil, err
 	}
 	return x, nil
+}
+
+func (x *text) compile(label string, record func() (*graph.Tape, error)) (*graph.Program, error) {
+	t, err := record()
+	if err != nil {
+		return nil, err
+	}
+	b := x.st.binder(x.layout)
+	find := b.Extern
+	b.Extern = func(key any) (device.Slice, error) {
+		if buf, ok := x.bufs[key]; ok {
+			return device.All(buf), nil
+		}
+		return find(key)
+	}
+	return t.Compile(x.st.dev, label, x.st.pool, b)
+}
+
+// begin puts the adapter's virtual tokens into the caches.
+func (x *text) begin() error {
+	d := x.st.setup.Decoder
+	if d.Virtual() == 0 {
+		return nil
+	}
+	p, err := x.compile("virtual tokens", x.st.setup.recordVirtual)
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	rows := 1 // a prefix comes as a whole
+	if d.Prompt() > 0 {
+		rows = d.Virtual()
+	}
+	var work []device.Work
+	for i := range rows {
+		work = append(work, x.at(i, i), device.Work{Run: p.Executable})
+	}
+	x.length = d.Virtual()
+	return x.st.dev.Submit(work...)
+}
+
+// at writes a token, or the row of a prompt, and its position.
+func (x *text) at(id, position int) device.Work {
+	one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(position)}, Targets: []int32{data.Ignore}}
+	return device.Work{Buf: x.st.batch, Data: x.layout.encode(one, 0)}
 }
 
 func (x *text) free() {
@@ -176,8 +221,7 @@ func (x *text) free() {
 func (x *text) read(ids []int) ([]float64, error) {
 	var work []device.Work
 	for _, id := range ids {
-		one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(x.length)}, Targets: []int32{data.Ignore}}
-		work = append(work, device.Work{Buf: x.st.batch, Data: x.layout.encode(one, 0)}, device.Work{Run: x.program.Executable})
+		work = append(work, x.at(id, x.length), device.Work{Run: x.program.Executable})
 		x.length++
 	}
 	if err := x.st.run(work...); err != nil {

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
 	"llamatab/engine/op"
+	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -244,13 +245,6 @@ func (m *memory) clear(key any) error {
 	return err
 }
 
-// initialize draws the values of a parameter that no file holds.
-func (m *memory) initialize(p *nn.Param, seed uint64) error {
-	x := make([]float32, p.Shape.Size())
-	p.Init.Fill(x, seed, p.From())
-	return m.write(p, x)
-}
-
 // stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
 func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
 	src, err := m.master(key)
@@ -284,19 +278,22 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 	return nil
 }
 
-// load fills parameters of a model: from the adapter's file, an overlay of trained tensors, the base checkpoint or their
-// initial distribution, in this order of preference.
+// load fills parameters of a model: from the adapter's files, an overlay of trained tensors, the base checkpoint or their
+// first values, in this order of preference.
 func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
-	keys := map[*nn.Param]string{}
-	if model.Method != nil {
+	adapted := map[*nn.Param]peft.Tensor{}
+	if model.attached != nil {
 		for _, t := range model.saved() {
-			keys[t.Param] = t.Key
+			adapted[t.Param] = t
 		}
 	}
 	source := func(p *nn.Param) (*weights.Checkpoint, string) {
-		if key, ok := keys[p]; ok && model.Adapter != nil {
-			if _, ok := model.Adapter.Tensor(key); ok {
-				return model.Adapter, key
+		t, ok := adapted[p]
+		if ok {
+			if c := model.attached.file(t); c != nil {
+				if _, there := c.Tensor(t.Key); there {
+					return c, t.Key
+				}
 			}
 		}
 		if model.overlay != nil {
@@ -304,7 +301,7 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 				return model.overlay, p.Name
 			}
 		}
-		if key, ok := keys[p]; ok && key == p.Name { // the adapter's own
+		if ok && t.Key == p.Name { // the adapter's own
 			return nil, ""
 		}
 		return model.Base, p.From()
@@ -320,8 +317,12 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 	for _, p := range params {
 		c, name := source(p)
 		if c == nil {
-			if err := m.initialize(p, model.seed); err != nil {
-				return err
+			x, err := model.first(model.attached, p)
+			if err == nil {
+				err = m.write(p, x)
+			}
+			if err != nil {
+				return fail("peft", exitConfig, "Change how the adapter starts.", fmt.Errorf("first values of %s: %w", p.Name, err))
 			}
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"sort"
 	"strings"
 
@@ -23,28 +22,29 @@ import (
 // Model is a decoder with its adapter and the files that its values come from. No memory of a device is taken yet.
 type Model struct {
 	Decoder   *nn.Decoder
-	Method    peft.Method // nil without an adapter
+	Method    *peft.Method // in use; nil without an adapter
 	PEFT      *config.PEFT
 	Base      *weights.Checkpoint  // nil where the model starts from random weights
-	Adapter   *weights.Checkpoint  // nil where the adapter starts fresh
 	Tokenizer *tokenizer.Tokenizer // nil where the model has none
 	Config    []byte               // config.json
 	Warnings  []string
 
-	files Files
-	seed  uint64
-	// beside are tensors of the base that trained although their modules are adapted, under their keys in the adapter's file.
-	beside []peft.Tensor
+	files    Files
+	seed     uint64
+	attached *attached // of Method and PEFT
 	// overlay holds trained tensors that replace the base's: those of a checkpoint.
 	overlay *weights.Checkpoint
 }
 
 // Close closes the files.
 func (m *Model) Close() {
-	for _, c := range []*weights.Checkpoint{m.Base, m.Adapter, m.overlay} {
+	for _, c := range []*weights.Checkpoint{m.Base, m.overlay} {
 		if c != nil {
 			c.Close()
 		}
+	}
+	if m.attached != nil {
+		m.attached.close()
 	}
 }
 
@@ -124,117 +124,6 @@ func (m *Model) openTokenizer() error {
 	return nil
 }
 
-// attach adds the adapter that cfg describes, starting from the files of the adapter mount when there are any.
-func (m *Model) attach(cfg *config.PEFT) error {
-	const hint = "Compare target_modules with the model's module names and init_adapter with peft."
-	var err error
-	if m.Method, err = peft.Attach(m.Decoder, cfg); err != nil {
-		return fail("peft", exitConfig, hint, fmt.Errorf("peft: %w", err))
-	}
-	m.PEFT = cfg
-	return nil
-}
-
-// openAdapter reads adapter_config.json of a PEFT folder.
-func openAdapter(fsys fs.FS) (*config.PEFT, []string, error) {
-	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
-	data, err := readSmall(fsys, "adapter_config.json")
-	if err != nil {
-		return nil, nil, fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
-	}
-	cfg, warnings, err := config.ParseAdapterConfig(data, "adapter_config.json")
-	return cfg, warnings, fail("adapter", exitConfig, hint, err)
-}
-
-// saved lists what adapter_model.safetensors holds.
-func (m *Model) saved() []peft.Tensor { return slices.Concat(m.Method.Tensors(), m.beside) }
-
-// ofBase is what PEFT puts between the path of an adapted module and the names of its own tensors.
-const ofBase = ".base_layer"
-
-// keepBeside makes a tensor of an adapted module one that trains and is saved with the adapter.
-func (m *Model) keepBeside(p *nn.Param) {
-	p.Trainable = true
-	module := moduleOf(p)
-	m.beside = append(m.beside, peft.Tensor{Key: peft.Prefix + module + ofBase + p.Name[len(module):], Param: p})
-}
-
-// adaptedModules are the modules that an adapter's file has tensors of a method for.
-func adaptedModules(fsys fs.FS) map[string]bool {
-	modules := map[string]bool{}
-	if fsys == nil {
-		return modules
-	}
-	c, err := weights.OpenFile(fsys, adapterFile)
-	if err != nil {
-		return modules // whoever loads it says so
-	}
-	defer c.Close()
-	for _, name := range c.Names() {
-		for _, part := range []string{".lora_", ".ia3_"} {
-			if path, _, ok := strings.Cut(strings.TrimPrefix(name, peft.Prefix), part); ok {
-				modules[path] = true
-			}
-		}
-	}
-	return modules
-}
-
-const adapterFile = "adapter_model.safetensors"
-
-// loadAdapterFile opens adapter_model.safetensors of fsys as the initial values of the adapter. Unless complete, it may
-// lack tensors of the base that are saved with it: these then start as the base has them.
-func (m *Model) loadAdapterFile(fsys fs.FS, complete bool) error {
-	const hint = "The adapter belongs to another model or another configuration."
-	c, err := weights.OpenFile(fsys, adapterFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, e := fs.Stat(fsys, "adapter_model.bin"); e == nil {
-			err = errors.New("adapter_model.bin is pickled, and unpickling can run any code hidden in it: save the adapter with safe_serialization=True")
-		}
-	}
-	if err != nil {
-		return fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
-	}
-	m.Adapter = c
-	known := map[string]bool{}
-	var wrong []string
-	base := m.Decoder.Params()
-	for _, t := range m.saved() {
-		known[t.Key] = true
-	}
-	for _, p := range base {
-		module := moduleOf(p)
-		if key := peft.Prefix + module + ofBase + p.Name[len(module):]; !known[key] && p != m.Decoder.Embedding && p != m.Decoder.Head.Weight {
-			if _, ok := c.Tensor(key); ok {
-				m.keepBeside(p)
-				known[key] = true
-			}
-		}
-	}
-	for _, t := range m.saved() {
-		if _, ok := c.Tensor(t.Key); !ok && !complete && slices.Contains(base, t.Param) {
-			continue
-		}
-		if msg := mismatch(c, t.Key, t.Param.FileShape()); msg != "" {
-			wrong = append(wrong, msg)
-		}
-	}
-	for _, name := range c.Names() {
-		switch {
-		case known[name]:
-		case strings.HasSuffix(name, "embed_tokens.base_layer.weight"), strings.HasSuffix(name, "lm_head.base_layer.weight"):
-			// PEFT adds the untrained matrices of adapted embeddings by itself.
-			m.Warnings = append(m.Warnings, "adapter: "+name+" repeats a weight of the base model and is left out")
-		default:
-			wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
-		}
-	}
-	if wrong != nil {
-		return fail("adapter", exitConfig, hint, fmt.Errorf("adapter: adapter_model.safetensors does not fit its configuration and this model: %s", list(wrong)))
-	}
-	return nil
-}
-
 // mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
 func mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
 	t, ok := c.Tensor(name)
@@ -296,18 +185,23 @@ func (m *Model) settle() error {
 
 // valuesOf makes the tensors of a checkpoint those that are loaded, until back is called.
 func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
-	adapter, overlay := m.Adapter, m.overlay
-	m.Adapter, m.overlay = nil, nil
+	overlay := m.overlay
+	m.overlay = nil
+	var files map[string]*weights.Checkpoint
+	if m.attached != nil {
+		files, m.attached.files = m.attached.files, nil
+	}
 	back = func() {
-		for _, c := range []*weights.Checkpoint{m.Adapter, m.overlay} {
-			if c != nil {
-				c.Close()
-			}
+		if m.overlay != nil {
+			m.overlay.Close()
 		}
-		m.Adapter, m.overlay = adapter, overlay
+		if m.overlay = overlay; m.attached != nil {
+			m.attached.close()
+			m.attached.files = files
+		}
 	}
 	if m.Method != nil {
-		err = m.loadAdapterFile(checkpoint, true)
+		err = m.load(m.attached, checkpoint, true)
 	} else {
 		err = m.overlayFrom(checkpoint)
 	}
@@ -346,7 +240,7 @@ func (m *Model) Params() []*nn.Param {
 	}
 	if m.Method != nil {
 		for _, t := range m.Method.Tensors() {
-			if !seen[t.Param] {
+			if t.Param != nil && !seen[t.Param] {
 				all = append(all, t.Param)
 			}
 		}

@@ -1,11 +1,13 @@
 package train
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"llamatab/engine/nn"
 	"llamatab/engine/tensor"
@@ -44,7 +46,8 @@ func (o output) commit(name string) error {
 	return nil
 }
 
-// adapter writes a PEFT folder: adapter_config.json and adapter_model.safetensors, all tensors F32.
+// adapter writes a PEFT folder, all tensors F32: adapter_config.json, adapter_model.safetensors and, for a projected prefix,
+// what makes it.
 func (o output) adapter(dir string, m *Model) error {
 	cfg, err := m.PEFT.AdapterConfig()
 	if err != nil {
@@ -53,18 +56,37 @@ func (o output) adapter(dir string, m *Model) error {
 	if err := o.bytes(path.Join(dir, "adapter_config.json"), append(cfg, '\n')); err != nil {
 		return err
 	}
-	var specs []weights.Spec
+	files := []string{adapterFile}
+	specs := map[string][]weights.Spec{}
 	params := map[string]*nn.Param{}
+	computed := map[string][]byte{}
 	for _, t := range m.saved() {
-		specs = append(specs, weights.Spec{Name: t.Key, DType: tensor.F32, Shape: t.Param.FileShape()})
-		params[t.Key] = t.Param
+		file := cmp.Or(t.File, adapterFile)
+		if !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+		spec := weights.Spec{Name: t.Key, DType: tensor.F32}
+		if params[t.Key] = t.Param; t.Param != nil {
+			spec.Shape = t.Param.FileShape()
+		} else if spec.Shape, computed[t.Key], err = o.mem.valuesOf(t); err != nil {
+			return fmt.Errorf("computing %s: %w", t.Key, err)
+		}
+		specs[file] = append(specs[file], spec)
 	}
-	return o.file(path.Join(dir, adapterFile), func(w io.Writer) error {
-		return o.tensors(w, specs, func(name string, w io.Writer) error {
-			p := params[name]
-			return o.stream(w, p, p)
-		})
-	})
+	for _, file := range files {
+		if err := o.file(path.Join(dir, file), func(w io.Writer) error {
+			return o.tensors(w, specs[file], func(name string, w io.Writer) error {
+				if p := params[name]; p != nil {
+					return o.stream(w, p, p)
+				}
+				_, err := w.Write(computed[name])
+				return err
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stream writes the values of key, which belong to p, as F32.

@@ -131,6 +131,9 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	if s.files.Resume != nil {
 		from = s.files.Resume
 	}
+	if err := peft.Resolve(s.Decoder, cfg.PEFT); err != nil {
+		return fail("peft", exitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
+	}
 	own, adapted := *cfg.PEFT, adaptedModules(from)
 	var whole []string
 	for _, module := range modulesOf(s.Decoder, chosen) {
@@ -147,11 +150,11 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 		case slices.Contains(whole, m):
 			p.Trainable = chosen[p] // the file holds the whole module, of which a pattern may have chosen one tensor
 		case chosen[p] && !p.Trainable:
-			s.keepBeside(p)
+			s.attached.keepBeside(p)
 		}
 	}
 	if s.files.Resume != nil {
-		return s.loadAdapterFile(s.files.Resume, true)
+		return s.load(s.attached, s.files.Resume, true)
 	}
 	if s.files.Adapter == nil {
 		return nil
@@ -161,7 +164,9 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 		return err
 	}
 	s.Warnings = append(s.Warnings, warnings...)
-	peft.ResolveTargets(s.Decoder, given)
+	if err := peft.Resolve(s.Decoder, given); err != nil {
+		return fail("adapter", exitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
+	}
 	complete := len(given.ModulesToSave) > 0 || len(chosen) == 0
 	if len(chosen) > 0 { // what is saved whole then follows from trainable: the tensors themselves are compared
 		given.ModulesToSave = own.ModulesToSave
@@ -170,7 +175,7 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 		return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
 			fmt.Errorf("init_adapter and peft differ: %w", err))
 	}
-	return s.loadAdapterFile(s.files.Adapter, complete)
+	return s.load(s.attached, s.files.Adapter, complete)
 }
 
 type dataOptions struct {
@@ -198,7 +203,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	}
 	defer f.Close()
 	opt := data.Options{
-		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions, Vocab: s.Decoder.Vocab, TrainOnPrompt: o.trainOnPrompt,
+		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - s.Decoder.Virtual(), Vocab: s.Decoder.Vocab, TrainOnPrompt: o.trainOnPrompt,
 		SkipBad: o.skipBad,
 	}
 	if s.Tokenizer != nil {
@@ -338,7 +343,7 @@ func (s *Setup) record(key programKey) (t *graph.Tape, err error) {
 	s.during(key.stage, func() {
 		err = graph.Record(func() {
 			t.Store(s.numbers.params)
-			in := s.Decoder.NewInput(t, s.batch, key.T, s.longest())
+			in := s.Decoder.NewInput(t, s.batch, key.T, s.ropeRows())
 			in.Train = key.gradients && s.steps
 			in.Recompute = s.recompute
 			loss := s.Decoder.Loss(t, in)
@@ -358,7 +363,31 @@ func (s *Setup) lengthFor(T int) int {
 	return s.lengths[min(i, len(s.lengths)-1)]
 }
 
+// batchOf makes the batch of rows, T columns of tokens with the patch's virtual ones before them.
+func (s *Setup) batchOf(rows []data.Sample, T int) *data.Batch {
+	b := data.Collate(rows, s.batch, T)
+	b.Prepend(s.Decoder.Prompt())
+	return b
+}
+
+// layoutOf is how a batch with T columns of tokens lies in memory.
+func (s *Setup) layoutOf(T int) batchLayout {
+	return newBatchLayout(s.batch, T, s.Decoder.Prompt(), s.limits)
+}
+
+// ropeFrom and ropeRows say which positions the rotation table has. A prefix takes the first positions, but a batch counts
+// its own from 0, as attention wants them: the table begins later instead. A text that grows counts the virtual tokens
+// along, since they lie in its caches.
+func (s *Setup) ropeFrom() int {
+	if s.decode || s.Decoder.Prompt() > 0 {
+		return 0
+	}
+	return s.Decoder.Virtual()
+}
+
+func (s *Setup) ropeRows() int { return s.longest() + s.Decoder.Virtual() - s.ropeFrom() }
+
 // ropeSpec is the buffer of the rotation table.
 func (s *Setup) ropeSpec() device.Spec {
-	return device.Spec{Len: s.longest() * s.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
+	return device.Spec{Len: s.ropeRows() * s.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
 }

@@ -108,7 +108,7 @@ func (s *Setup) unitStarts() (starts []int32) {
 }
 
 func (s *Setup) batchSpec() device.Spec {
-	return device.Spec{DType: tensor.I32, Len: newBatchLayout(s.batch, s.longest(), s.limits).size, Class: device.Staging, Label: "batch"}
+	return device.Spec{DType: tensor.I32, Len: s.layoutOf(s.longest()).size, Class: device.Staging, Label: "batch"}
 }
 
 // newStepper allocates what the plan says besides parameters.
@@ -142,7 +142,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 			return nil, err
 		}
 	}
-	rotations := op.RopeTable(setup.Decoder.InvFreq, 1, 0, setup.longest())
+	rotations := op.RopeTable(setup.Decoder.InvFreq, 1, setup.ropeFrom(), setup.ropeRows())
 	if err = tensor.Round(rotations, setup.numbers.buffers); err == nil {
 		err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32))
 	}
@@ -244,7 +244,7 @@ func (s *Setup) programs(T int) (keys []programKey) {
 func (st *stepper) program(key programKey) (*graph.Program, batchLayout, error) {
 	l, ok := st.layouts[key.T]
 	if !ok {
-		l = newBatchLayout(st.setup.batch, key.T, st.setup.limits)
+		l = st.setup.layoutOf(key.T)
 		st.layouts[key.T] = l
 	}
 	if p, ok := st.micro[key]; ok {

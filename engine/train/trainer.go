@@ -295,7 +295,7 @@ func (t *Trainer) collate(rows []int) *data.Batch {
 		}
 		longest = max(longest, len(s.IDs))
 	}
-	return data.Collate(samples, t.batch, t.lengthFor(longest))
+	return t.batchOf(samples, t.lengthFor(longest))
 }
 
 // trainerState is what a checkpoint holds besides tensors.

@@ -1,0 +1,130 @@
+package peft
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/nn"
+)
+
+// selector decides which modules a LoRA configuration adapts, by the rules of PEFT's check_target_module_exists.
+type selector struct {
+	cfg     *config.PEFT
+	targets []string
+	pattern *regexp.Regexp // set where target_modules is a regular expression
+	exclude *regexp.Regexp
+	layer   *regexp.Regexp // finds the layer index in a path
+	ranks   []*regexp.Regexp
+	alphas  []*regexp.Regexp
+}
+
+func newSelector(cfg *config.PEFT) (*selector, error) {
+	s := &selector{cfg: cfg, targets: cfg.TargetModules.Names}
+	var bad error
+	compile := func(key, expr string) *regexp.Regexp {
+		re, err := regexp.Compile(expr)
+		if err != nil && bad == nil {
+			bad = fmt.Errorf("%s: %q is not a regular expression that this program reads (RE2): %w", key, expr, err)
+		}
+		return re
+	}
+	if p := cfg.TargetModules.Pattern; p != "" {
+		s.pattern = compile("target_modules", `^(?:`+p+`)$`)
+	}
+	if p := cfg.ExcludeModules.Pattern; p != "" {
+		s.exclude = compile("exclude_modules", `^(?:`+p+`)$`)
+	}
+	layer := `\.(\d+)\.`
+	if len(cfg.LayersPattern) > 0 {
+		layer = `\.(?:` + strings.Join(cfg.LayersPattern, "|") + `)\.(\d+)\.`
+	}
+	s.layer = compile("layers_pattern", layer)
+	for _, p := range cfg.RankPattern {
+		s.ranks = append(s.ranks, compile("rank_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
+	}
+	for _, p := range cfg.AlphaPattern {
+		s.alphas = append(s.alphas, compile("alpha_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
+	}
+	if bad != nil {
+		return nil, bad
+	}
+	if len(cfg.LayersToTransform) > 0 && s.pattern != nil {
+		return nil, fmt.Errorf("layers_to_transform goes with a list of target_modules, not with %q", cfg.TargetModules.Pattern)
+	}
+	return s, nil
+}
+
+func (s *selector) has(path string) bool {
+	if s.exclude != nil && s.exclude.MatchString(path) || endsWithAny(path, s.cfg.ExcludeModules.Names) {
+		return false
+	}
+	switch {
+	case s.pattern != nil:
+		return s.pattern.MatchString(path)
+	case !endsWithAny(path, s.targets):
+		return false
+	case len(s.cfg.LayersToTransform) == 0:
+		return true
+	}
+	m := s.layer.FindStringSubmatch(path)
+	if m == nil {
+		return false
+	}
+	i, err := strconv.Atoi(m[1])
+	return err == nil && slices.Contains(s.cfg.LayersToTransform, i)
+}
+
+func endsWithAny(path string, names []string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return path == n || strings.HasSuffix(path, "."+n) })
+}
+
+// noModule is the error for targets that match nothing.
+func noModule(d *nn.Decoder, cfg *config.PEFT) error {
+	var names []string
+	for _, m := range d.Linears() {
+		names = append(names, m.Path)
+	}
+	return fmt.Errorf("target_modules %s matches no module; the linear modules are %s", cfg.TargetModules, strings.Join(names, ", "))
+}
+
+// suffixes are names that paths end with, or an expression for whole paths, as feedforward_modules has them.
+type suffixes struct {
+	names   []string
+	pattern *regexp.Regexp
+}
+
+func newSuffixes(key string, m config.Modules) (suffixes, error) {
+	s := suffixes{names: m.Names}
+	if m.Pattern != "" {
+		var err error
+		if s.pattern, err = wholeName(key, m.Pattern); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s suffixes) match(path string) bool {
+	if s.pattern != nil {
+		return s.pattern.MatchString(path)
+	}
+	return slices.ContainsFunc(s.names, func(n string) bool { return strings.HasSuffix(path, n) })
+}
+
+// wholeName compiles an expression that must match the whole of a path.
+func wholeName(key, expr string) (*regexp.Regexp, error) {
+	re, err := regexp.Compile(`^(?:` + expr + `)$`)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %q is not a regular expression that this program reads (RE2): %w", key, expr, err)
+	}
+	return re, nil
+}
+
+// refuse is the error for a module that a method cannot adapt here.
+func refuse(method, path, why string) error {
+	return fmt.Errorf("target_modules: %s on %s is not available in this version: %s", method, path, why)
+}
