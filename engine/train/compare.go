@@ -79,7 +79,7 @@ func Compare(m plan.Known, cfg *config.Config, c Conditions) []Method {
 		if err == nil {
 			var files Files
 			if files, err = Imagine(m, run); err == nil {
-				row.Forecast, err = Plan(run, files, c)
+				row.Forecast, err = forecast(run, files, c)
 			}
 		}
 		if err != nil {
@@ -88,4 +88,13 @@ func Compare(m plan.Known, cfg *config.Config, c Conditions) []Method {
 		all = append(all, row)
 	}
 	return all
+}
+
+func forecast(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
+	s, err := planned(cfg, files, c)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.forecast(c)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -149,23 +150,31 @@ func (s *Setup) choices(l device.Limits, budget int64) (all []message.Choice) {
 	if s.cfg == nil {
 		return nil
 	}
-	fits := func(t *Setup) bool { return t.planFor(l, budget) == nil && t.Memory.Check(l, budget) == nil }
-	// apply makes the first change of a remedy that is enough, else the last that can be made.
-	apply := func(s *Setup, r remedy) (last *Setup, made []message.Change) {
-		for _, changes := range r.try(s) {
-			t, err := s.changed(changes)
-			if err != nil {
-				continue // this program or this run does not offer it
+	// apply makes the first change of a remedy that is enough, or the last where none is.
+	apply := func(s *Setup, r remedy) (*Setup, []message.Change) {
+		ways := r.try(s)
+		made := make([]*Setup, len(ways))
+		enough := func(i int) bool {
+			if made[i] == nil {
+				t, err := s.changed(ways[i])
+				if err == nil {
+					err = t.planFor(l, budget)
+				}
+				if err != nil {
+					return false // this program, or this run, does not offer it
+				}
+				made[i] = t
 			}
-			ok := fits(t)
-			if last == nil || ok || t.Memory.Total() < last.Memory.Total() {
-				last, made = t, changes
-			}
-			if ok {
-				break
-			}
+			return made[i].Memory.Check(l, budget) == nil
 		}
-		return last, made
+		i := len(ways) - 1
+		if i >= 0 && enough(i) {
+			i = sort.Search(i, enough)
+		}
+		if i < 0 || made[i] == nil {
+			return nil, nil
+		}
+		return made[i], ways[i]
 	}
 	at, enough := s, false // with all remedies so far
 	var changes []message.Change

@@ -22,6 +22,8 @@ type Conditions struct {
 	Tabs   int           // ranks of the comparison of strategies; 0 or 1: no comparison
 	Link   plan.Link     // between the ranks
 	FLOPS  float64       // floating-point operations of one device a second, 0 for unknown
+	// Early gets the forecast of what does not fit while choices are still being looked for. It may be nil.
+	Early func(*Forecast)
 }
 
 // Forecast is what a run will take, known before a device is opened.
@@ -70,21 +72,39 @@ type Shard struct {
 	Fits     bool             `json:"fits"`
 }
 
-// Plan prepares a run as training would and reports what it needs under c.
+// Plan prepares a run as training would and reports what it needs under c, and what would fit where it does not.
 func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
+	s, err := planned(cfg, files, c)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	f, err := s.forecast(c)
+	if err != nil || f.Fits {
+		return f, err
+	}
+	if c.Early != nil {
+		c.Early(f)
+	}
+	f.Choices = s.choices(c.Limits, c.Budget)
+	return f, nil
+}
+
+// planned is a run prepared and planned for c.
+func planned(cfg *config.Config, files Files, c Conditions) (*Setup, error) {
 	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
 	s := newSetup(cfg, m, c.Limits)
-	defer s.Close()
-	if err := s.prepare(cfg); err != nil {
+	if err = s.prepare(cfg); err == nil {
+		err = s.planFor(c.Limits, c.Budget)
+	}
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
-	if err := s.planFor(c.Limits, c.Budget); err != nil {
-		return nil, err
-	}
-	return s.forecast(c)
+	return s, nil
 }
 
 // forecast tells what has been planned.
@@ -119,7 +139,6 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	}
 	if err := s.Memory.Check(c.Limits, c.Budget); err != nil {
 		f.Reason = err.Error()
-		f.Choices = s.choices(c.Limits, c.Budget)
 	}
 	f.Fits = f.Reason == ""
 	return f, nil

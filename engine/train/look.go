@@ -25,18 +25,25 @@ func (j *Job) look() error {
 	if err != nil {
 		return err
 	}
-	result, err := json.Marshal(answer)
-	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return j.answer(answer)
+}
+
+func (j *Job) answer(v any) error {
+	result, err := json.Marshal(v)
+	if err == nil {
+		j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	}
 	return err
 }
 
-// forecast answers a PlanJob with a Forecast, or with a list of Methods where they are to be compared.
+// forecast answers a PlanJob with a Forecast, or with a list of Methods where they are to be compared. A Forecast of what
+// does not fit is sent at once, and again with the choices of what would.
 func (j *Job) forecast() (any, error) {
 	cfg, err := j.parseConfig()
 	if err != nil {
 		return nil, err
 	}
-	c := Conditions{Limits: device.DefaultLimits, Budget: j.Budget}
+	c := Conditions{Limits: device.DefaultLimits, Budget: j.Budget, Early: func(f *Forecast) { _ = j.answer(f) }}
 	files, p := j.Files, j.Job.Plan
 	if p == nil {
 		return Plan(cfg, files, c)
