@@ -4,13 +4,16 @@
 //@import grid
 const WG: u32 = 64u;          //@param  threads a row, a power of two
 const GRADIENT: bool = false; //@param  replace the logits by their gradient
+const SCALED: bool = false;   //@param  times loss_scale
 
 struct Dims { N: u32, V: u32, first: u32 }
 
 @group(0) @binding(0) var<storage, read> targets: array<i32>;
 @group(0) @binding(1) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(3) var<uniform> d: Dims;
+@group(0) @binding(3) var<uniform> d: Dims; //@if !SCALED
+@group(0) @binding(3) var<storage, read> loss_scale: array<f32>; //@if SCALED
+@group(0) @binding(4) var<uniform> d: Dims; //@if SCALED
 
 // A sum of exponentials as its largest exponent and the sum relative to it. One exponent at least always counts as
 // e⁰, so nothing overflows; an infinity or NaN among the logits ends up in the sum, never in a comparison alone.
@@ -64,6 +67,7 @@ fn crossentropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
         for (var v = lane; v < d.V; v += WG) {
             let p = exp(logits[row + v] - all.peak) * scale;
             logits[row + v] = select(p, p - 1.0, row + v == correct);
+            logits[row + v] *= loss_scale[0]; //@if SCALED
         }
     }
 }

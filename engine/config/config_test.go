@@ -187,7 +187,7 @@ func TestRefusals(t *testing.T) {
 		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"trainable", "beside unfreeze"}}, // least trains all
 		{`training.layer_lr_decay=0`, []string{"training.layer_lr_decay: is 0"}},
 		{`training.layer_lr_decay=1.1`, []string{"training.layer_lr_decay: is 1.1"}},
-		{`precision.param_dtype=float16`, []string{`precision.param_dtype: "float16" is not`}},
+		{`precision.param_dtype=int8`, []string{"precision.param_dtype"}},
 		{`precision.buffer_dtype=int8`, []string{"precision.buffer_dtype"}},
 		{`precision.reduce_dtype=int8`, []string{"precision.reduce_dtype"}},
 		{`precision.stochastic_rounding=true`, []string{"precision.stochastic_rounding", "param_dtype"}},

@@ -181,7 +181,7 @@ func (t *Training) rules() []rule {
 
 func (p *Precision) rules() []rule {
 	return []rule{
-		oneOf("precision.param_dtype", p.ParamDType, []string{"float32", "bfloat16"}, "float16"),
+		oneOf("precision.param_dtype", p.ParamDType, []string{"float32", "bfloat16", "float16"}),
 		oneOf("precision.reduce_dtype", p.ReduceDType, []string{"float32", "bfloat16"}),
 		oneOf("precision.buffer_dtype", p.BufferDType, []string{"float32", "bfloat16", "float16"}),
 		{!p.StochasticRounding || p.ParamDType == "bfloat16", "precision.stochastic_rounding", "is for bfloat16 weights without float32 masters, param_dtype is " + p.ParamDType,

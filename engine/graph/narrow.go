@@ -31,8 +31,15 @@ func RegisterFormat(d tensor.DType, f Format) { formats[d] = f }
 
 // Store makes activations numbers of type d, BF16 or F16: what an op hands on is rounded to d before anybody reads it,
 // and what the backward walk needs of it lies packed until then. Sums inside ops, the statistics that ops save for
-// themselves and all gradients stay float32. F32 stores everything as it is.
+// themselves and the gradients of parameters stay float32. So do gradients of activations, but with F16, as in all of
+// its training: there they are F16 too, which is what ScaleLoss is for. F32 stores everything as it is.
 func (t *Tape) Store(d tensor.DType) { t.stored = d }
+
+// ScaleLoss multiplies all gradients by the first element of s, so that small ones do not vanish in F16.
+func (t *Tape) ScaleLoss(s Var) { t.lossScale = s }
+
+// LossScale is what an op that computes a loss multiplies the gradient by that it starts; nil for 1.
+func (t *Tape) LossScale() Var { return t.lossScale }
 
 // Full exempts v from rounding, as is right for a loss.
 func (t *Tape) Full(v Var) { v.full = true }
@@ -77,7 +84,13 @@ type widened struct {
 
 // narrow reports whether a value is stored in two bytes.
 func (t *Tape) narrow(v *Value) bool {
-	return t.stored.Size() == 2 && v.output && !v.full && v.key == nil && v.DType == tensor.F32 && !t.gradients[v]
+	switch {
+	case t.stored == tensor.F32 || v.key != nil || v.DType != tensor.F32:
+		return false
+	case t.gradients[v]:
+		return t.stored == tensor.F16
+	}
+	return v.output && !v.full
 }
 
 // gather finds out when values are written and read.

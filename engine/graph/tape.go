@@ -115,9 +115,10 @@ type Tape struct {
 	kept     map[*Value]bool   // what checkpoints read: it must not change any more
 	standIns map[*Value]*Value // what holds the values that were computed again
 
-	stored  tensor.DType // of activations
-	phase   int          // of what is being recorded
-	lowered bool         // the commands are in their final form
+	stored    tensor.DType // of activations
+	lossScale Var          // nil for 1
+	phase     int          // of what is being recorded
+	lowered   bool         // the commands are in their final form
 }
 
 // NewInferenceTape makes an empty tape on which nothing wants a gradient.

@@ -176,7 +176,8 @@ type Step struct {
 	NumInputTokensSeen int64   `json:"num_input_tokens_seen"`
 	StepSeconds        float64 `json:"step_seconds"`
 	TokensPerSecond    float64 `json:"tokens_per_second"`
-	GPUBytes           int64   `json:"gpu_bytes"` // allocated now
+	GPUBytes           int64   `json:"gpu_bytes"`            // allocated now
+	LossScale          float64 `json:"loss_scale,omitempty"` // for the next step, in float16
 	Units              []Unit  `json:"units,omitempty"`
 	EvalLoss           *Float  `json:"eval_loss,omitempty"`
 	Perplexity         *Float  `json:"perplexity,omitempty"`

@@ -2,6 +2,7 @@ package op
 
 import (
 	"math"
+	"slices"
 
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
@@ -37,7 +38,8 @@ type crossEntropyDims struct {
 // targets are shifted already, and whoever writes them has checked that they are below V.
 //
 // The logits exist for chunk rows at a time only: the gradients are computed right there, those of W_i added where
-// they belong and those of X_i kept for the backward pass. So the loss must be the root of that pass, with dloss = 1.
+// they belong and those of X_i kept for the backward pass. So the loss must be the root of that pass, with dloss = 1, or
+// the tape's LossScale.
 // chunk is a multiple of 64 unless it covers all rows; see ChunkRows.
 func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk int) graph.Var {
 	if len(terms) == 0 {
@@ -67,7 +69,12 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk in
 			matmulNT(t, t.Rows(term.X, from, to), term.W, logits, term.Scale, i > 0)
 		}
 		d := crossEntropyDims{uint32(to - from), uint32(V), uint32(from)}
-		t.LaunchWith(crossEntropy, device.Params{"GRADIENT": gradient}, d, targets, losses, logits)
+		params := device.Params{"GRADIENT": gradient}
+		if s := t.LossScale(); s != nil && gradient {
+			t.LaunchWith(crossEntropyScaled, params.With(device.Params{"SCALED": true}), d, targets, losses, logits, s)
+		} else {
+			t.LaunchWith(crossEntropy, params, d, targets, losses, logits)
+		}
 		for i, term := range terms {
 			if dxs[i] != nil {
 				matmulNN(t, logits, term.W, t.Rows(dxs[i], from, to), term.Scale, false)
@@ -125,6 +132,23 @@ var crossEntropy = &device.Kernel{
 				row[v] = math.Exp(l-peak) / sum
 			}
 			row[min(int(target), V-1)]--
+		}
+	},
+}
+
+// crossEntropyScaled multiplies the gradient by a loss scale.
+var crossEntropyScaled = &device.Kernel{
+	Name: "crossentropy_scaled", Shader: "crossentropy", Entry: "crossentropy",
+	Bindings: append(slices.Clone(crossEntropy.Bindings), device.Binding{Name: "scale"}),
+	Grid:     crossEntropy.Grid, Variants: rowVariants,
+	Sample: func(dims any) (any, []int) {
+		small, lengths := crossEntropy.Sample(dims)
+		return small, append(lengths, 1)
+	},
+	Ref: func(c *device.Call) {
+		crossEntropy.Ref(c)
+		for i := range c.F(2) {
+			c.F(2)[i] *= c.F(3)[0]
 		}
 	},
 }

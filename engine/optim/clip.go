@@ -49,7 +49,7 @@ func SumSquares(t *graph.Tape, grads ...graph.Var) graph.Var {
 func FinishNorm(t *graph.Tape, partials, loss, scalars, state graph.Var, maxNorm float64) {
 	t.Want("FinishNorm loss", loss, tensor.Of(1))
 	wantBuffers(t, "FinishNorm", scalars, state)
-	t.Launch(finishNorm, finishNormDims{uint32(partials.Shape.Size()), float32(maxNorm)}, partials, loss, scalars, state)
+	t.Launch(finishNorm, finishNormDims{N: uint32(partials.Shape.Size()), MaxNorm: float32(maxNorm)}, partials, loss, scalars, state)
 }
 
 func wantBuffers(t *graph.Tape, op string, scalars, state graph.Var) {
@@ -74,30 +74,36 @@ var sumSquares = &device.Kernel{
 }
 
 type finishNormDims struct {
-	N       uint32
-	MaxNorm float32
+	N        uint32
+	MaxNorm  float32
+	Patience float32 // steps after which the loss scale is doubled
+	Most     float32 // loss scale
 }
 
 var finishNorm = &device.Kernel{
 	Name: "finish_norm", Shader: "finish_norm", Entry: "finish_norm",
 	Bindings: []device.Binding{{Name: "partials"}, {Name: "loss"}, {Name: "scalars"}, {Name: "state", Access: device.Update}},
 	Grid:     func(any, device.Params) [3]int { return [3]int{1, 1, 1} },
-	Ref: func(c *device.Call) {
-		d, partials, loss, scalars, state := c.Dims.(finishNormDims), c.F(0), c.F(1)[0], c.F(2), c.F(3)
-		total := 0.0
-		for _, v := range partials {
-			total += v
-		}
-		norm, clip, applied, skipped := math.Sqrt(total)*scalars[scalarScale], 1.0, 1.0, 0.0
-		if d.MaxNorm > 0 {
-			clip = min(1, float64(d.MaxNorm)/(norm+1e-6))
-		}
-		if math.IsNaN(norm-norm) || math.IsNaN(loss-loss) { // ∞−∞ and NaN−NaN
-			clip, applied, skipped = 0, 0, 1
-		}
-		state[stateNorm], state[stateClip], state[stateApplied] = norm, clip, applied
-		state[statePair] = min(max(state[stateSkipped]-scalars[scalarKnownSkips], 0), 1)
-		state[stateSkipped] += skipped
-		state[stateLoss], state[stateFactor] = loss, clip*scalars[scalarScale]
-	},
+	Ref:      func(c *device.Call) { finishNormRef(c, 1) },
+}
+
+// finishNormRef is for gradients that are scale times those of the loss.
+func finishNormRef(c *device.Call, scale float64) {
+	d, partials, loss, scalars, state := c.Dims.(finishNormDims), c.F(0), c.F(1)[0], c.F(2), c.F(3)
+	total := 0.0
+	for _, v := range partials {
+		total += v
+	}
+	toMean := scalars[scalarScale] / scale
+	norm, clip, applied, skipped := math.Sqrt(total)*toMean, 1.0, 1.0, 0.0
+	if d.MaxNorm > 0 {
+		clip = min(1, float64(d.MaxNorm)/(norm+1e-6))
+	}
+	if math.IsNaN(norm-norm) || math.IsNaN(loss-loss) { // ∞−∞ and NaN−NaN
+		clip, applied, skipped = 0, 0, 1
+	}
+	state[stateNorm], state[stateClip], state[stateApplied] = norm, clip, applied
+	state[statePair] = min(max(state[stateSkipped]-scalars[scalarKnownSkips], 0), 1)
+	state[stateSkipped] += skipped
+	state[stateLoss], state[stateFactor] = loss, clip*toMean
 }

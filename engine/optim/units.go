@@ -29,8 +29,9 @@ type Unit struct {
 	Update float64 // of what the update has added, 0 where it was left out
 }
 
-// Units reads what UnitSums has written in a step of so many counted tokens, whose state is s.
-func Units(b []byte, s State, tokens int) ([]Unit, error) {
+// Units reads what UnitSums has written in a step whose state is s and whose gradients are times that of the mean loss:
+// as many times as there are counted tokens, and by the loss scale.
+func Units(b []byte, s State, times int) ([]Unit, error) {
 	x := make([]float32, len(b)/4)
 	if err := tensor.DecodeF32(x, b, tensor.F32); err != nil || len(x)%3 != 0 {
 		return nil, fmt.Errorf("optim: %d bytes of unit sums", len(b))
@@ -38,7 +39,7 @@ func Units(b []byte, s State, tokens int) ([]Unit, error) {
 	units := make([]Unit, len(x)/3)
 	for i := range units {
 		sums := x[3*i:]
-		units[i] = Unit{Grad: math.Sqrt(float64(sums[0])) / float64(max(tokens, 1)), Weight: math.Sqrt(float64(sums[2]))}
+		units[i] = Unit{Grad: math.Sqrt(float64(sums[0])) / float64(max(times, 1)), Weight: math.Sqrt(float64(sums[2]))}
 		if s.Applied {
 			units[i].Update = math.Sqrt(float64(sums[1]))
 		}

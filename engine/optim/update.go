@@ -20,14 +20,15 @@ const (
 
 // Places in the state buffer, which only FinishNorm writes. F32, NumState in all; zero before the first step.
 const (
-	stateNorm    = iota // norm of the gradient of the mean loss, before clipping
-	stateClip           // what clipping multiplies it by, 0 in a skipped step
-	stateApplied        // 1 when the step changes the weights, 0 when its norm or its loss was not finite
-	stateSkipped        // steps skipped so far
-	stateLoss           // loss sum
-	statePair           // 0: the corrections for t hold, 1: those for t−1
-	stateFactor         // clip · scale, what the stored gradient is multiplied by
-	NumState     = 8
+	stateNorm     = iota // norm of the gradient of the mean loss, before clipping
+	stateClip            // what clipping multiplies it by, 0 in a skipped step
+	stateApplied         // 1 when the step changes the weights, 0 when its norm or its loss was not finite
+	stateSkipped         // steps skipped so far
+	stateLoss            // loss sum
+	statePair            // 0: the corrections for t hold, 1: those for t−1
+	stateFactor          // clip · scale, what the stored gradient is multiplied by
+	stateOverflow        // 1 when the step was not applied because the loss scale was too large
+	NumState      = 8
 )
 
 // Scalars is what the host knows about a step before it runs.
@@ -62,6 +63,8 @@ type State struct {
 	Applied bool    // false: norm or loss was not finite, and nothing was changed
 	Skipped int     // steps skipped so far, this one included
 	LossSum float64
+	// Overflow says that the loss scale alone was to blame for a step that was not applied; it has been halved.
+	Overflow bool
 }
 
 // DecodeState reads the content of the state buffer.
@@ -70,5 +73,5 @@ func DecodeState(b []byte) (State, error) {
 		return State{}, fmt.Errorf("optim: state of %d bytes, want %d", len(b), 4*NumState)
 	}
 	at := func(i int) float64 { return float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))) }
-	return State{at(stateNorm), at(stateClip), at(stateApplied) != 0, int(at(stateSkipped)), at(stateLoss)}, nil
+	return State{at(stateNorm), at(stateClip), at(stateApplied) != 0, int(at(stateSkipped)), at(stateLoss), at(stateOverflow) != 0}, nil
 }

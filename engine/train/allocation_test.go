@@ -120,7 +120,7 @@ func TestForecastIsAllocation(t *testing.T) {
 						"dataset.max_length=9", "training.per_device_train_batch_size=2", steps(1), precision, blocks,
 					}, way...)
 					what := fmt.Sprintf("shape %d, %s, %s, %s", i, name, precision, blocks)
-					j := job(t, files, sets...)
+					j := inHalf(job(t, files, sets...))
 					cfg, err := config.Parse(j.Config, "run.json")
 					if err != nil {
 						t.Fatal(err)

@@ -179,6 +179,22 @@ type single struct {
 
 func newSingle() *single { return &single{Device: cpu.New()} }
 
+// half is a device that says it computes binary16. The engine stores it and needs no such arithmetic.
+type half struct{ device.Device }
+
+func (h half) Info() device.Info {
+	i := h.Device.Info()
+	i.F16 = true
+	return i
+}
+
+// Trim implements device.Trimmer.
+func (h half) Trim() {
+	if t, ok := h.Device.(device.Trimmer); ok {
+		t.Trim()
+	}
+}
+
 func (d *single) Alloc(s device.Spec) (device.Buffer, error) {
 	b, err := d.Device.Alloc(s)
 	if err == nil {

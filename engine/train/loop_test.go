@@ -3,7 +3,6 @@
 package train_test
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -31,32 +30,16 @@ func TestPlanIsAllocation(t *testing.T) {
 	}
 }
 
-// Of all that decides how much memory a run takes: models of several shapes, what trains, and how much of it is kept in
-// how many bytes. The forecast without a device, the plan and the allocation agree.
-func TestPlanOfEveryPrecision(t *testing.T) {
-	models := map[string]string{
-		"tied":   fmt.Sprintf(tinyConfig, false, true),
-		"biased": fmt.Sprintf(tinyConfig, true, false),
-		"deep": `{"architectures": ["LlamaForCausalLM"], "vocab_size": 67, "hidden_size": 20, "intermediate_size": 33, "num_hidden_layers": 4,
-			"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 32, "rope_theta": 10000}`,
-	}
-	for shape, cfg := range models {
-		for _, what := range []string{full, lora} {
-			for _, blocks := range []string{"false", "1", "true"} {
-				for _, precision := range [][]string{nil, {bfloat16}, {bfloat16, stochastic}} {
-					name := strings.Join(append([]string{shape, what, blocks}, precision...), " ")
-					sets := append([]string{`model={"init": "random", "config": ` + cfg + "}", what, checkpointing + blocks, steps(2)}, precision...)
-					j := job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)
-					f := planned(t, 0, sets...)
-					s := must(t, j).summary(t)
-					if !maps.Equal(f.Bytes, s.Planned) {
-						t.Errorf("%s: forecast %v, planned %v", name, f.Bytes, s.Planned)
-					}
-					for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
-						if p, a := s.Planned[class], s.Allocated[class]; p != a || a == 0 {
-							t.Errorf("%s: %s: planned %d bytes, allocated %d", name, class, p, a)
-						}
-					}
+// Weights that are updated in place are planned without their masters, and allocated so.
+func TestPlanWithoutMasters(t *testing.T) {
+	for _, what := range []string{full, lora} {
+		for _, blocks := range []string{"false", "true"} {
+			sets := []string{layered(3), what, bfloat16, stochastic, checkpointing + blocks, steps(2)}
+			f := planned(t, 0, sets...)
+			s := must(t, job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)).summary(t)
+			for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
+				if f, p, a := f.Bytes[class], s.Planned[class], s.Allocated[class]; f != a || p != a || a == 0 {
+					t.Errorf("%s, %s: %s: forecast %d bytes, planned %d, allocated %d", what, blocks, class, f, p, a)
 				}
 			}
 		}
@@ -75,7 +58,7 @@ func TestBF16Memory(t *testing.T) {
 		class, what string
 		least, most float64
 	}{
-		{"weights", lora, 0.5, 0.6}, {"weights", full, 1.45, 1.55}, {"gradients", full, 1, 1.01}, {"optimizer", full, 1, 1.01},
+		{"weights", lora, 0.5, 0.6}, {"weights", full, 1.49, 1.51}, {"gradients", full, 1, 1.01}, {"optimizer", full, 1, 1.01},
 		{"activations", lora, 0.5, 0.65}, {"activations", full, 0.5, 0.62},
 	} {
 		ratio := of(c.class, c.what, bfloat16) / of(c.class, c.what)

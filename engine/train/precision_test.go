@@ -1,13 +1,16 @@
 package train_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
+	"llamatab/engine/device"
 	"llamatab/engine/model"
 	"llamatab/engine/op"
 	"llamatab/engine/tensor"
@@ -16,6 +19,7 @@ import (
 )
 
 const (
+	float16    = "precision.param_dtype=float16"
 	bfloat16   = "precision.param_dtype=bfloat16"
 	stochastic = "precision.stochastic_rounding=true"
 )
@@ -231,4 +235,72 @@ func TestBF16Reference(t *testing.T) {
 	if math.Abs(want-wide) < 2*roundingTolerance {
 		t.Errorf("loss %v in bfloat16, %v in float32: the test tells nothing apart", want, wide)
 	}
+}
+
+// inHalf opens devices that say they compute binary16.
+func inHalf(j *train.Job) *train.Job {
+	open := j.Open
+	j.Open = func(l device.Limits) (device.Device, error) {
+		d, err := open(l)
+		return half{d}, err
+	}
+	return j
+}
+
+// A run in float16 follows the one in float32, also where the loss scale is so large at first that steps are lost; and
+// it is the same run when blocks are computed again or when it was resumed.
+func TestF16(t *testing.T) {
+	for name, sets := range map[string][]string{"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}} {
+		t.Run(name, func(t *testing.T) {
+			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+			sets := append(slices.Clone(sets), steps(6), "training.save_steps=3")
+			wide := must(t, job(t, files, sets...))
+			sets = append(sets, float16)
+			through := must(t, inHalf(job(t, files, sets...)))
+			again := must(t, inHalf(job(t, files, append(slices.Clone(sets), checkpointing+"true")...)))
+			near(t, "losses", through.losses(), wide.losses(), 5e-3)
+			near(t, "gradient norms", norms(through), norms(wide), 2e-2)
+			if slices.Equal(through.losses(), wide.losses()) {
+				t.Error("nothing was rounded")
+			}
+			for i, s := range through.steps() {
+				if s.LossScale != 1024 {
+					t.Errorf("step %d: loss scale %v", s.Step, s.LossScale)
+				}
+				for k, u := range s.Units {
+					near(t, "gradient of "+u.Name, []float64{float64(u.GradNorm)}, []float64{float64(wide.steps()[i].Units[k].GradNorm)}, 2e-2)
+				}
+			}
+			files.Resume = through.folder("checkpoint-3")
+			resumed := must(t, inHalf(job(t, files, sets...)))
+			for what, h := range map[string]*host{"blocks computed again": again, "resumed": resumed} {
+				if got, want := h.losses(), through.losses()[6-len(h.losses()):]; !slices.Equal(got, want) {
+					t.Errorf("%s: losses %v, want %v", what, got, want)
+				}
+			}
+			// From a scale that no gradient survives: it is halved, and the lost steps are counted and not called unsound.
+			large := through.folder("checkpoint-3")
+			state := map[string]any{}
+			if err := json.Unmarshal(large["trainer_state.json"].Data, &state); err != nil {
+				t.Fatal(err)
+			}
+			state["loss_scale"] = map[string]any{"scale": 1 << 22, "steps": 1999, "overflows": 0}
+			raw, err := json.Marshal(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			large["trainer_state.json"] = &fstest.MapFile{Data: raw}
+			files.Resume = large
+			lost := must(t, inHalf(job(t, files, append(slices.Clone(sets), "training.on_nonfinite=stop")...)))
+			for i, s := range lost.steps() {
+				if want := float64(int(1) << (21 - i)); s.LossScale != want {
+					t.Errorf("step %d: loss scale %v, want %v", s.Step, s.LossScale, want)
+				}
+			}
+			if n := len(lost.events("nonfinite_step_skipped")); n != 0 {
+				t.Errorf("%d steps are called not finite", n)
+			}
+		})
+	}
+	mustFail(t, job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11)}, full, float16), "no_float16", 3, "shader-f16")
 }

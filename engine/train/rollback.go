@@ -109,17 +109,13 @@ func (t *Trainer) anchor(most int) (from fs.FS, name string, err error) {
 // Where the run stands in its data and the factor on its learning rate are the caller's concern.
 func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) {
 	from, name, err := t.anchor(most)
-	if err == nil {
-		err = t.stepper.reset()
-	}
 	if err != nil {
 		return name, err
 	}
 	best := t.watch.HeldOut
 	var s trainerState
 	if from == nil {
-		t.place(s)
-		err = errors.Join(t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
+		err = errors.Join(t.place(s), t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
 	} else if back, e := t.valuesOf(from); e != nil {
 		err = e
 	} else {

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/tensor"
 )
 
 // Job is all that a piece of work needs.
@@ -67,6 +68,11 @@ func (j *Job) open(s *Setup) (device.Device, error) {
 	dev, err := j.Open(s.Memory.Want())
 	if err != nil {
 		return nil, fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+	}
+	if s.numbers.params == tensor.F16 && !dev.Info().F16 {
+		dev.Close()
+		return nil, fail("no_float16", exitBrowser, `Set precision.param_dtype to "bfloat16", which every adapter can, or choose another adapter.`,
+			errors.New(`precision.param_dtype "float16" needs an adapter that offers shader-f16, and this one does not`))
 	}
 	if err := s.fit(dev.Limits(), j.Budget); err != nil {
 		dev.Close()
@@ -307,6 +313,9 @@ func (r *runner) report(step *landed, err error) error {
 // judge tells what a person should know of a step, and follows the policies of the run.
 func (r *runner) judge(step *landed) error {
 	n := step.Step.Step
+	if step.scaled { // the next has half the scale
+		return nil
+	}
 	if !step.applied {
 		return r.nonfinite(step)
 	}
@@ -519,6 +528,7 @@ func (r *runner) summary() error {
 		"compile_seconds":      r.compileSeconds,
 		"dataset":              r.Train.Stats,
 		"skipped_steps":        r.skipped,
+		"loss_scale_overflows": r.scale.Overflows,
 		"rollbacks":            r.backs.all,
 		"learning_rate_factor": r.factor,
 	}

@@ -343,6 +343,9 @@ func (s *Setup) record(key programKey) (t *graph.Tape, err error) {
 	s.during(key.stage, func() {
 		err = graph.Record(func() {
 			t.Store(s.numbers.params)
+			if key.gradients && s.scaled() {
+				t.ScaleLoss(s.scaleVar(t))
+			}
 			in := s.Decoder.NewInput(t, s.batch, key.T, s.ropeRows())
 			in.Train = key.gradients && s.steps
 			in.Recompute = s.recompute

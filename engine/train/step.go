@@ -47,6 +47,7 @@ type (
 	stateKey   struct{}
 	startsKey  struct{} // of the units' partial sums
 	sumsKey    struct{} // of the units
+	scaleKey   struct{} // of the loss
 	// segmentKey is a range of one of a segment's copies.
 	segmentKey struct{ segment, copy, off, len int }
 )
@@ -73,10 +74,26 @@ func (s *Setup) scalarsAt(stage int) int {
 	return stage * max(optim.NumScalars, s.limits.OffsetAlignment/4)
 }
 
-// stateSpec is the buffer of what the device finds out about a step: the optimizer's state and, from sumsAt on, the sums
-// of the units.
+// stateSpec is the buffer of what the device finds out about a step: the optimizer's state, from sumsAt on the sums of
+// the units and, in a run that scales its loss, from scaleAt on the scale.
 func (s *Setup) stateSpec() device.Spec {
-	return device.Spec{Len: s.sumsAt() + 3*len(s.unitNames()), Class: device.Staging, Label: "step state"}
+	n := s.sumsAt() + 3*len(s.unitNames())
+	if s.scaled() {
+		n = s.scaleAt() + optim.NumScale
+	}
+	return device.Spec{Len: n, Class: device.Staging, Label: "step state"}
+}
+
+// scaled reports whether gradients are numbers of so few exponents that the loss is scaled.
+func (s *Setup) scaled() bool { return s.steps && s.numbers.params == tensor.F16 }
+
+func (s *Setup) scaleAt() int {
+	align := s.limits.OffsetAlignment / 4
+	return device.CeilDiv(s.sumsAt()+3*len(s.unitNames()), align) * align
+}
+
+func (s *Setup) scaleVar(t *graph.Tape) graph.Var {
+	return t.Extern(graph.Extern{Key: scaleKey{}, Shape: tensor.Of(optim.NumScale), Name: "loss scale"})
 }
 
 func (s *Setup) sumsAt() int { return max(optim.NumState, s.limits.OffsetAlignment/4) }
@@ -221,7 +238,9 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 			return device.All(st.units), nil
 		case sumsKey:
 			at := st.setup.sumsAt()
-			return device.Slice{Buf: st.state, Off: at, Len: st.state.Spec().Len - at}, nil
+			return device.Slice{Buf: st.state, Off: at, Len: 3 * len(st.setup.unitNames())}, nil
+		case scaleKey:
+			return device.Slice{Buf: st.state, Off: st.setup.scaleAt(), Len: optim.NumScale}, nil
 		}
 		return st.mem.find(key)
 	}}
@@ -318,7 +337,11 @@ func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
 		weights = append(weights, segmentVar(t, s.Layout, i, plan.Weight, 0, seg.Len))
 	}
 	gradients := optim.SumSquares(t, grads...)
-	optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
+	if s.scaled() {
+		optim.FinishScaledNorm(t, gradients, loss, scalars(0), state, s.scaleVar(t), r.maxNorm)
+	} else {
+		optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
+	}
 	for i, seg := range s.Layout.Segments {
 		for from := 0; from < len(seg.Params); {
 			c, thaw := r.of(seg.Params[from]), s.thaw[seg.Params[from]]
@@ -355,9 +378,13 @@ func site(seed uint64, first string) uint32 {
 	return h.Sum32()
 }
 
-// reset makes the optimizer's state what it is before the first step.
-func (st *stepper) reset() error {
-	return st.dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
+// reset makes the optimizer's state what it is before the first step, with a loss scale to go on from.
+func (st *stepper) reset(scale optim.LossScale) error {
+	err := st.dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
+	if err == nil && st.setup.scaled() {
+		err = st.dev.Write(st.state, st.setup.scaleAt(), scale.Bytes())
+	}
+	return err
 }
 
 // run replays work on the weights as they are now.

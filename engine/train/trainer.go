@@ -44,6 +44,7 @@ type Trainer struct {
 	before  int   // came before a resume
 	skips   []int // the same since each stage began
 	watch   watch
+	scale   optim.LossScale
 	offset  int     // steps that the position in the data is ahead of done: rows left out by going back
 	leftOut []int   // rows of the dataset that are not trained on any more
 	factor  float64 // on the scheduled learning rate: halved by going back
@@ -66,6 +67,7 @@ type landed struct {
 	position int     // of the step in the data, 0-based
 	applied  bool    // false: loss or gradient norm was not finite, and nothing was changed
 	overflow string  // the first unit of whose gradient the sum of squares is not finite, "" for none
+	scaled   bool    // too much, that is: the loss scale alone was to blame for a step that was not applied
 }
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
@@ -104,7 +106,7 @@ func (t *Trainer) Close() {
 
 // Load fills the parameters, and the optimizer's state from the checkpoint that is resumed, if one is.
 func (t *Trainer) Load() error {
-	if err := t.mem.load(t.Model, t.Params(), t.host); err != nil || t.files.Resume == nil {
+	if err := errors.Join(t.place(trainerState{}), t.mem.load(t.Model, t.Params(), t.host)); err != nil || t.files.Resume == nil {
 		return err
 	}
 	s, err := t.restore(t.files.Resume)
@@ -230,9 +232,13 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.applied = state.Applied
+	f.applied, f.scaled = state.Applied, state.Overflow
+	times := f.Tokens // of the mean loss's gradient, what the device has
+	if t.scaled() {
+		times = max(f.Tokens, 1) * int(t.scale.Scale)
+	}
 	if !f.applied || f.Step.Step%t.unitsEvery == 0 {
-		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():], state, f.Tokens); err != nil {
+		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():][:12*len(t.units)], state, times); err != nil {
 			return nil, err
 		}
 	}
@@ -251,6 +257,12 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 				break
 			}
 		}
+	}
+	if t.scaled() {
+		if t.scale, err = optim.DecodeLossScale(raw[4*t.scaleAt():]); err != nil {
+			return nil, err
+		}
+		f.LossScale = t.scale.Scale
 	}
 	return &f.landed, nil
 }
@@ -308,10 +320,11 @@ type trainerState struct {
 	Seed               uint64 `json:"seed"`                   // with the step it decides data order and dropout masks
 	Rows               int    `json:"rows"`
 
-	DataOffset         int      `json:"data_offset"`
-	LeftOut            []int    `json:"left_out_rows,omitempty"`
-	LearningRateFactor *float64 `json:"learning_rate_factor"`
-	Watch              watch    `json:"watch"`
+	LossScale          *optim.LossScale `json:"loss_scale,omitempty"`
+	DataOffset         int              `json:"data_offset"`
+	LeftOut            []int            `json:"left_out_rows,omitempty"`
+	LearningRateFactor *float64         `json:"learning_rate_factor"`
+	Watch              watch            `json:"watch"`
 }
 
 // factor is 1 where nothing is said of it.
@@ -370,8 +383,13 @@ func (t *Trainer) Save() error {
 	}); err != nil {
 		return err
 	}
+	var scale *optim.LossScale
+	if t.scaled() {
+		scale = &t.scale
+	}
 	state, err := json.MarshalIndent(trainerState{
 		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Skips: t.skips, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
+		LossScale:  scale,
 		DataOffset: t.offset, LeftOut: t.leftOut, LearningRateFactor: &t.factor, Watch: t.watch,
 	}, "", "  ")
 	if err != nil {
@@ -465,16 +483,20 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	}); err != nil {
 		return bad(err)
 	}
-	t.place(s)
-	return s, nil
+	return s, t.place(s)
 }
 
 // place puts the count of steps where a checkpoint says.
-func (t *Trainer) place(s trainerState) {
+func (t *Trainer) place(s trainerState) error {
 	t.done, t.seen = s.GlobalStep, s.NumInputTokensSeen
 	t.skipped, t.before = s.Skipped, s.Skipped
 	t.skips = make([]int, len(t.stages))
 	copy(t.skips, s.Skips) // none at the start of the run
+	t.scale = optim.FirstLossScale
+	if s.LossScale != nil {
+		t.scale = *s.LossScale
+	}
+	return t.stepper.reset(t.scale)
 }
 
 // perplexity is exp of a mean loss.

@@ -12,3 +12,4 @@ const SKIPPED = 3u;
 const LOSS = 4u;
 const PAIR = 5u;
 const FACTOR = 6u;
+const OVERFLOW = 7u;
