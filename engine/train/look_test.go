@@ -55,6 +55,21 @@ func TestPlanJob(t *testing.T) {
 	if answer(t, &small, &f); f.Fits || !strings.Contains(f.Reason, "256 B") {
 		t.Errorf("fits buffers of 256 bytes: %q", f.Reason)
 	}
+	// What does not fit is told at once, and once more with what would.
+	tight := planned
+	tight.Host, tight.Budget = newHost(), s.Planned["total"]-1
+	var told []train.Forecast
+	for _, m := range must(t, &tight).sent {
+		if m.Result != nil {
+			told = append(told, train.Forecast{})
+			if err := json.Unmarshal(m.Result, &told[len(told)-1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(told) != 2 || told[0].Fits || told[0].Choices != nil || len(told[1].Choices) == 0 || told[1].Reason != told[0].Reason {
+		t.Errorf("told %+v", told)
+	}
 	wrong := planned
 	wrong.Host, wrong.Config = newHost(), json.RawMessage(`{"model": "m", "dataset": {"path": "d"}, "training": {"learning_rate": -1}}`)
 	if said := mustFail(t, &wrong, "config", 2, "learning_rate"); said.Path != "training.learning_rate" {
