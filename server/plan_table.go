@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -42,7 +43,8 @@ func (t *table) print(w io.Writer) {
 	}
 }
 
-func numeric(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
+// numeric tells a number with its unit from text.
+var numeric = regexp.MustCompile(`^[0-9][0-9.e+-]*( [%KMGi]*B?s?)?$`).MatchString
 
 // classes are the columns of bytes.
 func classes() (names []string) {

@@ -60,8 +60,40 @@ func TestKnownModels(t *testing.T) {
 	}
 }
 
-// The counts and the files of adapters are those of PEFT: r·Σ(in+out), as in the table of specifications.
+// The counts of what trains are those of PEFT. LoRA: r·Σ(in+out), and with DoRA Σ out more. Prefix tuning: keys and values
+// of T virtual tokens in each layer; LLaMA-Adapter: T hidden vectors and a gate; (IA)³: k, v and the input of down;
+// prompt tuning: T hidden vectors in all.
 func TestKnownAdapters(t *testing.T) {
+	for _, c := range []struct {
+		model string
+		want  map[string]int64
+	}{
+		{"SmolLM2-135M", map[string]int64{
+			"full": 134515008, "layers-last-2": 2 * 3540096, "head": 49152 * 576, "lora-qv-r8": 460800, "lora-all-r16": 2 * 2442240,
+			"dora-qv-r8": 460800 + 30*(576+192), "prefix-20": 20 * 30 * 2 * 192, "llama-adapter-10": 30 * (10*576 + 1),
+			"ia3": 30 * (192 + 192 + 1536), "prompt-20": 20 * 576,
+		}},
+		{"Llama-3.2-1B", map[string]int64{
+			"full": 1235814400, "layers-last-2": 2 * 60821504, "head": 128256 * 2048, "lora-qv-r8": 851968, "lora-all-r16": 2 * 5636096,
+			"dora-qv-r8": 851968 + 16*(2048+512), "prefix-20": 20 * 16 * 2 * 512, "llama-adapter-10": 16 * (10*2048 + 1),
+			"ia3": 16 * (512 + 512 + 8192), "prompt-20": 20 * 2048,
+		}},
+	} {
+		m, _ := plan.FindModel(c.model)
+		cfg, _ := imagined(t, c.model, full)
+		for _, row := range train.Compare(m, cfg, train.Conditions{Limits: device.DefaultLimits}) {
+			switch want, ok := c.want[row.Name]; {
+			case row.Forecast == nil:
+				t.Errorf("%s: %s is refused: %s", c.model, row.Name, row.Refused)
+			case !ok || row.Forecast.Trainable != want:
+				t.Errorf("%s: %s trains %d, want %d", c.model, row.Name, row.Forecast.Trainable, want)
+			}
+		}
+	}
+}
+
+// The figures for LoRA of the table of specifications.
+func TestKnownLoRA(t *testing.T) {
 	const qv, all = `peft={"peft_type": "LORA", "r": 8}`, `peft={"peft_type": "LORA", "r": 8, "target_modules": "all-linear"}`
 	for _, c := range []struct {
 		model, set string
