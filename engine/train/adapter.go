@@ -154,9 +154,9 @@ func (m *Model) load(a *attached, fsys fs.FS, complete bool) error {
 	}
 	for _, name := range names {
 		c, err := weights.OpenFile(fsys, name)
-		if errors.Is(err, fs.ErrNotExist) {
+		if _, missing := fs.Stat(fsys, name); errors.Is(missing, fs.ErrNotExist) {
 			if name == peft.EncoderFile {
-				err = fmt.Errorf("%w: PEFT saves what the projection gave and not the projection, so training cannot go on from it", err)
+				err = fmt.Errorf("%s is missing: PEFT saves what the projection gave and not the projection, so training cannot go on from it", name)
 			} else if _, e := fs.Stat(fsys, "adapter_model.bin"); e == nil {
 				err = errors.New("adapter_model.bin is pickled, and unpickling can run any code hidden in it: save the adapter with safe_serialization=True")
 			}

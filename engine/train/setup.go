@@ -270,8 +270,13 @@ func (s *Setup) plan() error {
 	if err != nil {
 		return fail("model", exitConfig, modelHint, err)
 	}
-	s.activations = t.Plan()
-	s.Memory = plan.Sum(s.Layout, false, s.activations, append(s.staging(t.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)...)
+	virtual, err := s.recordVirtual()
+	if err != nil {
+		return fail("model", exitConfig, modelHint, err)
+	}
+	s.activations = graph.MergePlans(t.Plan(), virtual.Plan())
+	further := append(s.staging(t.DimsBytes()+virtual.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)
+	s.Memory = plan.Sum(s.Layout, false, s.activations, further...)
 	return nil
 }
 
