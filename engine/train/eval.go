@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -175,7 +176,7 @@ func (s *Setup) meanLoss(ds *data.Dataset, st *stepper, h Host) (loss float64, t
 	return sum / float64(tokens), tokens, err
 }
 
-// dumpGradients writes the gradients of the mean loss, by parameter name.
+// dumpGradients writes the gradients of the mean loss, by parameter name: an adapter's tensors have its keys.
 func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) error {
 	if err := st.buildBegin(); err != nil {
 		return err
@@ -192,11 +193,18 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 	}); err != nil {
 		return err
 	}
+	keys := map[*nn.Param]string{}
+	if s.Method != nil {
+		for _, x := range s.Method.Tensors() {
+			keys[x.Param] = x.Key
+		}
+	}
 	var specs []weights.Spec
 	params := map[string]*nn.Param{}
 	for _, seg := range s.Layout.Segments {
 		for _, p := range seg.Params {
-			specs, params[p.Name] = append(specs, weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}), p
+			name := cmp.Or(keys[p], p.Name)
+			specs, params[name] = append(specs, weights.Spec{Name: name, DType: tensor.F32, Shape: p.FileShape()}), p
 		}
 	}
 	if err := out.file(name, func(w io.Writer) error {

@@ -20,11 +20,6 @@ import (
 	"llamatab/engine/weights"
 )
 
-// unavailable are the scenarios that need what is not built yet. Each must be refused; one that runs fails the test
-// until it is taken from the list.
-var unavailable = []string{
-	"score", "score_all", "score_dora", "score_ia3", "score_lora", "score_prefix",
-}
 
 // What the reference device may differ from torch in double precision. Both round the rotation table to single
 // precision, each in its own way, and take weights and learning rates in single precision.
@@ -50,6 +45,17 @@ type scenario struct {
 	files fs.FS // all of testdata/golden
 }
 
+// unavailable tells whether a scenario is listed as one that needs what is not built yet. Such a one must be refused;
+// when it runs, its test fails until it is taken from the list.
+func unavailable(t *testing.T, files fs.FS, dir string) bool {
+	t.Helper()
+	list, err := fs.ReadFile(files, "unavailable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Contains(strings.Fields(string(list)), path.Base(dir))
+}
+
 func openScenario(t *testing.T, files fs.FS, dir string) *scenario {
 	t.Helper()
 	s := &scenario{dir: dir, files: files}
@@ -65,15 +71,15 @@ func openScenario(t *testing.T, files fs.FS, dir string) *scenario {
 		t.Fatal(err)
 	}
 	if s.cfg, err = config.Parse(raw, dir+"/run.json"); err != nil {
-		refused(t, dir, err)
+		refused(t, files, dir, err)
 	}
 	return s
 }
 
 // refused ends the test of a scenario that cannot run: rightly, if it is known to be unavailable.
-func refused(t *testing.T, dir string, err error) {
+func refused(t *testing.T, files fs.FS, dir string, err error) {
 	t.Helper()
-	if !slices.Contains(unavailable, path.Base(dir)) || !strings.Contains(err.Error(), "not available") {
+	if !unavailable(t, files, dir) || !strings.Contains(err.Error(), "not available") {
 		t.Fatal(err)
 	}
 	t.Skipf("not available yet: %v", err)
@@ -116,10 +122,10 @@ func TestReference(t *testing.T) {
 			}
 			h := newHost()
 			if err := train.Run(context.Background(), &train.Job{Job: message.Job{Command: message.Train, Config: raw}, Files: in, Host: h, Open: exact}); err != nil {
-				refused(t, dir, err)
+				refused(t, files, dir, err)
 			}
-			if slices.Contains(unavailable, e.Name()) {
-				t.Errorf("%s runs now: take it from the list of what is unavailable", e.Name())
+			if unavailable(t, files, dir) {
+				t.Errorf("%s runs now: take it from testdata/golden/unavailable", e.Name())
 			}
 			var rates []float64
 			var tokens []int
@@ -137,6 +143,7 @@ func TestReference(t *testing.T) {
 			}
 			s.finals(t, h, in)
 			s.logits(t, h, in)
+			s.gradients(t, in)
 		})
 	}
 }
@@ -249,5 +256,44 @@ func (s *scenario) logits(t *testing.T, h *host, in train.Files) {
 	t.Logf("logits within %.2g", worst)
 	if !(worst <= logitsTolerance) {
 		t.Errorf("logits of what was saved are off by %.3g", worst)
+	}
+}
+
+// gradients evaluates the rows of the first step and compares the norm of every tensor's gradient: of the adapter's, or
+// of the base's that train.
+func (s *scenario) gradients(t *testing.T, in train.Files) {
+	t.Helper()
+	hybrid := s.cfg.PEFT != nil && len(s.cfg.Trainable) > 0
+	if hybrid || len(s.cfg.Unfreeze) > 0 || strings.HasPrefix(path.Base(s.dir), "prefix_projection") {
+		return // eval knows no such choice of tensors
+	}
+	rows := s.cfg.Training.BatchSize * s.cfg.Training.Accumulation
+	data, err := fs.ReadFile(s.files, s.at(s.cfg.Dataset.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := strings.Join(strings.SplitAfter(string(data), "\n")[:rows], "")
+	var trainable []string
+	for _, part := range s.cfg.Trainable {
+		trainable = append(trainable, part.Select)
+	}
+	e := must(t, &train.Job{
+		Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{
+			Format: s.cfg.Dataset.Format, BatchSize: 2, DumpGradients: "gradients.safetensors", Trainable: trainable,
+		}},
+		Files: train.Files{Model: in.Model, Adapter: in.Adapter, Dataset: lines(first)}, Host: newHost(), Open: exact,
+	})
+	got := numbers(t, e.folder(""), "gradients.safetensors")
+	if len(got) != len(s.want.First) {
+		t.Errorf("%d gradients, want %d", len(got), len(s.want.First))
+	}
+	for name, want := range s.want.First {
+		sum := 0.0
+		for _, v := range got[name] {
+			sum += v * v
+		}
+		if !(math.Abs(math.Sqrt(sum)-want) <= normTolerance*want) {
+			t.Errorf("the gradient of %s has norm %.9g, want %.9g", name, math.Sqrt(sum), want)
+		}
 	}
 }

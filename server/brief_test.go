@@ -1,0 +1,6 @@
+//go:build !soak
+
+package main
+
+// soak tells that the long tests run as well.
+const soak = false
