@@ -20,7 +20,6 @@ import (
 	"llamatab/engine/weights"
 )
 
-
 // What the reference device may differ from torch in double precision. Both round the rotation table to single
 // precision, each in its own way, and take weights and learning rates in single precision.
 const (

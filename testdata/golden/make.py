@@ -168,6 +168,10 @@ def scenario(group, name, spec, base, model, rate):
         for entry in peft.get("modules_to_save") or []:
             w = {"lm_head": "lm_head", "embed_tokens": "model.embed_tokens"}[entry] + ".weight"
             tensors[methods.PREFIX + w] = model.get(w).numpy()
+        # PEFT saves the base's embeddings with an adapter that targets one.
+        for path in "model.embed_tokens", "lm_head":
+            if path.split(".")[-1] in (peft.get("target_modules") or []):
+                tensors[f"{methods.PREFIX}{path}.base_layer.weight"] = model.get(path + ".weight").numpy()
         safetensors.save(f"{folder}/init/adapter_model.safetensors", tensors)
     write(f"{folder}/run.json", c)
     return folder

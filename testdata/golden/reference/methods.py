@@ -35,7 +35,7 @@ class Method(Adapter):
 
     def __init__(self, config, model, tensors, dtype):
         self.config, self.model = config, model
-        self.tensors = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items()}
+        self.tensors = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items() if ".base_layer." not in n}
         self.whole = {}
         for entry in config.get("modules_to_save") or []:
             for name in list(model.params) + ["lm_head.weight"]:
@@ -220,6 +220,8 @@ def saved_config(peft, config, base):
         else:
             c.update(prompt_tuning_init="RANDOM", prompt_tuning_init_text=None, tokenizer_kwargs=None, tokenizer_name_or_path=None)
     c.update({k: v for k, v in peft.items() if not k.startswith("_")})
+    if c["task_type"] is None:
+        c["auto_mapping"] = {"base_model_class": "LlamaForCausalLM", "parent_library": "transformers.models.llama.modeling_llama"}
     if c.get("target_modules") == "all-linear":
         c["target_modules"] = list(LINEARS)
     if c["task_type"] == "SEQ_CLS" and kind in ("LORA", "IA3"):

@@ -1,6 +1,7 @@
 """Runs a run.json as the run contract says, in float32 and in float64, with torch's own AdamW."""
 
 import json
+import math
 import os
 import re
 
@@ -96,6 +97,9 @@ class Run:
             "params": [self.tensors[n]], "scale": t["layer_lr_decay"] ** depth(n, self.model.L),
             "weight_decay": 0 if any(re.search(p, n) for p in t["no_decay"]) else t["weight_decay"],
         } for n in sorted(self.last)], lr=1, betas=(0.9, 0.999), eps=1e-8, foreach=False)
+        self.window = t["per_device_train_batch_size"] * t["gradient_accumulation_steps"]
+        self.per_epoch = math.ceil(len(self.rows) / self.window)
+        self.total = t["max_steps"] if t["max_steps"] > 0 else math.ceil(t["num_train_epochs"] * self.per_epoch)
         self.done = 0
 
     def training(self):
@@ -105,11 +109,14 @@ class Run:
         return selected(stage["trainable"], self.model) | set(adapter)
 
     def micro_batches(self):
-        """The rows of the next step, in file order, wrapping around the data."""
-        size, micro = self.t["per_device_train_batch_size"], self.t["gradient_accumulation_steps"]
-        at = self.done * size * micro
-        rows = [self.rows[(at + i) % len(self.rows)] for i in range(size * micro)]
-        return [Batch(rows[i * size:(i + 1) * size]) for i in range(micro)]
+        """The rows of the next step, in file order: without a seam where steps are counted, else each epoch anew."""
+        size, window = self.t["per_device_train_batch_size"], self.window
+        if self.t["max_steps"] > 0:
+            rows = [self.rows[(self.done * window + i) % len(self.rows)] for i in range(window)]
+        else:
+            at = self.done % self.per_epoch * window
+            rows = self.rows[at:at + window]
+        return [Batch(rows[i:i + size]) for i in range(0, len(rows), size)]
 
     def backward(self, batches):
         """Leaves the gradients of the mean loss of all batches in the tensors that train; returns loss and count."""
@@ -133,7 +140,7 @@ class Run:
         norm = optim.global_norm(grads)
         optim.clip(grads, norm, self.t["max_grad_norm"])
         lr = self.t["learning_rate"]
-        lr *= optim.multiplier(self.t["lr_scheduler_type"], self.done, self.t["warmup_steps"], self.t["max_steps"], lr)
+        lr *= optim.multiplier(self.t["lr_scheduler_type"], self.done, self.t["warmup_steps"], self.total, lr)
         for g in self.optimizer.param_groups:
             g["lr"] = lr * g["scale"]
         self.optimizer.step()
@@ -159,7 +166,7 @@ class Run:
             return logits * (torch.arange(logits.shape[1]) < b.lengths[:, None])[..., None]
 
 
-def golden(folder, probe, encode=None, finals=True, steps=20):
+def golden(folder, probe, encode=None, finals=True):
     """Runs a scenario twice and writes what came out beside its run.json. Files hold the float64 run, rounded."""
     runs, logs = {}, {}
     for dtype in (torch.float32, torch.float64):
@@ -168,7 +175,7 @@ def golden(folder, probe, encode=None, finals=True, steps=20):
         if dtype is torch.float64:
             r.backward(r.micro_batches())
             first = {n: r.tensors[n].grad.clone() for n in r.training()}
-        logs[dtype] = [r.step() for _ in range(steps)]
+        logs[dtype] = [r.step() for _ in range(r.total)]
     single, double = runs[torch.float32], runs[torch.float64]
     a, b = logs[torch.float32], logs[torch.float64]
     got, want = single.result(), double.result()

@@ -37,6 +37,7 @@ TINY = {
     "lora_qv": run(peft=QV),
     "lora_qv_masked": run("masked", peft=QV),
     "lora_default": run("masked", peft=LORA),
+    "lora_no_task": run("masked", peft={**QV, "task_type": None}),
     "lora_all": run("masked", peft=ALL),
     "lora_rslora": run(peft={**QV, "use_rslora": True}),
     "lora_patterns": run("masked", peft={**LORA, "target_modules": ["q_proj", "o_proj", "up_proj"], "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 3},
@@ -85,6 +86,7 @@ TINY = {
     "weight_decay": run(peft=QV, weight_decay=0.5),
     "no_clipping": run(trainable=["all"], max_grad_norm=0),
     "tight_clipping": run("masked", peft=ALL, max_grad_norm=0.05),
+    "epochs": run("few", peft=QV, per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=5, max_steps=-1, lr_scheduler_type="linear"),
     "wrapping": run("few", peft=QV, per_device_train_batch_size=3),
     **{"schedule_" + k: run(peft=QV, lr_scheduler_type=k) for k in ("linear", "cosine", "polynomial")},
     **{f"schedule_{k}_warmup": run(peft=QV, lr_scheduler_type=k, warmup_steps=4)
