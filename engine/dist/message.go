@@ -24,6 +24,7 @@ type Hello struct {
 type Welcome struct {
 	Tab   uint32          `json:"tab"`
 	Token string          `json:"token"` // for the data socket, and for coming back
+	Conn  uint64          `json:"conn"`  // the connection, which the data socket belongs to
 	Run   json.RawMessage `json:"run"`   // what the room is for, see Run
 }
 
@@ -31,6 +32,7 @@ type Welcome struct {
 type Attach struct {
 	Tab   uint32 `json:"tab"`
 	Token string `json:"token"`
+	Conn  uint64 `json:"conn"`
 }
 
 // Status is all that a tab has.

@@ -58,6 +58,7 @@ var stops = map[string][]string{
 	"github.com/hack-pad/safejs":    {"engine/device/webgpu", "wasm"},
 	"github.com/vugu/vugu":          {"ui"},
 	"github.com/chromedp":           {"server/headless"},
+	"github.com/coder/websocket":    {"server/room"},
 	"github.com/klauspost/compress": {"server/pack"},
 }
 

@@ -14,7 +14,7 @@ import (
 type Kind string
 
 const (
-	Opened    Kind = "opened"   // the first record: the room's config
+	Opened    Kind = "opened"   // the first record: the room's config, code and secret
 	Reopened  Kind = "reopened" // the server was started again
 	Started   Kind = "started"
 	Committed Kind = "committed"
@@ -31,6 +31,8 @@ type Record struct {
 	Step  uint64 `json:"step"` // of a commit; version of a checkpoint
 
 	Config json.RawMessage `json:"config,omitempty"`
+	Code   string          `json:"code,omitempty"`   // lets people in
+	Secret []byte          `json:"secret,omitempty"` // makes the tokens of tabs and owner
 	Tab    uint32          `json:"tab,omitempty"`
 	Blobs  []string        `json:"blobs,omitempty"` // states of the shards
 

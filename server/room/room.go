@@ -122,9 +122,10 @@ type tab struct {
 	held               map[int]uint64
 	work               []dist.Work
 	slots              int // computed so far, that counted
-	took               time.Duration
+	slotTime           time.Duration
 	leaving            bool
 	in, out            int64
+	took, refused      int64 // bulk frames
 }
 
 // New opens a room with what its log holds, nothing for a new one. The first record to log is among the effects of the
@@ -488,10 +489,10 @@ func (r *Room) replay(rec Record) error {
 }
 
 // OpenedRecord is the first record of a room's log.
-func OpenedRecord(cfg Config) Record {
+func OpenedRecord(cfg Config, code string, secret []byte) Record {
 	text, err := json.Marshal(cfg)
 	if err != nil {
 		panic(err)
 	}
-	return Record{Kind: Opened, Config: text}
+	return Record{Kind: Opened, Config: text, Code: code, Secret: secret}
 }

@@ -456,7 +456,15 @@ func (r *Room) bulk(t *tab, f dist.Frame) {
 	}
 	if took {
 		r.Stats.Frames++
-	} else {
-		r.Stats.Refused++
+		t.took++
+		return
+	}
+	r.Stats.Refused++
+	if t.refused++; t.refused > t.took+refusedMost { // what was asked for may come late or twice, but not most of it
+		r.note("flooding", t.id, "%s sends frames that nobody asked for", t.label())
+		r.expel(t, dist.Bye{Code: "protocol", Reason: "it sends frames that nobody asked for"})
 	}
 }
+
+// refusedMost is how many useless frames a tab may send beyond the useful ones.
+const refusedMost = 256

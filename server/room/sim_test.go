@@ -50,6 +50,8 @@ type sim struct {
 	tracing bool
 	stats   Stats // of all lives
 	most    int   // bytes under way to one tab at most
+
+	live *sync.Mutex // the clock is the real one, and this guards all
 }
 
 // faults is what a scenario throws at the run.
@@ -76,9 +78,9 @@ type simTab struct {
 	lies     bool
 	broken   bool
 	group    string
-	lanes    [4]time.Time // control and data, each way: when the last frame arrives
-	under    int          // bytes under way to the tab
-	leaving  bool
+	lanes    [4]time.Time             // control and data, each way: when the last frame arrives
+	under    int                      // bytes under way to the tab
+	wire     func(lane int, b []byte) // live: the tab's socket
 }
 
 type simEvent struct {
@@ -117,8 +119,20 @@ var epochZero = time.Unix(0, 0)
 
 // at lets f happen after d.
 func (s *sim) at(d time.Duration, f func()) {
+	if s.live != nil {
+		time.AfterFunc(d, func() { s.enter(f) })
+		return
+	}
 	s.count++
 	heap.Push(&s.queue, simEvent{s.now.Add(max(d, 0)), s.count, f})
+}
+
+// enter runs f as the only one, now.
+func (s *sim) enter(f func()) {
+	s.live.Lock()
+	defer s.live.Unlock()
+	s.now = time.Now()
+	f()
 }
 
 // after lets f happen in a tab after d, or later if the tab is frozen then, or never if it is dead.
@@ -163,7 +177,7 @@ func (s *sim) boot() {
 	}
 	first := Record{Kind: Reopened}
 	if len(records) == 0 {
-		first = OpenedRecord(s.cfg)
+		first = OpenedRecord(s.cfg, "code", []byte("secret"))
 		s.chain = ""
 	} else {
 		s.chain = records[len(records)-1].Hash
@@ -432,6 +446,10 @@ func (t *simTab) toTab(lane int, b []byte) {
 
 // toRoom sends a frame to the room.
 func (t *simTab) toRoom(lane int, b []byte) {
+	if t.wire != nil {
+		t.wire(lane, b)
+		return
+	}
 	if !t.open {
 		return
 	}

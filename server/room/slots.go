@@ -110,7 +110,7 @@ func (r *Room) assign() {
 		}
 		t := least(s, func(t *tab) bool { return len(t.work) < aheadPerTab || k == first && len(t.work) == aheadPerTab })
 		if t == nil {
-			if len(s.insane) > 0 && len(able) > 0 && !slices.ContainsFunc(able, func(t *tab) bool { return !slices.Contains(s.insane, t.id) }) {
+			if len(s.insane) > 0 && r.alone(s.insane) {
 				r.poisoned(k, "and no other tab is there to compare with")
 			}
 			continue
@@ -136,6 +136,20 @@ func (r *Room) assign() {
 			r.give(t, k)
 		}
 	}
+}
+
+// alone tells whether somebody is there, and nobody but the given tabs, who may yet become able to compute.
+func (r *Room) alone(ids []uint32) bool {
+	some := false
+	for _, t := range r.tabs {
+		if t.attached && !t.leaving {
+			if !slices.Contains(ids, t.id) {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
 }
 
 // idle tells whether a tab has computed all that it was given.
@@ -186,7 +200,7 @@ func (r *Room) ready(t *tab, m dist.Ready) {
 		r.ewma = took
 	}
 	r.ewma += (took - r.ewma) / 8
-	t.took = took
+	t.slotTime = took
 	if m.Invalid {
 		r.unsound(t, m.Slot, "its loss is not a finite number")
 		return

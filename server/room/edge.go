@@ -1,0 +1,345 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"llamatab/engine/dist"
+)
+
+// A tab has two sockets, so that a heartbeat does not wait behind a gradient. Each begins with a frame that says who
+// the tab is, and is served by two goroutines: one reads, checks and hands over what comes, one writes what waits.
+
+const (
+	helloWithin  = 10 * time.Second // for the first frame
+	writeWithin  = 10 * time.Second // for each frame, else the tab is too slow
+	byeWithin    = time.Second
+	fullPause    = 2 * time.Millisecond
+	controlQueue = 1 << 20 // bytes that may wait for a control socket
+)
+
+// dataQueue is how much may wait for a tab's data socket: a few times what it may have asked for.
+func dataQueue(run *dist.Run) int {
+	return 4<<20 + 4*run.Window*(4*run.Piece+dist.HeaderLen+parcelCost)
+}
+
+// originAllowed compares a request's Origin with where it went: only the server's own pages may open sockets. A
+// program that is no browser sends none; it needs the code all the same.
+func (s *Rooms) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	if origin == scheme+r.Host {
+		return true
+	}
+	for _, o := range s.Origins {
+		if origin == o {
+			return true
+		}
+	}
+	return false
+}
+
+// socket serves one socket of a room from its opening to its end.
+func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
+	h := s.find(r.PathValue("id"))
+	if h == nil {
+		http.Error(w, "there is no such room", http.StatusNotFound)
+		return
+	}
+	if !s.originAllowed(r) {
+		s.limits.drop("origin")
+		http.Error(w, "pages of another origin may not join", http.StatusForbidden)
+		return
+	}
+	from := addressOf(r)
+	if !s.limits.enter(from) {
+		http.Error(w, "too many connections: wait a little", http.StatusTooManyRequests)
+		return
+	}
+	defer s.limits.leave()
+	// The origin was checked above. Numbers do not compress, and compressing costs more than it saves.
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		s.limits.drop("handshake")
+		return
+	}
+	c := &conn{rooms: s, host: h, ws: ws, lane: lane, from: from}
+	defer c.close()
+	if reason := c.serve(r.Context()); reason != "" {
+		s.limits.drop(reason)
+	}
+}
+
+// conn is one socket.
+type conn struct {
+	rooms  *Rooms
+	host   *Host
+	ws     *websocket.Conn
+	lane   Lane
+	from   string
+	tab    uint32
+	number uint64
+	rate   bucket
+	said   string // the code of the goodbye
+}
+
+// bye tells the tab why its socket ends.
+func (c *conn) bye(ctx context.Context, b dist.Bye) string {
+	ctx, cancel := context.WithTimeout(ctx, byeWithin)
+	defer cancel()
+	c.ws.Write(ctx, websocket.MessageBinary, dist.Encode(b))
+	c.said = b.Code
+	return b.Code
+}
+
+// close ends the socket. The other side gets a moment to read the goodbye: a socket that is closed with bytes unread
+// takes back what it has sent.
+func (c *conn) close() {
+	if c.said != "" {
+		end := time.AfterFunc(byeWithin, func() { c.ws.CloseNow() })
+		defer end.Stop()
+		c.ws.Close(websocket.StatusPolicyViolation, c.said)
+	}
+	c.ws.CloseNow()
+}
+
+// serve returns why the socket ended, "" where that was its tab's own doing.
+func (c *conn) serve(ctx context.Context) string {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.ws.SetReadLimit(dist.HeaderLen + dist.MaxHello)
+	early, stop := context.WithTimeout(ctx, helloWithin)
+	first, f, err := c.read(early)
+	stop()
+	if err != nil {
+		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "the first frame did not come, or is none"})
+	}
+	m, err := dist.Decode(f)
+	if err != nil {
+		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+	}
+	var greet []byte
+	switch m := m.(type) {
+	case dist.Hello:
+		if c.lane != Control {
+			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "a data socket begins with an attach"})
+		}
+		if m.Token == "" && !c.rooms.limits.mayGuess(c.from) {
+			return c.bye(ctx, dist.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
+		}
+		if c.tab, err = c.host.admit(m); err != nil {
+			c.rooms.limits.guessed(c.from)
+			return c.bye(ctx, dist.Bye{Code: "code", Reason: err.Error()})
+		}
+		c.number = c.host.conns.Add(1)
+		greet = dist.Encode(dist.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text})
+	case dist.Attach:
+		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
+			c.rooms.limits.guessed(c.from)
+			return c.bye(ctx, dist.Bye{Code: "code", Reason: errToken.Error()})
+		}
+		c.tab, c.number = m.Tab, m.Conn
+	default:
+		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
+	}
+	limit, queue := dist.HeaderLen+dist.MaxControl, controlQueue
+	if c.lane == Data {
+		limit, queue = dist.HeaderLen+4*c.host.run.Piece, dataQueue(&c.host.run)
+	}
+	c.ws.SetReadLimit(int64(limit))
+	out, err := c.host.bus.Listen(tabAddress(c.host.ID, c.tab, c.number, c.lane), queue)
+	if err != nil {
+		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "this connection has such a socket already"})
+	}
+	defer out.Close()
+	// The room hears of the tab before the tab hears of the room: its data socket must not overtake this one.
+	if err := c.hand(ctx, Parcel{Kind: ParcelOpen, Frame: first}); err != nil {
+		return ""
+	}
+	if greet != nil && c.write(ctx, greet) != nil {
+		c.hand(ctx, Parcel{Kind: ParcelClose, Text: "it did not take the welcome"})
+		return "slow"
+	}
+	reason := "its socket was closed"
+	written := make(chan string, 1)
+	go func() {
+		defer cancel() // ends the reader as well
+		written <- c.writer(ctx, out)
+	}()
+	code := c.reader(ctx)
+	cancel()
+	if why := <-written; why != "" {
+		code = why
+	}
+	if code != "" {
+		reason = "its " + c.lane.String() + " socket was ended: " + code
+	}
+	c.hand(context.Background(), Parcel{Kind: ParcelClose, Text: reason})
+	return code
+}
+
+// reader hands over what comes until the socket ends.
+func (c *conn) reader(ctx context.Context) string {
+	for {
+		b, f, err := c.read(ctx)
+		switch {
+		case errors.Is(err, dist.ErrFrame):
+			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+		case websocket.CloseStatus(err) == websocket.StatusMessageTooBig || errors.Is(err, websocket.ErrMessageTooBig):
+			return "oversized"
+		case err != nil:
+			return ""
+		}
+		if f.Type.Bulk() != (c.lane == Data) {
+			recycle(b)
+			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v on the %v socket", f.Type, c.lane)})
+		}
+		if c.lane == Control {
+			if !c.rate.allow(time.Now(), controlRate) {
+				return c.bye(ctx, dist.Bye{Code: "rate", Reason: "too many messages"})
+			}
+			if _, err := dist.Decode(f); err != nil {
+				return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+			}
+		}
+		if c.hand(ctx, Parcel{Frame: b}) != nil {
+			return ""
+		}
+	}
+}
+
+// hand puts a parcel into the room's inbox. While that is full the socket is not read, which TCP makes the sender feel.
+func (c *conn) hand(ctx context.Context, p Parcel) error {
+	p.Tab, p.Conn, p.Lane = c.tab, c.number, c.lane
+	for {
+		err := c.host.bus.Send(homeAddress(c.host.ID), p)
+		if !errors.Is(err, ErrFull) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(fullPause):
+		}
+	}
+}
+
+// writer writes what waits until the socket ends.
+func (c *conn) writer(ctx context.Context, out Inbox) string {
+	for {
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-out.Closed():
+			return ""
+		case <-out.Ready():
+		}
+		for p, ok := out.Take(); ok; p, ok = out.Take() {
+			if p.Kind == ParcelClose {
+				if c.lane == Control {
+					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWithin)
+					c.ws.Write(ctx, websocket.MessageBinary, p.Frame)
+					cancel()
+				}
+				c.said = p.Text
+				return p.Text
+			}
+			if err := c.write(ctx, p.Frame); err != nil {
+				if ctx.Err() != nil {
+					return ""
+				}
+				return "slow"
+			}
+		}
+	}
+}
+
+func (c *conn) write(ctx context.Context, b []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	return c.ws.Write(ctx, websocket.MessageBinary, b)
+}
+
+// read reads one frame, into a buffer that recycle takes back. Its header is checked before there is memory for it.
+func (c *conn) read(ctx context.Context) ([]byte, dist.Frame, error) {
+	kind, r, err := c.ws.Reader(ctx)
+	if err != nil {
+		return nil, dist.Frame{}, err
+	}
+	if kind != websocket.MessageBinary {
+		return nil, dist.Frame{}, fmt.Errorf("%w: a text message", dist.ErrFrame)
+	}
+	var head [dist.HeaderLen]byte
+	if n, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			_, err = dist.ParseHeader(head[:n])
+		}
+		return nil, dist.Frame{}, err
+	}
+	h, err := dist.ParseHeader(head[:])
+	if err != nil {
+		return nil, dist.Frame{}, err
+	}
+	b := buffer(dist.HeaderLen + int(h.Len))
+	copy(b, head[:])
+	if _, err := io.ReadFull(r, b[dist.HeaderLen:]); err != nil {
+		recycle(b)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: a %v that is shorter than its header says", dist.ErrFrame, h.Type)
+		}
+		return nil, dist.Frame{}, err
+	}
+	if n, err := r.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		recycle(b)
+		if err == nil || err == io.EOF {
+			err = fmt.Errorf("%w: a %v that is longer than its header says", dist.ErrFrame, h.Type)
+		}
+		return nil, dist.Frame{}, err
+	}
+	f, err := dist.Parse(b)
+	if err != nil {
+		recycle(b)
+		return nil, dist.Frame{}, err
+	}
+	return b, f, nil
+}
+
+// buffers are those of frames that came, by the power of two that their capacity is.
+var buffers [22]sync.Pool
+
+func buffer(n int) []byte {
+	class := bits.Len(uint(n - 1))
+	if b, ok := buffers[class].Get().(*[]byte); ok {
+		return (*b)[:n]
+	}
+	return make([]byte, n, 1<<class)
+}
+
+// recycle takes a buffer back that buffer gave.
+func recycle(b []byte) {
+	if c := cap(b); c > 0 && c&(c-1) == 0 {
+		buffers[bits.Len(uint(c-1))].Put(&b)
+	}
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}

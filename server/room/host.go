@@ -1,0 +1,439 @@
+package room
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// Limits of what may wait, in bytes.
+const (
+	inboxBytes = 32 << 20 // for a room; a socket whose frames do not fit waits with reading
+	tickEvery  = 100 * time.Millisecond
+	diaryLines = 500 // that a room keeps for people
+)
+
+// Host runs a room: it brings events to the state machine and does what that wants done.
+type Host struct {
+	ID string
+
+	store  Storage
+	bus    Bus
+	lease  Lease
+	inbox  Inbox
+	log    *slog.Logger
+	code   string
+	secret []byte
+	run    dist.Run
+	text   json.RawMessage // of run
+	conns  atomic.Uint64
+
+	events chan Event
+	jobs   chan job
+	stop   context.CancelFunc
+	ended  chan struct{}
+
+	mu    sync.Mutex // guards what follows, which the loop writes and others read
+	room  *Room
+	diary []Note
+	next  uint32            // number of the next tab
+	live  map[uint32]uint64 // the connection of each tab that is in
+	chain string
+	seq   int
+}
+
+// job is something that is done on the disk, in order. It returns the event that answers it, nil for none.
+type job func() Event
+
+// Create opens a new room. An empty code is drawn.
+func Create(id string, cfg Config, code string, store Storage, bus Bus, log *slog.Logger) (*Host, error) {
+	if !ValidID(id) {
+		return nil, fmt.Errorf("room: %q cannot name a room: use a to z, 0 to 9 and -", id)
+	}
+	if code == "" {
+		code = NewCode()
+	}
+	if _, err := cfg.Run.Table(); err != nil {
+		return nil, err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	opened := OpenedRecord(cfg, code, secret)
+	return open(id, &opened, store, bus, log)
+}
+
+// Reopen opens a room that has a log, where that ends.
+func Reopen(id string, store Storage, bus Bus, log *slog.Logger) (*Host, error) {
+	return open(id, nil, store, bus, log)
+}
+
+func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h *Host, err error) {
+	h = &Host{ID: id, store: store, bus: bus, log: log.With("room", id), events: make(chan Event, 64), jobs: make(chan job, 1024),
+		ended: make(chan struct{}), live: map[uint32]uint64{}}
+	if h.lease, err = store.Acquire(id); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			h.lease.Release()
+		}
+	}()
+	entries, err := store.Read(id)
+	if err != nil {
+		return nil, err
+	}
+	records, err := ParseRecords(entries)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case first != nil && len(records) > 0:
+		return nil, fmt.Errorf("room: there is a room %s already", id)
+	case first == nil && len(records) == 0:
+		return nil, fmt.Errorf("room: there is no room %s", id)
+	case first == nil:
+		first = &Record{Kind: Reopened}
+		h.chain, h.seq = records[len(records)-1].Hash, len(records)
+	}
+	if err := h.append(first); err != nil {
+		return nil, err
+	}
+	records = append(records, *first)
+	cfg, err := OpenedConfig(records)
+	if err != nil {
+		return nil, err
+	}
+	h.code, h.secret = records[0].Code, records[0].Secret
+	lives := uint32(0)
+	for _, r := range records {
+		if r.Kind == Reopened {
+			lives++
+		}
+	}
+	h.next = lives<<12 + 1 // tabs of earlier lives come back under their own numbers
+	if h.room, err = New(cfg, records); err != nil {
+		return nil, err
+	}
+	h.run = *h.room.run
+	if h.text, err = json.Marshal(h.run); err != nil {
+		return nil, err
+	}
+	if err := h.sweep(); err != nil {
+		return nil, err
+	}
+	if h.inbox, err = bus.Listen(homeAddress(id), inboxBytes); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	go h.work(ctx)
+	go h.loop(ctx)
+	return h, nil
+}
+
+// sweep deletes blobs that a server left which was killed.
+func (h *Host) sweep() error {
+	names, err := h.store.List(h.ID)
+	if err != nil {
+		return err
+	}
+	live, dead := h.room.Live(), []string(nil)
+	for _, name := range names {
+		if !live[name] {
+			dead = append(dead, name)
+		}
+	}
+	return h.store.Delete(h.ID, dead...)
+}
+
+func homeAddress(room string) string { return "room/" + room + "/home" }
+
+func tabAddress(room string, tab uint32, conn uint64, lane Lane) string {
+	return fmt.Sprintf("room/%s/%d/%d/%s", room, tab, conn, lane)
+}
+
+// Close ends the room's life on this server. Tabs are told to come back.
+func (h *Host) Close() error {
+	h.stop()
+	<-h.ended
+	return h.lease.Release()
+}
+
+// NewCode draws a code of 50 bits that is easy to read out.
+func NewCode() string {
+	const letters = "abcdefghjkmnpqrstuvwxyz23456789x" // 32, without i, l, o, 0 and 1
+	var b [10]byte
+	rand.Read(b[:])
+	code := make([]byte, 0, 11)
+	for i, v := range b {
+		if i == 5 {
+			code = append(code, '-')
+		}
+		code = append(code, letters[v%32])
+	}
+	return string(code)
+}
+
+// Code is what lets people in.
+func (h *Host) Code() string { return h.code }
+
+// token proves to be tab number id; 0 is the owner.
+func (h *Host) token(id uint32) string {
+	mac := hmac.New(sha256.New, h.secret)
+	mac.Write(binary.LittleEndian.AppendUint32([]byte(h.ID), id))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// OwnerToken is what lets its bearer start, pause and remove.
+func (h *Host) OwnerToken() string { return h.token(0) }
+
+// Owns tells whether a token is the owner's.
+func (h *Host) Owns(token string) bool { return same(token, h.token(0)) }
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+var (
+	errCode  = errors.New("the room's code is another")
+	errToken = errors.New("this is not the tab's token")
+)
+
+// admit checks who says Hello and gives a number to who is new.
+func (h *Host) admit(hello dist.Hello) (tab uint32, err error) {
+	if hello.Token != "" && hello.Tab != 0 {
+		if !same(hello.Token, h.token(hello.Tab)) {
+			return 0, errToken
+		}
+		return hello.Tab, nil
+	}
+	if !same(hello.Code, h.code) {
+		return 0, errCode
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	tab = h.next
+	h.next++
+	return tab, nil
+}
+
+// Ask does what the owner wants.
+func (h *Host) Ask(op Op, tab uint32) { h.send(Asked{Op: op, Tab: tab}) }
+
+func (h *Host) send(e Event) {
+	select {
+	case h.events <- e:
+	case <-h.ended:
+	}
+}
+
+// loop is the only one that touches the state machine's state.
+func (h *Host) loop(ctx context.Context) {
+	defer close(h.ended)
+	defer h.inbox.Close()
+	defer h.hangUp()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	h.handle(Ticked{})
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-h.events:
+			h.handle(e)
+		case <-tick.C:
+			h.handle(Ticked{})
+		case <-h.inbox.Ready():
+			// Answers of the disk must not wait behind a full inbox, so this takes one at a time.
+			if p, ok := h.inbox.Take(); ok {
+				h.parcel(p)
+			}
+		}
+	}
+}
+
+// hangUp says goodbye to all.
+func (h *Host) hangUp() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for tab := range h.live {
+		h.drop(tab, dist.Bye{Code: "restart", Reason: "the server is being stopped", Again: true})
+	}
+}
+
+func (h *Host) handle(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, effect := range h.room.Handle(time.Now(), e) {
+		h.do(effect)
+	}
+}
+
+// parcel takes what comes from a tab's socket. What comes from a connection that has been replaced is void.
+func (h *Host) parcel(p Parcel) {
+	defer recycle(p.Frame)
+	h.mu.Lock()
+	conn, in := h.live[p.Tab]
+	h.mu.Unlock()
+	switch {
+	case p.Kind == ParcelOpen && p.Lane == Control:
+		var hello dist.Hello
+		if f, err := dist.Parse(p.Frame); err == nil {
+			if m, err := dist.Decode(f); err == nil {
+				hello, _ = m.(dist.Hello)
+			}
+		}
+		h.mu.Lock()
+		if in && conn != p.Conn { // the tab is here twice: the newer one counts
+			h.drop(p.Tab, dist.Bye{Code: "replaced", Reason: "the tab has connected again"})
+		}
+		h.live[p.Tab] = p.Conn
+		h.mu.Unlock()
+		h.handle(Joined{p.Tab, hello})
+	case !in || conn != p.Conn:
+	case p.Kind == ParcelOpen:
+		h.handle(Attached{p.Tab})
+	case p.Kind == ParcelClose:
+		h.mu.Lock()
+		h.drop(p.Tab, dist.Bye{Code: "closed", Reason: "the other socket is closed", Again: true})
+		h.mu.Unlock()
+		h.handle(Gone{p.Tab, p.Text})
+	default: // the socket's reader has parsed it already and found it good
+		f, err := dist.Parse(p.Frame)
+		if err != nil {
+			return
+		}
+		if f.Type.Bulk() {
+			h.handle(Came{p.Tab, f})
+		} else if m, err := dist.Decode(f); err == nil {
+			h.handle(Said{p.Tab, m})
+		}
+	}
+}
+
+// work does the disk's jobs in order.
+func (h *Host) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case j := <-h.jobs:
+			if e := j(); e != nil {
+				h.send(e)
+			}
+		}
+	}
+}
+
+// append writes a record.
+func (h *Host) append(rec *Record) error {
+	text := Chain(rec, h.chain, h.lease.Fence())
+	if err := h.store.Append(h.ID, h.seq, text); err != nil {
+		return err
+	}
+	h.chain, h.seq = rec.Hash, h.seq+1
+	return nil
+}
+
+// do does one effect; the caller holds the lock. Nothing in here waits.
+func (h *Host) do(effect Effect) {
+	switch e := effect.(type) {
+	case Send:
+		h.out(e.Tab, Control, dist.Encode(e.Message))
+	case SendBulk:
+		h.out(e.Tab, Data, e.Frame.Append(make([]byte, 0, dist.HeaderLen+len(e.Frame.Body))))
+	case Drop:
+		h.drop(e.Tab, e.Bye)
+	case Append:
+		rec := e.Record
+		h.jobs <- func() Event {
+			err := h.append(&rec)
+			return Logged{rec, err}
+		}
+	case Store:
+		h.jobs <- func() Event {
+			hash, err := h.store.Put(h.ID, e.Data)
+			return Stored{e.Tag, hash, err}
+		}
+	case Load:
+		h.jobs <- func() Event {
+			data, err := h.store.Get(h.ID, e.Hash, e.Off, e.Len)
+			return Loaded{e.Tag, data, err}
+		}
+	case Delete:
+		h.jobs <- func() Event {
+			if err := h.store.Delete(h.ID, e.Hashes...); err != nil {
+				h.log.Warn("old blobs could not be deleted", "error", err)
+			}
+			return nil
+		}
+	case Note:
+		h.log.Info(e.Text, "code", e.Code, "step", e.Step, "tab", e.Tab)
+		if len(h.diary) >= diaryLines {
+			h.diary = append(h.diary[:0], h.diary[diaryLines/2:]...)
+		}
+		h.diary = append(h.diary, e)
+	}
+}
+
+// out puts a frame into the queue of a tab's socket. A tab whose queue is full is too slow for what it asked for: it
+// is dropped, and the room goes on.
+func (h *Host) out(tab uint32, lane Lane, frame []byte) {
+	conn, in := h.live[tab]
+	if !in {
+		return
+	}
+	err := h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Tab: tab, Lane: lane, Frame: frame})
+	if errors.Is(err, ErrFull) {
+		h.drop(tab, dist.Bye{Code: "slow", Reason: "it does not take what it asked for", Again: true})
+		// The state machine hears of it as of any other loss, after what it is in the middle of.
+		go h.send(Gone{tab, "it does not take what it asked for"})
+	}
+}
+
+// drop ends a tab's sockets. The control socket says why.
+func (h *Host) drop(tab uint32, bye dist.Bye) {
+	conn, in := h.live[tab]
+	if !in {
+		return
+	}
+	delete(h.live, tab)
+	for _, lane := range []Lane{Control, Data} {
+		h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Kind: ParcelClose, Frame: dist.Encode(bye), Text: bye.Code})
+	}
+}
+
+// View is what people see of the room.
+func (h *Host) View(full bool) View {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v := h.room.View(time.Now())
+	v.ID = h.ID
+	if full {
+		v.Diary = append([]Note(nil), h.diary...)
+	} else {
+		v.Tabs = nil
+	}
+	return v
+}
+
+// Done tells whether all steps are done, or the room has failed and why.
+func (h *Host) Done() (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.room.phase == Failed {
+		return false, errors.New(h.room.reason)
+	}
+	return h.room.phase == Done, nil
+}

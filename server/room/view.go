@@ -1,0 +1,101 @@
+package room
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"llamatab/engine/dist"
+)
+
+// View is a room as people see it.
+type View struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name,omitempty"`
+	Phase    Phase     `json:"phase"`
+	Reason   string    `json:"reason,omitempty"` // of a failure
+	Strategy string    `json:"strategy"`
+	Step     uint64    `json:"step"`
+	Steps    int       `json:"steps"`
+	Slots    int       `json:"slots"`
+	Shards   int       `json:"shards"`
+	Online   int       `json:"online"`
+	MinTabs  int       `json:"min_tabs"`
+	MaxTabs  int       `json:"max_tabs"`
+	Epoch    uint32    `json:"epoch"`
+	Params   int       `json:"params"`  // elements that train
+	Padding  int       `json:"padding"` // elements that equal shards would hold besides
+	Saved    uint64    `json:"saved"`   // version of the last checkpoint
+	Stats    Stats     `json:"stats"`
+	Tabs     []TabView `json:"tabs,omitempty"`
+	Diary    []Note    `json:"diary,omitempty"`
+	// Forecast is what a step moves per tab with the tabs that are there, DDP what it would move under NO_SHARD, in
+	// bytes without headers.
+	Forecast dist.Traffic `json:"forecast"`
+	DDP      dist.Traffic `json:"ddp"`
+}
+
+// TabView is one tab of the roster.
+type TabView struct {
+	Tab      uint32  `json:"tab"`
+	Name     string  `json:"name,omitempty"`
+	Class    string  `json:"class,omitempty"`
+	State    string  `json:"state"` // "online", "connecting", "suspect", "leaving", "away"
+	Shards   []int   `json:"shards,omitempty"`
+	Version  uint64  `json:"version"` // of its oldest shard
+	Slots    int     `json:"slots"`   // computed so far
+	Working  []int   `json:"working,omitempty"`
+	Seconds  float64 `json:"seconds"`  // its last slot took
+	Relative float64 `json:"relative"` // that, over the median of all tabs
+	In       int64   `json:"in"`       // bytes from it, without headers
+	Out      int64   `json:"out"`      // bytes to it
+	Memory   int64   `json:"memory"`   // on its GPU, as it says
+}
+
+// View describes the room.
+func (r *Room) View(now time.Time) View {
+	v := View{Name: r.cfg.Name, Phase: r.Phase(), Reason: r.reason, Strategy: string(r.run.Strategy), Step: r.step, Steps: r.run.Steps,
+		Slots: r.run.Slots, Shards: r.table.Shards, MinTabs: r.cfg.MinTabs, MaxTabs: r.cfg.MaxTabs, Epoch: r.epoch, Params: r.table.Len,
+		Padding: r.table.Padding(), Saved: r.base.version, Stats: r.Stats}
+	var times []time.Duration
+	for _, t := range r.inOrder() {
+		if t.online {
+			v.Online++
+		}
+		if t.slotTime > 0 {
+			times = append(times, t.slotTime)
+		}
+	}
+	slices.Sort(times)
+	for _, t := range r.inOrder() {
+		tv := TabView{Tab: t.id, Name: t.name, Class: t.class, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
+			In: t.in, Out: t.out, Memory: t.status.Memory, State: "online"}
+		for i, shard := range tv.Shards {
+			if at := t.held[shard]; i == 0 || at < tv.Version {
+				tv.Version = at
+			}
+		}
+		for _, w := range t.work {
+			tv.Working = append(tv.Working, w.Slot)
+		}
+		if len(times) > 0 && t.slotTime > 0 {
+			tv.Relative = t.slotTime.Seconds() / times[len(times)/2].Seconds()
+		}
+		switch {
+		case !t.online:
+			tv.State = "away"
+		case t.leaving:
+			tv.State = "leaving"
+		case !t.attached:
+			tv.State = "connecting"
+		case now.Sub(t.heard) >= suspectAfter:
+			tv.State = "suspect"
+		}
+		v.Tabs = append(v.Tabs, tv)
+	}
+	n := max(v.Online, 1)
+	reduce, param := r.run.Reduce().Size(), r.run.Param().Size()
+	v.Forecast = dist.Forecast(r.run.Strategy, r.table.Len, r.run.Slots, n, reduce, param)
+	v.DDP = dist.Forecast(dist.NoShard, r.table.Len, r.run.Slots, n, reduce, param)
+	return v
+}
