@@ -64,7 +64,7 @@ func TestPageTrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.Open(ctx, address+"/"); err != nil {
+	if err := b.Open(ctx, address+"/#studio"); err != nil {
 		t.Fatal(err)
 	}
 	ask := func(js string) string {
@@ -86,7 +86,7 @@ func TestPageTrains(t *testing.T) {
 		t.Fatalf("waited in vain for %s; the page says: %s", what, ask(`return document.body.innerText`))
 		return ""
 	}
-	until("the page", `return document.getElementById("start") !== null`)
+	until("the page", `return document.getElementById("method-lora") !== null`)
 	if ask(`const a = await navigator.gpu.requestAdapter(); return a !== null`) != "true" {
 		t.Fatal("Chromium offers no WebGPU adapter")
 	}
@@ -111,8 +111,9 @@ func TestPageTrains(t *testing.T) {
 		await put("data-input", [["/api/data/tinystories_slice.txt", "tinystories_slice.txt"]]);
 		return "ok"`)
 	ask(`const set = (id, v) => { const e = document.getElementById(id); e.value = v; e.dispatchEvent(new Event("input", { bubbles: true })); };
-		document.getElementById("method-lora").click(); set("max-steps", 40); set("max-length", 64); set("batch-size", 2); return ""`)
-	until("the choice", `return document.getElementById("model-chosen").textContent.length > 0 && document.getElementById("data-chosen").textContent.length > 0`)
+		document.getElementById("method-lora").click();
+		set("set-training-max-steps", 40); set("set-dataset-max-length", 64); set("set-training-per-device-train-batch-size", 2); return ""`)
+	until("the plan", `return document.getElementById("plan").dataset.fits === "true" && document.querySelector("#preview-rows mark") !== null`)
 	ask(`document.getElementById("start").click(); return ""`)
 	until("three steps", `const e = document.getElementById("error"); if (!e.hidden) throw new Error(e.innerText);
 		return parseInt(document.getElementById("step").textContent) >= 3`)
@@ -127,11 +128,21 @@ func TestPageTrains(t *testing.T) {
 	ask(`document.getElementById("pause").click(); return ""`)
 	until("more steps", `return parseInt(document.getElementById("step").textContent) > `+regexp.MustCompile(`\d+`).FindString(at)+` + 1`)
 	ask(`document.getElementById("stop").click(); return ""`)
-	until("the result", `const b = document.getElementById("download"); return !b.disabled && b.offsetParent !== null && document.querySelector("main").dataset.state !== "stopping"`)
+	until("the result", `return document.querySelector("main").dataset.state === "stopped"`)
 	if loss := ask(`return document.getElementById("loss").textContent`); !regexp.MustCompile(`\d`).MatchString(loss) {
 		t.Errorf("the loss reads %q", loss)
 	}
-	ask(`document.getElementById("download").click(); return ""`)
+	// Before and after, from what is kept in the browser.
+	ask(`location.hash = "#try"; return ""`)
+	until("the prompt", `const e = document.getElementById("prompt"); if (!e) return false; e.value = "One day"; return true`)
+	ask(`document.getElementById("generate").click(); return ""`)
+	until("both replies", `return document.getElementById("after").textContent.length > 20 && !document.getElementById("generate").disabled`)
+	if ask(`return document.getElementById("before").textContent.length > 20`) != "true" {
+		t.Error("the model before training says nothing")
+	}
+	ask(`location.hash = "#export"; return ""`)
+	until("the exports", `return document.getElementById("export-adapter")?.disabled === false`)
+	ask(`saved.length = 0; document.getElementById("export-adapter").click(); return ""`)
 	packed := until("the download", `if (!saved.length) return "";
 		const bytes = new Uint8Array(await saved[saved.length - 1].arrayBuffer());
 		let s = ""; for (const x of bytes) s += String.fromCharCode(x); return btoa(s)`)

@@ -1,11 +1,12 @@
-// Package ui is the page: a person chooses a model and data, starts a run in the engine's worker, watches it and
-// takes the result away. Each panel is a name.vugu (markup) with a name.go (view model: messages in, strings out).
+// Package ui is the page: a person puts a run together, starts it in the engine's worker, watches it, tries what came
+// out and takes it away. Each panel is a name.vugu (markup) with a name.go (view model: messages in, strings out).
 // All but main_js.go is free of the browser and is tested without one.
 package ui
 
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vugu/vugu"
@@ -16,51 +17,96 @@ import (
 // statusEvery is the least time between two status sentences of one phase of a run: a screen reader reads each.
 const statusEvery = 4 * time.Second
 
+// Screens of the page, as the address names them.
+const (
+	screenHome   = "home"
+	screenStudio = "studio"
+	screenRun    = "run"
+	screenTry    = "try"
+	screenExport = "export"
+)
+
+var screens = []string{screenHome, screenStudio, screenRun, screenTry, screenExport}
+
+// The two engines of a page.
+const (
+	runEngine  = "run"
+	sideEngine = "side"
+)
+
 // Page is the whole page.
 type Page struct {
 	*Words
-	Setup *Setup
-	Run   *Run
-	// Problem is why the last press of start was refused, or "".
-	Problem Text
+	Screen string
+	Theme  string // "auto", "light" or "dark"
+	Keys   bool   // the list of keys is shown
+	GPU    adapter
+
+	Home   *Home
+	Studio *Studio
+	Run    *Run
+	Try    *Try
+	Export *Export
 
 	host     host
-	status   string    // the status sentence shown
-	stage    Stage     // of that sentence
-	phase    string    // of that sentence
-	said     time.Time // when
-	curve    int       // steps in the chart
-	language string    // that the document has been told
+	pending  pendingRun // a kept run whose record has been asked for
+	asked    []question // what the side engine has still to answer, in order
+	status   string     // the status sentence shown
+	stage    Stage      // of that sentence
+	phase    string     // of that sentence
+	said     time.Time  // when
+	language string     // that the document has been told
 }
 
 // host is the browser, as far as the page needs it: page.js through main_js.go, or a stand-in under test.
 type host interface {
-	// Form reads the values of the controls by name.
-	Form() map[string]string
-	// Start gives a job to a new engine, with the chosen files at the positions given.
-	Start(job message.Job, model, data []int)
-	Control(c message.Control)
-	// End ends the engine. What it said and is not yet received is dropped.
-	End()
-	// Put makes text the content of a file of the result, or adds it at its end.
-	Put(path string, text []byte, add bool)
-	// Download packs the result and hands it over, then says "packed".
-	Download(name string)
-	// Status shows the status sentence. Like the chart it is in an element without content that vugu leaves alone,
-	// which it does only where an attribute is an expression: others it takes for constant and rewrites.
-	Status(text string)
-	// Chart shows the curve, or an empty chart; names are those of its axis and two lines.
-	Chart(c *Curve, names [3]string)
-	// Language tells the document its language, and keeps one that the person chose for the next visit.
-	Language(tag string, chosen bool)
-	Focus(id string)
+	// Call calls a function of page.js. Arguments are strings, numbers, booleans and []float64; other values arrive as
+	// JSON text.
+	Call(name string, args ...any)
+	// Value is what stands in the control with the id.
+	Value(id string) string
+}
+
+// adapter is the GPU that the browser offers.
+type adapter struct {
+	Name       string `json:"name"`
+	Software   bool   `json:"software"`
+	MaxBuffer  int64  `json:"max_buffer"`
+	MaxBinding int64  `json:"max_binding"`
+}
+
+// A source says where the files of a mount come from: "chosen" in this visit, the "server", a "run" of the past or
+// the present, copies "kept" of what was chosen once.
+type source struct {
+	From      string       `json:"from"`
+	Kind      string       `json:"kind,omitempty"`      // chosen: "model" or "dataset"
+	Positions []int        `json:"positions,omitempty"` // chosen: in the list that the browser keeps
+	Files     []serverFile `json:"files,omitempty"`     // server
+	Run       string       `json:"run,omitempty"`       // run
+	Folder    string       `json:"folder,omitempty"`    // run, memory
+	Key       string       `json:"key,omitempty"`       // kept
+}
+
+type serverFile struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	URL  string `json:"url"`
 }
 
 // NewPage makes a page in the language of the tag.
-func NewPage(h host, language string) *Page {
+func NewPage(h host, language, theme string) *Page {
 	words := NewWords(language)
-	p := &Page{Words: words, host: h, Setup: &Setup{Words: words, Method: "lora"}}
+	p := &Page{Words: words, Screen: screenHome, Theme: theme, host: h}
+	p.Home = &Home{Words: words, page: p}
+	p.Studio = newStudio(p)
 	p.Run = &Run{Words: words, Stage: Idle, page: p}
+	p.Try = newTry(p)
+	p.Export = &Export{Words: words, page: p}
+	p.ask(message.Job{Command: message.Describe}, map[string]source{}, func(e message.Envelope) {
+		if e.Result != nil {
+			p.Studio.describe(e.Result)
+		}
+	})
 	p.refresh(time.Now())
 	return p
 }
@@ -68,162 +114,218 @@ func NewPage(h host, language string) *Page {
 // incoming is one thing that page.js tells.
 type incoming struct {
 	Type      string             `json:"type"`
-	Envelopes []message.Envelope `json:"envelopes"` // "envelopes": the engine's words
+	From      string             `json:"from"`      // the engine that it comes from
+	Envelopes []message.Envelope `json:"envelopes"` // "envelopes": an engine's words; "opened": the record of a run
 	Kind      string             `json:"kind"`      // "files": what was chosen, "model" or "dataset"
 	Files     []file             `json:"files"`
 	Path      string             `json:"path"` // "file", "removed": a file of the result
 	Size      int64              `json:"size"`
-	// "invalid": a value that the browser refuses, perhaps out of sight; nothing more to say
-	Text string `json:"text"` // "crashed": the engine's last words; "packed": why not, or ""
+	Loose     bool               `json:"loose"`  // "file": it is in memory, as there is no room on disk
+	Text      string             `json:"text"`   // "config": a run.json; "packed": why not, or ""; "problem": the cause; "copied"
+	Name      string             `json:"name"`   // "screen"
+	Code      string             `json:"code"`   // "problem"
+	ID        string             `json:"id"`     // "opened"
+	Models    []offer            `json:"models"` // "offers"
+	Data      []serverFile       `json:"data"`
+	Ready     []readyRun         `json:"ready"`
+	Runs      []keptRun          `json:"runs"` // "runs"
+	Usage     int64              `json:"usage"`
+	Quota     int64              `json:"quota"`
+	Inputs    map[string]source  `json:"inputs"`   // "inputs": where the files of the run that begins can be found again
+	Software  bool               `json:"software"` // "gpu"
+	MaxBuffer int64              `json:"max_buffer"`
+	MaxBind   int64              `json:"max_binding"`
 }
 
 // receive follows what page.js tells, a JSON array of incoming.
 func (p *Page) receive(now time.Time, text []byte) {
 	var items []incoming
 	if err := json.Unmarshal(text, &items); err != nil {
-		items = []incoming{{Type: "crashed", Text: "the engine's words cannot be read: " + err.Error()}}
+		items = []incoming{{Type: "envelopes", From: runEngine, Envelopes: []message.Envelope{{Failed: &message.Failed{
+			Code: "engine_crashed", Message: "the engine's words cannot be read: " + err.Error()}}}}}
 	}
-	added := map[string][]byte{} // to the files of the record
+	var points []float64
 	for _, item := range items {
 		switch item.Type {
 		case "envelopes":
 			for _, e := range item.Envelopes {
-				p.record(e, added)
+				if item.From == sideEngine {
+					p.answered(e)
+					continue
+				}
 				p.Run.take(now, e)
+				points = appendPoint(points, e)
 			}
-		case "crashed":
-			p.Run.take(now, message.Envelope{Failed: &message.Failed{Code: "engine_crashed", Message: item.Text, Next: p.say("failed.reload")}})
 		case "files":
-			p.choose(item.Kind, item.Files)
-		case "invalid":
-			p.Setup.More = true
-		case "file":
-			p.Run.files[item.Path] = item.Size
-		case "removed":
-			delete(p.Run.files, item.Path)
+			p.Studio.choose(item.Kind, item.Files)
+		case "inputs":
+			p.Run.Meta.Inputs = item.Inputs
+		case "file", "removed":
+			p.filed(item)
 		case "packed":
-			p.Run.Packing = false
-			if item.Text != "" {
-				p.Run.take(now, message.Envelope{Event: &message.Event{Level: "error", Code: "packing_failed", Message: item.Text}})
-			}
+			p.Export.packed(item.Text)
+		case "screen":
+			p.show(item.Name)
+		case "offers":
+			p.Home.Ready = item.Ready
+			p.Studio.offer(item.Models, item.Data)
+		case "gpu":
+			p.GPU = adapter{item.Name, item.Software, item.MaxBuffer, item.MaxBind}
+			p.Studio.changed()
+		case "runs":
+			p.Home.Runs, p.Home.Usage, p.Home.Quota = item.Runs, item.Usage, item.Quota
+		case "opened":
+			p.opened(now, item)
+		case "config":
+			p.Studio.load(item.Text)
+		case "copied":
+			p.Studio.Shared = item.Text
+		case "problem":
+			p.Run.note(message.Event{Level: "error", Code: item.Code, Message: item.Text})
 		}
 	}
-	for path, text := range added {
-		p.put(path, text, true)
-	}
-	if p.Run.Stage == Done || p.Run.Stage == Failed || p.Run.Stage == Stopped {
-		p.host.End()
+	if len(points) > 0 {
+		p.host.Call("points", points, false)
 	}
 	p.refresh(now)
 }
 
-// record keeps what belongs beside the result, in the files that a headless run leaves too.
-func (p *Page) record(e message.Envelope, added map[string][]byte) {
-	line := func(path string, v any) {
-		if text, err := json.Marshal(v); err == nil {
-			added[path] = append(append(added[path], text...), '\n')
+// question is a job that the side engine has been given; hear is told all that it says about it.
+type question struct{ hear func(message.Envelope) }
+
+// ask gives a job to the side engine.
+func (p *Page) ask(job message.Job, sources map[string]source, hear func(message.Envelope)) {
+	p.asked = append(p.asked, question{hear})
+	p.host.Call("ask", job, sources)
+}
+
+// answered passes on what the side engine says. It answers in the order in which it was asked; when it has died, all
+// that was asked has failed.
+func (p *Page) answered(e message.Envelope) {
+	if len(p.asked) == 0 {
+		return
+	}
+	dead := e.Failed != nil && (e.Failed.Code == "engine_crashed" || e.Failed.Code == "engine_ended")
+	if dead {
+		p.host.Call("end", sideEngine)
+	}
+	for first := true; first || dead && len(p.asked) > 0; first = false {
+		q := p.asked[0]
+		if e.Done != nil || e.Failed != nil {
+			p.asked = p.asked[1:]
+		}
+		q.hear(e)
+	}
+}
+
+// filed notes a file of a result.
+func (p *Page) filed(item incoming) {
+	switch {
+	case item.From == sideEngine:
+		p.Export.filed(item.Path)
+	case item.Type == "file":
+		p.Run.files[item.Path] = item.Size
+		p.Run.loose = p.Run.loose || item.Loose
+	default:
+		for path := range p.Run.files {
+			if path == item.Path || strings.HasPrefix(path, item.Path+"/") {
+				delete(p.Run.files, path)
+			}
 		}
 	}
-	switch {
-	case e.Step != nil:
-		line("metrics.jsonl", e.Step)
-	case e.Event != nil:
-		line("events.jsonl", e.Event)
-	case e.Config != nil:
-		p.put("run.json", e.Config, false)
-	case e.Summary != nil:
-		p.put("summary.json", e.Summary, false)
-	}
 }
 
-func (p *Page) put(path string, text []byte, add bool) {
-	if !add {
-		p.Run.files[path] = 0
+// show turns to a screen; one that is not known is home.
+func (p *Page) show(screen string) {
+	p.Screen = screenHome
+	for _, s := range screens {
+		if s == screen {
+			p.Screen = s
+		}
 	}
-	p.Run.files[path] += int64(len(text))
-	p.host.Put(path, text, add)
+	switch p.Screen {
+	case screenHome:
+		p.host.Call("refresh")
+	case screenStudio:
+		p.Studio.changed()
+	case screenTry:
+		p.Try.enter()
+	}
+	p.islands()
 }
 
-func (p *Page) choose(kind string, files []file) {
-	if p.Setup.Locked || len(files) == 0 { // nothing chosen in a dialog keeps what was
-		return
+// islands fills what is around vugu on the screen that is shown: elements without content that vugu leaves alone,
+// which it does only where an attribute is an expression: others it takes for constant and rewrites.
+func (p *Page) islands() {
+	switch p.Screen {
+	case screenStudio:
+		p.Studio.islands()
+	case screenRun:
+		p.host.Call("chart", p.Run.chartWords())
+	case screenTry:
+		p.Try.islands()
 	}
-	p.Problem = ""
-	if kind == "model" {
-		p.Setup.Model = chooseModel(files)
-	} else {
-		p.Setup.Data = chooseData(files)
-	}
+	p.status, p.said = "", time.Time{}
 }
 
-// Start begins a run with what the form says.
-func (p *Page) Start(event vugu.DOMEvent) {
-	if event != nil {
-		event.PreventDefault() // the form goes nowhere
+// turn asks the browser for another screen, which comes back as "screen".
+func (p *Page) turn(screen string) {
+	if p.Screen != screen {
+		p.show(screen)
 	}
-	p.start()
-	p.refresh(time.Now())
+	p.host.Call("go", screen)
 }
 
-func (p *Page) start() {
-	if p.Run.Stage.Active() {
-		return
+// Current is what the navigation says of a screen.
+func (p *Page) Current(screen string) any {
+	if p.Screen == screen {
+		return "page"
 	}
-	switch {
-	case !p.Setup.Model.Usable():
-		p.Problem = p.T("model.first")
-		p.host.Focus("model-input")
-		return
-	case !p.Setup.Data.Usable():
-		p.Problem = p.T("data.first")
-		p.host.Focus("data-input")
-		return
-	}
-	form := p.host.Form()
-	job, err := p.Setup.job(form)
-	if err != nil {
-		p.Problem = Text(err.Error())
-		return
-	}
-	var config struct {
-		Training struct {
-			MaxSteps float64 `json:"max_steps"`
-		} `json:"training"`
-	}
-	json.Unmarshal(job.Config, &config) // just made
-	p.Problem = ""
-	p.Run.begin(int(config.Training.MaxSteps))
-	p.host.Start(job, p.Setup.Model.Files, p.Setup.Data.Files)
-	p.host.Focus("run")
+	return nil
 }
 
 // Speak switches the language.
 func (p *Page) Speak(vugu.DOMEvent) {
 	p.chinese = !p.chinese
-	p.Problem = ""
-	p.said = time.Time{}
-	p.curve = -1 // the chart has names in it
+	p.islands()
 	p.refresh(time.Now())
 }
 
-// refresh brings what is around vugu up to date: status, chart, document.
+// Paint goes on to the next theme.
+func (p *Page) Paint(vugu.DOMEvent) {
+	p.Theme = map[string]string{"auto": "light", "light": "dark", "dark": "auto"}[p.Theme]
+	p.host.Call("paint", p.Theme)
+}
+
+// ThemeText says which theme there is.
+func (p *Page) ThemeText() Text { return "◐ " + p.T("theme."+p.Theme) }
+
+// GPUText says in the header what trains here.
+func (p *Page) GPUText() Text {
+	switch {
+	case p.GPU.MaxBuffer == 0:
+		return ""
+	case p.GPU.Software:
+		return p.T("gpu.software")
+	case p.GPU.Name == "":
+		return p.T("gpu")
+	}
+	return Text(p.GPU.Name)
+}
+
+// refresh brings what is around vugu up to date: status and document.
 func (p *Page) refresh(now time.Time) {
 	r := p.Run
-	p.Setup.Locked = r.Stage.Active()
 	phase := fmt.Sprint(r.Still)
 	if r.Waiting != nil {
 		phase = r.Waiting.Phase
 	}
 	if text := r.Status(); text != p.status && (!r.Stage.Active() || r.Stage != p.stage || phase != p.phase || now.Sub(p.said) >= statusEvery) {
 		p.status, p.stage, p.phase, p.said = text, r.Stage, phase, now
-		p.host.Status(text)
+		p.host.Call("text", "status", text)
 	}
 	if lang := p.Lang(); lang != p.language {
-		p.host.Language(lang, p.language != "")
+		p.host.Call("speak", lang, p.language != "")
 		p.language = lang
-	}
-	if r.Last.Step != p.curve {
-		p.curve = r.Last.Step
-		p.host.Chart(&r.Curve, [3]string{p.say("step"), p.say("loss"), p.say("smooth")})
 	}
 }

@@ -20,15 +20,14 @@ globalThis.llamatabPage = (() => {
     tellThat({ type: "files", kind, files: chosen[kind].map(({ file, path }) => ({ path, size: file.size })) });
   };
   const kinds = { "model-input": "model", "data-input": "dataset" };
-  document.addEventListener("change", ({ target }) => {
+  document.addEventListener("change", async ({ target }) => {
     const kind = kinds[target.id];
     if (kind) choose(kind, [...target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+    else if (target.id === "config-input" && target.files[0]) tellThat({ type: "config", text: await target.files[0].text() });
   });
 
-  // The browser tells what is wrong with a value by pointing at it, which must be in sight the next time.
-  document.addEventListener("invalid", () => tellThat({ type: "invalid" }), true);
-
-  // A drop anywhere counts: a folder is a model, a file is data, unless it is dropped on one of the two places.
+  // A drop anywhere counts: a folder is a model, run.json is settings, another file is data, unless it is dropped on
+  // one of the two places.
   const walk = async (entry, depth, found) => {
     if (entry.isFile) {
       const file = await new Promise((done, failed) => entry.file(done, failed));
@@ -56,132 +55,293 @@ globalThis.llamatabPage = (() => {
     left();
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.length) return;
-    const kind = place(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : "dataset");
     const found = [];
     for (const entry of entries) await walk(entry, 0, found);
-    choose(kind, found);
+    if (found.length === 1 && found[0].file.name === "run.json") {
+      tellThat({ type: "config", text: await found[0].file.text() });
+      return;
+    }
+    choose(place(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : "dataset"), found);
+    if (location.hash !== "#studio") location.hash = "#studio";
   });
 
-  // The engine's worker, and what it has written: path → list of Blobs.
-  let worker = null;
-  let result = new Map();
-  let kept = true; // nothing would be lost with this page
-  const hear = ({ data }) => {
+  // Two engines: one trains, the other answers what is asked while a run is put together or tried out.
+  const engines = { run: null, side: null };
+  const memory = new Map(); // results that found no room on disk: path → Blob
+  let owned = ""; // the run that they belong to
+  const hear = (who) => ({ data }) => {
     if (typeof data === "string") data = { type: "envelopes", json: `[${data}]` };
     switch (data.type) {
       case "envelopes":
-        tell(`{"type":"envelopes","envelopes":${data.json}}`);
+        tell(`{"type":"envelopes","from":"${who}","envelopes":${data.json}}`);
         break;
       case "file":
-        result.set(data.path, [data.blob]);
-        tellThat({ type: "file", path: data.path, size: data.blob.size });
+        if (data.blob) memory.set(data.path, data.blob);
+        tellThat({ type: "file", from: who, path: data.path, size: data.size, loose: !!data.blob });
         break;
       case "removed":
-        result.delete(data.path);
-        tellThat({ type: "removed", path: data.path });
-        break;
-      case "crashed":
-        tellThat({ type: "crashed", text: data.text });
+        memory.delete(data.path);
+        tellThat({ type: "removed", from: who, path: data.path });
     }
   };
-  addEventListener("beforeunload", (event) => { if (worker || !kept) event.preventDefault(); });
-
-  // The chart's colours are the page's.
-  const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  let chart = null, chartNames = "";
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", () => chart?.redraw(false));
-  const chartHeight = 260;
-  const makeChart = (target, [step, loss, smooth]) => {
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
-    const figures = (_, value) => (value == null ? "–" : value.toPrecision(4));
-    return new uPlot({
-      width: target.clientWidth, height: chartHeight,
-      scales: { x: { time: false } },
-      axes: [axis, { ...axis, size: 56 }],
-      series: [
-        { label: step },
-        { label: loss, stroke: colour("--faint"), width: 1, points: { show: false }, value: figures },
-        { label: smooth, stroke: colour("--accent"), width: 2, points: { show: false }, value: figures },
-      ],
-    }, [[], [], []], target);
+  const engine = (who) => {
+    if (engines[who]) return engines[who];
+    const worker = (engines[who] = llamatab.startWorker());
+    const listen = hear(who);
+    worker.addEventListener("message", (event) => { if (engines[who] === worker) listen(event); });
+    return worker;
   };
-  const fit = new ResizeObserver(([{ contentRect: { width } }]) => {
-    if (width) requestAnimationFrame(() => chart?.setSize({ width, height: chartHeight })); // not while it observes
+  const end = (who) => {
+    engines[who]?.terminate();
+    engines[who] = null;
+  };
+  let unsaved = false; // a run is going on
+  addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+
+  // resolve finds the files that a source means: chosen ones, the server's, those of a run, or copies of chosen ones.
+  const resolve = async (source) => {
+    switch (source.from) {
+      case "chosen": return source.positions.map((i) => chosen[source.kind][i].file);
+      case "server": return source.files;
+      case "run": return (await llamatabStore.files(source.run, source.folder)).map((f) => f.file);
+      case "memory": return [...memory].filter(([path]) => path.startsWith(source.folder + "/")).map(([path, blob]) => new File([blob], path.split("/").pop()));
+      case "kept": {
+        const files = await llamatabStore.inputs(source.key);
+        if (files) return files.map((f) => f.file);
+        throw new Error(source.key);
+      }
+    }
+  };
+  const resolveAll = async (sources) =>
+    Object.fromEntries(await Promise.all(Object.entries(JSON.parse(sources)).map(async ([name, source]) => [name, await resolve(source)])));
+  // keyOf names chosen files: the same files are kept once.
+  const keyOf = (files) => {
+    let h = 0xcbf29ce484222325n;
+    for (const c of files.map((f) => `${f.name} ${f.size} ${f.lastModified}`).sort().join("\n")) {
+      h = ((h ^ BigInt(c.codePointAt(0))) * 0x100000001b3n) & 0xffffffffffffffffn;
+    }
+    return h.toString(16);
+  };
+
+  const chartRows = (bytes) => new Float64Array(bytes.buffer);
+  const save = (name, blob) => {
+    const url = URL.createObjectURL(blob);
+    Object.assign(document.createElement("a"), { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser reads it after the click
+  };
+
+  // What the browser remembers of the person's choices; storage may be forbidden.
+  const remember = (key, value) => { try { localStorage.setItem(key, value); } catch {} };
+  const remembered = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+
+  // Screens are the address's fragment, so that the browser's buttons lead back. A run's config may be in it, too.
+  const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  const decode = (text) => new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
+  const arrive = () => {
+    const [screen, given] = location.hash.slice(1).split("?config=");
+    tellThat({ type: "screen", name: screen });
+    if (given === undefined) return;
+    let text = "";
+    try { text = decode(given); } catch {} // "" is no config, which Go says
+    tellThat({ type: "config", text });
+    history.replaceState(null, "", "#" + screen);
+  };
+  addEventListener("hashchange", arrive);
+
+  // Keys: off in inputs, and none of them destroys anything.
+  let going = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]")) return;
+    const press = (id) => {
+      const button = byId(id);
+      if (!button || button.disabled || !button.offsetParent) return;
+      event.preventDefault();
+      button.click();
+    };
+    if (event.key === "g") going = Date.now();
+    else if (Date.now() - going < 1500 && { h: 1, s: 1, r: 1, t: 1, e: 1 }[event.key]) {
+      going = 0;
+      location.hash = { h: "#home", s: "#studio", r: "#run", t: "#try", e: "#export" }[event.key];
+    } else if (event.key === " " && !event.target.closest("button, a, summary, [type=checkbox], [type=radio], [role=button]")) press("pause");
+    else if (event.key === ".") press("single");
+    else if (event.key === "?") press("help");
+    else if (event.key === "/") { event.preventDefault(); location.hash = "#try"; setTimeout(() => byId("prompt")?.focus(), 100); }
   });
-  const gaps = (values) => Array.from(values, (v) => (Number.isFinite(v) ? v : null));
+
+  // previewed spells rows of the dataset, a token at a time, with those that are trained marked.
+  const previewed = (target, { rows }, words) => {
+    const bare = rows.every((row) => row.tokens.every((token) => !token.text)); // tokens of nobody's tokenizer
+    target.replaceChildren(...rows.map((row, n) => {
+      const p = document.createElement("p");
+      p.className = "tokens";
+      p.dataset.row = n + 1;
+      for (const token of row.tokens) {
+        const t = document.createElement(token.trained ? "mark" : "span");
+        t.title = `${token.id}${token.trained ? " · " + words.trained : ""}`;
+        t.textContent = bare ? token.id + " " : token.text;
+        p.append(t);
+      }
+      if (row.length > row.tokens.length) p.append(` … +${row.length - row.tokens.length}`);
+      return p;
+    }));
+  };
+
+  const theme = (name) => {
+    if (name === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = name;
+  };
+  theme(remembered("theme") ?? "auto");
+
+  const offers = async () => {
+    const ask = (path) => fetch(path).then((r) => (r.ok ? r.json() : []), () => []);
+    const [models, data, runs] = await Promise.all(["/api/models", "/api/data", "/api/runs"].map(ask));
+    tellThat({ type: "offers", models, data, ready: runs });
+  };
+  const adapter = async () => {
+    const gpu = await navigator.gpu?.requestAdapter();
+    if (!gpu) return;
+    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
+    const { vendor, architecture, description, isFallbackAdapter } = gpu.info;
+    const software = !!isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${vendor} ${architecture} ${description}`);
+    tellThat({ type: "gpu", name: [description || [vendor, architecture].filter(Boolean).join(" ")].join(" "), software, max_buffer: maxBufferSize, max_binding: maxStorageBufferBindingSize });
+  };
+  let looking = 0;
+  const runs = async () => {
+    let list = [], usage = 0, quota = 0;
+    try {
+      list = await llamatabStore.list();
+      ({ usage = 0, quota = 0 } = await navigator.storage.estimate());
+    } catch {} // a browser that keeps nothing has no runs
+    tellThat({ type: "runs", runs: list, usage, quota });
+    clearTimeout(looking);
+    if (list.some((r) => r.live && r.id !== owned)) looking = setTimeout(runs, 2000); // another tab's, perhaps one that is closing
+  };
+  const failed = (what) => (error) => tellThat({ type: "problem", code: what, text: String(error?.message ?? error) });
 
   return {
-    listen(f) { wake = f; if (inbox.length) f(); },
+    listen(f) {
+      wake = f;
+      if (inbox.length) f();
+      arrive();
+      offers();
+      adapter().catch(() => {});
+      runs();
+    },
     drain() {
       const text = `[${inbox.splice(0, drainedAtOnce).join(",")}]`;
       if (inbox.length) queueMicrotask(wake); // Go waits for this answer
       return text;
     },
-    form: () => JSON.stringify(Object.fromEntries([...byId("setup").elements].filter((e) => e.name).map((e) => [e.name, e.value]))),
 
-    start(job, model, data) {
-      this.end();
-      result = new Map();
-      kept = true;
-      worker = llamatab.startWorker();
-      const mine = worker;
-      worker.addEventListener("message", (event) => { if (worker === mine) hear(event); });
-      const pick = (kind, positions) => positions.map((i) => chosen[kind][i].file);
-      worker.postMessage({ type: "job", job, files: { model: pick("model", model), dataset: pick("dataset", data) } });
+    // start gives a run to an engine of its own. The run's record says where its inputs are.
+    start(job, sources, meta, step) {
+      end("side"); // its memory is wanted
+      end("run");
+      memory.clear();
+      const worker = engine("run");
+      unsaved = true;
+      const record = JSON.parse(meta);
+      owned = record.id;
+      resolveAll(sources).then((files) => {
+        const keys = {};
+        record.inputs = {};
+        for (const [name, source] of Object.entries(JSON.parse(sources))) {
+          if (source.from === "chosen") record.inputs[name] = { from: "kept", key: (keys[name] = keyOf(files[name])) };
+          else if (name !== "resume") record.inputs[name] = source;
+        }
+        tellThat({ type: "inputs", inputs: record.inputs });
+        if (engines.run === worker) {
+          worker.postMessage({ type: "job", job, files, run: { id: record.id, meta: JSON.stringify(record), step, keys } });
+        }
+        navigator.storage.persist?.().catch(() => {}); // asked for, never waited for
+      }, (error) => tellThat({ type: "envelopes", from: "run", envelopes: [{ type: "failed", failed: { code: "inputs_gone", message: String(error.message ?? error), next: "", exit: 1 } }] }));
     },
-    control(control) { worker?.postMessage({ type: "control", control }); },
-    end() {
-      if (!worker) return;
-      worker.terminate();
-      worker = null;
-      kept = result.size === 0;
+    ask(job, sources) {
+      const worker = engine("side");
+      resolveAll(sources).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
+        (error) => tellThat({ type: "envelopes", from: "side", envelopes: [{ type: "failed", failed: { code: "inputs_gone", message: String(error.message ?? error), next: "", exit: 1 } }] }));
+    },
+    control(who, control) { engines[who]?.postMessage({ type: "control", control }); },
+    end(who) {
+      end(who);
+      if (who === "run") {
+        unsaved = false;
+        runs();
+      }
     },
 
-    put(path, bytes, add) {
-      const blob = new Blob([bytes]);
-      if (add && result.has(path)) result.get(path).push(blob);
-      else result.set(path, [blob]);
+    // open reads the record of a kept run again.
+    async open(id) {
+      try {
+        const file = async (name) => (await llamatabStore.get(`runs/${id}/${name}`).catch(() => null))?.text() ?? "";
+        const lines = (text, type) => text.split("\n").filter(Boolean).map((line) => { try { return { type, [type]: JSON.parse(line) }; } catch { return null; } }).filter(Boolean);
+        const [metrics, events, samples] = await Promise.all(["metrics.jsonl", "events.jsonl", "samples.jsonl"].map(file));
+        const all = [...lines(metrics, "step"), ...lines(events, "event"), ...lines(samples, "sample")];
+        const config = await llamatabStore.json(`runs/${id}/run.json`);
+        if (config) all.unshift({ type: "config", config });
+        const files = (await llamatabStore.files(id, "")).map(({ path, file: { size } }) => ({ path, size }));
+        tellThat({ type: "opened", id, envelopes: all, files });
+      } catch (error) {
+        failed("E-DISK")(error);
+      }
     },
-    async download(name) {
+    reload: () => location.reload(),
+    refresh: runs,
+    async remove(id) {
+      await llamatabStore.removeRun(id).catch(failed("E-DISK"));
+      runs();
+    },
+
+    // download packs what a run has below some folders, with its record, as a zip.
+    async download(id, folders, name, readme) {
       try {
         const { downloadZip } = await import("/client-zip.js");
-        const files = [...result].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, parts]) => ({ name: path, input: new Blob(parts), lastModified: new Date() }));
-        const url = URL.createObjectURL(await downloadZip(files).blob());
-        const link = Object.assign(document.createElement("a"), { href: url, download: name });
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser reads it after the click
-        kept = true;
-        tellThat({ type: "packed" });
+        const wanted = (path) => JSON.parse(folders).some((f) => path === f || path.startsWith(f + "/"));
+        const kept = id ? (await llamatabStore.files(id, "")).map(({ path, file }) => [path, file]) : [];
+        const all = new Map([...kept, ...(id === owned || !id ? memory : [])].filter(([path]) => wanted(path)));
+        const files = [...all].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, input]) => ({ name: path, input, lastModified: new Date() }));
+        if (readme) files.push({ name: "README.md", input: readme, lastModified: new Date() });
+        save(name, await downloadZip(files).blob());
+        tellThat({ type: "packed", text: "" });
       } catch (error) {
         tellThat({ type: "packed", text: String(error) });
       }
     },
+    async picture(kind, name) {
+      const { svg, png, csv } = llamatabCharts;
+      const blob = { svg: () => new Blob([svg()], { type: "image/svg+xml" }), csv: () => new Blob([csv()], { type: "text/csv" }), png }[kind];
+      save(`${name}.${kind}`, await blob());
+    },
+    save: (name, text) => save(name, new Blob([text], { type: "application/json" })),
+    async copy(text) { await navigator.clipboard.writeText(text).catch(failed("E-COPY")); },
+    async share(config) {
+      const link = `${location.origin}/#studio?config=${encode(config)}`;
+      await navigator.clipboard.writeText(link).then(() => tellThat({ type: "copied", text: link }), () => tellThat({ type: "copied", text: link }));
+    },
 
-    status(text) { setTimeout(() => { byId("status").textContent = text; }); }, // after vugu has made it
-    chart(step, loss, smooth, ...names) {
-      const target = byId("chart");
-      if (!target) return;
-      if (chart && chartNames !== names.join()) {
-        chart.destroy();
-        chart = null;
-      }
-      if (!chart) {
-        if (!step.length) return;
-        chart = makeChart(target, names);
-        chartNames = names.join();
-        fit.observe(target);
-      }
-      chart.setData([step, gaps(loss), gaps(smooth)]);
+    // Islands: elements without content of vugu's. What is to be shown in one is set after vugu has made it.
+    text(id, text) { setTimeout(() => { const e = byId(id); if (e && ("value" in e ? e.value : e.textContent) !== text) e["value" in e ? "value" : "textContent"] = text; }); },
+    append(id, text) { byId(id)?.append(text); },
+    value: (id) => byId(id)?.value ?? "",
+    preview(data, words) { setTimeout(() => { const e = byId("preview-rows"); if (e) previewed(e, JSON.parse(data), JSON.parse(words)); }); },
+    chart(words) { setTimeout(() => { const e = byId("charts"); if (e) llamatabCharts.show(e, JSON.parse(words)); }); },
+    points(bytes, fresh) {
+      if (fresh) llamatabCharts.clear();
+      if (bytes.length) llamatabCharts.add(chartRows(bytes));
     },
     focus(id) { setTimeout(() => byId(id)?.focus()); },
+    go(screen) { if (location.hash !== "#" + screen) location.hash = screen; },
 
-    language() {
-      try { return localStorage.getItem("language") ?? navigator.language; } catch { return navigator.language; } // storage may be forbidden
-    },
+    language: () => remembered("language") ?? navigator.languages?.[0] ?? navigator.language,
     speak(tag, chosen) {
       document.documentElement.lang = tag;
-      if (chosen) try { localStorage.setItem("language", tag); } catch {}
+      if (chosen) remember("language", tag);
+    },
+    theme: () => remembered("theme") ?? "auto",
+    paint(name) {
+      theme(name);
+      remember("theme", name);
+      llamatabCharts.rebuild();
     },
   };
 })();

@@ -2,7 +2,9 @@ package ui
 
 import (
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vugu/vugu"
@@ -22,6 +24,7 @@ const (
 	Done     Stage = "done"
 	Stopped  Stage = "stopped" // ended by the person, saved
 	Failed   Stage = "failed"
+	Cut      Stage = "cut" // of the past, cut off by a crash or a closed tab
 )
 
 // Active reports whether the engine is at work.
@@ -30,30 +33,143 @@ func (s Stage) Active() bool { return s == Loading || s == Training || s == Paus
 // eventsKept is how many of the latest events the panel shows; events.jsonl has all.
 const eventsKept = 50
 
-// Run is the panel of a run: it grows by what the engine says.
+// Run is the screen of a run: it grows by what the engine says, or is read from the record of a past one.
 type Run struct {
 	*Words
+	ID      string // "" before the first
+	Meta    runMeta
 	Stage   Stage
 	Total   int               // steps the run will take
 	Waiting *message.Progress // what is being waited for, nil while steps are made
 	Last    message.Step
-	Curve   Curve
-	Latest  []message.Event // newest first
-	Failure *message.Failed
-	Still   bool // paused, and the last step is done
-	Packing bool // the result is being packed for download
+	Eval    *message.Float // newest held-out loss
+	Best    struct {       // lowest held-out loss
+		Step int
+		Loss float64
+	}
+	Latest     []message.Event // newest first
+	Samples    []sampled       // by step
+	Failure    *message.Failed
+	Units      []message.Unit // newest norms by block
+	Blocks     bool           // they are shown
+	Details    bool           // of the failure are shown
+	Still      bool           // paused, and the last step is done
+	Config     string         // run.json as the engine resolved it
+	ShowConfig bool
 
 	files map[string]int64 // the result: size by path
+	loose bool             // the result found no room on disk and lies in memory
 	since time.Time        // when the phase of Waiting began
 	eta   float64          // seconds that remain of it, 0 unknown
 	pace  float64          // seconds a step, smoothed
+	at    int              // the sample that is shown, counted from the newest
+	ready bool             // a run could be started
 
 	page *Page
 }
 
+// sampled are the samples of one step.
+type sampled struct {
+	Step  int
+	Texts []message.Sample
+}
+
+// pendingRun is a kept run whose record has been asked for.
+type pendingRun struct {
+	run    keptRun
+	resume bool
+}
+
+// start begins a run.
+func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, step int) {
+	for len(p.asked) > 0 { // the side engine's memory is wanted
+		p.answered(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
+	}
+	if step == 0 {
+		p.host.Call("points", []float64{}, true)
+		p.Run.begin(meta)
+	}
+	p.Run.Stage = Loading
+	if len(meta.Prompts) > 0 && job.Samples == nil {
+		job.Samples = &message.SampleJob{Prompts: meta.Prompts, Every: max(1, meta.Steps/6), MaxNewTokens: 40}
+	}
+	p.Try.forget()
+	p.host.Call("start", job, sources, meta, step)
+	p.turn(screenRun)
+	p.host.Call("focus", "run")
+}
+
 // begin forgets the last run.
-func (r *Run) begin(steps int) {
-	*r = Run{Words: r.Words, page: r.page, Stage: Loading, Total: steps, files: map[string]int64{}}
+func (r *Run) begin(meta runMeta) {
+	*r = Run{Words: r.Words, page: r.page, ready: r.ready, ID: meta.ID, Meta: meta, Total: meta.Steps, files: map[string]int64{}}
+}
+
+// opened takes the record of a kept run, and goes on with it where that was asked for.
+func (p *Page) opened(now time.Time, item incoming) {
+	pending := p.pending
+	if pending.run.ID != item.ID || p.Run.Stage.Active() {
+		return
+	}
+	p.pending = pendingRun{}
+	r := p.Run
+	r.begin(pending.run.Meta)
+	var points []float64
+	upTo := math.MaxInt
+	if pending.resume {
+		upTo = pending.run.Checkpoint
+	}
+	for _, e := range item.Envelopes {
+		if e.Step != nil && e.Step.Step > upTo {
+			continue
+		}
+		r.take(now, e)
+		points = appendPoint(points, e)
+	}
+	r.Waiting = nil
+	p.host.Call("points", points, true)
+	for _, f := range item.Files {
+		r.files[f.Path] = f.Size
+	}
+	r.Stage = Cut
+	if s := pending.run.State; s != nil {
+		r.Stage = Stage(s.Stage)
+		if r.Stage == Failed {
+			r.Failure = &message.Failed{Code: s.Code, Message: s.Message, Next: s.Next}
+		}
+	}
+	if pending.resume {
+		r.goOn(pending.run.Checkpoint)
+	}
+	p.Try.forget()
+	p.islands()
+}
+
+// goOn continues the run from a checkpoint, or from its start where that is 0.
+func (r *Run) goOn(checkpoint int, changes ...func(Tree)) {
+	config, err := parseTree([]byte(r.Config))
+	if err != nil || r.Config == "" {
+		config, _ = parseTree(r.Meta.Config)
+	}
+	sources := map[string]source{}
+	mounts := map[string]string{}
+	for name, s := range r.Meta.Inputs {
+		sources[name], mounts[name] = s, ""
+	}
+	config.Delete("training.resume_from_checkpoint")
+	if checkpoint > 0 {
+		name := "checkpoint-" + strconv.Itoa(checkpoint)
+		sources["resume"], mounts["resume"] = source{From: "run", Run: r.ID, Folder: name}, ""
+		config.Set("training.resume_from_checkpoint", name)
+	}
+	for _, change := range changes {
+		change(config)
+	}
+	r.Failure, r.Latest = nil, nil
+	if checkpoint == 0 {
+		r.Last, r.Eval, r.Samples, r.Units = message.Step{}, nil, nil, nil
+		r.page.host.Call("points", []float64{}, true)
+	}
+	r.page.start(message.Job{Command: message.Train, Config: config.JSON(), Mounts: mounts}, sources, r.Meta, max(checkpoint, -1))
 }
 
 // take follows one message of the engine.
@@ -64,16 +180,37 @@ func (r *Run) take(now time.Time, e message.Envelope) {
 	case e.Step != nil:
 		r.step(e.Step)
 	case e.Event != nil:
-		r.Still = e.Event.Code == "paused" || r.Still && e.Event.Code != "continued"
-		r.Latest = append([]message.Event{*e.Event}, r.Latest[:min(len(r.Latest), eventsKept-1)]...)
+		r.note(*e.Event)
+	case e.Sample != nil:
+		if n := len(r.Samples); n == 0 || r.Samples[n-1].Step != e.Sample.Step {
+			r.Samples = append(r.Samples, sampled{Step: e.Sample.Step})
+		}
+		last := &r.Samples[len(r.Samples)-1]
+		last.Texts = append(last.Texts, *e.Sample)
+	case e.Config != nil:
+		if config, err := parseTree(e.Config); err == nil {
+			r.Config = config.Indented()
+		}
 	case e.Failed != nil:
 		r.Failure, r.Stage, r.Waiting = e.Failed, Failed, nil
+		r.ended()
 	case e.Done != nil:
 		r.Stage, r.Waiting = Done, nil
 		if e.Done.Stopped {
 			r.Stage = Stopped
 		}
+		r.ended()
 	}
+}
+
+func (r *Run) ended() {
+	r.page.host.Call("end", runEngine)
+	r.page.Try.forget()
+}
+
+func (r *Run) note(e message.Event) {
+	r.Still = e.Code == "paused" || r.Still && e.Code != "continued"
+	r.Latest = append([]message.Event{e}, r.Latest[:min(len(r.Latest), eventsKept-1)]...)
 }
 
 func (r *Run) progress(now time.Time, p *message.Progress) {
@@ -98,8 +235,19 @@ func (r *Run) progress(now time.Time, p *message.Progress) {
 }
 
 func (r *Run) step(s *message.Step) {
+	if s.Step <= r.Last.Step { // the run went back
+		r.Samples = slices.DeleteFunc(r.Samples, func(old sampled) bool { return old.Step >= s.Step })
+	}
 	r.Last, r.Waiting = *s, nil
-	r.Curve.Add(s.Step, float64(s.Loss))
+	if len(s.Units) > 0 {
+		r.Units = s.Units
+	}
+	if s.EvalLoss != nil {
+		r.Eval = s.EvalLoss
+		if l := float64(*s.EvalLoss); r.Best.Step == 0 || l < r.Best.Loss {
+			r.Best.Step, r.Best.Loss = s.Step, l
+		}
+	}
 	if r.pace == 0 {
 		r.pace = s.StepSeconds
 	}
@@ -109,17 +257,58 @@ func (r *Run) step(s *message.Step) {
 	}
 }
 
+// appendPoint adds what the charts show of a step: a row of charts.js.
+func appendPoint(points []float64, e message.Envelope) []float64 {
+	s := e.Step
+	if s == nil {
+		return points
+	}
+	eval, memory, ratio := math.NaN(), math.NaN(), math.NaN()
+	if s.EvalLoss != nil {
+		eval = float64(*s.EvalLoss)
+	}
+	if s.GPUBytes > 0 {
+		memory = float64(s.GPUBytes)
+	}
+	for _, u := range s.Units { // the largest: the block that moves fastest
+		if v := float64(u.UpdateRatio); !(v <= ratio) {
+			ratio = v
+		}
+	}
+	return append(points, float64(s.Step), float64(s.Loss), eval, s.LearningRate, float64(s.GradNorm), s.TokensPerSecond, memory, ratio)
+}
+
+// chartWords are the texts in the charts.
+func (r *Run) chartWords() map[string]string {
+	words := map[string]string{}
+	for name, key := range map[string]string{"step": "step", "loss": "loss", "smooth": "smooth", "eval": "eval", "lr": "learning-rate", "norm": "norm",
+		"speed": "speed", "memory": "memory", "ratio": "ratio", "table": "chart.table", "log": "chart.log", "clip": "chart.clip"} {
+		words[name] = r.say(key)
+	}
+	return words
+}
+
 // Pause pauses or resumes.
 func (r *Run) Pause(vugu.DOMEvent) {
 	switch r.Stage {
 	case Training:
 		r.Stage = Paused
-		r.page.host.Control(message.Pause)
+		r.control(message.Pause)
 	case Paused:
 		r.Stage, r.Still = Training, false
-		r.page.host.Control(message.Resume)
+		r.control(message.Resume)
 	}
-	r.page.refresh(time.Now())
+}
+
+// Single takes one step and pauses.
+func (r *Run) Single(vugu.DOMEvent) {
+	if r.Stage == Training {
+		r.control(message.Pause)
+	}
+	if r.Stage == Training || r.Stage == Paused {
+		r.Stage = Paused
+		r.control(message.Single)
+	}
 }
 
 // Stop ends the run and keeps what it has trained.
@@ -127,20 +316,17 @@ func (r *Run) Stop(vugu.DOMEvent) {
 	switch {
 	case r.Stage == Loading: // nothing is trained yet: there is nothing to wait for
 		r.Stage, r.Waiting = Stopped, nil
-		r.page.host.End()
+		r.ended()
+		r.page.refresh(time.Now())
 	case r.Stage.Active():
 		r.Stage = Stopping
-		r.page.host.Control(message.Stop)
+		r.control(message.Stop)
 	}
-	r.page.refresh(time.Now())
 }
 
-// Download hands the result over.
-func (r *Run) Download(vugu.DOMEvent) {
-	if !r.Packing {
-		r.Packing = true
-		r.page.host.Download("llamatab-" + r.page.Setup.Model.Name + ".zip")
-	}
+func (r *Run) control(c message.Control) {
+	r.page.host.Call("control", runEngine, string(c))
+	r.page.refresh(time.Now())
 }
 
 // PauseText is what the pause button says.
@@ -149,6 +335,14 @@ func (r *Run) PauseText() Text {
 		return r.T("resume")
 	}
 	return r.T("pause")
+}
+
+// Title names the run.
+func (r *Run) Title() Text {
+	if r.ID == "" {
+		return r.T("run")
+	}
+	return Text(r.Meta.Name)
 }
 
 // Status is one sentence about where the run stands.
@@ -180,18 +374,20 @@ func (r *Run) Status() string {
 			return r.say("status.ended")
 		}
 		return r.say("status.stopped", "step", r.Last.Step)
+	case Cut:
+		return r.say("status.cut", "step", r.Last.Step)
 	case Failed:
 		if r.Last.Step == 0 {
 			return r.say("status.unbegun")
 		}
 		return r.say("status.failed", "step", r.Last.Step)
 	default:
-		if r.page.Setup.Model.Usable() && r.page.Setup.Data.Usable() {
+		if r.ready {
 			return r.say("status.ready")
 		}
 		return r.say("status.idle")
 	}
-	text := r.phase()
+	text := r.phaseText()
 	if r.Waiting.Total > 0 {
 		text += " · " + r.say("amount", "done", amount(r.Waiting.Done, r.Waiting.Unit), "total", amount(r.Waiting.Total, r.Waiting.Unit))
 	}
@@ -201,7 +397,7 @@ func (r *Run) Status() string {
 	return text
 }
 
-func (r *Run) phase() string {
+func (r *Run) phaseText() string {
 	text := r.Waiting.Phase
 	if key := "phase." + text; r.Has(key) {
 		text = r.say(key)
@@ -240,7 +436,7 @@ func (r *Run) Bar() any {
 // dash stands for a number that is not known yet.
 const dash = "–"
 
-// StepText, LossText, SpeedText and LeftText are the numbers of the run.
+// StepText, LossText, EvalText, SpeedText, MemoryText and LeftText are the numbers of the run.
 func (r *Run) StepText() Text {
 	if r.Total == 0 {
 		return dash
@@ -249,14 +445,24 @@ func (r *Run) StepText() Text {
 }
 
 func (r *Run) LossText() Text {
-	switch loss := float64(r.Last.Loss); {
-	case r.Last.Step == 0:
+	if r.Last.Step == 0 {
 		return dash
-	case math.IsNaN(loss) || math.IsInf(loss, 0):
-		return r.T("status.nan")
-	default:
-		return Text(strconv.FormatFloat(loss, 'f', 4, 64))
 	}
+	return r.lossText(float64(r.Last.Loss))
+}
+
+func (r *Run) EvalText() Text {
+	if r.Eval == nil {
+		return dash
+	}
+	return r.lossText(float64(*r.Eval))
+}
+
+func (r *Run) lossText(loss float64) Text {
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return r.T("status.nan")
+	}
+	return Text(strconv.FormatFloat(loss, 'f', 4, 64))
 }
 
 func (r *Run) SpeedText() Text {
@@ -266,28 +472,18 @@ func (r *Run) SpeedText() Text {
 	return Text(number(r.Last.TokensPerSecond))
 }
 
+func (r *Run) MemoryText() Text {
+	if r.Last.GPUBytes == 0 {
+		return dash
+	}
+	return Text(Bytes(r.Last.GPUBytes))
+}
+
 func (r *Run) LeftText() Text {
 	if r.Last.Step == 0 || !r.Stage.Active() {
 		return dash
 	}
 	return Text(r.Duration(float64(r.Total-r.Last.Step) * r.pace))
-}
-
-// ChartText describes the chart to those who cannot see it.
-func (r *Run) ChartText() Text {
-	n := len(r.Curve.Smooth)
-	if n == 0 {
-		return r.T("loss")
-	}
-	return r.T("chart", "first", number(r.Curve.Loss[0]), "last", number(r.Curve.Smooth[n-1]))
-}
-
-// FailedText says in a sentence what failed.
-func (r *Run) FailedText() Text {
-	if r.Failure != nil && r.Has("failed."+r.Failure.Code) {
-		return r.T("failed." + r.Failure.Code)
-	}
-	return r.T("failed")
 }
 
 // LevelText names the level of an event.
@@ -314,17 +510,76 @@ func (r *Run) EventText(e message.Event) Text {
 	return Text(text)
 }
 
-// HasResult reports whether there is something worth downloading: what was trained, or the record of what was tried.
-func (r *Run) HasResult() bool { return !r.Stage.Active() && len(r.files) > 0 && r.Last.Step > 0 }
+// HasResult reports whether there is something to try and to take away.
+func (r *Run) HasResult() bool { return !r.Stage.Active() && r.resultFolder() != "" }
 
-// DownloadText says what the button gives.
-func (r *Run) DownloadText() Text {
-	if r.Packing {
-		return r.T("download.work")
+// resultFolder is where the result lies: "adapter", "model", or "" while there is none.
+func (r *Run) resultFolder() string {
+	for _, folder := range []string{"adapter", "model"} {
+		for path := range r.files {
+			if strings.HasPrefix(path, folder+"/") {
+				return folder
+			}
+		}
 	}
-	var bytes int64
-	for _, size := range r.files {
-		bytes += size
-	}
-	return r.T("download.size", "n", len(r.files), "size", Bytes(bytes))
+	return ""
 }
+
+// checkpoint is the step of the newest checkpoint that this run has, 0 for none.
+func (r *Run) checkpoint() (newest int) {
+	for path := range r.files {
+		var n int
+		if rest, ok := strings.CutPrefix(path, "checkpoint-"); ok {
+			for _, c := range rest {
+				if c < '0' || c > '9' {
+					break
+				}
+				n = 10*n + int(c-'0')
+			}
+			newest = max(newest, n)
+		}
+	}
+	return newest
+}
+
+// troubles are the events after which going back is worth offering.
+var troubles = []string{"nonfinite_step_skipped", "loss_spike", "spike", "plateau", "overfitting"}
+
+// CanGoBack reports whether something went wrong and there is a checkpoint from before.
+func (r *Run) CanGoBack() bool {
+	return r.checkpoint() > 0 && slices.ContainsFunc(r.Latest, func(e message.Event) bool { return slices.Contains(troubles, e.Code) })
+}
+
+func (r *Run) GoBackText() Text { return r.T("goback", "step", r.checkpoint()) }
+
+// GoBack goes on from the last checkpoint at half the learning rate.
+func (r *Run) GoBack(vugu.DOMEvent) {
+	if r.Stage.Active() {
+		r.control(message.Back)
+		return
+	}
+	r.again(halve)
+}
+
+// Samples: what the model writes as it learns. SampleAt is the index of those that are shown.
+func (r *Run) SampleAt() int { return max(0, len(r.Samples)-1-r.at) }
+
+func (r *Run) Shown() []message.Sample {
+	if len(r.Samples) == 0 {
+		return nil
+	}
+	return r.Samples[r.SampleAt()].Texts
+}
+
+func (r *Run) SampleText() Text {
+	if len(r.Samples) == 0 {
+		return ""
+	}
+	return r.T("samples.at", "step", r.Samples[r.SampleAt()].Step)
+}
+
+// Scrub goes to earlier or later samples.
+func (r *Run) Scrub(by int) { r.at = min(max(r.at-by, 0), max(len(r.Samples)-1, 0)) }
+
+// figure spells a number of any size.
+func figure(v message.Float) Text { return Text(strconv.FormatFloat(float64(v), 'g', 3, 64)) }

@@ -1,12 +1,15 @@
 package ui
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"llamatab/engine/config"
 )
 
 // Every text is there in both languages, with the same names to fill in.
@@ -25,10 +28,12 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// Every key that the page asks for is in the catalogue, and every entry is asked for.
+// Every key that the page asks for is in the catalogue, and every entry is asked for: by its name, or by that of its
+// kind, such as "phase.".
 func TestKeys(t *testing.T) {
 	asked := map[string]bool{}
 	use := regexp.MustCompile(`(?:\bT|\bsay)\("([^"]+)"`)
+	quoted := regexp.MustCompile(`"([a-z][\w.-]*)"`)
 	for _, pattern := range []string{"*.vugu", "*.go"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
@@ -36,22 +41,87 @@ func TestKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.HasSuffix(file, "_test.go") {
+			if strings.HasSuffix(file, "_test.go") || strings.HasSuffix(file, "_gen.go") || file == "catalogue.go" {
 				continue
 			}
 			for _, m := range use.FindAllSubmatch(source, -1) {
 				key := string(m[1])
-				asked[key] = true
-				if _, ok := catalogue[key]; !ok && !strings.HasSuffix(key, ".") { // "phase." and its like are completed by the engine
+				if _, ok := catalogue[key]; !ok && !strings.HasSuffix(key, ".") {
 					t.Errorf("%s asks for %q, which is not in the catalogue", file, key)
 				}
+			}
+			for _, m := range quoted.FindAllSubmatch(source, -1) {
+				asked[string(m[1])] = true
 			}
 		}
 	}
 	for key := range catalogue {
 		kind, _, _ := strings.Cut(key, ".")
-		if !asked[key] && !slices.Contains([]string{"phase", "failed", "event", "level"}, kind) {
+		if !asked[key] && !asked[kind+"."] {
 			t.Errorf("nothing asks for %q", key)
+		}
+	}
+}
+
+// Every setting that the engine knows is said in plain words, in both languages, and none that it does not know.
+func TestSettings(t *testing.T) {
+	d := config.Describe()
+	about := description{}
+	text, _ := json.Marshal(d)
+	if err := json.Unmarshal(text, &about); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range about.Defaults.topped() {
+		if _, ok := keys[path]; !ok && path != "model" && path != "peft" && path != "dataset.path" && path != "training.resume_from_checkpoint" {
+			t.Errorf("%s has no words", path)
+		}
+	}
+	for path, k := range keys {
+		for _, text := range []string{k.en, k.zh, k.helpEN, k.helpZH} {
+			if strings.TrimSpace(text) == "" {
+				t.Errorf("%s: a language is missing", path)
+			}
+		}
+	}
+	w := NewWords("en")
+	for _, m := range about.Methods {
+		if !w.Has("method."+m.Value) || !w.Has("about."+m.Value) {
+			t.Errorf("method %s has no words", m.Value)
+		}
+	}
+}
+
+// The catalogue of errors has every code with which the engine fails, a cause and an action in both languages.
+func TestTroubles(t *testing.T) {
+	fails := regexp.MustCompile(`\bfail\("(\w+)"|Code: +"(\w+)"`)
+	known := map[string]bool{}
+	for _, pattern := range []string{"../engine/train/*.go", "../engine/bench/*.go", "*.js", "../wasm/*.go", "../wasm/*.js"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range fails.FindAllSubmatch(source, -1) {
+				known[string(m[1])+string(m[2])] = true
+			}
+		}
+	}
+	w := NewWords("en")
+	for code := range known {
+		if code == "" || w.Has("event."+code) {
+			continue
+		}
+		if _, ok := troubleOf[code]; !ok {
+			t.Errorf("the engine fails with %q, of which the catalogue has nothing", code)
+		}
+	}
+	for code, trouble := range troubleOf {
+		if !w.Has("failed."+code) || !w.Has("do."+trouble.Do) || !w.Has("advice."+trouble.Do) || !strings.HasPrefix(trouble.Code, "E-") {
+			t.Errorf("%s: %+v lacks a text", code, trouble)
 		}
 	}
 }

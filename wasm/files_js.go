@@ -124,13 +124,18 @@ func (l *listing) ReadDir(int) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// fromFiles is a folder of File objects, by the last part of their names.
+// fromFiles is a folder of the files that the page gives, by the last part of their names: File objects, or
+// {name, size, url} of the server.
 func fromFiles(list js.Value) folder {
 	f := folder{}
 	for i := range list.Length() {
 		file := list.Index(i)
 		name := file.Get("name").String()
 		f[name] = fromBlob(name, file)
+		if url := file.Get("url"); url.Type() == js.TypeString {
+			server := &httpHost{base: url.String()}
+			f[name].read = func(p []byte, offset int64) (int, error) { return server.readAt("", p, offset) }
+		}
 	}
 	return f
 }

@@ -136,15 +136,18 @@ func (h *httpHost) folder(base string) (folder, error) {
 	f := folder{}
 	for _, e := range list {
 		path := base + escape(e.Name)
-		f[e.Name] = &remote{name: e.Name, size: e.Size, read: func(p []byte, offset int64) (int, error) {
-			buffer, err := h.fetch("GET", path, map[string]any{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(p))-1)}, js.Undefined())
-			if err != nil {
-				return 0, err
-			}
-			return bytesOf(buffer, p), nil
-		}}
+		f[e.Name] = &remote{name: e.Name, size: e.Size, read: func(p []byte, offset int64) (int, error) { return h.readAt(path, p, offset) }}
 	}
 	return f, nil
+}
+
+// readAt fetches a range of a file.
+func (h *httpHost) readAt(path string, p []byte, offset int64) (int, error) {
+	buffer, err := h.fetch("GET", path, map[string]any{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(p))-1)}, js.Undefined())
+	if err != nil {
+		return 0, err
+	}
+	return bytesOf(buffer, p), nil
 }
 
 // Emit implements train.Host.

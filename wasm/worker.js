@@ -4,7 +4,7 @@
 // globalThis.onmessage for what the page says; what was said before that is kept for it.
 "use strict";
 
-importScripts("/wasm_exec.js", "/replay.js");
+importScripts("/wasm_exec.js", "/replay.js", "/store.js");
 
 const stderrKept = 8192; // bytes of the engine's last words: a Go panic with the trace of its goroutine
 let lastWords = "";

@@ -18,7 +18,7 @@ type Description struct {
 	Parts []Choice `json:"parts"`
 }
 
-// Method is a peft_type.
+// Method is a peft_type, or a switch of one that has a name of its own.
 type Method struct {
 	Choice
 	Defaults json.RawMessage `json:"defaults,omitempty"` // of peft, with peft_type
@@ -33,6 +33,7 @@ type Choice struct {
 // words are the values that keys take, by their paths. A test holds them against what Parse says of other words.
 var words = map[string][]string{
 	"dataset.format":                  {"auto", "text", "alpaca", "prompt_completion", "sharegpt", "messages", "csv", "classification", "tokens"},
+	"dataset.on_bad_row":              {"stop", "skip"},
 	"training.lr_scheduler_type":      Schedulers,
 	"training.on_nonfinite":           {"skip", "stop", "rollback"},
 	"training.on_spike":               {"warn", "stop", "rollback"},
@@ -43,9 +44,14 @@ var words = map[string][]string{
 	"quantization":                    {"null", "int8", "nf4"},
 }
 
-// methods are the peft_types, each with keys that it cannot do without.
+// methods are the adapters as people tell them apart, each with the least that its config says.
 var methods = [][2]string{
-	{LORA, ""}, {IA3, ""}, {PrefixTuning, `,"num_virtual_tokens":8`}, {AdaptionPrompt, `,"adapter_len":10,"adapter_layers":2`}, {PromptTuning, `,"num_virtual_tokens":8`},
+	{LORA, `{"peft_type": "LORA"}`},
+	{"DORA", `{"peft_type": "LORA", "use_dora": true}`},
+	{"IA3", `{"peft_type": "IA3"}`},
+	{"PREFIX_TUNING", `{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 8}`},
+	{"ADAPTION_PROMPT", `{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": 2}`},
+	{"PROMPT_TUNING", `{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 8}`},
 }
 
 // parts are entries of trainable.
@@ -63,7 +69,7 @@ func Describe() *Description {
 	d := &Description{Choices: map[string][]Choice{}}
 	d.Defaults, _ = json.Marshal(Default())
 	for _, m := range methods {
-		c, refused := try(`peft={"peft_type":"`+m[0]+`"`+m[1]+`}`, "trainable=[]")
+		c, refused := try("peft="+m[1], "trainable=[]")
 		method := Method{Choice: Choice{m[0], refused}}
 		if c != nil {
 			method.Defaults, _ = json.Marshal(c.PEFT)

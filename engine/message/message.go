@@ -39,6 +39,9 @@ type Job struct {
 	Plan     *PlanJob     `json:"plan,omitempty"`
 	Preview  *PreviewJob  `json:"preview,omitempty"`
 
+	// Samples, for Train, are prompts to continue while the model learns.
+	Samples *SampleJob `json:"samples,omitempty"`
+
 	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
 	MemoryBudget int64 `json:"memory_budget,omitempty"`
 
@@ -69,6 +72,21 @@ type GenerateJob struct {
 // ExportJob asks for another form of a trained result.
 type ExportJob struct {
 	Format string `json:"format"` // "peft" or "merged"
+}
+
+// SampleJob asks for continuations every so many steps, and before the first. They are greedy, so that what changes
+// between them is the model.
+type SampleJob struct {
+	Prompts      []string `json:"prompts"`
+	Every        int      `json:"every"` // steps
+	MaxNewTokens int      `json:"max_new_tokens"`
+}
+
+// Sample is one continuation.
+type Sample struct {
+	Step   int    `json:"step"` // updates done
+	Prompt string `json:"prompt"`
+	Text   string `json:"text"` // what follows it
 }
 
 // PlanJob says what a planned run is to be held against. Zero values leave a question out.
@@ -148,6 +166,7 @@ type Envelope struct {
 	Step     *Step           `json:"step,omitempty"`
 	Event    *Event          `json:"event,omitempty"`
 	Token    *Token          `json:"token,omitempty"`
+	Sample   *Sample         `json:"sample,omitempty"`
 	Config   json.RawMessage `json:"config,omitempty"`  // run.json as resolved, with the kernel table: keep it beside the results
 	Summary  json.RawMessage `json:"summary,omitempty"` // summary.json
 	Result   json.RawMessage `json:"result,omitempty"`  // eval.json, the generation, the bench or doctor report

@@ -279,3 +279,17 @@ func sweep() {
 		}
 	}
 }
+
+// Resize sets the size of the tab's window, in CSS pixels.
+func (b *Browser) Resize(ctx context.Context, width, height int64) error {
+	return b.do(ctx, "resizing", chromedp.EmulateViewport(width, height))
+}
+
+// Screenshot is a PNG of the whole page, below the window's end too.
+func (b *Browser) Screenshot(ctx context.Context) (png []byte, err error) {
+	err = b.do(ctx, "taking a picture", func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		png, err = chromedp.FullScreenshot(100)(ctx, t)
+		return chromedp.Void{}, err
+	})
+	return png, err
+}

@@ -1,58 +1,138 @@
-// A stand-in for the engine's worker: plays a run as the engine would tell it. What it plays depends on the name of
-// the data file: "fails…" and "crashes…" end badly after some steps, all else ends well.
+// A stand-in for the engine's worker: answers what the page asks and plays a run as the engine would tell it. What it
+// plays depends on the name of the data file: "fails…" and "crashes…" end badly after some steps, all
+// else ends well.
 "use strict";
 
-let paused = false, stopping = false;
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-const say = (...envelopes) => postMessage({ type: "envelopes", json: JSON.stringify(envelopes) });
-const progress = (phase, done, total, unit) => say({ type: "progress", progress: { phase, done, total, unit } });
-const file = (path, ...parts) => postMessage({ type: "file", path, blob: new Blob(parts) });
+importScripts("/store.js");
 
+let paused = false, stopping = false, single = false, back = false, kept = null;
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const say = (...envelopes) => {
+  for (const e of envelopes) if (kept && e.step) kept.lines.add(new TextEncoder().encode(JSON.stringify(e.step) + "\n"));
+  postMessage({ type: "envelopes", json: JSON.stringify(envelopes) });
+};
+const progress = (phase, done, total, unit) => say({ type: "progress", progress: { phase, done, total, unit } });
+const file = async (path, content) => {
+  const bytes = new Blob([content]);
+  if (kept) {
+    const root = "runs/" + kept.id + "/";
+    await llamatabStore.put(root + path, bytes);
+    await llamatabStore.commit(root + path.split("/")[0]);
+  }
+  postMessage({ type: "file", path, size: bytes.size, blob: kept ? undefined : bytes });
+};
+
+let turn = Promise.resolve();
 onmessage = ({ data }) => {
   switch (data.type) {
-    case "job":
-      play(JSON.parse(data.job), data.files);
+    case "job": {
+      const job = JSON.parse(data.job);
+      turn = turn.then(() => ({ describe, plan, preview, generate, export: merge, train })[job.command](job, data));
       break;
+    }
     case "control":
-      paused = data.control === "pause";
+      if (data.control === "pause") paused = true;
+      if (data.control === "resume") paused = false;
+      if (data.control === "single") single = true;
+      if (data.control === "back") back = true;
       stopping ||= data.control === "stop";
   }
 };
 
-async function play({ config }, files) {
+const answer = (result) => say({ type: "result", result }, { type: "done", done: {} });
+
+const description = {}; // replaced by the test: what the engine says
+function describe() { answer(description); }
+
+function plan({ config }) {
+  const batch = config.training.per_device_train_batch_size ?? 4;
+  if (batch < 1) {
+    say({ type: "failed", failed: { code: "config", path: "training.per_device_train_batch_size", message: "run.json: training.per_device_train_batch_size: is 0, wants 1 to 65536", next: "", exit: 2 } });
+    return;
+  }
+  const activations = batch * 1e6, fits = batch <= 64;
+  answer({
+    trainable_parameters: 1000, total_parameters: 260_000, steps: config.training.max_steps,
+    planned_bytes: { weights: 1e6, gradients: 1e5, optimizer: 2e5, activations, staging: 1e4, total: 1.31e6 + activations },
+    fits, reason: fits ? "" : "one buffer (logits) needs 128 MiB and 64 MiB is the limit",
+    choices: fits ? [] : [{ code: "micro_batch", changes: [{ path: "training.per_device_train_batch_size", value: 8 }], planned_bytes: 9_310_000, fits: true, text: "" }],
+    units: [{ name: "embedding", trainable_parameters: 0, planned_bytes: { total: 1e6 } }],
+  });
+}
+
+function preview() {
+  const tokens = [{ id: 1, text: "<s>" }, { id: 5, text: "One" }, { id: 6, text: " day", trained: true }];
+  answer({ format: "text", rows: [{ tokens, length: 12 }], total_rows: 50, tokens: 600, trained_tokens: 400, truncated_rows: 2, dropped_rows: 0 });
+}
+
+async function generate({ generate: g }, { files }) {
+  const words = files.adapter ? ["Arr", ",", " 好", "!"] : [" there", " was", " a", " cat"];
+  for (const text of words) {
+    await wait(10);
+    say({ type: "token", token: { id: 7, text } });
+  }
+  answer({ prompt: g.prompt, text: g.prompt + words.join("") });
+}
+
+async function merge() {
+  await file("config.json", "{}");
+  say({ type: "done", done: {} });
+}
+
+async function train({ config, samples }, { files, run }) {
   const name = files.dataset[0].name;
-  say({ type: "config", config });
+  paused = stopping = single = false;
+  if (run) {
+    const root = "runs/" + run.id + "/";
+    await llamatabStore.lock(run.id);
+    await llamatabStore.remove(root + "state.json");
+    await llamatabStore.put(root + "meta.json", run.meta);
+    for (const [name, key] of Object.entries(run.keys)) await llamatabStore.keepInputs(key, files[name]);
+    kept = { id: run.id, lines: await llamatabStore.lines(root + "metrics.jsonl", (line) => line.step <= run.step) };
+  }
+  say({ type: "config", config: { ...config, kernels: { matmul: "a" } } });
+  if (run) await llamatabStore.put("runs/" + run.id + "/run.json", JSON.stringify({ ...config, kernels: { matmul: "a" } }));
   progress("open", 0, 0);
   await wait(20);
   for (let i = 0; i <= 4; i++) {
     progress("load", i * 250_000, 1_000_000, "bytes");
     await wait(20);
   }
+  say({ type: "summary", summary: { allocated_bytes: { weights: 1e6, activations: 2e6 } } });
   const steps = config.training.max_steps;
-  progress("train", 0, steps, "steps");
-  let step = 0;
+  let step = files.resume ? Number(JSON.parse(await files.resume[0].text()).step) : 0;
+  if (step) say({ type: "event", event: { time: "", level: "info", code: "resumed", step, message: "resumed" } });
+  progress("train", step, steps, "steps");
   while (step < steps && !stopping) {
     await wait(paused ? 20 : 4);
-    if (paused) continue;
+    if (paused && !single) continue;
+    single = false;
+    if (back) {
+      back = false;
+      step = step - (step % 10);
+      say({ type: "event", event: { time: "", level: "warning", code: "rolled_back", step, message: "" } });
+    }
     step++;
     const loss = step === 7 ? "NaN" : 1 + 1.5 * Math.exp(-step / 30) + 0.1 * Math.sin(step * 12.9898);
     say({ type: "step", step: { step, epoch: step / 50, loss, learning_rate: config.training.learning_rate, grad_norm: 1, tokens: 400,
-      num_input_tokens_seen: step * 400, step_seconds: 0.25, tokens_per_second: 1600 } });
+      num_input_tokens_seen: step * 400, gpu_bytes: 3e6, units: [{ name: "block 0", grad_norm: 0.5, weight_norm: 10, update_ratio: 1e-3 }], step_seconds: 0.25, tokens_per_second: 1600, eval_loss: step % 10 ? undefined : 1.2 + 1 / step } });
+    if (step % 20 === 0) for (const prompt of samples?.prompts ?? []) say({ type: "sample", sample: { step, prompt, text: " sample " + step } });
+    if (step % 10 === 0) await file(`checkpoint-${step}/state.json`, JSON.stringify({ step }));
     if (step === 7) say({ type: "event", event: { time: "", level: "warning", code: "nonfinite_step_skipped", step, message: "The loss was NaN." } });
     if (step === 12) say({ type: "event", event: { time: "", level: "info", code: "cut", message: "2 rows were longer than 256 tokens and were cut." } });
-    if (step === 20 && name.startsWith("fails")) {
-      say({ type: "failed", failed: { code: "does_not_fit", message: "the step needs <5.2 GB>, the GPU gives 4.0 GB", next: "choose a batch size of 2", exit: 1 } });
-      return;
-    }
-    if (step === 20 && name.startsWith("crashes")) {
-      postMessage({ type: "crashed", text: "panic: 好".padEnd(40_000, "字") });
+    let failed = null;
+    if (step === 20 && name.startsWith("fails")) failed = { code: "does_not_fit", message: "the step needs <5.2 GB>, the GPU gives 4.0 GB", next: "choose a batch size of 2", exit: 1 };
+    if (step === 20 && name.startsWith("crashes")) failed = { code: "engine_crashed", message: "panic: 好".padEnd(40_000, "字"), next: "", exit: 1 };
+    if (failed) {
+      kept?.lines.close();
+      say({ type: "failed", failed });
       return;
     }
   }
   progress("save", 0, 0);
-  file("checkpoint-1/state.bin", "old");
-  postMessage({ type: "removed", path: "checkpoint-1/state.bin" });
-  file("adapter/adapter_config.json", '{"peft_type": "LORA"}');
-  file("adapter/adapter_model.safetensors", new Uint8Array(1000), new Uint8Array(234));
-  say({ type: "summary", summary: { steps: step } }, { type: "done", done: { stopped: stopping, files: ["adapter"] } });
+  await file("adapter/adapter_config.json", '{"peft_type": "LORA"}');
+  await file("adapter/adapter_model.safetensors", new Uint8Array(1234));
+  kept?.lines.close();
+  if (run) await llamatabStore.put("runs/" + run.id + "/state.json", JSON.stringify({ stage: stopping ? "stopped" : "done" }));
+  say({ type: "summary", summary: { steps: step, allocated_bytes: { weights: 1e6, activations: 2e6 } } }, { type: "done", done: { stopped: stopping, files: ["adapter"] } });
 }

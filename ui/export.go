@@ -1,0 +1,160 @@
+package ui
+
+import (
+	"encoding/json"
+	"strings"
+
+	"llamatab/engine/message"
+)
+
+// Export is the screen where a result is taken away.
+type Export struct {
+	*Words
+	Problem Text
+
+	packing string   // what is being made, "" for nothing
+	merged  []string // files of the merged model
+	page    *Page
+}
+
+// Items are the things that can be taken away.
+func (x *Export) Items() []string {
+	return []string{"adapter", "model", "merged", "run", "csv", "log", "png", "svg"}
+}
+
+// Can reports whether there is such a thing, and nothing else being made.
+func (x *Export) Can(item string) bool {
+	r := x.page.Run
+	if x.packing != "" || r.Last.Step == 0 {
+		return false
+	}
+	switch item {
+	case "adapter", "model":
+		return r.HasResult() && r.resultFolder() == item
+	case "merged":
+		return r.HasResult() && r.resultFolder() == "adapter"
+	case "run":
+		return !r.Stage.Active()
+	}
+	return true
+}
+
+func (x *Export) ButtonText(item string) Text {
+	if x.packing == item {
+		return x.T("export.packing")
+	}
+	return x.T("export.save")
+}
+
+func (x *Export) AboutText() Text {
+	r := x.page.Run
+	if r.Last.Step == 0 {
+		return x.T("export.none")
+	}
+	var bytes int64
+	for _, size := range r.files {
+		bytes += size
+	}
+	return x.T("export.about", "name", r.Meta.Name, "step", r.Last.Step, "n", len(r.files), "size", Bytes(bytes))
+}
+
+// fileName is the start of every name of a download.
+func (r *Run) fileName() string {
+	name := strings.Map(func(c rune) rune {
+		if strings.ContainsRune(`/\:*?"<>|·`, c) || c <= ' ' {
+			return '-'
+		}
+		return c
+	}, r.Meta.Name)
+	return "llamatab-" + strings.Trim(strings.ReplaceAll(name, "---", "-"), "-")
+}
+
+// record are the files beside a result that tell how it came about.
+var record = []string{"run.json", "summary.json", "metrics.jsonl", "events.jsonl", "samples.jsonl"}
+
+// Save makes a thing and hands it over.
+func (x *Export) Save(item string) {
+	r, h := x.page.Run, x.page.host
+	if !x.Can(item) {
+		return
+	}
+	x.Problem = ""
+	name := r.fileName()
+	switch item {
+	case "adapter", "model":
+		x.packing = item
+		h.Call("download", r.ID, append([]string{item}, record...), name+"-"+item+".zip", x.readme(item))
+	case "run":
+		x.packing = item
+		h.Call("download", r.ID, append([]string{"adapter", "model"}, append(record, checkpoints(r)...)...), name+".zip", x.readme(item))
+	case "log":
+		x.packing = item
+		h.Call("download", r.ID, record, name+"-log.zip", "")
+	case "merged":
+		x.merge()
+	default:
+		h.Call("picture", item, name+"-loss")
+	}
+}
+
+func checkpoints(r *Run) (folders []string) {
+	seen := map[string]bool{}
+	for path := range r.files {
+		folder, _, _ := strings.Cut(path, "/")
+		if strings.HasPrefix(folder, "checkpoint-") && !seen[folder] {
+			seen[folder] = true
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
+// merge has the engine fold the adapter into the model, which then lies in the page's memory.
+func (x *Export) merge() {
+	r := x.page.Run
+	x.packing, x.merged = "merged", nil
+	adapter := source{From: "run", Run: r.ID, Folder: "adapter"}
+	if r.loose {
+		adapter.From = "memory"
+	}
+	job := message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}, Mounts: map[string]string{"model": "", "adapter": ""}}
+	x.page.ask(job, map[string]source{"model": r.Meta.Inputs["model"], "adapter": adapter}, func(e message.Envelope) {
+		switch {
+		case e.Failed != nil:
+			x.packing, x.Problem = "", Text(e.Failed.Message)
+		case e.Done != nil:
+			x.page.host.Call("download", "", x.merged, r.fileName()+"-merged.zip", x.readme("merged"))
+		}
+	})
+}
+
+// filed notes a file of the merged model.
+func (x *Export) filed(path string) { x.merged = append(x.merged, path) }
+
+// packed tells that a download was handed over, or why not.
+func (x *Export) packed(problem string) {
+	x.packing = ""
+	if problem != "" {
+		x.Problem = x.T("export.failed") + " " + Text(problem)
+	}
+}
+
+// readme is the text beside a result: what it is, how it came about and how it is used.
+func (x *Export) readme(item string) string {
+	r := x.page.Run
+	model := "MODEL"
+	if config, err := parseTree(r.Meta.Config); err == nil {
+		if name, ok := config["model"].(string); ok {
+			model = name
+		}
+	}
+	use := map[string]string{
+		"adapter": "from peft import PeftModel\nmodel = PeftModel.from_pretrained(base, \"adapter\")\n\n    llamatab generate --model " + model + " --adapter adapter --prompt \"…\"",
+		"model":   "from transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained(\"model\")\n\n    llamatab generate --model model --prompt \"…\"",
+	}[item]
+	steps, _ := json.Marshal(r.Last.Step)
+	return "# " + r.Meta.Name + "\n\nFine-tuned with llamatab: base model `" + model + "`, " + string(steps) + " steps, last loss " + string(r.LossText()) +
+		".\n`run.json` is the whole configuration, `metrics.jsonl` the loss of every step.\n\n" +
+		"The licence of the base model applies to what was made from it; the training data is not in this file.\n" +
+		map[bool]string{true: "\n```python\n" + strings.Replace(use, "\n\n    ", "\n```\n\n```sh\n", 1) + "\n```\n"}[use != ""]
+}

@@ -1,0 +1,124 @@
+package ui
+
+import (
+	"time"
+
+	"github.com/vugu/vugu"
+)
+
+// trouble is an entry of the catalogue of errors: what people can look up, and the one thing to do. The cause is the
+// text "failed.CODE OF THE ENGINE", the button's "do.WHAT".
+type trouble struct {
+	Code string // stable, shown
+	Do   string // "studio", "resume", "reload", "home" or "half"
+}
+
+// troubleOf is the catalogue, by the engine's codes.
+var troubleOf = map[string]trouble{
+	"adapter":        {"E-ADAPTER-FILE", "studio"},
+	"config":         {"E-CONFIG", "studio"},
+	"data":           {"E-ROW", "studio"},
+	"device_lost":    {"E-LOST", "resume"},
+	"does_not_fit":   {"E-MEM", "studio"},
+	"engine_crashed": {"E-CRASH", "resume"},
+	"engine_ended":   {"E-CRASH", "resume"},
+	"failed":         {"E-FAILED", "studio"},
+	"inputs_gone":    {"E-INPUTS", "choose"},
+	"job":            {"E-VERSION", "reload"},
+	"merge":          {"E-MERGE", "studio"},
+	"model":          {"E-ARCH", "studio"},
+	"no_adapter":     {"E-GPU", "reload"},
+	"no_float16":     {"E-FLOAT16", "studio"},
+	"nonfinite":      {"E-NAN", "half"},
+	"out_of_memory":  {"E-MEM", "studio"},
+	"output":         {"E-DISK", "home"},
+	"peft":           {"E-METHOD", "studio"},
+	"prompt":         {"E-PROMPT", "studio"},
+	"resume":         {"E-RESUME", "home"},
+	"tokenizer":      {"E-TOKENIZER", "studio"},
+	"unsupported":    {"E-UNSUPPORTED", "studio"},
+	"weights":        {"E-WEIGHTS", "studio"},
+}
+
+func (r *Run) trouble() trouble {
+	if r.Failure != nil {
+		if t, ok := troubleOf[r.Failure.Code]; ok {
+			return t
+		}
+	}
+	return troubleOf["failed"]
+}
+
+// FailedCode is the code to look up or to report.
+func (r *Run) FailedCode() Text { return Text(r.trouble().Code) }
+
+// FailedText says in a sentence what failed.
+func (r *Run) FailedText() Text {
+	if r.Failure != nil && r.Has("failed."+r.Failure.Code) {
+		return r.T("failed." + r.Failure.Code)
+	}
+	return r.T("failed")
+}
+
+// FailedDo says what can be done about it.
+func (r *Run) FailedDo() Text { return r.T("advice." + r.do()) }
+
+// FailedDetails are the engine's own words.
+func (r *Run) FailedDetails() Text {
+	if r.Failure == nil {
+		return ""
+	}
+	text := r.Failure.Message
+	if r.Failure.Next != "" {
+		text += "\n→ " + r.Failure.Next
+	}
+	return Text(text + "\n" + r.Failure.Code)
+}
+
+// do is the action: one that needs a kept run is replaced where there is none.
+func (r *Run) do() string {
+	d := r.trouble().Do
+	if (d == "resume" || d == "half") && len(r.Meta.Inputs) == 0 && r.checkpoint() == 0 {
+		return "studio"
+	}
+	return d
+}
+
+func (r *Run) DoText() Text { return r.T("do." + r.do()) }
+
+// Do does the one thing that the error suggests.
+func (r *Run) Do(event vugu.DOMEvent) {
+	switch r.do() {
+	case "resume":
+		r.again(func(Tree) {})
+	case "half":
+		r.again(halve)
+	case "reload":
+		r.page.host.Call("reload")
+	case "home":
+		r.page.turn(screenHome)
+	case "choose":
+		r.page.Studio.chooseAgain(r)
+	default:
+		r.page.turn(screenStudio)
+	}
+}
+
+func halve(config Tree) {
+	if rate, ok := config.Get("training.learning_rate"); ok {
+		if v, ok := rate.(float64); ok {
+			config.Set("training.learning_rate", v/2)
+		}
+	}
+}
+
+// again goes on from the newest checkpoint.
+func (r *Run) again(change func(Tree)) {
+	r.goOn(r.checkpoint(), change)
+	r.page.refresh(time.Now())
+}
+
+// CopyFailure puts what is worth reporting on the clipboard.
+func (r *Run) CopyFailure(vugu.DOMEvent) {
+	r.page.host.Call("copy", string(r.FailedCode())+"\n"+string(r.FailedDetails())+"\n"+r.page.GPU.Name)
+}

@@ -1,0 +1,267 @@
+package ui
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vugu/vugu"
+)
+
+// Field is one setting: its name in plain words, what it does, and a control that writes its key in run.json.
+type Field struct {
+	*Studio
+	Path string
+
+	shown string // a number as it was typed, so that "0.10" can become "0.105"
+}
+
+// Field is the one of a path.
+func (s *Studio) Field(path string) *Field {
+	f := s.fields[path]
+	if f == nil {
+		f = &Field{Studio: s, Path: path}
+		s.fields[path] = f
+	}
+	return f
+}
+
+func fieldID(path string) string {
+	return "set-" + strings.NewReplacer(".", "-", "_", "-").Replace(path)
+}
+
+// ID is the control's.
+func (f *Field) ID() string { return fieldID(f.Path) }
+
+func (s *Studio) label(path string) Text {
+	if key, ok := keys[path]; ok {
+		return Text(key.label(s.Words))
+	}
+	return Text(path[strings.LastIndexByte(path, '.')+1:])
+}
+
+func (f *Field) Label() Text { return f.label(f.Path) }
+
+// Help says in a sentence what the setting does.
+func (f *Field) Help() Text {
+	if key, ok := keys[f.Path]; ok {
+		return Text(key.help(f.Words))
+	}
+	return ""
+}
+
+// defaults is the value of a key that nobody has set.
+func (s *Studio) defaults(path string) any {
+	if rest, ok := strings.CutPrefix(path, "peft."); ok {
+		kind, _ := s.Config.Get("peft.peft_type")
+		for _, m := range s.About.Methods {
+			if m.Value == kind {
+				v, _ := m.Defaults.Get(rest)
+				return v
+			}
+		}
+		return nil
+	}
+	v, _ := s.About.Defaults.Get(path)
+	return v
+}
+
+func (f *Field) value() any {
+	if v, ok := f.Config.Get(f.Path); ok {
+		return v
+	}
+	return f.defaults(f.Path)
+}
+
+// Kind is "choice", "switch" or "text".
+func (f *Field) Kind() string {
+	if len(f.About.Choices[f.Path]) > 0 {
+		return "choice"
+	}
+	if _, ok := f.defaults(f.Path).(bool); ok {
+		return "switch"
+	}
+	return "text"
+}
+
+// Text is what the control shows.
+func (f *Field) Text() string {
+	if raw, ok := f.raw[f.Path]; ok {
+		return raw
+	}
+	v := f.value()
+	if typed, err := strconv.ParseFloat(f.shown, 64); err == nil && v == typed {
+		return f.shown
+	}
+	return spell(v)
+}
+
+// spell writes a value as its control shows it: words bare, all else as JSON.
+func spell(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	text, _ := json.Marshal(v)
+	return string(text)
+}
+
+// On is the state of a switch.
+func (f *Field) On() bool { return f.value() == true }
+
+// Selected reports whether an option is the one that is chosen.
+func (f *Field) Selected(o option) bool {
+	if v := f.value(); v != nil {
+		return spell(v) == o.Value
+	}
+	return o.Value == "null"
+}
+
+// OptionText names an option.
+func (f *Field) OptionText(o option) Text {
+	text := Text(o.Value)
+	if key := "option." + f.Path + "." + o.Value; f.Has(key) {
+		text = f.T(key)
+	}
+	if o.Refused != "" {
+		text += " (" + f.T("refused") + ")"
+	}
+	return text
+}
+
+// Bad reports whether the text is no value of the key, or the engine has something against it.
+func (f *Field) Bad() bool {
+	_, unread := f.raw[f.Path]
+	return unread || f.Fault != nil && (f.Fault.Path == f.Path || strings.HasPrefix(f.Fault.Path, f.Path+"["))
+}
+
+// Type takes what was typed.
+func (f *Field) Type(event vugu.DOMEvent) { f.take(event.PropString("target", "value")) }
+
+// Flip takes a switch.
+func (f *Field) Flip(event vugu.DOMEvent) { f.set(f.Path, event.PropBool("target", "checked")) }
+
+// take writes a text into the key: a number where the key is one, else JSON where it parses, else a word. An empty
+// text leaves the key to its default.
+func (f *Field) take(text string) {
+	text = strings.TrimSpace(text)
+	delete(f.raw, f.Path)
+	was := f.defaults(f.Path)
+	switch _, number := was.(float64); {
+	case text == "" && number:
+		f.raw[f.Path] = text // a number that was wiped is being typed
+	case text == "":
+		f.Config.Delete(f.Path)
+	case number:
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil || v-v != 0 {
+			f.raw[f.Path] = text
+			return
+		}
+		f.set(f.Path, v)
+		f.shown = text
+		return
+	default:
+		var v any
+		if json.Unmarshal([]byte(text), &v) != nil {
+			if _, object := was.(map[string]any); object || strings.ContainsAny(text[:1], `[{"`) {
+				f.raw[f.Path] = text
+				return
+			}
+			v = text
+		}
+		f.set(f.Path, v)
+		return
+	}
+	delete(f.auto, f.Path)
+	f.changed()
+}
+
+// Main are the settings that matter most, by method.
+func (s *Studio) Main() []*Field {
+	paths := []string{"training.max_steps", "training.learning_rate", "training.per_device_train_batch_size", "dataset.max_length"}
+	switch s.Method() {
+	case "LORA", dora:
+		paths = append(paths, "peft.r", "peft.lora_alpha")
+	case "PREFIX_TUNING", "PROMPT_TUNING":
+		paths = append(paths, "peft.num_virtual_tokens")
+	case "ADAPTION_PROMPT":
+		paths = append(paths, "peft.adapter_len", "peft.adapter_layers")
+	}
+	return s.list(paths)
+}
+
+// group is a part of all settings.
+type group struct {
+	Name   string
+	Fields []*Field
+}
+
+// Groups are all other settings: every key that the engine knows is there.
+func (s *Studio) Groups() []group {
+	main := map[string]bool{"dataset.path": true, "peft.peft_type": true, "training.resume_from_checkpoint": true}
+	for _, f := range s.Main() {
+		main[f.Path] = true
+	}
+	byName := map[string][]string{}
+	add := func(path string) {
+		name, _, nested := strings.Cut(path, ".")
+		if !nested {
+			name = "model"
+		}
+		if path != "model" && path != "peft" && !main[path] {
+			byName[name] = append(byName[name], path)
+		}
+	}
+	for _, path := range s.About.Defaults.topped() {
+		add(path)
+	}
+	for _, m := range s.About.Methods {
+		if kind, _ := s.Config.Get("peft.peft_type"); m.Value == kind {
+			for path := range keys {
+				if key, ok := strings.CutPrefix(path, "peft."); ok {
+					if _, has := m.Defaults[key]; has { // PEFT knows more keys, which change nothing here
+						add(path)
+					}
+				}
+			}
+			break // a switch of a method comes after it
+		}
+	}
+	var groups []group
+	for _, name := range []string{"dataset", "model", "peft", "training", "precision"} {
+		if paths := byName[name]; len(paths) > 0 {
+			slices.Sort(paths)
+			groups = append(groups, group{name, s.list(paths)})
+		}
+	}
+	return groups
+}
+
+// topped are the paths of the keys on the first two levels: what lies deeper is a value of its key.
+func (t Tree) topped() (paths []string) {
+	for key, v := range t {
+		inner, ok := v.(map[string]any)
+		if !ok || len(inner) == 0 {
+			paths = append(paths, key)
+			continue
+		}
+		for k := range inner {
+			paths = append(paths, key+"."+k)
+		}
+	}
+	return paths
+}
+
+func (s *Studio) list(paths []string) []*Field {
+	var fields []*Field
+	for _, path := range paths {
+		fields = append(fields, s.Field(path))
+	}
+	return fields
+}

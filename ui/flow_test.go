@@ -1,0 +1,333 @@
+//go:build !js
+
+package ui
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/base64"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	status = `document.getElementById("status").textContent`
+	clean  = `seen.violations.concat(seen.errors).join()`
+)
+
+// TestPage drives the page in a browser, with a stand-in for the engine.
+func TestPage(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the stand-in site uses paths of other systems")
+	}
+	if testing.Short() {
+		t.Skip("builds the page and starts a browser")
+	}
+	address := site(t)
+	b := openTab(t)
+	for _, part := range []struct {
+		name string
+		run  func(b tab, address string)
+	}{
+		{"one click", oneClick}, {"studio", studio}, {"run", wholeRun}, {"resume", resume}, {"failures", failures},
+		{"export", export}, {"language", language}, {"link", link}, {"chart", chart}, {"gate", gate},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(tab{t, b.browser, b.ctx}, address) })
+	}
+}
+
+// oneClick is a newcomer: open, one click, a loss, samples, before and after.
+func oneClick(b tab, address string) {
+	b.open(address)
+	b.wait(`document.getElementById("ready-pirate")`)
+	b.want(`document.documentElement.lang`, "en")
+	b.want(`document.querySelectorAll("#app h1").length`, "1")
+	b.click("ready-pirate")
+	b.stage(Training)
+	b.want(`document.querySelector("main").dataset.screen`, "run")
+	b.wait(`document.querySelectorAll("#chart-loss canvas").length === 1`)
+	b.stage(Done)
+	b.want(`document.getElementById("step").textContent`, "60 / 60")
+	b.want(`document.getElementById("run-title").textContent`, "Talk like a pirate")
+	b.want(`document.getElementById("sample-step").textContent`, "after step 60")
+	b.click("sample-back")
+	b.wait(`document.querySelector(".samples dd").textContent === " sample 40"`)
+
+	b.eval(`location.hash = "#try"`)
+	b.wait(`document.getElementById("prompt")?.value === "One day, a fox"`)
+	b.click("generate")
+	b.wait(`document.getElementById("after").textContent === "Arr, 好!"`)
+	b.want(`document.getElementById("before").textContent`, " there was a cat")
+	b.want(clean, "")
+}
+
+// studio puts a run together.
+func studio(b tab, address string) {
+	b.open(address + "#studio")
+	b.wait(`document.getElementById("start") && document.querySelectorAll("#method-panel input").length > 3`)
+	b.want(`document.querySelectorAll("[name=data]").length`, "1") // NOTICE is no data
+	b.click("start")
+	b.wait(`document.activeElement.id === "data-input"`)
+	b.want(`document.getElementById("problem").textContent`, "Choose a data file first.")
+
+	// A wrong folder names what is missing.
+	b.choose("model-input", map[string]int{"config.json": 10})
+	b.wait(`document.getElementById("model-problem").textContent.includes("*.safetensors")`)
+	b.studio(address, "rows.jsonl")
+	b.want(`document.getElementById("set-training-learning-rate").value`, "0.001")
+	b.wait(`document.querySelectorAll("#preview-rows mark").length === 1`)
+	b.want(`document.querySelector("#preview-rows mark").textContent`, " day")
+	b.want(`document.querySelectorAll("#plan tbody tr").length`, "5")
+
+	// What the engine refuses is shown at the setting; what does not fit comes with its remedy.
+	b.set("set-training-per-device-train-batch-size", "0")
+	b.wait(`document.getElementById("plan-fault").textContent.includes("wants 1")`)
+	b.want(`document.getElementById("set-training-per-device-train-batch-size").getAttribute("aria-invalid")`, "true")
+	b.set("set-training-per-device-train-batch-size", "128")
+	b.wait(`document.querySelector(".fixes button")`)
+	b.eval(`document.querySelector(".fixes button").click()`)
+	b.wait(`document.getElementById("set-training-per-device-train-batch-size").value === "8" && document.getElementById("plan").dataset.fits === "true"`)
+	b.set("set-training-max-steps", "many")
+	b.click("start")
+	b.wait(`document.getElementById("problem").textContent.includes("many")`)
+	b.set("set-training-max-steps", "50")
+
+	// Without an adapter the model itself trains, at a rate that suits that.
+	b.click("method-none")
+	b.wait(`document.getElementById("set-training-learning-rate").value === "0.0005"`)
+	b.click("more")
+	b.wait(`document.getElementById("set-training-seed")`)
+	b.set("set-training-seed", "7")
+	b.click("json")
+	b.wait(`JSON.parse(document.getElementById("config-text").value || "{}").training?.seed === 7`)
+	b.want(`JSON.stringify(JSON.parse(document.getElementById("config-text").value).trainable)`, `["all"]`)
+	// A run.json that is pasted moves the controls.
+	b.eval(`document.getElementById("config-text").value = JSON.stringify({ peft: { peft_type: "LORA", r: 3 }, training: { max_steps: 9 } })`)
+	b.click("config-apply")
+	b.wait(`document.getElementById("set-peft-r")?.value === "3" && document.getElementById("set-training-max-steps").value === "9"`)
+	b.want(clean, "")
+}
+
+// wholeRun trains, pauses, takes a step, stops.
+func wholeRun(b tab, address string) {
+	b.studio(address, "rows.jsonl")
+	b.set("set-training-max-steps", "2000")
+	b.click("start")
+	b.stage(Training)
+	b.eval(`seen.long = 0, seen.from = performance.now()`)
+	b.click("pause")
+	b.stage(Paused)
+	b.want(`document.getElementById("pause").textContent`, "Resume")
+	time.Sleep(400 * time.Millisecond) // what was on its way has arrived
+	at := b.eval(`document.getElementById("step").textContent`)
+	time.Sleep(300 * time.Millisecond)
+	b.want(`document.getElementById("step").textContent`, at)
+	b.click("single")
+	b.wait(`parseInt(document.getElementById("step").textContent) === ` + strings.Fields(at)[0] + ` + 1`)
+	b.stage(Paused)
+	// The space bar resumes, and no key reaches through to a text.
+	b.eval(`document.body.dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }))`)
+	b.stage(Training)
+	b.wait(`parseInt(document.getElementById("step").textContent) > 60 && !document.getElementById("go-back").closest("[hidden]")`)
+	b.click("go-back")
+	b.wait(`document.querySelector('#events [data-code="rolled_back"]')`)
+	b.click("stop")
+	b.stage(Stopped)
+	b.wait(`!document.getElementById("to-try").closest("[hidden]")`)
+	b.want(`document.querySelectorAll("#events .warning").length`, "2")
+	b.want(`document.getElementById("memory").textContent`, "3 MB")
+	// Tasks of more than 50 ms: some are the machine's, but ten a second would be the page's.
+	b.want(`seen.long < 0.5 * (performance.now() - seen.from) || seen.long`, "true")
+	b.want(clean, "")
+}
+
+// resume loses the tab in the middle of a run.
+func resume(b tab, address string) {
+	b.studio(address, "rows.jsonl")
+	b.set("set-training-max-steps", "100")
+	b.click("start")
+	b.wait(`parseInt(document.getElementById("step").textContent) > 35`)
+	b.open("about:blank")
+	b.open(address)
+	b.wait(`document.querySelector('#runs [data-stage="cut"]')`)
+	b.want(`document.querySelector("#runs li").innerText.includes("step")`, "true")
+	b.eval(`document.querySelector("#runs .resume:not([hidden])").click()`)
+	b.stage(Done)
+	b.want(`document.getElementById("step").textContent`, "100 / 100")
+	// The record has each step once.
+	b.want(`(async () => { const [run] = await llamatabStore.list(); const text = await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text();
+		return text.trim().split("\n").map((l) => JSON.parse(l).step).every((s, i) => s === i + 1) + " " + run.step; })()`, "true 100")
+	b.want(`llamatabCharts.points()`, "100")
+
+	// Removal is asked for twice.
+	b.eval(`location.hash = "#home"`)
+	b.wait(`document.querySelector("#runs .delete")`)
+	runs := b.eval(`document.querySelectorAll("#runs li").length`)
+	b.eval(`document.querySelector("#runs .delete").click()`)
+	b.wait(`document.querySelector("#runs .delete").textContent === "Really remove?"`)
+	b.want(`document.querySelectorAll("#runs li").length`, runs)
+	b.eval(`document.querySelector("#runs .delete").click()`)
+	b.wait(`document.querySelectorAll("#runs li").length < ` + runs)
+	b.want(clean, "")
+}
+
+func failures(b tab, address string) {
+	b.studio(address+"?lang=zh-CN", "fails.jsonl")
+	b.want(`document.getElementById("start").textContent`, "开始训练")
+	b.click("start")
+	b.stage(Failed)
+	b.want(`document.querySelector("#error strong").textContent`, "GPU 内存不足。")
+	b.want(`document.querySelector("#error code").textContent`, "E-MEM")
+	b.want(`document.querySelector("#error pre").textContent.startsWith("the step needs <5.2 GB>, the GPU gives 4.0 GB")`, "true")
+	b.click("error-do")
+	b.wait(`document.querySelector("main").dataset.screen === "studio"`)
+	// Content longer than vugu hands over at once arrives whole.
+	b.choose("data-input", map[string]int{"crashes.txt": 10})
+	b.wait(`document.getElementById("data-chosen").textContent.includes("crashes")`)
+	b.click("start")
+	b.wait(`document.querySelector("#error pre")?.textContent.length > 40000`)
+	b.want(`/^panic: 好字+/.test(document.querySelector("#error pre").textContent)`, "true")
+	b.want(clean, "")
+}
+
+// export takes everything away that a run has left.
+func export(b tab, address string) {
+	b.open(address)
+	b.click("ready-pirate")
+	b.stage(Done)
+	b.eval(`location.hash = "#export"`)
+	for item, name := range map[string]string{"adapter": "llamatab-Talk-like-a-pirate-adapter.zip", "merged": "llamatab-Talk-like-a-pirate-merged.zip",
+		"csv": "llamatab-Talk-like-a-pirate-loss.csv", "svg": "llamatab-Talk-like-a-pirate-loss.svg", "png": "llamatab-Talk-like-a-pirate-loss.png"} {
+		b.eval(`seen.download = null`)
+		b.click("export-" + item)
+		b.wait(`seen.download === "` + name + `"`)
+		data, err := base64.StdEncoding.DecodeString(b.eval(`seen.blob.arrayBuffer().then((a) => { let s = ""; for (const c of new Uint8Array(a)) s += String.fromCharCode(c); return btoa(s); })`))
+		if err != nil {
+			b.Fatal(err)
+		}
+		switch item {
+		case "adapter":
+			checkZip(b.T, data, "README.md adapter/adapter_config.json adapter/adapter_model.safetensors metrics.jsonl run.json", 60)
+		case "merged":
+			checkZip(b.T, data, "README.md config.json", 0)
+		case "csv":
+			if lines := bytes.Count(data, []byte("\n")); lines != 61 || !bytes.HasPrefix(data, []byte("step,loss,eval")) {
+				b.Errorf("the table has %d lines: %.60s", lines, data)
+			}
+		case "svg":
+			if !bytes.Contains(data, []byte("<path")) || !bytes.Contains(data, []byte("Held-out loss")) {
+				b.Errorf("svg: %.200s", data)
+			}
+		case "png":
+			if !bytes.HasPrefix(data, []byte("\x89PNG")) || len(data) < 5000 {
+				b.Errorf("png of %d bytes", len(data))
+			}
+		}
+	}
+	b.want(`document.getElementById("export-model").disabled`, "true")
+	b.want(clean, "")
+}
+
+func language(b tab, address string) {
+	b.open(address)
+	b.click("language")
+	b.wait(`document.documentElement.lang === "zh" && document.getElementById("home-title").textContent === "教模型一点新东西"`)
+	b.want(`/\ufffd/.test(document.body.innerHTML)`, "false")
+	b.click("theme")
+	b.click("theme")
+	b.wait(`document.documentElement.dataset.theme === "dark"`)
+	b.open(address) // both are remembered
+	b.wait(`document.getElementById("home-title")`)
+	b.want(`document.documentElement.lang + document.documentElement.dataset.theme`, "zhdark")
+	b.want(`getComputedStyle(document.body).backgroundColor`, "rgb(19, 21, 22)")
+	b.eval(`localStorage.clear()`)
+}
+
+// link opens a run's settings from a link, and a broken one.
+func link(b tab, address string) {
+	b.open(address + "#studio?config=" + base64.RawURLEncoding.EncodeToString([]byte(`{"model": "builtin:tales", "dataset": {"path": "builtin:pirate"}, "peft": {"peft_type": "LORA", "r": 5}, "training": {"max_steps": 33}}`)))
+	b.wait(`document.getElementById("set-peft-r")?.value === "5"`)
+	b.want(`document.getElementById("set-training-max-steps").value`, "33")
+	b.wait(`document.getElementById("data-chosen").textContent.startsWith("pirate")`)
+	b.want(`location.hash`, "#studio")
+	b.click("json")
+	b.click("config-share")
+	b.wait(`document.getElementById("shared")?.href.includes("#studio?config=") && document.getElementById("shared").href.length < 2048`)
+	b.open(address + "#studio?config=%%%")
+	b.wait(`document.getElementById("problem")?.textContent.includes("no run.json")`)
+}
+
+// chart draws many points fast, from the keyboard too.
+func chart(b tab, address string) {
+	b.open(address)
+	b.click("ready-pirate")
+	b.stage(Done)
+	frames := `(async () => {
+		const rows = new Float64Array(50000 * 8);
+		for (let i = 0; i < 50000; i++) rows.set([i + 100, 2 + Math.sin(i / 500), i % 500 ? NaN : 2, 1e-3, 1, 1000, 3e6, NaN], i * 8);
+		llamatabCharts.add(rows);
+		await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);
+		const plot = document.querySelector("#chart-loss .plot");
+		plot.focus();
+		let worst = 0, spent = 0;
+		for (let i = 0; i < 10; i++) {
+			const from = performance.now();
+			llamatabCharts.add(new Float64Array([60000 + i, 2, NaN, 1e-3, 1, 1000, 3e6, NaN]));
+			plot.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft", bubbles: true }));
+			spent += performance.now() - from;
+			await new Promise(requestAnimationFrame);
+		}
+		return llamatabCharts.points();
+	})()`
+	b.want(frames, "50070")
+	b.want(`/^Step \d+: Loss/.test(document.querySelector("#chart-loss [aria-live]").textContent) || document.querySelector("#chart-loss [aria-live]").textContent`, "true")
+	b.eval(`document.querySelector("#charts details").open = true`)
+	b.wait(`document.querySelectorAll("#charts tbody tr").length === 40`)
+	b.want(clean, "")
+}
+
+func gate(b tab, address string) {
+	for without, want := range map[string]string{"https": "address", "gpu": "WebGPU", "adapter": "usable GPU"} {
+		b.open(address + "?without=" + without)
+		b.wait(`!document.getElementById("gate").hidden`)
+		if text := b.eval(`document.getElementById("gate").innerText`); !strings.Contains(text, want) {
+			b.Errorf("without %s the page says %q", without, text)
+		}
+		b.want(`document.getElementById("app").hidden`, "true")
+	}
+}
+
+// checkZip checks names and content of a download; steps is how many metrics.jsonl has.
+func checkZip(t *testing.T, data []byte, want string, steps int) {
+	t.Helper()
+	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range archive.File {
+		names = append(names, f.Name)
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var content bytes.Buffer
+		if _, err := content.ReadFrom(r); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		if lines := bytes.Count(content.Bytes(), []byte("\n")); f.Name == "metrics.jsonl" && lines != steps {
+			t.Errorf("metrics.jsonl has %d lines", lines)
+		}
+	}
+	for _, name := range strings.Fields(want) {
+		found := false
+		for _, n := range names {
+			found = found || n == name
+		}
+		if !found {
+			t.Errorf("the zip holds %v, not %s", names, name)
+		}
+	}
+}

@@ -1,0 +1,210 @@
+// What is kept in the browser: runs with their checkpoints, and the files that they were made from, in the origin
+// private file system. The worker writes, the page lists, reads and removes.
+//
+//   llamatab/runs/ID/meta.json        what the page says of the run, before it begins
+//                   /state.json       how it ended; absent while it runs, and after a crash
+//                   /run.json, summary.json, metrics.jsonl, events.jsonl, samples.jsonl
+//                   /adapter/…, model/…, checkpoint-N/…
+//   llamatab/inputs/KEY/…             model folders and data files that the person chose, shared by runs
+//
+// A folder is complete when it has a manifest, which is written last; others do not exist for a reader. Single files
+// are replaced as a whole, as createWritable does. Files of lines grow in place; a torn last line is not read.
+"use strict";
+
+globalThis.llamatabStore = (() => {
+  const manifest = ".complete";
+  const inputsLimit = 4e9; // bytes of chosen files that are copied for one run: beyond, the person is asked again
+  const runsKept = 30;
+
+  const folder = async (path, create) => {
+    let dir = await navigator.storage.getDirectory();
+    for (const name of ["llamatab", ...path.split("/").filter(Boolean)]) dir = await dir.getDirectoryHandle(name, { create });
+    return dir;
+  };
+  const split = (path) => {
+    const i = path.lastIndexOf("/");
+    return [path.slice(0, i + 1), path.slice(i + 1)];
+  };
+  const missing = (error) => error.name === "NotFoundError";
+  const orNull = (promise) => promise.catch((error) => { if (missing(error)) return null; throw error; });
+
+  const get = async (path) => {
+    const [dir, name] = split(path);
+    return (await (await folder(dir)).getFileHandle(name)).getFile();
+  };
+  const put = async (path, content) => {
+    const [dir, name] = split(path);
+    const stream = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createWritable();
+    try {
+      await stream.write(content);
+      await stream.close();
+    } catch (error) {
+      await stream.abort().catch(() => {});
+      throw error;
+    }
+  };
+  const json = async (path) => {
+    const file = await orNull(get(path));
+    try { return file && JSON.parse(await file.text()); } catch { return null; } // torn by a crash
+  };
+  const remove = async (path) => {
+    const [dir, name] = split(path);
+    const parent = await orNull(folder(dir));
+    if (parent) await orNull(parent.removeEntry(name, { recursive: true }));
+  };
+  const entries = async (dir) => {
+    const all = [];
+    for await (const [name, handle] of dir.entries()) all.push([name, handle]);
+    return all;
+  };
+  // walk lists the files below a folder as {path, size}.
+  const walk = async (dir, prefix = "") => {
+    const found = [];
+    for (const [name, handle] of await entries(dir)) {
+      if (handle.kind === "directory") found.push(...(await walk(handle, prefix + name + "/")));
+      else found.push({ path: prefix + name, size: (await handle.getFile()).size });
+    }
+    return found;
+  };
+
+  // complete lists the files of a folder that was committed, or is null.
+  const complete = async (path) => {
+    const files = await json(path + "/" + manifest);
+    if (!files) return null;
+    for (const { path: name, size } of files) {
+      const file = await orNull(get(path + "/" + name));
+      if (!file || file.size !== size) return null;
+    }
+    return files;
+  };
+  const commit = async (path) => {
+    const files = (await walk(await folder(path))).filter((f) => f.path !== manifest);
+    await put(path + "/" + manifest, JSON.stringify(files));
+    return files;
+  };
+
+  const run = (id) => "runs/" + id;
+  const step = (name) => Number(/^checkpoint-(\d+)$/.exec(name)?.[1] ?? -1);
+  // checkpoint is the newest complete one, with its step, or null.
+  const checkpoint = async (id) => {
+    const names = (await entries(await folder(run(id)))).map(([name]) => name).filter((name) => step(name) >= 0);
+    for (const name of names.sort((a, b) => step(b) - step(a))) {
+      if (await complete(`${run(id)}/${name}`)) return { name, step: step(name) };
+    }
+    return null;
+  };
+  // lastLine is the last whole line of a file of lines, parsed, or null.
+  const lastLine = async (path) => {
+    const file = await orNull(get(path));
+    if (!file) return null;
+    const tail = (await file.slice(Math.max(0, file.size - 65536)).text()).split("\n");
+    for (const line of tail.slice(0, -1).reverse()) try { return JSON.parse(line); } catch {}
+    return null;
+  };
+
+  const lockName = (id) => "llamatab-run-" + id;
+  const list = async () => {
+    const dir = await orNull(folder("runs"));
+    if (!dir) return [];
+    const held = new Set((await navigator.locks.query()).held.map((lock) => lock.name));
+    const runs = [];
+    for (const [id, handle] of await entries(dir)) {
+      const meta = await json(`${run(id)}/meta.json`);
+      const live = held.has(lockName(id));
+      if (!meta) {
+        if (!live) await remove(run(id)); // the tab died before it began
+        continue;
+      }
+      const files = await walk(handle);
+      const last = await lastLine(`${run(id)}/metrics.jsonl`);
+      runs.push({
+        id, meta, live, state: await json(`${run(id)}/state.json`), step: last?.step ?? 0, loss: last?.loss ?? null,
+        checkpoint: (await checkpoint(id))?.step ?? 0, bytes: files.reduce((n, f) => n + f.size, 0),
+        files: [...new Set(files.map((f) => f.path.split("/")[0]))],
+      });
+    }
+    return runs.sort((a, b) => (a.meta.created < b.meta.created ? 1 : -1));
+  };
+  // removeRun also removes inputs that no other run was made from.
+  const removeRun = async (id) => {
+    await remove(run(id));
+    const used = new Set((await list()).flatMap((r) => Object.values(r.meta.inputs ?? {}).map((i) => i.key)));
+    const dir = await orNull(folder("inputs"));
+    for (const [key] of dir ? await entries(dir) : []) if (!used.has(key)) await remove("inputs/" + key);
+  };
+  // prune keeps the number of runs bounded: the oldest that are not running go.
+  const prune = async () => {
+    for (const old of (await list()).filter((r) => !r.live).slice(runsKept)) await removeRun(old.id);
+  };
+
+  // files are the File objects of a folder of a run, or of the run itself ("").
+  const files = async (id, below) => {
+    const path = below ? `${run(id)}/${below}` : run(id);
+    if (below && !(await complete(path))) return [];
+    const dir = await orNull(folder(path));
+    const found = dir ? (await walk(dir)).filter((f) => !f.path.endsWith(manifest)) : [];
+    return Promise.all(found.map(async (f) => ({ path: f.path, file: await get(`${path}/${f.path}`) })));
+  };
+  const inputs = async (key) => {
+    const all = await complete("inputs/" + key);
+    return all && Promise.all(all.map(async (f) => ({ path: f.path, file: await get(`inputs/${key}/${f.path}`) })));
+  };
+  // keepInputs copies chosen files so that a run can be resumed without them being chosen again.
+  const keepInputs = async (key, chosen) => {
+    if (await complete("inputs/" + key)) return true;
+    const bytes = chosen.reduce((n, file) => n + file.size, 0);
+    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
+    if (bytes > inputsLimit || bytes > (quota - usage) / 2) return false;
+    for (const file of chosen) await put(`inputs/${key}/${file.name}`, file);
+    await commit("inputs/" + key);
+    return true;
+  };
+
+  // lock holds a run for this tab until release is called or the worker ends; null where another tab holds it.
+  const lock = (id) => new Promise((done) => {
+    navigator.locks.request(lockName(id), { ifAvailable: true }, (lock) => {
+      if (!lock) return done(null);
+      return new Promise((release) => done({ release }));
+    });
+  });
+
+  // lines opens a file of lines to add to. Lines for which keep is false are dropped, with all after them.
+  const lines = async (path, keep) => {
+    const [dir, name] = split(path);
+    const handle = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createSyncAccessHandle();
+    let end = 0;
+    const cut = (keep) => {
+      const old = new Uint8Array(handle.getSize());
+      handle.read(old, { at: 0 });
+      end = 0;
+      for (let i = 0; i < old.length; i++) {
+        if (old[i] !== 10) continue;
+        let line = null;
+        try { line = JSON.parse(new TextDecoder().decode(old.subarray(end, i))); } catch {}
+        if (!line || !keep(line)) break;
+        end = i + 1;
+      }
+      handle.truncate(end);
+    };
+    cut(keep);
+    return {
+      cut,
+      add(bytes) {
+        if (handle.write(bytes, { at: end }) !== bytes.length) {
+          handle.truncate(end);
+          throw new DOMException("the disk is full", "QuotaExceededError");
+        }
+        end += bytes.length;
+      },
+      close() { handle.flush(); handle.close(); },
+    };
+  };
+  // writer opens a file to fill from its start.
+  const writer = async (path) => {
+    const [dir, name] = split(path);
+    const stream = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createWritable();
+    return { write: (bytes) => stream.write(bytes), close: () => stream.close() };
+  };
+
+  return { get, put, json, remove, commit, complete, list, removeRun, prune, files, inputs, keepInputs, checkpoint, lock, lines, writer, run };
+})();
