@@ -160,7 +160,15 @@ func (p *planner) compare(models []memory.Known, cfg *config.Config) error {
 	}
 	all := []comparison{}
 	for _, m := range models {
-		all = append(all, comparison{m, engine.Compare(m, cfg, p.Conditions)})
+		files, err := engine.Imagine(m, cfg)
+		if err != nil {
+			return planError(err)
+		}
+		methods, err := engine.Compare(cfg, files, p.Conditions)
+		if err != nil {
+			return planError(err)
+		}
+		all = append(all, comparison{m, methods})
 	}
 	switch {
 	case p.json:

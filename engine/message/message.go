@@ -96,7 +96,7 @@ type PlanJob struct {
 
 	// Model is a known model to plan for in place of the job's files; rows are then as long as dataset.max_length.
 	Model string `json:"model,omitempty"`
-	// Compare asks for every method side by side over Model, instead of the one of Config.
+	// Compare asks for every method side by side, instead of the one of Config.
 	Compare bool `json:"compare,omitempty"`
 
 	Tabs       int     `json:"tabs,omitempty"`      // compares the strategies of so many

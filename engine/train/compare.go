@@ -1,11 +1,8 @@
 package train
 
 import (
-	"encoding/json"
-
 	"llamatab/engine/config"
 	"llamatab/engine/message"
-	"llamatab/engine/plan"
 )
 
 // Way is one way of fine-tuning, as settings of run.json.
@@ -57,29 +54,33 @@ type Method struct {
 	Refused  string           `json:"refused,omitempty"` // why this program does not offer it
 }
 
+// all are the way's settings with those of every other way undone.
+func (w Way) all(layers int) []message.Change {
+	none := []string{}
+	return over([]message.Change{
+		change("peft", nil), change("trainable", none), change("unfreeze", none), change("init_adapter", nil), change("training.resume_from_checkpoint", nil),
+	}, w.Settings(layers))
+}
+
 // Apply is cfg with the way's settings in place of its own.
 func (w Way) Apply(cfg *config.Config, layers int) (*config.Config, error) {
-	raw, err := json.Marshal(cfg)
+	return with(cfg, w.all(layers))
+}
+
+// Compare plans every way of fine-tuning with the rest of cfg. The rows are read once.
+func Compare(cfg *config.Config, files Files, c Conditions) ([]Method, error) {
+	s, err := planned(cfg, files, c)
 	if err != nil {
 		return nil, err
 	}
-	sets := []string{"peft=null", "trainable=[]", "unfreeze=[]", "init_adapter=null"}
-	for _, c := range w.Settings(layers) {
-		sets = append(sets, c.Path+"="+string(c.Value))
-	}
-	return config.ParseWithSets(raw, "run.json", sets)
-}
-
-// Compare plans every way of fine-tuning a known model with the rest of cfg.
-func Compare(m plan.Known, cfg *config.Config, c Conditions) []Method {
+	defer s.Close()
 	var all []Method
 	for _, w := range Ways {
-		row := Method{Name: w.Name, Trains: w.Trains, Settings: w.Settings(m.Layers())}
-		run, err := w.Apply(cfg, m.Layers())
+		row := Method{Name: w.Name, Trains: w.Trains, Settings: w.Settings(s.Decoder.Layers)}
+		t, err := s.changed(w.all(s.Decoder.Layers))
 		if err == nil {
-			var files Files
-			if files, err = Imagine(m, run); err == nil {
-				row.Forecast, err = forecast(run, files, c)
+			if err = t.planFor(c.Limits, c.Budget); err == nil {
+				row.Forecast, err = t.forecast(c)
 			}
 		}
 		if err != nil {
@@ -87,14 +88,5 @@ func Compare(m plan.Known, cfg *config.Config, c Conditions) []Method {
 		}
 		all = append(all, row)
 	}
-	return all
-}
-
-func forecast(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
-	s, err := planned(cfg, files, c)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	return s.forecast(c)
+	return all, nil
 }

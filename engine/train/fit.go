@@ -221,9 +221,9 @@ func sentence(text string, changes []message.Change, bytes int64) string {
 	return fmt.Sprintf("%s. Set %s (%s).", text, strings.Join(sets, ", "), plan.Bytes(bytes))
 }
 
-// changed is the run with other values in its config, prepared over the same files.
-func (s *Setup) changed(changes []message.Change) (*Setup, error) {
-	raw, err := json.Marshal(s.cfg)
+// with is cfg with other values.
+func with(cfg *config.Config, changes []message.Change) (*config.Config, error) {
+	raw, err := json.Marshal(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,12 @@ func (s *Setup) changed(changes []message.Change) (*Setup, error) {
 	for _, c := range changes {
 		sets = append(sets, c.Path+"="+string(c.Value))
 	}
-	cfg, err := config.ParseWithSets(raw, "run.json", sets)
+	return config.ParseWithSets(raw, "run.json", sets)
+}
+
+// changed is the run with other values in its config, prepared over the same files.
+func (s *Setup) changed(changes []message.Change) (*Setup, error) {
+	cfg, err := with(s.cfg, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -242,8 +247,8 @@ func (s *Setup) changed(changes []message.Change) (*Setup, error) {
 			return nil, err
 		}
 	}
-	files.Resume, files.Adapter, files.Tokenizer = nil, nil, nil // what they hold takes no memory of its own
-	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
+	files.Resume, files.Adapter = nil, nil // what they hold takes no memory of its own
+	m, err := openWeights(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}

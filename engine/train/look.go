@@ -57,12 +57,12 @@ func (j *Job) forecast() (any, error) {
 		if !ok {
 			return nil, fail("config", exitConfig, "Choose one of "+strings.Join(plan.ModelNames(), ", ")+".", fmt.Errorf("no known model is called %q", p.Model))
 		}
-		if p.Compare {
-			return Compare(known, cfg, c), nil
-		}
 		if files, err = Imagine(known, cfg); err != nil {
 			return nil, fail("config", exitConfig, modelHint, err)
 		}
+	}
+	if p.Compare {
+		return Compare(cfg, files, c)
 	}
 	return Plan(cfg, files, c)
 }

@@ -50,8 +50,21 @@ func (m *Model) Close() {
 
 const modelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
 
-// openModel reads what describes the model. random is nil for a model with weights.
+// openModel reads what describes the model and its texts. random is nil for a model with weights.
 func openModel(files Files, random *config.RandomInit, seed uint64) (*Model, error) {
+	m, err := openWeights(files, random, seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.openTokenizer(); err != nil {
+		m.Close()
+		return nil, fail("model", exitConfig, modelHint, err)
+	}
+	return m, nil
+}
+
+// openWeights is openModel without the tokenizer.
+func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m := &Model{files: files, seed: seed}
 	bad := func(err error) (*Model, error) {
 		m.Close()
@@ -71,9 +84,6 @@ func openModel(files Files, random *config.RandomInit, seed uint64) (*Model, err
 			return bad(err)
 		}
 		m.Warnings = append(m.Warnings, m.Base.Warnings...)
-	}
-	if err := m.openTokenizer(); err != nil {
-		return bad(err)
 	}
 	return m, nil
 }

@@ -79,9 +79,12 @@ func TestKnownAdapters(t *testing.T) {
 			"ia3": 16 * (512 + 512 + 8192), "prompt-20": 20 * 2048,
 		}},
 	} {
-		m, _ := plan.FindModel(c.model)
-		cfg, _ := imagined(t, c.model, full)
-		for _, row := range train.Compare(m, cfg, train.Conditions{Limits: device.DefaultLimits}) {
+		cfg, files := imagined(t, c.model, full)
+		rows, err := train.Compare(cfg, files, train.Conditions{Limits: device.DefaultLimits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
 			switch want, ok := c.want[row.Name]; {
 			case row.Forecast == nil:
 				t.Errorf("%s: %s is refused: %s", c.model, row.Name, row.Refused)
