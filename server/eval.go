@@ -19,13 +19,13 @@ func eval(ctx context.Context, args []string) error {
 	model := f.String("model", "", "model `DIR`")
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
 	dataset := f.String("dataset", "", "data `FILE`")
-	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, tokens")
+	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, classification, tokens")
 	maxLength := f.Int("max-length", 0, "`tokens` a row; 0: min(1024, the model's context)")
 	batch := f.Int("batch-size", 4, "`rows` at a time")
 	logits := f.String("dump-logits", "", "`FILE.safetensors` for the logits")
 	gradients := f.String("dump-gradients", "", "`FILE.safetensors` for the gradients of the mean loss")
 	var trainable list
-	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for, as trainable of run.json names it: all, lm_head, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
+	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for, as trainable of run.json names it: all, lm_head, score, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
 	out := f.String("out", "", "`FILE` for the result")
 	var browser browserFlags
 	browser.register(f)

@@ -269,7 +269,7 @@ func TestPEFTRefusals(t *testing.T) {
 		`"peft_type": "LORA", "rank_pattern": {"x": 0}`:                                        {"peft.rank_pattern.x: is 0"},
 		`"peft_type": "LORA", "rank_pattern": {"x": "y"}`:                                      {"peft.rank_pattern.x: wants an integer"},
 		`"peft_type": "LORA", "rank_pattern": []`:                                              {"peft.rank_pattern: wants an object"},
-		`"peft_type": "LORA", "task_type": "SEQ_CLS"`:                                          {"peft.task_type"},
+		`"peft_type": "LORA", "task_type": "SEQ_2_SEQ_LM"`:                                     {"peft.task_type"},
 		`"peft_type": "LORA", "alpha_pattern": {"x": -1}`:                                      {"peft.alpha_pattern.x"},
 		`"peft_type": "LORA", "trainable_token_indices": [1], "alora_invocation_tokens": null`: {"peft.trainable_token_indices"},
 	} {
@@ -404,7 +404,8 @@ func TestSameMaths(t *testing.T) {
 		{`, "target_modules": ["q_proj", "v_proj"]`, `, "target_modules": ["v_proj", "q_proj", "v_proj"]`, ""},
 		{`, "rank_pattern": {"b": 1, "a": 2}`, `, "rank_pattern": {"a": 2, "b": 1}`, ""},
 		{`, "layers_to_transform": 1`, `, "layers_to_transform": [1]`, ""},
-		{`, "base_model_name_or_path": "x", "revision": "y", "inference_mode": true, "task_type": "SEQ_CLS"`, ``, ""},
+		{`, "base_model_name_or_path": "x", "revision": "y", "inference_mode": true, "task_type": "QUESTION_ANS"`, ``, ""},
+		{`, "task_type": "SEQ_CLS"`, `, "task_type": "SEQ_CLS", "modules_to_save": ["score", "classifier"]`, ""},
 		{`, "init_lora_weights": "gaussian"`, ``, ""},
 		{`, "r": 4`, ``, "r"},
 		{`, "lora_alpha": 16`, ``, "lora_alpha"},

@@ -160,8 +160,6 @@ func (p Part) rule(path string) rule {
 	switch layerSpec, isLayers := strings.CutPrefix(p.Select, layersPrefix); {
 	case p.Head != nil:
 		return bad(unavailable(p.String()), `use ["all"], or train an adapter with peft`)
-	case p.Select == Score:
-		return bad(unavailable(p.String()), `use ["all"], or train an adapter with peft`)
 	case isLayers:
 		if _, err := parseLayers(layerSpec); err != nil {
 			return bad(fmt.Sprintf("%q: %v", clip(p.Select), err), "write layers:last:2, layers:first:1 or layers:3,7")
@@ -170,7 +168,7 @@ func (p Part) rule(path string) rule {
 		if _, err := regexp.Compile(p.Select[len(regexPrefix):]); err != nil {
 			return bad(fmt.Sprintf("%q: is no regular expression: %v", clip(p.Select), err), "use Go's syntax (RE2)")
 		}
-	case !slices.Contains([]string{All, LMHead, EmbedTokens, Norm}, p.Select):
+	case !slices.Contains([]string{All, LMHead, Score, EmbedTokens, Norm}, p.Select):
 		return bad(choice(p.Select, partForms), "")
 	}
 	return rule{ok: true}

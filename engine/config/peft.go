@@ -189,7 +189,9 @@ func (p *PEFT) decode(d *decoder, n *node, path string) error {
 		}
 	}
 	type plain PEFT
-	return d.into(&node{at: n.at, value: known}, path, (*plain)(p))
+	err = d.into(&node{at: n.at, value: known}, path, (*plain)(p))
+	p.saveHead()
+	return err
 }
 
 // classOf comes before the other keys, which depend on the type.
@@ -263,7 +265,11 @@ func (p *PEFT) fileKeys() map[string]any {
 	c := classes[p.Type]
 	m := map[string]any{"auto_mapping": nil, "inference_mode": false}
 	for _, key := range c.fields() {
-		if v := p.value(key); v != nil || !slices.Contains(c.since, key) {
+		v, late := p.value(key), slices.Contains(c.since, key)
+		if late && key == "modules_to_save" && len(p.BesideHead()) == 0 {
+			v = nil // the class saves the head of a classification without telling
+		}
+		if v != nil || !late {
 			m[key] = v
 		}
 	}
@@ -287,7 +293,6 @@ func (p *PEFT) MarshalJSON() ([]byte, error) { return json.Marshal(p.fileKeys())
 func (p *PEFT) AdapterConfig() ([]byte, error) {
 	m := p.fileKeys()
 	m["inference_mode"] = true
-	m["task_type"] = CausalLM
 	return json.MarshalIndent(m, "", "  ")
 }
 

@@ -27,10 +27,12 @@ const (
 
 // columns lists the keys that dataset.columns may rename, by format.
 var columns = map[string][]string{
-	"auto":              {"text", "instruction", "input", "output", "prompt", "completion"},
+	"auto":              {"text", "instruction", "input", "output", "prompt", "completion", "label"},
 	"text":              {"text"},
 	"alpaca":            {"instruction", "input", "output"},
 	"prompt_completion": {"prompt", "completion"},
+	"classification":    {"text", "input_ids", "label"},
+	"tokens":            {"input_ids", "label"},
 }
 
 // Schedulers are the accepted lr_scheduler_type.
@@ -124,8 +126,8 @@ func (c *Config) sourceRules() []rule {
 func (s *Dataset) rules() []rule {
 	rules := []rule{
 		{s.Path != "", "dataset.path", "is missing", `name a data file, such as "dataset": {"path": "data.jsonl"}`},
-		oneOf("dataset.format", s.Format, []string{"auto", "text", "tokens", "alpaca", "prompt_completion"},
-			"sharegpt", "messages", "csv", "classification"),
+		oneOf("dataset.format", s.Format, []string{"auto", "text", "tokens", "alpaca", "prompt_completion", "classification"},
+			"sharegpt", "messages", "csv"),
 		only("dataset.packing", s.Packing, false),
 		oneOf("dataset.on_bad_row", s.OnBadRow, []string{"stop", "skip"}),
 		below("dataset.validation_split", s.ValidationSplit),
@@ -255,6 +257,14 @@ func (p *PEFT) loraRules(at func(string) string) []rule {
 	return rules
 }
 
+// taskRule is about what the adapter's model is for.
+func taskRule(p *PEFT) rule {
+	if p == nil {
+		return rule{ok: true}
+	}
+	return oneOf("peft.task_type", p.TaskType, []string{CausalLM, SeqCls})
+}
+
 func (c *Config) trainableRules() (rules []rule) {
 	for i, part := range c.Trainable {
 		rules = append(rules, part.rule(index("trainable", i)))
@@ -276,7 +286,7 @@ func (c *Config) trainableRules() (rules []rule) {
 		rule{c.InitAdapter == nil || c.PEFT != nil, "init_adapter", "is given, but peft is null", "copy the adapter's adapter_config.json into peft"},
 		rule{c.PEFT != nil || len(c.Trainable) > 0 || len(c.Unfreeze) > 0, "trainable", "nothing would train: peft is null and trainable is empty",
 			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},
-		rule{c.PEFT == nil || c.PEFT.TaskType == CausalLM, "peft.task_type", "only " + CausalLM + " is available in this version", "leave it out"},
+		taskRule(c.PEFT),
 		rule{c.Training.EvalSteps == 0 || c.Dataset.ValidationSplit > 0, "training.eval_steps", "is set, but there is nothing to evaluate on",
 			"set dataset.validation_split above 0"},
 		rule{c.Training.EvalSteps > 0 || c.Training.Patience == 0, "training.early_stopping_patience", "counts evaluations, and there are none", evaluations},

@@ -7,6 +7,8 @@ type Batch struct {
 	Labels    []int32 // Ignore where padded
 	Targets   []int32 // Labels shifted: Targets[b,t] = Labels[b,t+1], the last of a row Ignore
 	Positions []int32 // 0 … T−1 in each row
+	Classes   []int32 // (B) the class of each row of a classification, else Ignore
+	Last      []int32 // (B) the place among the ids of each row's last one that is no padding
 	Tokens    int     // targets that count
 	Inputs    int     // ids that are no padding
 }
@@ -25,8 +27,16 @@ func Collate(rows []Sample, minB, minT int) *Batch {
 	for i := range n {
 		b.Labels[i], b.Targets[i], b.Positions[i] = Ignore, Ignore, int32(i%b.T)
 	}
+	b.Classes, b.Last = make([]int32, b.B), make([]int32, b.B)
+	for i := range b.B {
+		b.Classes[i], b.Last[i] = Ignore, int32(i*b.T)
+	}
 	for i, s := range rows {
 		at := i * b.T
+		b.Last[i] += int32(max(len(s.IDs)-1, 0))
+		if s.classified() {
+			b.Classes[i] = s.Class
+		}
 		copy(b.IDs[at:], s.IDs)
 		copy(b.Labels[at:], s.Labels)
 		copy(b.Targets[at:], s.Labels[min(1, len(s.Labels)):])

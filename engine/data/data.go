@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Ignore is the label of a position that is not trained.
@@ -49,18 +50,28 @@ type Options struct {
 	Context       int               // the model's longest row; 0: unknown
 	Vocab         int               // ids are below it; 0: unknown
 	TrainOnPrompt bool              // the prompt is trained on as well as its completion
+	Classify      bool              // a row has one label: "text" or "input_ids", and "label"
+	Classes       []string          // the names of the model's classes, in order; nil: what the labels are
+	NumClasses    int               // of a model whose classes have no names; 0: as many as there are labels
 	SkipBad       bool              // a malformed record is left out instead of ending the reading
 }
 
 // Sample is one row: ids, and a label for each. The slices may be shared; they are read only.
 type Sample struct {
 	IDs    []int32
-	Labels []int32 // an id, or Ignore
+	Labels []int32 // an id, or Ignore; nil in a classification
+	Class  int32   // of the whole row, in a classification
 	Line   int     // of the record in the file, 1-based
 }
 
-// Counted is the number of tokens that s trains: labels after the first, which nothing predicts.
+// classified tells whether s has one label for the whole row.
+func (s Sample) classified() bool { return s.Labels == nil && len(s.IDs) > 0 }
+
+// Counted is the number of targets that s trains: labels after the first, which nothing predicts, or its one class.
 func (s Sample) Counted() int {
+	if s.classified() {
+		return 1
+	}
 	n := 0
 	for t := 1; t < len(s.Labels); t++ {
 		if s.Labels[t] != Ignore {
@@ -87,6 +98,7 @@ type Dataset struct {
 	Name     string
 	Format   string // as detected
 	Samples  []Sample
+	Classes  []string // of a classification, by their numbers
 	Stats    Stats
 	Warnings []string
 	Bad      []BadRow // the first maxBad of them
@@ -127,6 +139,12 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	}
 	format, known := byName(opt.Format)
 	switch ext := extension(name); {
+	case opt.Classify && !slices.Contains([]string{"", "auto", "text", "tokens", classification.Name}, opt.Format):
+		return nil, fmt.Errorf("format %q has no labels for a classification: use %s", opt.Format, classification.Name)
+	case opt.Classify:
+		format, known = classification, true
+	case format.Name == classification.Name:
+		return nil, errClassify
 	case known:
 	case opt.Format != "" && opt.Format != "auto":
 		return nil, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())

@@ -289,7 +289,8 @@ func TestCollate(t *testing.T) {
 		IDs:       []int32{5, 6, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0},
 		Labels:    []int32{5, x, 7, x, 8, x, x, x, x, x, x, x},
 		Targets:   []int32{x, 7, x, x, x, x, x, x, x, x, x, x},
-		Positions: []int32{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}}
+		Positions: []int32{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3},
+		Classes:   []int32{x, x, x}, Last: []int32{2, 4, 8}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -451,5 +452,57 @@ func TestSkipBad(t *testing.T) {
 	}
 	if d, err := load(strings.NewReader(strings.Repeat(bad[0]+"\n", 1000)+good), "d.jsonl", skip); err != nil || d.Stats.Bad != 1000 || len(d.Bad) != maxBad {
 		t.Errorf("many: %v", err)
+	}
+}
+
+// Labels become classes: texts in alphabetical order, numbers by size, or as the model knows them.
+func TestClassification(t *testing.T) {
+	row := func(label string) string { return `{"input_ids": [1, 2], "label": ` + label + "}\n" }
+	for _, c := range []struct {
+		rows    string
+		opt     Options
+		names   []string
+		classes []int32
+		fails   string
+	}{
+		{rows: row(`"b"`) + row(`"a"`) + row(`"b"`), names: []string{"a", "b"}, classes: []int32{1, 0, 1}},
+		{rows: row("10") + row("9") + row("-1"), names: []string{"-1", "9", "10"}, classes: []int32{2, 1, 0}},
+		{rows: row("0") + row("2"), opt: Options{NumClasses: 3}, names: []string{"0", "1", "2"}, classes: []int32{0, 2}},
+		{rows: row("7") + row("5"), opt: Options{NumClasses: 3}, names: []string{"5", "7", "LABEL_2"}, classes: []int32{1, 0}},
+		{rows: row(`"x"`), opt: Options{NumClasses: 2}, names: []string{"x", "LABEL_1"}, classes: []int32{0}},
+		{rows: row(`"no"`) + row("1"), opt: Options{Classes: []string{"yes", "no"}}, names: []string{"yes", "no"}, classes: []int32{1, 1}},
+		{rows: row(`"b"`) + `{"input_ids": [1], "label": null}` + "\n" + row(`"a"`), opt: Options{SkipBad: true}, names: []string{"a", "b"}, classes: []int32{1, 0}},
+		{rows: `{"input_ids": [1], "kind": "q"}` + "\n" + `{"input_ids": [1], "kind": "p"}`, opt: Options{Columns: map[string]string{"label": "kind"}},
+			names: []string{"p", "q"}, classes: []int32{1, 0}},
+		{rows: row("1") + row(`"maybe"`), opt: Options{Classes: []string{"yes", "no"}}, fails: `line 2: label "maybe" is none of the model's 2: ["yes" "no"]`},
+		{rows: row(`"x"`) + row(`"x"`), fails: "two classes"},
+		{rows: row("1") + row("2") + row("3"), opt: Options{NumClasses: 2}, fails: "3 different labels"},
+		{rows: row("true"), fails: "line 1: \"label\" wants a whole number or a string, got a boolean"},
+		{rows: `{"input_ids": [1]}`, fails: `line 1: the key "label" is missing`},
+		{rows: `{"label": 1}`, fails: `line 1: the key "text" is missing`},
+	} {
+		c.opt.Classify = true
+		d, err := Load(strings.NewReader(c.rows), "d.jsonl", c.opt)
+		if c.fails != "" {
+			if err == nil || !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("%s: error %v, want one that says %q", c.rows, err, c.fails)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.rows, err)
+			continue
+		}
+		var got []int32
+		for _, s := range d.Samples {
+			got = append(got, s.Class)
+		}
+		if !slices.Equal(d.Classes, c.names) || !slices.Equal(got, c.classes) || d.Stats.Trained != len(got) {
+			t.Errorf("%s: classes %v of %q, %d trained, want %v of %q", c.rows, got, d.Classes, d.Stats.Trained, c.classes, c.names)
+		}
+	}
+	b := Collate([]Sample{{IDs: []int32{1, 2}, Class: 4}, {IDs: []int32{3}, Class: 0}}, 3, 5)
+	if !slices.Equal(b.Classes, []int32{4, 0, Ignore}) || !slices.Equal(b.Last, []int32{1, 5, 10}) || b.Tokens != 2 {
+		t.Errorf("a batch of classes %v, last %v, %d targets", b.Classes, b.Last, b.Tokens)
 	}
 }

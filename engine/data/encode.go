@@ -17,6 +17,7 @@ type Encoder struct {
 	seen         map[uint64]bool // hashes of the samples
 	line         int             // of the record at hand
 	firstDropped int
+	labels       []string // of the samples, in a classification
 }
 
 func newEncoder(name string, opt Options) (*Encoder, error) {
@@ -169,6 +170,9 @@ func (e *Encoder) add(s Sample) error {
 	for _, part := range [][]int32{s.IDs, s.Labels} {
 		_ = binary.Write(h, binary.LittleEndian, part)
 	}
+	if s.classified() {
+		h.Write([]byte(e.labels[len(d.Samples)-1]))
+	}
 	if e.seen[h.Sum64()] {
 		d.Stats.Duplicates++
 	}
@@ -212,6 +216,8 @@ func (e *Encoder) finish() (*Dataset, error) {
 		return nil, fmt.Errorf("no row is left: %d are malformed, the first at line %d: %s", s.Bad, d.Bad[0].Line, d.Bad[0].Cause)
 	case s.Rows == 0 && s.Dropped == 0:
 		return nil, errors.New("holds no rows")
+	case e.opt.Classify && s.Rows > 0:
+		return d, e.classes()
 	case s.Trained == 0:
 		return nil, fmt.Errorf("nothing to train on: none of its %d rows has a token that is predicted from another and not masked", s.Rows+s.Dropped)
 	}

@@ -16,7 +16,7 @@ type Format struct {
 }
 
 // formats in the order in which they are tried on the first record.
-var formats = []Format{tokens, alpaca, promptCompletion, text}
+var formats = []Format{tokens, alpaca, promptCompletion, text, classification}
 
 func byName(name string) (Format, bool) {
 	for _, f := range formats {

@@ -11,20 +11,9 @@ var tokens = Format{
 	Name:   "tokens",
 	Detect: has("input_ids"),
 	Rows: func(r *Record, e *Encoder) error {
-		ids, err := r.Ints("input_ids")
+		ids, err := e.ids(r)
 		if err != nil {
 			return err
-		}
-		switch {
-		case len(ids) == 0:
-			return errors.New("input_ids is empty")
-		case e.opt.Context > 0 && len(ids) > e.opt.Context:
-			return fmt.Errorf("a row of %d tokens, more than the model's context of %d; rows of tokens are never cut", len(ids), e.opt.Context)
-		}
-		for i, id := range ids {
-			if err := e.check(int(id)); err != nil {
-				return fmt.Errorf("input_ids[%d]: %w", i, err)
-			}
 		}
 		labels := ids
 		if r.Has("labels") {
@@ -51,4 +40,24 @@ var tokens = Format{
 		}
 		return e.add(Sample{IDs: ids, Labels: labels})
 	},
+}
+
+// ids are the tokens of a row that holds them.
+func (e *Encoder) ids(r *Record) ([]int32, error) {
+	ids, err := r.Ints("input_ids")
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(ids) == 0:
+		return nil, errors.New("input_ids is empty")
+	case e.opt.Context > 0 && len(ids) > e.opt.Context:
+		return nil, fmt.Errorf("a row of %d tokens, more than the model's context of %d; rows of tokens are never cut", len(ids), e.opt.Context)
+	}
+	for i, id := range ids {
+		if err := e.check(int(id)); err != nil {
+			return nil, fmt.Errorf("input_ids[%d]: %w", i, err)
+		}
+	}
+	return ids, nil
 }

@@ -200,6 +200,8 @@ type Step struct {
 	Units              []Unit  `json:"units,omitempty"`
 	EvalLoss           *Float  `json:"eval_loss,omitempty"`
 	Perplexity         *Float  `json:"perplexity,omitempty"`
+	EvalAccuracy       *Float  `json:"eval_accuracy,omitempty"` // of a classification
+	EvalF1             *Float  `json:"eval_f1,omitempty"`       // macro: the mean over the classes
 	// Of a run that unfreezes: the entry of unfreeze, counted from 1, and how many parameters train now.
 	Stage     int   `json:"stage,omitempty"`
 	Trainable int64 `json:"trainable_parameters,omitempty"`

@@ -19,6 +19,8 @@ type Dims struct {
 	InvFreq []float64
 	// Tied: the output head is the embedding.
 	Tied bool
+	// Classes is the number of classes that a classifier tells apart, 0 for a language model.
+	Classes int
 }
 
 // Block is one transformer layer.
@@ -50,7 +52,8 @@ type Input struct {
 	Recompute int       // blocks whose activations are computed again for the backward walk instead of kept
 	Lookup    op.Lookup // token ids (B·T), and their order for the embedding's gradient
 	Positions graph.Var // (N) I32: position in its document
-	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts
+	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts; of a classifier the class (B)
+	Last      op.Lookup // the last real token of each row, in a classifier (B)
 	Seed      graph.Var // (2) I32: what dropout masks are drawn from
 	Rope      graph.Var // (positions, HeadDim/2, 2): cosines and sines
 	Prefix    graph.Var // what Patch.Prefix recorded, nil for none
@@ -69,7 +72,14 @@ const (
 	Positions InputKey = "positions"
 	Targets   InputKey = "targets"
 	Seed      InputKey = "seed"
-	Rope      InputKey = "rope"
+
+	// Of a classifier.
+	Class      InputKey = "class"
+	Last       InputKey = "last"
+	LastOrder  InputKey = "last order"
+	LastStarts InputKey = "last starts"
+
+	Rope InputKey = "rope"
 )
 
 // NewInput brings a batch of B rows of T tokens onto a tape, for the decoder with the patch that it has now. ropeRows is the
@@ -88,13 +98,19 @@ func (d *Decoder) newInput(t *graph.Tape, B, T, prompt, ropeRows int) *Input {
 		return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(n), DType: tensor.I32, Name: string(k)})
 	}
 	tokens, N := B*T, B*(prompt+T)
-	return &Input{
+	in := &Input{
 		B: B, T: T, Prompt: prompt,
 		Lookup:    op.Lookup{IDs: ints(IDs, tokens), Order: ints(Order, tokens), Starts: ints(Starts, tokens+1)},
-		Positions: ints(Positions, N), Targets: ints(Targets, N), Seed: ints(Seed, 2),
+		Positions: ints(Positions, N), Seed: ints(Seed, 2),
 		Rope:  t.Extern(graph.Extern{Key: Rope, Shape: tensor.Of(ropeRows, d.HeadDim/2, 2), Name: string(Rope)}),
 		patch: d.patch(),
 	}
+	if d.Classes == 0 {
+		in.Targets = ints(Targets, N)
+		return in
+	}
+	in.Targets, in.Last = ints(Class, B), op.Lookup{IDs: ints(Last, B), Order: ints(LastOrder, B), Starts: ints(LastStarts, B+1)}
+	return in
 }
 
 // Embed records the embeddings of a batch → (N, Hidden).
@@ -246,10 +262,36 @@ func (in *Input) OfTokens(t *graph.Tape, h graph.Var) graph.Var {
 	return op.WithoutFirst(t, h, in.B, in.Prompt)
 }
 
-// Loss records the sum over all counted tokens of −log p(target) → (1). It never holds all logits.
-func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var {
+// Output records what the output head sees: the trunk's rows (N, Hidden), of a classifier only that of each row's last real token,
+// which has seen the whole row.
+func (d *Decoder) Output(t *graph.Tape, in *Input) graph.Var {
 	h := d.Trunk(t, in)
-	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(in.B*(in.Prompt+in.T), d.Vocab))
+	if d.Classes > 0 {
+		h = op.Embedding(t, h, in.Last) // (B, Hidden)
+	}
+	return h
+}
+
+// Loss records the sum over all counted tokens, or rows of a classification, of −log p(target) → (1). It never holds all
+// logits.
+func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var { return d.LossOf(t, in, d.Output(t, in)) }
+
+// LossOf is the loss of what Output recorded.
+func (d *Decoder) LossOf(t *graph.Tape, in *Input, h graph.Var) graph.Var {
+	rows, _ := h.Dim2()
+	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(rows, d.Head.Out))
+}
+
+// ScorePath is the module of a classifier's head.
+const ScorePath = "score"
+
+// Classify puts a head over classes in place of the output head: score·h, without a bias, as transformers' models for
+// sequence classification have it.
+func (d *Decoder) Classify(classes int) {
+	d.Head = &Linear{Path: ScorePath, In: d.Hidden, Out: classes, Weight: &Param{
+		Name: ScorePath + ".weight", Shape: tensor.Of(classes, d.Hidden), Unit: "head", Init: Init{Kind: Normal, Scale: 0.02},
+	}}
+	d.Classes, d.Tied = classes, false
 }
 
 // Untie gives the output head a weight of its own, which starts as the embedding's, and returns it.

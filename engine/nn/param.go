@@ -26,6 +26,8 @@ type Param struct {
 	Transposed bool
 	// Init gives the initial values where no file does; the name and the run's seed alone decide them.
 	Init Init
+	// Fresh: the model's own files do not hold it.
+	Fresh bool
 }
 
 // FileShape is the shape in files.

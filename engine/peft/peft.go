@@ -127,7 +127,7 @@ func New(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 	if m.Prefix = Prefix; m.Patch.Virtual > 0 {
 		m.Prefix = promptPrefix
 	}
-	return m, c.whole.train(m, d, cfg.Bias)
+	return m, c.whole.train(m, d, cfg)
 }
 
 // Attach makes the method that cfg describes and has d compute with it.

@@ -2,6 +2,7 @@ package peft
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"llamatab/engine/config"
@@ -44,7 +45,8 @@ func (w wholeModules) has(path string) bool {
 
 // train has the modules train and adds them to the method's tensors, as well as the biases that bias names: none, all,
 // or lora_only, those of adapted modules.
-func (w wholeModules) train(m *Method, d *nn.Decoder, bias string) error {
+func (w wholeModules) train(m *Method, d *nn.Decoder, cfg *config.PEFT) error {
+	bias := cfg.Bias
 	adapted := func(path string) bool {
 		for l := range m.Patch.Linears {
 			if l.Path == path {
@@ -73,7 +75,7 @@ func (w wholeModules) train(m *Method, d *nn.Decoder, bias string) error {
 		}
 	}
 	for i, ok := range matched {
-		if !ok {
+		if absent := cfg.TaskType == config.SeqCls && slices.Contains(config.HeadNames, w.entries[i]); !ok && !absent {
 			return fmt.Errorf("modules_to_save: %q matches no module", w.entries[i])
 		}
 	}

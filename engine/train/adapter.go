@@ -132,6 +132,10 @@ func (m *Model) loadFolder(fsys fs.FS) (*attached, error) {
 		return nil, err
 	}
 	m.Warnings = append(m.Warnings, warnings...)
+	if n, names := scoreOf(fsys); cfg.TaskType == config.SeqCls && n > 0 && m.Decoder.Classes == 0 {
+		m.addScore(n)
+		m.Classes = names
+	}
 	_, err = fs.Stat(fsys, peft.EncoderFile)
 	a, err := m.newAdapter(cfg, errors.Is(err, fs.ErrNotExist))
 	if err == nil {

@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"slices"
 
 	"llamatab/engine/data"
 	"llamatab/engine/device"
@@ -29,14 +30,22 @@ type batchLayout struct {
 	size int // elements
 }
 
-// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each.
-func newBatchLayout(B, T, P int, l device.Limits) batchLayout {
+// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each. In a classification a row
+// has one target.
+func newBatchLayout(B, T, P int, classify bool, l device.Limits) batchLayout {
 	b := batchLayout{B: B, T: T, P: P, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
 	tokens, N, align := B*T, B*(P+T), l.OffsetAlignment/4
-	for _, part := range []struct {
+	type part struct {
 		key nn.InputKey
 		n   int
-	}{{nn.IDs, tokens}, {nn.Order, tokens}, {nn.Starts, tokens + 1}, {nn.Positions, N}, {nn.Targets, N}, {nn.Seed, 2}} {
+	}
+	parts := []part{{nn.IDs, tokens}, {nn.Order, tokens}, {nn.Starts, tokens + 1}, {nn.Positions, N}, {nn.Seed, 2}}
+	if classify {
+		parts = append(parts, part{nn.Class, B}, part{nn.Last, B}, part{nn.LastOrder, B}, part{nn.LastStarts, B + 1})
+	} else {
+		parts = append(parts, part{nn.Targets, N})
+	}
+	for _, part := range parts {
 		b.off[part.key], b.len[part.key] = b.size, part.n
 		b.size += device.CeilDiv(part.n, align) * align
 	}
@@ -61,7 +70,19 @@ func (l batchLayout) encode(b *data.Batch, seed uint64) []byte {
 	put(nn.Order, order)
 	put(nn.Starts, starts)
 	put(nn.Positions, b.Positions)
-	put(nn.Targets, b.Targets)
+	if _, classify := l.off[nn.Class]; classify {
+		last := slices.Clone(b.Last)
+		for row := range last {
+			last[row] += int32((row + 1) * l.P)
+		}
+		order, starts = op.LookupIndex(last)
+		put(nn.Class, b.Classes)
+		put(nn.Last, last)
+		put(nn.LastOrder, order)
+		put(nn.LastStarts, starts)
+	} else {
+		put(nn.Targets, b.Targets)
+	}
 	put(nn.Seed, []int32{int32(uint32(seed)), int32(uint32(seed >> 32))})
 	return out
 }

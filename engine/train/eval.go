@@ -114,6 +114,9 @@ func (j *Job) eval(ctx context.Context) error {
 	if s.Train, err = s.loadData(o); err != nil {
 		return err
 	}
+	if s.Train.Classes != nil {
+		s.Classes = s.Train.Classes
+	}
 	s.Valid = s.Train // the plan then covers the loss without gradients too
 	if err := s.plan(); err != nil {
 		return err
@@ -126,7 +129,7 @@ func (j *Job) eval(ctx context.Context) error {
 	if err := st.build(j.Host); err != nil {
 		return err
 	}
-	loss, tokens, err := s.meanLoss(s.Train, st, j.Host)
+	m, err := s.measure(s.Train, st, j.Host)
 	if err != nil {
 		return err
 	}
@@ -137,13 +140,15 @@ func (j *Job) eval(ctx context.Context) error {
 		}
 	}
 	if e.DumpGradients != "" {
-		if err := s.dumpGradients(st, out, e.DumpGradients, tokens); err != nil {
+		if err := s.dumpGradients(st, out, e.DumpGradients, m.tokens); err != nil {
 			return err
 		}
 	}
-	result, err := json.Marshal(map[string]any{
-		"loss": message.Float(loss), "perplexity": perplexity(loss), "tokens": tokens, "rows": len(s.Train.Samples),
-	})
+	answer := map[string]any{"loss": message.Float(m.loss), "perplexity": perplexity(m.loss), "tokens": m.tokens, "rows": len(s.Train.Samples)}
+	if m.accuracy != nil {
+		answer["accuracy"], answer["f1"] = m.accuracy, m.f1
+	}
+	result, err := json.Marshal(answer)
 	j.Host.Emit(message.Envelope{Type: "result", Result: result})
 	return err
 }
@@ -163,17 +168,31 @@ func (s *Setup) batches(ds *data.Dataset, f func(first int, b *data.Batch) error
 	return nil
 }
 
-// meanLoss is the mean loss over all counted tokens of a dataset, and their number.
-func (s *Setup) meanLoss(ds *data.Dataset, st *stepper, h Host) (loss float64, tokens int, err error) {
+// measured is what an evaluation finds.
+type measured struct {
+	loss         float64 // the mean over all counted tokens, of a classification over rows
+	tokens       int     // counted; of a classification one a row
+	accuracy, f1 *message.Float
+}
+
+// measure evaluates a dataset.
+func (s *Setup) measure(ds *data.Dataset, st *stepper, h Host) (m measured, err error) {
 	p := newProgress(h, "eval", "rows", int64(len(ds.Samples)))
-	sum := 0.0
+	sum, v := 0.0, verdicts{}
 	err = s.batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.lossSum([]*data.Batch{b})
-		sum, tokens = sum+l, tokens+b.Tokens
+		if err == nil && s.Decoder.Classes > 0 {
+			err = v.read(st, b)
+		}
+		sum, m.tokens = sum+l, m.tokens+b.Tokens
 		p.at(int64(min(first+s.batch, len(ds.Samples))), "")
 		return err
 	})
-	return sum / float64(tokens), tokens, err
+	if m.loss = sum / float64(m.tokens); s.Decoder.Classes > 0 {
+		accuracy, f1 := v.scores()
+		m.accuracy, m.f1 = &accuracy, &f1
+	}
+	return m, err
 }
 
 // dumpGradients writes the gradients of the mean loss, by parameter name: an adapter's tensors have its keys.
@@ -208,7 +227,7 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 		}
 	}
 	if err := out.file(name, func(w io.Writer) error {
-		return out.tensors(w, specs, func(name string, w io.Writer) error {
+		return out.tensors(w, specs, nil, func(name string, w io.Writer) error {
 			p := params[name]
 			return out.mem.stream(nn.GradOf{Param: p}, p.Shape, p.Transposed, func(raw []byte) error {
 				x := make([]float32, len(raw)/4)
@@ -237,10 +256,14 @@ type (
 // logitRows bounds how many rows of logits exist at a time. It is a multiple of what offsets must align to.
 const logitRows = 64
 
-// dumpLogits writes the logits of all rows as one tensor (rows, longest, V).
+// dumpLogits writes the logits of all rows as one tensor (rows, longest, V), of a classification (rows, classes).
 func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name string) error {
-	rows, T, V, H := len(s.Train.Samples), s.longest(), s.Decoder.Vocab, s.Decoder.Hidden
-	N := device.CeilDiv(s.batch*T, logitRows) * logitRows
+	rows, T, V, H := len(s.Train.Samples), s.longest(), s.Decoder.Head.Out, s.Decoder.Head.In
+	each, shape := T, tensor.Of(rows, T, V) // logits a row
+	if s.Decoder.Classes > 0 {
+		each, shape = 1, tensor.Of(rows, V)
+	}
+	N := device.CeilDiv(s.batch*each, logitRows) * logitRows
 	alloc := func(n int, label string) (device.Buffer, error) {
 		return st.dev.Alloc(device.Spec{Len: n, Class: device.Activations, Label: label})
 	}
@@ -269,7 +292,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 			switch key.(type) {
 			case hiddenKey:
 				if chunk < 0 {
-					return device.Slice{Buf: hidden, Len: s.batch * T * H}, nil
+					return device.Slice{Buf: hidden, Len: s.batch * each * H}, nil
 				}
 				return device.Slice{Buf: hidden, Off: chunk * logitRows * H, Len: logitRows * H}, nil
 			case logitsKey:
@@ -283,7 +306,10 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	l := s.layoutOf(T)
 	trunk, pool, err := compile("trunk", l, -1, func(t *graph.Tape) {
 		in := s.Decoder.NewInput(t, s.batch, T, s.ropeRows())
-		h := in.OfTokens(t, s.Decoder.Trunk(t, in))
+		h := s.Decoder.Output(t, in)
+		if s.Decoder.Classes == 0 {
+			h = in.OfTokens(t, h)
+		}
 		t.Copy(t.Extern(graph.Extern{Key: hiddenKey{}, Shape: h.Shape, Name: "hidden"}), h)
 	})
 	if err != nil {
@@ -307,7 +333,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	}
 	progress := newProgress(out.host, "logits", "rows", int64(rows))
 	if err := out.file(name, func(w io.Writer) error {
-		return out.tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: tensor.Of(rows, T, V)}}, func(_ string, w io.Writer) error {
+		return out.tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: shape}}, nil, func(_ string, w io.Writer) error {
 			for first := 0; first < rows; first += s.batch {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -317,7 +343,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 				if err := st.run(device.Work{Buf: st.batch, Data: l.encode(b, 0)}, device.Work{Run: trunk.Executable}); err != nil {
 					return err
 				}
-				for c, left := 0, n*T; left > 0; c, left = c+1, left-logitRows {
+				for c, left := 0, n*each; left > 0; c, left = c+1, left-logitRows {
 					if err := st.run(device.Work{Run: heads[c].Executable}); err != nil {
 						return err
 					}

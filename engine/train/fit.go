@@ -268,7 +268,7 @@ func cut(ds *data.Dataset, most *int) *data.Dataset {
 	short.Samples = nil
 	for _, row := range ds.Samples {
 		n := min(len(row.IDs), *most)
-		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:n]})
+		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:min(n, len(row.Labels))], Class: row.Class})
 	}
 	return &short
 }

@@ -143,7 +143,7 @@ type text struct {
 }
 
 func newText(st *stepper) (*text, error) {
-	x := &text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, st.setup.limits)}
+	x := &text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, false, st.setup.limits)}
 	for key, spec := range st.setup.decodeSpecs() {
 		b, err := st.dev.Alloc(spec)
 		if err != nil {

@@ -45,12 +45,16 @@ func Imagine(m plan.Known, cfg *config.Config) (Files, error) {
 	if n := cfg.Dataset.MaxLength; n != nil {
 		length = min(*n, d.MaxPositions)
 	}
-	row, err := json.Marshal(map[string][]int{"input_ids": make([]int, length)})
-	if err != nil {
-		return Files{}, err
-	}
-	for range cfg.Training.BatchSize {
-		rows.Write(append(row, '\n'))
+	for i := range max(cfg.Training.BatchSize, 2) {
+		row := map[string]any{"input_ids": make([]int, length)}
+		if classifies(cfg) {
+			row["label"] = i % 2
+		}
+		raw, err := json.Marshal(row)
+		if err != nil {
+			return Files{}, err
+		}
+		rows.Write(append(raw, '\n'))
 	}
 	return Files{
 		Model: imagined{

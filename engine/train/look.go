@@ -81,7 +81,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	s := &Setup{Model: m}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
-		skipBad: cfg.Dataset.OnBadRow == "skip",
+		skipBad: cfg.Dataset.OnBadRow == "skip", classify: classifies(cfg),
 	})
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (s *Setup) spell(row data.Sample, most int) message.PreviewRow {
 		text = s.Tokenizer.Decoder(false)
 	}
 	for i, id := range row.IDs[:min(most, len(row.IDs))] {
-		t := message.PreviewToken{ID: int(id), Trained: i > 0 && row.Labels[i] != data.Ignore}
+		t := message.PreviewToken{ID: int(id), Trained: i > 0 && row.Labels != nil && row.Labels[i] != data.Ignore}
 		if text != nil {
 			t.Text = text.Next(int(id))
 		}

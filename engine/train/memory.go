@@ -301,7 +301,7 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 				return model.overlay, p.Name
 			}
 		}
-		if ok && t.Key == p.Name { // the adapter's own
+		if p.Fresh || ok && t.Key == p.Name { // a new head, the adapter's own
 			return nil, ""
 		}
 		return model.Base, p.From()

@@ -27,6 +27,7 @@ type Model struct {
 	Base      *weights.Checkpoint  // nil where the model starts from random weights
 	Tokenizer *tokenizer.Tokenizer // nil where the model has none
 	Config    []byte               // config.json
+	Classes   []string             // names of a classifier's classes; nil where they are not known
 	Warnings  []string
 
 	files    Files
@@ -78,6 +79,11 @@ func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, e
 	}
 	if m.Decoder, err = model.New(m.Config); err != nil {
 		return bad(fmt.Errorf("model: %w", err))
+	}
+	if m.Decoder.Classes > 0 {
+		if m.Classes, err = model.Classes(m.Config); err != nil {
+			return bad(fmt.Errorf("model: %w", err))
+		}
 	}
 	if random == nil {
 		if m.Base, err = weights.Open(files.Model); err != nil {
@@ -168,6 +174,9 @@ func (m *Model) settle() error {
 	used := map[string]bool{}
 	for _, p := range m.Decoder.Params() {
 		used[p.From()] = true
+		if p.Fresh {
+			continue
+		}
 		if msg := mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
 			wrong = append(wrong, msg)
 			continue
@@ -180,8 +189,8 @@ func (m *Model) settle() error {
 	for _, name := range m.Base.Names() {
 		switch {
 		case used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
-		case name == m.Decoder.Head.Path+".weight":
-			// A tied model's file may repeat the head; transformers does not read it either.
+		case name == "lm_head.weight":
+			// A tied model's file may repeat the head, and a classifier has another one; transformers does not read it either.
 		default:
 			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
 		}

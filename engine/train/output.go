@@ -2,10 +2,12 @@ package train
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 
@@ -73,9 +75,17 @@ func (o output) adapter(dir string, m *Model) error {
 		}
 		specs[file] = append(specs[file], spec)
 	}
+	var metadata map[string]string
+	if m.Classes != nil {
+		names, err := json.Marshal(m.Classes)
+		if err != nil {
+			return err
+		}
+		metadata = map[string]string{classesKey: string(names)}
+	}
 	for _, file := range files {
 		if err := o.file(path.Join(dir, file), func(w io.Writer) error {
-			return o.tensors(w, specs[file], func(name string, w io.Writer) error {
+			return o.tensors(w, specs[file], metadata, func(name string, w io.Writer) error {
 				if p := params[name]; p != nil {
 					return o.stream(w, p, p)
 				}
@@ -95,8 +105,8 @@ func (o output) stream(w io.Writer, key any, p *nn.Param) error {
 }
 
 // tensors writes one safetensors file, filling each tensor in turn.
-func (o output) tensors(w io.Writer, specs []weights.Spec, fill func(name string, w io.Writer) error) error {
-	sw, err := weights.NewWriter(w, specs, nil)
+func (o output) tensors(w io.Writer, specs []weights.Spec, metadata map[string]string, fill func(name string, w io.Writer) error) error {
+	sw, err := weights.NewWriter(w, specs, metadata)
 	if err != nil {
 		return err
 	}
@@ -141,7 +151,16 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	if bf16 > f32 {
 		dtype = "bfloat16"
 	}
-	cfg, err := configWith(m.Config, map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype})
+	keys := map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype}
+	if m.Decoder.Classes > 0 {
+		architecture, err := classifierOf(m.Config)
+		if err != nil {
+			return err
+		}
+		maps.Copy(keys, labelKeys(m.Classes))
+		keys["architectures"] = []string{architecture}
+	}
+	cfg, err := configWith(m.Config, keys)
 	if err != nil {
 		return err
 	}
@@ -169,7 +188,7 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	shards := weights.Split(specs, weights.ShardBytes)
 	for _, shard := range shards {
 		if err := o.file(path.Join(dir, shard.Name), func(w io.Writer) error {
-			return o.tensors(w, shard.Specs, func(name string, w io.Writer) error {
+			return o.tensors(w, shard.Specs, nil, func(name string, w io.Writer) error {
 				p := params[name]
 				if changed[name] {
 					return fill(p, w)
@@ -190,6 +209,6 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 // trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
 func (o output) trained(dir string, m *Model) error {
 	return o.model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
-		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || m.Base == nil
+		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || p.Fresh || m.Base == nil
 	}, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) })
 }

@@ -15,7 +15,7 @@ type paramSet map[*nn.Param]bool
 
 // untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
 func untie(d *nn.Decoder, parts []config.Part) {
-	if slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
+	if d.Classes == 0 && slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
 		d.Untie()
 	}
 }
@@ -31,6 +31,12 @@ func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
 		if err != nil {
 			return nil, bad("Name layers that the model has.", "%v %v", part, err)
 		}
+		if part.Select == config.LMHead && d.Classes > 0 {
+			return nil, bad(`Name "score" instead.`, "the model classifies: its head is score, not lm_head")
+		}
+		if part.Select == config.Score && d.Classes == 0 {
+			return nil, bad(`Name "lm_head" instead.`, "the model has no classification head")
+		}
 		re := part.Regexp()
 		before := len(chosen)
 		for _, p := range d.Params() {
@@ -38,7 +44,7 @@ func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
 			switch part.Select {
 			case config.All:
 				hit = true
-			case config.LMHead:
+			case config.LMHead, config.Score:
 				hit = p == d.Head.Weight || p == d.Head.Bias
 			case config.EmbedTokens:
 				hit = p == d.Embedding

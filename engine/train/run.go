@@ -434,12 +434,13 @@ func (r *runner) writeConfig() error {
 
 // evaluate adds the loss on the held-out rows to a step's metrics.
 func (r *runner) evaluate(step *landed) error {
-	loss, _, err := r.meanLoss(r.Valid, r.stepper, r.host)
+	m, err := r.measure(r.Valid, r.stepper, r.host)
 	if err != nil {
 		return err
 	}
-	l := message.Float(loss)
-	step.EvalLoss, step.Perplexity = &l, perplexity(loss)
+	l := message.Float(m.loss)
+	step.EvalLoss, step.Perplexity = &l, perplexity(m.loss)
+	step.EvalAccuracy, step.EvalF1 = m.accuracy, m.f1
 	r.last = time.Now()
 	return nil
 }

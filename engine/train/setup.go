@@ -82,6 +82,16 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
+	if s.Train == nil {
+		if err := s.readRows(cfg); err != nil {
+			return err
+		}
+	}
+	if names := s.Train.Classes; names != nil {
+		if s.Classes = names; s.Decoder.Classes == 0 {
+			s.addScore(len(names))
+		}
+	}
 	chosen, err := s.chooseStages(cfg)
 	if err != nil {
 		return err
@@ -101,13 +111,19 @@ func (s *Setup) prepare(cfg *config.Config) error {
 			return err
 		}
 	}
-	if s.Train != nil {
-		return nil
-	}
-	ds, err := s.loadData(dataOptions{
+	return nil
+}
+
+// readRows reads the dataset and sets a part of it aside.
+func (s *Setup) readRows(cfg *config.Config) error {
+	o := dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
-		skipBad: cfg.Dataset.OnBadRow == "skip",
-	})
+		skipBad: cfg.Dataset.OnBadRow == "skip", classify: classifies(cfg),
+	}
+	if cfg.PEFT != nil {
+		o.virtual = cfg.PEFT.VirtualTokens
+	}
+	ds, err := s.loadData(o)
 	if err != nil {
 		return err
 	}
@@ -127,14 +143,14 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	if cfg.PEFT.BaseModel == "" && cfg.Model.Path != "" {
 		cfg.PEFT.BaseModel = path.Base(filepath.ToSlash(cfg.Model.Path))
 	}
-	from := s.files.Adapter
-	if s.files.Resume != nil {
-		from = s.files.Resume
+	if s.Decoder.Classes > 0 && cfg.PEFT.TaskType != config.SeqCls {
+		return fail("config", exitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
+			&config.Error{Path: "peft.task_type", Message: fmt.Sprintf("is %q, and the run is a classification", cfg.PEFT.TaskType)})
 	}
 	if err := peft.Resolve(s.Decoder, cfg.PEFT); err != nil {
 		return fail("peft", exitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
 	}
-	own, adapted := *cfg.PEFT, adaptedModules(from)
+	own, adapted := *cfg.PEFT, adaptedModules(s.startOfAdapter())
 	var whole []string
 	for _, module := range modulesOf(s.Decoder, chosen) {
 		if !adapted[module] && !slices.Contains(own.ModulesToSave, module) {
@@ -167,7 +183,7 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	if err := peft.Resolve(s.Decoder, given); err != nil {
 		return fail("adapter", exitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
 	}
-	complete := len(given.ModulesToSave) > 0 || len(chosen) == 0
+	complete := len(given.BesideHead()) > 0 || len(chosen) == 0
 	if len(chosen) > 0 { // what is saved whole then follows from trainable: the tensors themselves are compared
 		given.ModulesToSave = own.ModulesToSave
 	}
@@ -178,12 +194,22 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	return s.load(s.attached, s.files.Adapter, complete)
 }
 
+// startOfAdapter is the folder whose adapter the run starts from, nil for none.
+func (s *Setup) startOfAdapter() fs.FS {
+	if s.files.Resume != nil {
+		return s.files.Resume
+	}
+	return s.files.Adapter
+}
+
 type dataOptions struct {
 	format        string
 	columns       map[string]string
 	maxLength     *int
 	trainOnPrompt bool
 	skipBad       bool
+	classify      bool // whatever the model was made for
+	virtual       int  // positions that virtual tokens will take
 }
 
 func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
@@ -203,8 +229,11 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	}
 	defer f.Close()
 	opt := data.Options{
-		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - s.Decoder.Virtual(), Vocab: s.Decoder.Vocab, TrainOnPrompt: o.trainOnPrompt,
-		SkipBad: o.skipBad,
+		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - max(o.virtual, s.Decoder.Virtual()), Vocab: s.Decoder.Vocab,
+		TrainOnPrompt: o.trainOnPrompt, SkipBad: o.skipBad, Classify: o.classify || s.Decoder.Classes > 0, Classes: s.Classes, NumClasses: s.Decoder.Classes,
+	}
+	if opt.Classify && s.Decoder.Classes == 0 {
+		opt.NumClasses, opt.Classes = scoreOf(s.startOfAdapter())
 	}
 	if s.Tokenizer != nil {
 		opt.Tokenizer = s.Tokenizer
@@ -354,8 +383,13 @@ func (s *Setup) record(key programKey) (t *graph.Tape, err error) {
 			in := s.Decoder.NewInput(t, s.batch, key.T, s.ropeRows())
 			in.Train = key.gradients && s.steps
 			in.Recompute = s.recompute
-			loss := s.Decoder.Loss(t, in)
+			h := s.Decoder.Output(t, in)
+			loss := s.Decoder.LossOf(t, in, h)
 			addLoss(t, loss)
+			if !key.gradients && s.Decoder.Classes > 0 {
+				y := s.Decoder.Head.Forward(t, in, h)
+				t.Copy(t.Extern(graph.Extern{Key: classLogitsKey{}, Shape: y.Shape, Name: s.classLogitsSpec().Label}), y)
+			}
 			if key.gradients {
 				t.Seed(loss, t.New(loss.Shape)) // the loss is the root: its gradient is 1 and is not looked at
 				t.Backward()
@@ -380,7 +414,7 @@ func (s *Setup) batchOf(rows []data.Sample, T int) *data.Batch {
 
 // layoutOf is how a batch with T columns of tokens lies in memory.
 func (s *Setup) layoutOf(T int) batchLayout {
-	return newBatchLayout(s.batch, T, s.Decoder.Prompt(), s.limits)
+	return newBatchLayout(s.batch, T, s.Decoder.Prompt(), s.Decoder.Classes > 0, s.limits)
 }
 
 // ropeFrom and ropeRows say which positions the rotation table has. A prefix takes the first positions, but a batch counts

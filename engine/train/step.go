@@ -26,7 +26,7 @@ type stepper struct {
 	tuner *tune.Tuner
 	pool  *graph.Pool
 
-	batch, loss, scalars, state, units, rope device.Buffer
+	batch, loss, scalars, state, units, rope, classLogits device.Buffer
 
 	micro   map[programKey]*graph.Program
 	layouts map[int]batchLayout
@@ -55,6 +55,9 @@ type (
 // staging are the buffers besides parameters and activations.
 func (s *Setup) staging(dims int64) []device.Spec {
 	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
+	if s.Decoder.Classes > 0 {
+		specs = append(specs, s.classLogitsSpec())
+	}
 	if s.steps {
 		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Class: device.Staging, Label: "read-back"}
 		specs = append(specs, s.scalarsSpec(), s.stateSpec(), s.startsSpec(), inFlight, inFlight)
@@ -143,7 +146,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 		skip bool
 	}{
 		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
-		{&st.loss, lossSpec, false},
+		{&st.loss, lossSpec, false}, {&st.classLogits, setup.classLogitsSpec(), setup.Decoder.Classes == 0},
 		{&st.scalars, setup.scalarsSpec(), !setup.steps}, {&st.state, setup.stateSpec(), !setup.steps}, {&st.units, setup.startsSpec(), !setup.steps},
 	} {
 		if b.skip {
@@ -182,7 +185,7 @@ func (st *stepper) free() {
 	if st.pool != nil {
 		st.pool.Free()
 	}
-	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.units, st.rope} {
+	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.units, st.rope, st.classLogits} {
 		if b != nil {
 			st.dev.Free(b)
 		}
@@ -230,6 +233,8 @@ func (st *stepper) binder(l batchLayout) graph.Binder {
 			return l.slice(st.batch, k), nil
 		case lossKey:
 			return device.All(st.loss), nil
+		case classLogitsKey:
+			return device.All(st.classLogits), nil
 		case scalarsKey:
 			return device.Slice{Buf: st.scalars, Off: st.setup.scalarsAt(int(k)), Len: optim.NumScalars}, nil
 		case stateKey:

@@ -376,7 +376,7 @@ func (t *Trainer) Save() error {
 		return nil
 	})
 	if err := t.out.file(path.Join(dir, optimizerFile), func(w io.Writer) error {
-		return t.out.tensors(w, specs, func(name string, w io.Writer) error {
+		return t.out.tensors(w, specs, nil, func(name string, w io.Writer) error {
 			key := keys[name]
 			return t.mem.stream(key, key.Shape, false, func(b []byte) error { _, err := w.Write(b); return err })
 		})

@@ -10,7 +10,10 @@ import (
 	"llamatab/engine/tensor"
 )
 
-func init() { model.Register("LlamaForCausalLM", New) }
+func init() {
+	model.Register("LlamaForCausalLM", New)
+	model.RegisterClassifier("LlamaForSequenceClassification", New)
+}
 
 // New builds the decoder that a config.json describes, all parameters frozen and stored as float32.
 func New(config []byte) (*nn.Decoder, error) {

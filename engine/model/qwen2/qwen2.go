@@ -12,7 +12,10 @@ import (
 	"llamatab/engine/nn"
 )
 
-func init() { model.Register("Qwen2ForCausalLM", New) }
+func init() {
+	model.Register("Qwen2ForCausalLM", New)
+	model.RegisterClassifier("Qwen2ForSequenceClassification", New)
+}
 
 // defaults are those of transformers' Qwen2Config.
 var defaults = llama.Config{

@@ -1,0 +1,137 @@
+package train
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/message"
+	"llamatab/engine/nn"
+	"llamatab/engine/weights"
+)
+
+// classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
+func classifies(cfg *config.Config) bool {
+	parts := slices.Clone(cfg.Trainable)
+	for _, stage := range cfg.Unfreeze {
+		parts = append(parts, stage.Trainable...)
+	}
+	return cfg.PEFT != nil && cfg.PEFT.TaskType == config.SeqCls ||
+		slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.Score })
+}
+
+// addScore makes a language model a classifier with a head of its own, which starts at random.
+func (m *Model) addScore(classes int) {
+	m.Decoder.Classify(classes)
+	m.Decoder.Head.Weight.Fresh = true
+}
+
+// scoreOf finds what an adapter's file says of the head that was trained with it: how many classes it has and, where
+// this program wrote it, their names.
+func scoreOf(fsys fs.FS) (classes int, names []string) {
+	if fsys == nil {
+		return 0, nil
+	}
+	c, err := weights.OpenFile(fsys, adapterFile)
+	if err != nil {
+		return 0, nil // whoever loads it says so
+	}
+	defer c.Close()
+	for _, name := range c.Names() {
+		if t, _ := c.Tensor(name); strings.HasSuffix(name, "."+nn.ScorePath+".weight") && len(t.Shape) == 2 {
+			classes = t.Shape[0]
+		}
+	}
+	if err := json.Unmarshal([]byte(c.Files[0].Metadata[classesKey]), &names); err != nil || len(names) != classes {
+		names = nil
+	}
+	return classes, names
+}
+
+// classesKey is where the metadata of an adapter's file holds the names of the classes, as a JSON list: PEFT's own files
+// have no place for them.
+const classesKey = "classes"
+
+// labelKeys are the keys of config.json that tell the classes of a classifier.
+func labelKeys(names []string) map[string]any {
+	id2label, label2id := map[string]string{}, map[string]int{}
+	for i, name := range names {
+		id2label[strconv.Itoa(i)], label2id[name] = name, i
+	}
+	return map[string]any{"id2label": id2label, "label2id": label2id, "num_labels": len(names), "problem_type": "single_label_classification"}
+}
+
+// classifierOf is the architecture for classification of a family of models, "LlamaForSequenceClassification".
+func classifierOf(config []byte) (string, error) {
+	var c struct {
+		Architectures []string `json:"architectures"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil || len(c.Architectures) == 0 {
+		return "", fmt.Errorf("config.json: no architectures: %w", err)
+	}
+	family, _, _ := strings.Cut(c.Architectures[0], "For")
+	return family + "ForSequenceClassification", nil
+}
+
+// classLogitsKey is the buffer of a classifier's logits (rows of a micro-batch, classes) in an evaluation.
+type classLogitsKey struct{}
+
+func (s *Setup) classLogitsSpec() device.Spec {
+	return device.Spec{Len: s.batch * s.Decoder.Classes, Class: device.Staging, Label: "logits of classes"}
+}
+
+// verdicts counts what a classifier said of rows: (true class, said class) → rows.
+type verdicts map[[2]int32]int
+
+// read adds the rows of a micro-batch whose logits are on the device.
+func (v verdicts) read(st *stepper, b *data.Batch) error {
+	raw, err := st.dev.Read(st.classLogits, 0, st.setup.batch*st.setup.Decoder.Classes)
+	if err != nil {
+		return err
+	}
+	n := st.setup.Decoder.Classes
+	for row, truth := range b.Classes {
+		if truth == data.Ignore {
+			continue
+		}
+		best, most := int32(0), float32(math.Inf(-1))
+		for class := range n {
+			if l := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*(row*n+class):])); l > most {
+				best, most = int32(class), l
+			}
+		}
+		v[[2]int32{truth, best}]++
+	}
+	return nil
+}
+
+// scores are the accuracy and the macro F1: the mean over the classes that occur, as truth or as answer, of the harmonic
+// mean of precision and recall, 0 where both are. scikit-learn's f1_score(average="macro") is the same.
+func (v verdicts) scores() (accuracy, f1 message.Float) {
+	right, rows := 0, 0
+	truths, answers, hits := map[int32]int{}, map[int32]int{}, map[int32]int{}
+	classes := map[int32]bool{}
+	for pair, n := range v {
+		rows += n
+		truths[pair[0]] += n
+		answers[pair[1]] += n
+		classes[pair[0]], classes[pair[1]] = true, true
+		if pair[0] == pair[1] {
+			right += n
+			hits[pair[0]] += n
+		}
+	}
+	sum := 0.0
+	for class := range classes {
+		sum += 2 * float64(hits[class]) / float64(truths[class]+answers[class])
+	}
+	return message.Float(float64(right) / float64(max(rows, 1))), message.Float(sum / float64(max(len(classes), 1)))
+}
