@@ -199,7 +199,7 @@ def main():
             if not args.names or name in args.names:
                 where = scenario(group, name, spec, base, model, (2e-3 if not spec["peft"] else 5e-3) if group == "tiny" else 1e-3)
                 probe = f"{HERE}/{group}/data/probe{'_classes' if spec['data'] == 'classes' else ''}.jsonl"
-                run.golden(where, probe, words.encode, finals=group == "tiny")
+                run.golden(where, probe, "the old" if group == "tiny" else "Once upon a time", words.encode, finals=group == "tiny")
 
 
 main()

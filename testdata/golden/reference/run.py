@@ -165,8 +165,24 @@ class Run:
             logits = logits[:, T:]
             return logits * (torch.arange(logits.shape[1]) < b.lengths[:, None])[..., None]
 
+    def greedy(self, prompt, new):
+        """The likeliest continuation of a text, and by how much each token leads the next likeliest."""
+        ids, margins = self.encode(prompt), []
+        with torch.no_grad():
+            while len(margins) < new and ids[-1] != self.model.config["eos_token_id"]:
+                top = self.model.logits(torch.tensor([ids]), torch.tensor([len(ids)]))[0][0, -1].topk(2)
+                ids.append(int(top.indices[0]))
+                margins.append(round(float(top.values[0] - top.values[1]), 6))
+        return {"prompt": prompt, "output_ids": ids, "top2_margin": margins}
 
-def golden(folder, probe, encode=None, finals=True):
+
+def write(path, value):
+    """Writes JSON, a list to a line."""
+    with open(path, "w") as f:
+        f.write(re.sub(r"\[\n\s+([^\]]*?)\n\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", json.dumps(value, indent=1)) + "\n")
+
+
+def golden(folder, probe, prompt, encode=None, finals=True):
     """Runs a scenario twice and writes what came out beside its run.json. Files hold the float64 run, rounded."""
     runs, logs = {}, {}
     for dtype in (torch.float32, torch.float64):
@@ -196,8 +212,9 @@ def golden(folder, probe, encode=None, finals=True):
         "first_gradient_norms": {n: round9(float(g.norm())) for n, g in sorted(first.items())},
         "noise": {k: float(f"{v:.2g}") for k, v in noise.items()},
     }
-    with open(os.path.join(folder, "trajectory.json"), "w") as f:
-        f.write(re.sub(r"\[\n\s+([^\]]*?)\n\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", json.dumps(out, indent=1)) + "\n")
+    write(os.path.join(folder, "trajectory.json"), out)
+    if "peft" in double.c and double.c["dataset"]["format"] == "tokens":
+        write(os.path.join(folder, "greedy.json"), Run(folder, torch.float64, encode).greedy(prompt, 24))
     if finals:
         safetensors.save(os.path.join(folder, "final.safetensors"), {n: x.numpy() for n, x in want.items()})
         safetensors.save(os.path.join(folder, "logits.safetensors"), {"logits": logits.numpy()})
