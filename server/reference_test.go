@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -78,6 +79,8 @@ func TestReference(t *testing.T) {
 			}
 			if strings.HasPrefix(name, "tiny/") {
 				compareSaved(t, dir, r.dir)
+			} else {
+				compareGreedy(t, dir)
 			}
 		})
 	}
@@ -151,5 +154,41 @@ func compareSaved(t *testing.T, golden, dir string) {
 	t.Logf("logits within %.2g", worst)
 	if !(worst <= 5e-4) {
 		t.Errorf("logits of what was saved are off by %v", worst)
+	}
+}
+
+// compareGreedy continues a text with the adapter that a run on the stories' model starts from, up to where the likeliest
+// token leads by less than single precision can tell.
+func compareGreedy(t *testing.T, golden string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(golden, "greedy.json"))
+	if err != nil {
+		return // nothing that continues texts
+	}
+	var want struct {
+		Prompt string
+		IDs    []int     `json:"output_ids"`
+		Margin []float64 `json:"top2_margin"`
+	}
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		IDs []int `json:"output_ids"`
+	}
+	out := llamatab(t, "", "generate", "--model", filepath.Join(shared(t), "models/stories260k"), "--adapter", filepath.Join(golden, "init"),
+		"--prompt", want.Prompt, "--max-new-tokens", strconv.Itoa(len(want.Margin)), "--json")
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	sure := len(want.IDs) - len(want.Margin)
+	for _, m := range want.Margin {
+		if m < 2e-3 {
+			break
+		}
+		sure++
+	}
+	if len(got.IDs) < sure || !slices.Equal(got.IDs[:sure], want.IDs[:sure]) {
+		t.Errorf("continues with %v, want %v", got.IDs, want.IDs)
 	}
 }

@@ -143,6 +143,7 @@ func TestReference(t *testing.T) {
 			s.finals(t, h, in)
 			s.logits(t, h, in)
 			s.gradients(t, in)
+			s.greedy(t, in)
 		})
 	}
 }
@@ -294,5 +295,39 @@ func (s *scenario) gradients(t *testing.T, in train.Files) {
 		if !(math.Abs(math.Sqrt(sum)-want) <= normTolerance*want) {
 			t.Errorf("the gradient of %s has norm %.9g, want %.9g", name, math.Sqrt(sum), want)
 		}
+	}
+}
+
+// greedy continues a text with the adapter that the run starts from.
+func (s *scenario) greedy(t *testing.T, in train.Files) {
+	t.Helper()
+	data, err := fs.ReadFile(s.files, path.Join(s.dir, "greedy.json"))
+	if err != nil {
+		return // nothing that continues texts
+	}
+	var want struct {
+		Prompt string
+		IDs    []int `json:"output_ids"`
+	}
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost()
+	must(t, &train.Job{
+		Job:   message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: want.Prompt, MaxNewTokens: 24, TopP: 1}},
+		Files: train.Files{Model: in.Model, Adapter: in.Adapter}, Host: h, Open: exact,
+	})
+	var got struct {
+		IDs []int `json:"output_ids"`
+	}
+	for _, m := range h.sent {
+		if m.Result != nil {
+			if err := json.Unmarshal(m.Result, &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !slices.Equal(got.IDs, want.IDs) {
+		t.Errorf("continues with %v, want %v", got.IDs, want.IDs)
 	}
 }
