@@ -89,6 +89,12 @@ func studio(b tab, address string) {
 	b.wait(`document.querySelector(".fixes button")`)
 	b.eval(`document.querySelector(".fixes button").click()`)
 	b.wait(`document.getElementById("set-training-per-device-train-batch-size").value === "8" && document.getElementById("plan").dataset.fits === "true"`)
+	// All ways stand side by side, and one can be taken.
+	b.click("compare")
+	b.wait(`document.querySelectorAll(".ways tbody tr").length === 2 && document.querySelector(".ways tbody").textContent.includes("too much")`)
+	b.eval(`document.querySelector("[data-way=lora-all-r16]").click()`)
+	b.wait(`document.getElementById("set-peft-r").value === "16"`)
+	b.click("compare")
 	b.set("set-training-max-steps", "many")
 	b.click("start")
 	b.wait(`document.getElementById("problem").textContent.includes("many")`)

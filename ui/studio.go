@@ -30,6 +30,8 @@ type Studio struct {
 	More        bool            // all settings are shown
 	JSON        bool            // run.json is shown
 	Blocks      bool            // the plan is shown by block
+	Comparing   bool            // all ways are shown side by side
+	Ways        []way           // nil until the engine has planned them
 	Shared      string          // the link that was copied
 
 	raw      map[string]string // texts of controls that are no values of their keys
@@ -315,6 +317,8 @@ func (s *Studio) changed() {
 			s.planning = false
 			if s.stale {
 				s.changed()
+			} else if s.Comparing {
+				s.compare()
 			}
 		}
 	})

@@ -44,7 +44,17 @@ const answer = (result) => say({ type: "result", result }, { type: "done", done:
 const description = {}; // replaced by the test: what the engine says
 function describe() { answer(description); }
 
-function plan({ config }) {
+function compare() {
+  const lora = { peft_type: "LORA", r: 16, target_modules: "all-linear" };
+  const row = (name, settings, total) => ({ name, settings, forecast: { trainable_parameters: 10, planned_bytes: { total }, result_bytes: 4096, fits: total < 1e9 } });
+  answer([
+    row("full", [{ path: "trainable", value: ["all"] }], 9e9), row("lora-all-r16", [{ path: "peft", value: lora }], 2e6),
+    { name: "new", settings: [], refused: "is not available in this version" },
+  ]);
+}
+
+function plan({ config, plan }) {
+  if (plan?.compare) return compare();
   const batch = config.training.per_device_train_batch_size ?? 4;
   if (batch < 1) {
     say({ type: "failed", failed: { code: "config", path: "training.per_device_train_batch_size", message: "run.json: training.per_device_train_batch_size: is 0, wants 1 to 65536", next: "", exit: 2 } });

@@ -1,0 +1,68 @@
+package ui
+
+import (
+	"encoding/json"
+
+	"llamatab/engine/message"
+)
+
+// way is a way of fine-tuning and what the run takes with it.
+type way struct {
+	Name     string           `json:"name"`
+	Settings []message.Change `json:"settings"`
+	Forecast *forecast        `json:"forecast"` // nil where the engine refuses it
+}
+
+// Compare shows or hides all ways of fine-tuning side by side.
+func (s *Studio) Compare() {
+	if s.Comparing = !s.Comparing; s.Comparing {
+		s.compare()
+	}
+}
+
+// compare has the engine plan every way with the other settings as they stand.
+func (s *Studio) compare() {
+	s.Ways = nil
+	gpu := s.page.GPU
+	job := message.Job{
+		Command: message.Plan, Config: s.config().JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
+		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding, Compare: true},
+	}
+	s.page.ask(job, s.sources(), func(e message.Envelope) {
+		if e.Result == nil {
+			return // what is wrong with the config is told where the run is planned
+		}
+		s.Ways = nil
+		var all []way
+		json.Unmarshal(e.Result, &all)
+		for _, w := range all {
+			if w.Forecast != nil {
+				s.Ways = append(s.Ways, w)
+			}
+		}
+	})
+}
+
+// WayText says what a way trains.
+func (s *Studio) WayText(w way) Text {
+	if key := "way." + w.Name; s.Has(key) {
+		return s.T(key)
+	}
+	return Text(w.Name)
+}
+
+// WayNeeds says how much memory a way takes, and whether that is there.
+func (s *Studio) WayNeeds(w way) Text {
+	if !w.Forecast.Fits {
+		return s.T("compare.misfit", "need", Bytes(w.Forecast.total()))
+	}
+	return Text(Bytes(w.Forecast.total()))
+}
+
+// Use takes a way instead of the one that is set.
+func (s *Studio) Use(w way) {
+	for _, path := range []string{"peft", "trainable", "unfreeze"} {
+		s.Config.Delete(path)
+	}
+	s.Fix(message.Choice{Changes: w.Settings})
+}
