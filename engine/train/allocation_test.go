@@ -3,6 +3,7 @@ package train_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -33,16 +34,16 @@ var shapes = []string{
 func settings(t *testing.T, layers int) map[string][]string {
 	t.Helper()
 	all := map[string][]string{
-		"hybrid":   {lora, `trainable=["norm", "layers:last:1"]`},
-		"unfreeze": {`unfreeze=[{"step": 0, "trainable": ["lm_head"]}, {"step": 2, "trainable": ["lm_head", "layers:last:1"]}]`},
+		"classifier beside an adapter": {`peft={"peft_type": "LORA", "task_type": "SEQ_CLS"}`},
+		"classifier of added layers":   {`trainable=[{"add": "fc", "at": "classify", "sizes": [8], "num_labels": 2}]`},
+		"added layers":                 {`trainable=[{"add": "fc", "at": "between", "sizes": [8]}]`},
+		"hybrid":                       {lora, `trainable=["norm", "layers:last:1"]`},
+		"unfreeze":                     {`unfreeze=[{"step": 0, "trainable": ["lm_head"]}, {"step": 2, "trainable": ["lm_head", "layers:last:1"]}]`},
 	}
 	for _, w := range train.Ways {
-		var sets []string
+		all[w.Name] = nil
 		for _, c := range w.Settings(layers) {
-			sets = append(sets, c.Path+"="+string(c.Value))
-		}
-		if _, err := config.ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}}`), "", sets); err == nil {
-			all[w.Name] = sets
+			all[w.Name] = append(all[w.Name], c.Path+"="+string(c.Value))
 		}
 	}
 	d := config.Describe()
@@ -53,10 +54,14 @@ func settings(t *testing.T, layers int) map[string][]string {
 	}
 	for _, p := range d.Parts {
 		quoted, _ := json.Marshal([]string{p.Value})
-		if p.Refused == "" && p.Value != "all" && p.Value != "score" { // the one is full, the rows of the other have labels
+		if p.Refused == "" && p.Value != "all" { // which is full
 			all["trainable "+p.Value] = []string{"trainable=" + string(quoted)}
 		}
 	}
+	maps.DeleteFunc(all, func(_ string, sets []string) bool {
+		_, err := config.ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}}`), "", sets)
+		return err != nil
+	})
 	return all
 }
 
@@ -107,7 +112,7 @@ func TestForecastIsAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := train.Files{Model: folder(t, m), Dataset: rows(9, 9)}
+		files := train.Files{Model: folder(t, m)}
 		for name, way := range settings(t, m.Layers()) {
 			for _, precision := range taken("precision.param_dtype") {
 				if strings.HasSuffix(precision, "=float16") && gpu && !adapter.F16 {
@@ -128,6 +133,10 @@ func TestForecastIsAllocation(t *testing.T) {
 						"dataset.max_length=9", "training.per_device_train_batch_size=2", steps(1), precision, blocks,
 					}, way...)
 					what := fmt.Sprintf("shape %d, %s, %s, %s", i, name, precision, blocks)
+					if files.Dataset = rows(9, 9); strings.Contains(name, "score") || strings.Contains(name, "classifier") {
+						files.Dataset = lines(`{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9], "label": 0}
+{"input_ids": [9, 8, 7, 6, 5, 4, 3, 2, 1], "label": 1}`)
+					}
 					j := inHalf(job(t, files, sets...))
 					cfg, err := config.Parse(j.Config, "run.json")
 					if err != nil {
