@@ -5,6 +5,7 @@ package train_test
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"llamatab/engine/device"
@@ -161,5 +162,31 @@ func TestBF16Base(t *testing.T) {
 		if method == lora && sb >= sa {
 			t.Errorf("the frozen bfloat16 base takes %d bytes, as float32 %d", sb, sa)
 		}
+	}
+}
+
+// Every way of training, in every precision: the losses are near those in float32, and the same to the last bit when all
+// blocks are computed again.
+func TestEveryWay(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 12)}
+	for name, way := range settings(t, 2) {
+		t.Run(name, func(t *testing.T) {
+			run := func(sets ...string) *host {
+				return must(t, inHalf(job(t, files, append(slices.Concat(way, sets), steps(2), "training.save_steps=2")...)))
+			}
+			wide := run()
+			for mode, sets := range map[string][]string{"float32": nil, "bfloat16": {bfloat16}, "float16": {float16}, "without masters": {bfloat16, stochastic}} {
+				plain, again := run(sets...), run(append(sets, checkpointing+"true")...)
+				near(t, mode, plain.losses(), wide.losses(), 2e-2)
+				if got, want := again.losses(), plain.losses(); !slices.Equal(got, want) {
+					t.Errorf("%s: losses %v with blocks computed again, want %v", mode, got, want)
+				}
+				for name, data := range plain.files {
+					if strings.HasSuffix(name, ".safetensors") && string(again.files[name]) != string(data) {
+						t.Errorf("%s: %s differs with blocks computed again", mode, name)
+					}
+				}
+			}
+		})
 	}
 }
