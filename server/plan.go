@@ -286,6 +286,8 @@ func (m *mounts) open() (files engine.Files, err error) {
 			files.Resume = folder
 		case "tokenizer":
 			files.Tokenizer = folder
+		case "head":
+			files.Head = folder
 		}
 	}
 	return files, nil

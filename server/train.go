@@ -104,6 +104,13 @@ func loadConfig(file string, sets []string) (*config.Config, *mounts, error) {
 			return nil, nil, err
 		}
 	}
+	for _, part := range c.Parts() {
+		if part.Head != nil && part.Head.Init != nil {
+			if err := m.add("head", "an added head's init", part.Head.Init); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
 	if c.Training.Resume != nil {
 		if err := m.add("resume", "training.resume_from_checkpoint", c.Training.Resume); err != nil {
 			return nil, nil, err

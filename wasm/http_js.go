@@ -106,6 +106,8 @@ func assign(files *train.Files, name string, f fs.FS) {
 		files.Resume = f
 	case "tokenizer":
 		files.Tokenizer = f
+	case "head":
+		files.Head = f
 	}
 }
 

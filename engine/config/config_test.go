@@ -183,7 +183,12 @@ func TestRefusals(t *testing.T) {
 		{`trainable=["layers:1,-2"]`, []string{"trainable[0]", `"-2" is no number`}},
 		{`trainable=["layers:99999999999999999999"]`, []string{"trainable[0]", "is no number"}},
 		{`trainable=["regex:("]`, []string{"trainable[0]", "regular expression", "RE2"}},
-		{`trainable=[{"add": "fc", "at": "classify"}]`, []string{`trainable[0]: an added head "fc" is not available`}},
+		{`trainable=[{"add": "mlp", "at": "classify"}]`, []string{`trainable[0].add: "mlp" is not one of fc`}},
+		{`trainable=[{"add": "fc", "at": "top"}]`, []string{`trainable[0].at: "top" is not one of classify, between`}},
+		{`trainable=[{"add": "fc", "at": "between", "activation": "swish"}]`, []string{`trainable[0].activation: "swish"`, "gelu"}},
+		{`trainable=[{"add": "fc", "at": "between", "sizes": [0]}]`, []string{`trainable[0].sizes[0]: is 0`}},
+		{`trainable=[{"add": "fc", "at": "classify", "num_labels": 1}]`, []string{`trainable[0].num_labels: is 1`}},
+		{`trainable=[{"add": "fc", "at": "classify", "size": []}]`, []string{"trainable[0].size: unknown key", "sizes"}},
 		{`unfreeze=[{"step": 0, "trainable": ["lm_head"]}]`, []string{"trainable", "beside unfreeze"}}, // least trains all
 		{`training.layer_lr_decay=0`, []string{"training.layer_lr_decay: is 0"}},
 		{`training.layer_lr_decay=1.1`, []string{"training.layer_lr_decay: is 1.1"}},

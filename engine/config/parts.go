@@ -17,12 +17,39 @@ type Part struct {
 
 // Head is a stack of linear layers added to the model.
 type Head struct {
-	Add        string  `json:"add"` // its name: the prefix of its parameters
-	At         string  `json:"at"`  // "classify" or "between"
-	Sizes      []int   `json:"sizes"`
-	Activation string  `json:"activation"`
-	NumLabels  int     `json:"num_labels"`
-	Init       *string `json:"init"`
+	Add        string  `json:"add"`                    // "fc": fully connected layers
+	At         string  `json:"at"`                     // "classify": on the trunk's last real token; "between": trunk and output head
+	Sizes      []int   `json:"sizes"`                  // of the inner layers
+	Activation string  `json:"activation"`             // between the layers
+	NumLabels  int     `json:"num_labels" null:"zero"` // at classify; 0: as many as the dataset has labels
+	Init       *string `json:"init"`                   // a head's file, or a folder with head.safetensors, to start from
+}
+
+func (h *Head) defaults() { *h = Head{Sizes: []int{}, Activation: "silu"} }
+
+// Activations are the accepted Head.Activation.
+var Activations = []string{"silu", "relu", "gelu", "tanh"}
+
+// Bounds on an added head.
+const (
+	maxLayers = 16
+	maxWidth  = 1 << 16
+)
+
+// rules of a head that stands at path.
+func (h *Head) rules(path string) []rule {
+	rules := []rule{
+		oneOf(join(path, "add"), h.Add, []string{"fc"}),
+		oneOf(join(path, "at"), h.At, []string{"classify", "between"}),
+		oneOf(join(path, "activation"), h.Activation, Activations),
+		{len(h.Sizes) <= maxLayers, join(path, "sizes"), fmt.Sprintf("has %d layers, more than %d", len(h.Sizes), maxLayers), ""},
+		{h.NumLabels == 0 || h.NumLabels > 1 && h.NumLabels <= maxWidth, join(path, "num_labels"), fmt.Sprintf("is %d, wants at least 2 classes", h.NumLabels), "leave it out: the dataset's labels are counted"},
+		{h.Init == nil || *h.Init != "", join(path, "init"), "is empty", "use null or a file"},
+	}
+	for i, n := range h.Sizes {
+		rules = append(rules, within(index(join(path, "sizes"), i), n, 1, maxWidth))
+	}
+	return rules
 }
 
 // Stage of progressive unfreezing: from Step updates on, Trainable trains.
@@ -38,6 +65,7 @@ func (p *Part) decode(d *decoder, n *node, path string) error {
 		return nil
 	case *object:
 		p.Head = new(Head)
+		p.Head.defaults()
 		return d.into(n, path, p.Head)
 	}
 	return d.wants(n, path, `a string or {"add": …}`)
@@ -54,7 +82,7 @@ func (p Part) MarshalJSON() ([]byte, error) {
 // String names p for messages.
 func (p Part) String() string {
 	if p.Head != nil {
-		return fmt.Sprintf("an added head %q", p.Head.Add)
+		return fmt.Sprintf("an added head at %s", p.Head.At)
 	}
 	return fmt.Sprintf("%q", p.Select)
 }
@@ -74,7 +102,7 @@ const (
 )
 
 // partForms spells what an entry of trainable may be, for messages.
-var partForms = []string{All, LMHead, Score, EmbedTokens, Norm, "layers:last:N", "layers:first:N", "layers:3,7", "regex:PATTERN"}
+var partForms = []string{All, LMHead, Score, EmbedTokens, Norm, "layers:last:N", "layers:first:N", "layers:3,7", "regex:PATTERN", `or {"add": "fc", …}`}
 
 // layerSet is what a layers entry says: the first or the last so many blocks, or a list of them.
 type layerSet struct {
@@ -100,6 +128,15 @@ func parseLayers(spec string) (set layerSet, err error) {
 		}
 	}
 	return set, err
+}
+
+// Parts lists every entry of trainable and of the stages of unfreeze.
+func (c *Config) Parts() []Part {
+	parts := slices.Clone(c.Trainable)
+	for _, stage := range c.Unfreeze {
+		parts = append(parts, stage.Trainable...)
+	}
+	return parts
 }
 
 // ParseParts reads selections that were given one by one, outside of a run.json; path names them in errors.
@@ -159,7 +196,9 @@ func (p Part) rule(path string) rule {
 	bad := func(message, next string) rule { return rule{false, path, message, next} }
 	switch layerSpec, isLayers := strings.CutPrefix(p.Select, layersPrefix); {
 	case p.Head != nil:
-		return bad(unavailable(p.String()), `use ["all"], or train an adapter with peft`)
+		if e := firstBroken(p.Head.rules(path)); e != nil {
+			return rule{false, e.Path, e.Message, e.Next}
+		}
 	case isLayers:
 		if _, err := parseLayers(layerSpec); err != nil {
 			return bad(fmt.Sprintf("%q: %v", clip(p.Select), err), "write layers:last:2, layers:first:1 or layers:3,7")

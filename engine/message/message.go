@@ -28,7 +28,7 @@ type Job struct {
 	Command Command `json:"command"`
 	// Config is the resolved run.json (train), whose paths have been replaced by mounts.
 	Config json.RawMessage `json:"config,omitempty"`
-	// Mounts tells which of the roots "model", "dataset", "adapter", "resume", "tokenizer" exist.
+	// Mounts tells which of the roots "model", "dataset", "adapter", "resume", "tokenizer", "head" exist.
 	// Over HTTP a mount NAME is a folder served below the job's files/NAME/.
 	// "dataset" holds one file.
 	Mounts map[string]string `json:"mounts,omitempty"`

@@ -39,6 +39,7 @@ type Decoder struct {
 	Blocks    []Block
 	Norm      *Param // (Hidden)
 	Head      *Linear
+	Added     *Stack // layers that no model of its kind has, nil for none
 	Patch     *Patch // what a fine-tuning method changes; nil: nothing
 }
 
@@ -196,7 +197,7 @@ func (d *Decoder) cache(t *graph.Tape, in *Input, k CacheKey, length int) graph.
 // DecodeVirtual.
 func (d *Decoder) Decode(t *graph.Tape, in *Input, length int) graph.Var {
 	x := d.decode(t, in, d.embedTokens(t, in), length)
-	return d.Head.Forward(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps))
+	return d.Head.Forward(t, in, d.Added.apply(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)))
 }
 
 // DecodeVirtual records what puts the patch's virtual tokens into the caches of one row: all of a prefix, or the row of the
@@ -269,7 +270,7 @@ func (d *Decoder) Output(t *graph.Tape, in *Input) graph.Var {
 	if d.Classes > 0 {
 		h = op.Embedding(t, h, in.Last) // (B, Hidden)
 	}
-	return h
+	return d.Added.apply(t, in, h)
 }
 
 // Loss records the sum over all counted tokens, or rows of a classification, of −log p(target) → (1). It never holds all
@@ -279,7 +280,11 @@ func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var { return d.LossOf(t, 
 // LossOf is the loss of what Output recorded.
 func (d *Decoder) LossOf(t *graph.Tape, in *Input, h graph.Var) graph.Var {
 	rows, _ := h.Dim2()
-	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), in.Targets, op.ChunkRows(rows, d.Head.Out))
+	var bias graph.Var
+	if d.Head.Bias != nil {
+		bias = d.Head.Bias.Var(t)
+	}
+	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), bias, in.Targets, op.ChunkRows(rows, d.Head.Out))
 }
 
 // ScorePath is the module of a classifier's head.
@@ -314,7 +319,8 @@ func (d *Decoder) Linears() []*Linear {
 	return append(all, d.Head)
 }
 
-// Params lists the base model's parameters in the order of their use; a tied head is not repeated.
+// Params lists the base model's parameters in the order of their use; a tied head is not repeated, and an added stack is not
+// among them.
 func (d *Decoder) Params() []*Param {
 	all := []*Param{d.Embedding}
 	linear := func(ls ...*Linear) {
@@ -333,7 +339,7 @@ func (d *Decoder) Params() []*Param {
 		linear(b.Gate, b.Up, b.Down)
 	}
 	all = append(all, d.Norm)
-	if !d.Tied {
+	if !d.Tied && !d.Added.onTop() {
 		linear(d.Head)
 	}
 	return all

@@ -29,19 +29,19 @@ type crossEntropyDims struct {
 
 // LinearCrossEntropy is the summed loss of next-token prediction, fused with the projection to the vocabulary.
 //
-//	logits = Σ_i scale_i · X_i·W_iᵀ
+//	logits = Σ_i scale_i · X_i·W_iᵀ + bias
 //	loss = Σ_{n: targets[n] ≥ 0} lse(logits[n]) − logits[n,targets[n]],   lse(l) = log Σ_v exp(l[v])
 //	dlogits[n] = softmax(logits[n]) − onehot(targets[n]), or 0 where targets[n] < 0
-//	dX_i = scale_i · dlogits·W_i,   dW_i = scale_i · dlogitsᵀ·X_i
+//	dX_i = scale_i · dlogits·W_i,   dW_i = scale_i · dlogitsᵀ·X_i,   dbias = Σ_rows dlogits
 //
-// Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), targets (N) I32 → loss (1). A negative target is not counted;
+// Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), bias (V) or nil for none, targets (N) I32 → loss (1). A negative target is not counted;
 // targets are shifted already, and whoever writes them has checked that they are below V.
 //
 // The logits exist for chunk rows at a time only: the gradients are computed right there, those of W_i added where
 // they belong and those of X_i kept for the backward pass. So the loss must be the root of that pass, with dloss = 1, or
 // the tape's LossScale.
 // chunk is a multiple of 64 unless it covers all rows; see ChunkRows.
-func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk int) graph.Var {
+func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, chunk int) graph.Var {
 	if len(terms) == 0 {
 		graph.Fail("LinearCrossEntropy: no terms")
 	}
@@ -53,7 +53,7 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk in
 	if chunk < 1 || chunk < N && chunk%chunkAlign != 0 {
 		graph.Fail("LinearCrossEntropy: chunk of %d rows is not a multiple of %d", chunk, chunkAlign)
 	}
-	gradient := false
+	gradient := bias != nil && bias.WantsGrad()
 	dxs := make([]graph.Var, len(terms))
 	for i, term := range terms {
 		if term.X.WantsGrad() {
@@ -66,7 +66,11 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk in
 		to := min(from+chunk, N)
 		logits := t.New(tensor.Of(to-from, V))
 		for i, term := range terms {
-			matmulNT(t, t.Rows(term.X, from, to), term.W, logits, term.Scale, i > 0)
+			if i == 0 {
+				launchMatmul(t, formNT, t.Rows(term.X, from, to), term.W, bias, logits, term.Scale, false)
+			} else {
+				matmulNT(t, t.Rows(term.X, from, to), term.W, logits, term.Scale, true)
+			}
 		}
 		d := crossEntropyDims{uint32(to - from), uint32(V), uint32(from)}
 		params := device.Params{"GRADIENT": gradient}
@@ -82,6 +86,9 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, targets graph.Var, chunk in
 			t.Accumulate(term.W, func(dw graph.Var) {
 				matmulTN(t, logits, t.Rows(term.X, from, to), dw, term.Scale, false)
 			})
+		}
+		if bias != nil {
+			t.Accumulate(bias, func(db graph.Var) { SumRows(t, logits, db) })
 		}
 	}
 	loss := t.New(tensor.Of(1))

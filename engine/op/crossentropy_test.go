@@ -23,9 +23,9 @@ func TestLinearCrossEntropy(t *testing.T) {
 	enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
 		N, C, V := r.Dim(1, 150), r.Dim(1, 20), r.Dim(1, 200)
 		return enginetest.Case{
-			In: []enginetest.Input{r.F(N, C), r.F(V, C), targets(r, N, V)}, Tol: enginetest.Reduce(C + V), Ones: true,
+			In: []enginetest.Input{r.F(N, C), r.F(V, C), targets(r, N, V), r.F(V)}, Tol: enginetest.Reduce(C + V), Ones: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 0.7}}, in[2], 64)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 0.7}}, in[3], in[2], 64)}
 			},
 		}
 	})
@@ -42,7 +42,7 @@ func TestLinearCrossEntropyLowRank(t *testing.T) {
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 				x := Scale(t, in[0], 0.5)
 				low := Linear(t, []Term{{x, in[2], 1}}, nil)
-				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[1], 1}, {low, in[3], 0.5}}, in[4], 64), Scale(t, x, 2)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[1], 1}, {low, in[3], 0.5}}, nil, in[4], 64), Scale(t, x, 2)}
 			},
 		}
 	})
@@ -57,7 +57,7 @@ func TestLinearCrossEntropyTied(t *testing.T) {
 			In: append(in, r.F(V, C), r.F(V, C), targets(r, N, V)), Tol: enginetest.Reduce(C + V), Ones: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 				x := Embedding(t, in[3], Lookup{in[0], in[1], in[2]})
-				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[3], 1}, {x, in[4], -0.5}}, in[5], 128)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[3], 1}, {x, in[4], -0.5}}, nil, in[5], 128)}
 			},
 		}
 	})
@@ -74,7 +74,7 @@ func TestCrossEntropyFrozen(t *testing.T) {
 		return enginetest.Case{
 			In: []enginetest.Input{x, r.F(V, C), targets(r, N, V)}, Tol: enginetest.Reduce(N + C + V), NoGradient: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, in[2], 64)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64)}
 			},
 		}
 	})
@@ -90,7 +90,7 @@ func TestCrossEntropyNonFinite(t *testing.T) {
 			c := enginetest.Case{
 				In: []enginetest.Input{x, r.F(65, 4), enginetest.Ints([]int32{1, token, 3}, 3)}, NoGradient: true,
 				Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-					return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, in[2], 64)}
+					return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64)}
 				},
 			}
 			for _, dev := range enginetest.Devices(t) {

@@ -52,7 +52,7 @@ func newPrefix(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 	}
 	m.Patch.Prefix = func(t *graph.Tape) graph.Var {
 		t.Enter(promptUnit)
-		return second.Plain(t, op.Tanh(t, first.Plain(t, embedding.Var(t))))
+		return second.Plain(t, op.Activate(t, first.Plain(t, embedding.Var(t)), op.Tanh))
 	}
 	m.own(embedding, first.Weight, first.Bias, second.Weight, second.Bias)
 	for i := range m.tensors {

@@ -132,6 +132,9 @@ func (m *Model) loadFolder(fsys fs.FS) (*attached, error) {
 		return nil, err
 	}
 	m.Warnings = append(m.Warnings, warnings...)
+	if err := m.ownHead(fsys); err != nil {
+		return nil, err
+	}
 	if n, names := scoreOf(fsys); cfg.TaskType == config.SeqCls && n > 0 && m.Decoder.Classes == 0 {
 		m.addScore(n)
 		m.Classes = names

@@ -20,12 +20,10 @@ import (
 
 // classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
 func classifies(cfg *config.Config) bool {
-	parts := slices.Clone(cfg.Trainable)
-	for _, stage := range cfg.Unfreeze {
-		parts = append(parts, stage.Trainable...)
-	}
 	return cfg.PEFT != nil && cfg.PEFT.TaskType == config.SeqCls ||
-		slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.Score })
+		slices.ContainsFunc(cfg.Parts(), func(p config.Part) bool {
+			return p.Select == config.Score || p.Head != nil && p.Head.At == string(nn.OnTop)
+		})
 }
 
 // addScore makes a language model a classifier with a head of its own, which starts at random.

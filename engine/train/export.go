@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -86,7 +87,7 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 			return fail("adapter", exitFailed, "Use another adapter file.", err)
 		}
 	}
-	return output{files, mem}.adapter("", s.Model)
+	return errors.Join(output{files, mem}.adapter("", s.Model), output{host: files}.head("", s.Model, s.headAsRead))
 }
 
 // exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
@@ -154,6 +155,9 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 			return err
 		})
 	}); err != nil {
+		return err
+	}
+	if err := out.head("", s.Model, s.headAsRead); err != nil {
 		return err
 	}
 	event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)

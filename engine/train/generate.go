@@ -31,6 +31,9 @@ func (j *Job) generate(ctx context.Context) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
+	if s.Decoder.Classes > 0 {
+		return fail("model", exitConfig, "Judge texts with llamatab eval.", errors.New("generate: the model tells classes of texts apart, it does not continue them"))
+	}
 	if s.Tokenizer == nil {
 		return fail("tokenizer", exitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}

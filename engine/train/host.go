@@ -21,6 +21,7 @@ type Files struct {
 	Dataset   fs.FS // holds one file
 	Adapter   fs.FS // a PEFT folder
 	Resume    fs.FS // a checkpoint folder
+	Head      fs.FS // holds an added head to start from: its file, or a folder with head.safetensors
 	Tokenizer fs.FS // holds tokenizer.json, where the model does not
 }
 

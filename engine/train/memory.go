@@ -296,6 +296,11 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 				}
 			}
 		}
+		if model.head != nil {
+			if _, ok := model.head.Tensor(p.Name); ok && p.Unit == nn.StackUnit {
+				return model.head, p.Name
+			}
+		}
 		if model.overlay != nil {
 			if _, ok := model.overlay.Tensor(p.Name); ok {
 				return model.overlay, p.Name

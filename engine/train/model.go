@@ -30,6 +30,11 @@ type Model struct {
 	Classes   []string             // names of a classifier's classes; nil where they are not known
 	Warnings  []string
 
+	head     *weights.Checkpoint // of the added stack; nil where it starts fresh
+	headSpec headSpec            // of the same
+	tiedBase bool                // the model was tied before a stack took the place of its head
+	name     string              // for files that tell which model they belong to
+
 	files    Files
 	seed     uint64
 	attached *attached // of Method and PEFT
@@ -39,7 +44,7 @@ type Model struct {
 
 // Close closes the files.
 func (m *Model) Close() {
-	for _, c := range []*weights.Checkpoint{m.Base, m.overlay} {
+	for _, c := range []*weights.Checkpoint{m.Base, m.overlay, m.head} {
 		if c != nil {
 			c.Close()
 		}
@@ -83,6 +88,11 @@ func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, e
 	if m.Decoder.Classes > 0 {
 		if m.Classes, err = model.Classes(m.Config); err != nil {
 			return bad(fmt.Errorf("model: %w", err))
+		}
+	}
+	if namesHead(m.Config) {
+		if err := m.ownHead(files.Model); err != nil {
+			return bad(err)
 		}
 	}
 	if random == nil {
@@ -164,6 +174,8 @@ func list(problems []string) string {
 	return strings.Join(problems, "; ")
 }
 
+const lmHeadWeight = "lm_head.weight"
+
 // settle checks the base checkpoint against the model and decides how each parameter is stored. It comes last, when
 // what trains is known.
 func (m *Model) settle() error {
@@ -189,7 +201,7 @@ func (m *Model) settle() error {
 	for _, name := range m.Base.Names() {
 		switch {
 		case used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
-		case name == "lm_head.weight":
+		case name == lmHeadWeight:
 			// A tied model's file may repeat the head, and a classifier has another one; transformers does not read it either.
 		default:
 			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
@@ -204,7 +216,7 @@ func (m *Model) settle() error {
 
 // valuesOf makes the tensors of a checkpoint those that are loaded, until back is called.
 func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
-	overlay := m.overlay
+	overlay, head := m.overlay, m.head
 	m.overlay = nil
 	var files map[string]*weights.Checkpoint
 	if m.attached != nil {
@@ -213,6 +225,10 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 	back = func() {
 		if m.overlay != nil {
 			m.overlay.Close()
+		}
+		if m.head != head {
+			m.head.Close()
+			m.head = head
 		}
 		if m.overlay = overlay; m.attached != nil {
 			m.attached.close()
@@ -223,6 +239,12 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 		err = m.load(m.attached, checkpoint, true)
 	} else {
 		err = m.overlayFrom(checkpoint)
+	}
+	if err == nil && m.Decoder.Added != nil {
+		var c *weights.Checkpoint
+		if c, _, err = openHead(checkpoint, headFile); err == nil {
+			err = m.headFrom(c)
+		}
 	}
 	if err != nil {
 		back()
@@ -250,9 +272,12 @@ func (m *Model) overlayFrom(fsys fs.FS) error {
 	return nil
 }
 
-// Params lists every parameter, the base model's first, then the adapter's own.
+// parts lists what trainable may name: the base model's parameters, then those of an added stack.
+func (m *Model) parts() []*nn.Param { return append(m.Decoder.Params(), m.Decoder.Added.Params()...) }
+
+// Params lists every parameter: the base model's, those of an added stack, then the adapter's own.
 func (m *Model) Params() []*nn.Param {
-	all := m.Decoder.Params()
+	all := m.parts()
 	seen := map[*nn.Param]bool{}
 	for _, p := range all {
 		seen[p] = true

@@ -131,7 +131,13 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	params := map[string]*nn.Param{}
 	changed := map[string]bool{}
 	bf16, f32 := 0, 0
-	for _, p := range m.Decoder.Params() {
+	every := m.Decoder.Params()
+	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase { // the language model's own head stays
+		if t, ok := m.Base.Tensor(lmHeadWeight); ok {
+			every = append(every, &nn.Param{Name: lmHeadWeight, Shape: t.Shape})
+		}
+	}
+	for _, p := range every {
 		s, ok := spec(p)
 		if !ok {
 			t, found := m.Base.Tensor(p.From())
@@ -152,7 +158,13 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 		dtype = "bfloat16"
 	}
 	keys := map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype}
-	if m.Decoder.Classes > 0 {
+	if m.Decoder.Added != nil {
+		keys[headKey] = headFile
+	}
+	if m.headSpec.at == nn.OnTop { // to others it is the language model that it was
+		keys["tie_word_embeddings"] = m.tiedBase
+		maps.Copy(keys, labelKeys(m.Classes))
+	} else if m.Decoder.Classes > 0 {
 		architecture, err := classifierOf(m.Config)
 		if err != nil {
 			return err
@@ -208,6 +220,9 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 
 // trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
 func (o output) trained(dir string, m *Model) error {
+	if err := o.head(dir, m, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) }); err != nil {
+		return err
+	}
 	return o.model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
 		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || p.Fresh || m.Base == nil
 	}, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) })

@@ -34,18 +34,20 @@ func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
 		if part.Select == config.LMHead && d.Classes > 0 {
 			return nil, bad(`Name "score" instead.`, "the model classifies: its head is score, not lm_head")
 		}
-		if part.Select == config.Score && d.Classes == 0 {
+		if part.Select == config.Score && (d.Classes == 0 || d.Added != nil && d.Added.At == nn.OnTop) {
 			return nil, bad(`Name "lm_head" instead.`, "the model has no classification head")
 		}
 		re := part.Regexp()
 		before := len(chosen)
-		for _, p := range d.Params() {
+		for _, p := range append(d.Params(), d.Added.Params()...) {
 			var hit bool
 			switch part.Select {
+			case "": // an added head
+				hit = p.Unit == nn.StackUnit
 			case config.All:
 				hit = true
 			case config.LMHead, config.Score:
-				hit = p == d.Head.Weight || p == d.Head.Bias
+				hit = p == d.Head.Weight || d.Head.Bias != nil && p == d.Head.Bias
 			case config.EmbedTokens:
 				hit = p == d.Embedding
 			case config.Norm:

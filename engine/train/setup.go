@@ -87,6 +87,12 @@ func (s *Setup) prepare(cfg *config.Config) error {
 			return err
 		}
 	}
+	if cfg.Model.Path != "" {
+		s.name = path.Base(filepath.ToSlash(cfg.Model.Path))
+	}
+	if err := s.addHeadOf(cfg); err != nil {
+		return err
+	}
 	if names := s.Train.Classes; names != nil {
 		if s.Classes = names; s.Decoder.Classes == 0 {
 			s.addScore(len(names))
@@ -123,6 +129,11 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	if cfg.PEFT != nil {
 		o.virtual = cfg.PEFT.VirtualTokens
 	}
+	if h, err := headOf(cfg); err != nil {
+		return err
+	} else if h != nil && h.At == string(nn.OnTop) {
+		o.classes = h.NumLabels
+	}
 	ds, err := s.loadData(o)
 	if err != nil {
 		return err
@@ -140,10 +151,10 @@ func (s *Setup) readRows(cfg *config.Config) error {
 // folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
 // files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
 func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
-	if cfg.PEFT.BaseModel == "" && cfg.Model.Path != "" {
-		cfg.PEFT.BaseModel = path.Base(filepath.ToSlash(cfg.Model.Path))
+	if cfg.PEFT.BaseModel == "" {
+		cfg.PEFT.BaseModel = s.name
 	}
-	if s.Decoder.Classes > 0 && cfg.PEFT.TaskType != config.SeqCls {
+	if s.Decoder.Classes > 0 && s.headSpec.at != nn.OnTop && cfg.PEFT.TaskType != config.SeqCls {
 		return fail("config", exitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
 			&config.Error{Path: "peft.task_type", Message: fmt.Sprintf("is %q, and the run is a classification", cfg.PEFT.TaskType)})
 	}
@@ -160,6 +171,9 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	own.ModulesToSave = slices.Concat(own.ModulesToSave, whole)
 	if err := s.attach(&own); err != nil {
 		return err
+	}
+	for _, p := range s.Decoder.Added.Params() {
+		p.Trainable = chosen[p]
 	}
 	for _, p := range s.Decoder.Params() {
 		switch m := moduleOf(p); {
@@ -209,6 +223,7 @@ type dataOptions struct {
 	trainOnPrompt bool
 	skipBad       bool
 	classify      bool // whatever the model was made for
+	classes       int  // how many to expect; 0: as many as there are labels
 	virtual       int  // positions that virtual tokens will take
 }
 
@@ -234,6 +249,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	}
 	if opt.Classify && s.Decoder.Classes == 0 {
 		opt.NumClasses, opt.Classes = scoreOf(s.startOfAdapter())
+		opt.NumClasses = max(opt.NumClasses, o.classes)
 	}
 	if s.Tokenizer != nil {
 		opt.Tokenizer = s.Tokenizer

@@ -35,7 +35,7 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen paramSet, err error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range s.Decoder.Params() {
+		for _, p := range s.parts() {
 			if chosen[p] && !set[p] {
 				return nil, fail("config", exitConfig, "Name again what trains already: a stage adds to the one before.",
 					&config.Error{Path: path(k), Message: fmt.Sprintf("leaves out %s, which trains in the stage before", p.Name)})

@@ -17,6 +17,7 @@ import (
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/nn"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
@@ -429,7 +430,7 @@ func (t *Trainer) discard(step int) {
 // result writes what the run is for into dir: the adapter, or the model.
 func (t *Trainer) result(dir string) error {
 	if t.Method != nil {
-		return t.out.adapter(dir, t.Model)
+		return errors.Join(t.out.adapter(dir, t.Model), t.out.head(dir, t.Model, func(p *nn.Param, w io.Writer) error { return t.out.stream(w, p, p) }))
 	}
 	return t.out.trained(dir, t.Model)
 }

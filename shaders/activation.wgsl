@@ -1,6 +1,8 @@
-// Hyperbolic tangent.   x (N) → y (N)
+// An activation.   x (N) → y (N)
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+//@import activation
+const WG: u32 = 64u;  //@param  threads a workgroup
+const KIND: u32 = 0u; //@param  which, see lib/activation.wgsl
 
 struct Dims { N: u32 }
 
@@ -8,12 +10,11 @@ struct Dims { N: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// One thread an element. The built-in tanh may overflow where |x| is large.
+// One thread an element.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {
     let i = flat_group(wid, groups) * WG + lane;
     if (i >= d.N) { return; }
-    let e = exp(-2.0 * abs(x[i]));
-    y[i] = sign(x[i]) * (1.0 - e) / (1.0 + e);
+    y[i] = activate(x[i]);
 }

@@ -1,0 +1,253 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"reflect"
+	"strconv"
+
+	"llamatab/engine/config"
+	"llamatab/engine/nn"
+	"llamatab/engine/op"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// headFile holds an added stack of layers, beside the model or the adapter that it belongs to: head.{k}.weight and
+// head.{k}.bias in F32, k counting from the trunk on, and in the metadata what one must know to compute with them.
+const headFile = "head.safetensors"
+
+// headKey is the key of config.json that says that a model has an added stack, and where it lies. Programs that do not
+// know it load the model without the stack.
+const headKey = "added_head"
+
+// activations by the names that run.json and files have for them.
+var activations = map[string]op.Activation{"silu": op.SiLU, "relu": op.ReLU, "gelu": op.GELU, "tanh": op.Tanh}
+
+// headSpec says what a stack computes, as the metadata of its file does.
+type headSpec struct {
+	at         nn.Place
+	sizes      []int
+	activation string
+	classes    int      // of one on top
+	names      []string // of the classes; nil where they are not known
+}
+
+// metadata spells s.
+func (s headSpec) metadata(model string) (map[string]string, error) {
+	sizes, err := json.Marshal(s.sizes)
+	m := map[string]string{
+		"kind": "fc", "at": string(s.at), "sizes": string(sizes), "activation": s.activation, "num_labels": strconv.Itoa(s.classes),
+		"order":      "x = h; for each k: x = head.k.weight @ x + head.k.bias, then activation(x) except after the last; between: h + x",
+		"base_model": model,
+	}
+	if err == nil && s.names != nil {
+		var names []byte
+		names, err = json.Marshal(s.names)
+		m[classesKey] = string(names)
+	}
+	return m, err
+}
+
+// Bounds on what a file may say of a stack.
+const (
+	maxStack = 16
+	maxWidth = 1 << 20
+)
+
+// openHead opens the file of a stack and reads what it says of itself.
+func openHead(fsys fs.FS, name string) (c *weights.Checkpoint, s headSpec, err error) {
+	if c, err = weights.OpenFile(fsys, name); err != nil {
+		return nil, s, err
+	}
+	m := c.Files[0].Metadata
+	s.at, s.activation = nn.Place(m["at"]), m["activation"]
+	s.classes, err = strconv.Atoi(m["num_labels"])
+	_, known := activations[s.activation]
+	switch {
+	case m["kind"] != "fc" || s.at != nn.Between && s.at != nn.OnTop:
+		err = fmt.Errorf("its metadata says kind %q at %q, want fc, between or classify", m["kind"], m["at"])
+	case !known:
+		err = fmt.Errorf("its metadata names the activation %q", s.activation)
+	case err != nil || s.classes < 0 || s.classes > maxWidth || s.at == nn.OnTop && s.classes < 2:
+		err = fmt.Errorf("its metadata has num_labels %q", m["num_labels"])
+	case json.Unmarshal([]byte(m["sizes"]), &s.sizes) != nil || len(s.sizes) > maxStack:
+		err = fmt.Errorf("its metadata has sizes %.60q", m["sizes"])
+	}
+	for _, n := range s.sizes {
+		if n < 1 || n > maxWidth {
+			err = fmt.Errorf("its metadata has a layer of size %d", n)
+		}
+	}
+	if json.Unmarshal([]byte(m[classesKey]), &s.names) != nil || len(s.names) != s.classes {
+		s.names = nil
+	}
+	if err != nil {
+		c.Close()
+		return nil, s, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, s, nil
+}
+
+// addHead adds the stack that s describes, whose values come from c, or are drawn where c is nil.
+func (m *Model) addHead(s headSpec, c *weights.Checkpoint) error {
+	switch {
+	case m.Decoder.Added != nil:
+		return errors.New("the model has an added head already")
+	case s.at == nn.OnTop && m.Decoder.Classes > 0:
+		return errors.New("the model has a head for classes already")
+	}
+	m.headSpec, m.tiedBase = s, m.Decoder.Tied
+	m.Decoder.AddStack(s.at, s.sizes, activations[s.activation], s.classes)
+	if s.at == nn.OnTop && s.names != nil {
+		m.Classes = s.names
+	}
+	return m.headFrom(c)
+}
+
+// headFrom makes c, where it is not nil, what the values of the added stack come from.
+func (m *Model) headFrom(c *weights.Checkpoint) error {
+	if m.head = c; c == nil {
+		return nil
+	}
+	for _, p := range m.Decoder.Added.Params() {
+		if msg := mismatch(c, p.Name, p.Shape); msg != "" {
+			return errors.New(msg)
+		}
+	}
+	if got, want := len(c.Names()), len(m.Decoder.Added.Params()); got != want {
+		return fmt.Errorf("%d tensors where the head has %d", got, want)
+	}
+	return nil
+}
+
+const headHint = "Choose a head.safetensors that belongs to this model, or a folder with one."
+
+// ownHead adds the stack that lies in a folder, if one does.
+func (m *Model) ownHead(fsys fs.FS) error {
+	if _, err := fs.Stat(fsys, headFile); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	c, s, err := openHead(fsys, headFile)
+	if err == nil {
+		err = m.addHead(s, c)
+	}
+	return fail("head", exitConfig, headHint, err)
+}
+
+// namesHead tells whether a config.json speaks of an added stack.
+func namesHead(data []byte) bool {
+	var c map[string]json.RawMessage
+	return json.Unmarshal(data, &c) == nil && string(c[headKey]) == strconv.Quote(headFile)
+}
+
+// headOf finds the added head among the entries of a run, nil for none. All entries name one head.
+func headOf(cfg *config.Config) (*config.Head, error) {
+	var found *config.Head
+	look := func(parts []config.Part, path string) error {
+		for i, p := range parts {
+			switch {
+			case p.Head == nil:
+			case found == nil:
+				found = p.Head
+			case !reflect.DeepEqual(*found, *p.Head):
+				return fail("config", exitConfig, "Add one head a run.",
+					&config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: "is another added head than the one before"})
+			}
+		}
+		return nil
+	}
+	err := look(cfg.Trainable, "trainable")
+	for k, stage := range cfg.Unfreeze {
+		err = errors.Join(err, look(stage.Trainable, fmt.Sprintf("unfreeze[%d].trainable", k)))
+	}
+	return found, err
+}
+
+// addHeadOf adds the head that a run asks for, unless the model has it already. It starts from the run's checkpoint, from its
+// init, or at random.
+func (s *Setup) addHeadOf(cfg *config.Config) error {
+	h, err := headOf(cfg)
+	if h == nil || err != nil {
+		return err
+	}
+	want := headSpec{at: nn.Place(h.At), sizes: h.Sizes, activation: h.Activation}
+	if want.at == nn.OnTop {
+		want.names = s.Train.Classes
+		want.classes = len(want.names)
+	}
+	bad := func(err error) error { return fail("head", exitConfig, headHint, fmt.Errorf("added head: %w", err)) }
+	if own := s.Decoder.Added; own != nil {
+		if got := s.headSpec; got.at != want.at || fmt.Sprint(got.sizes) != fmt.Sprint(want.sizes) || got.activation != want.activation {
+			return bad(fmt.Errorf("the model has one %s of sizes %v with %s, not %s of sizes %v with %s", got.at, got.sizes, got.activation, want.at, want.sizes, want.activation))
+		}
+	} else if err := s.addHead(want, nil); err != nil {
+		return bad(err)
+	}
+	from, name := s.files.Resume, headFile
+	if from == nil && s.files.Head != nil {
+		if from, name = s.files.Head, ""; s.head != nil {
+			s.head.Close()
+		}
+		entries, err := fs.ReadDir(from, ".")
+		for _, e := range entries {
+			if e.Name() == headFile || name == "" && len(entries) == 1 {
+				name = e.Name()
+			}
+		}
+		if err != nil || name == "" {
+			return bad(fmt.Errorf("init holds no %s", headFile))
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	c, got, err := openHead(from, name)
+	if err != nil {
+		return bad(err)
+	}
+	if err := s.headFrom(c); err != nil {
+		return bad(err)
+	}
+	if got.at != want.at || got.activation != want.activation {
+		return bad(fmt.Errorf("%s holds one %s with %s, not %s with %s", name, got.at, got.activation, want.at, want.activation))
+	}
+	return nil
+}
+
+// head writes the added stack beside a result, where there is one.
+func (o output) head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) error) error {
+	params := map[string]*nn.Param{}
+	var specs []weights.Spec
+	for _, p := range m.Decoder.Added.Params() {
+		params[p.Name], specs = p, append(specs, weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape})
+	}
+	if specs == nil {
+		return nil
+	}
+	s := m.headSpec
+	if s.at == nn.OnTop {
+		s.names = m.Classes
+	}
+	metadata, err := s.metadata(m.name)
+	if err != nil {
+		return err
+	}
+	return o.file(path.Join(dir, headFile), func(w io.Writer) error {
+		return o.tensors(w, specs, metadata, func(name string, w io.Writer) error { return fill(params[name], w) })
+	})
+}
+
+// headAsRead writes a parameter of the stack as its file has it.
+func (m *Model) headAsRead(p *nn.Param, w io.Writer) error {
+	t, _ := m.head.Tensor(p.Name)
+	h, err := m.head.ReadF32(t)
+	if err == nil {
+		_, err = w.Write(tensor.EncodeF32(nil, h.Data, tensor.F32))
+	}
+	return err
+}
