@@ -28,6 +28,23 @@ var shapes = []string{
 		"num_attention_heads": 5, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}`,
 }
 
+// rowsFor are rows of the given lengths for a way of settings: a classifier's have one label each.
+func rowsFor(way string, lengths ...int) fstest.MapFS {
+	if !strings.Contains(way, "score") && !strings.Contains(way, "classifier") {
+		return rows(lengths...)
+	}
+	var all strings.Builder
+	for i, n := range lengths {
+		ids := make([]int, n)
+		for j := range ids {
+			ids[j] = 1 + (i+j)%9
+		}
+		line, _ := json.Marshal(map[string]any{"input_ids": ids, "label": i % 2})
+		all.Write(append(line, '\n'))
+	}
+	return lines(all.String())
+}
+
 // settings are the ways of training that this version takes: those that are compared, every adapter that the
 // configuration describes and every entry of trainable, so that what is added to either is here by itself; and both together,
 // and in stages.
@@ -133,10 +150,7 @@ func TestForecastIsAllocation(t *testing.T) {
 						"dataset.max_length=9", "training.per_device_train_batch_size=2", steps(1), precision, blocks,
 					}, way...)
 					what := fmt.Sprintf("shape %d, %s, %s, %s", i, name, precision, blocks)
-					if files.Dataset = rows(9, 9); strings.Contains(name, "score") || strings.Contains(name, "classifier") {
-						files.Dataset = lines(`{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9], "label": 0}
-{"input_ids": [9, 8, 7, 6, 5, 4, 3, 2, 1], "label": 1}`)
-					}
+					files.Dataset = rowsFor(name, 9, 9)
 					j := inHalf(job(t, files, sets...))
 					cfg, err := config.Parse(j.Config, "run.json")
 					if err != nil {

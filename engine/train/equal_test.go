@@ -168,9 +168,10 @@ func TestBF16Base(t *testing.T) {
 // Every way of training, in every precision: the losses are near those in float32, and the same to the last bit when all
 // blocks are computed again.
 func TestEveryWay(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 12)}
+	files := train.Files{Model: tiny(t, true, true, nil)}
 	for name, way := range settings(t, 2) {
 		t.Run(name, func(t *testing.T) {
+			files.Dataset = rowsFor(name, 8, 11, 9, 12)
 			run := func(sets ...string) *host {
 				return must(t, inHalf(job(t, files, append(slices.Concat(way, sets), steps(2), "training.save_steps=2")...)))
 			}

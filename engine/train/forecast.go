@@ -153,9 +153,9 @@ func (s *Setup) resultBytes() (n int64, err error) {
 		}
 		return weights.FileBytes(specs, nil)
 	}
-	for _, p := range s.Decoder.Params() {
+	for _, p := range s.kept() {
 		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
-		if !p.Trainable && s.Base != nil {
+		if !p.Trainable && !p.Fresh && s.Base != nil {
 			t, _ := s.Base.Tensor(p.From())
 			spec.DType = t.DType
 		}

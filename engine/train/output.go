@@ -124,6 +124,18 @@ var copied = []string{
 	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
 }
 
+// kept lists the parameters that a model folder holds: the decoder's, and the language model's own head where an added one
+// stands in its place.
+func (m *Model) kept() []*nn.Param {
+	all := m.Decoder.Params()
+	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase {
+		if t, ok := m.Base.Tensor(lmHeadWeight); ok {
+			all = append(all, &nn.Param{Name: lmHeadWeight, Shape: t.Shape})
+		}
+	}
+	return all
+}
+
 // model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
 // for which spec returns false is copied from the base checkpoint as it is.
 func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
@@ -131,13 +143,7 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	params := map[string]*nn.Param{}
 	changed := map[string]bool{}
 	bf16, f32 := 0, 0
-	every := m.Decoder.Params()
-	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase { // the language model's own head stays
-		if t, ok := m.Base.Tensor(lmHeadWeight); ok {
-			every = append(every, &nn.Param{Name: lmHeadWeight, Shape: t.Shape})
-		}
-	}
-	for _, p := range every {
+	for _, p := range m.kept() {
 		s, ok := spec(p)
 		if !ok {
 			t, found := m.Base.Tensor(p.From())
