@@ -127,7 +127,7 @@ func (b *browserFlags) register(f *flagSet) {
 		b.backend = s
 		return nil
 	})
-	f.later["tabs"], f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "a run over several tabs", "rooms", "rooms", "serving other machines"
+	f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "rooms, which serve opens", "rooms, which serve opens", "serving other machines, which serve does"
 }
 
 // bytesFlag is an option for an amount of memory: "4GiB", "512MiB", "1500000000".

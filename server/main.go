@@ -35,7 +35,7 @@ var commands []command
 func init() {
 	commands = []command{
 		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR]", "serve the page (the default command)", serve},
-		{"train", "--config run.json --out DIR [--set path.to.key=value …]", "run a training job headless", train},
+		{"train", "--config run.json --out DIR [--tabs N] [--set path.to.key=value …]", "run a training job headless", train},
 		{"eval", "--model M [--adapter A] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
 		{"generate", "--model M [--adapter A] --prompt TEXT [--json]", "continue a prompt", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},

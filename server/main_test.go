@@ -171,7 +171,7 @@ func TestExitCodes(t *testing.T) {
 		{"unknown command", []string{"trian"}, 2, "trian"},
 		{"later command", []string{"pull", "x/y"}, 2, "not available in this version"},
 		{"unknown option", []string{"train", "--nope"}, 2, "nope"},
-		{"later option", []string{"train", "--tabs", "2"}, 2, "--tabs"},
+		{"later option", []string{"train", "--recipe", "x"}, 2, "--recipe"},
 		{"later option of serve", []string{"--room-code", "1"}, 2, "--room-code"},
 		{"stray argument", []string{"doctor", "now"}, 2, "now"},
 		{"missing option", []string{"train", "--config", "x"}, 2, "--out"},

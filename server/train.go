@@ -20,6 +20,7 @@ func train(ctx context.Context, args []string) error {
 	out := f.String("out", "", "`DIR` for the results")
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
+	tabs := f.Int("tabs", 0, "train in `N` tabs that share each step; the result does not depend on how many there are")
 	budget := f.budget()
 	var browser browserFlags
 	browser.register(f)
@@ -37,12 +38,19 @@ func train(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := shareTabs(c, *tabs); err != nil {
+		return err
+	}
 	resolved, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
 
-	j := m.into(message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget)})
+	spec := message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget)}
+	if c.FSDP != nil {
+		return trainInRoom(ctx, c, m, spec, browser, *out)
+	}
+	j := m.into(spec)
 	dir, err := job.OpenDir(*out)
 	if err != nil {
 		return err

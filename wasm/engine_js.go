@@ -36,7 +36,7 @@ func run(h train.Host, next func() (message.Job, train.Files, error)) {
 		return
 	}
 	// Errors have been told to the host.
-	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run})
+	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run, Dial: dial})
 }
 
 // open opens the adapter's device with the sizes of buffers that the plan wants. Of what kernel variants may use,

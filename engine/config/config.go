@@ -96,6 +96,14 @@ type FSDP struct {
 	Reproducible     bool   `json:"reproducible"`
 }
 
+// Micro is the number of micro-batches of a step, whoever computes them.
+func (c *Config) Micro() int {
+	if c.FSDP != nil {
+		return c.FSDP.Slots
+	}
+	return c.Training.Accumulation
+}
+
 func (f *FSDP) defaults() {
 	*f = FSDP{WorldSize: 1, ShardingStrategy: "FULL_SHARD", AutoWrapPolicy: "transformer", BackwardPrefetch: true, Reproducible: true}
 }

@@ -98,7 +98,7 @@ func quoted(words []string) string {
 // Validate tells whether c can run: nil, or the first *Error found. It looks at no file.
 func (c *Config) Validate() error {
 	for _, rules := range [][]rule{
-		c.sourceRules(), c.Dataset.rules(), c.Training.rules(), c.Precision.rules(), c.PEFT.rules("peft"), c.trainableRules(),
+		c.sourceRules(), c.Dataset.rules(), c.Training.rules(), c.Precision.rules(), c.PEFT.rules("peft"), c.trainableRules(), c.roomRules(),
 	} {
 		if bad := firstBroken(rules); bad != nil {
 			return bad
@@ -119,9 +119,40 @@ func (c *Config) sourceRules() []rule {
 		rules[len(rules)-1].next = "use null"
 	}
 	return append(rules,
-		rule{c.FSDP == nil, "fsdp", "a run over several tabs is not available yet in this version", "leave fsdp out for a local run"},
 		rule{c.InitAdapter == nil || *c.InitAdapter != "", "init_adapter", "is empty", "use null or a PEFT folder"})
 }
+
+// roomRules are those of a run that several tabs share.
+func (c *Config) roomRules() []rule {
+	f := c.FSDP
+	if f == nil {
+		return nil
+	}
+	const local = "leave fsdp out for a local run, which has it"
+	t := &c.Training
+	return []rule{
+		within("fsdp.world_size", f.WorldSize, 1, maxTabs),
+		within("fsdp.slots", f.Slots, 1, maxSlots),
+		rule{t.Accumulation == 1 || f.Slots == t.Accumulation*f.WorldSize, "fsdp.slots",
+			fmt.Sprintf("is %d, but gradient_accumulation_steps × world_size is %d", f.Slots, t.Accumulation*f.WorldSize), "leave one of them out"},
+		oneOf("fsdp.sharding_strategy", f.ShardingStrategy, []string{"NO_SHARD"}, "FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"),
+		only("fsdp.shard_group_size", f.ShardGroupSize, 0),
+		only("fsdp.reproducible", f.Reproducible, true),
+		rule{c.Precision.ParamDType != "float16", "precision.param_dtype", "float16 is not available in a run over several tabs", "use bfloat16, or " + local},
+		rule{!c.Precision.StochasticRounding, "precision.stochastic_rounding", "is not available in a run over several tabs", local},
+		rule{len(c.Unfreeze) == 0, "unfreeze", "is not available in a run over several tabs", local},
+		rule{t.Resume == nil, "training.resume_from_checkpoint", "is not available in a run over several tabs", local},
+		rule{t.SaveSteps == 0, "training.save_steps", "is not available in a run over several tabs: the room keeps its own checkpoints", local},
+		rule{t.EvalSteps == 0, "training.eval_steps", "is not available in a run over several tabs", "use llamatab eval on the result, or " + local},
+		rule{t.OnSpike == "warn", "training.on_spike", "only warn is available in a run over several tabs", local},
+		rule{t.OnNonfinite == "skip", "training.on_nonfinite", "only skip is available in a run over several tabs", local},
+	}
+}
+
+const (
+	maxTabs  = 256
+	maxSlots = 1 << 14
+)
 
 func (s *Dataset) rules() []rule {
 	rules := []rule{

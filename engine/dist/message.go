@@ -95,6 +95,11 @@ type Commit struct {
 	Applied bool    `json:"applied"` // false: the version is a new one by number only
 	Factor  float32 `json:"factor"`  // clip / tokens, what the summed gradient is multiplied by
 	Updates int     `json:"updates"` // applied so far, this one included: AdamW's t
+
+	// For people: the mean loss over the step's tokens, the norm of its gradient before clipping, the tokens.
+	Loss   float64 `json:"loss"`
+	Norm   float64 `json:"norm"`
+	Tokens int     `json:"tokens"`
 }
 
 // Pull asks for pieces From to To-1 of what Kind, Step and Slot name. Answers carry Epoch.

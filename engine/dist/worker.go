@@ -21,6 +21,8 @@ type Engine interface {
 	Drop(shard int)
 	// Apply updates a shard by the reduced gradient that was put there; Worker.Applied answers.
 	Apply(shard int, c Commit)
+	// Skipped tells of a step that changes nothing.
+	Skipped(c Commit)
 	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam to the unit's parameters.
 	Put(f Frame)
 	// Gathered tells that all pieces of a unit's parameters were put, after Worker.Gather.
@@ -60,6 +62,7 @@ type Worker struct {
 	commits map[uint64]Commit
 	gathers map[int][]*Puller // by unit
 	version uint64            // that gathers are of
+	skipped uint64            // version that the last skipped step led to
 	dirty   bool
 	said    time.Time
 	done    bool
@@ -360,7 +363,10 @@ func (w *Worker) advance(i int, s *shardHeld) {
 			return // the next orders bring it
 		}
 		if !c.Applied {
-			s.version++
+			if s.version++; s.version > w.skipped { // once, whatever the number of shards
+				w.skipped = s.version
+				w.engine.Skipped(c)
+			}
 			w.dirty = true
 			continue
 		}

@@ -43,13 +43,13 @@ var arrows = map[string][]string{
 	"engine/dist":          {"engine/tensor"},
 	"server/room":          {"engine/dist", "engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
-	"engine/train": {"engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/optim", "engine/data",
+	"engine/train": {"engine/config", "engine/dist", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/optim", "engine/data",
 		"engine/tokenizer", "engine/weights", "engine/plan", "engine/dist", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
 	"engine/bench": {"engine/train", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself
 	"engine/enginetest": {"engine/graph", "engine/device", "engine/device/cpu", "engine/device/webgpu", "engine/tensor"},
 	"ui":                {"engine/message"},
-	"wasm":              {"engine/train", "engine/bench", "engine/message", "engine/device", "engine/device/webgpu", "ui"},
+	"wasm":              {"engine/train", "engine/dist", "engine/bench", "engine/message", "engine/device", "engine/device/webgpu", "ui"},
 }
 
 // stops says where a foreign interface stops.

@@ -41,6 +41,8 @@ type Job struct {
 
 	// Samples, for Train, are prompts to continue while the model learns.
 	Samples *SampleJob `json:"samples,omitempty"`
+	// Room makes a training job one tab's part of a run in a room.
+	Room *RoomJob `json:"room,omitempty"`
 
 	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
 	MemoryBudget int64 `json:"memory_budget,omitempty"`
@@ -87,6 +89,13 @@ type Sample struct {
 	Step   int    `json:"step"` // updates done
 	Prompt string `json:"prompt"`
 	Text   string `json:"text"` // what follows it
+}
+
+// RoomJob is the room that a tab trains in.
+type RoomJob struct {
+	ID   string `json:"id"`
+	Code string `json:"code"`
+	Name string `json:"name,omitempty"` // of the tab, as the roster shows it
 }
 
 // PlanJob says what a planned run is to be held against. Zero values leave a question out.

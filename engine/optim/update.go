@@ -67,6 +67,14 @@ type State struct {
 	Overflow bool
 }
 
+// Decided is the state buffer of a step that was decided elsewhere: the update is applied, and the stored gradient is
+// multiplied by factor.
+func Decided(factor float32) []byte {
+	x := make([]float32, NumState)
+	x[stateApplied], x[stateFactor] = 1, factor
+	return tensor.EncodeF32(nil, x, tensor.F32)
+}
+
 // DecodeState reads the content of the state buffer.
 func DecodeState(b []byte) (State, error) {
 	if len(b) != 4*NumState {

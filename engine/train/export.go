@@ -116,7 +116,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 	}
 	defer dev.Close()
 	out := output{host: files}
-	tuner := newTuner(dev, nil, j.Host)
+	tuner := newTuner(dev, nil, j.Host, false)
 	progress := newProgress(j.Host, "merge", "matrices", int64(len(merges)))
 	done := 0
 	if err := out.model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {

@@ -21,6 +21,7 @@ type Job struct {
 	Open   Open
 	Budget int64 // bytes of device memory that may be planned, 0 for no limit
 	Bench  func(ctx context.Context, j *Job) error
+	Dial   Dial // to the job's room
 }
 
 // Run does the job and tells the host how it ended: with Done or with Failed, once. The error is what Failed says.
@@ -139,6 +140,9 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	r.loadSeconds, r.compileSeconds = loaded.Sub(loading).Seconds(), time.Since(loaded).Seconds()
+	if setup.inRoom() {
+		return r.member(ctx)
+	}
 	return r.loop(ctx)
 }
 

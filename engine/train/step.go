@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"math"
 
 	"llamatab/engine/data"
 	"llamatab/engine/device"
@@ -134,7 +135,7 @@ func (s *Setup) batchSpec() device.Spec {
 // newStepper allocates what the plan says besides parameters.
 func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
 	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, layouts: map[int]batchLayout{}}
-	st.tuner = newTuner(dev, table, host)
+	st.tuner = newTuner(dev, table, host, setup.inRoom())
 	defer func() {
 		if err != nil {
 			st.free()
@@ -328,11 +329,16 @@ func (s *Setup) recordUpdate(stage int) (*graph.Tape, error) {
 	return t, graph.Record(func() { s.update(t, stage, r) })
 }
 
-func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
-	scalars := func(stage int) graph.Var {
+// stepVars are the scalars of a stage and the state of a step.
+func stepVars(t *graph.Tape) (scalars func(stage int) graph.Var, state graph.Var) {
+	scalars = func(stage int) graph.Var {
 		return t.Extern(graph.Extern{Key: scalarsKey(stage), Shape: tensor.Of(optim.NumScalars), Name: "step scalars"})
 	}
-	state := t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: "step state"})
+	return scalars, t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: "step state"})
+}
+
+func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
+	scalars, state := stepVars(t)
 	starts := t.Extern(graph.Extern{Key: startsKey{}, Shape: tensor.Of(len(s.unitNames()) + 1), DType: tensor.I32, Name: s.startsSpec().Label})
 	sums := t.Extern(graph.Extern{Key: sumsKey{}, Shape: tensor.Of(len(s.unitNames()), 3), Name: "sums of units"})
 	loss := t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"})
@@ -347,6 +353,13 @@ func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
 	} else {
 		optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
 	}
+	s.adamw(t, stage, r, scalars, state)
+	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
+	recordPublish(t, s.Layout)
+}
+
+// adamw puts AdamW over the runs of neighbours that share their hyper-parameters on a tape.
+func (s *Setup) adamw(t *graph.Tape, stage int, r *rates, scalars func(stage int) graph.Var, state graph.Var) {
 	for i, seg := range s.Layout.Segments {
 		for from := 0; from < len(seg.Params); {
 			c, thaw := r.of(seg.Params[from]), s.thaw[seg.Params[from]]
@@ -366,8 +379,6 @@ func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
 			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(thaw), state, c)
 		}
 	}
-	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
-	recordPublish(t, s.Layout)
 }
 
 func segmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
@@ -450,8 +461,14 @@ func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 }
 
 // newTuner makes a tuner that tells the host of variants that compute wrong.
-func newTuner(dev device.Device, table map[string]string, host Host) *tune.Tuner {
+//
+// In a room nothing is timed: the first variant that computes right is taken, which is the same one in all tabs of an
+// adapter, as it must be for them to compute the same bits.
+func newTuner(dev device.Device, table map[string]string, host Host, room bool) *tune.Tuner {
 	o := tune.Default
+	if room {
+		o.Worth = math.Inf(1)
+	}
 	o.Report = func(kernel, variant string, err error) {
 		event(host, "warning", "kernel_variant_dropped", 0, map[string]any{"kernel": kernel, "variant": variant},
 			"kernel %s: variant %s is not used on this adapter: %v", kernel, variant, err)

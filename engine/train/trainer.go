@@ -77,7 +77,7 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Train
 	var err error
 	tr := cfg.Training
 	t.sampler, err = data.NewSampler(data.Plan{
-		Rows: len(setup.Train.Samples), Batch: tr.BatchSize, Micro: tr.Accumulation,
+		Rows: len(setup.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(),
 		Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ type Options struct {
 	Output      io.Writer // the browser's own stdout and stderr; nil drops them
 }
 
-// Browser is a running Chromium with one tab.
+// Browser is a running Chromium with one tab, or one more tab of it.
 type Browser struct {
 	Path string // the program
 
@@ -84,22 +84,11 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	}
 	allocator, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
 	tab, cancelTab := chromedp.NewContext(allocator, chromedp.WithBrowserOption(chromedp.WithBrowserErrorf(func(string, ...any) {})),
-		chromedp.WithListener(func(event any) {
-			if _, ok := event.(*inspector.EventTargetCrashed); ok {
-				b.fail(ErrTabCrashed)
-			}
-		}))
+		b.crashed())
 	b.ctx, b.cancel = tab, func() { cancelTab(); cancelAllocator() }
 
 	// The first call binds the browser's life to the context it gets, so the time limit is kept beside it.
-	started := make(chan error, 1)
-	go func() { started <- chromedp.Do(tab) }()
-	select {
-	case err = <-started:
-	case <-time.After(startTimeout):
-		err = fmt.Errorf("did not answer within %v", startTimeout)
-	}
-	if err != nil {
+	if err = b.start(); err != nil {
 		b.Close()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -107,23 +96,57 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		return nil, fmt.Errorf("headless: %w: %s did not start: %w", ErrNoBrowser, path, err)
 	}
 	b.pid = chromedp.FromContext(tab).Browser.Process().Pid
-	detached, err := chromedp.Detached(tab)
-	if err != nil {
-		b.Close()
-		return nil, fmt.Errorf("headless: %w", err)
+	return b, nil
+}
+
+// start makes the tab of b.ctx and watches it.
+func (b *Browser) start() error {
+	started := make(chan error, 1)
+	go func() { started <- chromedp.Do(b.ctx) }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return err
+		}
+	case <-time.After(startTimeout):
+		return fmt.Errorf("did not answer within %v", startTimeout)
 	}
-	lost := chromedp.FromContext(tab).Browser.LostConnection
+	detached, err := chromedp.Detached(b.ctx)
+	if err != nil {
+		return err
+	}
+	lost := chromedp.FromContext(b.ctx).Browser.LostConnection
 	go func() {
 		select {
 		case <-detached:
 			b.fail(ErrTabCrashed)
 		case <-lost:
 			b.fail(ErrClosed)
-		case <-tab.Done():
+		case <-b.ctx.Done():
 			b.fail(ErrClosed)
 		}
 	}()
-	return b, nil
+	return nil
+}
+
+// Tab opens one more tab in the browser, which ends with it. Closing it leaves the browser running.
+func (b *Browser) Tab() (*Browser, error) {
+	t := &Browser{Path: b.Path, gone: make(chan struct{})}
+	t.ctx, t.cancel = chromedp.NewContext(b.ctx, t.crashed())
+	if err := t.start(); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("headless: one more tab: %w", err)
+	}
+	return t, nil
+}
+
+// crashed hears of the death of the tab's process.
+func (b *Browser) crashed() chromedp.ContextOption {
+	return chromedp.WithListener(func(event any) {
+		if _, ok := event.(*inspector.EventTargetCrashed); ok {
+			b.fail(ErrTabCrashed)
+		}
+	})
 }
 
 // flags are Chromium's switches: no window, no first-run pages, no traffic of its own, no throttling of what it
@@ -234,6 +257,10 @@ func (b *Browser) Version(ctx context.Context) (string, error) {
 // any goroutine.
 func (b *Browser) Close() error {
 	b.fail(ErrClosed)
+	if b.profile == "" { // one more tab
+		b.cancel()
+		return nil
+	}
 	if b.pid != 0 {
 		killGroup(b.pid) // its exit status is of no interest: it is being killed
 	}

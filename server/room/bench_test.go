@@ -34,7 +34,7 @@ func BenchmarkSockets(b *testing.B) {
 				defer data.CloseNow()
 				go answerAll(control, data)
 			}
-			h := site.rooms.find("bench")
+			h := site.rooms.Find("bench")
 			count := func() int64 {
 				h.mu.Lock()
 				defer h.mu.Unlock()

@@ -56,7 +56,7 @@ func (s *Rooms) originAllowed(r *http.Request) bool {
 
 // socket serves one socket of a room from its opening to its end.
 func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
-	h := s.find(r.PathValue("id"))
+	h := s.Find(r.PathValue("id"))
 	if h == nil {
 		http.Error(w, "there is no such room", http.StatusNotFound)
 		return

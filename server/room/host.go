@@ -187,6 +187,15 @@ func NewCode() string {
 	return string(code)
 }
 
+// Describes tells whether the room is for a run, defaults filled in.
+func (h *Host) Describes(run dist.Run) bool {
+	if _, err := run.Table(); err != nil {
+		return false
+	}
+	text, err := json.Marshal(run)
+	return err == nil && string(text) == string(h.text)
+}
+
 // Code is what lets people in.
 func (h *Host) Code() string { return h.code }
 

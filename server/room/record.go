@@ -50,7 +50,7 @@ type Record struct {
 
 // Commit is what tabs hear of a committed step.
 func (r Record) Commit() dist.Commit {
-	return dist.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates}
+	return dist.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates, Loss: r.Loss, Norm: r.Norm, Tokens: r.Tokens}
 }
 
 // Chain spells a record that follows the one with the given hash, and gives it its own.

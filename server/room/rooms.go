@@ -91,7 +91,8 @@ func (s *Rooms) Open(id string, cfg Config, code string) (*Host, error) {
 	return h, nil
 }
 
-func (s *Rooms) find(id string) *Host {
+// Find is the room with the id, nil if there is none.
+func (s *Rooms) Find(id string) *Host {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hosts[id]
@@ -118,7 +119,7 @@ func (s *Rooms) Handler() http.Handler {
 	})
 	mux.HandleFunc("POST /api/rooms", s.create)
 	mux.HandleFunc("GET /api/rooms/{id}", func(w http.ResponseWriter, r *http.Request) {
-		h := s.find(r.PathValue("id"))
+		h := s.Find(r.PathValue("id"))
 		if h == nil {
 			http.Error(w, "there is no such room", http.StatusNotFound)
 			return
@@ -126,7 +127,7 @@ func (s *Rooms) Handler() http.Handler {
 		answer(w, http.StatusOK, h.View(owns(h, r)))
 	})
 	mux.HandleFunc("POST /api/rooms/{id}/{op}", func(w http.ResponseWriter, r *http.Request) {
-		h := s.find(r.PathValue("id"))
+		h := s.Find(r.PathValue("id"))
 		if h == nil {
 			http.Error(w, "there is no such room", http.StatusNotFound)
 			return

@@ -308,7 +308,7 @@ func (c *class) ended() {
 	if failure != "" {
 		t.Fatal(failure)
 	}
-	h := c.site.rooms.find(c.room)
+	h := c.site.rooms.Find(c.room)
 	h.mu.Lock()
 	final := h.room.Final()
 	h.mu.Unlock()
@@ -581,7 +581,7 @@ func TestNeverReads(t *testing.T) {
 	}
 	defer control.CloseNow()
 	defer data.CloseNow()
-	h := site.rooms.find("lesson")
+	h := site.rooms.Find("lesson")
 	h.mu.Lock() // a commit, without a trainer
 	r := h.room
 	r.reduced[0], r.commits[0], r.step = make([]byte, 4*r.table.Len), Record{Kind: Committed, Applied: true}, 1

@@ -258,6 +258,8 @@ func (e *toyEngine) Init(shard int) {
 	e.shards[shard] = s
 }
 
+func (e *toyEngine) Skipped(dist.Commit) {}
+
 func (e *toyEngine) Drop(shard int) { delete(e.shards, shard) }
 
 func (e *toyEngine) Apply(shard int, c dist.Commit) {

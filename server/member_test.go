@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/device/cpu"
+	"llamatab/engine/dist"
+	"llamatab/engine/message"
+	engine "llamatab/engine/train"
+	"llamatab/server/room"
+)
+
+// Tabs without a browser: jobs of the engine on the reference device, over real sockets to a real room.
+
+// nativeTab is the host of such a tab.
+type nativeTab struct {
+	mu       sync.Mutex
+	steps    []message.Step
+	files    map[string][]byte
+	control  message.Control
+	onStep   func(step int)
+	finished bool
+}
+
+func (h *nativeTab) Emit(es ...message.Envelope) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range es {
+		if e.Step != nil {
+			h.steps = append(h.steps, *e.Step)
+			if h.onStep != nil {
+				h.onStep(e.Step.Step)
+			}
+		}
+		if e.Progress != nil && e.Progress.Phase == "wait" {
+			h.finished = true
+		}
+	}
+}
+
+type tabFile struct {
+	bytes.Buffer
+	done func([]byte)
+}
+
+func (f *tabFile) Close() error { f.done(f.Bytes()); return nil }
+
+func (h *nativeTab) Create(path string) (io.WriteCloser, error) {
+	return &tabFile{done: func(b []byte) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.files[path] = b
+	}}, nil
+}
+func (h *nativeTab) Commit(string) error        { return nil }
+func (h *nativeTab) Remove(string) error        { return nil }
+func (h *nativeTab) Open(string) (fs.FS, error) { return nil, fs.ErrNotExist }
+func (h *nativeTab) Control() message.Control {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.finished {
+		return h.control
+	}
+	return ""
+}
+
+// nativeLink is a Link over sockets of this program.
+type nativeLink struct {
+	sockets [2]*websocket.Conn
+	out     [2]chan []byte
+	frames  chan []byte
+	end     context.CancelFunc
+}
+
+func (l *nativeLink) Send(lane engine.Lane, b []byte) error { l.out[lane] <- b; return nil }
+func (l *nativeLink) Frames() <-chan []byte                 { return l.frames }
+func (l *nativeLink) Close()                                { l.end() }
+
+// nativeDial connects to the room at a server.
+func nativeDial(address string) engine.Dial {
+	return func(ctx context.Context, r *message.RoomJob, hello dist.Hello) (engine.Link, dist.Welcome, error) {
+		var w dist.Welcome
+		open := func(lane string, first []byte) (*websocket.Conn, error) {
+			ws, _, err := websocket.Dial(ctx, address+"/api/rooms/"+r.ID+"/"+lane, nil)
+			if err != nil {
+				return nil, err
+			}
+			ws.SetReadLimit(32 << 20)
+			return ws, ws.Write(ctx, websocket.MessageBinary, first)
+		}
+		control, err := open("control", dist.Encode(hello))
+		if err != nil {
+			return nil, w, err
+		}
+		_, b, err := control.Read(ctx)
+		if err != nil {
+			return nil, w, err
+		}
+		f, err := dist.Parse(b)
+		if err != nil {
+			return nil, w, err
+		}
+		m, err := dist.Decode(f)
+		if err != nil {
+			return nil, w, err
+		}
+		if bye, ok := m.(dist.Bye); ok {
+			return nil, w, &engine.Farewell{Bye: bye}
+		}
+		w = m.(dist.Welcome)
+		data, err := open("data", dist.Encode(dist.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
+		if err != nil {
+			return nil, w, err
+		}
+		ctx, end := context.WithCancel(ctx)
+		l := &nativeLink{sockets: [2]*websocket.Conn{control, data}, frames: make(chan []byte, 64), end: end}
+		var readers sync.WaitGroup
+		for i, ws := range l.sockets {
+			l.out[i] = make(chan []byte, 1<<14)
+			go func() {
+				for {
+					select {
+					case <-ctx.Done():
+						ws.CloseNow()
+						return
+					case b := <-l.out[i]:
+						if ws.Write(ctx, websocket.MessageBinary, b) != nil {
+							end()
+						}
+					}
+				}
+			}()
+			readers.Go(func() {
+				defer end()
+				for {
+					_, b, err := ws.Read(ctx)
+					if err != nil {
+						return
+					}
+					select {
+					case l.frames <- b:
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+		}
+		go func() { readers.Wait(); close(l.frames) }()
+		return l, w, nil
+	}
+}
+
+// lesson is a run for a room: a small model from scratch on rows of tokens.
+const lesson = `{
+	"model": {"init": "random", "config": {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 24,
+		"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 40, "max_position_embeddings": 32, "rms_norm_eps": 1e-5,
+		"tie_word_embeddings": true, "hidden_act": "silu"}},
+	"dataset": {"path": "rows.jsonl", "format": "tokens"},
+	"training": {"per_device_train_batch_size": 2, "max_steps": 6, "learning_rate": 0.01, "lr_scheduler_type": "constant"},
+	"trainable": ["all"],
+	"fsdp": {"slots": 4, "sharding_strategy": "NO_SHARD"}
+}`
+
+func lessonFiles() engine.Files {
+	var rows strings.Builder
+	for i := range 23 {
+		ids := make([]int, 5+i%9)
+		for j := range ids {
+			ids[j] = (i*7 + j*j*3 + 1) % 40
+		}
+		line, _ := json.Marshal(map[string]any{"input_ids": ids})
+		rows.Write(append(line, '\n'))
+	}
+	return engine.Files{Dataset: fstest.MapFS{"rows.jsonl": &fstest.MapFile{Data: []byte(rows.String())}}}
+}
+
+// taught is what a lesson leaves.
+type taught struct {
+	files map[string][]byte
+	steps []message.Step
+}
+
+// teach runs a lesson with a number of tabs; once step kill has been applied, the first tab is closed and another one
+// joins, if kill is above 0.
+func teach(t *testing.T, tabs, kill int, sets ...string) taught {
+	t.Helper()
+	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := engine.RoomRun("lesson", cfg, lessonFiles())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Checkpoint, run.Piece = 2, 700
+	local, err := room.OpenLocal(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms, err := room.OpenRooms(local, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rooms.Close()
+	if _, err := rooms.Open("lesson", room.Config{Run: *run, MinTabs: tabs}, "code"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(rooms.Handler())
+	defer server.Close()
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	start := func(ctx context.Context, h *nativeTab) {
+		all.Go(func() {
+			err := engine.Run(ctx, &engine.Job{Job: message.Job{Command: message.Train, Config: text, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
+				Files: lessonFiles(), Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
+				Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }})
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+	writer := &nativeTab{files: map[string][]byte{}, control: message.Save}
+	start(ctx, writer)
+	for i := range tabs - 1 {
+		h := &nativeTab{files: map[string][]byte{}, control: message.Stop}
+		if i == 0 && kill > 0 {
+			killed, die := context.WithCancel(ctx)
+			h.onStep = func(step int) {
+				if step == kill {
+					die()
+					start(ctx, &nativeTab{files: map[string][]byte{}, control: message.Stop})
+				}
+			}
+			start(killed, h)
+			continue
+		}
+		start(ctx, h)
+	}
+	all.Wait()
+	return taught{writer.files, writer.steps}
+}
+
+// same reports where two lessons differ in bits.
+func (a taught) same(b taught) error {
+	if !maps.EqualFunc(a.files, b.files, bytes.Equal) || len(a.files) == 0 {
+		return fmt.Errorf("the files differ: %d and %d of them", len(a.files), len(b.files))
+	}
+	if len(a.steps) != len(b.steps) {
+		return fmt.Errorf("%d and %d steps", len(a.steps), len(b.steps))
+	}
+	for i := range a.steps {
+		if x, y := a.steps[i], b.steps[i]; x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.Tokens != y.Tokens || x.LearningRate != y.LearningRate {
+			return fmt.Errorf("step %d: %+v and %+v", i+1, x, y)
+		}
+	}
+	return nil
+}
+
+// TestMembers: how many tabs there are, and which come and go, changes no bit of the result.
+func TestMembers(t *testing.T) {
+	one := teach(t, 1, 0)
+	if len(one.steps) != 6 || !(one.steps[5].Loss < one.steps[0].Loss) {
+		t.Fatalf("the lesson teaches nothing: %+v", one.steps)
+	}
+	for _, tabs := range []int{2, 4} {
+		if err := one.same(teach(t, tabs, 0)); err != nil {
+			t.Errorf("%d tabs: %v", tabs, err)
+		}
+	}
+	// The reference device computes in float64, so a tab that is made again from a float32 checkpoint differs in its
+	// last bits from those that went on; on WebGPU it does not.
+	lost := teach(t, 3, 3)
+	if len(lost.steps) != len(one.steps) {
+		t.Fatalf("%d steps with a tab that is closed, %d without", len(lost.steps), len(one.steps))
+	}
+	for i, s := range lost.steps {
+		if d := float64(s.Loss - one.steps[i].Loss); !(math.Abs(d) < 1e-6) {
+			t.Errorf("step %d: loss %v with a tab that is closed, %v without", i+1, s.Loss, one.steps[i].Loss)
+		}
+	}
+	other := teach(t, 2, 0, "precision.reduce_dtype=float32")
+	if one.same(other) == nil {
+		t.Error("gradients that were not rounded give the same bits: this test sees nothing")
+	}
+}

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
+	engine "llamatab/engine/train"
+	"llamatab/server/headless"
+	"llamatab/server/job"
+	"llamatab/server/room"
+)
+
+// shareTabs makes a config one of a run over n tabs; 0 leaves it as it is.
+func shareTabs(c *config.Config, n int) error {
+	if n == 0 {
+		return nil
+	}
+	if n < 0 {
+		return usageError("train: --tabs %d: want 1 or more", n)
+	}
+	if c.FSDP != nil {
+		return c.Set("fsdp.world_size", fmt.Sprint(n))
+	}
+	return c.Set("fsdp", fmt.Sprintf(`{"world_size": %d, "sharding_strategy": "NO_SHARD"}`, n))
+}
+
+// roomDir holds the room of a run over tabs, in the output folder: a run that was ended goes on from its last commit.
+const roomDir = ".room"
+
+const theRoom = "run"
+
+// tabsRun is a run over several tabs of one headless browser.
+type tabsRun struct {
+	spec   message.Job
+	mounts *mounts
+	store  job.Store
+	log    *job.Log
+	show   *progress
+	rooms  *room.Rooms
+	host   *room.Host
+	cancel context.CancelCauseFunc
+
+	mu   sync.Mutex
+	tabs []*runTab
+	step int // the last on record
+}
+
+// runTab is one tab of the run.
+type runTab struct {
+	job     *job.Job
+	browser *headless.Browser
+	ended   bool
+}
+
+// trainInRoom runs a job in a room of its own whose tabs this program opens.
+func trainInRoom(ctx context.Context, c *config.Config, m *mounts, spec message.Job, flags browserFlags, out string) error {
+	files, err := m.open()
+	if err != nil {
+		return err
+	}
+	run, err := engine.RoomRun(theRoom, c, files)
+	if err != nil {
+		f := engine.Failure(err)
+		return outcome(message.Envelope{Failed: f})
+	}
+	dir, err := job.OpenDir(out)
+	if err != nil {
+		return err
+	}
+	t := &tabsRun{spec: spec, mounts: m, store: dir, log: job.NewLog(out, false), show: newProgress()}
+	err = t.run(ctx, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, flags, filepath.Join(out, roomDir))
+	return finish(err, t.log.Close, dir.Close)
+}
+
+// open opens the room, or the one that an earlier run of the same config left.
+func (t *tabsRun) open(cfg room.Config, state string) error {
+	local, err := room.OpenLocal(state)
+	if err != nil {
+		return err
+	}
+	if t.rooms, err = room.OpenRooms(local, slog.New(&diary{t})); err != nil {
+		return err
+	}
+	if t.host = t.rooms.Find(theRoom); t.host != nil {
+		if t.host.Describes(cfg.Run) {
+			return nil
+		}
+		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
+			return err
+		}
+		return t.open(cfg, state)
+	}
+	t.host, err = t.rooms.Open(theRoom, cfg, "")
+	return err
+}
+
+// run trains, and returns when one tab has written the result.
+func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags browserFlags, state string) error {
+	page, err := newAssets()
+	if err != nil {
+		return err
+	}
+	ctx, t.cancel = context.WithCancelCause(ctx)
+	defer t.cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			fmt.Fprintln(os.Stderr, "\ninterrupted; the same command goes on from the last step")
+			t.cancel(&exitError{exitInterrupted, errors.New("interrupted")})
+		case <-ctx.Done():
+		}
+	}()
+	if err := t.open(cfg, state); err != nil {
+		return err
+	}
+	defer t.rooms.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("opening a port for the tabs: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", page)
+	mux.HandleFunc("GET "+blankPath, blank)
+	mux.Handle("/api/rooms/", t.rooms.Handler())
+	mux.HandleFunc("/job/{token}/{rest...}", t.serveJob)
+	server := &http.Server{Handler: guarded("", mux), ReadHeaderTimeout: time.Minute}
+	go server.Serve(listener)
+	defer server.Close()
+	address := "http://" + listener.Addr().String()
+
+	browser, found, err := openBrowser(ctx, flags, address+blankPath)
+	if err != nil {
+		return interruption(ctx, err)
+	}
+	defer browser.Close()
+	t.spec.AdapterBackend = found.Backend
+	for range cfg.MinTabs {
+		if err := t.join(ctx, browser, address); err != nil {
+			return interruption(ctx, err)
+		}
+	}
+	if err := t.wait(ctx, browser, address); err != nil {
+		return interruption(ctx, err)
+	}
+	t.traffic()
+	return errors.Join(t.rooms.Close(), os.RemoveAll(state))
+}
+
+// serveJob hands a request to the tab's job whose token it names.
+func (t *tabsRun) serveJob(w http.ResponseWriter, r *http.Request) {
+	t.mu.Lock()
+	var j *job.Job
+	for _, tab := range t.tabs {
+		if tab.job.Token == r.PathValue("token") {
+			j = tab.job
+		}
+	}
+	t.mu.Unlock()
+	switch {
+	case j == nil:
+		http.NotFound(w, r)
+	case r.PathValue("rest") == "":
+		w.Header().Set("Content-Type", contentTypes[".html"])
+		io.WriteString(w, jobPage)
+	default:
+		j.Handler().ServeHTTP(w, r)
+	}
+}
+
+// join opens one more tab with a job of its own.
+func (t *tabsRun) join(ctx context.Context, browser *headless.Browser, address string) error {
+	t.mu.Lock()
+	spec := t.spec
+	spec.Room = &message.RoomJob{ID: t.host.ID, Code: t.host.Code(), Name: fmt.Sprintf("tab %d", len(t.tabs)+1)}
+	tab := &runTab{job: t.mounts.into(spec)}
+	tab.job.Store = t.store
+	tab.job.Observe = func(e message.Envelope) { t.observe(tab, e) }
+	t.tabs = append(t.tabs, tab)
+	t.mu.Unlock()
+	var err error
+	if tab.browser, err = browser.Tab(); err != nil {
+		return err
+	}
+	return tab.browser.Open(ctx, address+tab.job.Path())
+}
+
+// lead is the first tab that lives; the caller holds the lock.
+func (t *tabsRun) lead() *runTab {
+	for _, tab := range t.tabs {
+		if !tab.ended {
+			return tab
+		}
+	}
+	return nil
+}
+
+// observe records what the tabs say: each step once, whoever says it first; all else of the first tab that lives.
+func (t *tabsRun) observe(tab *runTab, e message.Envelope) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case e.Step != nil:
+		if e.Step.Step <= t.step {
+			return
+		}
+		t.step = e.Step.Step
+	case tab != t.lead():
+		return
+	}
+	t.record(e)
+}
+
+// record keeps and shows a message.
+func (t *tabsRun) record(e message.Envelope) {
+	if e.Done == nil && e.Failed == nil {
+		if err := t.log.Record(e); err != nil {
+			t.cancel(err)
+		}
+	}
+	t.show.observe(e)
+}
+
+// restarts is how many tabs that died are replaced.
+const restarts = 20
+
+// wait returns once a tab has written the result.
+func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address string) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var writer *runTab
+	for lost := 0; ; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-browser.Gone():
+			return &exitError{exitFailed, fmt.Errorf("%w: the same command goes on from the last step", browser.Err())}
+		case <-tick.C:
+		}
+		dead := 0
+		for _, tab := range t.tabs {
+			select {
+			case <-tab.job.Ended():
+				if tab == writer && tab.job.Outcome().Done != nil {
+					return nil
+				}
+			case <-tab.browser.Gone():
+			default:
+				continue
+			}
+			if tab.ended {
+				continue
+			}
+			t.mu.Lock()
+			tab.ended = true
+			t.mu.Unlock()
+			tab.browser.Close()
+			if tab == writer {
+				writer = nil
+			}
+			if f := tab.job.Outcome().Failed; f != nil && f.Exit == exitUsage {
+				return outcome(tab.job.Outcome())
+			}
+			dead++
+		}
+		for range dead {
+			if lost++; lost > restarts {
+				last := t.tabs[len(t.tabs)-1].job.Outcome()
+				return errors.Join(fmt.Errorf("%d tabs died", lost), outcome(last))
+			}
+			if err := t.join(ctx, browser, address); err != nil {
+				return err
+			}
+		}
+		done, err := t.host.Done()
+		if err != nil {
+			return err
+		}
+		if done && writer == nil {
+			t.mu.Lock()
+			writer = t.lead()
+			t.mu.Unlock()
+			writer.job.Send(message.Save)
+		}
+	}
+}
+
+// traffic puts on record what the run moved.
+func (t *tabsRun) traffic() {
+	v := t.host.View(true)
+	var in, out []int64
+	for _, tab := range v.Tabs {
+		in, out = append(in, tab.In), append(out, tab.Out)
+	}
+	data := map[string]any{"bytes_sent": in, "bytes_received": out, "forecast_per_step": v.Forecast, "steps": v.Steps, "strategy": v.Strategy, "recomputed_slots": v.Stats.Recomputed}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.record(roomEvent("info", "traffic", v.Steps, data, fmt.Sprintf("%s over %d tabs: %.0f bytes up and %.0f down a step and tab were forecast", v.Strategy, v.Online, v.Forecast.Up, v.Forecast.Down)))
+}
+
+func roomEvent(level, code string, step int, data map[string]any, text string) message.Envelope {
+	return message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: level, Code: code, Step: step, Message: text, Data: data}}
+}
+
+// diary is a slog.Handler that records what the room notes as events of the run.
+type diary struct{ run *tabsRun }
+
+func (d *diary) Enabled(context.Context, slog.Level) bool { return true }
+func (d *diary) WithAttrs([]slog.Attr) slog.Handler       { return d }
+func (d *diary) WithGroup(string) slog.Handler            { return d }
+
+func (d *diary) Handle(_ context.Context, r slog.Record) error {
+	code, step, data := "room", 0, map[string]any{}
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "code":
+			code = a.Value.String()
+		case "step":
+			step = int(a.Value.Uint64())
+		default:
+			data[a.Key] = a.Value.Any()
+		}
+		return true
+	})
+	if name, ok := map[string]string{"joined": "tab_joined", "gone": "tab_left"}[code]; ok {
+		code = name
+	}
+	level := "info"
+	if r.Level >= slog.LevelWarn {
+		level = "warning"
+	}
+	d.run.mu.Lock()
+	defer d.run.mu.Unlock()
+	d.run.record(roomEvent(level, code, step, data, r.Message))
+	return nil
+}
