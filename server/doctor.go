@@ -83,7 +83,7 @@ func diagnose(ctx context.Context, flags browserFlags) *diagnosis {
 		d.Problems = append(d.Problems, "no port can be opened on the loopback address: "+err.Error())
 		return d
 	}
-	server := &http.Server{Handler: guarded("", http.HandlerFunc(blank))}
+	server := &http.Server{Handler: guarded(nil, http.HandlerFunc(blank))}
 	go server.Serve(listener)
 	defer server.Close()
 	browser, found, err := openBrowser(ctx, flags, "http://"+listener.Addr().String()+blankPath)

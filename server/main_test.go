@@ -172,7 +172,7 @@ func TestExitCodes(t *testing.T) {
 		{"later command", []string{"pull", "x/y"}, 2, "not available in this version"},
 		{"unknown option", []string{"train", "--nope"}, 2, "nope"},
 		{"later option", []string{"train", "--recipe", "x"}, 2, "--recipe"},
-		{"later option of serve", []string{"--room-code", "1"}, 2, "--room-code"},
+		{"short room code", []string{"--room-code", "1"}, 2, "--room-code"},
 		{"stray argument", []string{"doctor", "now"}, 2, "now"},
 		{"missing option", []string{"train", "--config", "x"}, 2, "--out"},
 		{"no config", []string{"train", "--config", at("none.json"), "--out", at("out")}, 2, "none.json"},
@@ -254,6 +254,8 @@ func TestServe(t *testing.T) {
 		{"api/data", "", 200, `[{"name":"d.jsonl","size":10}]`},
 		{"api/data/d.jsonl", "", 200, "0123456789"},
 		{"api/data/.hidden", "", 404, ""},
+		{"api/rooms", "", 200, "[]"},
+		{"api/rooms/none", "", 404, "no such room"},
 	} {
 		r, err := http.NewRequest("GET", address+request.path, nil)
 		if err != nil {
@@ -283,12 +285,12 @@ func TestServe(t *testing.T) {
 }
 
 func TestNextFreePort(t *testing.T) {
-	first, err := listenAt("")
+	first, err := listenAt("", defaultListen)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	second, err := listenAt("")
+	second, err := listenAt("", defaultListen)
 	if err != nil {
 		t.Fatal(err)
 	}

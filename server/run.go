@@ -73,7 +73,7 @@ func runHeadless(ctx context.Context, run headlessRun) error {
 		w.Header().Set("Content-Type", contentTypes[".html"])
 		io.WriteString(w, jobPage)
 	})
-	server := &http.Server{Handler: guarded("", mux), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: guarded(nil, mux), ReadHeaderTimeout: time.Minute}
 	go server.Serve(listener)
 	defer server.Close()
 	address := "http://" + listener.Addr().String()

@@ -2,26 +2,32 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"llamatab/server/job"
+	"llamatab/server/lan"
+	"llamatab/server/room"
 )
 
 const (
 	defaultListen = "127.0.0.1:8080"
+	defaultLAN    = "0.0.0.0:8443"
 	portsTried    = 100             // after the default one
 	drainLimit    = 5 * time.Second // for answers under way when the program is told to stop
 )
@@ -32,9 +38,11 @@ func serve(ctx context.Context, args []string) error {
 	listen := f.String("listen", "", "`HOST:PORT` to serve at (default "+defaultListen+", or the next free port)")
 	models := f.String("models", "", "`DIR` of model folders that the page offers")
 	data := f.String("data", "", "`DIR` of data files that the page offers")
-	for name, what := range map[string]string{"state": "kept rooms", "room-code": "rooms", "max-tabs": "rooms", "tabs": "rooms", "lan": "serving other machines", "recipe": "recipes"} {
-		f.later[name] = what
-	}
+	state := f.String("state", "", "`DIR` that keeps rooms, and with --lan the certificate; without it rooms are forgotten at the end")
+	code := f.String("room-code", "", "`CODE` that lets tabs into new rooms (default: each room draws its own)")
+	maxTabs := f.Int("max-tabs", 0, "let at most `N` tabs into a room (default 64)")
+	overLAN := f.Bool("lan", false, "serve other machines, by HTTPS with a certificate of its own and a page of help")
+	f.later["recipe"] = "recipes"
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -43,26 +51,64 @@ func serve(ctx context.Context, args []string) error {
 			return usageError("serve: --%s %s: no such folder", option, dir)
 		}
 	}
+	if n := len(*code); n > 0 && n < leastCode {
+		return usageError("serve: --room-code: %d characters are guessed too soon: use %d or more", n, leastCode)
+	}
+	if *maxTabs < 0 {
+		return usageError("serve: --max-tabs %d: want 1 or more", *maxTabs)
+	}
 	page, err := newAssets()
 	if err != nil {
 		return err
 	}
-	listener, err := listenAt(*listen)
+	standard := defaultListen
+	if *overLAN {
+		standard = defaultLAN
+	}
+	listener, err := listenAt(*listen, standard)
 	if err != nil {
 		return err
 	}
+	defer listener.Close()
+	rooms, err := openRooms(*state)
+	if err != nil {
+		return err
+	}
+	defer rooms.close()
+	rooms.Code, rooms.MaxTabs = *code, *maxTabs
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	name, _, _ := net.SplitHostPort(*listen)
-	server := &http.Server{Handler: guarded(name, pageHandler(page, *models, *data)), ReadHeaderTimeout: 10 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	mux := http.NewServeMux()
+	mux.Handle("/", pageHandler(page, *models, *data))
+	mux.Handle("/api/rooms", rooms.Handler())
+	mux.Handle("/api/rooms/", rooms.Handler())
+	own := []string{name}
+	if *overLAN {
+		names, _ := lan.Names()
+		own = append(own, names...)
+	}
+	server := &http.Server{Handler: guarded(own, mux), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 2)
+	if *overLAN {
+		help, err := secure(server, listener, *state, failed)
+		if err != nil {
+			return err
+		}
+		defer help.Close()
+	} else {
+		go func() { failed <- server.Serve(listener) }()
+	}
 	at := listener.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() { // it answers at every address; the page needs one that browsers trust
 		at.IP = net.IPv4(127, 0, 0, 1)
 	}
-	fmt.Printf("llamatab is ready: open http://%s/\n", at)
+	if *overLAN {
+		fmt.Printf("llamatab is ready: open https://%s/\n", at)
+	} else {
+		fmt.Printf("llamatab is ready: open http://%s/\n", at)
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -77,8 +123,77 @@ func serve(ctx context.Context, args []string) error {
 	return nil
 }
 
-// listenAt opens the address; "" is the default one or the next free port after it.
-func listenAt(address string) (net.Listener, error) {
+// leastCode is how short a room's code may be.
+const leastCode = 6
+
+// servedRooms are the rooms of a server, with the folder that holds them.
+type servedRooms struct {
+	*room.Rooms
+	remove string // a folder for the time being, "" for one that stays
+}
+
+func openRooms(state string) (*servedRooms, error) {
+	s := &servedRooms{}
+	dir := filepath.Join(state, "rooms")
+	if state == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "llamatab-rooms-"); err != nil {
+			return nil, fmt.Errorf("serve: %w", err)
+		}
+		s.remove = dir
+	}
+	local, err := room.OpenLocal(dir)
+	if err == nil {
+		s.Rooms, err = room.OpenRooms(local, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	}
+	if err != nil && s.remove != "" {
+		os.RemoveAll(s.remove)
+	}
+	return s, err
+}
+
+// close ends the rooms; tabs are told to come back.
+func (s *servedRooms) close() {
+	if err := s.Rooms.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "closing the rooms:", err)
+	}
+	if s.remove != "" {
+		os.RemoveAll(s.remove)
+	}
+}
+
+// secure serves by TLS, and plain HTTP on the same port for how to get there, and says so.
+func secure(server *http.Server, l net.Listener, state string, failed chan<- error) (help *http.Server, err error) {
+	if state == "" {
+		if state, err = os.UserConfigDir(); err != nil {
+			return nil, fmt.Errorf("serve: --lan: there is no place for a certificate: give --state DIR: %w", err)
+		}
+		state = filepath.Join(state, "llamatab")
+	}
+	authority, err := lan.OpenAuthority(filepath.Join(state, "lan"))
+	if err != nil {
+		return nil, err
+	}
+	names, addresses := lan.Names()
+	leaf, err := authority.Leaf(names, addresses)
+	if err != nil {
+		return nil, err
+	}
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{leaf}}
+	byTLS, plain := lan.Split(l)
+	help = &http.Server{Handler: authority.Help(), ReadHeaderTimeout: 10 * time.Second}
+	go func() { failed <- server.ServeTLS(byTLS, "", "") }()
+	go help.Serve(plain)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, url := range lan.Addresses(port) {
+		fmt.Println("from other machines:", url)
+	}
+	fmt.Println("SHA-256 of the certificate:", authority.Fingerprint())
+	return help, nil
+}
+
+// listenAt opens the address; "" is the standard one or the next free port after it.
+func listenAt(address, standard string) (net.Listener, error) {
 	if address != "" {
 		listener, err := net.Listen("tcp", address)
 		if inUse(err) {
@@ -89,7 +204,7 @@ func listenAt(address string) (net.Listener, error) {
 		}
 		return listener, nil
 	}
-	host, port, _ := net.SplitHostPort(defaultListen)
+	host, port, _ := net.SplitHostPort(standard)
 	first, _ := strconv.Atoi(port)
 	for p := first; p <= first+portsTried; p++ {
 		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p)))
@@ -111,16 +226,17 @@ func inUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, windows)
 }
 
-// guarded refuses requests under names other than localhost and own, as a page of another site would make them by
+// guarded refuses requests under names other than localhost and its own, as a page of another site would make them by
 // letting its name point here (DNS rebinding). Addresses in figures are nobody's name.
-func guarded(own string, h http.Handler) http.Handler {
+func guarded(own []string, h http.Handler) http.Handler {
 	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
 		host = strings.ToLower(strings.Trim(host, "[]"))
-		if host != "localhost" && !strings.HasSuffix(host, ".localhost") && host != strings.ToLower(own) && net.ParseIP(host) == nil {
+		named := slices.ContainsFunc(own, func(name string) bool { return name != "" && strings.EqualFold(name, host) })
+		if host != "localhost" && !strings.HasSuffix(host, ".localhost") && !named && net.ParseIP(host) == nil {
 			http.Error(w, "this server does not answer under this name", http.StatusMisdirectedRequest)
 			return
 		}

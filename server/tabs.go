@@ -139,7 +139,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags browserFlags, 
 	mux.HandleFunc("GET "+blankPath, blank)
 	mux.Handle("/api/rooms/", t.rooms.Handler())
 	mux.HandleFunc("/job/{token}/{rest...}", t.serveJob)
-	server := &http.Server{Handler: guarded("", mux), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: guarded(nil, mux), ReadHeaderTimeout: time.Minute}
 	go server.Serve(listener)
 	defer server.Close()
 	address := "http://" + listener.Addr().String()
