@@ -80,7 +80,8 @@ func trainInRoom(ctx context.Context, c *config.Config, m *mounts, spec message.
 	if err != nil {
 		return err
 	}
-	t := &tabsRun{spec: spec, mounts: m, store: dir, log: job.NewLog(out, false), show: newProgress()}
+	_, err = os.Stat(filepath.Join(out, roomDir, theRoom))
+	t := &tabsRun{spec: spec, mounts: m, store: dir, log: job.NewLog(out, err == nil), show: newProgress()}
 	err = t.run(ctx, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, flags, filepath.Join(out, roomDir))
 	return finish(err, t.log.Close, dir.Close)
 }
@@ -261,7 +262,9 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 				}
 			case <-tab.browser.Gone():
 			default:
-				continue
+				if time.Since(tab.job.Heard()) < quietLimit {
+					continue
+				}
 			}
 			if tab.ended {
 				continue

@@ -72,14 +72,15 @@ func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 // does in order, so that the tab answers the room also while its GPU is busy.
 type member struct {
 	*runner
-	link   Link
-	run    *dist.Run
-	table  *dist.Table
-	worker *dist.Worker
-	places []place // of all parameters in order, by where they begin among the flat ones
-	apply  *graph.Program
-	fresh  bool // the parameters are those before the first step
-	done   bool
+	link    Link
+	run     *dist.Run
+	table   *dist.Table
+	worker  *dist.Worker
+	places  []place // of all parameters in order, by where they begin among the flat ones
+	apply   *graph.Program
+	counted int  // steps whose tokens are counted
+	fresh   bool // the parameters are those before the first step
+	done    bool
 
 	gradients map[dist.Work][]byte // of slots that are computed, on the wire's type; without epochs
 	queue     chan func() (func(), error)
@@ -481,8 +482,10 @@ func (m *member) tell(c dist.Commit, rate float64) {
 	step := &message.Step{Step: int(c.Step) + 1, Epoch: m.sampler.Epoch(int(c.Step) + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm),
 		LearningRate: rate, Tokens: c.Tokens, StepSeconds: now.Sub(m.last).Seconds(), GPUBytes: m.dev.Usage().Total()}
 	step.TokensPerSecond = float64(c.Tokens) / max(step.StepSeconds, 1e-9)
-	for _, rows := range m.sampler.Step(int(c.Step)) {
-		m.seen += int64(m.collate(rows).Inputs)
+	for ; m.counted <= int(c.Step); m.counted++ { // a tab that joined late counts what came before as well
+		for _, rows := range m.sampler.Step(m.counted) {
+			m.seen += int64(m.collate(rows).Inputs)
+		}
 	}
 	step.NumInputTokensSeen = m.seen
 	m.last = now
