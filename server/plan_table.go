@@ -144,7 +144,7 @@ func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 	if len(f.Sharding) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nEach of %d tabs, at %s/s", p.Tabs, memory.Bytes(int64(p.Link.Rate)))
+	fmt.Fprintf(w, "\nEach of %d tabs, at %s/s", f.Sharding[0].Ranks, memory.Bytes(int64(p.Link.Rate)))
 	if p.Link.Shared {
 		fmt.Fprint(w, " shared by both directions")
 	}

@@ -638,14 +638,18 @@ func (s *Studio) ShareText() Text {
 
 // Choices are the changes with which the run fits, the least harm first.
 func (s *Studio) Choices() []message.Choice {
+	var all []message.Choice
 	switch {
 	case s.Plan != nil:
-		return s.Plan.Choices
+		all = s.Plan.Choices
 	case s.Fault != nil:
-		return s.Fault.Choices
+		all = s.Fault.Choices
 	}
-	return nil
+	return slices.DeleteFunc(slices.Clone(all), func(c message.Choice) bool { return !c.Fits })
 }
+
+// OtherModel reports whether a choice is another model, which is for the person to choose.
+func (s *Studio) OtherModel(c message.Choice) bool { return c.Code == "smaller_model" }
 
 // Fix makes the changes of a choice.
 func (s *Studio) Fix(c message.Choice) {

@@ -19,7 +19,7 @@ import (
 type Conditions struct {
 	Limits device.Limits // of one device
 	Budget int64         // bytes of it that may be planned, 0 for no bound
-	Tabs   int           // ranks of the comparison of strategies; 0 or 1: no comparison
+	Tabs   int           // ranks of the comparison of strategies; 0: those of the config; 1: no comparison
 	Link   plan.Link     // between the ranks
 	FLOPS  float64       // floating-point operations of one device a second, 0 for unknown
 	// Early gets the forecast of what does not fit while choices are still being looked for. It may be nil.
@@ -133,6 +133,9 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	f.Trainable, f.Total = s.Layout.Counts()
 	for _, spec := range s.Memory.Specs {
 		f.Largest = max(f.Largest, spec.Bytes())
+	}
+	if cfg.FSDP != nil && c.Tabs == 0 {
+		c.Tabs = cfg.FSDP.WorldSize
 	}
 	if c.Tabs > 1 {
 		f.Sharding = s.shards(f, c)
