@@ -11,8 +11,6 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
-	"llamatab/engine/tensor"
-	"llamatab/engine/weights"
 )
 
 // Conditions are what a forecast takes for granted about the machines.
@@ -145,33 +143,6 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	}
 	f.Fits = f.Reason == ""
 	return f, nil
-}
-
-// resultBytes is the size of the weights that the run leaves: the adapter's, or the whole model's.
-func (s *Setup) resultBytes() (n int64, err error) {
-	var specs []weights.Spec
-	if s.Method != nil {
-		for _, t := range s.Method.Tensors() {
-			specs = append(specs, weights.Spec{Name: t.Key, DType: tensor.F32, Shape: t.Param.FileShape()})
-		}
-		return weights.FileBytes(specs, nil)
-	}
-	for _, p := range s.kept() {
-		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
-		if !p.Trainable && !p.Fresh && s.Base != nil {
-			t, _ := s.Base.Tensor(p.From())
-			spec.DType = t.DType
-		}
-		specs = append(specs, spec)
-	}
-	for _, shard := range weights.Split(specs, weights.ShardBytes) {
-		size, err := weights.FileBytes(shard.Specs, nil)
-		if err != nil {
-			return 0, err
-		}
-		n += size
-	}
-	return n, nil
 }
 
 // Names of the units that are not the model's.

@@ -75,13 +75,9 @@ func (o output) adapter(dir string, m *Model) error {
 		}
 		specs[file] = append(specs[file], spec)
 	}
-	var metadata map[string]string
-	if m.Classes != nil {
-		names, err := json.Marshal(m.Classes)
-		if err != nil {
-			return err
-		}
-		metadata = map[string]string{classesKey: string(names)}
+	metadata, err := m.classNames()
+	if err != nil {
+		return err
 	}
 	for _, file := range files {
 		if err := o.file(path.Join(dir, file), func(w io.Writer) error {
@@ -97,6 +93,15 @@ func (o output) adapter(dir string, m *Model) error {
 		}
 	}
 	return nil
+}
+
+// classNames are the metadata of an adapter's file.
+func (m *Model) classNames() (map[string]string, error) {
+	if m.Classes == nil {
+		return nil, nil
+	}
+	names, err := json.Marshal(m.Classes)
+	return map[string]string{classesKey: string(names)}, err
 }
 
 // stream writes the values of key, which belong to p, as F32.

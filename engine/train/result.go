@@ -1,0 +1,76 @@
+package train
+
+import (
+	"cmp"
+
+	"llamatab/engine/graph"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// resultBytes is the size of the weights that the run leaves: the adapter's files, or the whole model's, and an added head's.
+func (s *Setup) resultBytes() (int64, error) {
+	var n int64
+	add := func(specs []weights.Spec, metadata map[string]string) error {
+		size, err := weights.FileBytes(specs, metadata)
+		n += size
+		return err
+	}
+	var head []weights.Spec
+	for _, p := range s.Decoder.Added.Params() {
+		head = append(head, weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape})
+	}
+	if head != nil {
+		metadata, err := s.headSpec.metadata(s.name)
+		if err == nil {
+			err = add(head, metadata)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if s.Method != nil {
+		err := s.adapterFiles(add)
+		return n, err
+	}
+	var specs []weights.Spec
+	for _, p := range s.kept() {
+		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
+		if s.Base != nil && !p.Trainable && !p.Fresh {
+			t, _ := s.Base.Tensor(p.From())
+			spec.DType = t.DType
+		}
+		specs = append(specs, spec)
+	}
+	for _, shard := range weights.Split(specs, weights.ShardBytes) {
+		if err := add(shard.Specs, nil); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// adapterFiles calls add for each file of weights in the adapter's folder.
+func (s *Setup) adapterFiles(add func([]weights.Spec, map[string]string) error) error {
+	metadata, err := s.classNames()
+	if err != nil {
+		return err
+	}
+	files := map[string][]weights.Spec{}
+	for _, t := range s.saved() {
+		spec := weights.Spec{Name: t.Key, DType: tensor.F32}
+		if t.Param != nil {
+			spec.Shape = t.Param.FileShape()
+		} else if err := graph.Record(func() { spec.Shape = t.Computed(graph.NewInferenceTape()).Shape }); err != nil {
+			return err
+		}
+		file := cmp.Or(t.File, adapterFile)
+		files[file] = append(files[file], spec)
+	}
+	for _, specs := range files {
+		if err := add(specs, metadata); err != nil {
+			return err
+		}
+	}
+	return nil
+}
