@@ -3,6 +3,7 @@ package job
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,6 +35,9 @@ func newHost(t *testing.T, keep bool) *host {
 // start begins a job in the folder, as a new run of the program would.
 func (h *host) start(keep bool) {
 	h.t.Helper()
+	if h.job != nil {
+		h.job.Store.(*Dir).lock.Close() // as the end of the process before does
+	}
 	dir, err := OpenDir(h.out)
 	if err != nil {
 		h.t.Fatal(err)
@@ -99,7 +103,9 @@ func (h *host) names() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if e.Name() != lockName {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
@@ -175,6 +181,35 @@ func TestLeftOfAKilledRunIsDropped(t *testing.T) {
 	}
 }
 
+func TestTwoRunsInOneFolder(t *testing.T) {
+	out := t.TempDir()
+	first, err := OpenDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Append("model/x", 0, strings.NewReader("half")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenDir(out)
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("process %d on", os.Getpid())) {
+		t.Fatalf("a second run got %v", err)
+	}
+	if err := first.Commit("model"); err != nil {
+		t.Errorf("the second run has disturbed the first: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(out, lockName)); !os.IsNotExist(err) {
+		t.Errorf("the lock is left: %v", err)
+	}
+	next, err := OpenDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Close()
+}
+
 func TestHostilePaths(t *testing.T) {
 	h := newHost(t, false)
 	secret := filepath.Join(filepath.Dir(h.out), "secret")
@@ -200,7 +235,7 @@ func TestHostilePaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"", ".", "%2e%2e/secret", "..%2fsecret", "a/..%2f..%2fsecret", "a%5c..%5c..%5csecret", "%2fetc%2fpasswd",
-		"c:%5cx", "c:x", "a%00b", ".partial", ".partial/x", "a/%2e%2e/%2e%2e/secret"} {
+		"c:%5cx", "c:x", "a%00b", ".lock", ".partial", ".partial/x", "a/%2e%2e/%2e%2e/secret"} {
 		for _, request := range []string{"POST out/", "POST commit/", "DELETE out/", "GET out/", "GET files/model/", "GET files/dataset/"} {
 			method, prefix, _ := strings.Cut(request, " ")
 			status, text := h.do(method, prefix+path+"?offset=0", "x")

@@ -20,9 +20,11 @@ type Dir struct {
 	mu   sync.Mutex
 	root *os.Root
 	path string
+	lock *os.File
 }
 
-// OpenDir makes the folder where needed, and drops what an earlier run left unfinished in it.
+// OpenDir makes the folder where needed, takes it for this process alone, else ErrLocked, and drops what an earlier run
+// left unfinished in it.
 func OpenDir(name string) (*Dir, error) {
 	if err := os.MkdirAll(name, 0o777); err != nil {
 		return nil, fmt.Errorf("job: making the output folder: %w", err)
@@ -31,8 +33,14 @@ func OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("job: opening the output folder: %w", err)
 	}
-	d := &Dir{root: root, path: name}
+	held, err := lock(root, name)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	d := &Dir{root: root, path: name, lock: held}
 	if err := d.root.RemoveAll(partial); err != nil {
+		held.Close()
 		root.Close()
 		return nil, fmt.Errorf("job: %s: removing what an earlier run left unfinished: %w", name, err)
 	}
@@ -43,12 +51,18 @@ func OpenDir(name string) (*Dir, error) {
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return errors.Join(d.root.RemoveAll(partial), d.root.Close())
+	// Removed before it is let go of, where the system allows that: who takes it next makes a new one.
+	removed := d.root.Remove(lockName)
+	err := d.lock.Close()
+	if removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+		d.root.Remove(lockName)
+	}
+	return errors.Join(d.root.RemoveAll(partial), err, d.root.Close())
 }
 
 func (d *Dir) clean(name string) (string, error) {
 	clean, err := cleanPath(name)
-	if err == nil && (clean == partial || strings.HasPrefix(clean, partial+"/")) {
+	if err == nil && (clean == lockName || clean == partial || strings.HasPrefix(clean, partial+"/")) {
 		err = fmt.Errorf("job: %q: %w", name, ErrPath)
 	}
 	return clean, err
@@ -175,7 +189,18 @@ func (d *Dir) Remove(name string) error {
 }
 
 // FS implements Store.
-func (d *Dir) FS() fs.FS { return d.root.FS() }
+func (d *Dir) FS() fs.FS { return finished{d} }
+
+// finished is the folder without what is no result.
+type finished struct{ *Dir }
+
+// Open implements fs.FS.
+func (f finished) Open(name string) (fs.File, error) {
+	if _, err := f.clean(name); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return f.root.FS().Open(name)
+}
 
 // syncFolder makes a rename in the folder last; not every system can, and none needs it for correctness while it
 // runs.
