@@ -11,7 +11,7 @@ import (
 
 // A setback is a step after which the run should not go on as it is.
 type setback struct {
-	code  string // of the event that told of it
+	code  string // of the failure, where it ends the run
 	first int    // the first step that went wrong
 	step  int    // the last of them: rows up to and with it are left out
 	cause string

@@ -308,10 +308,13 @@ func (r *runner) report(step *landed, err error) error {
 		Phase: "train", Done: done, Total: total, Unit: "steps",
 		ETASeconds: time.Since(r.trainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
 	}})
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.judge(step)
 	}
-	return r.judge(step)
+	if err == nil && step.EvalLoss != nil {
+		err = r.judgeEvaluation(step.Step.Step, float64(*step.EvalLoss))
+	}
+	return err
 }
 
 // judge tells what a person should know of a step, and follows the policies of the run.
@@ -342,16 +345,13 @@ func (r *runner) judge(step *landed) error {
 		event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
 			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
 	}
-	if step.EvalLoss != nil {
-		return r.judgeEvaluation(n, float64(*step.EvalLoss))
-	}
 	return nil
 }
 
 // nonfinite follows a step whose loss or gradient was not finite. The device has left its update out.
 func (r *runner) nonfinite(step *landed) error {
 	n := step.Step.Step
-	s := &setback{code: "nonfinite_step_skipped", first: n, step: n,
+	s := &setback{code: "nonfinite", first: n, step: n,
 		cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
 	about := map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}
 	if r.unsound++; r.unsound <= diagnoses {
@@ -378,10 +378,9 @@ func (r *runner) nonfinite(step *landed) error {
 			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.Train.Name, lines)
 		}
 	}
-	event(r.host, "warning", s.code, n, about, "%v", s)
+	event(r.host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
 	switch r.cfg.Training.OnNonfinite {
 	case "stop":
-		s.code = "nonfinite"
 		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
 	case "rollback":
 		return s

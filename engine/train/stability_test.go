@@ -96,7 +96,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 func TestRollbackIsNotForever(t *testing.T) {
 	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	j, _ := poisoned(t, files, func(n int) bool { return n > 2 }, steps(8), "training.on_nonfinite=rollback")
-	f := mustFail(t, j, "nonfinite_step_skipped", 1, "step")
+	f := mustFail(t, j, "nonfinite", 1, "step")
 	h := j.Host.(*host)
 	if n := len(h.events("rolled_back")); n != 5 || !strings.Contains(f.Next, "0.000313") {
 		t.Errorf("went back %d times; advice %q", n, f.Next)
