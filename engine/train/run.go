@@ -323,10 +323,11 @@ func (r *runner) judge(step *landed) error {
 	if step.scaled { // the next has half the scale
 		return nil
 	}
-	if !step.applied {
-		return r.nonfinite(step)
+	if step.applied {
+		r.unsound = 0
+	} else if err := r.nonfinite(step); err != nil {
+		return err
 	}
-	r.unsound = 0
 	if step.Tokens == 0 {
 		event(r.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
 		return nil
@@ -341,7 +342,7 @@ func (r *runner) judge(step *landed) error {
 		case "rollback":
 			return s
 		}
-	} else if band.Above == 0 && r.watch.Plateau.take(n, band.Mean) {
+	} else if step.applied && band.Above == 0 && r.watch.Plateau.take(n, band.Mean) {
 		event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
 			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
 	}

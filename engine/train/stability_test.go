@@ -377,3 +377,14 @@ func TestNonfiniteBatch(t *testing.T) {
 	}
 	sameFiles(t, resumed, back, "adapter/")
 }
+
+// A step whose loss leaps while its gradient overflows is a spike too: the policy for spikes is heard.
+func TestSpikeThatOverflows(t *testing.T) {
+	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	sets := []string{full, steps(6), "training.learning_rate=1e3", "training.lr_scheduler_type=constant", "training.on_spike=stop"}
+	j, _ := poisoned(t, files, func(n int) bool { return n == 2 }, sets...)
+	mustFail(t, j, "loss_spike", 1, "step 2")
+	if h := j.Host.(*host); len(h.events("nonfinite_step_skipped")) != 1 {
+		t.Error("the step that was not finite is not told")
+	}
+}
