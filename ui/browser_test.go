@@ -237,6 +237,14 @@ func (b tab) set(id, text string) {
 	b.eval(`(() => { const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); })()`)
 }
 
+// press presses a key as the keyboard does.
+func (b tab) press(key string) {
+	b.Helper()
+	if err := b.browser.Press(b.ctx, key); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func openTab(t *testing.T) tab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

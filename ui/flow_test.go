@@ -32,7 +32,7 @@ func TestPage(t *testing.T) {
 		run  func(b tab, address string)
 	}{
 		{"one click", oneClick}, {"studio", studio}, {"run", wholeRun}, {"resume", resume}, {"failures", failures},
-		{"export", export}, {"language", language}, {"link", link}, {"chart", chart}, {"gate", gate},
+		{"export", export}, {"language", language}, {"link", link}, {"chart", chart}, {"keyboard", keyboard}, {"gate", gate},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(tab{t, b.browser, b.ctx}, address) })
 	}
@@ -291,6 +291,49 @@ func chart(b tab, address string) {
 	b.want(`/^Step \d+: Loss/.test(document.querySelector("#chart-loss [aria-live]").textContent) || document.querySelector("#chart-loss [aria-live]").textContent`, "true")
 	b.eval(`document.querySelector("#charts details").open = true`)
 	b.wait(`document.querySelectorAll("#charts tbody tr").length === 40`)
+	b.want(clean, "")
+}
+
+// keyboard makes a whole run, and takes its result, without a pointer: what has the focus is found by tabbing.
+func keyboard(b tab, address string) {
+	b.open(address)
+	b.wait(`document.getElementById("ready-pirate")`)
+	to := func(id string) {
+		b.Helper()
+		for range 80 {
+			b.press("Tab")
+			if b.eval(`document.activeElement.id`) == id {
+				box := b.eval(`(({ top, bottom, left }) => top >= 0 && bottom <= innerHeight && document.elementFromPoint(left + 4, (top + bottom) / 2)?.closest("#" + document.activeElement.id) !== null)(document.activeElement.getBoundingClientRect())`)
+				if outline := b.eval(`getComputedStyle(document.activeElement).outlineStyle`); box != "true" || outline == "none" {
+					b.Errorf("%s has the focus: in sight %s, outline %s", id, box, outline)
+				}
+				return
+			}
+		}
+		b.Fatalf("%s cannot be reached by the keyboard", id)
+	}
+	to("ready-pirate")
+	b.press("Enter")
+	b.stage(Training)
+	to("pause")
+	b.press("Enter")
+	b.stage(Paused)
+	b.press("Enter")
+	b.stage(Done)
+	b.wait(`!document.getElementById("to-try").closest("[hidden]")`)
+	to("to-try")
+	b.press("Enter")
+	b.wait(`document.getElementById("prompt")?.value`)
+	to("generate")
+	b.press("Enter")
+	b.wait(`document.getElementById("after").textContent === "Arr, 好!"`)
+	b.eval(`document.activeElement.blur()`)
+	b.press("g")
+	b.press("e")
+	b.wait(`document.getElementById("export-adapter")?.disabled === false`)
+	to("export-adapter")
+	b.press("Enter")
+	b.wait(`seen.download === "llamatab-Talk-like-a-pirate-adapter.zip"`)
 	b.want(clean, "")
 }
 

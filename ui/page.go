@@ -298,7 +298,7 @@ func (p *Page) Paint(vugu.DOMEvent) {
 }
 
 // ThemeText says which theme there is.
-func (p *Page) ThemeText() Text { return "◐ " + p.T("theme."+p.Theme) }
+func (p *Page) ThemeText() Text { return p.T("theme." + p.Theme) }
 
 // GPUText says in the header what trains here.
 func (p *Page) GPUText() Text {

@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/inspector"
 	cdruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // ErrTabCrashed is what Gone reports when the tab's process died, ErrClosed when the whole browser went.
@@ -310,6 +311,14 @@ func sweep() {
 // Resize sets the size of the tab's window, in CSS pixels.
 func (b *Browser) Resize(ctx context.Context, width, height int64) error {
 	return b.do(ctx, "resizing", chromedp.EmulateViewport(width, height))
+}
+
+// Press presses and releases a key: one that writes a character, or "Tab" or "Enter".
+func (b *Browser) Press(ctx context.Context, key string) error {
+	if name, ok := map[string]string{"Tab": kb.Tab, "Enter": kb.Enter}[key]; ok {
+		key = name
+	}
+	return b.do(ctx, "pressing a key", chromedp.KeyEvent(key))
 }
 
 // Screenshot is a PNG of the whole page, below the window's end too.

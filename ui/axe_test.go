@@ -1,0 +1,82 @@
+//go:build !js
+
+package ui
+
+import (
+	"encoding/json"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// violations asks axe for what breaks WCAG 2.2 A and AA on the page as it stands.
+const violations = `(async () => {
+	if (!globalThis.axe) await new Promise((done, failed) => {
+		const script = Object.assign(document.createElement("script"), { src: "/axe.js", onload: done, onerror: failed });
+		document.head.append(script);
+	});
+	const { violations } = await axe.run(document, { resultTypes: ["violations"],
+		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+	return JSON.stringify(violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.target.join(" ") + " " + n.failureSummary.split("\n").slice(1, 3).join(";"))));
+})()`
+
+// TestAccessible holds every screen against axe-core, in both themes and languages, idle and while a run goes on, and
+// at the width of a small phone for sideways scrolling.
+func TestAccessible(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the stand-in site uses paths of other systems")
+	}
+	if testing.Short() {
+		t.Skip("builds the page and starts a browser")
+	}
+	if _, err := os.Stat("node_modules/axe-core/axe.min.js"); err != nil {
+		t.Skip("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
+	}
+	address := site(t)
+	b := openTab(t)
+	check := func(what string) {
+		t.Helper()
+		var found []string
+		if err := json.Unmarshal([]byte(b.eval(violations)), &found); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			t.Errorf("%s: %s", what, f)
+		}
+	}
+	all := func(what string) {
+		for _, screen := range screens {
+			b.eval(`location.hash = "#` + screen + `"`)
+			b.wait(`document.querySelector("main").dataset.screen === "` + screen + `"`)
+			for _, theme := range []string{"light", "dark"} {
+				b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+				check(strings.Join([]string{what, screen, theme}, " "))
+			}
+			if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); strings.HasPrefix(what, "narrow") && wide != "0" {
+				t.Errorf("%s %s: %s pixels wider than the window", what, screen, wide)
+			}
+		}
+	}
+	for _, lang := range []string{"en", "zh"} {
+		b.studio(address+"?lang="+lang, "rows.jsonl")
+		b.click("more")
+		b.click("json")
+		b.click("help")
+		all("idle " + lang)
+		b.set("set-training-max-steps", "100000")
+		b.eval(`location.hash = "#studio"`)
+		b.click("start")
+		b.stage(Training)
+		b.wait(`parseInt(document.getElementById("step").textContent) > 20`)
+		b.eval(`document.getElementById("units").click(), document.querySelector("#charts details").open = true`)
+		all("running " + lang)
+	}
+	if err := b.browser.Resize(b.ctx, 320, 640); err != nil {
+		t.Fatal(err)
+	}
+	all("narrow zh")
+	b.open(address + "?lang=en&without=adapter")
+	b.wait(`!document.getElementById("gate").hidden`)
+	check("gate")
+}
