@@ -86,6 +86,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"event.early_stopped":          {"Stopped early: the held-out loss no longer falls.", "提前停止：留出损失不再下降。"},
 	"event.unfrozen":               {"More of the model trains now.", "模型更多部分开始训练。"},
 	"event.nonfinite_persists":     {"Step after step gives no number.", "连续多步都不是数值。"},
+	"event.samples_failed":         {"The model cannot write samples.", "模型无法写出样例。"},
 	"event.resumed":                {"Resumed from a checkpoint.", "已从检查点继续。"},
 	"event.step_without_tokens":    {"A step had nothing to train on.", "有一步没有可训练的内容。"},
 	"event.stopped":                {"Stopped.", "已停止。"},

@@ -131,6 +131,9 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	defer r.close()
+	if r.samples, err = newSamples(setup, j.Job.Samples); err != nil {
+		return nil, err
+	}
 	loading := time.Now()
 	if err := r.Load(); err != nil {
 		return nil, err
@@ -190,6 +193,7 @@ type runner struct {
 	early          bool      // patience has run out
 	paused         bool
 	saveNow        bool // asked for by the person
+	samples        *samples
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
@@ -199,6 +203,11 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 	}
 	if err := r.summary(); err != nil { // so that what was planned is on record even if the run ends badly
 		return nil, err
+	}
+	if r.samples != nil && r.first == 0 {
+		if err := r.sample(); err != nil {
+			return nil, err
+		}
 	}
 	r.trainStart = time.Now()
 	for {
@@ -227,10 +236,11 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	tr := r.cfg.Training
+	sample := r.samples.due(r.Done()) || r.samples != nil && r.Done() == r.Total()
 	evaluate := tr.EvalSteps > 0 && r.Done()%tr.EvalSteps == 0 && r.Valid != nil
 	save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0 || r.saveNow
 	r.saveNow = false
-	if evaluate || save {
+	if evaluate || save || sample {
 		step, err := r.Flush()
 		if err == nil && evaluate && step != nil {
 			err = r.evaluate(step)
@@ -245,7 +255,21 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 		}
 		r.last = time.Now()
 	}
+	if sample {
+		return nil, r.sample()
+	}
 	return nil, nil
+}
+
+// sample shows what the model writes by now. Where it cannot, the run goes on without.
+func (r *runner) sample() error {
+	err := r.samples.write(r.Trainer)
+	if err != nil && !errors.Is(err, device.ErrLost) {
+		event(r.host, "warning", "samples_failed", r.Done(), nil, "no samples: %v", err)
+		r.samples, err = nil, nil
+	}
+	r.last = time.Now()
+	return err
 }
 
 // control obeys what the person asked for; it blocks while paused.
