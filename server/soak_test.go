@@ -3,3 +3,5 @@
 package main
 
 const soak = true
+
+func init() { kills = 20 }
