@@ -2,6 +2,7 @@ package ui
 
 import (
 	"encoding/json"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -243,7 +244,7 @@ func (s *Studio) suggest() {
 	}
 	s.propose("training.learning_rate", rate)
 	if p := s.Preview; p != nil && p.Total >= heldOutRows {
-		s.propose("dataset.validation_split", 0.1)
+		s.propose("dataset.validation_split", math.Round(1000*min(0.1, heldOutMost/float64(p.Total)))/1000)
 		if steps, ok := s.Config.Get("training.max_steps"); ok {
 			if n, _ := steps.(float64); n >= 10 {
 				s.propose("training.eval_steps", float64(int(n)/10))
@@ -252,8 +253,12 @@ func (s *Studio) suggest() {
 	}
 }
 
-// heldOutRows is how many rows a dataset must have for a part of it to be held out without being asked for.
-const heldOutRows = 40
+// heldOutRows is how many rows a dataset must have for a part of it to be held out without being asked for, a tenth but
+// no more than heldOutMost rows: on a software GPU each evaluation of those takes as long as several steps.
+const (
+	heldOutRows = 40
+	heldOutMost = 24
+)
 
 func (s *Studio) propose(path string, v any) {
 	if _, set := s.Config.Get(path); !set || s.auto[path] {
@@ -300,6 +305,7 @@ func (s *Studio) changed() {
 	}
 	s.planning, s.stale = true, false
 	config := s.config()
+	s.look(config)
 	gpu := s.page.GPU
 	job := message.Job{
 		Command: message.Plan, Config: config.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
@@ -322,7 +328,6 @@ func (s *Studio) changed() {
 			}
 		}
 	})
-	s.look(config)
 }
 
 // look has the engine spell the first rows of the data.
@@ -401,7 +406,7 @@ func (s *Studio) begin(name string, prompts []string) {
 		n, _ := v.(float64)
 		steps = max(0, int(n))
 	}
-	if s.Plan != nil {
+	if steps == 0 && s.Plan != nil {
 		steps = s.Plan.Steps
 	}
 	now := time.Now()
