@@ -124,6 +124,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"failed.engine_crashed": {"The engine crashed.", "引擎崩溃。"},
 	"failed.engine_ended":   {"The engine ended too early.", "引擎提前结束。"},
 	"failed.failed":         {"The run failed.", "训练失败。"},
+	"failed.head":           {"The head does not fit.", "输出头不匹配。"},
 	"failed.inputs_gone":    {"The files of this run are not in the browser any more.", "此训练的文件已不在浏览器中。"},
 	"failed.loss_spike":     {"The loss has jumped.", "损失突然升高。"},
 	"failed.job":            {"Page and program have different versions.", "页面与程序版本不同。"},

@@ -23,6 +23,7 @@ var troubleOf = map[string]trouble{
 	"engine_crashed": {"E-CRASH", "resume"},
 	"engine_ended":   {"E-CRASH", "resume"},
 	"failed":         {"E-FAILED", "studio"},
+	"head":           {"E-HEAD", "studio"},
 	"inputs_gone":    {"E-INPUTS", "choose"},
 	"job":            {"E-VERSION", "reload"},
 	"merge":          {"E-MERGE", "studio"},
