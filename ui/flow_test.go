@@ -152,7 +152,7 @@ func wholeRun(b tab, address string) {
 // resume loses the tab in the middle of a run.
 func resume(b tab, address string) {
 	b.studio(address, "rows.jsonl")
-	b.set("set-training-max-steps", "100")
+	b.set("set-training-max-steps", "500")
 	b.click("start")
 	b.wait(`parseInt(document.getElementById("step").textContent) > 35`)
 	b.open("about:blank")
@@ -161,11 +161,11 @@ func resume(b tab, address string) {
 	b.want(`document.querySelector("#runs li").innerText.includes("step")`, "true")
 	b.eval(`document.querySelector("#runs .resume:not([hidden])").click()`)
 	b.stage(Done)
-	b.want(`document.getElementById("step").textContent`, "100 / 100")
+	b.want(`document.getElementById("step").textContent`, "500 / 500")
 	// The record has each step once.
 	b.want(`(async () => { const [run] = await llamatabStore.list(); const text = await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text();
-		return text.trim().split("\n").map((l) => JSON.parse(l).step).every((s, i) => s === i + 1) + " " + run.step; })()`, "true 100")
-	b.want(`llamatabCharts.points()`, "100")
+		return text.trim().split("\n").map((l) => JSON.parse(l).step).every((s, i) => s === i + 1) + " " + run.step; })()`, "true 500")
+	b.want(`llamatabCharts.points()`, "500")
 
 	// Removal is asked for twice.
 	b.eval(`location.hash = "#home"`)
