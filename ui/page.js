@@ -123,6 +123,8 @@ globalThis.llamatabPage = (() => {
     return h.toString(16);
   };
 
+  let asking = Promise.resolve(); // what is asked is handed over in order, whatever its files take to be found
+
   const chartRows = (bytes) => new Float64Array(bytes.buffer);
   const save = (name, blob) => {
     const url = URL.createObjectURL(blob);
@@ -258,8 +260,8 @@ globalThis.llamatabPage = (() => {
     },
     ask(job, sources) {
       const worker = engine("side");
-      resolveAll(sources).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
-        (error) => tellThat({ type: "envelopes", from: "side", envelopes: [{ type: "failed", failed: { code: "inputs_gone", message: String(error.message ?? error), next: "", exit: 1 } }] }));
+      asking = asking.then(() => resolveAll(sources)).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
+        (error) => worker.postMessage({ type: "job", gone: String(error.message ?? error) })); // it fails in its turn
     },
     control(who, control) { engines[who]?.postMessage({ type: "control", control }); },
     end(who) {

@@ -53,6 +53,9 @@ func (p *pageHost) nextJob() (j message.Job, files train.Files, err error) {
 	for next(p.controls) != "" { // meant for the job before
 	}
 	p.parts, p.blobs, p.run, p.saved = map[string][]any{}, folder{}, nil, time.Now()
+	if gone := m.Get("gone"); gone.Type() == js.TypeString {
+		return j, files, &train.Error{Code: "inputs_gone", Next: "Choose the files again.", Exit: 1, Err: fmt.Errorf("files that the browser does not have any more: %s", gone.String())}
+	}
 	if given := m.Get("files"); given.Type() == js.TypeObject {
 		names := js.Global().Get("Object").Call("keys", given)
 		for i := range names.Length() {
