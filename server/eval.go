@@ -17,7 +17,8 @@ const (
 func eval(ctx context.Context, args []string) error {
 	f := newFlagSet("eval")
 	model := f.String("model", "", "model `DIR`")
-	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
+	var adapters list
+	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	dataset := f.String("dataset", "", "data `FILE`")
 	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, classification, tokens")
 	maxLength := f.Int("max-length", 0, "`tokens` a row; 0: min(1024, the model's context)")
@@ -48,16 +49,18 @@ func eval(ctx context.Context, args []string) error {
 	if err := datasetFile("--dataset", *dataset); err != nil {
 		return err
 	}
-	if *adapter != "" {
-		if err := m.adapter("--adapter", adapter); err != nil {
-			return err
-		}
+	compare, err := m.adapters("--adapter", adapters)
+	if err != nil {
+		return err
+	}
+	if compare != nil && (*logits != "" || *gradients != "") {
+		return usageError("eval: --dump-logits and --dump-gradients are of one --adapter, %d are given", len(compare))
 	}
 	if err := outputFile("out", out); err != nil {
 		return err
 	}
 	spec := message.EvalJob{Format: *format, MaxLength: *maxLength, BatchSize: *batch, Trainable: trainable}
-	if len(trainable) == 0 && *adapter == "" {
+	if len(trainable) == 0 && len(adapters) == 0 {
 		spec.Trainable = []string{"all"}
 	}
 	dumps := job.Files{}
@@ -74,8 +77,8 @@ func eval(ctx context.Context, args []string) error {
 		spec.DumpGradients, dumps[gradientsName] = gradientsName, *gradients
 	}
 
-	j := m.into(message.Job{Command: message.Eval, Eval: &spec})
+	j := m.into(message.Job{Command: message.Eval, Eval: &spec, Compare: compare})
 	j.Store = dumps
-	err := runForResult(ctx, j, browser, *out)
+	err = runForResult(ctx, j, browser, *out)
 	return finish(err, dumps.Close)
 }

@@ -13,7 +13,8 @@ import (
 func generate(ctx context.Context, args []string) error {
 	f := newFlagSet("generate")
 	model := f.String("model", "", "model `DIR`")
-	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
+	var adapters list
+	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	var spec message.GenerateJob
 	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue")
 	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of tokens at most")
@@ -44,19 +45,24 @@ func generate(ctx context.Context, args []string) error {
 	if err := m.model("--model", model); err != nil {
 		return err
 	}
-	if *adapter != "" {
-		if err := m.adapter("--adapter", adapter); err != nil {
-			return err
-		}
+	compare, err := m.adapters("--adapter", adapters)
+	if err != nil {
+		return err
 	}
 
-	j := m.into(message.Job{Command: message.Generate, Generate: &spec})
+	j := m.into(message.Job{Command: message.Generate, Generate: &spec, Compare: compare})
 	if *asJSON {
 		return runForResult(ctx, j, browser, "")
 	}
 	show, streamed := newProgress(), false
-	var result struct {
+	type text struct {
+		Name string `json:"name"`
 		Text string `json:"text"`
+	}
+	var result struct {
+		text
+		Base     text   `json:"base"` // of a comparison, with what follows
+		Adapters []text `json:"adapters"`
 	}
 	j.Observe = func(e message.Envelope) {
 		switch {
@@ -70,9 +76,14 @@ func generate(ctx context.Context, args []string) error {
 			show.observe(e)
 		}
 	}
-	err := runHeadless(ctx, headlessRun{job: j, browser: browser})
+	err = runHeadless(ctx, headlessRun{job: j, browser: browser})
 	if streamed {
 		fmt.Println()
+	} else if err == nil && compare != nil {
+		result.Base.Name = "without an adapter"
+		for _, t := range append([]text{result.Base}, result.Adapters...) {
+			fmt.Fprintf(os.Stdout, "== %s\n%s\n\n", t.Name, t.Text)
+		}
 	} else if err == nil {
 		fmt.Fprintln(os.Stdout, result.Text)
 	}

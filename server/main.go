@@ -36,8 +36,8 @@ func init() {
 	commands = []command{
 		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan]", "serve the page (the default command)", serve},
 		{"train", "--config run.json --out DIR [--tabs N] [--set path.to.key=value …]", "run a training job headless", train},
-		{"eval", "--model M [--adapter A] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
-		{"generate", "--model M [--adapter A] --prompt TEXT [--json]", "continue a prompt", generate},
+		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
+		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write another form of a trained result", export},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model, without a browser", plan},

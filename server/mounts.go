@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"llamatab/engine/message"
+	engine "llamatab/engine/train"
 	"llamatab/server/job"
 )
 
@@ -89,6 +90,22 @@ func (m *mounts) adapter(what string, path *string) error {
 		return err
 	}
 	return holds(what, *path, "adapter_config.json", "a PEFT adapter")
+}
+
+// adapters mounts the PEFT folders of a command: one as the adapter, more to be compared.
+func (m *mounts) adapters(what string, paths []string) (compare []string, err error) {
+	if len(paths) == 1 {
+		return nil, m.adapter(what, &paths[0])
+	}
+	for i, path := range paths {
+		if err := m.add(engine.AdapterMount(i), what, &path); err != nil {
+			return nil, err
+		}
+		if err := holds(what, path, "adapter_config.json", "a PEFT adapter"); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
 }
 
 // holds checks that a path is a folder with the file that makes it what it should be.

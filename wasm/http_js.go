@@ -108,6 +108,11 @@ func assign(files *train.Files, name string, f fs.FS) {
 		files.Tokenizer = f
 	case "head":
 		files.Head = f
+	default: // of a comparison
+		if files.Compare == nil {
+			files.Compare = map[string]fs.FS{}
+		}
+		files.Compare[name] = f
 	}
 }
 

@@ -28,10 +28,14 @@ type Job struct {
 	Command Command `json:"command"`
 	// Config is the resolved run.json (train), whose paths have been replaced by mounts.
 	Config json.RawMessage `json:"config,omitempty"`
-	// Mounts tells which of the roots "model", "dataset", "adapter", "resume", "tokenizer", "head" exist.
+	// Mounts tells which of the roots "model", "dataset", "adapter", "adapter-0" and so on, "resume", "tokenizer", "head" exist.
 	// Over HTTP a mount NAME is a folder served below the job's files/NAME/.
 	// "dataset" holds one file.
 	Mounts map[string]string `json:"mounts,omitempty"`
+
+	// Compare names adapters that lie over one base and are compared with it and each other (eval, generate). The folder of
+	// the i-th is the mount "adapter-i".
+	Compare []string `json:"compare,omitempty"`
 
 	Eval     *EvalJob     `json:"eval,omitempty"`
 	Generate *GenerateJob `json:"generate,omitempty"`

@@ -21,6 +21,7 @@ const adapterFile = "adapter_model.safetensors"
 
 // attached is a method made for a model, with the files that its values come from.
 type attached struct {
+	name   string // among others, for people
 	method *peft.Method
 	cfg    *config.PEFT
 	files  map[string]*weights.Checkpoint // by name; nil where it starts fresh
@@ -101,6 +102,7 @@ func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*attached, error) 
 func (m *Model) attach(cfg *config.PEFT) error {
 	a, err := m.newAdapter(cfg, false)
 	if err == nil {
+		m.stack = append(m.stack, a)
 		m.use(a)
 	}
 	return err
@@ -125,8 +127,8 @@ func openAdapter(fsys fs.FS) (*config.PEFT, []string, error) {
 	return cfg, warnings, fail("adapter", exitConfig, hint, err)
 }
 
-// loadFolder makes the adapter of a PEFT folder, to be used as it is.
-func (m *Model) loadFolder(fsys fs.FS) (*attached, error) {
+// loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
+func (m *Model) loadFolder(name string, fsys fs.FS) (*attached, error) {
 	cfg, warnings, err := openAdapter(fsys)
 	if err != nil {
 		return nil, err
@@ -141,10 +143,30 @@ func (m *Model) loadFolder(fsys fs.FS) (*attached, error) {
 	}
 	_, err = fs.Stat(fsys, peft.EncoderFile)
 	a, err := m.newAdapter(cfg, errors.Is(err, fs.ErrNotExist))
-	if err == nil {
-		err = m.load(a, fsys, true)
+	if err != nil {
+		return nil, err
 	}
-	return a, err
+	a.name = name
+	m.stack = append(m.stack, a)
+	return a, m.load(a, fsys, true)
+}
+
+// stackFolder is loadFolder for one adapter among several.
+func (m *Model) stackFolder(name string, fsys fs.FS) error {
+	if _, err := fs.Stat(fsys, headFile); err == nil {
+		return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
+	}
+	a, err := m.loadFolder(name, fsys)
+	if err != nil {
+		return fail("adapter", exitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
+	}
+	base := m.Decoder.Params()
+	for _, t := range a.tensors() {
+		if slices.Contains(base, t.Param) {
+			return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
+		}
+	}
+	return nil
 }
 
 // load opens the files of a PEFT folder as the first values of an adapter. Unless complete, it may lack tensors of the

@@ -28,14 +28,12 @@ func (j *Job) prepareModel() (*Setup, error) {
 	}
 	s := &Setup{Model: m, batch: 1, limits: unbounded}
 	if j.Files.Adapter != nil {
-		a, err := s.loadFolder(j.Files.Adapter)
-		if a != nil {
-			s.use(a)
-		}
+		a, err := s.loadFolder("", j.Files.Adapter)
 		if err != nil {
 			m.Close()
 			return nil, err
 		}
+		s.use(a)
 	}
 	return s, nil
 }
@@ -77,6 +75,9 @@ func (j *Job) eval(ctx context.Context) error {
 	e := j.Job.Eval
 	if e == nil {
 		return fail("job", exitConfig, "", fmt.Errorf("nothing to evaluate was named"))
+	}
+	if len(j.Compare) > 0 {
+		return j.evalStack(ctx)
 	}
 	s, err := j.prepareModel()
 	if err != nil {

@@ -22,6 +22,9 @@ func (j *Job) generate(ctx context.Context) error {
 	if g == nil || g.MaxNewTokens < 0 || g.Temperature < 0 || g.TopP < 0 || g.TopP > 1 || g.TopK < 0 {
 		return fail("config", exitConfig, "See llamatab generate --help.", errors.New("generate: a setting is out of range: max-new-tokens, temperature and top-k are at least 0, top-p is from 0 to 1"))
 	}
+	if len(j.Compare) > 0 {
+		return j.generateStack(ctx)
+	}
 	s, err := j.prepareModel()
 	if err != nil {
 		return err
@@ -31,11 +34,36 @@ func (j *Job) generate(ctx context.Context) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
+	prompt, err := s.prompt(g)
+	if err != nil {
+		return err
+	}
+	if err := s.plan(); err != nil {
+		return err
+	}
+	st, closeAll, err := j.ready(s)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	ids, err := j.write(ctx, st, slices.Clone(prompt), func(t message.Token) { j.Host.Emit(message.Envelope{Type: "token", Token: &t}) })
+	if err != nil {
+		return err
+	}
+	result, err := json.Marshal(map[string]any{
+		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Tokenizer.Decode(ids, true),
+	})
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+// prompt encodes the prompt of a job, and makes the setup one that continues it.
+func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 	if s.Decoder.Classes > 0 {
-		return fail("model", exitConfig, "Judge texts with llamatab eval.", errors.New("generate: the model tells classes of texts apart, it does not continue them"))
+		return nil, fail("model", exitConfig, "Judge texts with llamatab eval.", errors.New("generate: the model tells classes of texts apart, it does not continue them"))
 	}
 	if s.Tokenizer == nil {
-		return fail("tokenizer", exitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
+		return nil, fail("tokenizer", exitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}
 	prompt, err := s.Tokenizer.Encode(g.Prompt, true)
 	if err == nil && len(prompt) == 0 {
@@ -46,62 +74,54 @@ func (j *Job) generate(ctx context.Context) error {
 			err = fmt.Errorf("token %d is not in the model's vocabulary of %d", id, s.Decoder.Vocab)
 		}
 	}
-	context := s.Decoder.MaxPositions - s.Decoder.Virtual()
+	context := s.Decoder.MaxPositions - s.longestPrefix()
 	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
 		err = fmt.Errorf("the prompt has %d tokens, the model's context is %d", len(prompt), context)
 	}
 	if err != nil {
-		return fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
+		return nil, fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
 	}
-	longest := min(len(prompt)+g.MaxNewTokens, context)
-	s.decode, s.lengths = true, []int{longest}
-	if err := s.plan(); err != nil {
-		return err
-	}
-	st, closeAll, err := j.ready(s)
-	if err != nil {
-		return err
-	}
-	defer closeAll()
+	s.decode, s.lengths = true, []int{min(len(prompt)+g.MaxNewTokens, context)}
+	return prompt, nil
+}
+
+// write continues a text of ids until it ends, is as long as the setup allows or is stopped. Each new token goes to each.
+func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(message.Token)) ([]int, error) {
 	text, err := newText(st)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer text.free()
-	ids := slices.Clone(prompt)
-	decoder := s.Tokenizer.Decoder(true)
-	for _, id := range prompt {
+	tokens := st.setup.Tokenizer
+	decoder := tokens.Decoder(true)
+	for _, id := range ids {
 		decoder.Next(id)
 	}
-	sampler := newTokenSampler(g)
-	stops := s.Tokenizer.Stops()
-	for read := 0; len(ids) < longest; {
+	sampler := newTokenSampler(j.Job.Generate)
+	stops := tokens.Stops()
+	for read := 0; len(ids) < st.setup.longest(); {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		if j.Host.Control() == message.Stop {
 			break
 		}
 		scores, err := text.read(ids[read:])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		read = len(ids)
 		id, err := sampler.pick(scores)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ids = append(ids, id)
-		j.Host.Emit(message.Envelope{Type: "token", Token: &message.Token{ID: id, Text: decoder.Next(id)}})
+		each(message.Token{ID: id, Text: decoder.Next(id)})
 		if slices.Contains(stops, id) {
 			break
 		}
 	}
-	result, err := json.Marshal(map[string]any{
-		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Tokenizer.Decode(ids, true),
-	})
-	j.Host.Emit(message.Envelope{Type: "result", Result: result})
-	return err
+	return ids, nil
 }
 
 // recordDecode puts one token's way through the model, with caches for the longest text, on a new tape.

@@ -17,12 +17,13 @@ import (
 
 // Files are the roots that a job reads from. What is absent is nil. Files of weights must implement io.ReaderAt.
 type Files struct {
-	Model     fs.FS // a Hugging Face folder
-	Dataset   fs.FS // holds one file
-	Adapter   fs.FS // a PEFT folder
-	Resume    fs.FS // a checkpoint folder
-	Head      fs.FS // holds an added head to start from: its file, or a folder with head.safetensors
-	Tokenizer fs.FS // holds tokenizer.json, where the model does not
+	Model     fs.FS            // a Hugging Face folder
+	Dataset   fs.FS            // holds one file
+	Adapter   fs.FS            // a PEFT folder
+	Compare   map[string]fs.FS // PEFT folders to compare, by the names of AdapterMount
+	Resume    fs.FS            // a checkpoint folder
+	Head      fs.FS            // holds an added head to start from: its file, or a folder with head.safetensors
+	Tokenizer fs.FS            // holds tokenizer.json, where the model does not
 }
 
 // Host receives what a job produces.

@@ -281,16 +281,20 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 // load fills parameters of a model: from the adapter's files, an overlay of trained tensors, the base checkpoint or their
 // first values, in this order of preference.
 func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
-	adapted := map[*nn.Param]peft.Tensor{}
-	if model.attached != nil {
-		for _, t := range model.saved() {
-			adapted[t.Param] = t
+	type of struct {
+		peft.Tensor
+		*attached
+	}
+	adapted := map[*nn.Param]of{}
+	for _, a := range model.stack {
+		for _, t := range a.tensors() {
+			adapted[t.Param] = of{t, a}
 		}
 	}
 	source := func(p *nn.Param) (*weights.Checkpoint, string) {
 		t, ok := adapted[p]
 		if ok {
-			if c := model.attached.file(t); c != nil {
+			if c := t.file(t.Tensor); c != nil {
 				if _, there := c.Tensor(t.Key); there {
 					return c, t.Key
 				}
@@ -322,7 +326,7 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 	for _, p := range params {
 		c, name := source(p)
 		if c == nil {
-			x, err := model.first(model.attached, p)
+			x, err := model.first(adapted[p].attached, p)
 			if err == nil {
 				err = m.write(p, x)
 			}

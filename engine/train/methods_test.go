@@ -343,3 +343,82 @@ func TestMethodFiles(t *testing.T) {
 		mustFail(t, j, "adapter", 2, "missing", "not part of this adapter")
 	}
 }
+
+// Several adapters over one base: each gives, to the bit, what it gives alone, and the base what it gives without any.
+func TestStack(t *testing.T) {
+	golden := os.DirFS("../../testdata/golden")
+	names := []string{"lora_all", "dora", "ia3", "prefix", "prefix_projection", "prompt", "adaption_prompt"}
+	files := train.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl"), Compare: map[string]fs.FS{}}
+	for i, name := range names {
+		files.Compare[train.AdapterMount(i)] = sub(t, golden, "tiny/"+name+"/init")
+	}
+	run := func(j message.Job, files train.Files) (raw json.RawMessage) {
+		for _, m := range must(t, &train.Job{Job: j, Files: files, Host: newHost(), Open: reference}).sent {
+			if m.Result != nil {
+				raw = m.Result
+			}
+		}
+		return raw
+	}
+	type result struct {
+		Name   string
+		Type   string `json:"peft_type"`
+		Loss   float64
+		Tokens int
+		Output []int `json:"output_ids"`
+		Text   string
+	}
+	type comparison struct {
+		Base     result
+		Adapters []result
+	}
+	each := func(got comparison, alone func(adapter fs.FS) result, same func(a, b result) bool) {
+		t.Helper()
+		if len(got.Adapters) != len(names) {
+			t.Fatalf("%d results for %d adapters", len(got.Adapters), len(names))
+		}
+		if want := alone(nil); !same(got.Base, want) {
+			t.Errorf("base: %+v, alone %+v", got.Base, want)
+		}
+		for i, a := range got.Adapters {
+			if want := alone(files.Compare[train.AdapterMount(i)]); a.Name != names[i] || a.Type == "" || !same(a, want) {
+				t.Errorf("%s: %+v, alone %+v", names[i], a, want)
+			}
+		}
+	}
+	parse := func(raw json.RawMessage, into any) {
+		t.Helper()
+		if err := json.Unmarshal(raw, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	evaluation := message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens"}}
+	stacked := evaluation
+	stacked.Compare = names
+	var losses comparison
+	parse(run(stacked, files), &losses)
+	each(losses, func(adapter fs.FS) (r result) {
+		parse(run(evaluation, train.Files{Model: files.Model, Adapter: adapter, Dataset: files.Dataset}), &r)
+		return r
+	}, func(a, b result) bool { return a.Loss == b.Loss && a.Tokens == b.Tokens && a.Loss > 0 })
+
+	generation := message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "a story", MaxNewTokens: 6, TopP: 1}}
+	stacked = generation
+	stacked.Compare = names
+	var texts comparison
+	parse(run(stacked, files), &texts)
+	each(texts, func(adapter fs.FS) (r result) {
+		parse(run(generation, train.Files{Model: files.Model, Adapter: adapter}), &r)
+		return r
+	}, func(a, b result) bool {
+		return slices.Equal(a.Output, b.Output) && a.Text == b.Text && len(a.Output) > 2
+	})
+
+	// What brings base modules along has no place beside others, and dumps are of one adapter.
+	files.Compare[train.AdapterMount(1)] = sub(t, golden, "tiny/lora_saved_head/init")
+	mustFail(t, &train.Job{Job: stacked, Files: files, Host: newHost(), Open: reference}, "adapter", 2, "dora", "lm_head.weight", "base modules of its own")
+	evaluation.Compare = names
+	evaluation.Eval.DumpLogits = "l.safetensors"
+	mustFail(t, &train.Job{Job: evaluation, Files: files, Host: newHost(), Open: reference}, "config", 2, "dumps are of one adapter")
+}

@@ -37,7 +37,8 @@ type Model struct {
 
 	files    Files
 	seed     uint64
-	attached *attached // of Method and PEFT
+	attached *attached   // of Method and PEFT
+	stack    []*attached // all adapters that were made for the model
 	// overlay holds trained tensors that replace the base's: those of a checkpoint.
 	overlay *weights.Checkpoint
 }
@@ -49,8 +50,8 @@ func (m *Model) Close() {
 			c.Close()
 		}
 	}
-	if m.attached != nil {
-		m.attached.close()
+	for _, a := range m.stack {
+		a.close()
 	}
 }
 
@@ -282,8 +283,8 @@ func (m *Model) Params() []*nn.Param {
 	for _, p := range all {
 		seen[p] = true
 	}
-	if m.Method != nil {
-		for _, t := range m.Method.Tensors() {
+	for _, a := range m.stack {
+		for _, t := range a.method.Tensors() {
 			if t.Param != nil && !seen[t.Param] {
 				all = append(all, t.Param)
 			}

@@ -244,7 +244,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	}
 	defer f.Close()
 	opt := data.Options{
-		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - max(o.virtual, s.Decoder.Virtual()), Vocab: s.Decoder.Vocab,
+		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - max(o.virtual, s.longestPrefix()), Vocab: s.Decoder.Vocab,
 		TrainOnPrompt: o.trainOnPrompt, SkipBad: o.skipBad, Classify: o.classify || s.Decoder.Classes > 0, Classes: s.Classes, NumClasses: s.Decoder.Classes,
 	}
 	if opt.Classify && s.Decoder.Classes == 0 {

@@ -1,0 +1,218 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"llamatab/engine/message"
+)
+
+// stackHint is what to do with an adapter that cannot lie on a base beside others.
+const stackHint = "Look at this adapter by itself: give one --adapter."
+
+// AdapterMount is the name of the mount of the i-th adapter of a comparison.
+func AdapterMount(i int) string { return fmt.Sprintf("adapter-%d", i) }
+
+// prepareStack opens a model with several adapters over it, none of them in use. An adapter that comes with base modules
+// of its own has no place there: the others and the base model need those as they were.
+func (j *Job) prepareStack() (*Setup, error) {
+	m, err := openModel(j.Files, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Model: m, batch: 1, limits: unbounded}
+	for i, name := range j.Compare {
+		folder := j.Files.Compare[AdapterMount(i)]
+		if folder == nil {
+			err = fail("job", exitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
+		} else if err = s.stackFolder(name, folder); err == nil {
+			continue
+		}
+		m.Close()
+		return nil, err
+	}
+	s.freeze()
+	return s, s.settle()
+}
+
+// over calls f for the base model and then for each adapter of the stack in use, a nil one for the base.
+func (s *Setup) over(f func(a *attached) error) error {
+	for _, a := range append([]*attached{nil}, s.stack...) {
+		s.use(a)
+		if err := f(a); err != nil {
+			if a != nil {
+				return fmt.Errorf("%s: %w", a.name, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// openStack opens a device that holds the model with any of the adapters in use, and loads all of them.
+func (j *Job) openStack(s *Setup) (*memory, error) {
+	largest, most := (*attached)(nil), int64(-1)
+	if err := s.over(func(a *attached) error {
+		err := s.plan()
+		if n := s.Memory.Total(); err == nil && n > most {
+			largest, most = a, n
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	s.use(largest)
+	dev, err := j.open(s)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := newMemory(dev, s.Layout, false)
+	if err == nil {
+		if err = mem.load(s.Model, s.Params(), j.Host); err != nil {
+			mem.free()
+		}
+	}
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return mem, nil
+}
+
+// stepperFor makes the programs of the adapter in use.
+func (j *Job) stepperFor(s *Setup, mem *memory) (*stepper, error) {
+	if err := s.fit(mem.dev.Limits(), j.Budget); err != nil {
+		return nil, err
+	}
+	return newStepper(s, mem.dev, mem, j.Host, nil)
+}
+
+// longestPrefix is the most positions that an adapter of the stack takes before a text.
+func (s *Setup) longestPrefix() int {
+	n := s.Decoder.Virtual()
+	for _, a := range s.stack {
+		n = max(n, a.method.Patch.Virtual)
+	}
+	return n
+}
+
+// scored is what one of a comparison gives on a dataset.
+type scored struct {
+	Name       string         `json:"name,omitempty"`
+	Type       string         `json:"peft_type,omitempty"`
+	Loss       message.Float  `json:"loss"`
+	Perplexity *message.Float `json:"perplexity"`
+	Tokens     int            `json:"tokens"`
+	Accuracy   *message.Float `json:"accuracy,omitempty"` // of a classification
+	F1         *message.Float `json:"f1,omitempty"`
+}
+
+// evalStack measures the base model and each of several adapters on the same rows.
+func (j *Job) evalStack(ctx context.Context) error {
+	e := j.Job.Eval
+	if e.DumpLogits != "" || e.DumpGradients != "" {
+		return fail("config", exitConfig, "Give one --adapter.", fmt.Errorf("dumps are of one adapter, and %d are compared", len(j.Compare)))
+	}
+	s, err := j.prepareStack()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if s.batch = evalRows; e.BatchSize > 0 {
+		s.batch = e.BatchSize
+	}
+	o := dataOptions{format: e.Format}
+	if e.MaxLength > 0 {
+		o.maxLength = &e.MaxLength
+	}
+	if s.Train, err = s.loadData(o); err != nil {
+		return err
+	}
+	mem, err := j.openStack(s)
+	if err != nil {
+		return err
+	}
+	defer mem.dev.Close()
+	defer mem.free()
+	var base scored
+	adapters := []scored{}
+	if err := s.over(func(a *attached) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		st, err := j.stepperFor(s, mem)
+		if err != nil {
+			return err
+		}
+		defer st.free()
+		if err := st.build(j.Host); err != nil {
+			return err
+		}
+		m, err := s.measure(s.Train, st, j.Host)
+		r := scored{Loss: message.Float(m.loss), Perplexity: perplexity(m.loss), Tokens: m.tokens, Accuracy: m.accuracy, F1: m.f1}
+		if a == nil {
+			base = r
+		} else {
+			r.Name, r.Type = a.name, a.cfg.Type
+			adapters = append(adapters, r)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	result, err := json.Marshal(map[string]any{"rows": len(s.Train.Samples), "base": base, "adapters": adapters})
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+// written is what one of a comparison makes of a prompt.
+type written struct {
+	Name   string `json:"name,omitempty"`
+	Type   string `json:"peft_type,omitempty"`
+	Output []int  `json:"output_ids"`
+	Text   string `json:"text"`
+}
+
+// generateStack continues a prompt with the base model and with each of several adapters.
+func (j *Job) generateStack(ctx context.Context) error {
+	s, err := j.prepareStack()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	prompt, err := s.prompt(j.Job.Generate)
+	if err != nil {
+		return err
+	}
+	mem, err := j.openStack(s)
+	if err != nil {
+		return err
+	}
+	defer mem.dev.Close()
+	defer mem.free()
+	var base written
+	adapters := []written{}
+	if err := s.over(func(a *attached) error {
+		st, err := j.stepperFor(s, mem)
+		if err != nil {
+			return err
+		}
+		defer st.free()
+		ids, err := j.write(ctx, st, slices.Clone(prompt), func(message.Token) {})
+		w := written{Output: ids, Text: s.Tokenizer.Decode(ids, true)}
+		if a == nil {
+			base = w
+		} else {
+			w.Name, w.Type = a.name, a.cfg.Type
+			adapters = append(adapters, w)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	result, err := json.Marshal(map[string]any{"prompt": j.Job.Generate.Prompt, "prompt_ids": prompt, "base": base, "adapters": adapters})
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
