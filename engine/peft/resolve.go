@@ -26,6 +26,9 @@ func Resolve(d *nn.Decoder, cfg *config.PEFT) error {
 	case config.AdaptionPrompt:
 		cfg.TargetModules = config.Modules{Pattern: "self_attn"}
 	case config.PromptTuning:
+		if cfg.InitPrompt == config.PromptText && cfg.Tokenizer == "" {
+			cfg.Tokenizer = cfg.BaseModel // PEFT reads no configuration without it
+		}
 		return resolveSizes(cfg, d.Hidden, d.Heads, d.Layers, nil)
 	case config.PrefixTuning:
 		// PEFT is told the width and heads of the queries and saves those of the keys; either is right.

@@ -17,7 +17,7 @@ type trajectory struct {
 	GradNorm []float64 `json:"grad_norm_before_clip"`
 }
 
-// Ten steps of a toy model, full and LoRA, are what they were when the file was written by the float64 reference
+// Ten steps of a toy model, full and with every kind of adapter, are what they were when the file was written by the float64 reference
 // device, after that one had been found equal to torch and PEFT: a change of the numbers, on any device, is seen here
 // without the large goldens.
 func TestGoldenTrajectory(t *testing.T) {
@@ -32,9 +32,14 @@ func TestGoldenTrajectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, sets := range map[string][]string{
-		"full":   {full},
-		"lora":   {lora, "peft.target_modules=all-linear"},
-		"cosine": {lora, "training.lr_scheduler_type=cosine", "training.warmup_steps=2", "training.gradient_accumulation_steps=2", "training.per_device_train_batch_size=2"},
+		"full":            {full},
+		"lora":            {lora, "peft.target_modules=all-linear"},
+		"dora":            {lora, "peft.use_dora=true", "peft.target_modules=all-linear", dropout},
+		"ia3":             {`peft={"peft_type": "IA3"}`},
+		"prefix":          {`peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3, "prefix_projection": true}`},
+		"prompt":          {`peft={"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}`},
+		"adaption prompt": {`peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 2}`},
+		"cosine":          {lora, "training.lr_scheduler_type=cosine", "training.warmup_steps=2", "training.gradient_accumulation_steps=2", "training.per_device_train_batch_size=2"},
 	} {
 		j := job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}, append(sets, steps(10))...)
 		if *update {
