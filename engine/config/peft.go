@@ -105,9 +105,8 @@ var classes = map[string]class{
 	LORA: {
 		keys: []string{
 			"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias", "modules_to_save", "target_modules", "exclude_modules",
-			"layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
+			"layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "init_lora_weights",
 		},
-		marks: []string{"init_lora_weights"},
 		refused: []string{
 			"alora_invocation_tokens", "arrow_config", "bdlora_config", "corda_config", "ensure_weight_tying", "eva_config",
 			"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config",
@@ -327,6 +326,11 @@ func (p *PEFT) asSet(key string) any {
 		return x.set()
 	case Strings:
 		return set(x)
+	case InitLoRA: // of no account where the weights are there, unless the base is another for it
+		if !x.MovesBase() {
+			return ""
+		}
+		return x
 	case Ints:
 		return set(x)
 	case Patterns[int]:
@@ -375,12 +379,17 @@ func (m Modules) MarshalJSON() ([]byte, error) {
 // InitLoRA is how the adapter starts.
 type InitLoRA string
 
-// The implemented ways, each with B = 0 except InitRandom.
+// The implemented ways. The first two have B = 0; the last two take the pair out of the base's weight.
 const (
 	InitDefault  InitLoRA = "true"     // A uniform in ±1/√in
 	InitGaussian InitLoRA = "gaussian" // A normal with standard deviation 1/r
 	InitRandom   InitLoRA = "false"    // A and B as a fresh linear layer: not a no-op
+	InitPiSSA    InitLoRA = "pissa"    // the largest singular values of the weight
+	InitOLoRA    InitLoRA = "olora"    // the beginning of its QR decomposition
 )
+
+// MovesBase tells whether the adapter starts as a part of the base's weights, which these then lack.
+func (i InitLoRA) MovesBase() bool { return i == InitPiSSA || i == InitOLoRA }
 
 func (i *InitLoRA) decode(d *decoder, n *node, path string) error {
 	switch v := n.value.(type) {
@@ -388,21 +397,21 @@ func (i *InitLoRA) decode(d *decoder, n *node, path string) error {
 		*i = InitLoRA(strconv.FormatBool(v))
 		return nil
 	case string:
-		if v == string(InitGaussian) {
-			*i = InitGaussian
+		if slices.Contains([]InitLoRA{InitGaussian, InitPiSSA, InitOLoRA}, InitLoRA(v)) {
+			*i = InitLoRA(v)
 			return nil
 		}
-		return d.fail(n, path, strconv.Quote(clip(v))+" is not available in this version", `true, false and "gaussian" are`)
+		return d.fail(n, path, strconv.Quote(clip(v))+" is not available in this version", `true, false, "gaussian", "pissa" and "olora" are`)
 	}
-	return d.wants(n, path, `true, false or "gaussian"`)
+	return d.wants(n, path, `true, false, "gaussian", "pissa" or "olora"`)
 }
 
 // MarshalJSON implements json.Marshaler.
 func (i InitLoRA) MarshalJSON() ([]byte, error) {
-	if i == InitGaussian {
-		return []byte(`"gaussian"`), nil
+	if i == InitDefault || i == InitRandom {
+		return []byte(i), nil
 	}
-	return []byte(i), nil
+	return json.Marshal(string(i))
 }
 
 // Ints is a list of integers, or one alone.

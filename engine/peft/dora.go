@@ -33,8 +33,10 @@ func newDoRA(m *Method, p *loraPair, l *nn.Linear, seed uint64) doraPair {
 		}
 		r := p.a.Shape[0]
 		a, b := make([]float32, r*l.In), make([]float32, l.Out*r)
-		p.a.Init.Fill(a, seed, p.a.From())
-		p.b.Init.Fill(b, seed, p.b.From())
+		if m.Residual(l.Weight) == nil { // else the pair is a part of w already
+			p.a.Init.Fill(a, seed, p.a.From())
+			p.b.Init.Fill(b, seed, p.b.From())
+		}
 		norms := make([]float32, l.Out)
 		row := make([]float64, l.In)
 		for o := range norms {

@@ -127,6 +127,13 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			p.a.Init = nn.Init{Kind: nn.Normal, Scale: 1 / float64(r)}
 		case config.InitRandom:
 			p.b.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(r))}
+		case config.InitPiSSA, config.InitOLoRA:
+			if m.Weight == d.Embedding {
+				return nil, refuse("init_lora_weights "+string(cfg.Init), m.Path, "it would take a part out of the embedding, too, which the model ties to it")
+			}
+			if err := newResidual(l, cfg.Init, p, m); err != nil {
+				return nil, err
+			}
 		}
 		l.own(p.a, p.b)
 		merge := Merge{W: m.Weight, Head: m == d.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}

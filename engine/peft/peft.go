@@ -31,6 +31,7 @@ type Method struct {
 	// unmergeable says why the method cannot be folded into the weights, "" where it can.
 	unmergeable string
 	starts      map[*nn.Param]Start
+	residuals   map[*nn.Param]*residual
 }
 
 // Tensors lists what the files of the adapter hold.

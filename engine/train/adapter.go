@@ -160,6 +160,9 @@ func (m *Model) stackFolder(name string, fsys fs.FS) error {
 	if err != nil {
 		return fail("adapter", exitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
 	}
+	if a.method.Moves() {
+		return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: init_lora_weights %q takes a part out of the base's weights, and other adapters need the base as it was", name, a.cfg.Init))
+	}
 	base := m.Decoder.Params()
 	for _, t := range a.tensors() {
 		if slices.Contains(base, t.Param) {
@@ -265,6 +268,24 @@ func (m *Model) baseValues(p *nn.Param) ([]float32, error) {
 		return nil, err
 	}
 	return h.Data, nil
+}
+
+// residual takes out of a base weight what the adapter in use starts as, nil for nothing.
+func (m *Model) residual(p *nn.Param) func([]float32) {
+	if m.Method == nil {
+		return nil
+	}
+	return m.Method.Residual(p)
+}
+
+// uploadResidual puts a base weight into memory without what the adapter starts as. key is the weight's, or stands for it.
+func (m *memory) uploadResidual(key *nn.Param, model *Model, take func([]float32)) error {
+	x, err := model.baseValues(key)
+	if err != nil {
+		return err
+	}
+	take(x)
+	return m.write(key, x)
 }
 
 // computedKey is the key of a computed tensor's memory on a tape.

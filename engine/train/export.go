@@ -187,7 +187,12 @@ func merge(dev device.Device, tuner interface {
 	if whole, ok := tensors[p]; ok { // a bias that trained and is scaled besides
 		base, name = s.attached.file(whole), whole.Key
 	}
-	if err := mem.upload(&w, w.Shape, false, base, name, func(int64) {}); err != nil {
+	if take := s.residual(p); take != nil {
+		err = mem.uploadResidual(&w, s.Model, take)
+	} else {
+		err = mem.upload(&w, w.Shape, false, base, name, func(int64) {})
+	}
+	if err != nil {
 		return err
 	}
 	for _, a := range m.From {

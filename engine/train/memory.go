@@ -335,6 +335,14 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 			}
 			continue
 		}
+		if c == model.Base {
+			if take := model.residual(p); take != nil {
+				if err := m.uploadResidual(p, model, take); err != nil {
+					return fail("weights", exitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
+				}
+				continue
+			}
+		}
 		if err := m.upload(p, p.Shape, p.Transposed, c, name, func(n int64) { done += n; progress.at(done, p.Name) }); err != nil {
 			return fail("weights", exitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
 		}
