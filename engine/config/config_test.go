@@ -428,6 +428,8 @@ func TestSameMaths(t *testing.T) {
 		{`, "rank_pattern": {"a": 1}`, ``, "rank_pattern"},
 		{`, "alpha_pattern": {"a": 1}`, `, "alpha_pattern": {"a": 2}`, "alpha_pattern"},
 		{`, "use_dora": true`, ``, "use_dora"},
+		{`, "modules_to_save": [], "exclude_modules": []`, ``, ""},
+		{`, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "encoder_hidden_size": 7`, `, "peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4`, ""},
 		{`, "peft_type": "IA3"`, ``, "peft_type"},
 		{`, "peft_type": "IA3", "init_ia3_weights": false`, `, "peft_type": "IA3"`, ""},
 		{`, "peft_type": "IA3", "feedforward_modules": []`, `, "peft_type": "IA3"`, "feedforward_modules"},

@@ -319,12 +319,21 @@ func (p *PEFT) SameMaths(other *PEFT) error {
 	return nil
 }
 
-// asSet is what a field holds, without the order of its parts.
+// asSet is what a field holds as far as it counts, without the order of its parts.
 func (p *PEFT) asSet(key string) any {
+	if key == "encoder_hidden_size" && !p.Projection {
+		return nil
+	}
 	switch x := p.value(key).(type) {
 	case Modules:
+		if key == "exclude_modules" && x.Pattern == "" && len(x.Names) == 0 {
+			return nil
+		}
 		return x.set()
 	case Strings:
+		if len(x) == 0 {
+			return nil
+		}
 		return set(x)
 	case InitLoRA: // of no account where the weights are there, unless the base is another for it
 		if !x.MovesBase() {
