@@ -119,3 +119,46 @@ func TestStoreGradients(t *testing.T) {
 		t.Errorf("packed slots %v and %v", plain.Packed, packed.Packed)
 	}
 }
+
+// A part of a packed extern is read as it lies where that can be bound and the kernel knows packed numbers, and unpacked
+// otherwise; one that is changed in place is unpacked anew.
+func TestPackedViews(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.BF16, tensor.F16} {
+		for _, c := range []int{3, 4} { // 64 rows of 3 numbers of two bytes are no multiple of 256 bytes
+			r := enginetest.NewRand(uint64(c))
+			packed, x := r.Frozen(100, c), r.F(5, c)
+			packed.DType = d
+			e := enginetest.Case{
+				Name: d.String(), In: []enginetest.Input{x, packed}, NoGradient: true,
+				Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
+					part := t.Rows(in[1], 64, 100)
+					y := op.Linear(t, []op.Term{{X: in[0], W: part, Scale: 1}}, nil)
+					before := op.Scale(t, part, 1)
+					op.Pack(t, op.Scale(t, in[1], 2), in[1])
+					return []graph.Var{y, before, op.Scale(t, part, 1)}
+				},
+			}
+			for _, dev := range enginetest.Devices(t) {
+				out := enginetest.Outputs(t, dev, e)
+				w := packed.Floats[64*c:]
+				if err := tensor.Round(w, d); err != nil {
+					t.Fatal(err)
+				}
+				for i, v := range w {
+					if before, after := out[1][i], out[2][i]; before != float64(v) || after != 2*float64(v) {
+						t.Errorf("%s on %s: element %d is %v, then %v, want %v and twice that", d, dev.Info().Backend, i, before, after, v)
+					}
+				}
+				for i, y := range out[0] {
+					want := 0.0
+					for k := range c {
+						want += float64(x.Floats[i/36*c+k]) * float64(w[i%36*c+k])
+					}
+					if math.Abs(y-want) > 1e-5 {
+						t.Errorf("%s on %s: product %d is %v, want %v", d, dev.Info().Backend, i, y, want)
+					}
+				}
+			}
+		}
+	}
+}

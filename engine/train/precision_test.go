@@ -32,13 +32,16 @@ func TestBF16Losses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
-			wide := must(t, job(t, files, sets...)).losses()
+			float := must(t, job(t, files, sets...))
+			wide := float.losses()
 			modes := [][]string{{bfloat16}}
 			if name == "full" {
 				modes = append(modes, []string{bfloat16, stochastic})
 			}
 			for _, mode := range modes {
-				narrow := must(t, job(t, files, append(slices.Clone(sets), mode...)...)).losses()
+				h := must(t, job(t, files, append(slices.Clone(sets), mode...)...))
+				narrow := h.losses()
+				near(t, fmt.Sprint(mode, " gradient norms"), norms(h), norms(float), 5e-2)
 				near(t, fmt.Sprint(mode), narrow, wide, 2e-2)
 				if slices.Equal(narrow, wide) {
 					t.Errorf("%v: nothing was rounded", mode)
