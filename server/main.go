@@ -35,7 +35,8 @@ var commands []command
 func init() {
 	commands = []command{
 		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan]", "serve the page (the default command)", serve},
-		{"train", "--config run.json --out DIR [--tabs N] [--set path.to.key=value …]", "run a training job headless", train},
+		{"train", "--config run.json --out DIR [--tabs N] [--recipe NAME] [--set path.to.key=value …]", "run a training job headless", train},
+		{"recipes", "[--json]", "list the recipes of train with why", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
 		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},

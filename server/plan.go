@@ -90,7 +90,7 @@ type planner struct {
 
 // run plans the run of a config over its files.
 func (p *planner) run(file string) error {
-	c, m, err := loadConfig(file, p.sets)
+	c, m, err := loadConfig(file, "", p.sets)
 	if err != nil {
 		return err
 	}

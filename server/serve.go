@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"llamatab/engine/recipe"
 	"llamatab/server/job"
 	"llamatab/server/lan"
 	"llamatab/server/room"
@@ -317,6 +318,8 @@ func pageHandler(page *assets, models, data string) http.Handler {
 		}
 		offer(w, r, folder, name)
 	})
+	// Practice advice as settings, with why.
+	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { answer(w, recipe.All) })
 	// The runs that need nothing but a click.
 	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
 		runs, err := own.runs()

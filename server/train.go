@@ -10,6 +10,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/recipe"
 	"llamatab/server/job"
 )
 
@@ -24,9 +25,13 @@ func train(ctx context.Context, args []string) error {
 	budget := f.budget()
 	var browser browserFlags
 	browser.register(f)
-	f.later["recipe"] = "recipes"
+	advice := f.String("recipe", "", "start from the settings of a recipe `NAME`, over which the config and --set go; help lists them")
 	if err := f.parse(args); err != nil {
 		return err
+	}
+	if *advice == "help" {
+		listRecipes(os.Stdout)
+		return nil
 	}
 	if err := f.require("config", "out"); err != nil {
 		return err
@@ -34,7 +39,7 @@ func train(ctx context.Context, args []string) error {
 	if err := outputFolder("out", out); err != nil {
 		return err
 	}
-	c, m, err := loadConfig(*file, sets)
+	c, m, err := loadConfig(*file, *advice, sets)
 	if err != nil {
 		return err
 	}
@@ -66,8 +71,8 @@ func train(ctx context.Context, args []string) error {
 	return err
 }
 
-// loadConfig reads a run.json, makes its paths absolute and mounts what they name.
-func loadConfig(file string, sets []string) (*config.Config, *mounts, error) {
+// loadConfig reads a run.json over a recipe ("" for none), makes its paths absolute and mounts what they name.
+func loadConfig(file, name string, sets []string) (*config.Config, *mounts, error) {
 	var data []byte
 	var err error
 	if name, ok := strings.CutPrefix(file, builtinPrefix); ok {
@@ -78,7 +83,7 @@ func loadConfig(file string, sets []string) (*config.Config, *mounts, error) {
 	if err != nil {
 		return nil, nil, usageError("--config: %v", err)
 	}
-	c, err := config.ParseWithSets(data, file, sets)
+	c, err := recipe.Parse(data, file, name, sets)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -131,10 +131,23 @@ func Parse(data []byte, file string) (*Config, error) { return ParseWithSets(dat
 // ParseWithSets is Parse after each "path.to.key=value" of sets has been put into the JSON tree, in order. A value is
 // JSON where it parses as JSON, else a string; objects on the way to it are created.
 func ParseWithSets(data []byte, file string, sets []string) (*Config, error) {
+	return ParseOver(data, file, nil, sets)
+}
+
+// ParseOver is ParseWithSets over settings that those in data go before, key by key; nil for none.
+func ParseOver(data []byte, file string, below []byte, sets []string) (*Config, error) {
 	d := &decoder{file: file, src: trimBOM(data)}
 	root, err := d.tree()
 	if err != nil {
 		return nil, err
+	}
+	if below != nil {
+		base, err := (&decoder{src: below}).tree()
+		if err != nil {
+			return nil, err
+		}
+		base.unplace()
+		root.over(base)
 	}
 	for _, s := range sets {
 		path, value, ok := strings.Cut(s, "=")

@@ -268,3 +268,19 @@ func join(path, key string) string {
 }
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+// over puts n over base: objects key by key, anything else whole.
+func (n *node) over(base *node) {
+	mine, ok := n.value.(*object)
+	below, also := base.value.(*object)
+	if !ok || !also || mine.values["peft_type"] != nil {
+		return
+	}
+	for _, key := range below.keys {
+		if mine.values[key] == nil {
+			mine.put(key, below.values[key])
+		} else {
+			mine.values[key].over(below.values[key])
+		}
+	}
+}

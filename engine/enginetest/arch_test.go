@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"engine/message":       {},
 	"engine/config":        {},
 	"engine/corpus":        {},
+	"engine/recipe":        {"engine/config"},
 	"engine/data":          {},
 	"engine/tokenizer":     {},
 	"engine/weights":       {"engine/tensor"},
