@@ -217,7 +217,8 @@ func (m *Model) load(a *attached, fsys fs.FS, complete bool) error {
 		if t.Param == nil {
 			continue // what it is computed from is there
 		}
-		if _, ok := a.file(t).Tensor(t.Key); !ok && !complete && slices.Contains(base, t.Param) {
+		lost := a.cfg.Bias == "lora_only" && strings.HasSuffix(t.Key, ofBase+".bias") // PEFT 0.13 trains these and saves none
+		if _, ok := a.file(t).Tensor(t.Key); !ok && (!complete || lost) && slices.Contains(base, t.Param) {
 			continue
 		}
 		if msg := mismatch(a.file(t), t.Key, t.Param.FileShape()); msg != "" {

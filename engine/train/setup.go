@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
@@ -168,9 +169,27 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 			whole = append(whole, module)
 		}
 	}
+	// A tied embedding stays one tensor with both gradients, also where it trains beside an adapter. PEFT knows it as two
+	// modules: it is saved under both names, so that the folder alone reproduces it there too.
+	d := s.Decoder
+	embedding := moduleOf(d.Embedding)
+	ends := []string{embedding, d.Head.Path}
+	tied := d.Tied && slices.Contains(whole, embedding) && !slices.ContainsFunc(ends, func(path string) bool {
+		return adapted[path] || slices.ContainsFunc(own.ModulesToSave, func(entry string) bool { return strings.HasSuffix(path, entry) })
+	})
+	if tied {
+		whole = slices.DeleteFunc(whole, func(module string) bool { return module == embedding })
+	}
 	own.ModulesToSave = slices.Concat(own.ModulesToSave, whole)
 	if err := s.attach(&own); err != nil {
 		return err
+	}
+	if tied {
+		own.ModulesToSave = append(own.ModulesToSave, ends...)
+		d.Embedding.Trainable = true
+		for _, path := range ends {
+			s.attached.beside = append(s.attached.beside, peft.Tensor{Key: s.attached.method.Prefix + path + ".weight", Param: d.Embedding})
+		}
 	}
 	for _, p := range s.Decoder.Added.Params() {
 		p.Trainable = chosen[p]

@@ -35,7 +35,7 @@ class Method(Adapter):
 
     def __init__(self, config, model, tensors, dtype):
         self.config, self.model = config, model
-        self.tensors = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items() if ".base_layer." not in n}
+        self.tensors = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items() if ".base_layer.weight" not in n}
         self.whole = {}
         for entry in config.get("modules_to_save") or []:
             for name in list(model.params) + ["lm_head.weight"]:
@@ -44,6 +44,13 @@ class Method(Adapter):
                     if key not in self.tensors:
                         self.tensors[key] = model.get(name).clone()
                     self.whole[name] = key
+        bias = config.get("bias") or "none"
+        for name in [n for n in model.params if n.endswith(".bias") and bias != "none"]:
+            path = PREFIX + name[:-5]
+            adapted = path + ".lora_A.weight" in self.tensors
+            if bias == "all" or adapted:
+                self.whole[name] = path + (".base_layer.bias" if adapted else ".bias")
+                self.tensors.setdefault(self.whole[name], model.get(name).clone())
         self.score = None
         if config.get("task_type") == "SEQ_CLS":
             self.score = score_key(config)
@@ -159,6 +166,8 @@ def initial(peft, config, random):
             layers = [layers] if isinstance(layers, int) else layers
             paths = [p for p in paths if p != "lm_head" and int(p.split(".")[2]) in layers]
         paths = [p for p in paths if not any(p.endswith(s) for s in saved)]
+        if out_of := peft.get("exclude_modules"):
+            paths = [p for p in paths if not chosen(p, out_of)]
     if kind == "LORA":
         probe = LoRA.__new__(LoRA)
         probe.config = peft

@@ -49,6 +49,17 @@ TINY = {
     "lora_ends": run("masked", peft={**LORA, "target_modules": ["embed_tokens", "lm_head", "v_proj"]}),
     "dora": run(peft={**QV, "use_dora": True}),
     "dora_all_masked": run("masked", peft={**ALL, "use_dora": True}),
+    "dora_patterns": run("masked", peft={**LORA, "use_dora": True, "use_rslora": True, "target_modules": ["k_proj", "down_proj"], "rank_pattern": {"layers.2.mlp.down_proj": 1},
+                                         "modules_to_save": ["lm_head"]}),
+    "lora_excluded": run("masked", peft={**ALL, "exclude_modules": ["o_proj", "layers.1.mlp.up_proj"]}),
+    "lora_one_layer": run(peft={**ALL, "target_modules": ["v_proj", "up_proj"], "layers_to_transform": 1, "layers_pattern": "layers"}),
+    "lora_odd": run("odd", peft=QV, per_device_train_batch_size=3),
+    "lora_bias_all": run("masked", "biased", {**QV, "bias": "all"}),
+    "lora_bias_lora_only": run(model="biased", peft={**ALL, "bias": "lora_only"}),
+    "dora_biased": run("masked", "biased", {**ALL, "use_dora": True}),
+    "ia3_biased": run("masked", "biased", {**IA3, "target_modules": ["k_proj", "o_proj", "down_proj"]}),
+    "adaption_prompt_biased": run("masked", "biased", adapter(2)),
+    "full_biased": run("masked", "biased", trainable=["all"], no_decay=["bias"], weight_decay=0.2),
     # the other methods
     "prefix": run(peft=PREFIX),
     "prefix_masked": run("masked", peft=PREFIX),
@@ -61,6 +72,9 @@ TINY = {
     "ia3_feedforward": run("masked", peft={**IA3, "target_modules": ["up_proj", "down_proj", "q_proj"], "feedforward_modules": ["up_proj", "down_proj"]}),
     "prompt": run(peft=PROMPT),
     "prompt_masked": run("masked", peft=PROMPT),
+    "ia3_saved": run(peft={**IA3, "modules_to_save": ["lm_head"]}),
+    "prompt_odd": run("odd", peft=PROMPT, per_device_train_batch_size=3),
+    "prefix_odd": run("odd", peft=PREFIX, per_device_train_batch_size=2),
     # classification
     "score": run("classes", "classifier", trainable=["score"]),
     "score_all": run("classes", "classifier", trainable=["all"]),
@@ -68,15 +82,22 @@ TINY = {
     "score_dora": run("classes", "classifier", peft={**QV, "use_dora": True, **CLASSES}),
     "score_ia3": run("classes", peft={**IA3, **CLASSES}),
     "score_prefix": run("classes", peft={**PREFIX, **CLASSES}),
+    "score_prompt": run("classes", peft={**PROMPT, **CLASSES}),
+    "score_adaption_prompt": run("classes", peft={**adapter(2), **CLASSES}),
     # hybrids
     "hybrid_lora": run("masked", peft=QV, trainable=["layers:last:1", "norm"]),
     "hybrid_lora_head": run(peft=ALL, trainable=["lm_head"]),
     "hybrid_prefix": run("masked", peft=PREFIX, trainable=["layers:first:1"]),
     "hybrid_ia3_norm": run(peft=IA3, trainable=["norm"]),
+    "hybrid_dora_embedding": run("masked", peft={**QV, "use_dora": True}, trainable=["embed_tokens"]),
+    "hybrid_prompt_embedding": run("masked", peft=PROMPT, trainable=["embed_tokens"]),
+    "hybrid_adaption_all": run("masked", peft=adapter(3), trainable=["all"]),
+    "hybrid_regex": run(peft=IA3, trainable=[r"regex:q_proj\.weight"]),
     # progressive unfreezing
     "unfreeze": run("masked", unfreeze=stages((0, ["lm_head"]), (7, ["lm_head", "layers:last:1"]), (14, ["lm_head", "all"]))),
     "unfreeze_tied": run(unfreeze=stages((0, ["norm"]), (5, ["norm", "layers:last:2"]), (11, ["all"])), layer_lr_decay=0.5, lr_scheduler_type="cosine"),
     "unfreeze_lora": run(peft=QV, unfreeze=stages((0, ["norm"]), (9, ["layers:last:2", "norm"]))),
+    "unfreeze_prefix": run("masked", peft=PREFIX, unfreeze=stages((0, ["norm"]), (6, ["norm", "lm_head"]), (12, ["norm", "lm_head", "layers:first:1"]))),
     # the optimizer and the loop
     "layer_lr_decay": run(trainable=["all"], layer_lr_decay=0.5),
     "layer_lr_decay_lora": run("masked", peft=ALL, layer_lr_decay=0.7),
@@ -92,6 +113,11 @@ TINY = {
     **{f"schedule_{k}_warmup": run(peft=QV, lr_scheduler_type=k, warmup_steps=4)
        for k in ("constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")},
 }
+
+# Runs of which losses and norms say enough.
+LEAN = [n for n in TINY if n.startswith("schedule_")] + [
+    "full", "embed_tokens", "layers_listed", "score_all", "no_clipping", "accumulation_full", "layer_lr_decay", "lora_qv", "lora_default", "accumulation",
+    "weight_decay", "tight_clipping"]
 
 # The same on a real model, whose weights are not here.
 STORIES = {name: TINY[name] for name in (
