@@ -115,6 +115,11 @@ func TestReference(t *testing.T) {
 			if s.cfg.InitAdapter != nil {
 				in.Adapter = sub(t, files, s.at(*s.cfg.InitAdapter))
 			}
+			for _, part := range s.cfg.Trainable {
+				if part.Head != nil {
+					in.Head = one(t, files, s.at(*part.Head.Init))
+				}
+			}
 			raw, err := json.Marshal(s.cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -171,6 +176,14 @@ func (s *scenario) finals(t *testing.T, h *host, in train.Files) {
 					got[name] = x
 				}
 			}
+		}
+	}
+	for name, x := range numbers(t, result, "head.safetensors") {
+		got[name] = x
+	}
+	if in.Head != nil {
+		for name, x := range numbers(t, in.Head, "head.safetensors") {
+			start[name] = x
 		}
 	}
 	apart, moved := 0.0, 0.0
@@ -266,7 +279,7 @@ func (s *scenario) logits(t *testing.T, h *host, in train.Files) {
 func (s *scenario) gradients(t *testing.T, in train.Files) {
 	t.Helper()
 	hybrid := s.cfg.PEFT != nil && len(s.cfg.Trainable) > 0
-	if hybrid || len(s.cfg.Unfreeze) > 0 || strings.HasPrefix(path.Base(s.dir), "prefix_projection") {
+	if hybrid || in.Head != nil || len(s.cfg.Unfreeze) > 0 || strings.HasPrefix(path.Base(s.dir), "prefix_projection") {
 		return // eval knows no such choice of tensors
 	}
 	rows := s.cfg.Training.BatchSize * s.cfg.Training.Accumulation
@@ -304,8 +317,8 @@ func (s *scenario) gradients(t *testing.T, in train.Files) {
 func (s *scenario) greedy(t *testing.T, in train.Files) {
 	t.Helper()
 	data, err := fs.ReadFile(s.files, path.Join(s.dir, "greedy.json"))
-	if err != nil {
-		return // nothing that continues texts
+	if err != nil || in.Head != nil {
+		return // nothing that continues texts, or not without a run's own layers
 	}
 	var want struct {
 		Prompt string

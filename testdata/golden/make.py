@@ -153,7 +153,7 @@ def scenario(group, name, spec, base, model, rate):
     if peft:
         c["peft"] = {k: v for k, v in peft.items() if not k.startswith("_")}
         c["init_adapter"] = "init"
-        tensors = methods.initial(peft, model.config, np.random.RandomState(len(name)))
+        tensors = methods.initial(peft if not any(isinstance(e, dict) for e in spec["trainable"]) else {**peft, "task_type": None}, model.config, np.random.RandomState(len(name)))
         for n in [n for n in tensors if n.endswith("lora_magnitude_vector")]:
             path = n[:-len(".lora_magnitude_vector")]
             w = model.get(path[len(methods.PREFIX):] + ".weight").numpy()
@@ -181,6 +181,15 @@ def scenario(group, name, spec, base, model, rate):
             tensors |= {methods.PREFIX + n[:-5] + (".base_layer.bias" if adapted(n) else ".bias"): x.numpy()
                         for n, x in model.params.items() if n.endswith(".bias")}
         safetensors.save(f"{folder}/init/adapter_model.safetensors", tensors)
+    for e in [e for e in spec["trainable"] if isinstance(e, dict)]:
+        random, H, tensors = np.random.RandomState(len(name)), model.H, {}
+        widths = [H, *e["sizes"], e.get("num_labels", H)]
+        for k, (i, o) in enumerate(zip(widths, widths[1:])):
+            tensors[f"head.{k}.weight"] = random.standard_normal((o, i)) / i ** 0.5
+            tensors[f"head.{k}.bias"] = 0.1 * random.standard_normal(o)
+        os.makedirs(folder, exist_ok=True)
+        safetensors.save(f"{folder}/head.safetensors", tensors, {
+            "kind": "fc", "at": e["at"], "sizes": json.dumps(e["sizes"]), "activation": e["activation"], "num_labels": str(e.get("num_labels", 0))})
     write(f"{folder}/run.json", c)
     return folder
 

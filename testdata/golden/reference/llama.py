@@ -30,10 +30,6 @@ class Adapter:
         """The output (rows, S, H) of a layer's attention, after its output projection."""
         return out
 
-    def between(self, x):
-        """What the language-model head sees, from the final norm's output."""
-        return x
-
     def classify(self, model, x):
         """Logits of classes from the trunk's output at one token (rows, H)."""
         return F.linear(x, model.get("score.weight"))
@@ -60,6 +56,14 @@ class Llama:
         self.hd = config.get("head_dim") or self.H // self.nh
         self.params = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items()}
         self.adapter = Adapter()
+        self.head = None  # run.json's description of added layers, whose tensors are head.{k}.weight and head.{k}.bias
+
+    def stack(self, x):
+        """The added layers, with an activation between each two."""
+        act = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu, "tanh": torch.tanh}[self.head["activation"]]
+        for k in range(len(self.head["sizes"]) + 1):
+            x = F.linear(act(x) if k else x, self.params[f"head.{k}.weight"], self.params[f"head.{k}.bias"])
+        return x
 
     def untie(self):
         """Gives a tied model a language-model head of its own."""
@@ -125,7 +129,7 @@ class Llama:
     def logits(self, ids, lengths):
         """Logits (rows, T + S, V), and T."""
         x, T = self.trunk(ids, lengths)
-        return self.linear("lm_head", self.adapter.between(x)), T
+        return self.linear("lm_head", x + self.stack(x) if self.head else x), T
 
     def loss(self, batch):
         """The sum of the batch's losses and how many there are: one a token that has a label, or one a row."""
@@ -140,4 +144,5 @@ class Llama:
     def classes(self, ids, lengths):
         """Logits of classes (rows, classes), from each row's last token."""
         x, T = self.trunk(ids, lengths)
-        return self.adapter.classify(self, x[torch.arange(len(ids)), T + lengths - 1])
+        x = x[torch.arange(len(ids)), T + lengths - 1]
+        return self.stack(x) if self.head else self.adapter.classify(self, x)

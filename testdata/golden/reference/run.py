@@ -42,8 +42,10 @@ def selected(entries, model):
     """Names of the base tensors that trainable's entries select."""
     L, names = model.L, set()
     for e in entries:
-        if e == "all":
-            names |= set(model.params)
+        if isinstance(e, dict):
+            names |= {n for n in model.params if n.startswith("head.")}
+        elif e == "all":
+            names |= {n for n in model.params if not n.startswith("head.")}
         elif e in ("lm_head", "score"):
             names.add(e + ".weight")
         elif e in ("embed_tokens", "norm"):
@@ -82,6 +84,11 @@ class Run:
         self.stages = self.c.get("unfreeze") or [{"step": 0, "trainable": self.c.get("trainable", [])}]
         if any("lm_head" in s["trainable"] for s in self.stages):
             self.model.untie()
+        for entry in self.stages[-1]["trainable"]:
+            if isinstance(entry, dict):
+                self.model.head = entry
+                head = safetensors.load(at(entry["init"]))
+                self.model.params |= {n: torch.tensor(np.array(x), dtype=dtype) for n, x in head.items()}
         self.tensors = dict(self.model.params)
         peft = self.c.get("peft")
         if peft:

@@ -26,9 +26,9 @@ def load(path):
     return out
 
 
-def save(path, tensors):
+def save(path, tensors, metadata=None):
     """Writes arrays as F32, in the order of their names."""
-    header, blobs, at = {"__metadata__": {"format": "pt"}}, [], 0
+    header, blobs, at = {"__metadata__": {"format": "pt", **(metadata or {})}}, [], 0
     for name in sorted(tensors):
         x = np.ascontiguousarray(tensors[name], dtype="<f4")
         header[name] = {"dtype": "F32", "shape": list(x.shape), "data_offsets": [at, at + x.nbytes]}

@@ -18,6 +18,10 @@ def adapter(layers, length=4):
     return {"peft_type": "ADAPTION_PROMPT", "adapter_len": length, "adapter_layers": layers}
 
 
+def fc(at, sizes, activation, **more):
+    return {"add": "fc", "at": at, "sizes": sizes, "activation": activation, "init": "head.safetensors", **more}
+
+
 def stages(*lists):
     return [{"step": step, "trainable": list(names)} for step, names in lists]
 
@@ -84,6 +88,12 @@ TINY = {
     "score_prefix": run("classes", peft={**PREFIX, **CLASSES}),
     "score_prompt": run("classes", peft={**PROMPT, **CLASSES}),
     "score_adaption_prompt": run("classes", peft={**adapter(2), **CLASSES}),
+    "fc_classify": run("classes", trainable=[fc("classify", [10], "silu", num_labels=3)]),
+    "fc_classify_deep": run("classes", trainable=[fc("classify", [12, 7], "gelu", num_labels=3), "layers:last:1"]),
+    "fc_classify_lora": run("classes", peft={**QV, "task_type": "SEQ_CLS"}, trainable=[fc("classify", [], "relu", num_labels=3)]),
+    "fc_between": run("masked", trainable=[fc("between", [10], "silu")]),
+    "fc_between_all": run(trainable=[fc("between", [9, 11], "tanh"), "all"]),
+    "fc_between_lora": run("masked", peft=QV, trainable=[fc("between", [10], "relu"), "norm"]),
     # hybrids
     "hybrid_lora": run("masked", peft=QV, trainable=["layers:last:1", "norm"]),
     "hybrid_lora_head": run(peft=ALL, trainable=["lm_head"]),
@@ -116,7 +126,7 @@ TINY = {
 
 # Runs of which losses and norms say enough.
 LEAN = [n for n in TINY if n.startswith("schedule_")] + [
-    "full", "embed_tokens", "layers_listed", "score_all", "no_clipping", "accumulation_full", "layer_lr_decay", "lora_qv", "lora_default", "accumulation",
+    "full", "embed_tokens", "layers_listed", "score_all", "no_clipping", "accumulation_full", "layer_lr_decay", "lora_qv", "lora_default", "accumulation", "fc_between_all", "full_biased", "lm_head_and_all",
     "weight_decay", "tight_clipping"]
 
 # The same on a real model, whose weights are not here.
