@@ -20,10 +20,6 @@ var throughBrowser = []string{
 
 func TestReference(t *testing.T) {
 	const golden = "../testdata/golden"
-	list, err := os.ReadFile(filepath.Join(golden, "unavailable"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	names := throughBrowser
 	if soak {
 		files, err := filepath.Glob(filepath.Join(golden, "*/*/run.json"))
@@ -43,9 +39,6 @@ func TestReference(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(name, "stories/") {
 				shared(t)
-			}
-			if slices.Contains(strings.Fields(string(list)), filepath.Base(name)) {
-				t.Skip("not available yet") // which the test of engine/train proves
 			}
 			dir := filepath.Join(golden, name)
 			var want struct {

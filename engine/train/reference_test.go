@@ -44,17 +44,6 @@ type scenario struct {
 	files fs.FS // all of testdata/golden
 }
 
-// unavailable tells whether a scenario is listed as one that needs what is not built yet. Such a one must be refused;
-// when it runs, its test fails until it is taken from the list.
-func unavailable(t *testing.T, files fs.FS, dir string) bool {
-	t.Helper()
-	list, err := fs.ReadFile(files, "unavailable")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slices.Contains(strings.Fields(string(list)), path.Base(dir))
-}
-
 func openScenario(t *testing.T, files fs.FS, dir string) *scenario {
 	t.Helper()
 	s := &scenario{dir: dir, files: files}
@@ -70,18 +59,9 @@ func openScenario(t *testing.T, files fs.FS, dir string) *scenario {
 		t.Fatal(err)
 	}
 	if s.cfg, err = config.Parse(raw, dir+"/run.json"); err != nil {
-		refused(t, files, dir, err)
-	}
-	return s
-}
-
-// refused ends the test of a scenario that cannot run: rightly, if it is known to be unavailable.
-func refused(t *testing.T, files fs.FS, dir string, err error) {
-	t.Helper()
-	if !unavailable(t, files, dir) || !strings.Contains(err.Error(), "not available") {
 		t.Fatal(err)
 	}
-	t.Skipf("not available yet: %v", err)
+	return s
 }
 
 // at is a file or folder that run.json names.
@@ -126,10 +106,7 @@ func TestReference(t *testing.T) {
 			}
 			h := newHost()
 			if err := train.Run(context.Background(), &train.Job{Job: message.Job{Command: message.Train, Config: raw}, Files: in, Host: h, Open: exact}); err != nil {
-				refused(t, files, dir, err)
-			}
-			if unavailable(t, files, dir) {
-				t.Errorf("%s runs now: take it from testdata/golden/unavailable", e.Name())
+				t.Fatal(err)
 			}
 			var rates []float64
 			var tokens []int
