@@ -272,7 +272,7 @@ func TestHybrid(t *testing.T) {
 			"model.layers.1.self_attn.o_proj", "model.layers.1.post_attention_layernorm", "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj",
 			"model.layers.1.mlp.down_proj", "model.norm"}, append(block(1), lastNorm)},
 		{"head of a tied model", true, `["lm_head"]`, []string{"lm_head"}, []string{lmHead}},
-		{"embedding of a tied model", true, `["embed_tokens"]`, []string{"model.embed_tokens"}, []string{embedding}},
+		{"embedding of a tied model", true, `["embed_tokens"]`, []string{"model.embed_tokens", "lm_head"}, []string{embedding, lmHead}}, // which stay one tensor
 		{"both", true, `["embed_tokens", "lm_head"]`, []string{"model.embed_tokens", "lm_head"}, []string{embedding, lmHead}},
 		{"a tensor of a module", false, `["regex:layers.0.mlp.up_proj.bias"]`, []string{"model.layers.0.mlp.up_proj"},
 			[]string{"model.layers.0.mlp.up_proj.bias", "model.layers.0.mlp.up_proj.weight"}},
