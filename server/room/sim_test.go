@@ -35,15 +35,15 @@ type sim struct {
 	want  toyState
 	plan  faults
 
-	room    *Room
-	life    int // of the server: events of an earlier one are void
-	file    []byte
-	synced  int // bytes of the file that survive
-	chain   string
-	blobs   map[string][]byte
-	pending int // records being logged
-	tabs    []*simTab
-	nextTab uint32
+	room      *Room
+	life      int // of the server: events of an earlier one are void
+	file      []byte
+	written   time.Time // when the last record is in the file
+	committed uint64    // version that the last commit in the file leads to
+	chain     string
+	blobs     map[string][]byte
+	tabs      []*simTab
+	nextTab   uint32
 
 	failure string
 	trace   []string
@@ -267,6 +267,9 @@ func (s *sim) effect(effect Effect, life int) {
 	disk := time.Duration(s.rng.IntN(20)) * time.Millisecond
 	switch e := effect.(type) {
 	case Send:
+		if o, ok := e.Message.(dist.Orders); ok && o.Version > s.committed {
+			s.fail("tab %d hears of version %d before the log has it", e.Tab, o.Version)
+		}
 		if t := s.tab(e.Tab); t != nil && t.open {
 			t.toTab(0, dist.Encode(e.Message))
 		}
@@ -283,10 +286,22 @@ func (s *sim) effect(effect Effect, life int) {
 			t.hangUp()
 		}
 	case Append:
-		rec := e.Record
-		s.file = appendEntry(s.file, Chain(&rec, s.chain, uint64(life))) // durable, though nobody knows yet
-		s.chain = rec.Hash
-		s.ifAlive(life, disk, func() Event { return Logged{Record: rec} })
+		if s.written.Before(s.now) { // records are written in order, each a while after it was to be
+			s.written = s.now
+		}
+		s.written = s.written.Add(disk)
+		s.at(s.written.Sub(s.now), func() {
+			if s.life != life || s.room == nil {
+				return
+			}
+			rec := e.Record
+			s.file = appendEntry(s.file, Chain(&rec, s.chain, uint64(life)))
+			s.chain = rec.Hash
+			if rec.Kind == Committed {
+				s.committed = rec.Step + 1
+			}
+			s.ifAlive(life, time.Millisecond, func() Event { return Logged{Record: rec} }) // it lasts, though nobody knows yet
+		})
 	case Store:
 		data := e.Data
 		s.at(disk, func() { // it is there even if the server dies before it hears of it
