@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"llamatab/engine/config"
+	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
 	"llamatab/server/headless"
@@ -159,7 +160,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags browserFlags, 
 	if err := t.wait(ctx, browser, address); err != nil {
 		return interruption(ctx, err)
 	}
-	t.traffic()
+	t.traffic(cfg)
 	return errors.Join(t.rooms.Close(), os.RemoveAll(state))
 }
 
@@ -304,16 +305,17 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 }
 
 // traffic puts on record what the run moved.
-func (t *tabsRun) traffic() {
-	v := t.host.View(true)
+func (t *tabsRun) traffic(cfg room.Config) {
+	v, run := t.host.View(true), &cfg.Run
+	forecast := dist.Forecast(run.Strategy, v.Params, run.Slots, cfg.MinTabs, run.Reduce().Size(), run.Param().Size())
 	var in, out []int64
 	for _, tab := range v.Tabs {
 		in, out = append(in, tab.In), append(out, tab.Out)
 	}
-	data := map[string]any{"bytes_sent": in, "bytes_received": out, "forecast_per_step": v.Forecast, "steps": v.Steps, "strategy": v.Strategy, "recomputed_slots": v.Stats.Recomputed}
+	data := map[string]any{"bytes_sent": in, "bytes_received": out, "forecast_per_step": forecast, "checkpoints_to": v.Saved, "steps": v.Steps, "strategy": v.Strategy, "recomputed_slots": v.Stats.Recomputed}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.record(roomEvent("info", "traffic", v.Steps, data, fmt.Sprintf("%s over %d tabs: %.0f bytes up and %.0f down a step and tab were forecast", v.Strategy, v.Online, v.Forecast.Up, v.Forecast.Down)))
+	t.record(roomEvent("info", "traffic", v.Steps, data, fmt.Sprintf("%s over %d tabs: %.0f bytes up and %.0f down a step and tab were forecast, checkpoints of the room besides", v.Strategy, cfg.MinTabs, forecast.Up, forecast.Down)))
 }
 
 func roomEvent(level, code string, step int, data map[string]any, text string) message.Envelope {
