@@ -138,6 +138,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"failed.peft":           {"The method does not fit the model.", "该方法不适用于此模型。"},
 	"failed.prompt":         {"The prompt cannot be used.", "提示无法使用。"},
 	"failed.resume":         {"The checkpoint does not belong to this run.", "检查点不属于此训练。"},
+	"failed.room":           {"The run over several tabs has ended.", "多标签页训练已结束。"},
 	"failed.tokenizer":      {"The tokenizer cannot be used.", "分词器无法使用。"},
 	"failed.unsupported":    {"This is not available in this version.", "此版本不支持。"},
 	"failed.weights":        {"The model's weights cannot be read.", "无法读取模型权重。"},

@@ -36,6 +36,7 @@ var troubleOf = map[string]trouble{
 	"peft":           {"E-METHOD", "studio"},
 	"prompt":         {"E-PROMPT", "studio"},
 	"resume":         {"E-RESUME", "home"},
+	"room":           {"E-ROOM", "studio"},
 	"tokenizer":      {"E-TOKENIZER", "studio"},
 	"unsupported":    {"E-UNSUPPORTED", "studio"},
 	"weights":        {"E-WEIGHTS", "studio"},

@@ -93,7 +93,7 @@ func TestSettings(t *testing.T) {
 
 // The catalogue of errors has every code with which the engine fails, a cause and an action in both languages.
 func TestTroubles(t *testing.T) {
-	fails := regexp.MustCompile(`\bfail\("(\w+)"|Code: +"(\w+)"`)
+	fails := regexp.MustCompile(`\bfail\("(\w+)"|(?:Failed|Error)\{Code: +"(\w+)"`)
 	known := map[string]bool{}
 	for _, pattern := range []string{"../engine/train/*.go", "../engine/bench/*.go", "*.js", "../wasm/*.go", "../wasm/*.js"} {
 		files, _ := filepath.Glob(pattern)
