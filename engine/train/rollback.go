@@ -22,9 +22,10 @@ type setback struct {
 func (s *setback) Error() string { return fmt.Sprintf("step %d: %s", s.step, s.cause) }
 
 // Going back at half the learning rate is of no use forever: a run that needs it more often than maxBacks times
-// without getting backClear steps past the place of the trouble is ended with advice.
+// without getting backClear steps past the place of the trouble is ended with advice. Twenty halvings are a factor of a
+// million, which brings down any rate that a slip of the finger gave; what is wrong after that is something else.
 const (
-	maxBacks  = 5
+	maxBacks  = 20
 	backClear = 100
 )
 
@@ -41,9 +42,8 @@ func (s *setback) stopFor(next string) error {
 }
 
 // goBack follows a setback: the weights and the optimizer are put back to the last checkpoint that is known to be
-// sound, or to the start of the run. Training goes on with the rows after the bad ones at half the learning rate.
-// Rows that are known to be at fault are not
-// trained on again. PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
+// sound, or to the start of the run. Training goes on with the rows after the bad ones at half the learning rate. Rows
+// that are known to be at fault are not trained on again. PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
 //
 // Sound is a checkpoint whose weights have given a loss inside the band: the step after it came before the trouble.
 func (r *runner) goBack(s *setback) error {
