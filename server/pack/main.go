@@ -30,7 +30,7 @@ import (
 
 // wasmLimit is the most that the engine may weigh on the wire, in bytes of its zstd form: what a classroom of
 // thirty fetches in a minute over a weak Wi-Fi.
-const wasmLimit = 2_100_000
+const wasmLimit = 2_000_000
 
 func main() {
 	out := flag.String("out", "server/assets", "folder to fill")
