@@ -59,9 +59,9 @@ chromium:
 
 test: chromium build vet ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
 	@echo "== tests on the reference device, and whole runs in headless Chromium"
-	@$(GO) test ./...
+	@$(GO) test -timeout 40m ./...
 	@echo "== the same tests on WebGPU in headless Chromium"
-	@$(WASM) $(GO) test -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
+	@$(WASM) $(GO) test -timeout 40m -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
 vet:
 	@echo "== vet"
