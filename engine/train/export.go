@@ -79,6 +79,7 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 		return err
 	}
 	defer mem.free()
+	mem.tuner = newTuner(dev, nil, j.Host, false)
 	for _, t := range s.saved() {
 		if t.Param == nil {
 			continue

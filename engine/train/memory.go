@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
+	"llamatab/engine/tune"
 	"llamatab/engine/weights"
 )
 
@@ -25,6 +26,7 @@ type memory struct {
 	segments [][plan.Copies]device.Buffer
 	bufs     []device.Buffer
 
+	tuner   *tune.Tuner    // chooses kernels for what is computed from parameters alone
 	frozen  tensor.DType   // that frozen values are rounded to, whatever they are stored in
 	publish *graph.Program // packs all masters; nil where there is none
 	stale   bool           // a master was written since

@@ -136,6 +136,7 @@ func (s *Setup) batchSpec() device.Spec {
 func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
 	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, layouts: map[int]batchLayout{}}
 	st.tuner = newTuner(dev, table, host, setup.inRoom())
+	mem.tuner = st.tuner
 	defer func() {
 		if err != nil {
 			st.free()
