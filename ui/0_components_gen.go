@@ -1857,7 +1857,7 @@ func (c *Studio) Build(vgin *vugu.BuildIn) (vgout *vugu.BuildOut) {
 				vgparent.AppendChild(vgn)
 				vgn = &vugu.VGNode{Type: vugu.VGNodeType(3), Namespace: "", Data: "div", Attr: []vugu.VGAttribute(nil)}
 				vgparent.AppendChild(vgn)
-				vgn.AddAttrInterface("hidden", len(c.About.Recipes) == 0)
+				vgn.AddAttrInterface("hidden", len(c.Recipes) == 0)
 				{
 					vgparent := vgn
 					_ = vgparent
@@ -1875,7 +1875,7 @@ func (c *Studio) Build(vgin *vugu.BuildIn) (vgout *vugu.BuildOut) {
 						_ = vgparent
 						vgn = &vugu.VGNode{Type: vugu.VGNodeType(1), Data: "\n          "}
 						vgparent.AppendChild(vgn)
-						for vgiterkeyt, r := range c.About.Recipes {
+						for vgiterkeyt, r := range c.Recipes {
 							var vgiterkey interface{} = vgiterkeyt
 							_ = vgiterkey
 							r := r

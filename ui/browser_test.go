@@ -146,6 +146,8 @@ func vuguHelper(t *testing.T) []byte {
 var offers = map[string]string{
 	"/api/models": `[{"name": "builtin:tales", "files": [{"name": "config.json", "size": 500}, {"name": "model.safetensors", "size": 1000000}]}]`,
 	"/api/data":   `[{"name": "builtin:pirate", "size": 2500}, {"name": "NOTICE", "size": 10}]`,
+	"/api/recipes": `[{"name": "head-only", "title": {"en": "Only the output head", "zh": "只训练输出头"}, "why": {"en": "It is cheap.", "zh": "它很省。"},
+		"config": {"trainable": ["lm_head"], "training": {"learning_rate": 0.001}}}]`,
 	"/api/runs": `[{"name": "pirate", "title": {"en": "Talk like a pirate", "zh": "像海盗一样说话"}, "about": {"en": "A style.", "zh": "一种风格。"},
 		"prompts": ["One day, a fox", "It was windy"], "config": {"model": "builtin:tales", "dataset": {"path": "builtin:pirate"},
 		"peft": {"peft_type": "LORA", "r": 8}, "training": {"max_steps": 60, "learning_rate": 0.005}}}]`,

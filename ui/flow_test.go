@@ -113,6 +113,11 @@ func studio(b tab, address string) {
 	b.eval(`document.getElementById("config-text").value = JSON.stringify({ peft: { peft_type: "LORA", r: 3 }, training: { max_steps: 9 } })`)
 	b.click("config-apply")
 	b.wait(`document.getElementById("set-peft-r")?.value === "3" && document.getElementById("set-training-max-steps").value === "9"`)
+	// A recipe of the server says why and sets what trains.
+	b.want(`document.querySelector(".recipes .hint").textContent`, "It is cheap.")
+	b.eval(`document.querySelector("[data-recipe=head-only]").click()`)
+	b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value).trainable) === '["lm_head"]'`)
+	b.want(`document.getElementById("set-training-learning-rate").value`, "0.001")
 	b.want(clean, "")
 }
 

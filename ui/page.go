@@ -128,6 +128,7 @@ type incoming struct {
 	Models    []offer            `json:"models"` // "offers"
 	Data      []serverFile       `json:"data"`
 	Ready     []readyRun         `json:"ready"`
+	Recipes   []recipe           `json:"recipes"`
 	Runs      []keptRun          `json:"runs"` // "runs"
 	Usage     int64              `json:"usage"`
 	Quota     int64              `json:"quota"`
@@ -167,7 +168,7 @@ func (p *Page) receive(now time.Time, text []byte) {
 		case "screen":
 			p.show(item.Name)
 		case "offers":
-			p.Home.Ready = item.Ready
+			p.Home.Ready, p.Studio.Recipes = item.Ready, item.Recipes
 			p.Studio.offer(item.Models, item.Data)
 		case "gpu":
 			p.GPU = adapter{item.Name, item.Software, item.MaxBuffer, item.MaxBind}

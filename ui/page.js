@@ -196,8 +196,8 @@ globalThis.llamatabPage = (() => {
 
   const offers = async () => {
     const ask = (path) => fetch(path).then((r) => (r.ok ? r.json() : []), () => []);
-    const [models, data, runs] = await Promise.all(["/api/models", "/api/data", "/api/runs"].map(ask));
-    tellThat({ type: "offers", models, data, ready: runs });
+    const [models, data, ready, recipes] = await Promise.all(["/api/models", "/api/data", "/api/runs", "/api/recipes"].map(ask));
+    tellThat({ type: "offers", models, data, ready, recipes });
   };
   const adapter = async () => {
     const gpu = await navigator.gpu?.requestAdapter();

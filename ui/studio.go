@@ -23,6 +23,7 @@ type Studio struct {
 	Datasets    []serverFile
 	Config      Tree
 	About       description
+	Recipes     []recipe        // of the server
 	Plan        *forecast       // of the config as it stands, nil while there is none
 	Problem     Text            // why the run cannot start
 	Fault       *message.Failed // what the engine says against the config
@@ -59,7 +60,6 @@ type description struct {
 	Methods  []method            `json:"methods"`
 	Choices  map[string][]option `json:"choices"`
 	Parts    []option            `json:"parts"`
-	Recipes  []recipe            `json:"recipes"`
 }
 
 type option struct {
