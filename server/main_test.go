@@ -67,7 +67,7 @@ var testAssets = sync.OnceValues(func() (string, error) {
 	}
 	folder := filepath.Join(made, "assets")
 	return folder, run(nil, "run", "./server/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
-		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js")
+		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js", "wasm/store.js")
 })
 
 // program is the program as a process of its own. Its temporary files are all below temp.

@@ -537,9 +537,9 @@ func (r *runner) takeBest() error {
 
 // summary sends summary.json.
 func (r *runner) summary() error {
-	u := r.dev.Usage()
-	for c := range u {
-		r.peak[c] = max(r.peak[c], u[c])
+	r.weigh()
+	for c := range r.most { // a device that was lost has had its own
+		r.peak[c] = max(r.peak[c], r.most[c])
 	}
 	trainable, total := r.Layout.Counts()
 	limits := r.dev.Limits()

@@ -53,6 +53,8 @@ type Trainer struct {
 	last    time.Time // when the last result was there
 	saved   []int     // steps of the checkpoints, oldest first
 	resumed int       // step of the checkpoint that the run started from
+
+	most device.Usage // bytes of the device that were live at a time, by class
 }
 
 // flight is a submitted step whose result is not known yet.
@@ -184,12 +186,22 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 		return nil, err
 	}
 	t.done++
+	t.weigh() // with two results in flight: no more is ever live
 	before := t.flight
 	t.flight = f
 	if before == nil {
 		return nil, nil
 	}
 	return t.land(before)
+}
+
+// weigh tells what is live of the device's memory; the most of each class is remembered.
+func (t *Trainer) weigh() device.Usage {
+	u := t.dev.Usage()
+	for c := range u {
+		t.most[c] = max(t.most[c], u[c])
+	}
+	return u
 }
 
 // enter puts what trains on record: in a step's metrics, and where a stage begins as an event.
@@ -244,7 +256,7 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 		}
 	}
 	f.Loss, f.GradNorm = message.Float(state.LossSum/float64(max(f.Tokens, 1))), message.Float(state.Norm)
-	f.GPUBytes = t.dev.Usage().Total()
+	f.GPUBytes = t.weigh().Total()
 	if !f.applied {
 		t.skipped++
 		for k, stage := range t.stages {
