@@ -24,7 +24,7 @@ import (
 const (
 	modelName = "tales" // builtin:tales
 	seed      = 20
-	documents = 24000
+	documents = 10000
 	vocab     = 1024
 	rowTokens = 128
 	bos, eos  = "<s>", "</s>"
@@ -45,9 +45,9 @@ var run = map[string]any{
 	"dataset":   map[string]any{"path": "corpus.jsonl", "format": "tokens", "validation_split": 0.01},
 	"trainable": []string{"all"},
 	"training": map[string]any{
-		"learning_rate": 3e-3, "lr_scheduler_type": "cosine", "warmup_steps": 40, "weight_decay": 0.05, "adam_beta2": 0.95,
-		"no_decay": []string{"norm"}, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_steps": 1000,
-		"eval_steps": 50, "save_steps": 100, "seed": seed,
+		"learning_rate": 3e-3, "lr_scheduler_type": "cosine", "warmup_steps": 20, "weight_decay": 0.05, "adam_beta2": 0.95,
+		"no_decay": []string{"norm"}, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_steps": 240,
+		"eval_steps": 40, "save_steps": 60, "seed": seed,
 	},
 }
 
