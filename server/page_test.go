@@ -118,8 +118,8 @@ func TestPageTrains(t *testing.T) {
 	until("three steps", `const e = document.getElementById("error"); if (!e.hidden) throw new Error(e.innerText);
 		return parseInt(document.getElementById("step").textContent) >= 3`)
 	ask(`document.getElementById("pause").click(); return ""`)
-	until("the pause", `return document.querySelector("main").dataset.state === "paused"`)
-	time.Sleep(time.Second) // the step under way is finished
+	until("the end of the step under way", `return document.querySelector("main").dataset.state === "paused" &&
+		document.getElementById("status").textContent.startsWith("Paused after")`)
 	at := ask(`return document.getElementById("step").textContent`)
 	time.Sleep(time.Second)
 	if now := ask(`return document.getElementById("step").textContent`); now != at {
