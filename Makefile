@@ -20,7 +20,7 @@ GPU_DIRS     = device graph op tune nn model peft optim train
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...))
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test vet lint bench builtin soak goldens generate chromium assets bin/wasmexec clean help
+.PHONY: all run build test vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help
 
 all: build
 
@@ -90,6 +90,10 @@ bench: build ## measure the adapter and the engine on it
 methods: build ## train MODEL on the text DATA by every method and print what each learnt
 	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo "usage: make methods MODEL=folder DATA=text.txt [METHODS=full,lora-qv-r8]" >&2; exit 2; }
 	@$(GO) run ./server/methods --model "$(MODEL)" --data "$(DATA)" --only "$(METHODS)"
+
+pictures: ui/node_modules ## take pictures of every screen, in many sizes, themes and both languages, into build/pictures
+	@rm -rf build/pictures
+	$(GO) test ./ui -run TestPictures -timeout 20m -pictures "$(CURDIR)/build/pictures"
 
 soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...

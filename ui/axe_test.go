@@ -33,7 +33,7 @@ func TestAccessible(t *testing.T) {
 	if _, err := os.Stat("node_modules/axe-core/axe.min.js"); err != nil {
 		t.Skip("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
 	}
-	address := site(t)
+	address := site(t, offers)
 	b := openTab(t)
 	check := func(what string) {
 		t.Helper()

@@ -47,8 +47,9 @@ switch (new URLSearchParams(location.search).get("without")) {
 }
 `
 
-// site serves the page with a stand-in for the engine's worker, and returns its address.
-func site(t *testing.T) string {
+// site serves the page with a stand-in for the engine's worker, and returns its address. Offers are the answers of the
+// server's API by path.
+func site(t *testing.T, offers map[string]string) string {
 	t.Helper()
 	if _, err := os.Stat("node_modules/uplot"); err != nil {
 		t.Skip("the page's libraries are not there: run `npm ci --prefix ui`, or `make build`")

@@ -25,7 +25,7 @@ func TestPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the page and starts a browser")
 	}
-	address := site(t)
+	address := site(t, offers)
 	b := openTab(t)
 	for _, part := range []struct {
 		name string

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/inspector"
 	cdruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -311,6 +313,18 @@ func sweep() {
 // Resize sets the size of the tab's window, in CSS pixels.
 func (b *Browser) Resize(ctx context.Context, width, height int64) error {
 	return b.do(ctx, "resizing", chromedp.EmulateViewport(width, height))
+}
+
+// Media makes features of CSS media queries true, such as "forced-colors": "active"; nil ends that.
+func (b *Browser) Media(ctx context.Context, features map[string]string) error {
+	var list []*emulation.MediaFeature
+	for name, value := range features {
+		list = append(list, &emulation.MediaFeature{Name: name, Value: value})
+	}
+	return b.do(ctx, "setting media features", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: list})
+		return err
+	}))
 }
 
 // Press presses and releases a key: one that writes a character, or "Tab" or "Enter".

@@ -1,0 +1,147 @@
+//go:build !js
+
+package ui
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	recipes "llamatab/engine/recipe"
+)
+
+var pictures = flag.String("pictures", "", "folder for pictures of every screen: `make pictures`")
+
+// TestPictures takes a picture of every screen as a person may come to see it, to be looked at: nothing is compared.
+func TestPictures(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("pictures are taken where -pictures names a folder")
+	}
+	if err := os.MkdirAll(*pictures, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	shown := maps.Clone(offers)
+	known, err := json.Marshal(recipes.All)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := os.ReadFile("../testdata/builtin/runs.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["/api/recipes"], shown["/api/runs"] = string(known), string(runs)
+	address := site(t, shown)
+	for _, lang := range []string{"en", "zh"} {
+		for _, v := range views {
+			t.Run(lang+" "+v.name, func(t *testing.T) { v.visit(openTab(t), address, lang) })
+		}
+	}
+}
+
+// view is a way of looking at the page.
+type view struct {
+	name          string
+	width, height int64
+	themes        []string
+	media         map[string]string // features of CSS
+}
+
+var views = []view{
+	{"phone", 360, 740, []string{"light", "dark"}, nil},
+	{"laptop", 1280, 800, []string{"light", "dark"}, nil},
+	{"4k", 3840, 2160, []string{"light", "dark"}, nil},
+	{"zoomed", 640, 400, []string{"light"}, nil}, // 200 % of a laptop
+	{"reflow", 320, 640, []string{"light"}, nil},
+	{"forced", 1280, 800, []string{"dark"}, map[string]string{"forced-colors": "active", "prefers-color-scheme": "dark"}},
+	{"still", 1280, 800, []string{"light"}, map[string]string{"prefers-reduced-motion": "reduce", "prefers-contrast": "more"}},
+}
+
+// visit goes through the screens in the order in which a person meets them.
+func (v view) visit(b tab, address, lang string) {
+	if err := b.browser.Resize(b.ctx, v.width, v.height); err != nil {
+		b.Fatal(err)
+	}
+	if err := b.browser.Media(b.ctx, v.media); err != nil {
+		b.Fatal(err)
+	}
+	take := func(what string) {
+		b.Helper()
+		for _, theme := range v.themes {
+			b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+			b.eval(`(globalThis.llamatabCharts?.rebuild(), document.activeElement?.blur(), scrollTo(0, 0))`)
+			time.Sleep(150 * time.Millisecond) // two frames, and what they cause
+			png, err := b.browser.Screenshot(b.ctx)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("%s-%s-%s-%s.png", v.name, lang, theme, what)), png, 0o666); err != nil {
+				b.Fatal(err)
+			}
+			if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
+				b.Errorf("%s: %s pixels wider than the window", what, wide)
+			}
+		}
+	}
+	at := func(screen string) {
+		b.Helper()
+		b.eval(`location.hash = "#` + screen + `"`)
+		b.wait(`document.querySelector("main").dataset.screen === "` + screen + `"`)
+	}
+	b.open(address + "?without=adapter&lang=" + lang)
+	b.wait(`!document.getElementById("gate").hidden`)
+	take("0-gate")
+	b.open(address + "?lang=" + lang)
+	b.wait(`document.getElementById("ready-pirate")`)
+	take("1-home-new")
+	for _, screen := range []string{screenStudio, screenRun, screenTry, screenExport} {
+		at(screen)
+		take(map[string]string{screenStudio: "2-studio-new", screenRun: "3-run-new", screenTry: "4-try-new", screenExport: "5-export-new"}[screen])
+	}
+	b.studio(address+"?lang="+lang, "rows.jsonl")
+	take("2-studio")
+	b.click("more")
+	b.click("json")
+	b.click("help")
+	take("2-studio-open")
+	b.click("more")
+	b.click("json")
+	b.set("set-training-per-device-train-batch-size", "128")
+	b.wait(`document.querySelector(".fixes button")`)
+	take("2-studio-misfit")
+	b.eval(`document.querySelector(".fixes button").click()`)
+	b.set("set-training-max-steps", "900")
+	b.click("start")
+	b.stage(Training)
+	b.wait(`parseInt(document.getElementById("step").textContent) > 200`)
+	b.click("pause")
+	take("3-run-paused")
+	b.click("stop")
+	b.stage(Stopped)
+	b.choose("data-input", map[string]int{"fails.jsonl": 10})
+	b.open(address + "?lang=" + lang)
+	b.click("ready-pirate")
+	b.stage(Training)
+	take("3-run")
+	b.stage(Done)
+	b.eval(`document.querySelector("#charts details").open = true, document.getElementById("units").click()`)
+	take("3-run-done")
+	at(screenTry)
+	b.wait(`document.getElementById("prompt")?.value`)
+	b.click("generate")
+	b.wait(`document.getElementById("after").textContent === "Arr, 好!"`)
+	take("4-try")
+	at(screenExport)
+	take("5-export")
+	at(screenHome)
+	b.wait(`document.querySelector("#runs li")`)
+	take("1-home")
+	b.studio(address+"?lang="+lang, "fails.jsonl")
+	b.click("start")
+	b.stage(Failed)
+	take("3-run-failed")
+}
