@@ -90,8 +90,9 @@ globalThis.llamatabReplay = (device) => {
       words = new Int32Array(bytes.buffer);
       return bytes;
     },
-    write(buffer, offset, size) {
-      queue.writeBuffer(objects[buffer], offset * 4, bytes, 0, size);
+    // write takes what Go left there, or a part of another array.
+    write(buffer, offset, size, from = bytes, at = 0) {
+      queue.writeBuffer(objects[buffer], offset * 4, from, at, size);
     },
     submit: (length) => attempt(() => {
       for (let i = 0; i < length; ) {

@@ -35,6 +35,9 @@ type Device interface {
 	Read(b Buffer, off, n int) ([]byte, error)
 	// Fetch starts a read of elements as they stand after the work submitted so far; the device goes on meanwhile.
 	Fetch(b Buffer, off, n int) (Pending, error)
+	// Export is a Read, and Import a Write, of bytes that need not pass through Go memory.
+	Export(b Buffer, off, n int) (Bytes, error)
+	Import(b Buffer, off int, data Bytes) error
 
 	// Compile prepares commands for replay: pipelines, bind groups and parameters are made here and only here.
 	Compile(label string, cmds []Command) (Executable, error)

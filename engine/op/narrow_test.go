@@ -1,9 +1,11 @@
 package op
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
 
+	"llamatab/engine/device"
 	"llamatab/engine/enginetest"
 	"llamatab/engine/graph"
 	"llamatab/engine/tensor"
@@ -40,5 +42,54 @@ func TestPack(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestPackBits packs every kind of float32, NaNs with their payloads included, on the bits of tensor.EncodeF32: gradients
+// that the GPU rounds for the wire are those that Go would round.
+func TestPackBits(t *testing.T) {
+	var x []byte
+	for high := range uint32(1 << 16) {
+		for _, low := range []uint32{0, 1, 0x7fff, 0x8000, 0x8001, 0xffff} {
+			x = binary.LittleEndian.AppendUint32(x, high<<16|low)
+		}
+	}
+	n := len(x) / 4
+	floats := make([]float32, n)
+	if err := tensor.DecodeF32(floats, x, tensor.F32); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range enginetest.Devices(t) {
+		for _, typ := range []tensor.DType{tensor.BF16, tensor.F16} {
+			wide, err := d.Alloc(device.Spec{DType: tensor.F32, Len: n, Label: "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			narrow, err := d.Alloc(device.Spec{DType: typ, Len: n, Label: "y"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := d.Compile("pack", []device.Command{{Launch: &device.Launch{Kernel: pack, Params: device.Params{"F16": typ == tensor.F16},
+				Dims: graph.Elements{N: uint32(n)}, Args: []device.Slice{device.All(wide), device.All(narrow)}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Submit(device.Work{Buf: wide, Data: x}, device.Work{Run: e}); err != nil {
+				t.Fatal(err)
+			}
+			got, err := d.Export(narrow, 0, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tensor.EncodeF32(nil, floats, typ)
+			for i, packed := 0, got.Go(); i < n; i++ {
+				if g, w := packed[2*i:2*i+2], want[2*i:2*i+2]; string(g) != string(w) {
+					t.Fatalf("%s: %v of %x is %x, want %x", d.Info().Backend, typ, x[4*i:4*i+4], g, w)
+				}
+			}
+			e.Release()
+			d.Free(wide)
+			d.Free(narrow)
+		}
 	}
 }

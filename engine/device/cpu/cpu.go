@@ -118,6 +118,17 @@ func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 	return out, nil
 }
 
+// Export implements device.Device.
+func (d *Device) Export(b device.Buffer, off, n int) (device.Bytes, error) {
+	data, err := d.Read(b, off, n)
+	return device.Heap(data), err
+}
+
+// Import implements device.Device.
+func (d *Device) Import(b device.Buffer, off int, data device.Bytes) error {
+	return d.Write(b, off, data.Go())
+}
+
 // Floats gives tests the full precision of a buffer; changing it changes the buffer.
 func Floats(b device.Buffer) []float64 { return b.(*buffer).f }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"syscall/js"
 	"time"
 
@@ -16,9 +15,7 @@ import (
 	"llamatab/engine/device"
 )
 
-const (
-	largestSlot = 16 << 20 // bytes; longer reads go in parts
-)
+const largestSlot = 16 << 20 // bytes; longer reads go in parts
 
 // window is a slice in bytes, for commands: it starts on a word, and its end is rounded up to one.
 func (d *Device) window(s device.Slice) (b *buffer, from, size int64, err error) {
@@ -85,22 +82,29 @@ func (d *Device) pack(w device.Work) error {
 		d.replay.run(e.program)
 		return nil
 	}
-	b, err := d.own(w.Buf)
-	if err != nil {
+	b, from, err := d.written(w.Buf, w.Off, len(w.Data))
+	if err != nil || len(w.Data) == 0 {
 		return err
 	}
-	if len(w.Data) == 0 && w.Off >= 0 && w.Off <= b.spec.Len {
-		return nil
+	return d.replay.write(b.id, from, w.Data)
+}
+
+// written checks a write of n bytes from element off on and returns the byte that it starts at.
+func (d *Device) written(db device.Buffer, off, n int) (b *buffer, from int64, err error) {
+	if b, err = d.own(db); err != nil {
+		return nil, 0, err
+	}
+	if n == 0 && off >= 0 && off <= b.spec.Len {
+		return b, 0, nil
 	}
 	size := b.spec.DType.Size()
-	if len(w.Data)%size != 0 {
-		return fmt.Errorf("write of %d bytes into %q of %v", len(w.Data), b.spec.Label, b.spec.DType)
+	if n%size != 0 {
+		return nil, 0, fmt.Errorf("write of %d bytes into %q of %v", n, b.spec.Label, b.spec.DType)
 	}
-	_, from, _, err := d.target(device.Slice{Buf: b, Off: w.Off, Len: len(w.Data) / size})
-	if err != nil {
-		return fmt.Errorf("write: %w", err)
+	if _, from, _, err = d.target(device.Slice{Buf: b, Off: off, Len: n / size}); err != nil {
+		return nil, 0, fmt.Errorf("write: %w", err)
 	}
-	return d.replay.write(b.id, from, w.Data)
+	return b, from, nil
 }
 
 // slot is a buffer that the GPU copies to and Go reads from, used for one read after the other.
@@ -159,8 +163,8 @@ func (d *Device) fetch(b *buffer, from int64, n int) (*slot, error) {
 	return s, nil
 }
 
-// collect waits for a slot, moves its content to out and frees it.
-func (d *Device) collect(s *slot, out []byte) error {
+// collect waits for a slot, has its first n bytes taken, as an ArrayBuffer that is good only meanwhile, and frees it.
+func (d *Device) collect(s *slot, n int, take func(mapped js.Value)) error {
 	var err error
 	select {
 	case err = <-s.done:
@@ -171,8 +175,7 @@ func (d *Device) collect(s *slot, out []byte) error {
 	}
 	if err == nil {
 		err = try(func() {
-			mapped := raw(s.gpu).Call("getMappedRange", 0, len(out))
-			js.CopyBytesToGo(out, js.Global().Get("Uint8Array").New(mapped))
+			take(raw(s.gpu).Call("getMappedRange", 0, n))
 			s.gpu.Unmap()
 		})
 	}
@@ -206,9 +209,9 @@ func (d *Device) discard(s *slot) {
 // reading is a range of elements to read, rounded out to whole words.
 type reading struct {
 	buf        *buffer
-	from       int64  // byte where the first word starts
-	out        []byte // room for the words
-	skip, size int    // which bytes of out were asked for
+	from       int64 // byte where the first word starts
+	words      int   // bytes of the words
+	skip, size int   // which of them were asked for
 }
 
 func (d *Device) reading(db device.Buffer, off, n int) (reading, error) {
@@ -221,14 +224,33 @@ func (d *Device) reading(db device.Buffer, off, n int) (reading, error) {
 	}
 	each := b.spec.DType.Size()
 	skip, size := off*each%4, n*each
-	return reading{b, int64(off*each - skip), make([]byte, (skip+size+3)&^3), skip, size}, nil
+	return reading{b, int64(off*each - skip), (skip + size + 3) &^ 3, skip, size}, nil
 }
 
-// parts cuts the room into what one read-back buffer holds.
-func (r reading) parts() iter.Seq[[]byte] { return slices.Chunk(r.out, largestSlot) }
+// parts are where the parts that one read-back buffer holds begin among the words, and their sizes.
+func (r reading) parts() iter.Seq2[int, int] {
+	return func(yield func(at, n int) bool) {
+		for at := 0; at < r.words; at += largestSlot {
+			if !yield(at, min(largestSlot, r.words-at)) {
+				return
+			}
+		}
+	}
+}
 
-// asked is what was to be read.
-func (r reading) asked() []byte { return r.out[r.skip : r.skip+r.size] }
+// read reads one part after the other.
+func (d *Device) read(r reading, take func(at, n int, mapped js.Value)) error {
+	for at, n := range r.parts() {
+		s, err := d.fetch(r.buf, r.from+int64(at), n)
+		if err == nil {
+			err = d.collect(s, n, func(mapped js.Value) { take(at, n, mapped) })
+		}
+		if err != nil {
+			return fmt.Errorf("webgpu: read of %q: %w", r.buf.spec.Label, err)
+		}
+	}
+	return nil
+}
 
 // Read implements device.Device.
 func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
@@ -239,17 +261,57 @@ func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webgpu: read: %w", err)
 	}
-	for part := range r.parts() {
-		s, err := d.fetch(r.buf, r.from, len(part))
-		if err == nil {
-			err = d.collect(s, part)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("webgpu: read of %q: %w", r.buf.spec.Label, err)
-		}
-		r.from += int64(len(part))
+	out := make([]byte, r.words)
+	if err := d.read(r, func(at, n int, mapped js.Value) { js.CopyBytesToGo(out[at:at+n], uint8Array(mapped)) }); err != nil {
+		return nil, err
 	}
-	return r.asked(), nil
+	return out[r.skip : r.skip+r.size], nil
+}
+
+// Export implements device.Device: the bytes stay in JavaScript's memory.
+func (d *Device) Export(db device.Buffer, off, n int) (device.Bytes, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	r, err := d.reading(db, off, n)
+	if err != nil {
+		return nil, fmt.Errorf("webgpu: export: %w", err)
+	}
+	var out js.Value
+	if err := try(func() { out = uint8Array(r.words) }); err != nil {
+		return nil, fmt.Errorf("webgpu: no memory to export %d bytes of %q: %w", r.words, r.buf.spec.Label, err)
+	}
+	if err := d.read(r, func(at, _ int, mapped js.Value) { out.Call("set", uint8Array(mapped), at) }); err != nil {
+		return nil, err
+	}
+	return NewArray(out).Slice(r.skip, r.size), nil
+}
+
+// Import implements device.Device, under the conditions of Write.
+func (d *Device) Import(db device.Buffer, off int, data device.Bytes) error {
+	a, ok := data.(Array)
+	if !ok {
+		return d.Write(db, off, data.Go())
+	}
+	if d.err != nil {
+		return d.err
+	}
+	b, from, err := d.written(db, off, a.n)
+	if err != nil || a.n == 0 {
+		return err
+	}
+	start := time.Now()
+	defer func() { d.submitting += time.Since(start) }()
+	whole := a.n &^ 3 // what WebGPU takes; the rest is filled up to a word
+	if whole > 0 {
+		if _, err := d.replay.object.Call("write", b.id, from/4, whole, safejs.Safe(a.array), a.off); err != nil {
+			return fmt.Errorf("webgpu: import into %q: %w", b.spec.Label, err)
+		}
+	}
+	if whole < a.n {
+		return d.Write(db, b.spec.Len-(a.n-whole)/b.spec.DType.Size(), a.Slice(whole, a.n-whole).Go())
+	}
+	return nil
 }
 
 // Fetch implements device.Device. A read that nobody waits for keeps its read-back buffer until Close.
@@ -262,8 +324,8 @@ func (d *Device) Fetch(db device.Buffer, off, n int) (device.Pending, error) {
 		return nil, fmt.Errorf("webgpu: fetch: %w", err)
 	}
 	p := &pending{dev: d, reading: r}
-	for part := range r.parts() {
-		s, err := d.fetch(r.buf, r.from, len(part))
+	for at, n := range r.parts() {
+		s, err := d.fetch(r.buf, r.from+int64(at), n)
 		if err != nil {
 			for _, s := range p.slots {
 				d.discard(s)
@@ -271,7 +333,6 @@ func (d *Device) Fetch(db device.Buffer, off, n int) (device.Pending, error) {
 			return nil, fmt.Errorf("webgpu: fetch of %q: %w", r.buf.spec.Label, err)
 		}
 		p.slots = append(p.slots, s)
-		r.from += int64(len(part))
 	}
 	return p, nil
 }
@@ -281,6 +342,7 @@ type pending struct {
 	dev *Device
 	reading
 	slots []*slot // under way, one for each part
+	out   []byte
 	err   error
 }
 
@@ -288,9 +350,10 @@ type pending struct {
 func (p *pending) Wait() ([]byte, error) {
 	if p.slots != nil {
 		slots := p.slots
-		p.slots = nil
-		for part := range p.parts() {
-			if err := p.dev.collect(slots[0], part); err != nil && p.err == nil {
+		p.slots, p.out = nil, make([]byte, p.words)
+		for at, n := range p.parts() {
+			err := p.dev.collect(slots[0], n, func(mapped js.Value) { js.CopyBytesToGo(p.out[at:at+n], uint8Array(mapped)) })
+			if err != nil && p.err == nil {
 				p.err = fmt.Errorf("webgpu: fetch of %q: %w", p.buf.spec.Label, err)
 			}
 			slots = slots[1:]
@@ -299,5 +362,5 @@ func (p *pending) Wait() ([]byte, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	return p.asked(), nil
+	return p.out[p.skip : p.skip+p.size], nil
 }
