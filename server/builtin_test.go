@@ -51,7 +51,7 @@ func TestBuiltinMounts(t *testing.T) {
 
 func TestBuiltinIsOffered(t *testing.T) {
 	withBuiltin(t)
-	server := httptest.NewServer(pageHandler(&assets{packed}, "", ""))
+	server := httptest.NewServer(pageHandler(&assets{packed}, library{own: newBuiltin()}))
 	defer server.Close()
 	get := func(path string) (int, string) {
 		r, err := http.Get(server.URL + path)

@@ -82,7 +82,9 @@ func serve(ctx context.Context, args []string) error {
 
 	name, _, _ := net.SplitHostPort(*listen)
 	mux := http.NewServeMux()
-	mux.Handle("/", pageHandler(page, *models, *data))
+	offers := library{newBuiltin(), *models, *data}
+	rooms.Describe, rooms.Sources = class{offers}.describe, class{offers}.sources
+	mux.Handle("/", pageHandler(page, offers))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
 	own := []string{name}
@@ -93,6 +95,8 @@ func serve(ctx context.Context, args []string) error {
 	server := &http.Server{Handler: guarded(own, mux), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
 	if *overLAN {
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		rooms.Addresses = lan.Addresses(port)
 		help, err := secure(server, listener, *state, failed)
 		if err != nil {
 			return err
@@ -253,40 +257,29 @@ type modelInfo struct {
 
 // pageHandler serves the page, and what there is to choose from: what is built in, and what the person who started the
 // server offers. A name that starts with "builtin:" means the former.
-func pageHandler(page *assets, models, data string) http.Handler {
-	own := newBuiltin()
-	folder := func(name string) fs.FS {
-		if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
-			files, _ := own.model(rest)
-			return files
-		}
-		if models == "" || !plain(name) {
-			return nil
-		}
-		return os.DirFS(filepath.Join(models, name))
-	}
+func pageHandler(page *assets, has library) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
 		found := []modelInfo{}
-		names := folders(models)
-		for _, name := range own.models() {
+		names := folders(has.models)
+		for _, name := range has.own.models() {
 			names = append(names, builtinPrefix+name)
 		}
 		for _, name := range names {
-			if files, err := job.List(folder(name), "."); err == nil && has(files, "config.json") {
+			if files, err := job.List(has.model(name), "."); err == nil && holdsFile(files, "config.json") {
 				found = append(found, modelInfo{name, files})
 			}
 		}
 		answer(w, found)
 	})
 	mux.HandleFunc("GET /api/models/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
-		offer(w, r, folder(r.PathValue("name")), r.PathValue("file"))
+		offer(w, r, has.model(r.PathValue("name")), r.PathValue("file"))
 	})
 	mux.HandleFunc("GET /api/data", func(w http.ResponseWriter, r *http.Request) {
 		files := []job.File{}
-		if data != "" {
-			if all, err := job.List(os.DirFS(data), "."); err == nil {
+		if has.data != "" {
+			if all, err := job.List(os.DirFS(has.data), "."); err == nil {
 				for _, f := range all {
 					if !strings.HasPrefix(f.Name, ".") {
 						files = append(files, f)
@@ -294,8 +287,8 @@ func pageHandler(page *assets, models, data string) http.Handler {
 				}
 			}
 		}
-		for _, name := range own.datasets() {
-			folder, file, err := own.dataset(name)
+		for _, name := range has.own.datasets() {
+			folder, file, err := has.own.dataset(name)
 			if err != nil {
 				continue
 			}
@@ -306,23 +299,14 @@ func pageHandler(page *assets, models, data string) http.Handler {
 		answer(w, files)
 	})
 	mux.HandleFunc("GET /api/data/{file}", func(w http.ResponseWriter, r *http.Request) {
-		name := r.PathValue("file")
-		if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
-			folder, file, _ := own.dataset(rest)
-			offer(w, r, folder, file)
-			return
-		}
-		var folder fs.FS
-		if data != "" {
-			folder = os.DirFS(data)
-		}
-		offer(w, r, folder, name)
+		folder, file := has.dataset(r.PathValue("file"))
+		offer(w, r, folder, file)
 	})
 	// Practice advice as settings, with why.
 	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { answer(w, recipe.All) })
 	// The runs that need nothing but a click.
 	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
-		runs, err := own.runs()
+		runs, err := has.own.runs()
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -364,7 +348,7 @@ func folders(dir string) []string {
 	return names
 }
 
-func has(files []job.File, name string) bool {
+func holdsFile(files []job.File, name string) bool {
 	for _, f := range files {
 		if f.Name == name {
 			return true

@@ -142,7 +142,9 @@ func (c *conn) serve(ctx context.Context) string {
 		if m.Token == "" && !c.rooms.limits.mayGuess(c.from) {
 			return c.bye(ctx, dist.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
 		}
-		if c.tab, err = c.host.admit(m); err != nil {
+		if c.tab, err = c.host.admit(m); errors.Is(err, errLocked) {
+			return c.bye(ctx, dist.Bye{Code: "locked", Reason: err.Error()})
+		} else if err != nil {
 			c.rooms.limits.guessed(c.from)
 			return c.bye(ctx, dist.Bye{Code: "code", Reason: err.Error()})
 		}

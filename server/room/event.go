@@ -64,6 +64,8 @@ const (
 	Pause  Op = "pause"
 	Resume Op = "resume"
 	Remove Op = "remove"
+	Lock   Op = "lock" // nobody else is let in
+	Unlock Op = "unlock"
 )
 
 func (Joined) event()   {}

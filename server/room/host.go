@@ -12,6 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"math/big"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,19 +43,22 @@ type Host struct {
 	run    dist.Run
 	text   json.RawMessage // of run
 	conns  atomic.Uint64
+	opened time.Time
 
 	events chan Event
 	jobs   chan job
 	stop   context.CancelFunc
 	ended  chan struct{}
 
-	mu    sync.Mutex // guards what follows, which the loop writes and others read
-	room  *Room
-	diary []Note
-	next  uint32            // number of the next tab
-	live  map[uint32]uint64 // the connection of each tab that is in
-	chain string
-	seq   int
+	mu     sync.Mutex // guards what follows, which the loop writes and others read
+	room   *Room
+	diary  []Note
+	next   uint32            // number of the next tab
+	live   map[uint32]uint64 // the connection of each tab that is in
+	seats  map[uint32]*seat
+	losses []Loss // of all steps, for people
+	chain  string
+	seq    int
 }
 
 // job is something that is done on the disk, in order. It returns the event that answers it, nil for none.
@@ -82,7 +88,7 @@ func Reopen(id string, store Storage, bus Bus, log *slog.Logger) (*Host, error) 
 
 func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h *Host, err error) {
 	h = &Host{ID: id, store: store, bus: bus, log: log.With("room", id), events: make(chan Event, 64), jobs: make(chan job, 1024),
-		ended: make(chan struct{}), live: map[uint32]uint64{}}
+		ended: make(chan struct{}), live: map[uint32]uint64{}, seats: map[uint32]*seat{}, opened: time.Now()}
 	if h.lease, err = store.Acquire(id); err != nil {
 		return nil, err
 	}
@@ -122,6 +128,7 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h
 		if r.Kind == Reopened {
 			lives++
 		}
+		h.lost(r)
 	}
 	h.next = lives<<12 + 1 // tabs of earlier lives come back under their own numbers
 	if h.room, err = New(cfg, records); err != nil {
@@ -165,6 +172,16 @@ func tabAddress(room string, tab uint32, conn uint64, lane Lane) string {
 	return fmt.Sprintf("room/%s/%d/%d/%s", room, tab, conn, lane)
 }
 
+// end ends the room for good and forgets it.
+func (h *Host) end() error {
+	h.mu.Lock()
+	for tab := range h.live {
+		h.drop(tab, dist.Bye{Code: "ended", Reason: "the room's owner has ended the room"})
+	}
+	h.mu.Unlock()
+	return errors.Join(h.Close(), h.store.Forget(h.ID))
+}
+
 // Close ends the room's life on this server. Tabs are told to come back.
 func (h *Host) Close() error {
 	h.stop()
@@ -172,19 +189,13 @@ func (h *Host) Close() error {
 	return h.lease.Release()
 }
 
-// NewCode draws a code of 50 bits that is easy to read out.
+// NewCode draws a code of six figures, which are easy to read out and to type. Guesses are few: see limiter.
 func NewCode() string {
-	const letters = "abcdefghjkmnpqrstuvwxyz23456789x" // 32, without i, l, o, 0 and 1
-	var b [10]byte
-	rand.Read(b[:])
-	code := make([]byte, 0, 11)
-	for i, v := range b {
-		if i == 5 {
-			code = append(code, '-')
-		}
-		code = append(code, letters[v%32])
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil { // the system's source of randomness does not fail
+		panic(err)
 	}
-	return string(code)
+	return fmt.Sprintf("%06d", n)
 }
 
 // Describes tells whether the room is for a run, defaults filled in.
@@ -215,8 +226,9 @@ func (h *Host) Owns(token string) bool { return same(token, h.token(0)) }
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 var (
-	errCode  = errors.New("the room's code is another")
-	errToken = errors.New("this is not the tab's token")
+	errCode   = errors.New("the room's code is another")
+	errToken  = errors.New("this is not the tab's token")
+	errLocked = errors.New("the room's owner lets nobody else in")
 )
 
 // admit checks who says Hello and gives a number to who is new.
@@ -232,9 +244,19 @@ func (h *Host) admit(hello dist.Hello) (tab uint32, err error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.room.locked {
+		return 0, errLocked
+	}
 	tab = h.next
 	h.next++
 	return tab, nil
+}
+
+// lost notes a step's loss for people.
+func (h *Host) lost(r Record) {
+	if r.Kind == Committed {
+		h.losses = append(h.losses, Loss{r.Step + 1, r.Loss, r.Norm})
+	}
 }
 
 // Ask does what the owner wants.
@@ -284,6 +306,9 @@ func (h *Host) hangUp() {
 func (h *Host) handle(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if l, ok := e.(Logged); ok && l.Err == nil {
+		h.lost(l.Record)
+	}
 	for _, effect := range h.room.Handle(time.Now(), e) {
 		h.do(effect)
 	}
@@ -423,17 +448,23 @@ func (h *Host) drop(tab uint32, bye dist.Bye) {
 	}
 }
 
-// View is what people see of the room.
+// View is what people see of the room. All but its owner see no more than numbers.
 func (h *Host) View(full bool) View {
+	v := h.view(math.MaxUint64)
+	if !full {
+		v.Tabs, v.Diary = nil, nil
+	}
+	return v
+}
+
+// view has the losses from a step on.
+func (h *Host) view(since uint64) View {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	v := h.room.View(time.Now())
-	v.ID = h.ID
-	if full {
-		v.Diary = append([]Note(nil), h.diary...)
-	} else {
-		v.Tabs = nil
-	}
+	now := time.Now()
+	v := h.room.View(now)
+	v.ID, v.Diary = h.ID, slices.Clone(h.diary)
+	h.seated(now, &v, since)
 	return v
 }
 

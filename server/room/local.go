@@ -71,6 +71,20 @@ func (l *Local) Rooms() ([]string, error) {
 	return rooms, nil
 }
 
+// Forget implements Storage. The log goes first: what is left without one is no room.
+func (l *Local) Forget(room string) error {
+	if !ValidID(room) {
+		return fmt.Errorf("room: %q cannot name a room", room)
+	}
+	if err := os.Remove(l.path(room, "log")); err != nil {
+		return fmt.Errorf("room: %w", err)
+	}
+	if err := os.RemoveAll(l.path(room)); err != nil {
+		return fmt.Errorf("room: %w", err)
+	}
+	return nil
+}
+
 // Read implements Log.
 func (l *Local) Read(room string) ([][]byte, error) {
 	l.mu.Lock()

@@ -20,6 +20,8 @@ const (
 	Committed Kind = "committed"
 	Saved     Kind = "saved"   // a checkpoint is complete
 	Removed   Kind = "removed" // a tab may not come back
+	Locked    Kind = "locked"  // nobody else is let in
+	Unlocked  Kind = "unlocked"
 )
 
 // Record is a line of a room's log. Each names the hash of the one before, so that nobody can change one unseen.

@@ -62,6 +62,7 @@ type Room struct {
 	effects []Effect
 	started bool
 	paused  bool
+	locked  bool // nobody else is let in
 	phase   Phase
 	epoch   uint32
 	step    uint64 // the version that slots are computed from
@@ -316,6 +317,13 @@ func (r *Room) ask(e Asked) {
 		r.paused = e.Op == Pause
 		r.note(string(e.Op), 0, "the run is paused: %v", r.paused)
 		r.dirtyAll()
+	case Lock, Unlock:
+		if r.locked == (e.Op == Lock) {
+			return
+		}
+		r.locked = e.Op == Lock
+		r.do(Append{Record{Kind: map[bool]Kind{true: Locked, false: Unlocked}[r.locked], Epoch: r.epoch}})
+		r.note(string(e.Op), 0, "nobody else is let in: %v", r.locked)
 	case Remove:
 		t := r.tabs[e.Tab]
 		if t == nil || r.removed[e.Tab] {
@@ -481,6 +489,8 @@ func (r *Room) replay(rec Record) error {
 		}
 	case Removed:
 		r.removed[rec.Tab] = true
+	case Locked, Unlocked:
+		r.locked = rec.Kind == Locked
 	default:
 		return fmt.Errorf("%w: kind %q", errRecord, rec.Kind)
 	}

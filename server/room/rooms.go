@@ -1,6 +1,8 @@
 package room
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,22 +13,35 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"llamatab/engine/dist"
 )
 
 // Rooms are the rooms of a server, and their HTTP interface:
 //
 //	GET    /api/rooms                the rooms: [View], without tabs
-//	POST   /api/rooms                {"id","code","config"} opens one; answers {"id","code","owner"}; from this machine only
+//	POST   /api/rooms                {"id","code","config"} opens one; answers [Opening]; from this machine only
+//	POST   /api/rooms/join           {"code","name"}, or {"id","tab","token","name"} of who comes back; answers a seat
 //	GET    /api/rooms/ID             the View; with the owner's token, tabs and diary as well
-//	POST   /api/rooms/ID/OP?tab=N    start, pause, resume, remove; needs the owner's token
+//	POST   /api/rooms/ID/look        a page's [Report]; answers the View; needs the token of a seat or the owner's
+//	POST   /api/rooms/ID/OP?tab=N    start, pause, resume, remove, lock, unlock; needs the owner's token
+//	DELETE /api/rooms/ID             ends the room; needs the owner's token
 //	GET    /api/rooms/ID/control     the control socket of a tab
 //	GET    /api/rooms/ID/data        its data socket
 //
-// The owner's token is the header "Authorization: Bearer TOKEN". Nothing secret is ever part of an address.
+// Tokens are the header "Authorization: Bearer TOKEN", of a seat "Bearer TAB.TOKEN". Nothing secret is ever part of an
+// address. What is refused is answered with a dist.Bye or a Refused.
 type Rooms struct {
-	Origins []string // of pages that may join besides the server's own, such as https://school.example
-	Code    string   // of every new room; "": each draws its own
-	MaxTabs int      // most that a new room may ask for; 0: as many as it likes
+	Origins   []string // of pages that may join besides the server's own, such as https://school.example
+	Code      string   // of every new room; "": each draws its own
+	MaxTabs   int      // most that a new room may ask for; 0: as many as it likes
+	Addresses []string // of the server for other machines, which a room's owner passes on
+
+	// Describe makes the run of a room from its job, a run.json, which it replaces by the resolved one. Without it rooms
+	// are opened with their parameters, and joined only by the program that opened them.
+	Describe func(run *dist.Run) error
+	// Sources tells a page that joins where the files of a job are.
+	Sources func(job json.RawMessage) (any, error)
 
 	store  Storage
 	bus    Bus
@@ -78,6 +93,11 @@ func (s *Rooms) Open(id string, cfg Config, code string) (*Host, error) {
 	if code == "" {
 		code = s.Code
 	}
+	for code == "" {
+		if code = NewCode(); s.coded(code) != nil {
+			code = "" // it is another room's
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.hosts) >= maxRooms {
@@ -126,6 +146,9 @@ func (s *Rooms) Handler() http.Handler {
 		}
 		answer(w, http.StatusOK, h.View(owns(h, r)))
 	})
+	mux.HandleFunc("POST /api/rooms/join", s.join)
+	mux.HandleFunc("POST /api/rooms/{id}/look", s.look)
+	mux.HandleFunc("DELETE /api/rooms/{id}", s.end)
 	mux.HandleFunc("POST /api/rooms/{id}/{op}", func(w http.ResponseWriter, r *http.Request) {
 		h := s.Find(r.PathValue("id"))
 		if h == nil {
@@ -137,8 +160,8 @@ func (s *Rooms) Handler() http.Handler {
 			return
 		}
 		op := Op(r.PathValue("op"))
-		if !slices.Contains([]Op{Start, Pause, Resume, Remove}, op) {
-			http.Error(w, "a room can start, pause, resume and remove", http.StatusNotFound)
+		if !slices.Contains([]Op{Start, Pause, Resume, Remove, Lock, Unlock}, op) {
+			http.Error(w, "a room can start, pause, resume, remove, lock and unlock", http.StatusNotFound)
 			return
 		}
 		tab, err := strconv.ParseUint(r.URL.Query().Get("tab"), 10, 32)
@@ -154,20 +177,35 @@ func (s *Rooms) Handler() http.Handler {
 	return mux
 }
 
-func owns(h *Host, r *http.Request) bool {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && h.Owns(token)
+func owns(h *Host, r *http.Request) bool { return h.Owns(bearer(r)) }
+
+// Refused says why a room cannot be opened.
+type Refused struct {
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	Next   string `json:"next,omitempty"` // what to do about it
+	Path   string `json:"path,omitempty"` // of the setting at fault
+}
+
+func (r *Refused) Error() string { return r.Reason }
+
+// Opening is what a room's owner gets.
+type Opening struct {
+	ID        string   `json:"id"`
+	Code      string   `json:"code"`
+	Owner     string   `json:"owner"`
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // create opens a room for a page of this machine, whose owner the page then is.
 func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 	if ip := net.ParseIP(addressOf(r)); ip == nil || !ip.IsLoopback() {
-		http.Error(w, "rooms are opened on the server's own machine", http.StatusForbidden)
+		answer(w, http.StatusForbidden, Refused{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
 		return
 	}
-	// A form of another page cannot send this type without being asked first, and no page is allowed to.
-	if !s.originAllowed(r) || r.Header.Get("Content-Type") != "application/json" {
-		http.Error(w, "send JSON from a page of this server", http.StatusForbidden)
+	refuse := func(status int, code, reason string) { answer(w, status, Refused{Code: code, Reason: reason}) }
+	if !s.ours(r) {
+		refuse(http.StatusForbidden, "origin", "send JSON from a page of this server")
 		return
 	}
 	var asked struct {
@@ -178,16 +216,63 @@ func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCreate))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&asked); err != nil {
-		http.Error(w, "the room's config: "+err.Error(), http.StatusBadRequest)
+		refuse(http.StatusBadRequest, "config", "the room's config: "+err.Error())
 		return
 	}
 	if asked.ID == "" {
-		asked.ID = "room-" + NewCode()[:5]
+		asked.ID = "room-" + newID()
 	}
-	h, err := s.Open(asked.ID, asked.Config, asked.Code)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	cfg := asked.Config
+	if !(cfg.MinTabs >= 0 && cfg.MaxTabs >= 0 && cfg.Audit >= 0 && cfg.Audit <= 1) {
+		refuse(http.StatusUnprocessableEntity, "config", "min_tabs and max_tabs are 0 or more, audit is 0 to 1")
 		return
 	}
-	answer(w, http.StatusCreated, map[string]string{"id": h.ID, "code": h.Code(), "owner": h.OwnerToken()})
+	if cfg.Name = cleanName(cfg.Name); len(cfg.Run.Params) == 0 && s.Describe != nil {
+		cfg.Run.ID = asked.ID
+		if err := s.Describe(&cfg.Run); err != nil {
+			refused := &Refused{Code: "config", Reason: err.Error()}
+			errors.As(err, &refused)
+			answer(w, http.StatusUnprocessableEntity, refused)
+			return
+		}
+	}
+	h, err := s.Open(asked.ID, cfg, asked.Code)
+	if err != nil {
+		refuse(http.StatusUnprocessableEntity, "room", err.Error())
+		return
+	}
+	answer(w, http.StatusCreated, Opening{h.ID, h.Code(), h.OwnerToken(), s.Addresses})
+}
+
+// newID names a room that was given no name.
+func newID() string {
+	var b [5]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// end ends a room for good: its tabs are sent away, and nothing of it is kept.
+func (s *Rooms) end(w http.ResponseWriter, r *http.Request) {
+	h := s.Find(r.PathValue("id"))
+	if h == nil {
+		http.Error(w, "there is no such room", http.StatusNotFound)
+		return
+	}
+	if !s.originAllowed(r) || !owns(h, r) {
+		http.Error(w, "only the room's owner may do that", http.StatusForbidden)
+		return
+	}
+	s.mu.Lock()
+	mine := s.hosts[h.ID] == h
+	delete(s.hosts, h.ID)
+	s.mu.Unlock()
+	if !mine { // asked for twice
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if err := h.end(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -12,6 +12,8 @@ type Storage interface {
 	Leases
 	// Rooms lists the rooms that have a log.
 	Rooms() ([]string, error)
+	// Forget deletes all that there is of a room, whose lease nobody holds.
+	Forget(room string) error
 }
 
 // Log keeps the entries of each room in order.

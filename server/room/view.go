@@ -19,7 +19,9 @@ type View struct {
 	Steps    int       `json:"steps"`
 	Slots    int       `json:"slots"`
 	Shards   int       `json:"shards"`
-	Online   int       `json:"online"`
+	Online   int       `json:"online"` // tabs that are connected
+	Here     int       `json:"here"`   // those, and the ones on their way
+	Locked   bool      `json:"locked"` // nobody else is let in
 	MinTabs  int       `json:"min_tabs"`
 	MaxTabs  int       `json:"max_tabs"`
 	Epoch    uint32    `json:"epoch"`
@@ -28,6 +30,7 @@ type View struct {
 	Saved    uint64    `json:"saved"`   // version of the last checkpoint
 	Stats    Stats     `json:"stats"`
 	Tabs     []TabView `json:"tabs,omitempty"`
+	Losses   []Loss    `json:"losses,omitempty"`
 	Diary    []Note    `json:"diary,omitempty"`
 	// Forecast is what a step moves per tab with the tabs that are there, DDP what it would move under NO_SHARD, in
 	// bytes without headers.
@@ -40,7 +43,7 @@ type TabView struct {
 	Tab      uint32  `json:"tab"`
 	Name     string  `json:"name,omitempty"`
 	Class    string  `json:"class,omitempty"`
-	State    string  `json:"state"` // "online", "connecting", "suspect", "leaving", "away"
+	State    string  `json:"state"` // "loading", "connecting", "online", "suspect", "leaving", "away", "failed"
 	Shards   []int   `json:"shards,omitempty"`
 	Version  uint64  `json:"version"` // of its oldest shard
 	Slots    int     `json:"slots"`   // computed so far
@@ -50,6 +53,14 @@ type TabView struct {
 	In       int64   `json:"in"`       // bytes from it, without headers
 	Out      int64   `json:"out"`      // bytes to it
 	Memory   int64   `json:"memory"`   // on its GPU, as it says
+	Silent   float64 `json:"silent"`   // seconds since it was heard
+
+	// Of what its page reports.
+	Phase  string `json:"phase,omitempty"`
+	Done   int64  `json:"done,omitempty"`
+	Total  int64  `json:"total,omitempty"`
+	Hidden bool   `json:"hidden,omitempty"`
+	Failed string `json:"failed,omitempty"`
 }
 
 // View describes the room.
@@ -69,7 +80,7 @@ func (r *Room) View(now time.Time) View {
 	slices.Sort(times)
 	for _, t := range r.inOrder() {
 		tv := TabView{Tab: t.id, Name: t.name, Class: t.class, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
-			In: t.in, Out: t.out, Memory: t.status.Memory, State: "online"}
+			In: t.in, Out: t.out, Memory: t.status.Memory, State: "online", Silent: now.Sub(t.heard).Seconds()}
 		for i, shard := range tv.Shards {
 			if at := t.held[shard]; i == 0 || at < tv.Version {
 				tv.Version = at
