@@ -17,7 +17,7 @@ func BenchmarkSockets(b *testing.B) {
 	for _, tabs := range []int{1, 4} {
 		b.Run(fmt.Sprintf("%d tabs", tabs), func(b *testing.B) {
 			t := &testing.T{}
-			site := &site{t: t, dir: b.TempDir(), addr: "127.0.0.1:0"}
+			site := &site{t: t, dir: b.TempDir()}
 			site.start()
 			defer site.stop()
 			const n = 8 << 20

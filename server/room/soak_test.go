@@ -39,7 +39,7 @@ func TestManyTabs(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	begin, first, most := time.Now(), uint64(0), uint64(0)
+	begin, told, first, most := time.Now(), time.Time{}, uint64(0), uint64(0)
 	steps := uint64(0)
 	for time.Since(begin) < soakMinutes*time.Minute {
 		for len(members) < soakTabs {
@@ -61,6 +61,10 @@ func TestManyTabs(t *testing.T) {
 		}
 		if v := site.view("lesson", owner); v.Step > steps {
 			steps = v.Step
+		}
+		if time.Since(told) > 30*time.Second {
+			told = time.Now()
+			t.Logf("%4.0f s: step %d, heap %d MiB, %d goroutines", told.Sub(begin).Seconds(), steps, heap()>>20, runtime.NumGoroutine())
 		}
 	}
 	v := site.view("lesson", owner)
