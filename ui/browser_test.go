@@ -240,6 +240,13 @@ func (b tab) set(id, text string) {
 	b.eval(`(() => { const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); })()`)
 }
 
+// pick chooses an option of a select.
+func (b tab) pick(id, value string) {
+	b.Helper()
+	b.wait(`document.getElementById("` + id + `")?.querySelector('option[value="` + value + `"]')`)
+	b.eval(`(() => { const e = document.getElementById("` + id + `"); e.value = "` + value + `"; e.dispatchEvent(new Event("change", { bubbles: true })); })()`)
+}
+
 // press presses a key as the keyboard does.
 func (b tab) press(key string) {
 	b.Helper()

@@ -26,7 +26,7 @@ func (s *Studio) compare() {
 	gpu := s.page.GPU
 	job := message.Job{
 		Command: message.Plan, Config: s.config().JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
-		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding, Compare: true},
+		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding, Compare: true}, MemoryBudget: s.limit(),
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
 		if e.Result == nil {

@@ -14,7 +14,7 @@ type Field struct {
 	*Studio
 	Path string
 
-	shown string // a number as it was typed, so that "0.10" can become "0.105"
+	typed, became string // the text that was typed and the value it gave, so that "0.10" can become "0.105"
 }
 
 // Field is the one of a path.
@@ -53,6 +53,9 @@ func (f *Field) Help() Text {
 
 // defaults is the value of a key that nobody has set.
 func (s *Studio) defaults(path string) any {
+	if d, ok := derivedKeys[path]; ok {
+		return d.none
+	}
 	if rest, ok := strings.CutPrefix(path, "peft."); ok {
 		kind, _ := s.Config.Get("peft.peft_type")
 		for _, m := range s.About.Methods {
@@ -68,15 +71,33 @@ func (s *Studio) defaults(path string) any {
 }
 
 func (f *Field) value() any {
+	if d, ok := derivedKeys[f.Path]; ok {
+		return d.get(f.Studio)
+	}
 	if v, ok := f.Config.Get(f.Path); ok {
 		return v
 	}
 	return f.defaults(f.Path)
 }
 
+// choices are the words that the key takes, none where it is no choice.
+func (f *Field) choices() []option {
+	d, ok := derivedKeys[f.Path]
+	if !ok {
+		return f.About.Choices[f.Path]
+	}
+	var all []option
+	for _, word := range d.choices {
+		if word != "own" || f.value() == word { // a schedule of one's own is written as run.json, not chosen
+			all = append(all, option{Value: word})
+		}
+	}
+	return all
+}
+
 // Kind is "choice", "switch" or "text".
 func (f *Field) Kind() string {
-	if len(f.About.Choices[f.Path]) > 0 {
+	if len(f.choices()) > 0 {
 		return "choice"
 	}
 	if _, ok := f.defaults(f.Path).(bool); ok {
@@ -90,11 +111,10 @@ func (f *Field) Text() string {
 	if raw, ok := f.raw[f.Path]; ok {
 		return raw
 	}
-	v := f.value()
-	if typed, err := strconv.ParseFloat(f.shown, 64); err == nil && v == typed {
-		return f.shown
+	if text := spell(f.value()); text != f.became {
+		return text
 	}
-	return spell(v)
+	return f.typed
 }
 
 // spell writes a value as its control shows it: words bare, all else as JSON.
@@ -151,39 +171,57 @@ func (f *Field) Flip(event vugu.DOMEvent) { f.set(f.Path, event.PropBool("target
 func (f *Field) take(text string) {
 	text = strings.TrimSpace(text)
 	delete(f.raw, f.Path)
-	was := f.defaults(f.Path)
-	switch _, number := was.(float64); {
-	case text == "" && number:
-		f.raw[f.Path] = text // a number that was wiped is being typed
-	case text == "":
-		f.Config.Delete(f.Path)
-	case number:
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil || v-v != 0 {
+	f.typed = text
+	var v any
+	switch was := f.defaults(f.Path).(type) {
+	case float64:
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || n-n != 0 {
+			f.raw[f.Path] = text // not a number, or not yet
+			return
+		}
+		v = n
+	default:
+		if text == "" || json.Unmarshal([]byte(text), &v) == nil {
+			break
+		}
+		if _, object := was.(map[string]any); object || strings.ContainsAny(text[:1], `[{"`) {
 			f.raw[f.Path] = text
 			return
 		}
-		f.set(f.Path, v)
-		f.shown = text
-		return
-	default:
-		var v any
-		if json.Unmarshal([]byte(text), &v) != nil {
-			if _, object := was.(map[string]any); object || strings.ContainsAny(text[:1], `[{"`) {
-				f.raw[f.Path] = text
-				return
-			}
-			v = text
-		}
-		f.set(f.Path, v)
-		return
+		v = text
 	}
-	delete(f.auto, f.Path)
-	f.changed()
+	f.put(v)
+	f.became = spell(f.value())
+}
+
+// put sets the key, or its part of a key; nil leaves it to its default.
+func (f *Field) put(v any) {
+	d, part := derivedKeys[f.Path]
+	switch {
+	case part && d.set(f.Studio, v):
+		f.suggest()
+		f.changed()
+	case part:
+		f.raw[f.Path] = f.typed
+	case v == nil:
+		f.Config.Delete(f.Path)
+		delete(f.auto, f.Path)
+		f.changed()
+	default:
+		f.set(f.Path, v)
+	}
+}
+
+// Plain reports whether the setting speaks for itself: the key's name stands where all settings are.
+func (f *Field) Plain() bool {
+	return derivedKeys[f.Path].get != nil || slices.Contains(f.main(), f.Path)
 }
 
 // Main are the settings that matter most, by method.
-func (s *Studio) Main() []*Field {
+func (s *Studio) Main() []*Field { return s.list(s.main()) }
+
+func (s *Studio) main() []string {
 	paths := []string{"training.max_steps", "training.learning_rate", "training.per_device_train_batch_size", "dataset.max_length"}
 	switch s.Method() {
 	case "LORA", dora:
@@ -193,7 +231,7 @@ func (s *Studio) Main() []*Field {
 	case "ADAPTION_PROMPT":
 		paths = append(paths, "peft.adapter_len", "peft.adapter_layers")
 	}
-	return s.list(paths)
+	return paths
 }
 
 // group is a part of all settings.
@@ -205,8 +243,8 @@ type group struct {
 // Groups are all other settings: every key that the engine knows is there.
 func (s *Studio) Groups() []group {
 	main := map[string]bool{"dataset.path": true, "peft.peft_type": true, "training.resume_from_checkpoint": true}
-	for _, f := range s.Main() {
-		main[f.Path] = true
+	for _, path := range s.main() {
+		main[path] = true
 	}
 	byName := map[string][]string{}
 	add := func(path string) {

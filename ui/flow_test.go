@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,10 +115,34 @@ func studio(b tab, address string) {
 	b.click("config-apply")
 	b.wait(`document.getElementById("set-peft-r")?.value === "3" && document.getElementById("set-training-max-steps").value === "9"`)
 	// A recipe of the server says why and sets what trains.
-	b.want(`document.querySelector(".recipes .hint").textContent`, "It is cheap.")
-	b.eval(`document.querySelector("[data-recipe=head-only]").click()`)
+	b.pick("recipe", "head-only")
+	b.wait(`document.getElementById("recipe-why").textContent === "It is cheap."`)
+	b.click("recipe-use")
 	b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value).trainable) === '["lm_head"]'`)
 	b.want(`document.getElementById("set-training-learning-rate").value`, "0.001")
+	// Layers are added beside what trains; a schedule takes the place of both.
+	trains := func(key, want string) {
+		b.Helper()
+		b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value)["` + key + `"] ?? null) === ` + strconv.Quote(want))
+	}
+	b.pick("set-added-at", "between")
+	b.set("set-added-sizes", "32, 16")
+	b.pick("set-added-activation", "gelu")
+	trains("trainable", `["lm_head",{"activation":"gelu","add":"fc","at":"between","sizes":[32,16]}]`)
+	b.set("set-added-sizes", "wide")
+	b.wait(`document.getElementById("set-added-sizes").getAttribute("aria-invalid") === "true"`)
+	b.pick("set-unfreeze-way", "head")
+	b.set("set-unfreeze-blocks", "1")
+	b.set("set-unfreeze-every", "20")
+	trains("unfreeze", `[{"step":0,"trainable":["lm_head","norm"]},{"step":20,"trainable":["lm_head","norm","layers:last:1"]}]`)
+	trains("trainable", `null`)
+	b.pick("set-unfreeze-way", "none")
+	// What may be planned is said in gigabytes and remembered.
+	b.set("budget", "0.004")
+	b.wait(`document.getElementById("plan-text").textContent.includes("of 4 MB")`)
+	b.studio(address, "rows.jsonl")
+	b.want(`document.getElementById("budget").value`, "0.004")
+	b.set("budget", "")
 	b.want(clean, "")
 }
 
@@ -339,6 +364,18 @@ func keyboard(b tab, address string) {
 	to("export-adapter")
 	b.press("Enter")
 	b.wait(`seen.download === "llamatab-Talk-like-a-pirate-adapter.zip"`)
+	// Single keys can be switched off.
+	b.eval(`document.activeElement.blur()`)
+	b.press("?")
+	b.wait(`!document.getElementById("keys").hidden`)
+	to("keys-on")
+	b.press(" ")
+	b.eval(`document.activeElement.blur()`)
+	b.press("g")
+	b.press("h")
+	b.press("?")
+	b.want(`location.hash + document.getElementById("keys").hidden`, "#exportfalse")
+	b.eval(`localStorage.clear()`)
 	b.want(clean, "")
 }
 

@@ -62,6 +62,8 @@ type browser struct{ page js.Value }
 
 func (b browser) Value(id string) string { return b.page.Call("value", id).String() }
 
+func (b browser) Remembered(name string) string { return b.page.Call("remembered", name).String() }
+
 func (b browser) Call(name string, args ...any) {
 	list := make([]any, len(args))
 	for i, a := range args {

@@ -42,6 +42,8 @@ type Page struct {
 	Keys   bool   // the list of keys is shown
 	GPU    adapter
 
+	Shortcuts bool // single keys do something
+
 	Home   *Home
 	Studio *Studio
 	Run    *Run
@@ -65,6 +67,8 @@ type host interface {
 	Call(name string, args ...any)
 	// Value is what stands in the control with the id.
 	Value(id string) string
+	// Remembered is what the browser keeps of the person's choices under a name, "" for nothing.
+	Remembered(name string) string
 }
 
 // adapter is the GPU that the browser offers.
@@ -96,7 +100,7 @@ type serverFile struct {
 // NewPage makes a page in the language of the tag.
 func NewPage(h host, language, theme string) *Page {
 	words := NewWords(language)
-	p := &Page{Words: words, Screen: screenHome, Theme: theme, host: h}
+	p := &Page{Words: words, Screen: screenHome, Theme: theme, Shortcuts: h.Remembered("keys") != "off", host: h}
 	p.Home = &Home{Words: words, page: p}
 	p.Studio = newStudio(p)
 	p.Run = &Run{Words: words, Stage: Idle, page: p}
@@ -296,6 +300,12 @@ func (p *Page) Speak(vugu.DOMEvent) {
 func (p *Page) Paint(vugu.DOMEvent) {
 	p.Theme = map[string]string{"auto": "light", "light": "dark", "dark": "auto"}[p.Theme]
 	p.host.Call("paint", p.Theme)
+}
+
+// Arm switches the shortcuts of a single key on or off: who speaks to a computer may press keys without meaning to.
+func (p *Page) Arm(event vugu.DOMEvent) {
+	p.Shortcuts = event.PropBool("target", "checked")
+	p.host.Call("remember", "keys", map[bool]string{true: "on", false: "off"}[p.Shortcuts])
 }
 
 // ThemeText says which theme there is.

@@ -153,6 +153,7 @@ globalThis.llamatabPage = (() => {
   // Keys: off in inputs, and none of them destroys anything.
   let going = 0;
   document.addEventListener("keydown", (event) => {
+    if (remembered("keys") === "off" && event.key.length === 1) return;
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]")) return;
     const press = (id) => {
       const button = byId(id);
@@ -287,6 +288,8 @@ globalThis.llamatabPage = (() => {
         failed("E-DISK")(error);
       }
     },
+    remember,
+    remembered: (key) => remembered(key) ?? "",
     reload: () => location.reload(),
     refresh: runs,
     async remove(id) {

@@ -24,6 +24,8 @@ type Studio struct {
 	Config      Tree
 	About       description
 	Recipes     []recipe        // of the server
+	Recipe      string          // the one that is looked at
+	Budget      string          // GPU memory that may be planned, in GB as typed, "" for no limit but the adapter's
 	Plan        *forecast       // of the config as it stands, nil while there is none
 	Problem     Text            // why the run cannot start
 	Fault       *message.Failed // what the engine says against the config
@@ -80,29 +82,8 @@ type recipe struct {
 	Config Tree              `json:"config"`
 }
 
-// forecast is the engine's plan of a run.
-type forecast struct {
-	Trainable int64            `json:"trainable_parameters"`
-	Total     int64            `json:"total_parameters"`
-	Bytes     map[string]int64 `json:"planned_bytes"`
-	Steps     int              `json:"steps"`
-	Fits      bool             `json:"fits"`
-	Reason    string           `json:"reason"`
-	Choices   []message.Choice `json:"choices"`
-	Result    int64            `json:"result_bytes"`
-	Units     []planUnit       `json:"units"`
-	Warnings  []string         `json:"warnings"`
-}
-
-// planUnit is what one unit of the model takes: the embedding, a block, the head.
-type planUnit struct {
-	Name      string           `json:"name"`
-	Trainable int64            `json:"trainable_parameters"`
-	Bytes     map[string]int64 `json:"planned_bytes"`
-}
-
 func newStudio(p *Page) *Studio {
-	s := &Studio{Words: p.Words, page: p}
+	s := &Studio{Words: p.Words, Budget: p.host.Remembered("budget"), page: p}
 	s.reset(Tree{
 		"dataset":  map[string]any{"max_length": 256.0},
 		"peft":     map[string]any{"peft_type": "LORA", "r": 8.0, "lora_alpha": 16.0, "target_modules": "all-linear"},
@@ -309,7 +290,7 @@ func (s *Studio) changed() {
 	gpu := s.page.GPU
 	job := message.Job{
 		Command: message.Plan, Config: config.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
-		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding},
+		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding}, MemoryBudget: s.limit(),
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
 		switch {
@@ -333,12 +314,15 @@ func (s *Studio) changed() {
 // look has the engine spell the first rows of the data.
 func (s *Studio) look(config Tree) {
 	data, _ := config["dataset"].(map[string]any)
-	seen := s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
+	seen := strconv.FormatBool(s.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
 	if seen == s.seen {
 		return
 	}
 	s.seen = seen
 	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{"all"}}
+	if s.classifies() {
+		only["trainable"] = []any{"score"}
+	}
 	job := message.Job{
 		Command: message.Preview, Config: only.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
 		Preview: &message.PreviewJob{Rows: 3, Tokens: 160},
@@ -415,7 +399,7 @@ func (s *Studio) begin(name string, prompts []string) {
 		ID: now.UTC().Format("20060102-150405.000"), Name: name, Created: now.UTC().Format(time.RFC3339Nano),
 		Config: config.JSON(), Steps: steps, Prompts: prompts,
 	}
-	job := message.Job{Command: message.Train, Config: meta.Config, Mounts: map[string]string{"model": "", "dataset": ""}}
+	job := message.Job{Command: message.Train, Config: meta.Config, MemoryBudget: s.limit(), Mounts: map[string]string{"model": "", "dataset": ""}}
 	s.page.start(job, s.sources(), meta, 0)
 }
 
@@ -478,7 +462,7 @@ func (s *Studio) Choose(value string) {
 	switch kind {
 	case noAdapter:
 		s.Config["peft"] = nil
-		if len(s.parts()) == 0 && !s.has("unfreeze") {
+		if !s.has("trainable") && !s.has("unfreeze") {
 			s.Config["trainable"] = []any{"all"}
 		}
 	case "LORA":
@@ -497,7 +481,7 @@ func (s *Studio) Choose(value string) {
 		own["peft_type"] = kind
 		s.Config["peft"] = map[string]any(own)
 		if slices.Equal(s.parts(), []string{"all"}) {
-			delete(s.Config, "trainable")
+			s.Tick("all")
 		}
 	}
 	s.fields = map[string]*Field{}
@@ -539,12 +523,7 @@ func (s *Studio) Tick(part string) {
 	} else {
 		list = append(list, part)
 	}
-	if len(list) == 0 {
-		delete(s.Config, "trainable")
-	} else {
-		s.Config["trainable"] = list
-	}
-	delete(s.raw, "trainable")
+	s.setTrainable(list)
 	s.suggest()
 	s.changed()
 }
@@ -566,8 +545,12 @@ func (s *Studio) Why(o option) Text {
 	return s.T("refused")
 }
 
-// Take takes a recipe over. Model and data stay.
-func (s *Studio) Take(r recipe) {
+// Take takes the recipe that is looked at. Model and data stay.
+func (s *Studio) Take(vugu.DOMEvent) {
+	r := s.recipe()
+	if r == nil {
+		return
+	}
 	config := r.Config.Clone()
 	delete(config, "model")
 	config.Delete("dataset.path")
@@ -575,71 +558,26 @@ func (s *Studio) Take(r recipe) {
 	s.changed()
 }
 
+func (s *Studio) recipe() *recipe {
+	for i := range s.Recipes {
+		if s.Recipes[i].Name == s.Recipe {
+			return &s.Recipes[i]
+		}
+	}
+	return nil
+}
+
 func (s *Studio) RecipeTitle(r recipe) Text { return Text(r.Title[s.Lang()]) }
-func (s *Studio) RecipeWhy(r recipe) Text   { return Text(r.Why[s.Lang()]) }
+
+// RecipeWhy says for what the recipe is that is looked at.
+func (s *Studio) RecipeWhy() Text {
+	if r := s.recipe(); r != nil {
+		return Text(r.Why[s.Lang()])
+	}
+	return ""
+}
 
 // --- what it takes ---
-
-// PlanText says in a sentence whether the run fits.
-func (s *Studio) PlanText() Text {
-	switch {
-	case s.Plan == nil && s.Fault != nil:
-		return ""
-	case s.Plan == nil && s.planning:
-		return s.T("plan.working")
-	case s.Plan == nil:
-		return s.T("plan.none")
-	case !s.Plan.Fits:
-		return s.T("plan.misfit", "need", Bytes(s.Plan.total()))
-	}
-	return s.T("plan.fits", "need", Bytes(s.Plan.total()))
-}
-
-// wholeClass is the key of the sum among the classes of memory.
-const wholeClass = "total"
-
-func (f *forecast) total() int64 { return f.Bytes[wholeClass] }
-
-// planRow is a line of the memory table.
-type planRow struct {
-	Class string
-	Bytes int64
-	Share float64 // of the whole
-}
-
-// Rows is the memory table, the largest first.
-func (f *forecast) Rows() []planRow {
-	var rows []planRow
-	whole := max(f.total(), 1)
-	for class, n := range f.Bytes {
-		if class != wholeClass {
-			rows = append(rows, planRow{class, n, float64(n) / float64(whole)})
-		}
-	}
-	slices.SortFunc(rows, func(a, b planRow) int {
-		if a.Bytes != b.Bytes {
-			return int(max(-1, min(1, b.Bytes-a.Bytes)))
-		}
-		return strings.Compare(a.Class, b.Class)
-	})
-	return rows
-}
-
-func (s *Studio) ClassText(r planRow) Text {
-	if s.Has("class." + r.Class) {
-		return s.T("class." + r.Class)
-	}
-	return Text(r.Class)
-}
-
-// ShareText says what part of the weights trains.
-func (s *Studio) ShareText() Text {
-	if s.Plan == nil || s.Plan.Total == 0 {
-		return ""
-	}
-	return s.T("plan.share", "trainable", count(s.Plan.Trainable), "total", count(s.Plan.Total),
-		"share", number(100*float64(s.Plan.Trainable)/float64(s.Plan.Total)), "steps", s.Plan.Steps)
-}
 
 // Choices are the changes with which the run fits, the least harm first.
 func (s *Studio) Choices() []message.Choice {
@@ -682,14 +620,6 @@ func (s *Studio) FixText(c message.Choice) Text {
 		}
 	}
 	return Text(text + " (" + Bytes(c.Bytes) + ")")
-}
-
-// UnitText names a unit of the model.
-func (s *Studio) UnitText(u planUnit) Text {
-	if key := "unit." + u.Name; s.Has(key) {
-		return s.T(key)
-	}
-	return Text(u.Name)
 }
 
 // FaultText is what the engine has against the config.

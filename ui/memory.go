@@ -1,0 +1,187 @@
+package ui
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
+)
+
+// forecast is the engine's plan of a run.
+type forecast struct {
+	Trainable int64            `json:"trainable_parameters"`
+	Total     int64            `json:"total_parameters"`
+	Bytes     map[string]int64 `json:"planned_bytes"`
+	Steps     int              `json:"steps"`
+	Fits      bool             `json:"fits"`
+	Reason    string           `json:"reason"`
+	Choices   []message.Choice `json:"choices"`
+	Result    int64            `json:"result_bytes"`
+	Units     []planUnit       `json:"units"`
+	Warnings  []string         `json:"warnings"`
+}
+
+// planUnit is what one unit of the model takes: the embedding, a block, the head.
+type planUnit struct {
+	Name      string           `json:"name"`
+	Trainable int64            `json:"trainable_parameters"`
+	Bytes     map[string]int64 `json:"planned_bytes"`
+}
+
+// wholeClass is the key of the sum among the classes of memory.
+const wholeClass = "total"
+
+func (f *forecast) total() int64 { return f.Bytes[wholeClass] }
+
+// planRow is a line of the memory table.
+type planRow struct {
+	Class string
+	Bytes int64
+}
+
+// Rows is the memory table, the largest first.
+func (f *forecast) Rows() []planRow {
+	var rows []planRow
+	for class, n := range f.Bytes {
+		if class != wholeClass {
+			rows = append(rows, planRow{class, n})
+		}
+	}
+	slices.SortFunc(rows, func(a, b planRow) int {
+		if a.Bytes != b.Bytes {
+			return int(max(-1, min(1, b.Bytes-a.Bytes)))
+		}
+		return strings.Compare(a.Class, b.Class)
+	})
+	return rows
+}
+
+// barWidth is the length of the memory bar in its own units.
+const barWidth = 1000
+
+// barPart is a piece of the memory bar.
+type barPart struct {
+	Class       string
+	From, Width int64
+}
+
+// Bar is the plan as a bar, its classes in the order of the table. It is as long as the limit, or as the plan where that
+// is more or no limit is set.
+func (s *Studio) Bar() (parts []barPart) {
+	var sum int64
+	at := func(n int64) int64 { return int64(float64(n) / float64(max(s.Plan.total(), s.limit(), 1)) * barWidth) }
+	for _, r := range s.Plan.Rows() {
+		parts = append(parts, barPart{r.Class, at(sum), max(at(sum+r.Bytes)-at(sum), 1)})
+		sum += r.Bytes
+	}
+	return parts
+}
+
+// LimitAt is where the limit stands on the bar, beyond its end where none is in the way.
+func (s *Studio) LimitAt() int64 {
+	if total := s.Plan.total(); s.limit() > 0 && total > s.limit() {
+		return int64(float64(s.limit()) / float64(total) * barWidth)
+	}
+	return barWidth
+}
+
+// BarText is the bar for those who do not see it.
+func (s *Studio) BarText() Text {
+	var parts []string
+	for _, r := range s.Plan.Rows() {
+		parts = append(parts, string(s.ClassText(r))+" "+Bytes(r.Bytes))
+	}
+	return s.T("plan.table") + ": " + Text(strings.Join(parts, ", "))
+}
+
+// limit is how many bytes of GPU memory may be planned, 0 for no limit but the adapter's.
+func (s *Studio) limit() int64 {
+	gigabytes, err := strconv.ParseFloat(s.Budget, 64)
+	if err != nil || !(gigabytes > 0 && gigabytes < 1e6) {
+		return 0
+	}
+	return int64(gigabytes * 1e9)
+}
+
+// BadBudget reports whether what was typed is no amount of memory.
+func (s *Studio) BadBudget() bool { return s.Budget != "" && s.limit() == 0 }
+
+// Limit takes what was typed as the limit; the browser remembers it.
+func (s *Studio) Limit(event vugu.DOMEvent) {
+	s.Budget = strings.TrimSpace(event.PropString("target", "value"))
+	if !s.BadBudget() {
+		s.page.host.Call("remember", "budget", s.Budget)
+		s.changed()
+	}
+}
+
+// PlanText says in a sentence whether the run fits.
+func (s *Studio) PlanText() Text {
+	switch {
+	case s.Plan == nil && s.Fault != nil:
+		return ""
+	case s.Plan == nil && s.planning:
+		return s.T("plan.working")
+	case s.Plan == nil:
+		return s.T("plan.none")
+	case s.limit() > 0 && s.Plan.Fits:
+		return s.T("plan.within", "need", Bytes(s.Plan.total()), "limit", Bytes(s.limit()))
+	case s.limit() > 0 && s.Plan.total() > s.limit():
+		return s.T("plan.beyond", "need", Bytes(s.Plan.total()), "limit", Bytes(s.limit()))
+	case !s.Plan.Fits:
+		return s.T("plan.misfit", "need", Bytes(s.Plan.total()))
+	}
+	return s.T("plan.fits", "need", Bytes(s.Plan.total()))
+}
+
+// Fits is "true" or "false", or "" while nobody knows.
+func (s *Studio) Fits() string {
+	if s.Plan == nil {
+		return ""
+	}
+	return strconv.FormatBool(s.Plan.Fits)
+}
+
+func (s *Studio) ClassText(r planRow) Text {
+	if s.Has("class." + r.Class) {
+		return s.T("class." + r.Class)
+	}
+	return Text(r.Class)
+}
+
+// Warnings are the engine's about the run.
+func (s *Studio) Warnings() []string {
+	if s.Plan == nil {
+		return nil
+	}
+	return s.Plan.Warnings
+}
+
+// ShareText says what part of the weights trains.
+func (s *Studio) ShareText() Text {
+	if s.Plan == nil || s.Plan.Total == 0 {
+		return ""
+	}
+	return s.T("plan.share", "trainable", count(s.Plan.Trainable), "total", count(s.Plan.Total),
+		"share", number(100*float64(s.Plan.Trainable)/float64(s.Plan.Total)), "steps", s.Plan.Steps)
+}
+
+// ModelText says what model is chosen and, when it has been planned, how large it is.
+func (s *Studio) ModelText() Text {
+	text := s.ChosenText(&s.Model)
+	if text != "" && s.Plan != nil && s.Plan.Total > 0 {
+		text += " · " + s.T("model.parameters", "n", count(s.Plan.Total))
+	}
+	return text
+}
+
+// UnitText names a unit of the model.
+func (s *Studio) UnitText(u planUnit) Text {
+	if key := "unit." + u.Name; s.Has(key) {
+		return s.T(key)
+	}
+	return Text(u.Name)
+}
