@@ -2,21 +2,23 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"llamatab/engine/config"
-	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
 	"llamatab/server/headless"
@@ -54,13 +56,22 @@ type tabsRun struct {
 	host   *room.Host
 	cancel context.CancelCauseFunc
 
-	mu   sync.Mutex
-	tabs []*runTab
-	step int // the last on record
+	notes  slog.Handler // of what the room notes
+	listen func() (net.Listener, error)
+
+	mu      sync.Mutex
+	tabs    []*runTab
+	step    int                  // the last on record
+	told    map[int]message.Step // by tabs, and not on record yet
+	used    map[int]room.StepUse // by steps that are over, and not on record yet
+	before  int                  // steps that an earlier life of this program has done
+	sum     usage
+	summary json.RawMessage // the last one
 }
 
-// runTab is one tab of the run.
+// runTab is one tab of the run. One that takes the place of another has its rank.
 type runTab struct {
+	rank    int
 	job     *job.Job
 	browser *headless.Browser
 	ended   bool
@@ -82,10 +93,18 @@ func trainInRoom(ctx context.Context, c *config.Config, m *mounts, spec message.
 		return err
 	}
 	_, err = os.Stat(filepath.Join(out, roomDir, theRoom))
-	t := &tabsRun{spec: spec, mounts: m, store: dir, log: job.NewLog(out, err == nil), show: newProgress()}
+	t := newTabsRun(spec, m, dir, job.NewLog(out, err == nil))
 	err = t.run(ctx, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, flags, filepath.Join(out, roomDir))
 	return finish(err, t.log.Close, dir.Close)
 }
+
+func newTabsRun(spec message.Job, m *mounts, store job.Store, log *job.Log) *tabsRun {
+	t := &tabsRun{spec: spec, mounts: m, store: store, log: log, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
+	t.notes = &diary{t}
+	return t
+}
+
+func listenLocal() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
 // open opens the room, or the one that an earlier run of the same config left.
 func (t *tabsRun) open(cfg room.Config, state string) error {
@@ -93,12 +112,12 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 	if err != nil {
 		return err
 	}
-	if t.rooms, err = room.OpenRooms(local, slog.New(&diary{t})); err != nil {
+	if t.rooms, err = room.OpenRooms(local, slog.New(t.notes)); err != nil {
 		return err
 	}
 	if t.host = t.rooms.Find(theRoom); t.host != nil {
 		if t.host.Describes(cfg.Run) {
-			return nil
+			return t.goOn()
 		}
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
 			return err
@@ -107,6 +126,19 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 	}
 	t.host, err = t.rooms.Open(theRoom, cfg, "")
 	return err
+}
+
+// goOn takes up the record of an earlier life of the run where the room stands. Tabs replay steps, and tell of them again:
+// what is on record already stays.
+func (t *tabsRun) goOn() (err error) {
+	t.before = int(t.host.View(false).Step)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.step, err = t.log.Last(); err != nil || t.before == 0 {
+		return err
+	}
+	t.record(roomEvent("info", "resumed", t.before, nil, fmt.Sprintf("the room goes on after step %d, its last commit", t.before)))
+	return nil
 }
 
 // run trains, and returns when one tab has written the result.
@@ -132,7 +164,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags browserFlags, 
 		return err
 	}
 	defer t.rooms.Close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := t.listen()
 	if err != nil {
 		return fmt.Errorf("opening a port for the tabs: %w", err)
 	}
@@ -152,15 +184,20 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags browserFlags, 
 	}
 	defer browser.Close()
 	t.spec.AdapterBackend = found.Backend
+	t.sum.ranks = make([]room.TabUse, cfg.MinTabs)
 	for range cfg.MinTabs {
 		if err := t.join(ctx, browser, address); err != nil {
 			return interruption(ctx, err)
 		}
 	}
-	if err := t.wait(ctx, browser, address); err != nil {
+	err = t.wait(ctx, browser, address)
+	t.account(true)
+	if err != nil {
 		return interruption(ctx, err)
 	}
-	t.traffic(cfg)
+	if err := t.report(&cfg.Run); err != nil {
+		return err
+	}
 	return errors.Join(t.rooms.Close(), os.RemoveAll(state))
 }
 
@@ -189,8 +226,12 @@ func (t *tabsRun) serveJob(w http.ResponseWriter, r *http.Request) {
 func (t *tabsRun) join(ctx context.Context, browser *headless.Browser, address string) error {
 	t.mu.Lock()
 	spec := t.spec
-	spec.Room = &message.RoomJob{ID: t.host.ID, Code: t.host.Code(), Name: fmt.Sprintf("tab %d", len(t.tabs)+1)}
-	tab := &runTab{job: t.mounts.into(spec)}
+	rank := 0
+	for slices.ContainsFunc(t.tabs, func(tab *runTab) bool { return !tab.ended && tab.rank == rank }) {
+		rank++
+	}
+	spec.Room = &message.RoomJob{ID: t.host.ID, Code: t.host.Code(), Name: rankName(rank)}
+	tab := &runTab{rank: rank, job: t.mounts.into(spec)}
 	tab.job.Store = t.store
 	tab.job.Observe = func(e message.Envelope) { t.observe(tab, e) }
 	t.tabs = append(t.tabs, tab)
@@ -218,14 +259,48 @@ func (t *tabsRun) observe(tab *runTab, e message.Envelope) {
 	defer t.mu.Unlock()
 	switch {
 	case e.Step != nil:
-		if e.Step.Step <= t.step {
-			return
+		if _, told := t.told[e.Step.Step]; !told && e.Step.Step > t.step {
+			t.told[e.Step.Step] = *e.Step
+			t.recordSteps(false)
 		}
-		t.step = e.Step.Step
+		return
 	case tab != t.lead():
 		return
+	case e.Summary != nil:
+		t.summary = e.Summary
 	}
 	t.record(e)
+}
+
+// recordSteps puts steps on record, in order: what a tab told of each and what the room found that it took. At the end
+// of the run nothing is waited for.
+func (t *tabsRun) recordSteps(end bool) {
+	for _, n := range slices.Sorted(maps.Keys(t.told)) {
+		step := t.told[n]
+		use, known := t.used[n]
+		if !known && n > t.before && !end {
+			return
+		}
+		if known {
+			t.sum.add(use, &step)
+		}
+		delete(t.told, n)
+		delete(t.used, n)
+		t.step = n
+		t.record(message.Envelope{Type: "step", Step: &step})
+	}
+}
+
+// account asks the room for what steps took.
+func (t *tabsRun) account(end bool) {
+	steps := t.host.Steps(t.sum.next)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, use := range steps {
+		t.used[int(use.Step)+1] = use
+		t.sum.next = use.Step + 1
+	}
+	t.recordSteps(end)
 }
 
 // record keeps and shows a message.
@@ -254,6 +329,7 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 			return &exitError{exitFailed, fmt.Errorf("%w: the same command goes on from the last step", browser.Err())}
 		case <-tick.C:
 		}
+		t.account(false)
 		dead := 0
 		for _, tab := range t.tabs {
 			select {
@@ -304,20 +380,6 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 	}
 }
 
-// traffic puts on record what the run moved.
-func (t *tabsRun) traffic(cfg room.Config) {
-	v, run := t.host.View(true), &cfg.Run
-	forecast := dist.Forecast(run.Strategy, v.Params, run.Slots, cfg.MinTabs, run.Reduce().Size(), run.Param().Size())
-	var in, out []int64
-	for _, tab := range v.Tabs {
-		in, out = append(in, tab.In), append(out, tab.Out)
-	}
-	data := map[string]any{"bytes_sent": in, "bytes_received": out, "forecast_per_step": forecast, "checkpoints_to": v.Saved, "steps": v.Steps, "strategy": v.Strategy, "recomputed_slots": v.Stats.Recomputed}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.record(roomEvent("info", "traffic", v.Steps, data, fmt.Sprintf("%s over %d tabs: %.0f bytes up and %.0f down a step and tab were forecast, checkpoints of the room besides", v.Strategy, cfg.MinTabs, forecast.Up, forecast.Down)))
-}
-
 func roomEvent(level, code string, step int, data map[string]any, text string) message.Envelope {
 	return message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: level, Code: code, Step: step, Message: text, Data: data}}
 }
@@ -325,9 +387,9 @@ func roomEvent(level, code string, step int, data map[string]any, text string) m
 // diary is a slog.Handler that records what the room notes as events of the run.
 type diary struct{ run *tabsRun }
 
-func (d *diary) Enabled(context.Context, slog.Level) bool { return true }
-func (d *diary) WithAttrs([]slog.Attr) slog.Handler       { return d }
-func (d *diary) WithGroup(string) slog.Handler            { return d }
+func (d *diary) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (d *diary) WithAttrs([]slog.Attr) slog.Handler           { return d }
+func (d *diary) WithGroup(string) slog.Handler                { return d }
 
 func (d *diary) Handle(_ context.Context, r slog.Record) error {
 	code, step, data := "room", 0, map[string]any{}

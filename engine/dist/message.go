@@ -43,7 +43,8 @@ type Status struct {
 	Held     []Held  `json:"held,omitempty"`   // shards
 	Slots    []Ready `json:"slots,omitempty"`  // slots that are computed and can be pulled
 	Memory   int64   `json:"memory,omitempty"` // bytes on the GPU, for the roster
-	Error    string  `json:"error,omitempty"`  // why the tab cannot go on
+	Spent    Spent   `json:"spent,omitzero"`
+	Error    string  `json:"error,omitempty"` // why the tab cannot go on
 	Leaving  bool    `json:"leaving,omitempty"`
 }
 

@@ -61,6 +61,9 @@ func (p *Puller) Got(now time.Time, i int) bool {
 	return true
 }
 
+// Waits tells whether something was asked for that has not come.
+func (p *Puller) Waits() bool { return p.waits }
+
 // Quiet is how long pieces have been under way without one coming.
 func (p *Puller) Quiet(now time.Time) time.Duration {
 	if !p.waits {

@@ -218,6 +218,11 @@ type Step struct {
 	// Of a run that unfreezes: the entry of unfreeze, counted from 1, and how many parameters train now.
 	Stage     int   `json:"stage,omitempty"`
 	Trainable int64 `json:"trainable_parameters,omitempty"`
+	// Of a run over tabs, by rank: what the step moved on the rank's sockets, headers and control messages included, and the
+	// seconds of it in which the rank did not compute, encode, send or apply.
+	BytesSent     []int64   `json:"bytes_sent,omitempty"`
+	BytesReceived []int64   `json:"bytes_received,omitempty"`
+	WaitSeconds   []float64 `json:"wait_seconds,omitempty"`
 }
 
 // Unit are norms of parameters that are used together: a block, the embedding, the head. A run of more than 20,000 of them

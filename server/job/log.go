@@ -64,6 +64,12 @@ func (l *Log) Record(e message.Envelope) error {
 	}
 }
 
+// Last is the last step on record.
+func (l *Log) Last() (int, error) {
+	err := l.begin()
+	return l.last, err
+}
+
 // Close closes the files.
 func (l *Log) Close() error {
 	var errs []error

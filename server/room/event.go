@@ -119,6 +119,8 @@ type (
 		Step uint64 `json:"step"`
 		Text string `json:"text"`
 	}
+	// Moment is a Note that is of interest only to who looks closely: what a tab is in the middle of.
+	Moment Note
 )
 
 func (Send) effect()     {}
@@ -129,3 +131,4 @@ func (Store) effect()    {}
 func (Load) effect()     {}
 func (Delete) effect()   {}
 func (Note) effect()     {}
+func (Moment) effect()   {}

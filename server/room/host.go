@@ -1,6 +1,7 @@
 package room
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -52,6 +53,7 @@ type Host struct {
 
 	mu     sync.Mutex // guards what follows, which the loop writes and others read
 	room   *Room
+	use    *ledger
 	diary  []Note
 	next   uint32            // number of the next tab
 	live   map[uint32]uint64 // the connection of each tab that is in
@@ -138,6 +140,7 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h
 	if h.text, err = json.Marshal(h.run); err != nil {
 		return nil, err
 	}
+	h.use = newLedger(h.room, time.Now())
 	if err := h.sweep(); err != nil {
 		return nil, err
 	}
@@ -309,9 +312,20 @@ func (h *Host) handle(e Event) {
 	if l, ok := e.(Logged); ok && l.Err == nil {
 		h.lost(l.Record)
 	}
-	for _, effect := range h.room.Handle(time.Now(), e) {
+	begin := time.Now()
+	effects := h.room.Handle(begin, e)
+	switch e := e.(type) {
+	case Came:
+		if e.Frame.Type == dist.TypeGradient {
+			h.use.reduced(e.Frame.Header, time.Since(begin))
+		}
+	case Said:
+		h.use.said(e.Tab)
+	}
+	for _, effect := range effects {
 		h.do(effect)
 	}
+	h.use.settle(begin)
 }
 
 // parcel takes what comes from a tab's socket. What comes from a connection that has been replaced is void.
@@ -348,6 +362,9 @@ func (h *Host) parcel(p Parcel) {
 		if err != nil {
 			return
 		}
+		h.mu.Lock()
+		h.use.frame(p.Tab, true, f.Header, len(p.Frame))
+		h.mu.Unlock()
 		if f.Type.Bulk() {
 			h.handle(Came{p.Tab, f})
 		} else if m, err := dist.Decode(f); err == nil {
@@ -412,6 +429,8 @@ func (h *Host) do(effect Effect) {
 			}
 			return nil
 		}
+	case Moment:
+		h.log.Debug(e.Text, "code", e.Code, "step", e.Step, "tab", e.Tab)
 	case Note:
 		h.log.Info(e.Text, "code", e.Code, "step", e.Step, "tab", e.Tab)
 		if len(h.diary) >= diaryLines {
@@ -427,6 +446,9 @@ func (h *Host) out(tab uint32, lane Lane, frame []byte) {
 	conn, in := h.live[tab]
 	if !in {
 		return
+	}
+	if header, err := dist.ParseHeader(frame); err == nil {
+		h.use.frame(tab, false, header, len(frame))
 	}
 	err := h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Tab: tab, Lane: lane, Frame: frame})
 	if errors.Is(err, ErrFull) {
@@ -466,6 +488,14 @@ func (h *Host) view(since uint64) View {
 	v.ID, v.Diary = h.ID, slices.Clone(h.diary)
 	h.seated(now, &v, since)
 	return v
+}
+
+// Steps is what the steps took that are over, from one on. What is too long ago is not known any more.
+func (h *Host) Steps(from uint64) []StepUse {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(h.use.closed, from, func(s StepUse, from uint64) int { return cmp.Compare(s.Step, from) })
+	return slices.Clone(h.use.closed[i:])
 }
 
 // Done tells whether all steps are done, or the room has failed and why.

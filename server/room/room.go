@@ -215,6 +215,23 @@ func (r *Room) note(code string, tab uint32, format string, args ...any) {
 	r.do(Note{Code: code, Tab: tab, Step: r.step, Text: fmt.Sprintf(format, args...)})
 }
 
+// Moments of a tab, in the order in which it meets with them in a step.
+const (
+	Given      = "given"      // it is to compute a slot
+	Computes   = "computes"   // it has taken the order in, and has not computed the slot
+	Pulled     = "pulled"     // the first piece of a slot's gradient has come, more are to
+	Folded     = "folded"     // all of the gradient is added up
+	Updates    = "updates"    // it was sent the last piece of a reduced gradient that it updates a shard by
+	Publishes  = "publishes"  // the first piece of a shard's new parameters has come
+	Gathers    = "gathers"    // it is sent a first piece of parameters
+	Saves      = "saves"      // the first piece of a shard's state has come, for a checkpoint
+	Recovering = "recovering" // it is sent a first piece of a shard's state
+)
+
+func (r *Room) moment(code string, tab uint32, format string, args ...any) {
+	r.do(Moment{Code: code, Tab: tab, Step: r.step, Text: fmt.Sprintf(format, args...)})
+}
+
 // inOrder lists the tabs by number, so that nothing depends on the order of a map.
 func (r *Room) inOrder() []*tab {
 	list := slices.Collect(maps.Values(r.tabs))
@@ -302,6 +319,12 @@ func (r *Room) hear(t *tab, m dist.Message) {
 		}
 		for _, ready := range m.Slots {
 			r.ready(t, ready)
+		}
+		for _, w := range t.work {
+			if s := r.slots[w.Slot]; m.Seen == t.sent.Seq && s.copyAt(t.id) != nil && !s.copyAt(t.id).ready {
+				r.moment(Computes, t.id, "%s computes slot %d", t.label(), w.Slot)
+				break
+			}
 		}
 	case dist.Pull:
 		r.serve(t, m)

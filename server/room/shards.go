@@ -230,6 +230,9 @@ func (r *Room) put(f *from, t *tab, frame dist.Frame) bool {
 		return false
 	}
 	copy(f.data[size*(part*v.Len+piece.Off):], frame.Body)
+	if code := map[dist.Type]string{dist.TypeState: Saves, dist.TypeParam: Publishes}[frame.Type]; frame.Chunk == 0 {
+		r.moment(code, t.id, "a first piece of shard %d is here from %s", frame.Slot, t.label())
+	}
 	return true
 }
 
@@ -395,6 +398,14 @@ func (r *Room) serve(t *tab, p dist.Pull) {
 	}
 	if data == nil && hash == "" {
 		return
+	}
+	switch last := min(p.To, p.From+r.run.Window, n); {
+	case p.Kind == dist.TypeReduced && last == n:
+		r.moment(Updates, t.id, "%s is sent the last of the reduced gradient of step %d, shard %d", t.label(), p.Step, p.Slot)
+	case p.Kind == dist.TypeState && p.From == 0:
+		r.moment(Recovering, t.id, "%s is sent a first piece of shard %d at version %d", t.label(), p.Slot, p.Step)
+	case p.Kind == dist.TypeParam && p.From == 0:
+		r.moment(Gathers, t.id, "%s is sent parameters of shard %d", t.label(), p.Slot)
 	}
 	for i := p.From; i < min(p.To, p.From+r.run.Window, n); i++ {
 		_, piece := dist.StatePiece(v, i)

@@ -171,6 +171,7 @@ func (r *Room) give(t *tab, k int) {
 	}
 	t.work = append(t.work, w)
 	t.dirty = true
+	r.moment(Given, t.id, "%s is to compute slot %d", t.label(), k)
 }
 
 // takeBack ends a tab's work on a slot.
@@ -332,8 +333,12 @@ func (r *Room) gradient(t *tab, f dist.Frame) bool {
 	if int(r.folded[g]) == len(r.slots) {
 		r.sums[g] = dist.SumSquares(part)
 	}
-	if s.left--; s.left == 0 {
+	if s.left--; s.left == len(r.all.Pieces)-1 && s.left > 0 {
+		r.moment(Pulled, t.id, "a first piece of slot %d is here from %s", k, t.label())
+	}
+	if s.left == 0 {
 		t.slots++
+		r.moment(Folded, t.id, "slot %d of %s is added up", k, t.label())
 		for len(s.copies) > 0 {
 			r.takeBack(s.copies[0].tab, k)
 		}
