@@ -35,8 +35,7 @@ type Device interface {
 	Read(b Buffer, off, n int) ([]byte, error)
 	// Fetch starts a read of elements as they stand after the work submitted so far; the device goes on meanwhile.
 	Fetch(b Buffer, off, n int) (Pending, error)
-	// Export is a Read, and Import a Write, of bytes that need not pass through Go memory.
-	Export(b Buffer, off, n int) (Bytes, error)
+	// Import is a Write of bytes that need not pass through Go memory.
 	Import(b Buffer, off int, data Bytes) error
 
 	// Compile prepares commands for replay: pipelines, bind groups and parameters are made here and only here.
@@ -151,10 +150,11 @@ type Slice struct {
 // All is the whole of b.
 func All(b Buffer) Slice { return Slice{b, 0, b.Spec().Len} }
 
-// Pending is a read under way.
+// Pending is a read under way. Either of its calls blocks until the bytes are there.
 type Pending interface {
-	// Wait blocks until the bytes are there.
 	Wait() ([]byte, error)
+	// Export leaves them outside of Go memory, where the backend can.
+	Export() (Bytes, error)
 }
 
 // Executable is a compiled list of commands.

@@ -77,12 +77,12 @@ func TestPackBits(t *testing.T) {
 			if err := d.Submit(device.Work{Buf: wide, Data: x}, device.Work{Run: e}); err != nil {
 				t.Fatal(err)
 			}
-			got, err := d.Export(narrow, 0, n)
+			got, err := d.Read(narrow, 0, n)
 			if err != nil {
 				t.Fatal(err)
 			}
 			want := tensor.EncodeF32(nil, floats, typ)
-			for i, packed := 0, got.Go(); i < n; i++ {
+			for i, packed := 0, got; i < n; i++ {
 				if g, w := packed[2*i:2*i+2], want[2*i:2*i+2]; string(g) != string(w) {
 					t.Fatalf("%s: %v of %x is %x, want %x", d.Info().Backend, typ, x[4*i:4*i+4], g, w)
 				}

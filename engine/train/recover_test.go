@@ -36,7 +36,6 @@ func (dead) Alloc(device.Spec) (device.Buffer, error)                    { retur
 func (dead) Write(device.Buffer, int, []byte) error                      { return errDead }
 func (dead) Read(device.Buffer, int, int) ([]byte, error)                { return nil, errDead }
 func (dead) Fetch(device.Buffer, int, int) (device.Pending, error)       { return nil, errDead }
-func (dead) Export(device.Buffer, int, int) (device.Bytes, error)        { return nil, errDead }
 func (dead) Import(device.Buffer, int, device.Bytes) error               { return errDead }
 func (dead) Compile(string, []device.Command) (device.Executable, error) { return nil, errDead }
 func (dead) Submit(...device.Work) error                                 { return errDead }

@@ -118,12 +118,6 @@ func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 	return out, nil
 }
 
-// Export implements device.Device.
-func (d *Device) Export(b device.Buffer, off, n int) (device.Bytes, error) {
-	data, err := d.Read(b, off, n)
-	return device.Heap(data), err
-}
-
 // Import implements device.Device.
 func (d *Device) Import(b device.Buffer, off int, data device.Bytes) error {
 	return d.Write(b, off, data.Go())
@@ -134,7 +128,8 @@ func Floats(b device.Buffer) []float64 { return b.(*buffer).f }
 
 type pending []byte
 
-func (p pending) Wait() ([]byte, error) { return p, nil }
+func (p pending) Wait() ([]byte, error)         { return p, nil }
+func (p pending) Export() (device.Bytes, error) { return device.Heap(p), nil }
 
 // Fetch implements device.Device.
 func (d *Device) Fetch(b device.Buffer, off, n int) (device.Pending, error) {

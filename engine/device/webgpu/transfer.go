@@ -238,21 +238,7 @@ func (r reading) parts() iter.Seq2[int, int] {
 	}
 }
 
-// read reads one part after the other.
-func (d *Device) read(r reading, take func(at, n int, mapped js.Value)) error {
-	for at, n := range r.parts() {
-		s, err := d.fetch(r.buf, r.from+int64(at), n)
-		if err == nil {
-			err = d.collect(s, n, func(mapped js.Value) { take(at, n, mapped) })
-		}
-		if err != nil {
-			return fmt.Errorf("webgpu: read of %q: %w", r.buf.spec.Label, err)
-		}
-	}
-	return nil
-}
-
-// Read implements device.Device.
+// Read implements device.Device, one part after the other.
 func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 	if d.err != nil {
 		return nil, d.err
@@ -262,29 +248,16 @@ func (d *Device) Read(db device.Buffer, off, n int) ([]byte, error) {
 		return nil, fmt.Errorf("webgpu: read: %w", err)
 	}
 	out := make([]byte, r.words)
-	if err := d.read(r, func(at, n int, mapped js.Value) { js.CopyBytesToGo(out[at:at+n], uint8Array(mapped)) }); err != nil {
-		return nil, err
+	for at, n := range r.parts() {
+		s, err := d.fetch(r.buf, r.from+int64(at), n)
+		if err == nil {
+			err = d.collect(s, n, func(mapped js.Value) { js.CopyBytesToGo(out[at:at+n], uint8Array(mapped)) })
+		}
+		if err != nil {
+			return nil, fmt.Errorf("webgpu: read of %q: %w", r.buf.spec.Label, err)
+		}
 	}
 	return out[r.skip : r.skip+r.size], nil
-}
-
-// Export implements device.Device: the bytes stay in JavaScript's memory.
-func (d *Device) Export(db device.Buffer, off, n int) (device.Bytes, error) {
-	if d.err != nil {
-		return nil, d.err
-	}
-	r, err := d.reading(db, off, n)
-	if err != nil {
-		return nil, fmt.Errorf("webgpu: export: %w", err)
-	}
-	var out js.Value
-	if err := try(func() { out = uint8Array(r.words) }); err != nil {
-		return nil, fmt.Errorf("webgpu: no memory to export %d bytes of %q: %w", r.words, r.buf.spec.Label, err)
-	}
-	if err := d.read(r, func(at, _ int, mapped js.Value) { out.Call("set", uint8Array(mapped), at) }); err != nil {
-		return nil, err
-	}
-	return NewArray(out).Slice(r.skip, r.size), nil
 }
 
 // Import implements device.Device, under the conditions of Write.
@@ -342,25 +315,53 @@ type pending struct {
 	dev *Device
 	reading
 	slots []*slot // under way, one for each part
-	out   []byte
+	over  bool
+	out   device.Bytes
 	err   error
 }
 
 // Wait implements device.Pending.
 func (p *pending) Wait() ([]byte, error) {
-	if p.slots != nil {
-		slots := p.slots
-		p.slots, p.out = nil, make([]byte, p.words)
-		for at, n := range p.parts() {
-			err := p.dev.collect(slots[0], n, func(mapped js.Value) { js.CopyBytesToGo(p.out[at:at+n], uint8Array(mapped)) })
-			if err != nil && p.err == nil {
-				p.err = fmt.Errorf("webgpu: fetch of %q: %w", p.buf.spec.Label, err)
-			}
-			slots = slots[1:]
-		}
-	}
+	p.wait(func() (device.Bytes, func(int, int, js.Value)) {
+		out := make([]byte, p.words)
+		return device.Heap(out), func(at, n int, mapped js.Value) { js.CopyBytesToGo(out[at:at+n], uint8Array(mapped)) }
+	})
 	if p.err != nil {
 		return nil, p.err
 	}
-	return p.out[p.skip : p.skip+p.size], nil
+	return p.out.Go(), nil
+}
+
+// Export implements device.Pending: the bytes stay in JavaScript's memory.
+func (p *pending) Export() (device.Bytes, error) {
+	p.wait(func() (device.Bytes, func(int, int, js.Value)) {
+		out := uint8Array(p.words)
+		return NewArray(out), func(at, _ int, mapped js.Value) { out.Call("set", uint8Array(mapped), at) }
+	})
+	return p.out, p.err
+}
+
+// wait has the parts put into the room that is made for them, the first time that it is called.
+func (p *pending) wait(room func() (device.Bytes, func(at, n int, mapped js.Value))) {
+	if p.over {
+		return
+	}
+	p.over = true
+	var out device.Bytes
+	var take func(at, n int, mapped js.Value)
+	p.err = try(func() { out, take = room() })
+	for at, n := range p.parts() {
+		err := p.dev.collect(p.slots[0], n, func(mapped js.Value) {
+			if p.err == nil {
+				take(at, n, mapped)
+			}
+		})
+		if err != nil && p.err == nil {
+			p.err = fmt.Errorf("webgpu: fetch of %q: %w", p.buf.spec.Label, err)
+		}
+		p.slots = p.slots[1:]
+	}
+	if p.err == nil {
+		p.out = out.Slice(p.skip, p.size)
+	}
 }

@@ -130,6 +130,14 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func export(d *Device, b device.Buffer, off, n int) (device.Bytes, error) {
+	p, err := d.Fetch(b, off, n)
+	if err != nil {
+		return nil, err
+	}
+	return p.Export()
+}
+
 func TestRoundTrips(t *testing.T) {
 	d := open(t)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -163,13 +171,13 @@ func TestRoundTrips(t *testing.T) {
 			n := rng.IntN(c.n - from + 1)
 			got, err := d.Read(b, from, n)
 			do(t, err)
-			exported, err := d.Export(b, from, n)
+			exported, err := export(d, b, from, n)
 			do(t, err)
 			if want := data[from*size : (from+n)*size]; !bytes.Equal(got, want) || !bytes.Equal(exported.Go(), want) {
 				t.Fatalf("%v[%d]: elements %d to %d differ", c.typ, c.n, from, from+n)
 			}
 		}
-		whole, err := d.Export(b, 0, c.n)
+		whole, err := export(d, b, 0, c.n)
 		do(t, err)
 		clone := alloc(t, d, c.typ, c.n)
 		for i, to := range c.cuts[1:] {
@@ -236,8 +244,6 @@ func TestBadTransfers(t *testing.T) {
 	}
 	_, err := d.Fetch(freed, 0, 1)
 	wantError(t, err, "freed")
-	_, err = d.Export(freed, 0, 1)
-	wantError(t, err, "freed")
 	do(t, d.Sync()) // none of it reached the GPU
 }
 
@@ -300,6 +306,9 @@ func TestFetchPipelining(t *testing.T) {
 		do(t, err)
 		if again, _ := queue[0].Wait(); !bytes.Equal(again, got) || !bytes.Equal(got, f32s(next)) {
 			t.Fatalf("fetch %v has % x, then % x", next, got, again)
+		}
+		if out, err := queue[0].Export(); err != nil || !bytes.Equal(out.Go(), got) {
+			t.Fatalf("fetch %v is exported as %v, %v", next, out, err)
 		}
 		queue = queue[1:]
 	}
@@ -582,7 +591,6 @@ func TestLoss(t *testing.T) {
 				"Wait":    func() error { _, err := p.Wait(); return err },
 				"Read":    func() error { _, err := d.Read(x, 0, 1); return err },
 				"Fetch":   func() error { _, err := d.Fetch(x, 0, 1); return err },
-				"Export":  func() error { _, err := d.Export(x, 0, 1); return err },
 				"Import":  func() error { return d.Import(x, 0, NewArray(uint8Array(4))) },
 				"Write":   func() error { return d.Write(x, 0, f32s(1)) },
 				"Submit":  func() error { return d.Submit(device.Work{Run: e}) },
@@ -670,7 +678,7 @@ func TestArraysStayOutside(t *testing.T) {
 	const n, rounds = 4 << 20, 64
 	x, y := alloc(t, d, tensor.BF16, n/2), alloc(t, d, tensor.BF16, n/2)
 	move := func() {
-		b, err := d.Export(x, 0, n/2)
+		b, err := export(d, x, 0, n/2)
 		do(t, err)
 		do(t, d.Import(y, 0, b))
 	}
