@@ -67,7 +67,7 @@ func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
 		return
 	}
 	from := addressOf(r)
-	if !s.limits.enter(from) {
+	if !s.limits.enter(from, lane) {
 		http.Error(w, "too many connections: wait a little", http.StatusTooManyRequests)
 		return
 	}

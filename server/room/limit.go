@@ -33,7 +33,7 @@ func (b *bucket) allow(now time.Time, r rate) bool {
 
 // Rates and counts that protect a server.
 var (
-	handshakes   = rate{20, 80}    // sockets that an address opens
+	handshakes   = rate{20, 80}    // sockets of a lane that an address opens
 	wrongCodes   = rate{0.1, 5}    // of an address
 	allCodes     = rate{1, 50}     // wrong codes of all addresses together
 	controlRate  = rate{500, 2000} // control frames of a socket
@@ -71,11 +71,12 @@ func of(m map[string]*bucket, key string) *bucket {
 	return b
 }
 
-// enter counts a socket in.
-func (l *limiter) enter(address string) bool {
+// enter counts a socket in. Lanes have rates of their own: were the data socket of a tab that is let in to compete with
+// those that still knock, many tabs of one address would keep each other from ever having both.
+func (l *limiter) enter(address string, lane Lane) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= maxSockets || !of(l.opening, address).allow(time.Now(), handshakes) {
+	if l.open >= maxSockets || !of(l.opening, address+" "+lane.String()).allow(time.Now(), handshakes) {
 		l.dropped["busy"]++
 		return false
 	}

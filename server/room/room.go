@@ -72,7 +72,9 @@ type Room struct {
 	reason  string // of Failed
 
 	tabs    map[uint32]*tab
+	sorted  []*tab // by number
 	removed map[uint32]bool
+	changed bool // what tabs have or are to do has, so that more than the pulls has to be gone through
 
 	slots  []*slot
 	folded []uint16 // by piece of all: the slots that are added up
@@ -171,7 +173,7 @@ func (r *Room) nextEpoch() uint32 { r.epoch++; return r.epoch }
 
 // Handle lets an event happen at a time and returns what is to be done for it, in order.
 func (r *Room) Handle(now time.Time, e Event) []Effect {
-	r.now, r.effects = now, nil
+	r.now, r.effects, r.changed = now, nil, true
 	switch e := e.(type) {
 	case Joined:
 		r.join(e)
@@ -185,9 +187,12 @@ func (r *Room) Handle(now time.Time, e Event) []Effect {
 		}
 	case Said:
 		if t := r.tabs[e.Tab]; t != nil && t.online {
+			_, pull := e.Message.(dist.Pull)
+			r.changed = !pull
 			r.hear(t, e.Message)
 		}
 	case Came:
+		r.changed = false // but by the last piece of something
 		if t := r.tabs[e.Tab]; t != nil && t.attached {
 			r.bulk(t, e.Frame)
 		} else {
@@ -233,10 +238,11 @@ func (r *Room) moment(code string, tab uint32, format string, args ...any) {
 }
 
 // inOrder lists the tabs by number, so that nothing depends on the order of a map.
-func (r *Room) inOrder() []*tab {
-	list := slices.Collect(maps.Values(r.tabs))
-	slices.SortFunc(list, func(a, b *tab) int { return cmp.Compare(a.id, b.id) })
-	return list
+func (r *Room) inOrder() []*tab { return r.sorted }
+
+// listed makes the list of the tabs anew, which others may be in the middle of.
+func (r *Room) listed() {
+	r.sorted = slices.SortedFunc(maps.Values(r.tabs), func(a, b *tab) int { return cmp.Compare(a.id, b.id) })
 }
 
 func (r *Room) join(e Joined) {
@@ -258,6 +264,7 @@ func (r *Room) join(e Joined) {
 		}
 		t = &tab{id: e.Tab, keep: map[int]bool{}, held: map[int]uint64{}, joined: r.now}
 		r.tabs[e.Tab] = t
+		r.listed()
 	}
 	t.name, t.class, t.group = e.Hello.Name, e.Hello.Class, e.Hello.Group
 	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
@@ -275,6 +282,7 @@ func (t *tab) label() string {
 
 // lose takes a tab for gone: its slots are free at once, its shards after a grace.
 func (r *Room) lose(t *tab, reason string) {
+	r.changed = true
 	t.online, t.attached, t.away, t.held = false, false, r.now, map[int]uint64{}
 	r.release(t)
 	r.note("gone", t.id, "%s is gone: %s", t.label(), reason)
@@ -384,6 +392,12 @@ func (r *Room) dirtyAll() {
 
 // settle does all that can be done now, and tells the tabs.
 func (r *Room) settle() {
+	if !r.changed {
+		r.pull()
+	}
+	if !r.changed {
+		return
+	}
 	r.watch()
 	if !r.started && r.cfg.MinTabs > 0 {
 		ready := 0
@@ -397,18 +411,28 @@ func (r *Room) settle() {
 		}
 	}
 	r.place()
-	if r.started {
-		r.pullParams()
-		r.pullState()
-		if r.phase == Computing {
-			r.assign()
-			r.pullGradients()
-			r.runAudit()
-			r.decide()
-		}
+	if r.started && r.phase == Computing {
+		r.assign()
+	}
+	r.pull()
+	if r.started && r.phase == Computing {
+		r.decide()
 	}
 	for _, t := range r.inOrder() {
 		r.order(t)
+	}
+}
+
+// pull goes on with all that is pulled.
+func (r *Room) pull() {
+	if !r.started {
+		return
+	}
+	r.pullParams()
+	r.pullState()
+	if r.phase == Computing {
+		r.pullGradients()
+		r.runAudit()
 	}
 }
 
@@ -424,6 +448,7 @@ func (r *Room) watch() {
 			r.lose(t, "its data socket did not come")
 		case !t.online && r.now.Sub(t.away) >= forgetAfter && !r.audit.involves(t.id):
 			delete(r.tabs, t.id)
+			r.listed()
 		}
 	}
 }

@@ -268,6 +268,7 @@ func (r *Room) pullParams() {
 		r.advance(&p.from, dist.TypeParam, i, r.step)
 	}
 	if r.sealed() {
+		r.changed = true
 		r.dirtyAll()
 	}
 }

@@ -176,6 +176,7 @@ func (r *Room) give(t *tab, k int) {
 
 // takeBack ends a tab's work on a slot.
 func (r *Room) takeBack(id uint32, k int) {
+	r.changed = true
 	if t := r.tabs[id]; t != nil {
 		t.work = slices.DeleteFunc(t.work, func(w dist.Work) bool { return w.Slot == k })
 		t.dirty = true
@@ -231,7 +232,7 @@ func (r *Room) unsound(t *tab, k int, what string) {
 
 func (r *Room) poisoned(k int, why string) {
 	s := r.slots[k]
-	s.poison = true
+	s.poison, r.changed = true, true
 	for len(s.copies) > 0 {
 		r.takeBack(s.copies[0].tab, k)
 	}
@@ -337,6 +338,7 @@ func (r *Room) gradient(t *tab, f dist.Frame) bool {
 		r.moment(Pulled, t.id, "a first piece of slot %d is here from %s", k, t.label())
 	}
 	if s.left == 0 {
+		r.changed = true
 		t.slots++
 		r.moment(Folded, t.id, "slot %d of %s is added up", k, t.label())
 		for len(s.copies) > 0 {

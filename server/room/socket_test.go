@@ -219,7 +219,7 @@ func (c *class) join(pace time.Duration) *member {
 		for ctx.Err() == nil {
 			control, data, welcome, err := c.site.join(c.room, hello)
 			if err != nil {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(time.Duration(100+rand.IntN(400)) * time.Millisecond)
 				continue
 			}
 			hello.Tab, hello.Token = welcome.Tab, welcome.Token
