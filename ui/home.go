@@ -2,6 +2,7 @@ package ui
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 
 	"llamatab/engine/message"
@@ -126,7 +127,7 @@ func (h *Home) Named(key string, r keptRun) Text { return h.T(key) + ": " + Text
 func (h *Home) Open(r keptRun, screen string) {
 	if !h.Busy() && h.page.Run.ID != r.ID {
 		h.page.pending = pendingRun{run: r}
-		h.page.host.Call("open", r.ID)
+		h.page.host.Call("open", r.ID, math.MaxInt32)
 	}
 	if !h.Busy() || h.page.Run.ID == r.ID {
 		h.page.turn(screen)
@@ -139,7 +140,7 @@ func (h *Home) Resume(r keptRun) {
 		return
 	}
 	h.page.pending = pendingRun{run: r, resume: true}
-	h.page.host.Call("open", r.ID)
+	h.page.host.Call("open", r.ID, r.Checkpoint)
 	h.page.turn(screenRun)
 }
 

@@ -1,9 +1,7 @@
 package ui
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"math"
 	"syscall/js"
 	"time"
 
@@ -70,8 +68,6 @@ func (b browser) Call(name string, args ...any) {
 		switch v := a.(type) {
 		case string, int, bool:
 			list[i] = v
-		case []float64:
-			list[i] = floats(v)
 		default:
 			text, err := json.Marshal(v)
 			if err != nil {
@@ -81,15 +77,4 @@ func (b browser) Call(name string, args ...any) {
 		}
 	}
 	b.page.Call(name, list...)
-}
-
-// floats copies values into the bytes of an array.
-func floats(values []float64) js.Value {
-	bytes := make([]byte, 0, 8*len(values))
-	for _, v := range values {
-		bytes = binary.LittleEndian.AppendUint64(bytes, math.Float64bits(v))
-	}
-	array := js.Global().Get("Uint8Array").New(len(bytes))
-	js.CopyBytesToJS(array, bytes)
-	return array
 }

@@ -62,8 +62,7 @@ type Page struct {
 
 // host is the browser, as far as the page needs it: page.js through main_js.go, or a stand-in under test.
 type host interface {
-	// Call calls a function of page.js. Arguments are strings, numbers, booleans and []float64; other values arrive as
-	// JSON text.
+	// Call calls a function of page.js. Arguments are strings, numbers and booleans; other values arrive as JSON text.
 	Call(name string, args ...any)
 	// Value is what stands in the control with the id.
 	Value(id string) string
@@ -149,7 +148,6 @@ func (p *Page) receive(now time.Time, text []byte) {
 		items = []incoming{{Type: "envelopes", From: runEngine, Envelopes: []message.Envelope{{Failed: &message.Failed{
 			Code: "engine_crashed", Message: "the engine's words cannot be read: " + err.Error()}}}}}
 	}
-	var points []float64
 	for _, item := range items {
 		switch item.Type {
 		case "envelopes":
@@ -159,7 +157,6 @@ func (p *Page) receive(now time.Time, text []byte) {
 					continue
 				}
 				p.Run.take(now, e)
-				points = appendPoint(points, e)
 			}
 		case "files":
 			p.Studio.choose(item.Kind, item.Files)
@@ -188,9 +185,6 @@ func (p *Page) receive(now time.Time, text []byte) {
 		case "problem":
 			p.Run.note(message.Event{Level: "error", Code: item.Code, Message: item.Text})
 		}
-	}
-	if len(points) > 0 {
-		p.host.Call("points", points, false)
 	}
 	p.refresh(now)
 }

@@ -69,12 +69,26 @@ globalThis.llamatabPage = (() => {
   const engines = { run: null, side: null };
   const memory = new Map(); // results that found no room on disk: path → Blob
   let owned = ""; // the run that they belong to
+  // telling are those of some steps that the page's texts need: the newest, the newest that was evaluated, and the best.
+  // All others are for the charts alone.
+  const telling = (steps) => {
+    const newest = steps.at(-1), evaluated = steps.filter((s) => s.eval_loss !== undefined);
+    const best = evaluated.reduce((a, s) => (a && +a.eval_loss <= +s.eval_loss ? a : s), null);
+    return new Set([newest, evaluated.at(-1), best]);
+  };
   const hear = (who) => ({ data }) => {
     if (typeof data === "string") data = { type: "envelopes", json: `[${data}]` };
     switch (data.type) {
-      case "envelopes":
-        tell(`{"type":"envelopes","from":"${who}","envelopes":${data.json}}`);
+      case "envelopes": {
+        if (who !== "run") {
+          tell(`{"type":"envelopes","from":"${who}","envelopes":${data.json}}`);
+          break;
+        }
+        const all = JSON.parse(data.json), steps = all.flatMap((e) => e.step ?? []), told = telling(steps);
+        if (steps.length) llamatabCharts.add(steps);
+        tellThat({ type: "envelopes", from: who, envelopes: all.filter((e) => !e.step || told.has(e.step)) });
         break;
+      }
       case "file":
         if (data.blob) memory.set(data.path, data.blob);
         tellThat({ type: "file", from: who, path: data.path, size: data.size, loose: !!data.blob });
@@ -125,7 +139,7 @@ globalThis.llamatabPage = (() => {
 
   let asking = Promise.resolve(); // what is asked is handed over in order, whatever its files take to be found
 
-  const chartRows = (bytes) => new Float64Array(bytes.buffer);
+  const eventsShown = 500; // of a kept run; its file has all
   const save = (name, blob) => {
     const url = URL.createObjectURL(blob);
     Object.assign(document.createElement("a"), { href: url, download: name }).click();
@@ -273,13 +287,24 @@ globalThis.llamatabPage = (() => {
       }
     },
 
-    // open reads the record of a kept run again.
-    async open(id) {
+    // open reads the record of a kept run again, up to a step; a long one a portion at a time.
+    async open(id, upTo) {
       try {
         const file = async (name) => (await llamatabStore.get(`runs/${id}/${name}`).catch(() => null))?.text() ?? "";
-        const lines = (text, type) => text.split("\n").filter(Boolean).map((line) => { try { return { type, [type]: JSON.parse(line) }; } catch { return null; } }).filter(Boolean);
         const [metrics, events, samples] = await Promise.all(["metrics.jsonl", "events.jsonl", "samples.jsonl"].map(file));
-        const all = [...lines(metrics, "step"), ...lines(events, "event"), ...lines(samples, "sample")];
+        const read = (lines) => lines.flatMap((line) => { try { return line && JSON.parse(line); } catch { return []; } }).filter(Boolean);
+        const lines = metrics.split("\n"), portion = 500;
+        let steps = new Set();
+        llamatabCharts.clear();
+        for (let at = 0; at < lines.length; at += portion) {
+          const some = read(lines.slice(at, at + portion)).filter((s) => s.step <= upTo);
+          llamatabCharts.add(some);
+          steps = telling([...steps, ...some].filter(Boolean));
+          await new Promise((done) => setTimeout(done));
+        }
+        const of = (type, list) => [...list].filter(Boolean).map((one) => ({ type, [type]: one }));
+        const all = [...of("step", [...steps].filter(Boolean).sort((a, b) => a.step - b.step)),
+          ...of("event", read(events.split("\n")).slice(-eventsShown)), ...of("sample", read(samples.split("\n")))];
         const config = await llamatabStore.json(`runs/${id}/run.json`);
         if (config) all.unshift({ type: "config", config });
         const files = (await llamatabStore.files(id, "")).map(({ path, file: { size } }) => ({ path, size }));
@@ -330,10 +355,7 @@ globalThis.llamatabPage = (() => {
     value: (id) => byId(id)?.value ?? "",
     preview(data, words) { setTimeout(() => { const e = byId("preview-rows"); if (e) previewed(e, JSON.parse(data), JSON.parse(words)); }); },
     chart(words) { setTimeout(() => { const e = byId("charts"); if (e) llamatabCharts.show(e, JSON.parse(words)); }); },
-    points(bytes, fresh) {
-      if (fresh) llamatabCharts.clear();
-      if (bytes.length) llamatabCharts.add(chartRows(bytes));
-    },
+    clear: () => llamatabCharts.clear(),
     focus(id) { setTimeout(() => byId(id)?.focus()); },
     go(screen) { if (location.hash !== "#" + screen) location.hash = screen; },
 

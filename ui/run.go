@@ -86,7 +86,7 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 		p.answered(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
 	}
 	if step == 0 {
-		p.host.Call("points", []float64{}, true)
+		p.host.Call("clear")
 		p.Run.begin(meta)
 	}
 	p.Run.Stage = Loading
@@ -113,20 +113,10 @@ func (p *Page) opened(now time.Time, item incoming) {
 	p.pending = pendingRun{}
 	r := p.Run
 	r.begin(pending.run.Meta)
-	var points []float64
-	upTo := math.MaxInt
-	if pending.resume {
-		upTo = pending.run.Checkpoint
-	}
 	for _, e := range item.Envelopes {
-		if e.Step != nil && e.Step.Step > upTo {
-			continue
-		}
 		r.take(now, e)
-		points = appendPoint(points, e)
 	}
 	r.Waiting = nil
-	p.host.Call("points", points, true)
 	for _, f := range item.Files {
 		r.files[f.Path] = f.Size
 	}
@@ -167,7 +157,7 @@ func (r *Run) goOn(checkpoint int, changes ...func(Tree)) {
 	r.Failure, r.Latest = nil, nil
 	if checkpoint == 0 {
 		r.Last, r.Eval, r.Samples, r.Units = message.Step{}, nil, nil, nil
-		r.page.host.Call("points", []float64{}, true)
+		r.page.host.Call("clear")
 	}
 	r.page.start(message.Job{Command: message.Train, Config: config.JSON(), Mounts: mounts}, sources, r.Meta, max(checkpoint, -1))
 }
@@ -257,34 +247,15 @@ func (r *Run) step(s *message.Step) {
 	}
 }
 
-// appendPoint adds what the charts show of a step: a row of charts.js.
-func appendPoint(points []float64, e message.Envelope) []float64 {
-	s := e.Step
-	if s == nil {
-		return points
-	}
-	eval, memory, ratio := math.NaN(), math.NaN(), math.NaN()
-	if s.EvalLoss != nil {
-		eval = float64(*s.EvalLoss)
-	}
-	if s.GPUBytes > 0 {
-		memory = float64(s.GPUBytes)
-	}
-	for _, u := range s.Units { // the largest: the block that moves fastest
-		if v := float64(u.UpdateRatio); !(v <= ratio) {
-			ratio = v
-		}
-	}
-	return append(points, float64(s.Step), float64(s.Loss), eval, s.LearningRate, float64(s.GradNorm), s.TokensPerSecond, memory, ratio)
-}
-
 // chartWords are the texts in the charts.
 func (r *Run) chartWords() map[string]string {
 	words := map[string]string{}
-	for name, key := range map[string]string{"step": "step", "loss": "loss", "smooth": "smooth", "eval": "eval", "lr": "learning-rate", "norm": "norm",
-		"speed": "speed", "memory": "memory", "ratio": "ratio", "table": "chart.table", "log": "chart.log", "clip": "chart.clip"} {
+	for name, key := range map[string]string{"step": "step", "loss": "loss", "smooth": "smooth", "eval": "eval", "accuracy": "accuracy", "lr": "learning-rate",
+		"norm": "norm", "speed": "speed", "memory": "memory", "ratio": "ratio", "table": "chart.table", "log": "chart.log", "clip": "chart.clip",
+		"smoothing": "chart.smoothing", "window": "chart.window", "all": "chart.all", "latest": "chart.latest", "take": "chart.take"} {
 		words[name] = r.say(key)
 	}
+	words["file"] = r.fileName() + "-loss"
 	return words
 }
 

@@ -327,9 +327,11 @@ func (b *Browser) Media(ctx context.Context, features map[string]string) error {
 	}))
 }
 
-// Press presses and releases a key: one that writes a character, or "Tab" or "Enter".
+// Press presses and releases a key: one that writes a character, or "Tab", "Enter", "Home" or an arrow.
 func (b *Browser) Press(ctx context.Context, key string) error {
-	if name, ok := map[string]string{"Tab": kb.Tab, "Enter": kb.Enter}[key]; ok {
+	if name, ok := map[string]string{
+		"Tab": kb.Tab, "Enter": kb.Enter, "Home": kb.Home, "ArrowLeft": kb.ArrowLeft, "ArrowRight": kb.ArrowRight,
+	}[key]; ok {
 		key = name
 	}
 	return b.do(ctx, "pressing a key", chromedp.KeyEvent(key))

@@ -124,8 +124,10 @@ async function train({ config, samples }, { files, run }) {
     }
     step++;
     const loss = step === 7 ? "NaN" : 1 + 1.5 * Math.exp(-step / 30) + 0.1 * Math.sin(step * 12.9898);
-    say({ type: "step", step: { step, epoch: step / 50, loss, learning_rate: config.training.learning_rate, grad_norm: 1, tokens: 400,
-      num_input_tokens_seen: step * 400, gpu_bytes: 3e6, units: [{ name: "block 0", grad_norm: 0.5, weight_norm: 10, update_ratio: 1e-3 }], step_seconds: 0.25, tokens_per_second: 1600, eval_loss: step % 10 ? undefined : 1.2 + 1 / step } });
+    say({ type: "step", step: { step, epoch: step / 50, loss, learning_rate: config.training.learning_rate * (1 + Math.cos(3.14 * step / steps)) / 2,
+      grad_norm: 0.6 + 0.3 * Math.abs(Math.sin(step * 78.233)), tokens: 400,
+      num_input_tokens_seen: step * 400, gpu_bytes: 3e6, units: [{ name: "block 0", grad_norm: 0.5, weight_norm: 10, update_ratio: 1e-3 / (1 + step / 50) }], step_seconds: 0.25,
+      tokens_per_second: 1600 + 90 * Math.sin(step * 3.7), eval_loss: step % 10 ? undefined : 1.2 + 1 / step } });
     if (step % 20 === 0) for (const prompt of samples?.prompts ?? []) say({ type: "sample", sample: { step, prompt, text: " sample " + step } });
     if (step % 10 === 0) await file(`checkpoint-${step}/state.json`, JSON.stringify({ step }));
     if (step === 7) say({ type: "event", event: { time: "", level: "warning", code: "nonfinite_step_skipped", step, message: "The loss was NaN." } });
