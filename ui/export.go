@@ -1,8 +1,10 @@
 package ui
 
 import (
-	"encoding/json"
+	"strconv"
 	"strings"
+
+	"github.com/vugu/vugu"
 
 	"llamatab/engine/message"
 )
@@ -17,15 +19,28 @@ type Export struct {
 	page    *Page
 }
 
-// Items are the things that can be taken away.
-func (x *Export) Items() []string {
-	return []string{"adapter", "model", "merged", "run", "csv", "log", "png", "svg"}
+// exportGroup are things of one kind that can be taken away.
+type exportGroup struct {
+	Name  string
+	Items []string
 }
+
+// Groups are the things that can be taken away, what was trained first.
+func (x *Export) Groups() []exportGroup {
+	result := []string{"adapter", "merged"}
+	if x.page.Run.resultFolder() == "model" {
+		result = []string{"model"}
+	}
+	return []exportGroup{{"result", result}, {"record", []string{"run", "log", "csv"}}, {"picture", []string{"png", "svg"}}}
+}
+
+// Any reports whether there is something to take away.
+func (x *Export) Any() bool { return x.page.Run.Last.Step > 0 }
 
 // Can reports whether there is such a thing, and nothing else being made.
 func (x *Export) Can(item string) bool {
 	r := x.page.Run
-	if x.packing != "" || r.Last.Step == 0 {
+	if x.packing != "" || !x.Any() {
 		return false
 	}
 	switch item {
@@ -39,6 +54,14 @@ func (x *Export) Can(item string) bool {
 	return true
 }
 
+// ButtonClass makes the result's button the one to press.
+func (x *Export) ButtonClass(item string) string {
+	if item == x.Groups()[0].Items[0] {
+		return "primary"
+	}
+	return ""
+}
+
 func (x *Export) ButtonText(item string) Text {
 	if x.packing == item {
 		return x.T("export.packing")
@@ -48,8 +71,11 @@ func (x *Export) ButtonText(item string) Text {
 
 func (x *Export) AboutText() Text {
 	r := x.page.Run
-	if r.Last.Step == 0 {
+	switch {
+	case !x.Any():
 		return x.T("export.none")
+	case r.Stage.Active():
+		return x.T("export.later")
 	}
 	var bytes int64
 	for _, size := range r.files {
@@ -139,22 +165,48 @@ func (x *Export) packed(problem string) {
 	}
 }
 
+// baseModel is the name of the model that the run began with.
+func (x *Export) baseModel() string {
+	if config, err := parseTree(x.page.Run.Meta.Config); err == nil {
+		if name, ok := config["model"].(string); ok {
+			return name
+		}
+	}
+	return "MODEL"
+}
+
+// Use says how the result is used elsewhere: by this program, and by the libraries that made its format.
+func (x *Export) Use() string {
+	if !x.page.Run.HasResult() {
+		return ""
+	}
+	shell, python := x.use(x.page.Run.resultFolder())
+	return "# llamatab\n" + shell + "\n\n# Python\n" + python
+}
+
+func (x *Export) use(item string) (shell, python string) {
+	switch item {
+	case "adapter":
+		return "llamatab generate --model " + x.baseModel() + " --adapter adapter --prompt \"…\"",
+			"from peft import PeftModel\nmodel = PeftModel.from_pretrained(base, \"adapter\")"
+	case "model":
+		return "llamatab generate --model model --prompt \"…\"",
+			"from transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained(\"model\")"
+	}
+	return "", ""
+}
+
+// CopyUse puts that on the clipboard.
+func (x *Export) CopyUse(vugu.DOMEvent) { x.page.host.Call("copy", x.Use()) }
+
 // readme is the text beside a result: what it is, how it came about and how it is used.
 func (x *Export) readme(item string) string {
 	r := x.page.Run
-	model := "MODEL"
-	if config, err := parseTree(r.Meta.Config); err == nil {
-		if name, ok := config["model"].(string); ok {
-			model = name
-		}
-	}
-	use := map[string]string{
-		"adapter": "from peft import PeftModel\nmodel = PeftModel.from_pretrained(base, \"adapter\")\n\n    llamatab generate --model " + model + " --adapter adapter --prompt \"…\"",
-		"model":   "from transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained(\"model\")\n\n    llamatab generate --model model --prompt \"…\"",
-	}[item]
-	steps, _ := json.Marshal(r.Last.Step)
-	return "# " + r.Meta.Name + "\n\nFine-tuned with llamatab: base model `" + model + "`, " + string(steps) + " steps, last loss " + string(r.LossText()) +
+	text := "# " + r.Meta.Name + "\n\nFine-tuned with llamatab: base model `" + x.baseModel() + "`, " + strconv.Itoa(r.Last.Step) + " steps, last loss " + string(r.LossText()) +
 		".\n`run.json` is the whole configuration, `metrics.jsonl` the loss of every step.\n\n" +
-		"The licence of the base model applies to what was made from it; the training data is not in this file.\n" +
-		map[bool]string{true: "\n```python\n" + strings.Replace(use, "\n\n    ", "\n```\n\n```sh\n", 1) + "\n```\n"}[use != ""]
+		"The licence of the base model applies to what was made from it; the training data is not in this file.\n"
+	if shell, python := x.use(item); shell != "" {
+		text += "\n```python\n" + python + "\n```\n\n```sh\n" + shell + "\n```\n"
+	}
+	return text
 }

@@ -262,7 +262,8 @@ func export(b tab, address string) {
 			}
 		}
 	}
-	b.want(`document.getElementById("export-model").disabled`, "true")
+	b.want(`document.getElementById("export-model")`, "<nil>")
+	b.want(`document.getElementById("export-use").textContent.includes("llamatab generate --model builtin:tales --adapter adapter")`, "true")
 	b.want(clean, "")
 }
 
@@ -417,6 +418,11 @@ func gate(b tab, address string) {
 			b.Errorf("without %s the page says %q", without, text)
 		}
 		b.want(`document.getElementById("app").hidden`, "true")
+		actions := "Try again, Copy the report"
+		if without == "https" {
+			actions = "Open the secure address, " + actions
+		}
+		b.want(`[...document.querySelectorAll("#gate :is(a, button)")].filter((e) => e.offsetParent).map((e) => e.textContent).join(", ")`, actions)
 	}
 }
 

@@ -53,13 +53,21 @@ async function userInterface() {
 }
 
 function showGate(reason, detail = "") {
-  const zh = navigator.language.startsWith("zh");
-  document.documentElement.lang = zh ? "zh" : "en";
+  let chosen = null; // storage may be forbidden
+  try { chosen = localStorage.getItem("language"); } catch {}
+  const lang = (chosen ?? navigator.languages?.[0] ?? navigator.language).toLowerCase().startsWith("zh") ? "zh" : "en";
+  document.documentElement.lang = lang;
   for (const part of document.body.children) part.hidden = part.id !== "gate";
-  for (const part of document.querySelectorAll("#gate [data-reason], #gate [lang]")) {
-    part.hidden = (part.dataset.reason ?? reason) !== reason || (part.lang || document.documentElement.lang) !== document.documentElement.lang;
-  }
-  document.querySelector("#gate pre").textContent = [detail, location.origin, navigator.userAgent].filter(Boolean).join("\n");
+  const gate = document.getElementById("gate"), report = gate.querySelector("pre");
+  for (const part of gate.querySelectorAll("[data-reason], section")) part.hidden = (part.dataset.reason ?? reason) !== reason || (part.lang || lang) !== lang;
+  for (const link of gate.querySelectorAll("a[data-reason]")) link.href = "https://" + location.host; // the server speaks both on one port
+  report.textContent = [reason, detail, location.origin, navigator.userAgent].filter(Boolean).join("\n");
+  gate.addEventListener("click", ({ target }) => {
+    if (target.dataset.do === "reload") location.reload();
+    if (target.dataset.do !== "copy") return;
+    getSelection().selectAllChildren(report); // without a secure context there is no other clipboard
+    document.execCommand("copy");
+  });
 }
 
 if (location.pathname.startsWith("/job/")) {
