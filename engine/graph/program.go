@@ -223,7 +223,9 @@ func merge(a, b []int64) []int64 {
 // Binder tells a compilation where outside memory is and which variant of a kernel to use.
 type Binder struct {
 	Extern func(key any) (device.Slice, error)
-	Choose func(l *device.Launch) (device.Variant, error) // nil: always the first variant
+	// Prepare hears of all launches before Choose is asked about one. nil: nobody does.
+	Prepare func([]*device.Launch) error
+	Choose  func(l *device.Launch) (device.Variant, error) // nil: always the first variant
 	// Look may add a launch after one that has written something, to look at it before it is changed again. nil: nothing
 	// is looked at.
 	Look func(w Written, at device.Slice) *device.Launch
@@ -290,8 +292,9 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 		}
 		return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.Shape.Size()}, nil
 	}
-	cmds := make([]device.Command, 0, len(t.commands))
-	for _, c := range t.commands {
+	var launches []*device.Launch
+	bound := make([]device.Command, len(t.commands))
+	for at, c := range t.commands {
 		args := make([]device.Slice, len(c.args))
 		for i, a := range c.args {
 			var err error
@@ -301,30 +304,43 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 		}
 		switch c.kind {
 		case copyRange:
-			cmds = append(cmds, device.Command{Copy: &device.Copy{Dst: args[0], Src: args[1]}})
+			bound[at].Copy = &device.Copy{Dst: args[0], Src: args[1]}
 		case clearRange:
-			cmds = append(cmds, device.Command{Clear: &args[0]})
+			bound[at].Clear = &args[0]
 		default:
-			l := &device.Launch{Kernel: c.kernel, Params: c.params, Dims: c.dims, Args: args}
-			if len(c.kernel.Variants) > 0 {
-				v := c.kernel.Variants[0]
-				if b.Choose != nil {
-					var err error
-					if v, err = b.Choose(l); err != nil {
-						return nil, err
-					}
+			bound[at].Launch = &device.Launch{Kernel: c.kernel, Params: c.params, Dims: c.dims, Args: args}
+			launches = append(launches, bound[at].Launch)
+		}
+	}
+	if b.Prepare != nil {
+		if err := b.Prepare(launches); err != nil {
+			return nil, err
+		}
+	}
+	cmds := make([]device.Command, 0, len(bound))
+	for at, c := range t.commands {
+		cmds = append(cmds, bound[at])
+		l := bound[at].Launch
+		if l == nil {
+			continue
+		}
+		if len(c.kernel.Variants) > 0 {
+			v := c.kernel.Variants[0]
+			if b.Choose != nil {
+				var err error
+				if v, err = b.Choose(l); err != nil {
+					return nil, err
 				}
-				l.Use(v)
 			}
-			cmds = append(cmds, device.Command{Launch: l})
-			for i, a := range c.args {
-				if b.Look == nil || !c.writes(i) {
-					continue
-				}
-				root, _ := a.root()
-				if look := b.Look(Written{a, c.kernel.Name, c.args, t.gradients[root]}, args[i]); look != nil {
-					cmds = append(cmds, device.Command{Launch: look})
-				}
+			l.Use(v)
+		}
+		for i, a := range c.args {
+			if b.Look == nil || !c.writes(i) {
+				continue
+			}
+			root, _ := a.root()
+			if look := b.Look(Written{a, c.kernel.Name, c.args, t.gradients[root]}, l.Args[i]); look != nil {
+				cmds = append(cmds, device.Command{Launch: look})
 			}
 		}
 	}

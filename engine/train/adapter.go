@@ -319,7 +319,7 @@ func (m *memory) run(tape *graph.Tape, label string, n int) ([]byte, error) {
 		return nil, err
 	}
 	defer pool.Free()
-	prog, err := tape.Compile(m.dev, label, pool, graph.Binder{Choose: m.tuner.Choose, Extern: func(key any) (device.Slice, error) {
+	prog, err := tape.Compile(m.dev, label, pool, graph.Binder{Prepare: m.tuner.Prepare, Choose: m.tuner.Choose, Extern: func(key any) (device.Slice, error) {
 		if _, ok := key.(computedKey); ok {
 			return device.All(out), nil
 		}

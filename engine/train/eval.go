@@ -118,6 +118,7 @@ func (j *Job) eval(ctx context.Context) error {
 	if s.Train.Classes != nil {
 		s.Classes = s.Train.Classes
 	}
+	s.repeats = device.CeilDiv(len(s.Train.Samples), s.batch) * s.Decoder.Layers
 	s.Valid = s.Train // the plan then covers the loss without gradients too
 	if err := s.plan(); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
+	"llamatab/engine/tune"
 	"llamatab/engine/weights"
 )
 
@@ -79,7 +80,7 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 		return err
 	}
 	defer mem.free()
-	mem.tuner = newTuner(dev, nil, j.Host, false)
+	mem.tuner = newTuner(dev, nil, j.Host, 1, false)
 	for _, t := range s.saved() {
 		if t.Param == nil {
 			continue
@@ -117,7 +118,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 	}
 	defer dev.Close()
 	out := output{host: files}
-	tuner := newTuner(dev, nil, j.Host, false)
+	tuner := newTuner(dev, nil, j.Host, 1, false)
 	progress := newProgress(j.Host, "merge", "matrices", int64(len(merges)))
 	done := 0
 	if err := out.model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
@@ -173,9 +174,7 @@ func outType(d tensor.DType) tensor.DType {
 }
 
 // merge folds the adapter into a weight on the device and streams the F32 result.
-func merge(dev device.Device, tuner interface {
-	Choose(*device.Launch) (device.Variant, error)
-}, s *Setup, p *nn.Param, m peft.Merge, tensors map[*nn.Param]peft.Tensor, write func([]byte) error) error {
+func merge(dev device.Device, tuner *tune.Tuner, s *Setup, p *nn.Param, m peft.Merge, tensors map[*nn.Param]peft.Tensor, write func([]byte) error) error {
 	// It is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
 	w := *p
 	w.DType = tensor.F32
@@ -210,7 +209,7 @@ func merge(dev device.Device, tuner interface {
 		return err
 	}
 	defer pool.Free()
-	prog, err := t.Compile(dev, "merge", pool, graph.Binder{Extern: mem.find, Choose: tuner.Choose})
+	prog, err := t.Compile(dev, "merge", pool, graph.Binder{Extern: mem.find, Prepare: tuner.Prepare, Choose: tuner.Choose})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type Setup struct {
 	flops       float64        // of the same
 	batch       int            // rows a micro-batch
 	lengths     []int          // T of every program that may be needed, ascending
+	repeats     int            // how often each launch will be made, about
 	limits      device.Limits
 	steps       bool // an optimizer will step
 	grads       bool // gradients are wanted

@@ -135,7 +135,7 @@ func (s *Setup) batchSpec() device.Spec {
 // newStepper allocates what the plan says besides parameters.
 func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
 	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, layouts: map[int]batchLayout{}}
-	st.tuner = newTuner(dev, table, host, setup.inRoom())
+	st.tuner = newTuner(dev, table, host, setup.repeats, setup.inRoom())
 	mem.tuner = st.tuner
 	defer func() {
 		if err != nil {
@@ -226,7 +226,7 @@ func addLoss(t *graph.Tape, loss graph.Var) {
 
 // binder finds memory for the keys of a program whose batch lies as l says.
 func (st *stepper) binder(l batchLayout) graph.Binder {
-	return graph.Binder{Choose: st.tuner.Choose, Extern: func(key any) (device.Slice, error) {
+	return graph.Binder{Prepare: st.tuner.Prepare, Choose: st.tuner.Choose, Extern: func(key any) (device.Slice, error) {
 		switch k := key.(type) {
 		case nn.InputKey:
 			if k == nn.Rope {
@@ -461,12 +461,13 @@ func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 	return floatsOf(data)[0], nil
 }
 
-// newTuner makes a tuner that tells the host of variants that compute wrong.
+// newTuner makes a tuner for launches that are repeated so often. It tells the host of variants that compute wrong.
 //
 // In a room nothing is timed: the first variant that computes right is taken, which is the same one in all tabs of an
 // adapter, as it must be for them to compute the same bits.
-func newTuner(dev device.Device, table map[string]string, host Host, room bool) *tune.Tuner {
+func newTuner(dev device.Device, table map[string]string, host Host, repeats int, room bool) *tune.Tuner {
 	o := tune.Default
+	o.Repeats = repeats
 	if room {
 		o.Worth = math.Inf(1)
 	}

@@ -85,6 +85,7 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Train
 	if err != nil {
 		return nil, fail("data", exitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
+	setup.repeats = t.Total() * cfg.Micro() * setup.Decoder.Layers
 	t.units = setup.unitNames()
 	t.unitsEvery = max(1, device.CeilDiv(t.Total()*len(t.units), unitLines))
 	if t.mem, err = newMemory(dev, setup.Layout, true); err != nil {

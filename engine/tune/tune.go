@@ -21,14 +21,18 @@ import (
 type Options struct {
 	// Budget is how long all sweeps together may take. When it is spent, the first variant that computes right is taken.
 	Budget time.Duration
-	// Worth is the least number of floating-point operations of a launch for which a sweep pays.
-	Worth float64
+	// Worth is the least number of floating-point operations for which a sweep pays: of a launch, and of all that will be
+	// like it.
+	Worth, WorthAll float64
+	// Repeats is how often a launch will be made.
+	Repeats int
 	// Report hears of variants that compute wrong or do not compile. It may be nil.
 	Report func(kernel, variant string, err error)
 }
 
-// Default is what training uses: short beside the time that pipelines take to compile.
-var Default = Options{Budget: 5 * time.Second, Worth: 5e7}
+// Default is what training uses: short beside the time that pipelines take to compile. A software adapter takes about a
+// second to compile and time the variants for a class of launches, makes 10 GFLOP a second, and gains a tenth.
+var Default = Options{Budget: 5 * time.Second, Worth: 5e7, WorthAll: 1e11, Repeats: math.MaxInt}
 
 // Tuner remembers its choices by kernel and class of shapes.
 type Tuner struct {
@@ -48,32 +52,88 @@ func New(dev device.Device, table map[string]string, opt Options) *Tuner {
 // Table is the choices so far: class of launches to the name of a variant.
 func (t *Tuner) Table() map[string]string { return maps.Clone(t.table) }
 
+// Prepare lets a device that can compile several pipelines at a time do that with all that Choose will look at. It
+// implements graph.Binder's Prepare.
+func (t *Tuner) Prepare(launches []*device.Launch) error {
+	dev, ok := t.dev.(interface {
+		Prepare([]*device.Launch) error
+	})
+	if !ok {
+		return nil
+	}
+	var all []*device.Launch
+	for _, l := range launches {
+		if len(l.Kernel.Variants) == 0 {
+			all = append(all, l)
+			continue
+		}
+		candidates, err := t.candidates(l, class(l))
+		if err != nil {
+			return err
+		}
+		if !t.sweeps(l, candidates) {
+			candidates = candidates[:min(1, len(candidates))]
+		}
+		for _, v := range candidates {
+			used := *l
+			used.Use(v)
+			all = append(all, &used)
+		}
+	}
+	return dev.Prepare(all)
+}
+
+// class names the launches that take the same variant.
+func class(l *device.Launch) string {
+	if l.Kernel.Class == nil {
+		return l.Kernel.Name
+	}
+	return l.Kernel.Name + "/" + l.Kernel.Class(l.Dims, l.Params)
+}
+
+// candidates are the variants for a class: the one in the table, or that is given, or all that fit.
+func (t *Tuner) candidates(l *device.Launch, class string) (all []device.Variant, err error) {
+	k := l.Kernel
+	if name, ok := t.table[class]; ok {
+		return []device.Variant{named(k, name)}, nil
+	}
+	if name, ok := t.given[class]; ok {
+		v := named(k, name)
+		if v.Name == "" {
+			return nil, fmt.Errorf("tune: %s: there is no variant %q of %s: remove \"kernels\" from run.json to choose anew", class, name, k.Name)
+		}
+		return []device.Variant{v}, nil
+	}
+	for _, v := range k.Variants {
+		if v.Fits == nil || v.Fits(t.dev.Info(), t.dev.Limits(), l.Dims) {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+// sweeps reports whether it pays to time the candidates.
+func (t *Tuner) sweeps(l *device.Launch, candidates []device.Variant) bool {
+	if len(candidates) < 2 || l.Kernel.Flops == nil {
+		return false
+	}
+	n := l.Kernel.Flops(l.Dims)
+	return n >= t.opt.Worth && n*float64(t.opt.Repeats) >= t.opt.WorthAll
+}
+
 // Choose returns the variant to launch l with. It implements graph.Binder's Choose.
 func (t *Tuner) Choose(l *device.Launch) (device.Variant, error) {
 	k := l.Kernel
 	if t.dev.Info().Backend == "cpu" { // runs Ref, whichever it is
 		return k.Variants[0], nil
 	}
-	class := k.Name
-	if k.Class != nil {
-		class += "/" + k.Class(l.Dims, l.Params)
-	}
+	class := class(l)
 	if name, ok := t.table[class]; ok {
 		return named(k, name), nil
 	}
-	var candidates []device.Variant
-	if name, ok := t.given[class]; ok {
-		v := named(k, name)
-		if v.Name == "" {
-			return v, fmt.Errorf("tune: %s: there is no variant %q of %s: remove \"kernels\" from run.json to choose anew", class, name, k.Name)
-		}
-		candidates = []device.Variant{v}
-	} else {
-		for _, v := range k.Variants {
-			if v.Fits == nil || v.Fits(t.dev.Info(), t.dev.Limits(), l.Dims) {
-				candidates = append(candidates, v)
-			}
-		}
+	candidates, err := t.candidates(l, class)
+	if err != nil {
+		return device.Variant{}, err
 	}
 	v, err := t.best(l, candidates)
 	if err != nil {
@@ -96,7 +156,7 @@ func named(k *device.Kernel, name string) device.Variant {
 func (t *Tuner) best(l *device.Launch, candidates []device.Variant) (best device.Variant, err error) {
 	start := time.Now()
 	defer func() { t.spent += time.Since(start) }()
-	sweep := len(candidates) > 1 && l.Kernel.Flops != nil && l.Kernel.Flops(l.Dims) >= t.opt.Worth
+	sweep := t.sweeps(l, candidates)
 	fastest := time.Duration(math.MaxInt64)
 	var wrong error
 	for _, v := range candidates {

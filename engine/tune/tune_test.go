@@ -19,6 +19,7 @@ type fake struct {
 	*cpu.Device
 	cost     map[device.Executable]time.Duration
 	measured []string
+	prepared []string // variants
 	lost     bool
 }
 
@@ -49,6 +50,13 @@ func (f *fake) Compile(label string, cmds []device.Command) (device.Executable, 
 func (f *fake) Measure(work ...device.Work) (time.Duration, error) {
 	f.measured = append(f.measured, f.cost[work[0].Run].String())
 	return f.cost[work[0].Run], f.Submit(work...)
+}
+
+func (f *fake) Prepare(launches []*device.Launch) error {
+	for _, l := range launches {
+		f.prepared = append(f.prepared, fmt.Sprint(l.Dims.(dims).C, "/", l.Params.Int("COST", 0)))
+	}
+	return nil
 }
 
 type dims struct{ N, C uint32 }
@@ -214,5 +222,21 @@ func TestChooseOnDevices(t *testing.T) {
 		if err != nil || again.Name != v.Name {
 			t.Errorf("with the table of the first sweep: %q, %v, want %q", again.Name, err, v.Name)
 		}
+	}
+}
+
+// All that Choose will look at is prepared, and nothing else: the candidates of a sweep, the one that fits, what is given.
+func TestPrepare(t *testing.T) {
+	misfit := variant("misfit", 7, nil)
+	misfit.Fits = func(device.Info, device.Limits, any) bool { return false }
+	k := columns(misfit, variant("slow", 9, nil), variant("fast", 2, nil))
+	dev := newFake()
+	launches := []*device.Launch{launch(t, dev, columns(), 300), launch(t, dev, k, 200), launch(t, dev, k, 10), launch(t, dev, k, 100)}
+	tuner := New(dev, map[string]string{"columns/c100": "fast"}, Options{Budget: time.Minute, Worth: 1, WorthAll: 64 * 150 * 5, Repeats: 5})
+	if err := tuner.Prepare(launches); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(dev.prepared), "[300/0 200/9 200/2 10/9 100/2]"; got != want {
+		t.Errorf("prepared %s, want %s", got, want)
 	}
 }

@@ -3,6 +3,7 @@
 package webgpu
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -218,6 +219,17 @@ func (d *Device) layout(k *device.Kernel) layout {
 	return l
 }
 
+// Prepare compiles the pipelines of launches at the same time, on as many threads as the browser gives to that. What is
+// wrong with one is said where it is compiled for use.
+func (d *Device) Prepare(launches []*device.Launch) error {
+	cmds := make([]device.Command, len(launches))
+	for i, l := range launches {
+		cmds[i].Launch = l
+	}
+	d.makePipelines(cmds)
+	return d.err
+}
+
 // build is a pipeline on its way.
 type build struct {
 	key    string
@@ -276,8 +288,7 @@ func (d *Device) makePipelines(cmds []device.Command) error {
 		}
 		if err != nil && d.err == nil {
 			// What is wrong with the shader tells more than that its module is invalid.
-			failure = fmt.Errorf("%s: %w", b.launch.Kernel.Name, d.explain(b, err))
-			break
+			failure = cmp.Or(failure, fmt.Errorf("%s: %w", b.launch.Kernel.Name, d.explain(b, err)))
 		}
 	}
 	if d.err != nil {
