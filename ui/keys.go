@@ -50,6 +50,7 @@ var keys = map[string]key{
 	"training.gradient_accumulation_steps": {"Gradient accumulation", "梯度累积", "Batches that are summed before an update: a large batch without its memory.", "更新前累加的批数：不占内存的大批量。"},
 	"training.gradient_checkpointing":      {"Recompute activations", "重算激活值", "Saves memory by computing parts twice.", "用重复计算换取内存。"},
 	"training.seed":                        {"Seed", "种子", "The same seed gives the same run.", "相同的种子得到相同的训练。"},
+	"training.eval_on_start":               {"Evaluate at the start", "开始时评估", "Measure on the held-out rows before anything is learnt, to compare with.", "在学到任何东西之前先在留出行上评估，以便比较。"},
 	"training.eval_steps":                  {"Evaluate every", "评估间隔", "Steps between two measurements on the held-out rows; 0 for never.", "两次在留出行上评估之间的步数；0 表示不评估。"},
 	"training.save_steps":                  {"Checkpoint every", "检查点间隔", "Steps between two checkpoints. The page saves once a minute by itself.", "两个检查点之间的步数。页面本身每分钟保存一次。"},
 	"training.save_total_limit":            {"Checkpoints kept", "保留检查点数", "Older ones are removed; 0 keeps all.", "更早的会被删除；0 表示全部保留。"},

@@ -66,6 +66,7 @@ type Training struct {
 	Checkpointing Checkpointing `json:"gradient_checkpointing"`
 	Seed          uint64        `json:"seed"`
 
+	EvalOnStart    bool    `json:"eval_on_start"`    // before anything has been learnt
 	EvalSteps      int     `json:"eval_steps"`       // 0: never
 	SaveSteps      int     `json:"save_steps"`       // 0: only at the end
 	SaveTotalLimit int     `json:"save_total_limit"` // checkpoints kept; 0: all

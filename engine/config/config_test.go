@@ -30,7 +30,7 @@ func TestDefaults(t *testing.T) {
 	    "lr_scheduler_type": "linear", "warmup_steps": 0, "max_grad_norm": 1.0, "layer_lr_decay": 1.0,
 	    "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "num_train_epochs": 1, "max_steps": -1,
 	    "gradient_checkpointing": false, "seed": 42,
-	    "eval_steps": 0, "save_steps": 0, "save_total_limit": 2, "resume_from_checkpoint": null,
+	    "eval_on_start": false, "eval_steps": 0, "save_steps": 0, "save_total_limit": 2, "resume_from_checkpoint": null,
 	    "early_stopping_patience": 0, "load_best_model_at_end": false, "on_nonfinite": "skip", "on_spike": "warn"},
 	  "precision": {"param_dtype": "float32", "reduce_dtype": "bfloat16", "buffer_dtype": "float32", "stochastic_rounding": false},
 	  "fsdp": null}`

@@ -143,6 +143,7 @@ func (c *Config) roomRules() []rule {
 		rule{len(c.Unfreeze) == 0, "unfreeze", "is not available in a run over several tabs", local},
 		rule{t.Resume == nil, "training.resume_from_checkpoint", "is not available in a run over several tabs", local},
 		rule{t.SaveSteps == 0, "training.save_steps", "is not available in a run over several tabs: the room keeps its own checkpoints", local},
+		rule{!t.EvalOnStart, "training.eval_on_start", "is not available in a run over several tabs", "use llamatab eval on the model, or " + local},
 		rule{t.EvalSteps == 0, "training.eval_steps", "is not available in a run over several tabs", "use llamatab eval on the result, or " + local},
 		rule{t.OnSpike == "warn", "training.on_spike", "only warn is available in a run over several tabs", local},
 		rule{t.OnNonfinite == "skip", "training.on_nonfinite", "only skip is available in a run over several tabs", local},
@@ -319,6 +320,8 @@ func (c *Config) trainableRules() (rules []rule) {
 			`set "trainable": ["all"] or "peft": {"peft_type": "LORA"}`},
 		taskRule(c.PEFT),
 		rule{c.Training.EvalSteps == 0 || c.Dataset.ValidationSplit > 0, "training.eval_steps", "is set, but there is nothing to evaluate on",
+			"set dataset.validation_split above 0"},
+		rule{!c.Training.EvalOnStart || c.Dataset.ValidationSplit > 0, "training.eval_on_start", "is set, but there is nothing to evaluate on",
 			"set dataset.validation_split above 0"},
 		rule{c.Training.EvalSteps > 0 || c.Training.Patience == 0, "training.early_stopping_patience", "counts evaluations, and there are none", evaluations},
 		rule{c.Training.EvalSteps > 0 || !c.Training.LoadBest, "training.load_best_model_at_end", "needs evaluations to tell what is best", evaluations})

@@ -151,6 +151,7 @@ func (h *host) summary(t testing.TB) (s struct {
 	Allocated map[string]int64 `json:"allocated_bytes"`
 	Trainable int64            `json:"trainable_parameters"`
 	Total     int64            `json:"total_parameters"`
+	Start     message.Float    `json:"start_eval_loss"`
 	Dataset   struct {
 		Bad int `json:"bad_rows"`
 	} `json:"dataset"`

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/optim"
 	"llamatab/engine/tensor"
 )
 
@@ -193,7 +194,9 @@ type runner struct {
 	early          bool      // patience has run out
 	paused         bool
 	saveNow        bool // asked for by the person
+	fresh          bool // what was asked for of the weights before training is still to be found out
 	samples        *samples
+	before         map[string]any // on held-out rows before training, by the names of metrics
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
@@ -204,11 +207,7 @@ func (r *runner) loop(ctx context.Context) (*message.Done, error) {
 	if err := r.summary(); err != nil { // so that what was planned is on record even if the run ends badly
 		return nil, err
 	}
-	if r.samples != nil && r.first == 0 {
-		if err := r.sample(); err != nil {
-			return nil, err
-		}
-	}
+	r.fresh = r.first == 0
 	r.trainStart = time.Now()
 	for {
 		done, err := r.advance(ctx)
@@ -231,6 +230,14 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 	}
 	if r.stopped || r.early || r.Done() >= r.Total() {
 		return r.finish()
+	}
+	if r.fresh && !r.idle() {
+		if err := r.report(r.Flush()); err != nil {
+			return nil, err
+		}
+		if err := r.begin(); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.report(r.Step(ctx)); err != nil {
 		return nil, err
@@ -256,14 +263,46 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 		r.last = time.Now()
 	}
 	if sample {
-		return nil, r.sample()
+		return nil, r.sample(r.Done())
 	}
 	return nil, nil
 }
 
-// sample shows what the model writes by now. Where it cannot, the run goes on without.
-func (r *runner) sample() error {
-	err := r.samples.write(r.Trainer)
+// idle reports whether the next update changes no weight: the first of a warm-up has the learning rate 0. A person then
+// sees a loss before what takes longer.
+func (r *runner) idle() bool {
+	tr := r.cfg.Training
+	m, err := optim.Multiplier(tr.Scheduler, r.Done(), tr.WarmupSteps, r.Total(), tr.LearningRate)
+	return err == nil && m == 0
+}
+
+// begin finds out what was asked for of the weights before training: samples, and the loss on the held-out rows.
+func (r *runner) begin() error {
+	r.fresh = false
+	if r.samples != nil {
+		if err := r.sample(0); err != nil {
+			return err
+		}
+	}
+	if !r.cfg.Training.EvalOnStart || r.Valid == nil {
+		return nil
+	}
+	m, err := r.measure(r.Valid, r.stepper, r.host)
+	if err != nil {
+		return err
+	}
+	r.last = time.Now()
+	r.before = map[string]any{"eval_loss": message.Float(m.loss), "perplexity": perplexity(m.loss)}
+	if m.accuracy != nil {
+		r.before["eval_accuracy"], r.before["eval_f1"] = m.accuracy, m.f1
+	}
+	event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
+	return nil
+}
+
+// sample shows what the model writes after so many updates. Where it cannot, the run goes on without.
+func (r *runner) sample(step int) error {
+	err := r.samples.write(r.Trainer, step)
 	if err != nil && !errors.Is(err, device.ErrLost) {
 		event(r.host, "warning", "samples_failed", r.Done(), nil, "no samples: %v", err)
 		r.samples, err = nil, nil
@@ -560,6 +599,9 @@ func (r *runner) summary() error {
 		"loss_scale_overflows": r.scale.Overflows,
 		"rollbacks":            r.backs.all,
 		"learning_rate_factor": r.factor,
+	}
+	for name, v := range r.before {
+		s["start_"+name] = v
 	}
 	if best := r.watch.HeldOut; best.BestStep > 0 {
 		s["best_step"], s["best_eval_loss"] = best.BestStep, best.Best

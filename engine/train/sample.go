@@ -15,9 +15,10 @@ type samples struct {
 	prompts [][]int // as tokens
 }
 
-// newSamples is nil where none are asked for, or nothing could be written.
+// newSamples is nil where none are asked for, or nothing could be written. A classifier judges the prompts, with the
+// program that evaluates held-out rows.
 func newSamples(s *Setup, want *message.SampleJob) (*samples, error) {
-	if want == nil || len(want.Prompts) == 0 || want.Every < 1 || want.MaxNewTokens < 1 || s.Tokenizer == nil {
+	if want == nil || len(want.Prompts) == 0 || want.Every < 1 || want.MaxNewTokens < 1 || s.Tokenizer == nil || s.Decoder.Classes > 0 && s.Valid == nil {
 		return nil, nil
 	}
 	x := &samples{SampleJob: *want}
@@ -37,8 +38,12 @@ func newSamples(s *Setup, want *message.SampleJob) (*samples, error) {
 // due reports whether it is time after a number of updates.
 func (x *samples) due(done int) bool { return x != nil && done%x.Every == 0 }
 
-// write continues all prompts with the weights as they are, likeliest token by token, and tells the host.
-func (x *samples) write(t *Trainer) error {
+// write continues all prompts with the weights as they are after so many updates, likeliest token by token, and tells
+// the host.
+func (x *samples) write(t *Trainer, step int) error {
+	if t.Decoder.Classes > 0 {
+		return x.judge(t, step)
+	}
 	s := *t.Setup
 	s.decode, s.steps, s.grads, s.batch = true, false, false, 1
 	longest := 0
@@ -72,9 +77,22 @@ func (x *samples) write(t *Trainer) error {
 		if err != nil {
 			return err
 		}
-		t.host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: t.done, Prompt: x.Prompts[i], Text: said}})
+		t.host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: said}})
 	}
 	trim(t.dev)
+	return nil
+}
+
+// judge tells the classes of the prompts.
+func (x *samples) judge(t *Trainer, step int) error {
+	for i, prompt := range x.prompts {
+		scores, err := t.scoresOf(t.stepper, textSample(prompt[:min(len(prompt), t.longest())]))
+		if err != nil {
+			return err
+		}
+		said := fmt.Sprintf("%s (%.0f %%)", scores[0].Label, 100*float64(scores[0].Score))
+		t.host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: said}})
+	}
 	return nil
 }
 

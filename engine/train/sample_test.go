@@ -69,3 +69,38 @@ func TestSamples(t *testing.T) {
 		}
 	}
 }
+
+// What is asked for of the weights before training is found out before they change, and changes nothing. In a run that
+// warms up it waits for the first loss: that update has the learning rate 0.
+func TestStart(t *testing.T) {
+	files := train.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8, 8, 8, 8, 8)}
+	run := func(settings ...string) (h *host, order string, said []string, loss any) {
+		j := job(t, files, append([]string{lora, steps(3), "dataset.validation_split=0.25", "training.learning_rate=0.1"}, settings...)...)
+		j.Job.Samples = &message.SampleJob{Prompts: []string{"ab c"}, Every: 100, MaxNewTokens: 6}
+		h = must(t, j)
+		for _, m := range h.sent {
+			switch {
+			case m.Sample != nil && m.Sample.Step == 0:
+				order, said = order+"s", append(said, m.Sample.Text)
+			case m.Event != nil && m.Event.Code == "evaluated_on_start":
+				order, loss = order+"e", m.Event.Data["eval_loss"]
+			case m.Step != nil:
+				order += "1"
+			}
+		}
+		return h, order, said, loss
+	}
+	_, order, said, loss := run("training.eval_on_start=true")
+	warm, warmOrder, warmSaid, warmLoss := run("training.eval_on_start=true", "training.warmup_steps=2", `training.lr_scheduler_type="linear"`)
+	plain, _, _, none := run("training.warmup_steps=2", `training.lr_scheduler_type="linear"`)
+	if order != "se111" || warmOrder != "1se11" {
+		t.Errorf("samples, evaluation and steps came as %s, with a warm-up as %s", order, warmOrder)
+	}
+	if fmt.Sprint(said, loss) != fmt.Sprint(warmSaid, warmLoss) || loss == nil || none != nil {
+		t.Errorf("before training: %v %v, with a warm-up %v %v, unasked %v", said, loss, warmSaid, warmLoss, none)
+	}
+	sameFiles(t, warm, plain, "adapter/")
+	if got := warm.summary(t).Start; any(got) != loss {
+		t.Errorf("summary.json says %v, the event %v", got, loss)
+	}
+}
