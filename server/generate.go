@@ -9,20 +9,20 @@ import (
 	"llamatab/engine/message"
 )
 
-// generate is the command generate.
+// generate is the command generate. A classifier tells the class of the prompt.
 func generate(ctx context.Context, args []string) error {
 	f := newFlagSet("generate")
 	model := f.String("model", "", "model `DIR`")
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	var spec message.GenerateJob
-	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue")
+	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or, where the model is a classifier, to label")
 	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of tokens at most")
 	f.Float64Var(&spec.Temperature, "temperature", 0, "`T` of the softmax; 0 takes the likeliest token")
 	f.Float64Var(&spec.TopP, "top-p", 1, "keep the likeliest tokens that hold this `share` of the probability")
 	f.IntVar(&spec.TopK, "top-k", 0, "keep this `number` of likeliest tokens; 0 keeps all")
 	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
-	asJSON := f.Bool("json", false, "print one JSON object with the ids")
+	asJSON := f.Bool("json", false, "print one JSON object with the ids, or with the labels' probabilities")
 	var browser browserFlags
 	browser.register(f)
 	if err := f.parse(args); err != nil {
@@ -63,6 +63,8 @@ func generate(ctx context.Context, args []string) error {
 		text
 		Base     text   `json:"base"` // of a comparison, with what follows
 		Adapters []text `json:"adapters"`
+
+		Scores []message.Score `json:"scores"` // of a classifier
 	}
 	j.Observe = func(e message.Envelope) {
 		switch {
@@ -83,6 +85,10 @@ func generate(ctx context.Context, args []string) error {
 		result.Base.Name = "without an adapter"
 		for _, t := range append([]text{result.Base}, result.Adapters...) {
 			fmt.Fprintf(os.Stdout, "== %s\n%s\n\n", t.Name, t.Text)
+		}
+	} else if err == nil && result.Scores != nil {
+		for _, s := range result.Scores {
+			fmt.Fprintf(os.Stdout, "%-12s %5.1f %%\n", s.Label, 100*float64(s.Score))
 		}
 	} else if err == nil {
 		fmt.Fprintln(os.Stdout, result.Text)

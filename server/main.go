@@ -38,7 +38,7 @@ func init() {
 		{"train", "--config run.json --out DIR [--tabs N] [--recipe NAME] [--set path.to.key=value …]", "run a training job headless", train},
 		{"recipes", "[--json]", "list the recipes of train with why", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
-		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt", generate},
+		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or label it with a classifier", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write another form of a trained result", export},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model, without a browser", plan},

@@ -65,7 +65,7 @@ type EvalJob struct {
 	Trainable     []string `json:"trainable,omitempty"`
 }
 
-// GenerateJob asks for a continuation of a prompt.
+// GenerateJob asks for a continuation of a prompt, or, of a classifier, for its class.
 type GenerateJob struct {
 	Prompt       string  `json:"prompt"`
 	MaxNewTokens int     `json:"max_new_tokens"`
@@ -73,6 +73,25 @@ type GenerateJob struct {
 	TopP         float64 `json:"top_p"`
 	TopK         int     `json:"top_k"`
 	Seed         uint64  `json:"seed"`
+
+	// Labels make a model that continues texts a classifier with these classes, whose head nobody has trained: it has the
+	// weights that a run with training.seed Seed starts with.
+	Labels []string `json:"labels,omitempty"`
+}
+
+// Verdict is what generate answers where the model is a classifier.
+type Verdict struct {
+	Prompt    string  `json:"prompt"`
+	PromptIDs []int   `json:"prompt_ids"`
+	Label     string  `json:"label"`  // the likeliest
+	Scores    []Score `json:"scores"` // of all classes, the likeliest first
+}
+
+// Score is the probability of a class.
+type Score struct {
+	Class int    `json:"class"` // its number
+	Label string `json:"label"`
+	Score Float  `json:"score"`
 }
 
 // ExportJob asks for another form of a trained result.
@@ -92,7 +111,7 @@ type SampleJob struct {
 type Sample struct {
 	Step   int    `json:"step"` // updates done
 	Prompt string `json:"prompt"`
-	Text   string `json:"text"` // what follows it
+	Text   string `json:"text"` // what follows it; of a classifier the class, with its probability
 }
 
 // RoomJob is the room that a tab trains in.

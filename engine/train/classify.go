@@ -1,7 +1,6 @@
 package train
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -91,24 +90,33 @@ type verdicts map[[2]int32]int
 
 // read adds the rows of a micro-batch whose logits are on the device.
 func (v verdicts) read(st *stepper, b *data.Batch) error {
-	raw, err := st.dev.Read(st.classLogits, 0, st.setup.batch*st.setup.Decoder.Classes)
+	logits, err := st.readClasses()
 	if err != nil {
 		return err
 	}
-	n := st.setup.Decoder.Classes
 	for row, truth := range b.Classes {
 		if truth == data.Ignore {
 			continue
 		}
-		best, most := int32(0), float32(math.Inf(-1))
-		for class := range n {
-			if l := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*(row*n+class):])); l > most {
+		best, most := int32(0), math.Inf(-1)
+		for class, l := range logits[row] {
+			if l > most {
 				best, most = int32(class), l
 			}
 		}
 		v[[2]int32{truth, best}]++
 	}
 	return nil
+}
+
+// readClasses reads the logits of the micro-batch that was evaluated last, by row and class.
+func (st *stepper) readClasses() ([][]float64, error) {
+	n := st.setup.Decoder.Classes
+	raw, err := st.dev.Read(st.classLogits, 0, st.setup.batch*n)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(slices.Chunk(floatsOf(raw), n)), nil
 }
 
 // scores are the accuracy and the macro F1: the mean over the classes that occur, as truth or as answer, of the harmonic

@@ -30,9 +30,16 @@ func (j *Job) generate(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	if len(g.Labels) > 0 && s.Decoder.Classes == 0 {
+		s.addScore(len(g.Labels))
+		s.Classes, s.seed = g.Labels, g.Seed
+	}
 	s.freeze()
 	if err := s.settle(); err != nil {
 		return err
+	}
+	if s.Decoder.Classes > 0 {
+		return j.judge(s)
 	}
 	prompt, err := s.prompt(g)
 	if err != nil {
@@ -60,12 +67,27 @@ func (j *Job) generate(ctx context.Context) error {
 // prompt encodes the prompt of a job, and makes the setup one that continues it.
 func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 	if s.Decoder.Classes > 0 {
-		return nil, fail("model", exitConfig, "Judge texts with llamatab eval.", errors.New("generate: the model tells classes of texts apart, it does not continue them"))
+		return nil, fail("model", exitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
+			errors.New("generate: the model tells classes of texts apart, it does not continue them"))
 	}
+	context := s.Decoder.MaxPositions - s.longestPrefix()
+	prompt, err := s.encode(g.Prompt)
+	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
+		err = fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.decode, s.lengths = true, []int{min(len(prompt)+g.MaxNewTokens, context)}
+	return prompt, nil
+}
+
+// encode spells a prompt in tokens of the model.
+func (s *Setup) encode(text string) ([]int, error) {
 	if s.Tokenizer == nil {
 		return nil, fail("tokenizer", exitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}
-	prompt, err := s.Tokenizer.Encode(g.Prompt, true)
+	prompt, err := s.Tokenizer.Encode(text, true)
 	if err == nil && len(prompt) == 0 {
 		err = errors.New("the prompt has no tokens and the tokenizer adds none")
 	}
@@ -74,14 +96,9 @@ func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 			err = fmt.Errorf("token %d is not in the model's vocabulary of %d", id, s.Decoder.Vocab)
 		}
 	}
-	context := s.Decoder.MaxPositions - s.longestPrefix()
-	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
-		err = fmt.Errorf("the prompt has %d tokens, the model's context is %d", len(prompt), context)
-	}
 	if err != nil {
 		return nil, fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
 	}
-	s.decode, s.lengths = true, []int{min(len(prompt)+g.MaxNewTokens, context)}
 	return prompt, nil
 }
 
