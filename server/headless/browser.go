@@ -17,10 +17,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/inspector"
 	cdruntime "github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -335,6 +337,27 @@ func (b *Browser) Press(ctx context.Context, key string) error {
 		key = name
 	}
 	return b.do(ctx, "pressing a key", chromedp.KeyEvent(key))
+}
+
+// Click presses the mouse on the element that a CSS selector names, once that can be seen.
+func (b *Browser) Click(ctx context.Context, selector string) error {
+	return b.do(ctx, "clicking "+selector, chromedp.Click(selector))
+}
+
+// Downloads puts what pages offer for download into a folder.
+func (b *Browser) Downloads(ctx context.Context, dir string) error {
+	return b.do(ctx, "choosing the folder for downloads", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir})
+		return chromedp.Void{}, err
+	})
+}
+
+// Quota bounds how many bytes an origin may keep.
+func (b *Browser) Quota(ctx context.Context, origin string, bytes float64) error {
+	return b.do(ctx, "setting a quota", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, storage.OverrideQuotaForOrigin, storage.OverrideQuotaForOriginParams{Origin: origin, QuotaSize: &bytes})
+		return chromedp.Void{}, err
+	})
 }
 
 // Screenshot is a PNG of the whole page, below the window's end too.
