@@ -68,7 +68,7 @@ func site(t *testing.T, offers map[string]string) string {
 		"/llamatab.wasm": wasm, "/loader.js": "../wasm/loader.js", "/store.js": "../wasm/store.js",
 		"/page.js": "page.js", "/charts.js": "charts.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
-		"/client-zip.js": "node_modules/client-zip/index.js",
+		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/rooms.js": "rooms.js", "/room.css": "room.css",
 	}
 	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
 	helper := vuguHelper(t)

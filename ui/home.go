@@ -56,6 +56,7 @@ type runMeta struct {
 	Steps   int               `json:"steps"`
 	Prompts []string          `json:"prompts,omitempty"`
 	Inputs  map[string]source `json:"inputs,omitempty"`
+	Room    *roomMeta         `json:"room,omitempty"` // that it is a part of
 }
 
 func (h *Home) Title(r readyRun) Text { return Text(r.Title[h.Lang()]) }
@@ -103,7 +104,7 @@ func (h *Home) StageText(r keptRun) Text { return h.T("stage." + h.StageOf(r)) }
 
 // CanResume reports whether a run has steps left that it could take.
 func (h *Home) CanResume(r keptRun) bool {
-	return !h.Live(r) && (r.State == nil || r.State.Stage == string(Stopped) || r.State.Stage == string(Failed))
+	return r.Meta.Room == nil && !h.Live(r) && (r.State == nil || r.State.Stage == string(Stopped) || r.State.Stage == string(Failed))
 }
 
 // HasResult reports whether a run has left what can be tried.

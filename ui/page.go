@@ -24,9 +24,10 @@ const (
 	screenRun    = "run"
 	screenTry    = "try"
 	screenExport = "export"
+	screenRoom   = "room"
 )
 
-var screens = []string{screenHome, screenStudio, screenRun, screenTry, screenExport}
+var screens = []string{screenHome, screenStudio, screenRun, screenTry, screenExport, screenRoom}
 
 // The two engines of a page.
 const (
@@ -49,7 +50,11 @@ type Page struct {
 	Run    *Run
 	Try    *Try
 	Export *Export
+	Room   *Room
+	Join   *Join
+	Class  *Class
 
+	Origin   string // of the page
 	host     host
 	pending  pendingRun // a kept run whose record has been asked for
 	asked    []question // what the side engine has still to answer, in order
@@ -105,6 +110,9 @@ func NewPage(h host, language, theme string) *Page {
 	p.Run = &Run{Words: words, Stage: Idle, page: p}
 	p.Try = newTry(p)
 	p.Export = &Export{Words: words, page: p}
+	p.Room = &Room{Words: words, page: p}
+	p.Join = &Join{p.Room}
+	p.Class = newClass(p)
 	p.ask(message.Job{Command: message.Describe}, map[string]source{}, func(e message.Envelope) {
 		if e.Result != nil {
 			p.Studio.describe(e.Result)
@@ -131,6 +139,9 @@ type incoming struct {
 	Models    []offer            `json:"models"` // "offers"
 	Data      []serverFile       `json:"data"`
 	Ready     []readyRun         `json:"ready"`
+	What      string             `json:"what"` // "room": see Room.heard
+	Room      json.RawMessage    `json:"room"`
+	Origin    string             `json:"origin"` // "screen": of the page
 	Recipes   []recipe           `json:"recipes"`
 	Runs      []keptRun          `json:"runs"` // "runs"
 	Usage     int64              `json:"usage"`
@@ -167,7 +178,10 @@ func (p *Page) receive(now time.Time, text []byte) {
 		case "packed":
 			p.Export.packed(item.Text)
 		case "screen":
+			p.Origin = item.Origin
 			p.show(item.Name)
+		case "room":
+			p.Room.heard(now, item.What, item.Room)
 		case "offers":
 			p.Home.Ready, p.Studio.Recipes = item.Ready, item.Recipes
 			p.Studio.offer(item.Models, item.Data)
@@ -186,6 +200,7 @@ func (p *Page) receive(now time.Time, text []byte) {
 			p.Run.note(message.Event{Level: "error", Code: item.Code, Message: item.Text})
 		}
 	}
+	p.Room.tell()
 	p.refresh(now)
 }
 
@@ -263,6 +278,8 @@ func (p *Page) islands() {
 		p.host.Call("chart", p.Run.chartWords())
 	case screenTry:
 		p.Try.islands()
+	case screenRoom:
+		p.Room.islands()
 	}
 	p.status, p.said = "", time.Time{}
 }
@@ -316,6 +333,18 @@ func (p *Page) GPUText() Text {
 		return p.T("gpu")
 	}
 	return Text(p.GPU.Name)
+}
+
+// LeavesText is always in sight: what leaves this computer.
+func (p *Page) LeavesText() Text {
+	if p.Room.Tab == 0 {
+		return p.T("private")
+	}
+	sent := p.Room.SentText()
+	if sent == "" {
+		sent = p.T("room.sent", "up", Bytes(0), "down", Bytes(0))
+	}
+	return sent + " " + p.T("room.leaves")
 }
 
 // refresh brings what is around vugu up to date: status and document.

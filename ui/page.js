@@ -10,6 +10,7 @@ globalThis.llamatabPage = (() => {
   let wake = () => {};
   const tell = (text) => { if (inbox.push(text) === 1) wake(); };
   const tellThat = (message) => tell(JSON.stringify(message));
+  const { arrive: arriveInRoom, curve, ...rooms } = llamatabRooms(tellThat);
   const drainedAtOnce = 256; // so that reading them never blocks the page for long
 
   // What the person chose: File objects stay here, Go gets paths and sizes.
@@ -154,8 +155,9 @@ globalThis.llamatabPage = (() => {
   const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
   const decode = (text) => new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
   const arrive = () => {
+    arriveInRoom();
     const [screen, given] = location.hash.slice(1).split("?config=");
-    tellThat({ type: "screen", name: screen });
+    tellThat({ type: "screen", name: screen, origin: location.origin });
     if (given === undefined) return;
     let text = "";
     try { text = decode(given); } catch {} // "" is no config, which Go says
@@ -176,9 +178,9 @@ globalThis.llamatabPage = (() => {
       button.click();
     };
     if (event.key === "g") going = Date.now();
-    else if (Date.now() - going < 1500 && { h: 1, s: 1, r: 1, t: 1, e: 1 }[event.key]) {
+    else if (Date.now() - going < 1500 && { h: 1, s: 1, r: 1, t: 1, e: 1, c: 1 }[event.key]) {
       going = 0;
-      location.hash = { h: "#home", s: "#studio", r: "#run", t: "#try", e: "#export" }[event.key];
+      location.hash = { h: "#home", s: "#studio", r: "#run", t: "#try", e: "#export", c: "#room" }[event.key];
     } else if (event.key === " " && !event.target.closest("button, a, summary, [type=checkbox], [type=radio], [role=button]")) press("pause");
     else if (event.key === ".") press("single");
     else if (event.key === "?") press("help");
@@ -236,6 +238,7 @@ globalThis.llamatabPage = (() => {
   const failed = (what) => (error) => tellThat({ type: "problem", code: what, text: String(error?.message ?? error) });
 
   return {
+    ...rooms,
     listen(f) {
       wake = f;
       if (inbox.length) f();
@@ -369,6 +372,7 @@ globalThis.llamatabPage = (() => {
       theme(name);
       remember("theme", name);
       llamatabCharts.rebuild();
+      curve.repaint();
     },
   };
 })();

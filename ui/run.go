@@ -78,6 +78,7 @@ type sampled struct {
 type pendingRun struct {
 	run    keptRun
 	resume bool
+	rejoin func(last int) // begins the run's part in its room again, after the last step on record
 }
 
 // start begins a run.
@@ -95,6 +96,9 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 	}
 	p.Try.forget()
 	p.host.Call("start", job, sources, meta, step)
+	if meta.Room != nil {
+		return // the room's screen says what is waited for
+	}
 	p.turn(screenRun)
 	p.host.Call("focus", "run")
 }
@@ -127,11 +131,20 @@ func (p *Page) opened(now time.Time, item incoming) {
 			r.Failure = &message.Failed{Code: s.Code, Message: s.Message, Next: s.Next}
 		}
 	}
-	if pending.resume {
+	switch {
+	case pending.rejoin != nil:
+		pending.rejoin(r.Last.Step)
+	case pending.resume:
 		r.goOn(pending.run.Checkpoint)
 	}
 	p.Try.forget()
 	p.islands()
+}
+
+// rejoin begins a run in a room, once the record of this seat from before a reload has been read: there may be none.
+func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) {
+	p.pending = pendingRun{run: keptRun{ID: meta.ID, Meta: meta}, rejoin: func(last int) { p.start(job, sources, meta, last) }}
+	p.host.Call("open", meta.ID)
 }
 
 // goOn continues the run from a checkpoint, or from its start where that is 0.
@@ -204,6 +217,9 @@ func (r *Run) note(e message.Event) {
 }
 
 func (r *Run) progress(now time.Time, p *message.Progress) {
+	if p.Phase == "wait" && r.InRoom() { // the room's run is over: this tab keeps the result as well as any
+		r.control(message.Save)
+	}
 	if p.Phase == "train" {
 		if p.Total > 0 {
 			r.Total = int(p.Total)
@@ -318,6 +334,9 @@ func (r *Run) Title() Text {
 
 // Status is one sentence about where the run stands.
 func (r *Run) Status() string {
+	if me := r.page.Room.me(); r.InRoom() && me != nil && me.State != "loading" && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == "paused") {
+		return string(r.page.Room.StatusText())
+	}
 	switch r.Stage {
 	case Loading:
 		if r.Waiting == nil {

@@ -31,6 +31,9 @@ var errSocket = errors.New("the socket was closed")
 func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.Link, dist.Welcome, error) {
 	l := &link{frames: make(chan []byte, framesWaiting), ended: make(chan struct{})}
 	var w dist.Welcome
+	if hello.Tab == 0 {
+		hello.Tab, hello.Token = room.Tab, room.Token
+	}
 	fail := func(err error) (train.Link, dist.Welcome, error) {
 		l.Close()
 		return nil, w, err

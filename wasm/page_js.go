@@ -259,6 +259,7 @@ func keep(run, files js.Value) (*keptRun, error) {
 		return nil, errors.New("this run is going on in another tab: close that tab first, or look on there")
 	}
 	from := run.Get("step").Int()
+	k.last = max(from, 0)
 	if from == 0 {
 		k.later("run.json", nil)
 	}

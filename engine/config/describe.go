@@ -42,6 +42,7 @@ var words = map[string][]string{
 	"precision.reduce_dtype":          {"float32", "bfloat16"},
 	"precision.buffer_dtype":          {"float32", "bfloat16", "float16"},
 	"quantization":                    {"null", "int8", "nf4"},
+	"fsdp.sharding_strategy":          {"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD", "HYBRID_SHARD"},
 }
 
 // methods are the adapters as people tell them apart, each with the least that its config says.

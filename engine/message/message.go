@@ -117,8 +117,12 @@ type Sample struct {
 // RoomJob is the room that a tab trains in.
 type RoomJob struct {
 	ID   string `json:"id"`
-	Code string `json:"code"`
+	Code string `json:"code,omitempty"` // lets in who has no seat yet
 	Name string `json:"name,omitempty"` // of the tab, as the roster shows it
+
+	// The tab's seat, where it has one.
+	Tab   uint32 `json:"tab,omitempty"`
+	Token string `json:"token,omitempty"`
 }
 
 // PlanJob says what a planned run is to be held against. Zero values leave a question out.

@@ -21,8 +21,10 @@ type Report struct {
 	Phase  string `json:"phase,omitempty"` // what its engine is doing before it connects: "open", "load", "compile"
 	Done   int64  `json:"done,omitempty"`  // of that
 	Total  int64  `json:"total,omitempty"`
+	Memory int64  `json:"memory,omitempty"` // bytes on its GPU
 	Hidden bool   `json:"hidden,omitempty"` // nobody sees the tab, so that the browser may slow it down
 	Failed string `json:"failed,omitempty"` // the code of what has ended its engine
+	Left   bool   `json:"left,omitempty"`   // its person has taken it out of the room
 	Since  uint64 `json:"since"`            // steps from this one on are wanted
 }
 
@@ -100,7 +102,7 @@ func (h *Host) here(now time.Time) (n int) {
 		if t := h.room.tabs[id]; t != nil && t.online {
 			continue
 		}
-		if now.Sub(s.heard) < absentAfter && s.said.Failed == "" {
+		if now.Sub(s.heard) < absentAfter && s.said.Failed == "" && !s.said.Left {
 			n++
 		}
 	}
@@ -140,8 +142,7 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 		silent := now.Sub(s.heard)
 		switch {
 		case connected:
-			s.said.Failed = keepIf(v.Tabs[i].State == "away", s.said.Failed)
-		case silent >= vacantAfter || h.room.removed[id]:
+		case silent >= vacantAfter || s.said.Left || h.room.removed[id]:
 			delete(h.seats, id)
 			continue
 		default:
@@ -152,21 +153,48 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 			}
 		}
 		t := &v.Tabs[i]
+		t.Memory = max(t.Memory, s.said.Memory)
 		t.Phase, t.Done, t.Total, t.Hidden, t.Failed = s.said.Phase, s.said.Done, s.said.Total, s.said.Hidden, s.said.Failed
-		if t.Failed != "" {
-			t.State = "failed"
+		if !connected || t.State == "away" {
+			switch {
+			case s.said.Left:
+				t.State = "left"
+			case s.said.Failed != "":
+				t.State = "failed"
+			}
 		}
 	}
+	h.measured(v)
 	slices.SortFunc(v.Tabs, func(a, b TabView) int { return int(a.Tab) - int(b.Tab) })
 	from, _ := slices.BinarySearchFunc(h.losses, since, func(l Loss, step uint64) int { return int(l.Step) - int(step) })
 	v.Losses = slices.Clone(h.losses[from:min(from+lossesSent, len(h.losses))])
 }
 
-func keepIf(keep bool, text string) string {
-	if keep {
-		return text
+// measuredSteps is how many of the last steps the means of a tab are over.
+const measuredSteps = 50
+
+// measured adds what the last steps took; the caller holds the lock.
+func (h *Host) measured(v *View) {
+	sums, steps := map[uint32]TabUse{}, map[uint32]float64{}
+	for _, step := range h.use.closed[max(0, len(h.use.closed)-measuredSteps):] {
+		for _, use := range step.Tabs {
+			sum := sums[use.Tab]
+			sum.Add(use)
+			sums[use.Tab] = sum
+			steps[use.Tab]++
+		}
 	}
-	return ""
+	for i := range v.Tabs {
+		t := &v.Tabs[i]
+		n, sum := steps[t.Tab], sums[t.Tab]
+		if n == 0 {
+			continue
+		}
+		t.Up, t.Down = float64(sum.Up)/n, float64(sum.Down)/n
+		if sum.Spent.Clock > 0 {
+			t.Waited = sum.Spent.Wait() / sum.Spent.Clock
+		}
+	}
 }
 
 // joined answers a page that was let in.
@@ -285,7 +313,7 @@ func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 	}
 	var said Report
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
-	if err := d.Decode(&said); err != nil || said.Done < 0 || said.Total < 0 || len(said.Phase) > maxWord || len(said.Failed) > maxWord {
+	if err := d.Decode(&said); err != nil || said.Done < 0 || said.Total < 0 || said.Memory < 0 || len(said.Phase) > maxWord || len(said.Failed) > maxWord {
 		answer(w, http.StatusBadRequest, dist.Bye{Code: "protocol", Reason: "this is no report of a tab"})
 		return
 	}

@@ -43,7 +43,7 @@ type TabView struct {
 	Tab      uint32  `json:"tab"`
 	Name     string  `json:"name,omitempty"`
 	Class    string  `json:"class,omitempty"`
-	State    string  `json:"state"` // "loading", "connecting", "online", "suspect", "leaving", "away", "failed"
+	State    string  `json:"state"` // "loading", "connecting", "online", "suspect", "leaving", "away", "left", "failed"
 	Shards   []int   `json:"shards,omitempty"`
 	Version  uint64  `json:"version"` // of its oldest shard
 	Slots    int     `json:"slots"`   // computed so far
@@ -54,6 +54,12 @@ type TabView struct {
 	Out      int64   `json:"out"`      // bytes to it
 	Memory   int64   `json:"memory"`   // on its GPU, as it says
 	Silent   float64 `json:"silent"`   // seconds since it was heard
+
+	// Of a step, as means over the last ones that it took part in: bytes as Forecast counts them, the part of its time in which
+	// it waited.
+	Up     float64 `json:"up"`
+	Down   float64 `json:"down"`
+	Waited float64 `json:"waited"`
 
 	// Of what its page reports.
 	Phase  string `json:"phase,omitempty"`

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// person is a visitor of several, each in a tab of the same browser.
+type person struct {
+	visitor
+	name string
+}
+
+// until waits for a condition of the page to be true, not for ever: others of the same browser wait as well.
+func (v person) until(what, condition string) {
+	v.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if v.ask(`return !!(`+condition+`)`) == "true" {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	v.Fatalf("%s waited in vain for %s; the page says: %s", v.name, what, v.ask(`return document.body.innerText`))
+}
+
+// click presses what has the id as a script does: a tab in the background gets no mouse.
+func (v person) click(id string) {
+	v.Helper()
+	v.until(id, `(() => { const e = document.getElementById("`+id+`"); return e && !e.disabled && !e.closest("[hidden]"); })()`)
+	v.ask(`document.getElementById("` + id + `").click(); return ""`)
+}
+
+func (v person) set(id, text string) {
+	v.Helper()
+	v.ask(`const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); return ""`)
+}
+
+// shot keeps a picture of the page in the folder that LLAMATAB_SHOTS names.
+func (v person) shot(name string) {
+	dir := os.Getenv("LLAMATAB_SHOTS")
+	if dir == "" {
+		return
+	}
+	png, err := v.browser.Screenshot(v.ctx)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o666)
+	}
+	if err != nil {
+		v.Error(err)
+	}
+}
+
+// lessonInPage opens a server, a teacher's tab with a room, and tabs that have joined it by link or by code.
+func lessonInPage(t *testing.T, steps string, names ...string) (teacher person, pupils []person) {
+	t.Helper()
+	address := serving(t)
+	teacher = person{visit(t, 3*time.Minute), "the teacher"}
+	teacher.open(address + "/#studio")
+	teacher.until("the studio", `document.getElementById("class") && document.querySelector("input[name=model]")`)
+	teacher.ask(`document.querySelector('input[name=data][value="builtin:pirate"]').click(); return ""`)
+	teacher.click("method-lora")
+	teacher.set("set-training-max-steps", steps)
+	teacher.set("set-dataset-max-length", "64")
+	teacher.set("set-training-per-device-train-batch-size", "1")
+	teacher.click("class")
+	teacher.set("class-name", "Class 7b")
+	teacher.shot("class")
+	teacher.click("class-open")
+	teacher.until("the room", `document.getElementById("room-code")?.textContent.length > 5`)
+	code := strings.ReplaceAll(teacher.text("room-code"), " ", "")
+	if !regexp.MustCompile(`^\d{6}$`).MatchString(code) {
+		t.Errorf("the room's code is %q", code)
+	}
+	for i, name := range names {
+		tab, err := teacher.browser.Tab()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pupil := person{visitor{t, tab, teacher.ctx}, name}
+		if i == 0 {
+			pupil.open(address + "/#join=" + code)
+			pupil.until("the code of the link", `document.getElementById("join-code")?.value === "`+code+`"`)
+			if at := pupil.ask(`return location.href`); strings.Contains(at, code) {
+				t.Errorf("the code stays in the address %s", at)
+			}
+		} else {
+			pupil.open(address)
+			pupil.until("the form", `document.getElementById("join-code")`)
+			pupil.set("join-code", code[:3]+" "+code[3:])
+		}
+		pupil.set("join-name", name)
+		pupil.click("join")
+		pupil.until("the lobby", `document.querySelector('#roster [data-mine="true"]')`)
+		pupils = append(pupils, pupil)
+	}
+	return teacher, pupils
+}
+
+const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length === `
+
+// TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
+func TestRoomInPage(t *testing.T) {
+	teacher, pupils := lessonInPage(t, "6", "Ada", "Bo")
+	ada, bo := pupils[0], pupils[1]
+	teacher.until("both to be ready", allReady+`2`)
+	teacher.shot("lobby-teacher")
+	ada.until("the lobby's word", `document.getElementById("room-status").textContent.includes("teacher")`)
+	ada.shot("lobby-pupil")
+	teacher.click("room-start")
+	teacher.until("a step", `document.getElementById("room-status").textContent.includes("Step")`)
+	for _, v := range []person{ada, bo} {
+		v.until("the end", `document.querySelector("main").dataset.state === "done"`)
+		v.until("the room's end", `document.getElementById("room").dataset.phase === "done"`)
+		if sent := v.text("room-sent"); !regexp.MustCompile(`[1-9].* sent, .*[1-9].* received`).MatchString(sent) {
+			t.Errorf("%s: what has left is %q", v.name, sent)
+		}
+	}
+	teacher.shot("done-teacher")
+	ada.shot("done-pupil")
+	ada.ask(`location.hash = "#run"; return ""`)
+	ada.until("the curves", `llamatabCharts.points() === 6`)
+	ada.shot("run-pupil")
+	losses := func(v person) string {
+		return v.ask(`const [run] = (await llamatabStore.list()).filter((r) => r.meta.room.tab === ` + v.ask(`return JSON.parse(sessionStorage.getItem("llamatab-room")).tab`) + `);
+			return (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l).loss).join()`)
+	}
+	if a, b := losses(ada), losses(bo); a != b || strings.Count(a, ",") != 5 {
+		t.Errorf("the losses are %s and %s", a, b)
+	}
+	for _, v := range []person{ada, bo} {
+		v.ask(`location.hash = "#export"; return ""`)
+		v.until("the export", `document.getElementById("export-adapter")?.disabled === false`)
+	}
+	hashOf := func(v person) string {
+		return v.ask(`const id = "run" && (await llamatabStore.list()).find((r) => r.meta.room.tab === JSON.parse(sessionStorage.getItem("llamatab-room")).tab).id;
+			const f = await llamatabStore.get("runs/" + id + "/adapter/adapter_model.safetensors");
+			return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", await f.arrayBuffer()))).join()`)
+	}
+	if a, b := hashOf(ada), hashOf(bo); a != b {
+		t.Error("the two tabs' results differ")
+	}
+	bo.ask(`location.hash = "#try"; return ""`)
+	bo.until("the prompt", `document.getElementById("prompt")`)
+	bo.set("prompt", "Say:")
+	bo.click("generate")
+	bo.until("both replies", `document.getElementById("after").textContent.length > 5 && !document.getElementById("generate").disabled`)
+	bo.shot("try-pupil")
+
+	// What the teacher's page shows of the wire.
+	if rows := teacher.ask(`return document.querySelectorAll(".wire tbody tr").length`); rows != "3" {
+		t.Errorf("%s rows compare the bytes of a step", rows)
+	}
+	teacher.click("room-projector")
+	teacher.until("the projector", `document.getElementById("room").dataset.projector === "true"`)
+	teacher.shot("projector")
+	if shown := teacher.ask(`return document.getElementById("room").innerText`); strings.Contains(shown, "Ada") || strings.Contains(shown, "Bo\n") {
+		t.Errorf("the projector shows names: %s", shown)
+	}
+	teacher.click("room-projector")
+	teacher.click("room-end")
+	teacher.click("room-end")
+	teacher.until("no room", `document.getElementById("join-code")`)
+}

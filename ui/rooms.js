@@ -1,0 +1,189 @@
+// Rooms, as far as they are the browser's: requests to the server, what this tab remembers of its room, the QR code, the
+// curve of the class. Codes and tokens travel in bodies and headers, never in an address that is sent anywhere.
+"use strict";
+
+globalThis.llamatabRooms = (tell) => {
+  const byId = (id) => document.getElementById(id);
+  const lookEvery = 1000, lookAgain = 3000; // milliseconds; the latter while the server does not answer
+
+  // This tab's room and seat outlive a reload, not the tab.
+  const place = "llamatab-room";
+  const remembered = () => { try { return JSON.parse(sessionStorage.getItem(place)) ?? {}; } catch { return {}; } };
+  const remember = (change) => {
+    try { sessionStorage.setItem(place, JSON.stringify({ ...remembered(), ...change })); } catch {} // it may be forbidden: a reload then is a new tab
+  };
+
+  const ask = async (method, path, body, token) => {
+    const headers = { "Content-Type": "application/json" };
+    if (token) headers.Authorization = "Bearer " + token;
+    const answer = await fetch("/api/rooms" + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const text = await answer.text();
+    let content = {};
+    try { content = JSON.parse(text); } catch { content = { code: "server", reason: text.trim() }; }
+    return { ok: answer.ok, content };
+  };
+  const unreachable = (error) => ({ code: "unreachable", reason: String(error?.message ?? error) });
+  // asked tells Go what came of a request: what is wanted under its name, or the refusal.
+  const asked = async (what, request) => {
+    const { ok, content } = await request.catch((error) => ({ ok: false, content: unreachable(error) }));
+    tell({ type: "room", what: ok ? what : what + "-refused", room: content });
+    return ok ? content : null;
+  };
+
+  // A seat is one tab's: a tab that was duplicated has the same memory, and finds the lock held.
+  let release = () => {};
+  const sit = (id, tab) => new Promise((done) => {
+    release();
+    const wait = AbortSignal.timeout(2000); // a page that was reloaded may still be letting go
+    navigator.locks.request(`llamatab-seat-${id}-${tab}`, { signal: wait }, () => {
+      done(true);
+      return new Promise((free) => { release = free; });
+    }).catch(() => done(false));
+  });
+
+  let report = {}, since = 1, turn = 0, timer = 0;
+  const tokens = () => {
+    const { id, owner, tab, token } = remembered();
+    return { id, all: [token && `${tab}.${token}`, owner].filter(Boolean) };
+  };
+  // look reports and asks how the room is, once a second. The owner's word comes last, as it tells more.
+  const look = async (mine) => {
+    clearTimeout(timer);
+    const { id, all } = tokens();
+    if (mine !== turn || !id) return;
+    let next = lookEvery;
+    try {
+      for (const token of all) {
+        const { ok, content } = await ask("POST", `/${id}/look`, { ...report, hidden: document.hidden, since }, token);
+        if (mine !== turn) return;
+        if (!ok) {
+          tell({ type: "room", what: "look-refused", room: content });
+          if (token === all.at(-1)) return;
+        } else if (token === all.at(-1)) {
+          const losses = content.losses ?? [];
+          if (losses.length) {
+            since = losses.at(-1).step + 1;
+            for (const { step, loss } of losses) curve.add(step, loss);
+          }
+          content.newest = losses.at(-1);
+          delete content.losses;
+          tell({ type: "room", what: "view", room: content });
+        }
+      }
+    } catch (error) {
+      tell({ type: "room", what: "view-refused", room: unreachable(error) });
+      next = lookAgain;
+    }
+    timer = setTimeout(() => look(mine), next);
+  };
+  const watch = () => { since = 1; curve.clear(); look(++turn); };
+  document.addEventListener("visibilitychange", () => { if (turn) look(turn); });
+
+  // The class's loss. The points stay here; uPlot draws them.
+  const curve = (() => {
+    let steps = [], losses = [], plot = null, box = null;
+    const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const draw = () => {
+      if (!box?.isConnected) return;
+      if (!plot) {
+        const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+        plot = new uPlot({
+          width: box.clientWidth, height: 220, legend: { show: false }, cursor: { show: false }, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 56 }],
+          series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
+        }, [steps, losses], box);
+        new ResizeObserver(() => { if (plot && box.clientWidth) plot.setSize({ width: box.clientWidth, height: 220 }); }).observe(box);
+      } else plot.setData([steps, losses]);
+    };
+    return {
+      add(step, loss) {
+        while (steps.length && steps.at(-1) >= step) steps.pop(), losses.pop();
+        steps.push(step), losses.push(loss);
+        draw();
+      },
+      clear() { steps = []; losses = []; plot?.setData([steps, losses]); },
+      show(element) {
+        if (element !== box || !plot) {
+          plot?.destroy();
+          plot = null;
+          box = element;
+          box.replaceChildren();
+        }
+        draw();
+      },
+      repaint() { plot?.redraw(); },
+    };
+  })();
+
+  // arrive takes a code out of the address, where it came with a link, and says once what this tab was before a reload.
+  let arrived = false;
+  const arrive = () => {
+    const given = /^#join=([\w-]{1,64})$/.exec(location.hash)?.[1];
+    if (given) history.replaceState(null, "", "#home");
+    if (given) tell({ type: "room", what: "given", room: { code: given } });
+    else if (!arrived && remembered().id) tell({ type: "room", what: "known", room: remembered() });
+    arrived = true;
+  };
+
+  return {
+    curve,
+    arrive,
+    // openRoom opens a room of a run.json, whose owner this tab then is.
+    async openRoom(config) {
+      const room = await asked("opened", ask("POST", "", { config: JSON.parse(config) }));
+      if (!room) return;
+      remember({ ...room, tab: 0, token: "" });
+      watch();
+    },
+    // joinRoom takes a seat by a code, or the seat that this tab had.
+    async joinRoom(request) {
+      const who = JSON.parse(request);
+      if (who.token && !(await sit(who.id, who.tab))) {
+        remember({ tab: 0, token: "" });
+        tell({ type: "room", what: "joined-refused", room: { code: "duplicate", reason: "" } });
+        return;
+      }
+      const seat = await asked("joined", ask("POST", "/join", who));
+      if (!seat) return;
+      if (!who.token) await sit(seat.id, seat.tab);
+      const before = remembered();
+      remember({ ...(before.id === seat.id ? {} : { owner: "", code: who.code, addresses: [] }), id: seat.id, tab: seat.tab, token: seat.token, name: seat.name });
+      watch();
+    },
+    watchRoom: watch,
+    reportSeat(what) { report = JSON.parse(what); },
+    actRoom(op, tab) {
+      const { id, owner } = remembered();
+      const path = `/${id}/${op}${tab ? `?tab=${tab}` : ""}`;
+      (op === "end" ? ask("DELETE", `/${id}`, undefined, owner) : ask("POST", path, undefined, owner)).then(({ ok, content }) => {
+        if (!ok) tell({ type: "room", what: "act-refused", room: content });
+        else look(turn);
+      }, (error) => tell({ type: "room", what: "act-refused", room: unreachable(error) }));
+    },
+    // leaveRoom gives the seat back; forgetRoom lets go of the room as well.
+    async leaveRoom() {
+      const { id, tab, token } = remembered();
+      remember({ tab: 0, token: "" });
+      release();
+      report = {};
+      if (token) await ask("POST", `/${id}/look`, { left: true, since }, `${tab}.${token}`).catch(() => {});
+    },
+    forgetRoom() {
+      turn++;
+      clearTimeout(timer);
+      release();
+      report = {};
+      try { sessionStorage.removeItem(place); } catch {}
+    },
+    showRoom(link) {
+      setTimeout(async () => {
+        if (byId("room-curve")) curve.show(byId("room-curve"));
+        const box = byId("qr");
+        if (!box || !link) return;
+        const { generate } = await import("/lean-qr.js");
+        const canvas = document.createElement("canvas");
+        generate(link).toCanvas(canvas, { on: [0, 0, 0, 255], off: [255, 255, 255, 255], pad: 4 }); // dark on light in either theme, as scanners expect
+        box.replaceChildren(canvas);
+      });
+    },
+  };
+};
