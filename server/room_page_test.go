@@ -39,6 +39,19 @@ func (v person) set(id, text string) {
 	v.ask(`const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); return ""`)
 }
 
+// reload loads the page again and waits for the new one.
+func (v person) reload() {
+	v.Helper()
+	v.ask(`globalThis.old = true; setTimeout(() => location.reload()); return ""`)
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var old bool
+		if err := v.browser.Evaluate(v.ctx, `globalThis.old === true || document.readyState !== "complete"`, &old); err == nil && !old {
+			return
+		}
+	}
+	v.Fatalf("%s waits in vain for the page to be loaded again", v.name)
+}
+
 // shot keeps a picture of the page in the folder that LLAMATAB_SHOTS names.
 func (v person) shot(name string) {
 	dir := os.Getenv("LLAMATAB_SHOTS")
@@ -164,4 +177,71 @@ func TestRoomInPage(t *testing.T) {
 	teacher.click("room-end")
 	teacher.click("room-end")
 	teacher.until("no room", `document.getElementById("join-code")`)
+}
+
+// TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
+func TestRoomInPageTroubles(t *testing.T) {
+	teacher, pupils := lessonInPage(t, "14", "Ada", "Bo", "Cy")
+	ada, bo, cy := pupils[0], pupils[1], pupils[2]
+	teacher.until("all to be ready", allReady+`3`)
+	teacher.click("room-lock")
+	teacher.until("the lock", `document.getElementById("room-lock").textContent === "Unlock"`)
+	address := ada.ask(`return location.origin`)
+	memory := ada.ask(`return sessionStorage.getItem("llamatab-room")`)
+
+	// A tab that was duplicated has the memory of the first, and is told so.
+	tab, err := teacher.browser.Tab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := person{visitor{t, tab, teacher.ctx}, "a copy of Ada's tab"}
+	copied.open(address)
+	copied.ask(`sessionStorage.setItem("llamatab-room", ` + "`" + memory + "`" + `); return ""`)
+	copied.reload()
+	copied.until("the word", `document.getElementById("join-problem")?.textContent.includes("another tab of this browser")`)
+	// The room is locked for it, too.
+	copied.set("join-code", strings.ReplaceAll(teacher.text("room-code"), " ", ""))
+	copied.click("join")
+	copied.until("the lock", `document.getElementById("join-problem")?.textContent.includes("locked")`)
+	copied.set("join-code", "000000")
+	copied.click("join")
+	copied.until("a refusal", `document.getElementById("join-problem")?.textContent.includes("No room has this code")`)
+	copied.browser.Close()
+
+	teacher.click("room-start")
+	seat := func(v person) string { return v.ask(`return JSON.parse(sessionStorage.getItem("llamatab-room")).tab`) }
+	number := seat(bo)
+	bo.until("two steps", `llamatabCharts.points() >= 2`)
+	bo.reload()
+	bo.until("its seat again", `document.querySelector('#roster [data-mine="true"]')?.dataset.tab === "`+number+`"`)
+
+	row := `#roster tr[data-tab="` + seat(cy) + `"] `
+	remove := `document.querySelector('` + row + `.remove').click(); return ""`
+	teacher.until("the button", `document.querySelector('`+row+`.remove')`)
+	teacher.ask(remove)
+	teacher.until("the question", `document.querySelector('`+row+`.remove').textContent === "Really?"`)
+	teacher.ask(remove)
+	cy.until("the word", `document.getElementById("join-problem")?.textContent.includes("removed this tab")`)
+	cy.until("its run's end", `document.querySelector("main").dataset.state === "failed"`)
+
+	teacher.click("room-pause")
+	teacher.until("the pause", `document.getElementById("room").dataset.phase === "paused"`)
+	ada.until("the pause", `document.getElementById("room-status").textContent.startsWith("Paused by the teacher")`)
+	teacher.shot("paused-teacher")
+	teacher.click("room-pause")
+	for _, v := range []person{ada, bo} {
+		v.until("the end", `document.querySelector("main").dataset.state === "done"`)
+		got := v.ask(`const id = (await llamatabStore.list()).find((r) => r.meta.room.tab === ` + seat(v) + `).id;
+			return (await (await llamatabStore.get("runs/" + id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l).step).join()`)
+		if v.name == "Ada" && got != "1,2,3,4,5,6,7,8,9,10,11,12,13,14" {
+			t.Errorf("%s has the steps %s", v.name, got)
+		}
+		if !strings.HasSuffix(got, "12,13,14") {
+			t.Errorf("%s has the steps %s", v.name, got)
+		}
+		t.Log(v.name, got)
+	}
+	if seen := teacher.ask(`return document.querySelector('#roster tr[data-tab="` + number + `"] th').innerText`); !strings.HasPrefix(seen, "Bo") {
+		t.Errorf("the roster calls tab %s %q", number, seen)
+	}
 }

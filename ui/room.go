@@ -166,7 +166,7 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 	case "joined-refused":
 		r.Problem = r.why(refusal)
 		if refusal.Code == "gone" || refusal.Code == "removed" {
-			r.gone(refusal.Code)
+			r.gone(now, refusal.Code)
 		} else if r.Owner {
 			r.page.host.Call("watchRoom")
 		} else {
@@ -183,15 +183,19 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 	case "view-refused":
 		r.Lost = refusal.Code
 	case "look-refused":
-		r.gone(refusal.Code)
+		r.gone(now, refusal.Code)
 	case "act-refused":
 		r.Problem = r.why(refusal)
 	}
 }
 
-// gone lets go of a room that is no more, or not for this tab.
-func (r *Room) gone(code string) {
+// gone lets go of a room that is no more, or not for this tab. Its engine need not find that out by itself, unless all it has
+// still to do is to save.
+func (r *Room) gone(now time.Time, code string) {
 	why := r.why(roomRefusal{Code: code})
+	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
+		run.take(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why)}})
+	}
 	r.page.host.Call("forgetRoom")
 	*r = Room{Words: r.Words, page: r.page, Problem: why, Typed: r.Typed}
 	if r.page.Screen == screenRoom {

@@ -36,6 +36,9 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 	}
 	fail := func(err error) (train.Link, dist.Welcome, error) {
 		l.Close()
+		if bye := l.bye(); bye != nil {
+			err = bye
+		}
 		return nil, w, err
 	}
 	if err := l.open(ctx, train.ControlLane, room.ID, dist.Encode(hello)); err != nil {
@@ -69,6 +72,19 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 		return fail(err)
 	}
 	return l, w, nil
+}
+
+// bye is the goodbye among the frames of a link that is closed, nil if there is none: sockets end in any order, and the
+// room's reason may have come before the end of the one that was being opened.
+func (l *link) bye() error {
+	for b := range l.frames {
+		if f, err := dist.Parse(b); err == nil && f.Type == dist.TypeBye {
+			if m, err := dist.Decode(f); err == nil {
+				return &train.Farewell{Bye: m.(dist.Bye)}
+			}
+		}
+	}
+	return nil
 }
 
 // open opens one socket and sends its first frame.
