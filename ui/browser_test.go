@@ -29,13 +29,13 @@ const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker
 // probe is put before the page's scripts: it keeps the page from asking before it is left, and notes what must not
 // happen.
 const probe = `
-globalThis.seen = { violations: [], errors: [], long: 0 };
+globalThis.seen = { violations: [], errors: [], tasks: [] };
 addEventListener("securitypolicyviolation", (e) => seen.violations.push(e.violatedDirective + " " + e.blockedURI));
 addEventListener("error", (e) => seen.errors.push(e.message));
 addEventListener("unhandledrejection", (e) => seen.errors.push(String(e.reason)));
 addEventListener("beforeunload", (e) => e.stopImmediatePropagation());
 addEventListener("click", (e) => { if (e.target.closest?.("a[download]")) e.preventDefault(); });
-new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.long += e.duration; }).observe({ type: "longtask" });
+new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.tasks.push([Math.round(e.startTime), Math.round(e.duration)]); }).observe({ type: "longtask", buffered: true });
 const made = URL.createObjectURL.bind(URL);
 URL.createObjectURL = (blob) => { seen.blob = blob; return made(blob); };
 HTMLAnchorElement.prototype.click = function () { seen.download = this.download; };

@@ -13,6 +13,7 @@ import (
 type Export struct {
 	*Words
 	Problem Text
+	Detail  Text // of it, in the words of the engine or the browser
 
 	packing string   // what is being made, "" for nothing
 	merged  []string // files of the merged model
@@ -104,7 +105,7 @@ func (x *Export) Save(item string) {
 	if !x.Can(item) {
 		return
 	}
-	x.Problem = ""
+	x.Problem, x.Detail = "", ""
 	name := r.fileName()
 	switch item {
 	case "adapter", "model":
@@ -147,7 +148,7 @@ func (x *Export) merge() {
 	x.page.ask(job, map[string]source{"model": r.Meta.Inputs["model"], "adapter": adapter}, func(e message.Envelope) {
 		switch {
 		case e.Failed != nil:
-			x.packing, x.Problem = "", Text(e.Failed.Message)
+			x.packing, x.Problem, x.Detail = "", x.cause(e.Failed), Text(e.Failed.Message)
 		case e.Done != nil:
 			x.page.host.Call("download", "", x.merged, r.fileName()+"-merged.zip", x.readme("merged"))
 		}
@@ -161,7 +162,7 @@ func (x *Export) filed(path string) { x.merged = append(x.merged, path) }
 func (x *Export) packed(problem string) {
 	x.packing = ""
 	if problem != "" {
-		x.Problem = x.T("export.failed") + " " + Text(problem)
+		x.Problem, x.Detail = x.T("export.failed"), Text(problem)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"time"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // trouble is an entry of the catalogue of errors: what people can look up, and the one thing to do. The cause is the
-// text "failed.CODE OF THE ENGINE", the button's "do.WHAT".
+// text "failed.CODE OF THE ENGINE", the button's "do.WHAT", what is said about it "mend.CODE" or "advice.WHAT".
 type trouble struct {
 	Code string // stable, shown
 	Do   string // "studio", "resume", "reload", "home" or "half"
@@ -55,15 +57,29 @@ func (r *Run) trouble() trouble {
 func (r *Run) FailedCode() Text { return Text(r.trouble().Code) }
 
 // FailedText says in a sentence what failed.
-func (r *Run) FailedText() Text {
-	if r.Failure != nil && r.Has("failed."+r.Failure.Code) {
-		return r.T("failed." + r.Failure.Code)
+func (r *Run) FailedText() Text { return r.cause(r.Failure) }
+
+// cause says in a sentence what failed, by the engine's code.
+func (w *Words) cause(f *message.Failed) Text {
+	switch {
+	case f == nil:
+		return ""
+	case w.Has("failed." + f.Code):
+		return w.T("failed." + f.Code)
 	}
-	return r.T("failed")
+	return w.T("failed")
 }
 
-// FailedDo says what can be done about it.
-func (r *Run) FailedDo() Text { return r.T("advice." + r.do()) }
+// FailedDo says what can be done about it: "mend.CODE OF THE ENGINE", or for want of that "advice.WHAT".
+func (r *Run) FailedDo() Text {
+	if r.Failure == nil {
+		return ""
+	}
+	if key := "mend." + r.Failure.Code; r.do() == r.trouble().Do && r.Has(key) {
+		return r.T(key)
+	}
+	return r.T("advice." + r.do())
+}
 
 // FailedDetails are the engine's own words.
 func (r *Run) FailedDetails() Text {

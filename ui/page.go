@@ -5,7 +5,6 @@ package ui
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -14,8 +13,8 @@ import (
 	"llamatab/engine/message"
 )
 
-// statusEvery is the least time between two status sentences of one phase of a run: a screen reader reads each.
-const statusEvery = 4 * time.Second
+// announceEvery is the least time between two sentences that a screen reader reads while nothing but numbers changes.
+const announceEvery = 10 * time.Second
 
 // Screens of the page, as the address names them.
 const (
@@ -59,8 +58,7 @@ type Page struct {
 	pending  pendingRun // a kept run whose record has been asked for
 	asked    []question // what the side engine has still to answer, in order
 	status   string     // the status sentence shown
-	stage    Stage      // of that sentence
-	phase    string     // of that sentence
+	spoken   Stage      // the stage of which a screen reader was told last
 	said     time.Time  // when
 	language string     // that the document has been told
 }
@@ -281,7 +279,7 @@ func (p *Page) islands() {
 	case screenRoom:
 		p.Room.islands()
 	}
-	p.status, p.said = "", time.Time{}
+	p.status = ""
 }
 
 // turn asks the browser for another screen, which comes back as "screen".
@@ -347,16 +345,18 @@ func (p *Page) LeavesText() Text {
 	return sent + " " + p.T("room.leaves")
 }
 
-// refresh brings what is around vugu up to date: status and document.
+// refresh brings what is around vugu up to date: status and document. Who reads the page with a screen reader is told of
+// a new stage at once, and of all else now and then.
 func (p *Page) refresh(now time.Time) {
 	r := p.Run
-	phase := fmt.Sprint(r.Still)
-	if r.Waiting != nil {
-		phase = r.Waiting.Phase
-	}
-	if text := r.Status(); text != p.status && (!r.Stage.Active() || r.Stage != p.stage || phase != p.phase || now.Sub(p.said) >= statusEvery) {
-		p.status, p.stage, p.phase, p.said = text, r.Stage, phase, now
+	text := r.Status()
+	if text != p.status {
+		p.status = text
 		p.host.Call("text", "status", text)
+	}
+	if r.Stage != p.spoken || r.Stage.Active() && now.Sub(p.said) >= announceEvery {
+		p.spoken, p.said = r.Stage, now
+		p.host.Call("text", "announcement", text)
 	}
 	if lang := p.Lang(); lang != p.language {
 		p.host.Call("speak", lang, p.language != "")

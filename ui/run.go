@@ -484,20 +484,24 @@ func (r *Run) LevelText(e message.Event) Text {
 	return r.T("level.info")
 }
 
-// EventText says what happened: in the person's language where the code is known, with the engine's own words where
-// that leaves something open.
+// EventText says what happened, in the person's language where the code is known.
 func (r *Run) EventText(e message.Event) Text {
 	text := e.Message
 	if key := "event." + e.Code; r.Has(key) {
 		text = r.say(key)
-		if e.Level != "info" {
-			text += " " + e.Message
-		}
 	}
 	if e.Step > 0 {
 		text += r.say("event.at", "step", e.Step)
 	}
 	return Text(text)
+}
+
+// EventDetail are the engine's own words where the text leaves something open.
+func (r *Run) EventDetail(e message.Event) Text {
+	if e.Level == "info" || !r.Has("event."+e.Code) {
+		return ""
+	}
+	return Text(e.Message)
 }
 
 // HasResult reports whether there is something to try and to take away.

@@ -622,12 +622,33 @@ func (s *Studio) FixText(c message.Choice) Text {
 	return Text(text + " (" + Bytes(c.Bytes) + ")")
 }
 
-// FaultText is what the engine has against the config.
+// FaultText is what the engine has against the config, FaultDetail its own words.
 func (s *Studio) FaultText() Text {
-	if s.Fault == nil || s.DataFault != nil && s.Fault.Message == s.DataFault.Message {
+	if s.fault() == nil {
 		return ""
 	}
-	return Text(s.Fault.Message)
+	text := s.cause(s.Fault)
+	if s.Fault.Path != "" {
+		text += " " + s.label(s.Fault.Path)
+	}
+	return text
+}
+
+func (s *Studio) FaultDetail() Text { return detail(s.fault()) }
+
+// fault is that of the config, unless it is the data's, which stands beside the data.
+func (s *Studio) fault() *message.Failed {
+	if s.Fault == nil || s.DataFault != nil && s.Fault.Message == s.DataFault.Message {
+		return nil
+	}
+	return s.Fault
+}
+
+func detail(f *message.Failed) Text {
+	if f == nil {
+		return ""
+	}
+	return Text(f.Message)
 }
 
 // DataText says what is known of the data.
@@ -646,11 +667,15 @@ func (s *Studio) DataText() Text {
 	return Text(text)
 }
 
-func (s *Studio) DataFaultText() Text {
-	if s.DataFault == nil || !s.Data.Usable() {
-		return ""
+// DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.
+func (s *Studio) DataFaultText() Text   { return s.cause(s.dataFault()) }
+func (s *Studio) DataFaultDetail() Text { return detail(s.dataFault()) }
+
+func (s *Studio) dataFault() *message.Failed {
+	if !s.Data.Usable() {
+		return nil
 	}
-	return Text(s.DataFault.Message)
+	return s.DataFault
 }
 
 // methodID is the id of a method's control.

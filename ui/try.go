@@ -15,7 +15,7 @@ type Try struct {
 	Before, After     reply
 	Tokens            string // at most, as typed
 	Temperature, Seed string
-	Problem           Text
+	Problem, Detail   Text // what went wrong, and the engine's own words about it
 
 	prompt string // kept while the screen is away
 	page   *Page
@@ -36,7 +36,7 @@ func newTry(p *Page) *Try {
 
 // forget clears the replies: they are of another run.
 func (t *Try) forget() {
-	t.Before, t.After, t.Problem = reply{}, reply{}, ""
+	t.Before, t.After, t.Problem, t.Detail = reply{}, reply{}, "", ""
 }
 
 // enter fills the prompt when the screen is shown for a run that brings some.
@@ -89,10 +89,10 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	temperature, err2 := strconv.ParseFloat(t.Temperature, 64)
 	seed, err3 := strconv.ParseUint(t.Seed, 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil || tokens < 1 || temperature < 0 {
-		t.Problem = t.T("try.bad")
+		t.Problem, t.Detail = t.T("try.bad"), ""
 		return
 	}
-	t.Problem = ""
+	t.Problem, t.Detail = "", ""
 	run := t.page.Run
 	model := map[string]source{"model": run.Meta.Inputs["model"]}
 	after := map[string]source{"model": model["model"]}
@@ -138,7 +138,7 @@ func (t *Try) hear(job message.Job, sources map[string]source, id string, r *rep
 		case e.Failed != nil:
 			r.Working = false
 			if e.Failed.Code != "superseded" {
-				t.Problem = Text(e.Failed.Message)
+				t.Problem, t.Detail = t.cause(e.Failed), Text(e.Failed.Message)
 			}
 		case e.Done != nil:
 			r.Working = false
@@ -157,7 +157,9 @@ func (t *Try) Copy(vugu.DOMEvent) {
 // Speed says how fast a reply came.
 func (t *Try) Speed(r *reply) Text {
 	switch {
-	case r.tokens > 1 && r.seconds > 0:
+	case r.tokens > 1 && r.seconds < 0.1: // all at once: nobody saw it
+		return t.T("try.tokens.n", "n", r.tokens)
+	case r.tokens > 1:
 		return t.T("try.speed", "n", r.tokens, "speed", number(float64(r.tokens-1)/r.seconds))
 	case r.Working:
 		return t.T("try.working")

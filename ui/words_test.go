@@ -124,6 +124,37 @@ func TestTroubles(t *testing.T) {
 			t.Errorf("%s: %+v lacks a text", code, trouble)
 		}
 	}
+	for key := range catalogue {
+		if code, ok := strings.CutPrefix(key, "mend."); ok && troubleOf[code].Code == "" {
+			t.Errorf("%s: no trouble has this code", key)
+		}
+	}
+}
+
+// Every event that the engine tells has words in both languages: its own are English.
+func TestEvents(t *testing.T) {
+	tells := regexp.MustCompile(`\bevent\([\w.]+, "\w+", "(\w+)"`)
+	w, n := NewWords("en"), 0
+	for _, pattern := range []string{"../engine/*/*.go", "../wasm/*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, m := range tells.FindAllSubmatch(source, -1) {
+				if n++; !w.Has("event." + string(m[1])) {
+					t.Errorf("%s: the event %q has no words", file, m[1])
+				}
+			}
+		}
+	}
+	if n < 15 {
+		t.Errorf("found %d events: the engine tells them in another way now", n)
+	}
 }
 
 func TestSpelling(t *testing.T) {

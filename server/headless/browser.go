@@ -329,6 +329,21 @@ func (b *Browser) Media(ctx context.Context, features map[string]string) error {
 	}))
 }
 
+// Hide minimises the tab's window, or restores it: what a person does who turns to something else.
+func (b *Browser) Hide(ctx context.Context, hidden bool) error {
+	state := browser.WindowStateNormal
+	if hidden {
+		state = browser.WindowStateMinimized
+	}
+	return b.do(ctx, "hiding the window", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		w, err := cdp.Call(ctx, t, browser.GetWindowForTarget, browser.GetWindowForTargetParams{})
+		if err == nil {
+			_, err = cdp.Call(ctx, t, browser.SetWindowBounds, browser.SetWindowBoundsParams{WindowID: w.WindowID, Bounds: &browser.Bounds{WindowState: state}})
+		}
+		return err
+	}))
+}
+
 // Press presses and releases a key: one that writes a character, or "Tab", "Enter", "Home" or an arrow.
 func (b *Browser) Press(ctx context.Context, key string) error {
 	if name, ok := map[string]string{
