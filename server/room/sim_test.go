@@ -49,6 +49,7 @@ type sim struct {
 	trace   []string
 	tracing bool
 	stats   Stats // of all lives
+	sound   bool  // no slot is poisoned by its data
 	most    int   // bytes under way to one tab at most
 
 	live *sync.Mutex // the clock is the real one, and this guards all
