@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"llamatab/engine/config"
+	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
 	"llamatab/server/headless"
@@ -49,6 +50,7 @@ const theRoom = "run"
 type tabsRun struct {
 	spec   message.Job
 	mounts *mounts
+	out    string
 	store  job.Store
 	log    *job.Log
 	show   *progress
@@ -58,13 +60,13 @@ type tabsRun struct {
 
 	notes  slog.Handler // of what the room notes
 	listen func() (net.Listener, error)
+	retell func([]dist.Commit) ([]message.Step, error) // of steps that no tab tells of any more
 
 	mu      sync.Mutex
 	tabs    []*runTab
 	step    int                  // the last on record
 	told    map[int]message.Step // by tabs, and not on record yet
 	used    map[int]room.StepUse // by steps that are over, and not on record yet
-	before  int                  // steps that an earlier life of this program has done
 	sum     usage
 	summary json.RawMessage // the last one
 }
@@ -79,29 +81,41 @@ type runTab struct {
 
 // trainInRoom runs a job in a room of its own whose tabs this program opens.
 func trainInRoom(ctx context.Context, c *config.Config, m *mounts, spec message.Job, flags browserFlags, out string) error {
-	files, err := m.open()
+	t, cfg, err := newTabsRun(c, m, spec, out)
 	if err != nil {
 		return err
+	}
+	return t.train(ctx, cfg, flags)
+}
+
+// newTabsRun prepares a run over tabs and says what its room is for.
+func newTabsRun(c *config.Config, m *mounts, spec message.Job, out string) (*tabsRun, room.Config, error) {
+	files, err := m.open()
+	if err != nil {
+		return nil, room.Config{}, err
 	}
 	run, err := engine.RoomRun(theRoom, c, files)
 	if err != nil {
 		f := engine.Failure(err)
-		return outcome(message.Envelope{Failed: f})
+		return nil, room.Config{}, outcome(message.Envelope{Failed: f})
 	}
-	dir, err := job.OpenDir(out)
+	t := &tabsRun{spec: spec, mounts: m, out: out, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
+	t.notes = &diary{t}
+	t.retell = func(commits []dist.Commit) ([]message.Step, error) { return engine.Told(c, files, commits) }
+	return t, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, nil
+}
+
+// train runs it into its output folder.
+func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags browserFlags) error {
+	dir, err := job.OpenDir(t.out)
 	if err != nil {
 		return err
 	}
-	_, err = os.Stat(filepath.Join(out, roomDir, theRoom))
-	t := newTabsRun(spec, m, dir, job.NewLog(out, err == nil))
-	err = t.run(ctx, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, flags, filepath.Join(out, roomDir))
-	return finish(err, t.log.Close, dir.Close)
-}
-
-func newTabsRun(spec message.Job, m *mounts, store job.Store, log *job.Log) *tabsRun {
-	t := &tabsRun{spec: spec, mounts: m, store: store, log: log, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
-	t.notes = &diary{t}
-	return t
+	state := filepath.Join(t.out, roomDir)
+	_, err = os.Stat(filepath.Join(state, theRoom))
+	t.store, t.log = dir, job.NewLog(t.out, err == nil)
+	err = t.run(ctx, cfg, flags, state)
+	return finish(err, func() error { return t.log.Close() }, dir.Close)
 }
 
 func listenLocal() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
@@ -122,22 +136,34 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
 			return err
 		}
+		t.log = job.NewLog(t.out, false)
 		return t.open(cfg, state)
 	}
 	t.host, err = t.rooms.Open(theRoom, cfg, "")
 	return err
 }
 
-// goOn takes up the record of an earlier life of the run where the room stands. Tabs replay steps, and tell of them again:
-// what is on record already stays.
-func (t *tabsRun) goOn() (err error) {
-	t.before = int(t.host.View(false).Step)
+// goOn takes up the record of an earlier life of the run where the room stands. Steps that were committed and did not get
+// on record are put there from the room's log; tabs that replay steps tell of them in vain.
+func (t *tabsRun) goOn() error {
+	commits := t.host.Earlier()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.step, err = t.log.Last(); err != nil || t.before == 0 {
+	var err error
+	if t.step, err = t.log.Last(); err != nil || len(commits) == 0 {
 		return err
 	}
-	t.record(roomEvent("info", "resumed", t.before, nil, fmt.Sprintf("the room goes on after step %d, its last commit", t.before)))
+	t.record(roomEvent("info", "resumed", len(commits), nil, fmt.Sprintf("the room goes on after step %d, its last commit", len(commits))))
+	if t.step >= len(commits) {
+		return nil
+	}
+	lines, err := t.retell(commits)
+	if err != nil {
+		return err
+	}
+	for ; t.step < len(lines); t.step++ {
+		t.record(message.Envelope{Type: "step", Step: &lines[t.step]})
+	}
 	return nil
 }
 
@@ -278,7 +304,7 @@ func (t *tabsRun) recordSteps(end bool) {
 	for _, n := range slices.Sorted(maps.Keys(t.told)) {
 		step := t.told[n]
 		use, known := t.used[n]
-		if !known && n > t.before && !end {
+		if !known && !end {
 			return
 		}
 		if known {

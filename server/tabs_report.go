@@ -62,6 +62,10 @@ type fsdpReport struct {
 	Forecast   byteReport   `json:"forecast"` // by the strategy's formula, without headers
 	DDP        byteReport   `json:"ddp"`      // the same of NO_SHARD
 	Room       roomReport   `json:"room"`
+	// Slots computed again, as whoever had them was gone or too slow; shards given to a tab that did not have them.
+	Recomputed int64 `json:"recomputed_slots"`
+	Copied     int64 `json:"copied_slots"`
+	Restored   int64 `json:"restored_shards"`
 }
 
 type byteReport struct {
@@ -140,6 +144,7 @@ func (t *tabsRun) report(run *dist.Run) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.sum.of(run, v.Params)
+	r.Recomputed, r.Copied, r.Restored = v.Stats.Recomputed, v.Stats.Copies, v.Stats.Restored
 	if t.summary != nil {
 		var all map[string]any
 		if err := json.Unmarshal(t.summary, &all); err != nil {
@@ -160,7 +165,6 @@ func (t *tabsRun) report(run *dist.Run) error {
 	if err := json.Unmarshal(text, &data); err != nil {
 		return err
 	}
-	data["recomputed_slots"], data["restored_shards"], data["copied_slots"] = v.Stats.Recomputed, v.Stats.Restored, v.Stats.Copies
 	t.record(roomEvent("info", "fsdp", v.Steps, data, r.String()))
 	return nil
 }

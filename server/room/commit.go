@@ -106,6 +106,7 @@ func (r *Room) logged(e Logged) {
 	case Committed:
 		r.take(rec)
 		r.Stats.Commits++
+		r.moment(Commits, 0, "step %d is decided", rec.Step)
 		if !rec.Applied {
 			r.Stats.Skips++
 			r.note("skipped", 0, "step %d changes nothing: its gradient is not finite", rec.Step)

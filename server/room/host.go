@@ -42,6 +42,7 @@ type Host struct {
 	code   string
 	secret []byte
 	run    dist.Run
+	past   []dist.Commit   // of earlier lives of the server
 	text   json.RawMessage // of run
 	conns  atomic.Uint64
 	opened time.Time
@@ -127,8 +128,11 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h
 	h.code, h.secret = records[0].Code, records[0].Secret
 	lives := uint32(0)
 	for _, r := range records {
-		if r.Kind == Reopened {
+		switch r.Kind {
+		case Reopened:
 			lives++
+		case Committed:
+			h.past = append(h.past, r.Commit())
 		}
 		h.lost(r)
 	}
@@ -209,6 +213,9 @@ func (h *Host) Describes(run dist.Run) bool {
 	text, err := json.Marshal(run)
 	return err == nil && string(text) == string(h.text)
 }
+
+// Earlier are the steps that were committed before the room was opened.
+func (h *Host) Earlier() []dist.Commit { return h.past }
 
 // Code is what lets people in.
 func (h *Host) Code() string { return h.code }

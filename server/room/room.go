@@ -231,6 +231,7 @@ const (
 	Gathers    = "gathers"    // it is sent a first piece of parameters
 	Saves      = "saves"      // the first piece of a shard's state has come, for a checkpoint
 	Recovering = "recovering" // it is sent a first piece of a shard's state
+	Commits    = "commits"    // of all: the step is decided
 )
 
 func (r *Room) moment(code string, tab uint32, format string, args ...any) {

@@ -15,7 +15,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,16 +203,15 @@ func newClass(site *site, cfg Config, room, code string) *class {
 // member is a toy tab that stays in the room until it is closed, whatever happens to its sockets.
 type member struct {
 	*simTab
-	closed atomic.Bool
-	stop   func()
+	stop func()
 }
 
 func (c *class) join(pace time.Duration) *member {
 	m := &member{simTab: &simTab{s: c.sim, speed: pace, open: true}}
 	m.engine = newToy(c.sim, m.simTab)
 	ctx, stop := context.WithCancel(context.Background())
-	m.stop = func() { m.closed.Store(true); stop() }
-	c.site.t.Cleanup(m.stop)
+	m.stop = stop
+	c.site.t.Cleanup(stop)
 	hello := dist.Hello{Code: c.code, Class: "toy"}
 	go func() {
 		for ctx.Err() == nil {

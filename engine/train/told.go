@@ -1,0 +1,45 @@
+package train
+
+import (
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/dist"
+	"llamatab/engine/message"
+	"llamatab/engine/optim"
+)
+
+// Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
+// which no tab is there any more to tell of them. What only the tab knew, its times and memory, is zero.
+func Told(cfg *config.Config, files Files, commits []dist.Commit) ([]message.Step, error) {
+	s, err := Prepare(cfg, files, unbounded)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	tr := cfg.Training
+	sampler, err := data.NewSampler(data.Plan{
+		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var steps []message.Step
+	seen := int64(0)
+	for i, c := range commits {
+		for _, rows := range sampler.Step(i) {
+			for _, sample := range s.Train.Pick(rows) {
+				seen += int64(len(sample.IDs))
+			}
+		}
+		step := message.Step{Step: i + 1, Epoch: sampler.Epoch(i + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm), Tokens: c.Tokens, NumInputTokensSeen: seen}
+		if c.Applied {
+			mult, err := optim.Multiplier(tr.Scheduler, i, tr.WarmupSteps, sampler.TotalSteps(), tr.LearningRate)
+			if err != nil {
+				return nil, err
+			}
+			step.LearningRate = tr.LearningRate * mult
+		}
+		steps = append(steps, step)
+	}
+	return steps, nil
+}
