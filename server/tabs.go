@@ -38,7 +38,11 @@ func shareTabs(c *config.Config, n int) error {
 	if c.FSDP != nil {
 		return c.Set("fsdp.world_size", fmt.Sprint(n))
 	}
-	return c.Set("fsdp", fmt.Sprintf(`{"world_size": %d, "sharding_strategy": "NO_SHARD"}`, n))
+	by := "FULL_SHARD"
+	if c.PEFT != nil { // adapters are small: to share them out would cost traffic and save nothing
+		by = "NO_SHARD"
+	}
+	return c.Set("fsdp", fmt.Sprintf(`{"world_size": %d, "sharding_strategy": %q}`, n, by))
 }
 
 // roomDir holds the room of a run over tabs, in the output folder: a run that was ended goes on from its last commit.

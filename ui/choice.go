@@ -10,8 +10,6 @@ import (
 type file struct {
 	Path string `json:"path"`
 	Size int64  `json:"size"`
-
-	Encoding string `json:"encoding"` // that it was decoded from, "" for none: it is in UTF-8, or no text
 }
 
 // A choice is what became of choosing a model or data.
@@ -76,11 +74,7 @@ func chooseData(files []file) choice {
 	case files[0].Size == 0:
 		return choice{Problem: func(w *Words) Text { return w.T("data.empty", "file", path.Base(files[0].Path)) }}
 	}
-	c := choice{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
-	if encoding := files[0].Encoding; encoding != "" {
-		c.Note = func(w *Words) Text { return w.T("data.encoding", "name", encoding) }
-	}
-	return c
+	return choice{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
 }
 
 // ChosenText says what was chosen, or "".

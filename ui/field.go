@@ -272,9 +272,9 @@ func (s *Studio) Groups() []group {
 		}
 	}
 	var groups []group
-	for _, name := range []string{"dataset", "training", "peft", "precision", "model"} {
+	for _, name := range []string{"dataset", "model", "peft", "training", "precision"} {
 		if paths := byName[name]; len(paths) > 0 {
-			slices.SortFunc(paths, func(a, b string) int { return place(a) - place(b) })
+			slices.Sort(paths)
 			groups = append(groups, group{name, s.list(paths)})
 		}
 	}

@@ -91,10 +91,23 @@ type FSDP struct {
 	WorldSize        int    `json:"world_size"`
 	Slots            int    `json:"slots"` // micro-batches a step is cut into; 0: accumulation × world size
 	ShardingStrategy string `json:"sharding_strategy"`
-	ShardGroupSize   int    `json:"shard_group_size"`
+	ShardGroupSize   int    `json:"shard_group_size"` // of HYBRID_SHARD; 0: half of the world
 	AutoWrapPolicy   string `json:"auto_wrap_policy"`
 	BackwardPrefetch bool   `json:"backward_prefetch"`
 	Reproducible     bool   `json:"reproducible"`
+}
+
+// Shards is the number of parts that what trains is cut into.
+func (f *FSDP) Shards() int {
+	switch {
+	case f.ShardingStrategy == "NO_SHARD":
+		return 1
+	case f.ShardingStrategy != "HYBRID_SHARD":
+		return f.WorldSize
+	case f.ShardGroupSize > 0:
+		return f.ShardGroupSize
+	}
+	return (f.WorldSize + 1) / 2
 }
 
 // Micro is the number of micro-batches of a step, whoever computes them.

@@ -135,8 +135,9 @@ func (c *Config) roomRules() []rule {
 		within("fsdp.slots", f.Slots, 1, maxSlots),
 		rule{t.Accumulation == 1 || f.Slots == t.Accumulation*f.WorldSize, "fsdp.slots",
 			fmt.Sprintf("is %d, but gradient_accumulation_steps × world_size is %d", f.Slots, t.Accumulation*f.WorldSize), "leave one of them out"},
-		oneOf("fsdp.sharding_strategy", f.ShardingStrategy, []string{"NO_SHARD"}, "FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"),
-		only("fsdp.shard_group_size", f.ShardGroupSize, 0),
+		oneOf("fsdp.sharding_strategy", f.ShardingStrategy, []string{"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD"}),
+		within("fsdp.shard_group_size", f.ShardGroupSize, 0, max(f.WorldSize, 1)),
+		rule{wrapPolicy.MatchString(f.AutoWrapPolicy), "fsdp.auto_wrap_policy", fmt.Sprintf("is %q", f.AutoWrapPolicy), "use transformer, size:N with N parameters, or none"},
 		only("fsdp.reproducible", f.Reproducible, true),
 		rule{c.Precision.ParamDType != "float16", "precision.param_dtype", "float16 is not available in a run over several tabs", "use bfloat16, or " + local},
 		rule{!c.Precision.StochasticRounding, "precision.stochastic_rounding", "is not available in a run over several tabs", local},
@@ -149,6 +150,9 @@ func (c *Config) roomRules() []rule {
 		rule{t.OnNonfinite == "skip", "training.on_nonfinite", "only skip is available in a run over several tabs", local},
 	}
 }
+
+// wrapPolicy is what dist.Wrap understands.
+var wrapPolicy = regexp.MustCompile(`^(transformer|none|size:[1-9][0-9]{0,15})$`)
 
 const (
 	maxTabs  = 256

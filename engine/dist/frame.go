@@ -43,11 +43,12 @@ const (
 	TypeReduced                       // room → tab: the sum over all slots, a piece of a shard
 	TypeParam                         // both: parameters as they are computed with, a piece of a shard
 	TypeState                         // both: masters and moments, a piece of a shard
+	TypeMaster                        // room → tab: the masters after the last step, a piece of a shard
 )
 
 var typeNames = map[Type]string{
 	TypeHello: "hello", TypeWelcome: "welcome", TypeStatus: "status", TypeOrders: "orders", TypePull: "pull", TypeBye: "bye", TypeAttach: "attach",
-	TypeGradient: "gradient", TypeReduced: "reduced", TypeParam: "param", TypeState: "state",
+	TypeGradient: "gradient", TypeReduced: "reduced", TypeParam: "param", TypeState: "state", TypeMaster: "master",
 }
 
 func (t Type) String() string {
@@ -58,7 +59,7 @@ func (t Type) String() string {
 }
 
 // Bulk tells whether t travels on the data socket as numbers.
-func (t Type) Bulk() bool { return t >= TypeGradient && t <= TypeState }
+func (t Type) Bulk() bool { return t >= TypeGradient && t <= TypeMaster }
 
 // limit is the largest body of a frame of type t.
 func (t Type) limit() int {

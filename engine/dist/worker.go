@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"llamatab/engine/tensor"
 )
 
 // Engine is what a worker drives: the memory and the arithmetic of a tab. Calls take effect in their order, as on a
@@ -21,9 +23,11 @@ type Engine interface {
 	Drop(shard int)
 	// Apply updates a shard by the reduced gradient that was put there; Worker.Applied answers.
 	Apply(shard int, c Commit)
-	// Skipped tells of a step that changes nothing.
-	Skipped(c Commit)
-	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam to the unit's parameters.
+	// Committed tells of a step that the room has decided, once, in order. A tab hears of those that it needs, and of the
+	// last.
+	Committed(c Commit)
+	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam and TypeMaster to the unit
+	// that was asked for.
 	Put(f Frame)
 	// Gathered tells that all pieces of a unit's parameters were put, after Worker.Gather.
 	Gathered(unit int)
@@ -62,7 +66,7 @@ type Worker struct {
 	commits map[uint64]Commit
 	gathers map[int][]*Puller // by unit
 	version uint64            // that gathers are of
-	skipped uint64            // version that the last skipped step led to
+	told    uint64            // steps that the engine has heard of
 	dirty   bool
 	said    time.Time
 	done    bool
@@ -130,6 +134,10 @@ func (w *Worker) take(o Orders) {
 	w.orders, w.status.Seen = o, o.Seq
 	for _, c := range o.Commits {
 		w.commits[c.Step] = c
+		if c.Step >= w.told {
+			w.told = c.Step + 1
+			w.engine.Committed(c)
+		}
 	}
 	wanted := map[int]uint64{}
 	for _, k := range o.Shards {
@@ -206,10 +214,14 @@ func (w *Worker) bulk(now time.Time, f Frame) bool {
 	}
 	v := w.table.Shard(int(f.Slot))
 	plain := func() Piece { return v.Pieces[f.Chunk] }
-	if f.Type == TypeParam {
+	if f.Type == TypeParam || f.Type == TypeMaster {
+		d := w.run.Param()
+		if f.Type == TypeMaster {
+			d = tensor.F32
+		}
 		for _, pulls := range w.gathers {
 			for _, p := range pulls {
-				if fits(p, plain, w.run.Param().Size(), Flag(w.run.Param())) {
+				if fits(p, plain, d.Size(), Flag(d)) {
 					return p.Got(now, int(f.Chunk))
 				}
 			}
@@ -256,16 +268,20 @@ func (w *Worker) Applied(now time.Time, shard int) {
 	w.settle(now)
 }
 
-// Gather asks for the parameters of a unit; Engine.Gathered answers. What the tab holds itself at this moment is not
-// fetched: the engine has it.
+// Gather asks for the parameters of a unit as they are computed with, or for its masters once the run is over;
+// Engine.Gathered answers. What the tab holds itself at this moment is not fetched: the engine has it.
 func (w *Worker) Gather(now time.Time, unit int) {
+	kind := TypeParam
+	if w.orders.Done {
+		kind = TypeMaster
+	}
 	var pulls []*Puller
 	for i := range w.table.Shards {
 		if s := w.shards[i]; s != nil && s.whole && s.version == w.version {
 			continue
 		}
 		if from, to := w.table.Shard(i).UnitPieces(unit); from < to {
-			pulls = append(pulls, NewPuller(Pull{Kind: TypeParam, Step: w.version, Slot: i, From: from, To: to}))
+			pulls = append(pulls, NewPuller(Pull{Kind: kind, Step: w.version, Slot: i, From: from, To: to}))
 		}
 	}
 	if pulls == nil {
@@ -275,6 +291,9 @@ func (w *Worker) Gather(now time.Time, unit int) {
 	}
 	w.settle(now)
 }
+
+// Version is that of the parameters that the room computes with.
+func (w *Worker) Version() uint64 { return w.version }
 
 // Held is the version of a shard, and whether the tab has it.
 func (w *Worker) Held(shard int) (uint64, bool) {
@@ -363,10 +382,7 @@ func (w *Worker) advance(i int, s *shardHeld) {
 			return // the next orders bring it
 		}
 		if !c.Applied {
-			if s.version++; s.version > w.skipped { // once, whatever the number of shards
-				w.skipped = s.version
-				w.engine.Skipped(c)
-			}
+			s.version++
 			w.dirty = true
 			continue
 		}

@@ -253,7 +253,7 @@ type Program struct {
 
 // Compile plans, binds and prepares the tape's commands. The pool must fit the tape's plan.
 func (t *Tape) Compile(dev device.Device, label string, pool *Pool, b Binder) (*Program, error) {
-	cmds, err := t.resolve(pool, b)
+	cmds, _, err := t.resolve(pool, b)
 	if err != nil {
 		return nil, fmt.Errorf("graph: %s: %w", label, err)
 	}
@@ -264,7 +264,74 @@ func (t *Tape) Compile(dev device.Device, label string, pool *Pool, b Binder) (*
 	return &Program{exe, label}, nil
 }
 
-func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
+// Part is a stretch of a tape that uses outside memory of one unit at most.
+type Part struct {
+	*Program
+	Unit     int // -1: of none
+	Keys     map[any]bool
+	Backward bool // it belongs to the backward walk
+}
+
+// CompileParts is Compile in parts, to be replayed in order, so that outside memory can be filled and emptied between
+// them. unit tells which unit the memory of a key belongs to, -1 where it is always there. A part ends where the next
+// command uses another unit's, and where the backward walk begins.
+func (t *Tape) CompileParts(dev device.Device, label string, pool *Pool, b Binder, unit func(key any) int) (parts []Part, err error) {
+	cmds, of, err := t.resolve(pool, b)
+	if err != nil {
+		return nil, fmt.Errorf("graph: %s: %w", label, err)
+	}
+	defer func() {
+		if err != nil {
+			for _, p := range parts {
+				p.Release()
+			}
+		}
+	}()
+	part, from := Part{Unit: -1, Keys: map[any]bool{}}, 0
+	end := func(to int) error {
+		if from == to {
+			return nil
+		}
+		exe, err := dev.Compile(fmt.Sprintf("%s, part %d", label, len(parts)), cmds[from:to])
+		if err != nil {
+			return fmt.Errorf("graph: %s: %w", label, err)
+		}
+		part.Program = &Program{exe, label}
+		parts = append(parts, part)
+		part, from = Part{Unit: -1, Keys: map[any]bool{}, Backward: part.Backward}, to
+		return nil
+	}
+	for i := range cmds {
+		c := &t.commands[of[i]]
+		uses, keys := -1, map[any]bool{}
+		for _, a := range c.args {
+			key := a.Key()
+			if key == nil {
+				continue
+			}
+			if u := unit(key); u >= 0 {
+				if uses >= 0 && u != uses {
+					return parts, fmt.Errorf("graph: %s: %q is used together with memory of another unit", label, a.Name)
+				}
+				uses, keys[key] = u, true
+			}
+		}
+		if uses >= 0 && part.Unit >= 0 && uses != part.Unit || c.phase > 0 && !part.Backward {
+			if err := end(i); err != nil {
+				return parts, err
+			}
+			part.Backward = c.phase > 0
+		}
+		if uses >= 0 {
+			part.Unit = uses
+			maps.Copy(part.Keys, keys)
+		}
+	}
+	return parts, end(len(cmds))
+}
+
+// resolve binds the tape's commands; of tells which of them each device command comes from.
+func (t *Tape) resolve(pool *Pool, b Binder) (cmds []device.Command, of []int, err error) {
 	t.Plan()
 	if pool == nil {
 		pool = &Pool{}
@@ -299,7 +366,7 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 		for i, a := range c.args {
 			var err error
 			if args[i], err = locate(a); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		switch c.kind {
@@ -314,12 +381,11 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 	}
 	if b.Prepare != nil {
 		if err := b.Prepare(launches); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	cmds := make([]device.Command, 0, len(bound))
 	for at, c := range t.commands {
-		cmds = append(cmds, bound[at])
+		cmds, of = append(cmds, bound[at]), append(of, at)
 		l := bound[at].Launch
 		if l == nil {
 			continue
@@ -329,7 +395,7 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 			if b.Choose != nil {
 				var err error
 				if v, err = b.Choose(l); err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 			}
 			l.Use(v)
@@ -340,11 +406,11 @@ func (t *Tape) resolve(pool *Pool, b Binder) ([]device.Command, error) {
 			}
 			root, _ := a.root()
 			if look := b.Look(Written{a, c.kernel.Name, c.args, t.gradients[root]}, l.Args[i]); look != nil {
-				cmds = append(cmds, device.Command{Launch: look})
+				cmds, of = append(cmds, device.Command{Launch: look}), append(of, at)
 			}
 		}
 	}
-	return cmds, nil
+	return cmds, of, nil
 }
 
 // Externs lists the outside memory that the tape uses, in the order of its first mention.

@@ -15,6 +15,7 @@ import (
 type Layout struct {
 	Frozen   []*nn.Param
 	Segments []Segment
+	Lanes    *Lanes // of segments that have no buffers of their own, nil where they have
 }
 
 // Segment is one flat buffer's worth of parameters that train.
@@ -30,6 +31,11 @@ type Segment struct {
 // NewLayout places params. A segment ends with its unit, where parameters are stored otherwise, or where one binding of
 // the device could not cover it.
 func NewLayout(params []*nn.Param, l device.Limits) Layout {
+	return newLayout(params, l, func(*nn.Param) int { return 0 })
+}
+
+// newLayout is NewLayout where a segment also ends with what unit tells.
+func newLayout(params []*nn.Param, l device.Limits, unit func(*nn.Param) int) Layout {
 	var layout Layout
 	for _, p := range params {
 		if !p.Trainable {
@@ -37,7 +43,7 @@ func NewLayout(params []*nn.Param, l device.Limits) Layout {
 			continue
 		}
 		n := len(layout.Segments)
-		if n == 0 || !layout.Segments[n-1].suits(p) || 4*int64(layout.Segments[n-1].Len+p.Shape.Size()) > min(l.MaxBuffer, l.MaxBinding) {
+		if n == 0 || !layout.Segments[n-1].suits(p) || unit(layout.Segments[n-1].Params[0]) != unit(p) || 4*int64(layout.Segments[n-1].Len+p.Shape.Size()) > min(l.MaxBuffer, l.MaxBinding) {
 			layout.Segments = append(layout.Segments, Segment{Unit: p.Unit, DType: p.DType, InPlace: p.InPlace})
 			n++
 		}
@@ -94,6 +100,9 @@ func (l Layout) Specs(optimizer bool) []device.Spec {
 	var specs []device.Spec
 	for _, p := range l.Frozen {
 		specs = append(specs, FrozenSpec(p))
+	}
+	if l.Lanes != nil {
+		return append(specs, l.Lanes.specs(optimizer)...)
 	}
 	for i := range l.Segments {
 		for _, s := range l.Segments[i].Specs() {

@@ -47,6 +47,7 @@ type Sharding struct {
 
 	Trained int64 // P: parameters that train
 	Unit    int64 // B: those of the largest unit that is gathered at a time
+	Units   int   // how many there are, 0 for many
 	Param   int   // bytes of a parameter that is gathered
 	Reduce  int   // bytes of a gradient on the wire
 	State
@@ -74,7 +75,11 @@ func (s Sharding) Memory(by dist.Strategy) device.Usage {
 	case dist.ShardGradOp:
 		weights = s.Weight*P + s.owned()*P/N
 	default:
-		weights = s.owned()*P/N + 2*s.Weight*B
+		live := 2.0 // the unit in use and the next
+		if s.Units == 1 {
+			live = 1
+		}
+		weights = s.owned()*P/N + live*s.Weight*B
 	}
 	if by.Sharded() {
 		gradients, optimizer = reduced*P/N+s.Gradient*B, s.Moments*P/N

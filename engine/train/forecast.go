@@ -174,8 +174,15 @@ func (s *Setup) units() []Unit {
 	for _, p := range s.Layout.Frozen {
 		usage[p.Unit][device.Weights] += plan.FrozenSpec(p).Bytes()
 	}
-	for i := range s.Layout.Segments {
-		seg := &s.Layout.Segments[i]
+	segments := s.Layout.Segments
+	if lanes := s.Layout.Lanes; lanes != nil {
+		segments = lanes.Owned
+		for _, spec := range slices.Concat(lanes.Weights, lanes.Gradients) {
+			at(sharedUnit)[spec.Class] += spec.Bytes()
+		}
+	}
+	for i := range segments {
+		seg := &segments[i]
 		for _, spec := range seg.Specs() {
 			usage[seg.Unit][spec.Class] += spec.Bytes()
 		}
@@ -213,9 +220,10 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 	if cfg.Precision.ReduceDType == "float32" {
 		run.Reduce = 4
 	}
-	trained, P := device.Usage{}, float64(max(f.Trainable, 1))
-	for i := range s.Layout.Segments {
-		specs := s.Layout.Segments[i].Specs()
+	P := float64(max(f.Trainable, 1))
+	whole := plan.NewLayout(s.Params(), s.limits) // whatever the run itself shards
+	for i := range whole.Segments {
+		specs := whole.Segments[i].Specs()
 		part := map[int]*float64{
 			plan.Weight: &run.Weight, plan.Gradient: &run.Gradient, plan.Moment1: &run.Moments, plan.Moment2: &run.Moments, plan.Compute: &run.Weight,
 		}
@@ -223,15 +231,20 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 			part[plan.Weight] = &run.Master
 		}
 		for c, spec := range specs {
-			trained[spec.Class] += spec.Bytes()
 			*part[c] += float64(spec.Bytes()) / P
 		}
 	}
 	for _, u := range f.Units {
 		run.Unit = max(run.Unit, u.Trainable)
+		if u.Trainable > 0 {
+			run.Units++
+		}
 	}
-	for class, n := range s.Memory.Usage {
-		run.Local[class] = n - trained[class]
+	run.Local = s.Memory.Usage
+	trained := s.Layout
+	trained.Frozen = nil
+	for _, spec := range trained.Specs(true) {
+		run.Local[spec.Class] -= spec.Bytes()
 	}
 	var all []Shard
 	for _, by := range plan.Strategies {

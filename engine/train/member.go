@@ -5,17 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/dist"
-	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
-	"llamatab/engine/tensor"
 )
 
 // Lane is one of the two sockets between a tab and its room.
@@ -38,8 +37,6 @@ type Link interface {
 // Dial opens both sockets to a room: it says hello on the first and hands back the welcome, then attaches the second.
 type Dial func(ctx context.Context, room *message.RoomJob, hello dist.Hello) (Link, dist.Welcome, error)
 
-func (s *Setup) inRoom() bool { return s.cfg != nil && s.cfg.FSDP != nil }
-
 // RoomRun describes the run of a config for the room that it is to take place in.
 func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 	s, err := Prepare(cfg, files, unbounded)
@@ -49,8 +46,8 @@ func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 	defer s.Close()
 	f := cfg.FSDP
 	run := &dist.Run{
-		ID: id, Strategy: dist.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: 1,
-		ReduceDType: cfg.Precision.ReduceDType, ParamDType: "float32", MaxGradNorm: cfg.Training.MaxGradNorm,
+		ID: id, Strategy: dist.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(),
+		ReduceDType: cfg.Precision.ReduceDType, ParamDType: cfg.Precision.ParamDType, MaxGradNorm: cfg.Training.MaxGradNorm,
 	}
 	for _, seg := range s.Layout.Segments {
 		for _, p := range seg.Params {
@@ -72,24 +69,27 @@ func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 // does in order, so that the tab answers the room also while its GPU is busy.
 type member struct {
 	*runner
+	ctx     context.Context
 	link    Link
 	run     *dist.Run
 	table   *dist.Table
 	worker  *dist.Worker
-	places  []place // of all parameters in order, by where they begin among the flat ones
-	apply   *graph.Program
 	counted int  // steps whose tokens are counted
-	fresh   bool // the parameters are those before the first step
+	fresh   bool // without shards: the parameters are those before the first step
 	done    bool
 
 	gradients map[dist.Work][]byte // of slots that are computed, on the wire's type; without epochs
-	queue     chan func() (func(), error)
-	answers   chan func()
-	failed    chan error
-}
+	stop      chan struct{}        // ends the computation under way, or the last one
+	busy      dist.Work            // what that is
 
-// place is where a parameter lies in a segment.
-type place struct{ flat, n, segment, off int }
+	shards map[int]*shard // of the goroutine that works
+	gather *gatherer      // nil without shards
+	trace  func(what string, unit int)
+
+	queue   chan func() (func(), error)
+	answers chan func()
+	failed  chan error
+}
 
 // member trains as a tab of the job's room until the run is over.
 func (r *runner) member(ctx context.Context) (*message.Done, error) {
@@ -99,21 +99,23 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, fresh: true, gradients: map[dist.Work][]byte{},
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]byte{}, shards: map[int]*shard{}, trace: r.job.Trace,
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
-	if err := m.build(); err != nil {
-		return nil, err
-	}
-	defer m.apply.Release()
 	if err := r.writeConfig(); err != nil {
 		return nil, err
 	}
 	r.trainStart = time.Now()
 	r.last = r.trainStart
-	go m.work(ctx)
+	var working sync.WaitGroup
+	working.Go(func() { m.work(ctx) })
+	defer func() { // what is on the device goes once nobody works with it
+		stop()
+		working.Wait()
+		m.release()
+	}()
 	hello := dist.Hello{Code: r.job.Room.Code, Name: r.job.Room.Name, Class: m.class()}
 	var lost time.Time // since when the room cannot be reached
-	for !m.done {
+	for {
 		link, welcome, err := r.job.Dial(ctx, r.job.Room, hello)
 		if err != nil {
 			var bye *Farewell
@@ -142,15 +144,30 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 			return nil, fail("room", exitConfig, "Start the tabs from one run.json and one version of llamatab.", err)
 		}
 		m.link = link
-		err = m.talk(ctx)
+		done, err := m.talk(ctx)
 		link.Close()
 		m.link = nil
 		m.worker.Disconnected()
-		if err != nil {
+		var f *Error
+		switch {
+		case errors.As(err, &f):
+			return nil, err
+		case err != nil:
 			return nil, fail("room", exitFailed, next, err)
+		case done != nil:
+			return done, nil
 		}
 	}
-	return m.finishRoom(ctx)
+}
+
+// release frees what the member has made.
+func (m *member) release() {
+	for _, s := range m.shards {
+		s.release(m.Trainer)
+	}
+	if m.gather != nil {
+		m.gather.release()
+	}
 }
 
 // roomPatience is how long a tab looks for its room.
@@ -165,30 +182,6 @@ func (f *Farewell) Error() string { return "the room says " + f.Code + ": " + f.
 func (m *member) class() string {
 	i := m.dev.Info()
 	return fmt.Sprintf("%s|%s|%s", i.Backend, i.Vendor, i.Architecture)
-}
-
-func (m *member) build() error {
-	r, err := m.rates()
-	if err != nil {
-		return err
-	}
-	t := graph.NewTape()
-	if err := graph.Record(func() {
-		scalars, state := stepVars(t)
-		m.adamw(t, 0, r, scalars, state)
-		recordPublish(t, m.Layout)
-	}); err != nil {
-		return err
-	}
-	m.apply, err = t.Compile(m.dev, "apply", m.stepper.pool, m.stepper.binder(batchLayout{}))
-	flat := 0
-	for i, seg := range m.Layout.Segments {
-		for j, p := range seg.Params {
-			m.places = append(m.places, place{flat, p.Shape.Size(), i, seg.Offsets[j]})
-			flat += p.Shape.Size()
-		}
-	}
-	return err
 }
 
 // welcome takes in what the room is for, and checks that it is this run.
@@ -210,45 +203,80 @@ func (m *member) welcome(w dist.Welcome) error {
 			n++
 		}
 	}
-	if n != len(run.Params) || run.Steps != m.Total() || run.Slots != m.cfg.Micro() || run.Strategy.Sharded() {
+	if n != len(run.Params) || run.Steps != m.Total() || run.Slots != m.cfg.Micro() {
 		return fmt.Errorf("the room's run of %d steps, %d slots and %d parameters is not this one of %d, %d and %d",
 			run.Steps, run.Slots, len(run.Params), m.Total(), m.cfg.Micro(), n)
 	}
+	if f := m.cfg.FSDP; run.Strategy != dist.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
+		return fmt.Errorf("the room shares the run by %s in %d shards, wrapped by %s, and this tab by %s in %d, wrapped by %s",
+			run.Strategy, run.Shards, run.Wrap, f.ShardingStrategy, f.Shards(), f.AutoWrapPolicy)
+	}
 	if m.worker == nil {
 		m.run, m.table = run, table
+		if m.shared != nil {
+			if m.gather, err = newGatherer(m); err != nil {
+				return err
+			}
+		}
 		m.worker = dist.NewWorker(run, table, m, m)
 	}
 	return nil
 }
 
-// talk serves one connection until it ends.
-func (m *member) talk(ctx context.Context) error {
+// talk serves one connection until it ends, or until the run is over and what it leaves is written or not wanted.
+func (m *member) talk(ctx context.Context) (*message.Done, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	m.worker.Connected(time.Now())
-	for !m.done {
+	result, saving := make(chan *message.Done, 1), false
+	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		case err := <-m.failed:
-			return err
+			return nil, err
+		case done := <-result:
+			return done, nil
 		case answer := <-m.answers:
 			answer()
 		case <-tick.C:
 			m.worker.Tick(time.Now())
+			if !m.done || saving {
+				continue
+			}
+			switch m.host.Control() {
+			case message.Stop:
+				return &message.Done{}, nil
+			case message.Save:
+				saving = true
+				m.queue <- func() (func(), error) {
+					done, err := m.leave(ctx)
+					result <- done
+					return nil, err
+				}
+			}
 		case b, ok := <-m.link.Frames():
 			if !ok {
-				return nil
+				return nil, nil
 			}
 			if bye, err := m.receive(b); err != nil || bye != nil {
 				if bye != nil && bye.Again {
-					return nil
+					return nil, nil
 				}
-				return errors.Join(err, &Farewell{*bye})
+				return nil, errors.Join(err, &Farewell{*bye})
 			}
 		}
 	}
-	return nil
+}
+
+// post has f called where the worker is, once there is a connection.
+func (m *member) post(ctx context.Context, f func()) error {
+	select {
+	case m.answers <- f:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (m *member) receive(b []byte) (*dist.Bye, error) {
@@ -313,111 +341,164 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 		}
 		return
 	}
-	part, _ := dist.StatePiece(m.table.Shard(0), int(h.Chunk))
 	m.queue <- func() (func(), error) {
-		body, err := m.read(stateCopy[part], p.Off, p.Len)
-		return func() { send(body) }, err
+		body, err := m.part(h, p)
+		return func() {
+			if body != nil { // else the room learns that the shard is gone
+				send(body)
+			}
+		}, err
 	}
+}
+
+// part reads what a frame with header h carries of a shard.
+func (m *member) part(h dist.Header, p dist.Piece) ([]byte, error) {
+	s := m.shards[int(h.Slot)]
+	if s == nil {
+		return nil, nil
+	}
+	if h.Type == dist.TypeParam {
+		size := m.run.Param().Size()
+		wire, err := s.params(m.dev, m.run.Param())
+		if err != nil {
+			return nil, err
+		}
+		return wire[size*p.Off : size*(p.Off+p.Len)], nil
+	}
+	part, _ := dist.StatePiece(m.table.Shard(int(h.Slot)), int(h.Chunk))
+	return s.read(m.dev, stateCopy[part], p.Off, p.Len)
 }
 
 // stateCopy are the copies of a segment that a shard's state consists of.
 var stateCopy = [3]int{plan.Weight, plan.Moment1, plan.Moment2}
 
-// each calls f for the runs of segments that flat parameters off to off+n-1 lie in; at counts from off.
-func (m *member) each(off, n int, f func(at int, p place) error) error {
-	for _, p := range m.places {
-		from, to := max(off, p.flat), min(off+n, p.flat+p.n)
-		if from < to {
-			if err := f(from-off, place{flat: from, n: to - from, segment: p.segment, off: p.off + from - p.flat}); err != nil {
-				return err
-			}
-		}
+// shard is the memory of shard i, which is made where it is not there.
+func (m *member) shard(i int) (*shard, error) {
+	if s := m.shards[i]; s != nil {
+		return s, nil
 	}
-	return nil
-}
-
-func (m *member) read(copy, off, n int) ([]byte, error) {
-	out := make([]byte, 0, 4*n)
-	err := m.each(off, n, func(_ int, p place) error {
-		b, err := m.dev.Read(m.mem.segments[p.segment][copy], p.off, p.n)
-		out = append(out, b...)
-		return err
-	})
-	return out, err
+	s, err := m.newShard(i)
+	if err == nil {
+		m.shards[i] = s
+	}
+	return s, err
 }
 
 // Put implements dist.Engine.
 func (m *member) Put(f dist.Frame) {
-	copy := plan.Gradient
-	_, piece := dist.StatePiece(m.table.Shard(0), int(f.Chunk))
+	if f.Type == dist.TypeParam || f.Type == dist.TypeMaster {
+		m.gather.put(f)
+		return
+	}
+	i, copy := int(f.Slot), plan.Gradient
+	part, piece := dist.StatePiece(m.table.Shard(i), int(f.Chunk))
 	if f.Type == dist.TypeState {
-		part, _ := dist.StatePiece(m.table.Shard(0), int(f.Chunk))
 		copy, m.fresh = stateCopy[part], false
 	}
 	m.queue <- func() (func(), error) {
-		m.mem.stale = m.mem.stale || copy == plan.Weight
-		return nil, m.each(piece.Off, piece.Len, func(at int, p place) error {
-			return m.dev.Write(m.mem.segments[p.segment][copy], p.off, f.Body[4*at:4*(at+p.n)])
-		})
+		s, err := m.shard(i)
+		if err == nil {
+			err = s.write(m.dev, copy, piece.Off, f.Body)
+		}
+		return nil, err
 	}
 }
 
-// Init implements dist.Engine: the parameters before the first step are in the files.
-func (m *member) Init(int) {
-	if m.fresh {
-		return
-	}
+// Init implements dist.Engine. Without shards, the parameters before the first step are there from the beginning.
+func (m *member) Init(i int) {
+	there := m.gather == nil && m.fresh
 	m.fresh = true
 	m.queue <- func() (func(), error) {
-		for i, seg := range m.Layout.Segments {
-			for _, copy := range []int{plan.Moment1, plan.Moment2} {
-				if err := m.dev.Write(m.mem.segments[i][copy], 0, make([]byte, 4*seg.Len)); err != nil {
-					return nil, err
-				}
-			}
+		s, err := m.shard(i)
+		if err == nil && !there {
+			err = s.init(m.Trainer)
 		}
-		return nil, m.mem.load(m.Model, m.Params(), m.host)
+		return nil, err
 	}
 }
 
-// Drop implements dist.Engine: the memory stays for what comes in its place.
-func (m *member) Drop(int) { m.fresh = false }
+// Drop implements dist.Engine. Without shards, the memory stays for what comes in its place.
+func (m *member) Drop(i int) {
+	m.fresh = false
+	if m.gather == nil {
+		return
+	}
+	m.queue <- func() (func(), error) {
+		if s := m.shards[i]; s != nil {
+			delete(m.shards, i)
+			s.release(m.Trainer)
+		}
+		return nil, nil
+	}
+}
 
-// Gathered implements dist.Engine: without shards nothing is gathered.
-func (m *member) Gathered(int) {}
+// Gathered implements dist.Engine.
+func (m *member) Gathered(unit int) { m.gather.gathered(unit) }
 
-// Forget implements dist.Engine. A slot under way is computed to its end.
-func (m *member) Forget(w dist.Work) { delete(m.gradients, dist.Work{Step: w.Step, Slot: w.Slot}) }
+// Forget implements dist.Engine. A slot under way is ended at the next unit, or without shards computed to its end.
+func (m *member) Forget(w dist.Work) {
+	w = dist.Work{Step: w.Step, Slot: w.Slot}
+	delete(m.gradients, w)
+	if m.stop != nil && m.busy == w {
+		close(m.stop)
+		m.stop = nil
+	}
+}
 
 // Compute implements dist.Engine: one micro-batch, forward and backward, and its gradient on the wire's type.
 func (m *member) Compute(w dist.Work) {
+	stop := make(chan struct{})
+	m.stop, m.busy = stop, dist.Work{Step: w.Step, Slot: w.Slot}
 	m.queue <- func() (func(), error) {
 		r := dist.Ready{Work: w}
-		gradient := make([]byte, m.table.Len*m.run.Reduce().Size())
-		if rows := m.sampler.Step(int(w.Step)); w.Slot < len(rows) { // the last step of an epoch may have fewer
-			b := m.collate(rows[w.Slot])
-			p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
-			if err != nil {
-				return nil, err
-			}
-			if err := m.stepper.run(device.Work{Run: m.stepper.begin.Executable},
-				device.Work{Buf: m.stepper.batch, Data: l.encode(b, maskSeed(m.cfg.Training.Seed, int(w.Step), w.Slot))}, device.Work{Run: p.Executable}); err != nil {
-				return nil, err
-			}
-			loss, err := m.dev.Read(m.stepper.loss, 0, 1)
-			if err != nil {
-				return nil, err
-			}
-			r.Loss, r.Tokens = floatsOf(loss)[0], b.Tokens
-			if gradient, err = m.gradient(); err != nil {
-				return nil, err
-			}
+		gradient, err := m.slot(&r, stop)
+		if err != nil && !errors.Is(err, errForgotten) {
+			return nil, err
 		}
 		return func() {
-			m.gradients[dist.Work{Step: w.Step, Slot: w.Slot}] = gradient
+			if err == nil {
+				m.gradients[dist.Work{Step: w.Step, Slot: w.Slot}] = gradient
+			}
 			m.worker.Computed(time.Now(), r)
 		}, nil
 	}
+}
+
+// slot computes a slot. What it was is filled in.
+func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []byte, err error) {
+	rows := m.sampler.Step(int(r.Step))
+	if r.Slot >= len(rows) { // the last step of an epoch may have fewer
+		return make([]byte, m.table.Len*m.run.Reduce().Size()), nil
+	}
+	b := m.collate(rows[r.Slot])
+	seed := maskSeed(m.cfg.Training.Seed, int(r.Step), r.Slot)
+	if m.gather != nil {
+		gradient, err = m.gather.compute(m.ctx, r.Step, b, seed, stop)
+	} else {
+		gradient, err = m.whole(b, seed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	loss, err := m.dev.Read(m.stepper.loss, 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	r.Loss, r.Tokens = floatsOf(loss)[0], b.Tokens
+	return gradient, nil
+}
+
+// whole computes a micro-batch where all parameters are here.
+func (m *member) whole(b *data.Batch, seed uint64) ([]byte, error) {
+	p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
+	if err != nil {
+		return nil, err
+	}
+	if err := m.stepper.run(device.Work{Run: m.stepper.begin.Executable}, device.Work{Buf: m.stepper.batch, Data: l.encode(b, seed)},
+		device.Work{Run: p.Executable}); err != nil {
+		return nil, err
+	}
+	return m.gradient()
 }
 
 // gradient reads all gradients back, segment by segment, rounded for the wire.
@@ -430,49 +511,61 @@ func (m *member) gradient() ([]byte, error) {
 			return nil, err
 		}
 		for j, p := range seg.Params {
-			b := raw[4*seg.Offsets[j]:][:4*p.Shape.Size()]
-			if d == tensor.F32 {
-				out = append(out, b...)
-				continue
-			}
-			x := make([]float32, p.Shape.Size())
-			if err := tensor.DecodeF32(x, b, tensor.F32); err != nil {
+			if out, err = narrow(out, raw[4*seg.Offsets[j]:][:4*p.Shape.Size()], d); err != nil {
 				return nil, err
 			}
-			out = tensor.EncodeF32(out, x, d)
 		}
 	}
 	return out, nil
 }
 
-// Apply implements dist.Engine: AdamW with the room's factor in place of what the device would find out itself.
-func (m *member) Apply(shard int, c dist.Commit) {
+// Apply implements dist.Engine.
+func (m *member) Apply(i int, c dist.Commit) {
 	m.fresh = false
 	m.queue <- func() (func(), error) {
-		tr := m.cfg.Training
-		mult, err := optim.Multiplier(tr.Scheduler, int(c.Step), tr.WarmupSteps, m.Total(), tr.LearningRate)
+		s, err := m.shard(i)
 		if err != nil {
 			return nil, err
 		}
-		scalars := optim.Scalars{LR: tr.LearningRate * mult, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
-		if err := m.stepper.run(device.Work{Buf: m.stepper.scalars, Data: scalars.Bytes()}, device.Work{Buf: m.stepper.state, Data: optim.Decided(c.Factor)},
-			device.Work{Run: m.apply.Executable}); err != nil {
+		rate, err := m.rate(c)
+		if err != nil {
 			return nil, err
 		}
-		if err := m.dev.Sync(); err != nil {
+		tr := m.cfg.Training
+		scalars := optim.Scalars{LR: rate, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
+		if err := s.update(m.Trainer, scalars, c.Factor); err != nil {
 			return nil, err
 		}
-		return func() {
-			m.tell(c, scalars.LR)
-			m.worker.Applied(time.Now(), shard)
-		}, nil
+		m.happened("apply", i)
+		return func() { m.worker.Applied(time.Now(), i) }, nil
 	}
 }
 
-// Skipped tells that a step changes nothing.
-func (m *member) Skipped(c dist.Commit) {
-	event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
-	m.tell(c, 0)
+// happened puts an event of a step on the trace.
+func (m *member) happened(what string, unit int) {
+	if m.trace != nil {
+		m.trace(what, unit)
+	}
+}
+
+// Committed implements dist.Engine.
+func (m *member) Committed(c dist.Commit) {
+	rate, err := m.rate(c)
+	if err != nil {
+		m.failed <- err
+		return
+	}
+	if !c.Applied {
+		event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
+	}
+	m.tell(c, rate)
+}
+
+// rate is the learning rate of a step.
+func (m *member) rate(c dist.Commit) (float64, error) {
+	tr := m.cfg.Training
+	mult, err := optim.Multiplier(tr.Scheduler, int(c.Step), tr.WarmupSteps, m.Total(), tr.LearningRate)
+	return tr.LearningRate * mult, err
 }
 
 // tell puts a step on record.
@@ -497,29 +590,20 @@ func (m *member) tell(c dist.Commit, rate float64) {
 		Phase: "train", Done: int64(step.Step), Total: int64(m.Total()), Unit: "steps"}})
 }
 
-// Finished implements dist.Engine.
-func (m *member) Finished() { m.done = true }
-
-// finishRoom writes what the run leaves, if the host wants it from this tab: all tabs have the same.
-func (m *member) finishRoom(ctx context.Context) (*message.Done, error) {
+// Finished implements dist.Engine. All tabs can write what the run leaves: the host says which is to.
+func (m *member) Finished() {
+	m.done = true
 	newProgress(m.host, "wait", "", 0)
-	for {
-		switch m.host.Control() {
-		case message.Save:
-			return m.leave()
-		case message.Stop:
-			return &message.Done{}, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
-// leave writes the result.
-func (m *member) leave() (*message.Done, error) {
+// leave writes the result. Where this tab has a part only, the rest comes from the room's last checkpoint.
+func (m *member) leave(ctx context.Context) (*message.Done, error) {
+	if m.gather != nil {
+		m.mem.remote = m.gather.masters(ctx)
+		if err := m.assemble(); err != nil {
+			return nil, err
+		}
+	}
 	dir := modelDir
 	if m.Method != nil {
 		dir = adapterDir

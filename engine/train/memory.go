@@ -26,10 +26,19 @@ type memory struct {
 	segments [][plan.Copies]device.Buffer
 	bufs     []device.Buffer
 
+	pieces map[*nn.Param]piece               // where to load what trains, where shards of it are owned
+	remote func(p *nn.Param) ([]byte, error) // the float32 values of what trains, where they are not here
+
 	tuner   *tune.Tuner    // chooses kernels for what is computed from parameters alone
 	frozen  tensor.DType   // that frozen values are rounded to, whatever they are stored in
 	publish *graph.Program // packs all masters; nil where there is none
 	stale   bool           // a master was written since
+}
+
+// piece is a place for a run of a parameter's elements, from element at on.
+type piece struct {
+	device.Slice
+	at int
 }
 
 // momentKey is the key of one of AdamW's two moments.
@@ -55,6 +64,9 @@ func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error
 			return nil, err
 		}
 		m.slices[p] = device.All(b)
+	}
+	if l.Lanes != nil {
+		return m, m.share(alloc)
 	}
 	for i := range l.Segments {
 		s := &l.Segments[i]
@@ -89,6 +101,38 @@ func newMemory(dev device.Device, l plan.Layout, optimizer bool) (*memory, error
 		}
 	}
 	return m, nil
+}
+
+// share allocates the lanes that segments lie in by turns.
+func (m *memory) share(alloc func(device.Spec) (device.Buffer, error)) error {
+	l := m.layout.Lanes
+	lanes := func(specs []device.Spec) (bufs []device.Buffer, err error) {
+		for _, s := range specs {
+			b, err := alloc(s)
+			if err != nil {
+				return nil, err
+			}
+			bufs = append(bufs, b)
+		}
+		return bufs, nil
+	}
+	weights, err := lanes(l.Weights)
+	if err != nil {
+		return err
+	}
+	gradients, err := lanes(l.Gradients)
+	if err != nil {
+		return err
+	}
+	for i, s := range m.layout.Segments {
+		w, g := weights[l.Weight[i]], gradients[l.Gradient[i]]
+		m.segments = append(m.segments, [plan.Copies]device.Buffer{plan.Weight: w, plan.Gradient: g})
+		for j, p := range s.Params {
+			m.slices[p] = device.Slice{Buf: w, Off: s.Offsets[j], Len: p.Shape.Size()}
+			m.slices[nn.GradOf{Param: p}] = device.Slice{Buf: g, Off: s.Offsets[j], Len: p.Shape.Size()}
+		}
+	}
+	return nil
 }
 
 // recordPublish packs the masters into the copies that compute reads.
@@ -145,10 +189,22 @@ func (m *memory) master(key any) (device.Slice, error) {
 // all the memory there is.
 const chunkBytes = 4 << 20
 
+// into tells where the values of key are to be stored, and as what: in full, or in the piece that is being loaded.
+func (m *memory) into(key any) (piece, tensor.DType, error) {
+	if p, ok := key.(*nn.Param); ok && p.Trainable && m.layout.Lanes != nil {
+		return m.pieces[p], tensor.F32, nil // of no length where it has none
+	}
+	dst, err := m.master(key)
+	if err != nil {
+		return piece{}, 0, err
+	}
+	return piece{Slice: dst}, dst.Buf.Spec().DType, nil
+}
+
 // upload streams a tensor of a file into the memory of key, converting to how the device stores it. It refuses
 // values that are not finite: they would poison everything that is computed.
 func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights.Checkpoint, name string, done func(int64)) error {
-	dst, err := m.master(key)
+	dst, to, err := m.into(key)
 	if err != nil {
 		return err
 	}
@@ -165,7 +221,7 @@ func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights
 		return m.write(key, transpose(h.Data, t.Shape[0], t.Shape[1]))
 	}
 	m.stale = true
-	size, to := int64(t.DType.Size()), dst.Buf.Spec().DType
+	size := int64(t.DType.Size())
 	rounded := m.rounds(key)
 	var floats []float32
 	var out []byte
@@ -199,10 +255,19 @@ func (m *memory) rounds(key any) bool {
 	return ok && !p.Trainable && p.DType == tensor.F32 && m.frozen != tensor.F32
 }
 
-// put writes elements into dst from element off on. Numbers of two bytes are written by whole words: after an odd one,
-// where the buffer goes on, comes padding.
-func (m *memory) put(dst device.Slice, off int, data []byte) error {
+// put writes elements into dst, of which data[0] is element off of what dst is for. Numbers of two bytes are written by
+// whole words: after an odd one, where the buffer goes on, comes padding.
+func (m *memory) put(dst piece, off int, data []byte) error {
+	if dst.Len == 0 {
+		return nil
+	}
 	spec := dst.Buf.Spec()
+	size := spec.DType.Size()
+	from, to := max(off, dst.at), min(off+len(data)/size, dst.at+dst.Len)
+	if from >= to {
+		return nil
+	}
+	data, off = data[size*(from-off):size*(to-off)], from-dst.at
 	if end := dst.Off + off + len(data)/spec.DType.Size(); len(data)%4 != 0 && end < spec.Len {
 		data = append(slices.Clip(data), 0, 0)
 	}
@@ -221,7 +286,7 @@ func transpose(x []float32, rows, cols int) []float32 {
 
 // write fills the memory of key with values.
 func (m *memory) write(key any, x []float32) error {
-	dst, err := m.master(key)
+	dst, to, err := m.into(key)
 	if err != nil {
 		return err
 	}
@@ -231,7 +296,7 @@ func (m *memory) write(key any, x []float32) error {
 			return err
 		}
 	}
-	return m.put(dst, 0, tensor.EncodeF32(nil, x, dst.Buf.Spec().DType))
+	return m.put(dst, 0, tensor.EncodeF32(nil, x, to))
 }
 
 // clear fills the memory of key with zeros.
@@ -249,6 +314,19 @@ func (m *memory) clear(key any) error {
 
 // stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
 func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
+	if p, ok := key.(*nn.Param); ok && p.Trainable && m.remote != nil {
+		data, err := m.remote(p)
+		if err == nil && transposed {
+			x := make([]float32, len(data)/4)
+			if err = tensor.DecodeF32(x, data, tensor.F32); err == nil {
+				data = tensor.EncodeF32(nil, transpose(x, shape[0], shape[1]), tensor.F32)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return fn(data)
+	}
 	src, err := m.master(key)
 	if err != nil {
 		return err
@@ -317,6 +395,9 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 		}
 		return model.Base, p.From()
 	}
+	params = slices.DeleteFunc(slices.Clone(params), func(p *nn.Param) bool { // shards that are not here
+		return p.Trainable && m.layout.Lanes != nil && m.pieces[p].Len == 0
+	})
 	var total, done int64
 	for _, p := range params {
 		if c, name := source(p); c != nil {

@@ -14,6 +14,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
@@ -41,6 +42,7 @@ type Setup struct {
 	told        bool // what there was to say of model and data
 
 	stages []stage           // of a run that trains, at least one
+	shared *plan.Shared      // of a run whose tabs own shards of what trains, else nil
 	thaw   map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
 
 	numbers       numbers
@@ -327,7 +329,9 @@ func (s *Setup) planFor(l device.Limits, budget int64) (err error) {
 // plan adds up what the job needs.
 func (s *Setup) plan() error {
 	s.numbers.store(s.Params())
-	s.Layout = plan.NewLayout(s.Params(), s.limits)
+	if err := s.layOut(); err != nil {
+		return err
+	}
 	if !s.decode {
 		return s.planBatches()
 	}
@@ -342,6 +346,20 @@ func (s *Setup) plan() error {
 	s.activations = graph.MergePlans(t.Plan(), virtual.Plan())
 	further := append(s.staging(t.DimsBytes()+virtual.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)
 	s.Memory = plan.Sum(s.Layout, false, s.activations, further...)
+	return nil
+}
+
+// layOut places the parameters.
+func (s *Setup) layOut() (err error) {
+	s.shared = nil
+	if f := s.fsdp(); f != nil && dist.Strategy(f.ShardingStrategy).Sharded() {
+		if s.shared, err = plan.NewShared(s.Params(), dist.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
+			return fail("config", exitConfig, "Change fsdp.", fmt.Errorf("fsdp: %w", err))
+		}
+		s.Layout = plan.NewSharedLayout(s.Params(), s.limits, s.shared)
+		return nil
+	}
+	s.Layout = plan.NewLayout(s.Params(), s.limits)
 	return nil
 }
 
@@ -381,7 +399,15 @@ func (s *Setup) planBatches() error {
 			add(t)
 		}
 	}
-	if s.steps {
+	switch {
+	case !s.steps:
+	case s.inRoom():
+		t, err := s.recordApply(s.owned())
+		if err != nil {
+			return err
+		}
+		add(t)
+	default:
 		for k := range s.stages {
 			t, err := s.recordUpdate(k)
 			if err != nil {
@@ -389,6 +415,8 @@ func (s *Setup) planBatches() error {
 			}
 			add(t)
 		}
+	}
+	if s.steps && s.shared == nil {
 		t := graph.NewTape()
 		recordPublish(t, s.Layout)
 		add(t)

@@ -30,6 +30,7 @@ type stepper struct {
 	batch, loss, scalars, state, units, rope, classLogits device.Buffer
 
 	micro   map[programKey]*graph.Program
+	parts   map[programKey][]graph.Part // instead, where units are gathered
 	layouts map[int]batchLayout
 	begin   *graph.Program
 	updates []*graph.Program // by stage
@@ -134,7 +135,7 @@ func (s *Setup) batchSpec() device.Spec {
 
 // newStepper allocates what the plan says besides parameters.
 func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
-	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, layouts: map[int]batchLayout{}}
+	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, parts: map[programKey][]graph.Part{}, layouts: map[int]batchLayout{}}
 	st.tuner = newTuner(dev, table, host, setup.repeats, setup.inRoom())
 	mem.tuner = st.tuner
 	defer func() {
@@ -179,6 +180,11 @@ func (st *stepper) free() {
 	for _, p := range st.micro {
 		p.Release()
 	}
+	for _, parts := range st.parts {
+		for _, p := range parts {
+			p.Release()
+		}
+	}
 	for _, p := range append(st.updates, st.begin) {
 		if p != nil {
 			p.Release()
@@ -199,7 +205,13 @@ func (st *stepper) build(h Host) error {
 	p := newProgress(h, "compile", "programs", int64(len(st.setup.lengths)))
 	for i, T := range st.setup.lengths {
 		for _, key := range st.setup.programs(T) {
-			if _, _, err := st.program(key); err != nil {
+			var err error
+			if st.setup.shared != nil {
+				_, _, err = st.stretches(key)
+			} else {
+				_, _, err = st.program(key)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -268,11 +280,7 @@ func (s *Setup) programs(T int) (keys []programKey) {
 
 // program returns the compiled program of a micro-batch.
 func (st *stepper) program(key programKey) (*graph.Program, batchLayout, error) {
-	l, ok := st.layouts[key.T]
-	if !ok {
-		l = st.setup.layoutOf(key.T)
-		st.layouts[key.T] = l
-	}
+	l := st.layout(key.T)
 	if p, ok := st.micro[key]; ok {
 		return p, l, nil
 	}
@@ -280,7 +288,7 @@ func (st *stepper) program(key programKey) (*graph.Program, batchLayout, error) 
 	if err != nil {
 		return nil, l, err
 	}
-	p, err := t.Compile(st.dev, fmt.Sprintf("%d rows of %d tokens", st.setup.batch, key.T), st.pool, st.binder(l))
+	p, err := t.Compile(st.dev, st.label(key), st.pool, st.binder(l))
 	if err != nil {
 		return nil, l, err
 	}
@@ -288,12 +296,57 @@ func (st *stepper) program(key programKey) (*graph.Program, batchLayout, error) 
 	return p, l, nil
 }
 
+// stretches returns the program of a micro-batch in parts that need parameters of one unit at a time.
+func (st *stepper) stretches(key programKey) ([]graph.Part, batchLayout, error) {
+	l := st.layout(key.T)
+	if p, ok := st.parts[key]; ok {
+		return p, l, nil
+	}
+	t, err := st.setup.record(key)
+	if err != nil {
+		return nil, l, err
+	}
+	p, err := t.CompileParts(st.dev, st.label(key), st.pool, st.binder(l), st.setup.unitOf)
+	if err != nil {
+		return nil, l, err
+	}
+	st.parts[key] = p
+	return p, l, nil
+}
+
+// unitOf tells which gathered unit the memory of a key belongs to.
+func (s *Setup) unitOf(key any) int {
+	switch k := key.(type) {
+	case *nn.Param:
+		return s.shared.Unit(k)
+	case nn.GradOf:
+		return s.shared.Unit(k.Param)
+	}
+	return -1
+}
+
+// layout is how batches with rows of T tokens lie in memory.
+func (st *stepper) layout(T int) batchLayout {
+	l, ok := st.layouts[T]
+	if !ok {
+		l = st.setup.layoutOf(T)
+		st.layouts[T] = l
+	}
+	return l
+}
+
+func (st *stepper) label(key programKey) string {
+	return fmt.Sprintf("%d rows of %d tokens", st.setup.batch, key.T)
+}
+
 // buildBegin compiles the program that clears gradients and loss.
 func (st *stepper) buildBegin() error {
 	t := graph.NewTape()
 	t.Clear(t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"}))
-	for i, s := range st.setup.Layout.Segments {
-		t.Clear(segmentVar(t, st.setup.Layout, i, plan.Gradient, 0, s.Len))
+	if st.setup.Layout.Lanes == nil { // which are cleared as units take them over
+		for i, s := range st.setup.Layout.Segments {
+			t.Clear(segmentVar(t, st.setup.Layout, i, plan.Gradient, 0, s.Len))
+		}
 	}
 	var err error
 	st.begin, err = t.Compile(st.dev, "begin", nil, st.binder(batchLayout{}))
@@ -303,7 +356,7 @@ func (st *stepper) buildBegin() error {
 // buildUpdate compiles begin and, for each stage, update: norm, clipping, and AdamW over the runs of neighbours that share
 // their hyper-parameters.
 func (st *stepper) buildUpdate() error {
-	if err := st.buildBegin(); err != nil {
+	if err := st.buildBegin(); err != nil || st.setup.inRoom() { // whose tabs update shards
 		return err
 	}
 	for k := range st.setup.stages {
@@ -354,14 +407,14 @@ func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
 	} else {
 		optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
 	}
-	s.adamw(t, stage, r, scalars, state)
+	s.adamw(t, s.Layout, stage, r, scalars, state)
 	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
 	recordPublish(t, s.Layout)
 }
 
-// adamw puts AdamW over the runs of neighbours that share their hyper-parameters on a tape.
-func (s *Setup) adamw(t *graph.Tape, stage int, r *rates, scalars func(stage int) graph.Var, state graph.Var) {
-	for i, seg := range s.Layout.Segments {
+// adamw puts AdamW over the runs of neighbours that share their hyper-parameters on a tape, for all that a layout has.
+func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars func(stage int) graph.Var, state graph.Var) {
+	for i, seg := range l.Segments {
 		for from := 0; from < len(seg.Params); {
 			c, thaw := r.of(seg.Params[from]), s.thaw[seg.Params[from]]
 			to := from + 1
@@ -376,7 +429,7 @@ func (s *Setup) adamw(t *graph.Tape, stage int, r *rates, scalars func(stage int
 			if from = to; thaw > stage {
 				continue // its gradient is zero, and it must not decay either
 			}
-			at := func(copy int) graph.Var { return segmentVar(t, s.Layout, i, copy, off, end-off) }
+			at := func(copy int) graph.Var { return segmentVar(t, l, i, copy, off, end-off) }
 			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(thaw), state, c)
 		}
 	}

@@ -32,6 +32,7 @@ const (
 	attachWithin  = 10 * time.Second // after the control socket, the data socket
 	retryAfter    = 2 * time.Second  // pieces that do not come are asked for again
 	stallAfter    = 10 * time.Second // pieces that do not come are pulled from somebody else
+	stuckAfter    = 2 * time.Minute  // the same of a shard from a tab that is computing
 	repeatAfter   = time.Second      // orders that were not seen are said again
 	copyFloor     = 2 * time.Second  // a slot gets no copy before that
 	copyFactor    = 3                // nor before so many times the mean time of a slot
@@ -267,7 +268,8 @@ func (r *Room) join(e Joined) {
 		r.tabs[e.Tab] = t
 		r.listed()
 	}
-	t.name, t.class, t.group = e.Hello.Name, e.Hello.Class, e.Hello.Group
+	t.name, t.class = e.Hello.Name, e.Hello.Class
+	t.group = cmp.Or(e.Hello.Group, t.group, r.smallestGroup())
 	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
 	t.status, t.sent, t.sentAt = dist.Status{}, dist.Orders{}, time.Time{}
 	t.away = r.now // of the connection's beginning, for the data socket's limit
@@ -477,6 +479,9 @@ func (r *Room) order(t *tab) {
 		} else {
 			oldest = min(oldest, r.base.version)
 		}
+	}
+	if oldest == r.step && oldest > 0 {
+		oldest-- // the last one is for people
 	}
 	for s := oldest; s < r.step && len(o.Commits) < dist.MaxCommits; s++ {
 		if rec, ok := r.commits[s]; ok { // one that is too old for that starts again from the last checkpoint

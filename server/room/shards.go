@@ -83,6 +83,22 @@ func (r *Room) groups() map[string][]*tab {
 	return groups
 }
 
+// smallestGroup is the group that a tab of HYBRID_SHARD joins if it does not care: the first that is not full, else a
+// new one.
+func (r *Room) smallestGroup() string {
+	members := map[string]int{}
+	for _, t := range r.tabs {
+		if r.stays(t.id) {
+			members[t.group]++
+		}
+	}
+	for i := 1; ; i++ {
+		if name := fmt.Sprintf("group %d", i); members[name] < r.table.Shards {
+			return name
+		}
+	}
+}
+
 // stays tells whether a tab counts as holding what it was given.
 func (r *Room) stays(id uint32) bool {
 	t := r.tabs[id]
@@ -193,7 +209,7 @@ func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
 		f.source, f.data = t.id, make([]byte, v.Len*size)
 		f.pull = dist.NewPuller(dist.Pull{Kind: kind, Epoch: r.nextEpoch(), Step: version, Slot: i, To: n})
 	}
-	if q := f.pull.Quiet(r.now); q >= stallAfter {
+	if q := f.pull.Quiet(r.now); q >= stallAfter && (r.idle(t) || q >= stuckAfter) { // it answers once it has computed
 		r.note("stalled", t.id, "%s has sent nothing of shard %d for %v", t.label(), i, q.Round(time.Second))
 		r.expel(t, dist.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
 		f.source, f.pull = 0, nil
@@ -257,7 +273,7 @@ func (r *Room) sealed() bool {
 }
 
 func (r *Room) pullParams() {
-	if !r.run.Strategy.Sharded() || r.sealed() {
+	if !r.run.Strategy.Sharded() || r.phase == Saving || r.phase == Done || r.sealed() { // nothing is computed with the last version
 		return
 	}
 	for i := range r.params {
@@ -388,6 +404,12 @@ func (r *Room) serve(t *tab, p dist.Pull) {
 			part, piece := dist.StatePiece(v, i)
 			return 4 * (part*v.Len + piece.Off), 4 * piece.Len
 		}
+	case dist.TypeMaster: // the first third of the last states
+		if r.phase != Done || p.Step != r.base.version {
+			return
+		}
+		hash, d = r.base.hashes[p.Slot], 0
+		at = func(i int) (off, length int) { return 4 * v.Pieces[i].Off, 4 * v.Pieces[i].Len }
 	case dist.TypeParam:
 		if p.Step != r.step || !r.sealed() {
 			return

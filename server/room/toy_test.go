@@ -258,7 +258,7 @@ func (e *toyEngine) Init(shard int) {
 	e.shards[shard] = s
 }
 
-func (e *toyEngine) Skipped(dist.Commit) {}
+func (e *toyEngine) Committed(dist.Commit) {}
 
 func (e *toyEngine) Drop(shard int) { delete(e.shards, shard) }
 

@@ -1,0 +1,150 @@
+package plan
+
+import (
+	"fmt"
+
+	"llamatab/engine/device"
+	"llamatab/engine/dist"
+	"llamatab/engine/nn"
+	"llamatab/engine/tensor"
+)
+
+// Shared is a run whose ranks own shards of what trains.
+type Shared struct {
+	Strategy dist.Strategy
+	Table    *dist.Table
+	unit     map[*nn.Param]int
+}
+
+// NewShared shares out the parameters of params that train: units by an auto-wrap policy, each cut into shards.
+func NewShared(params []*nn.Param, by dist.Strategy, policy string, shards int) (*Shared, error) {
+	s := &Shared{Strategy: by, unit: map[*nn.Param]int{}}
+	var list []dist.Param
+	var trained []*nn.Param
+	for _, p := range params {
+		if p.Trainable {
+			list, trained = append(list, dist.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit}), append(trained, p)
+		}
+	}
+	units, err := dist.Wrap(list, policy)
+	if err == nil {
+		s.Table, err = dist.NewTable(units, shards, dist.DefaultPiece)
+	}
+	if err != nil {
+		return nil, err
+	}
+	at := 0
+	for i, u := range units {
+		for range u.Params {
+			s.unit[trained[at]] = i
+			at++
+		}
+	}
+	return s, nil
+}
+
+// Unit is the number of the unit that p belongs to, -1 for what does not train.
+func (s *Shared) Unit(p *nn.Param) int {
+	if u, ok := s.unit[p]; ok {
+		return u
+	}
+	return -1
+}
+
+// Piece is a run of a parameter's elements that one shard has.
+type Piece struct {
+	Of *nn.Param
+	At int // first element in Of
+	nn.Param
+}
+
+// Pieces are those of a shard, in the order of its view. Their Params are float32 vectors with the name and unit of the
+// whole, so that they are laid out, updated and told apart by hyper-parameters as it is.
+func (s *Shared) Pieces(shard int, l Layout) []*Piece {
+	var pieces []*Piece
+	spans, flat := s.Table.Shard(shard).Spans, 0
+	for _, seg := range l.Segments {
+		for _, p := range seg.Params {
+			end := flat + p.Shape.Size()
+			for len(spans) > 0 && spans[0].Off < end {
+				n := min(spans[0].Off+spans[0].Len, end) - spans[0].Off
+				piece := &Piece{Of: p, At: spans[0].Off - flat, Param: *p}
+				piece.Shape, piece.DType, piece.InPlace = tensor.Of(n), tensor.F32, false
+				pieces = append(pieces, piece)
+				if spans[0].Len == n {
+					spans = spans[1:]
+				} else { // it goes on in the next parameter
+					spans = append([]dist.Span{{Off: end, Len: spans[0].Len - n}}, spans[1:]...)
+				}
+			}
+			flat = end
+		}
+	}
+	return pieces
+}
+
+// ShardLayout places the pieces of a shard.
+func ShardLayout(pieces []*Piece, l device.Limits) Layout {
+	params := make([]*nn.Param, len(pieces))
+	for i, p := range pieces {
+		params[i] = &p.Param
+	}
+	return NewLayout(params, l)
+}
+
+// Lanes are the buffers of what trains in a run whose ranks own shards of it. Segments lie in them by turns: parameters
+// once they are gathered, gradients until they have been read.
+//
+// Under SHARD_GRAD_OP every segment has its own lane of parameters, as they stay for a whole step. Under FULL_SHARD the
+// units take two sets of lanes by turns: the one that computes and the next. There is one set for gradients: those of a
+// unit are read before the next unit's come.
+type Lanes struct {
+	Unit             []int // of each segment, in the order of the run's units
+	Weight, Gradient []int // of each segment: its lanes
+	Weights          []device.Spec
+	Gradients        []device.Spec
+	// Owned are the segments of the shard that the plan counts: the first, which is the largest.
+	Owned []Segment
+}
+
+// NewSharedLayout places params of a run whose ranks own shards.
+func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout {
+	layout := newLayout(params, l, shared.Unit)
+	lanes := &Lanes{}
+	type lane struct {
+		set, number int
+		dtype       tensor.DType
+	}
+	weights, gradients := map[lane]int{}, map[lane]int{}
+	join := func(at map[lane]int, specs *[]device.Spec, key lane, s *Segment, class device.Class, label string) int {
+		i, ok := at[key]
+		if !ok {
+			i = len(*specs)
+			at[key], *specs = i, append(*specs, device.Spec{DType: key.dtype, Class: class, Label: fmt.Sprintf("%s %d", label, i)})
+		}
+		(*specs)[i].Len = max((*specs)[i].Len, s.Len)
+		return i
+	}
+	inUnit := map[int]int{} // segments so far
+	for i := range layout.Segments {
+		s := &layout.Segments[i]
+		unit := shared.Unit(s.Params[0])
+		set, number := unit%2, inUnit[unit]
+		if shared.Strategy == dist.ShardGradOp {
+			set = unit
+		}
+		lanes.Unit = append(lanes.Unit, unit)
+		lanes.Weight = append(lanes.Weight, join(weights, &lanes.Weights, lane{set, number, s.DType}, s, device.Weights, "gathered weights"))
+		lanes.Gradient = append(lanes.Gradient, join(gradients, &lanes.Gradients, lane{0, number, tensor.F32}, s, device.Gradients, "gradients"))
+		inUnit[unit]++
+	}
+	lanes.Owned = ShardLayout(shared.Pieces(0, layout), l).Segments
+	layout.Lanes = lanes
+	return layout
+}
+
+// specs are the buffers of lanes and of the owned shard.
+func (l *Lanes) specs(optimizer bool) []device.Spec {
+	specs := append(append([]device.Spec{}, l.Weights...), l.Gradients...)
+	return append(specs, Layout{Segments: l.Owned}.Specs(optimizer)...)
+}

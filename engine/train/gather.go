@@ -1,0 +1,490 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/dist"
+	"llamatab/engine/graph"
+	"llamatab/engine/nn"
+	"llamatab/engine/peft"
+	"llamatab/engine/plan"
+	"llamatab/engine/tensor"
+)
+
+// gatherer computes slots with parameters that are gathered unit by unit, on the goroutine that drives the device.
+//
+// A program's parts are replayed in order. Before one that reads parameters its unit lies in its lanes, and the unit of
+// the part after it is asked for: a prefetch of one unit. Under FULL_SHARD a unit is gathered for the forward pass and
+// again for the backward walk, as others take its lanes meanwhile; a unit that checkpointing computes again has its one
+// gather for both. What is fetched a second time stays in the host's memory until the version changes, so that a step
+// fetches each unit twice at most however many slots the tab computes. Under SHARD_GRAD_OP units stay in their lanes.
+//
+// Gradients lie in one set of lanes: those of a unit are read as soon as the walk leaves it. A unit that it comes back to
+// (a tied head) gets back what was read and goes on adding, so that the sum has the same bits as in memory of its own.
+type gatherer struct {
+	m      *member
+	lanes  *plan.Lanes
+	places places  // of all parameters
+	units  [][]int // segments of each unit
+	clear  []*graph.Program
+
+	version uint64
+	holds   []int          // by lane of parameters: the segment in it, -1 for none
+	coming  map[int]*image // by unit: asked for
+	kept    map[int]*image // by unit: in the host's memory
+	fetched map[int]int    // by unit: how often
+	wanted  map[int]*image // by unit: on the way; belongs to the goroutine that talks
+}
+
+// image is a unit's parameters on their way, as its segments have them.
+type image struct {
+	unit     int
+	master   bool           // float32 values after the last step
+	segments map[int][]byte // by number
+	own      []int          // shards that the tab has itself
+	ready    chan struct{}
+}
+
+func newGatherer(m *member) (*gatherer, error) {
+	g := &gatherer{m: m, lanes: m.Layout.Lanes, places: placesOf(m.Layout), wanted: map[int]*image{}}
+	g.units = make([][]int, len(m.shared.Table.Units))
+	for i, u := range g.lanes.Unit {
+		g.units[u] = append(g.units[u], i)
+	}
+	for _, segments := range g.units {
+		t := graph.NewTape()
+		for _, i := range segments {
+			t.Clear(segmentVar(t, m.Layout, i, plan.Gradient, 0, m.Layout.Segments[i].Len))
+		}
+		p, err := t.Compile(m.dev, "clear gradients", nil, m.stepper.binder(batchLayout{}))
+		if err != nil {
+			g.release()
+			return nil, err
+		}
+		g.clear = append(g.clear, p)
+	}
+	g.begin(0)
+	return g, nil
+}
+
+func (g *gatherer) release() {
+	for _, p := range g.clear {
+		p.Release()
+	}
+}
+
+// begin forgets all that is of another version.
+func (g *gatherer) begin(version uint64) {
+	g.version, g.coming, g.kept, g.fetched = version, map[int]*image{}, map[int]*image{}, map[int]int{}
+	g.free()
+}
+
+// free takes the gathered units out of their lanes.
+func (g *gatherer) free() {
+	g.holds = make([]int, len(g.lanes.Weights))
+	for i := range g.holds {
+		g.holds[i] = -1
+	}
+}
+
+// resident tells whether a unit lies in its lanes.
+func (g *gatherer) resident(unit int) bool {
+	for _, i := range g.units[unit] {
+		if g.holds[g.lanes.Weight[i]] != i {
+			return false
+		}
+	}
+	return true
+}
+
+// errForgotten ends a computation that nobody wants any more.
+var errForgotten = errors.New("the slot is computed elsewhere")
+
+// ask asks the room for a unit, unless it is here or on its way.
+func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
+	if im := g.kept[unit]; im != nil {
+		return im, nil
+	}
+	if im := g.coming[unit]; im != nil {
+		return im, nil
+	}
+	im := g.image(unit, false)
+	g.coming[unit] = im
+	return im, g.m.post(ctx, func() { g.want(im) })
+}
+
+func (g *gatherer) image(unit int, master bool) *image {
+	im := &image{unit: unit, master: master, segments: map[int][]byte{}, ready: make(chan struct{})}
+	for _, i := range g.units[unit] {
+		im.segments[i] = make([]byte, g.m.Layout.Segments[i].Len*im.size(g))
+	}
+	return im
+}
+
+// size is that of an element.
+func (im *image) size(g *gatherer) int { return im.dtype(g).Size() }
+
+func (im *image) dtype(g *gatherer) tensor.DType {
+	if im.master {
+		return tensor.F32
+	}
+	return g.m.run.Param()
+}
+
+// want begins to fetch; it runs where the worker does.
+func (g *gatherer) want(im *image) {
+	g.wanted[im.unit], im.own = im, nil
+	for i := range g.m.table.Shards {
+		if v, ok := g.m.worker.Held(i); ok && v == g.m.worker.Version() {
+			im.own = append(im.own, i)
+		}
+	}
+	g.m.worker.Gather(time.Now(), im.unit)
+}
+
+// put takes in a piece that came; it runs where the worker does.
+func (g *gatherer) put(f dist.Frame) {
+	if im := g.wanted[int(f.Unit)]; im != nil {
+		v := g.m.table.Shard(int(f.Slot))
+		g.fill(im, v, v.Pieces[f.Chunk], f.Body)
+	}
+}
+
+// gathered tells that all of a unit has come; it runs where the worker does.
+func (g *gatherer) gathered(unit int) {
+	if im := g.wanted[unit]; im != nil {
+		delete(g.wanted, unit)
+		close(im.ready)
+	}
+}
+
+// fill puts a piece of a view into an image.
+func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body []byte) {
+	size := im.size(g)
+	v.Flat(p.Off, p.Len, func(at int, s dist.Span) {
+		g.places.each(s.Off, s.Len, func(in int, to place) error {
+			copy(im.segments[to.segment][size*to.off:], body[size*(at+in):size*(at+in+to.n)])
+			return nil
+		})
+	})
+}
+
+// complete waits for an image and adds what this tab has itself.
+func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}) error {
+	select {
+	case <-im.ready:
+	case <-stop:
+		return errForgotten
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	size := im.size(g)
+	for _, i := range im.own {
+		v := g.m.table.Shard(i)
+		from, to := v.UnitPieces(im.unit)
+		if from == to {
+			continue
+		}
+		s := g.m.shards[i]
+		if s == nil {
+			return errForgotten
+		}
+		if im.master {
+			for _, p := range v.Pieces[from:to] {
+				body, err := s.read(g.m.dev, plan.Weight, p.Off, p.Len)
+				if err != nil {
+					return err
+				}
+				g.fill(im, v, p, body)
+			}
+			continue
+		}
+		wire, err := s.params(g.m.dev, g.m.run.Param())
+		if err != nil {
+			return err
+		}
+		for _, p := range v.Pieces[from:to] {
+			g.fill(im, v, p, wire[size*p.Off:size*(p.Off+p.Len)])
+		}
+	}
+	im.own = nil
+	return nil
+}
+
+// load puts a unit into its lanes.
+func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) error {
+	if g.resident(unit) {
+		return nil
+	}
+	im, err := g.ask(ctx, unit)
+	if err == nil {
+		err = g.complete(ctx, im, stop)
+	}
+	if err != nil {
+		return err
+	}
+	if g.coming[unit] == im {
+		delete(g.coming, unit)
+		if g.fetched[unit]++; g.fetched[unit] > 1 {
+			g.kept[unit] = im
+		}
+	}
+	for i, b := range im.segments {
+		if err := g.m.dev.Write(g.m.mem.segments[i][plan.Weight], 0, b); err != nil {
+			return err
+		}
+		g.holds[g.lanes.Weight[i]] = i
+	}
+	g.m.happened("gather", unit)
+	return nil
+}
+
+// visit says what a part does with the unit that it uses.
+type visit struct {
+	graph.Part
+	reads, adds bool
+	first, last bool // of the unit's gradients
+	ahead       int  // unit that is needed next, -1 for none
+}
+
+// visits looks through a program's parts.
+func visits(parts []graph.Part) []visit {
+	list := make([]visit, len(parts))
+	before, after := map[int]bool{}, map[int]bool{}
+	for i, p := range parts {
+		v := visit{Part: p, ahead: -1}
+		for key := range p.Keys {
+			_, grad := key.(nn.GradOf)
+			v.reads, v.adds = v.reads || !grad, v.adds || grad
+		}
+		if v.adds {
+			v.first, before[p.Unit] = !before[p.Unit], true
+		}
+		list[i] = v
+	}
+	next := -1
+	for i, v := range slices.Backward(list) {
+		list[i].ahead = next
+		if v.reads {
+			next = v.Unit
+		}
+		if v.adds {
+			list[i].last, after[v.Unit] = !after[v.Unit], true
+		}
+	}
+	return list
+}
+
+// compute replays the forward and backward pass of a batch and returns its gradient as it travels, in the order of all
+// parameters.
+func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []byte, err error) {
+	defer func() {
+		if err != nil {
+			g.coming = map[int]*image{} // nobody fetches it any more
+		}
+	}()
+	m := g.m
+	parts, l, err := m.stepper.stretches(programKey{T: b.T, gradients: true})
+	if err != nil {
+		return nil, err
+	}
+	if g.version != version {
+		g.begin(version)
+	}
+	full := m.shared.Strategy != dist.ShardGradOp
+	if full {
+		g.free()
+	}
+	out := make([]byte, m.table.Len*m.run.Reduce().Size())
+	var reads []*reading
+	finish := func(leave int) error {
+		for len(reads) > leave {
+			r := reads[0]
+			reads = reads[1:]
+			if err := r.wait(g, out); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	aside := map[int]*reading{} // gradients of units that the walk comes back to
+	work := []device.Work{{Run: m.stepper.begin.Executable}, {Buf: m.stepper.batch, Data: l.encode(b, seed)}}
+	list, backward, holder := visits(parts), false, -1
+	for i, v := range list {
+		select {
+		case <-stop:
+			return nil, errForgotten
+		default:
+		}
+		if full && v.Backward && !backward {
+			backward = true
+			g.free()
+			m.happened("reshard", -1)
+		}
+		if v.reads {
+			if err := g.load(ctx, v.Unit, stop); err != nil {
+				return nil, err
+			}
+		}
+		if v.adds && holder != v.Unit {
+			holder = v.Unit
+			work = append(work, device.Work{Run: g.clear[v.Unit].Executable})
+			if r := aside[v.Unit]; r != nil {
+				if err := m.dev.Submit(work...); err != nil {
+					return nil, err
+				}
+				if work, err = nil, r.putBack(g); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := m.stepper.run(append(work, device.Work{Run: v.Executable})...); err != nil {
+			return nil, err
+		}
+		work = nil
+		if v.Unit >= 0 {
+			m.happened(map[bool]string{false: "forward", true: "backward"}[v.Backward], v.Unit)
+		}
+		if v.ahead >= 0 && v.ahead != v.Unit && m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
+			if _, err := g.ask(ctx, v.ahead); err != nil {
+				return nil, err
+			}
+		}
+		if v.adds && nextHolder(list[i+1:]) != v.Unit {
+			r, err := g.read(v.Unit)
+			if err != nil {
+				return nil, err
+			}
+			if holder = -1; !v.last {
+				aside[v.Unit] = r
+				continue
+			}
+			m.happened("reduce", v.Unit)
+			reads = append(reads, r)
+			if err := finish(1); err != nil { // one is read while the next is computed
+				return nil, err
+			}
+		}
+	}
+	return out, finish(0)
+}
+
+// nextHolder is the unit whose gradients are added to next, -1 for none.
+func nextHolder(list []visit) int {
+	for _, v := range list {
+		if v.adds {
+			return v.Unit
+		}
+	}
+	return -1
+}
+
+// reading are the gradients of a unit on their way back from the device.
+type reading struct {
+	segments []int
+	pending  []device.Pending
+}
+
+func (g *gatherer) read(unit int) (*reading, error) {
+	r := &reading{segments: g.units[unit]}
+	for _, i := range r.segments {
+		p, err := g.m.dev.Fetch(g.m.mem.segments[i][plan.Gradient], 0, g.m.Layout.Segments[i].Len)
+		if err != nil {
+			return nil, err
+		}
+		r.pending = append(r.pending, p)
+	}
+	return r, nil
+}
+
+// wait puts the gradients into out, as they travel.
+func (r *reading) wait(g *gatherer, out []byte) error {
+	d := g.m.run.Reduce()
+	size := d.Size()
+	for k, i := range r.segments {
+		raw, err := r.pending[k].Wait()
+		if err != nil {
+			return err
+		}
+		for _, p := range g.places {
+			if p.segment == i {
+				if _, err := narrow(out[size*p.flat:size*p.flat], raw[4*p.off:4*(p.off+p.n)], d); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// putBack makes the gradients what they were when they were read.
+func (r *reading) putBack(g *gatherer) error {
+	for k, i := range r.segments {
+		raw, err := r.pending[k].Wait()
+		if err == nil {
+			err = g.m.dev.Write(g.m.mem.segments[i][plan.Gradient], 0, raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// masters reads the values of a parameter after the last step, wherever they are.
+func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error) {
+	var last *image
+	return func(p *nn.Param) ([]byte, error) {
+		unit := g.m.shared.Unit(p)
+		if last == nil || last.unit != unit {
+			im := g.image(unit, true)
+			if err := g.m.post(ctx, func() { g.want(im) }); err != nil {
+				return nil, err
+			}
+			if err := g.complete(ctx, im, nil); err != nil {
+				return nil, err
+			}
+			last = im
+		}
+		for _, i := range g.units[unit] {
+			seg := g.m.Layout.Segments[i]
+			if j := slices.Index(seg.Params, p); j >= 0 {
+				return last.segments[i][4*seg.Offsets[j]:][:4*p.Shape.Size()], nil
+			}
+		}
+		return nil, errors.New("no unit has " + p.Name)
+	}
+}
+
+// assemble puts all that trains on the device at a time, as compute sees it, if the result has tensors that are functions
+// of it.
+func (m *member) assemble() error {
+	if m.Method == nil || !slices.ContainsFunc(m.Model.saved(), func(t peft.Tensor) bool { return t.Param == nil }) {
+		return nil
+	}
+	for _, seg := range m.Layout.Segments {
+		for _, p := range seg.Params {
+			b, err := m.dev.Alloc(plan.FrozenSpec(p))
+			if err != nil {
+				return err
+			}
+			m.mem.bufs, m.mem.slices[p] = append(m.mem.bufs, b), device.All(b)
+			raw, err := m.mem.remote(p)
+			if err == nil {
+				raw, err = narrow(nil, raw, p.DType)
+			}
+			if err == nil {
+				err = m.mem.put(piece{Slice: device.All(b)}, 0, raw)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
