@@ -10,6 +10,8 @@ import (
 type file struct {
 	Path string `json:"path"`
 	Size int64  `json:"size"`
+
+	Encoding string `json:"encoding"` // that it was decoded from, "" for none: it is in UTF-8, or no text
 }
 
 // A choice is what became of choosing a model or data.
@@ -74,7 +76,11 @@ func chooseData(files []file) choice {
 	case files[0].Size == 0:
 		return choice{Problem: func(w *Words) Text { return w.T("data.empty", "file", path.Base(files[0].Path)) }}
 	}
-	return choice{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
+	c := choice{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
+	if encoding := files[0].Encoding; encoding != "" {
+		c.Note = func(w *Words) Text { return w.T("data.encoding", "name", encoding) }
+	}
+	return c
 }
 
 // ChosenText says what was chosen, or "".

@@ -272,9 +272,9 @@ func (s *Studio) Groups() []group {
 		}
 	}
 	var groups []group
-	for _, name := range []string{"dataset", "model", "peft", "training", "precision"} {
+	for _, name := range []string{"dataset", "training", "peft", "precision", "model"} {
 		if paths := byName[name]; len(paths) > 0 {
-			slices.Sort(paths)
+			slices.SortFunc(paths, func(a, b string) int { return place(a) - place(b) })
 			groups = append(groups, group{name, s.list(paths)})
 		}
 	}

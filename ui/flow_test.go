@@ -82,6 +82,11 @@ func studio(b tab, address string) {
 	b.wait(`document.querySelectorAll("#preview-rows mark").length === 1`)
 	b.want(`document.querySelector("#preview-rows mark").textContent`, " day")
 	b.want(`document.querySelectorAll("#plan tbody tr").length`, "5")
+	// A text in the encoding of Chinese systems is read.
+	b.eval(`(() => { const t = new DataTransfer(); t.items.add(new File([new Uint8Array([0xba, 0xa3, 0xb5, 0xc1])], "海盗.txt")); const input = document.getElementById("data-input");
+		input.files = t.files; input.dispatchEvent(new Event("change", { bubbles: true })); })()`)
+	b.wait(`document.getElementById("data-chosen").textContent === "海盗.txt · 6 B · read as GB18030"`)
+	b.choose("data-input", map[string]int{"rows.jsonl": 2500})
 
 	// What the engine refuses is shown at the setting; what does not fit comes with its remedy.
 	b.set("set-training-per-device-train-batch-size", "0")
@@ -323,9 +328,33 @@ func link(b tab, address string) {
 	b.want(`location.hash`, "#studio")
 	b.click("json")
 	b.click("config-share")
-	b.wait(`document.getElementById("shared")?.href.includes("#studio?config=") && document.getElementById("shared").href.length < 2048`)
+	b.wait(`document.getElementById("shared")?.href.includes("#studio?v=1&config=") && document.getElementById("shared").href.length < 2048`)
 	b.open(address + "#studio?config=%%%")
-	b.wait(`document.getElementById("problem")?.textContent.includes("no run.json")`)
+	b.wait(`document.getElementById("problem")?.textContent === "This is no run.json: the link is incomplete"`)
+	b.open(address + "#studio?v=2&config=e30")
+	b.wait(`document.getElementById("problem")?.textContent.includes("newer llamatab")`)
+
+	// A link for a lesson leaves model and data to choose. One can be made, pasted, and left.
+	b.open(address + "#studio")
+	b.click("json")
+	b.click("config-lock")
+	b.set("set-training-max-steps", "44")
+	b.click("config-share")
+	b.wait(`document.getElementById("shared")?.href.includes("&lesson&config=")`)
+	paste := func(text string) {
+		b.eval(`(() => { const c = new DataTransfer(); c.setData("text", ` + text + `); document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: c, bubbles: true })); })()`)
+	}
+	link := b.eval(`document.getElementById("shared").href`)
+	b.open(address)
+	b.wait(`document.getElementById("ready-pirate")`)
+	paste(strconv.Quote(link))
+	b.wait(`document.getElementById("set-training-max-steps")?.value === "44" && document.getElementById("set-training-max-steps").matches(":disabled")`)
+	b.click("lesson-end")
+	b.wait(`!document.getElementById("set-training-max-steps").matches(":disabled")`)
+	paste(`JSON.stringify({ training: { max_steps: 55 } })`)
+	b.wait(`document.getElementById("set-training-max-steps").value === "55"`)
+	paste(`'{"text": "One day"}'`)
+	b.wait(`document.getElementById("data-chosen").textContent.startsWith("pasted.jsonl")`)
 }
 
 // chart shows many points as they come in, moves along them from the keyboard, and logs how many frames that leaves.

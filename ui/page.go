@@ -131,6 +131,8 @@ type incoming struct {
 	Size      int64              `json:"size"`
 	Loose     bool               `json:"loose"`  // "file": it is in memory, as there is no room on disk
 	Text      string             `json:"text"`   // "config": a run.json; "packed": why not, or ""; "problem": the cause; "copied"
+	Newer     bool               `json:"newer"`  // "config": it is from a link that a newer page has made
+	Lesson    bool               `json:"lesson"` // "config": settings are not for the person to change
 	Name      string             `json:"name"`   // "screen"
 	Code      string             `json:"code"`   // "problem"
 	ID        string             `json:"id"`     // "opened"
@@ -191,9 +193,9 @@ func (p *Page) receive(now time.Time, text []byte) {
 		case "opened":
 			p.opened(now, item)
 		case "config":
-			p.Studio.load(item.Text)
+			p.Studio.arrive(item)
 		case "copied":
-			p.Studio.Shared = item.Text
+			p.Studio.Shared, p.Studio.TooLong = item.Text, item.Text == ""
 		case "problem":
 			p.Run.note(message.Event{Level: "error", Code: item.Code, Message: item.Text})
 		}

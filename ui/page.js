@@ -16,9 +16,23 @@ globalThis.llamatabPage = (() => {
   // What the person chose: File objects stay here, Go gets paths and sizes.
   const chosen = { model: [], dataset: [] };
   const filesLimit = 4096; // a whole disk may be dropped by mistake
-  const choose = (kind, files) => {
-    chosen[kind] = files.slice(0, filesLimit);
-    tellThat({ type: "files", kind, files: chosen[kind].map(({ file, path }) => ({ path, size: file.size })) });
+  const choose = async (kind, files) => {
+    files = files.slice(0, filesLimit);
+    if (kind === "dataset") files = await Promise.all(files.map(legible));
+    chosen[kind] = files;
+    tellThat({ type: "files", kind, files: files.map(({ file, path, encoding }) => ({ path, size: file.size, encoding })) });
+  };
+  // legible is a text in UTF-8: one in GB18030 or UTF-16, as other systems write them, is decoded. What is neither stays as
+  // it is, for the engine to name the place.
+  const looked = 16 << 20; // bytes from which a larger file is judged
+  const legible = async (chosen) => {
+    const { file, path } = chosen;
+    const decoded = (bytes, encoding, more) => { try { return new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: more }); } catch { return null; } };
+    const start = new Uint8Array(await file.slice(0, looked).arrayBuffer());
+    if (decoded(start, "utf-8", file.size > looked) !== null) return chosen;
+    const encoding = { "255,254": "utf-16le", "254,255": "utf-16be" }[start.slice(0, 2)] ?? "gb18030";
+    const text = decoded(await file.arrayBuffer(), encoding);
+    return text === null ? chosen : { file: new File([text], file.name, { lastModified: file.lastModified }), path, encoding: encoding.toUpperCase() };
   };
   const kinds = { "model-input": "model", "data-input": "dataset" };
   document.addEventListener("change", async ({ target }) => {
@@ -58,12 +72,25 @@ globalThis.llamatabPage = (() => {
     if (!entries.length) return;
     const found = [];
     for (const entry of entries) await walk(entry, 0, found);
-    if (found.length === 1 && found[0].file.name === "run.json") {
-      tellThat({ type: "config", text: await found[0].file.text() });
-      return;
-    }
-    choose(place(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : "dataset"), found);
+    bring(place(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : "dataset"), found);
+  });
+  const bring = async (kind, found) => {
+    if (found.length === 1 && found[0].file.name === "run.json") tellThat({ type: "config", text: await found[0].file.text() });
+    else choose(kind, found);
     if (location.hash !== "#studio") location.hash = "#studio";
+  };
+  // So does what is pasted outside of an input: a link or run.json is settings, all else is data.
+  document.addEventListener("paste", (event) => {
+    if (event.target.closest?.("input, textarea, select")) return;
+    const text = event.clipboardData.getData("text").trim(), files = [...event.clipboardData.files];
+    if (!text && !files.length) return;
+    event.preventDefault();
+    if (files.length) return bring("dataset", files.map((file) => ({ file, path: file.name })));
+    if (text.startsWith(location.origin + "/#studio?")) { location.href = text; return; }
+    let config = null;
+    try { config = JSON.parse(text); } catch {}
+    const name = ["training", "peft", "trainable", "dataset"].some((key) => Object.hasOwn(config ?? {}, key)) ? "run.json" : /^[[{]/.test(text) ? "pasted.jsonl" : "pasted.txt";
+    bring("dataset", [{ file: new File([text], name), path: name }]);
   });
 
   // Two engines: one trains, the other answers what is asked while a run is put together or tried out.
@@ -151,17 +178,18 @@ globalThis.llamatabPage = (() => {
   const remember = (key, value) => { try { localStorage.setItem(key, value); } catch {} };
   const remembered = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
 
+  const linkVersion = 1, linkLimit = 2048; // of what is in a link, and its length that every messenger takes
   // Screens are the address's fragment, so that the browser's buttons lead back. A run's config may be in it, too.
   const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
   const decode = (text) => new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
   const arrive = () => {
     arriveInRoom();
-    const [screen, given] = location.hash.slice(1).split("?config=");
+    const [screen, query] = location.hash.slice(1).split("?"), given = new URLSearchParams(query ?? "");
     tellThat({ type: "screen", name: screen, origin: location.origin });
-    if (given === undefined) return;
+    if (!given.has("config")) return;
     let text = "";
-    try { text = decode(given); } catch {} // "" is no config, which Go says
-    tellThat({ type: "config", text });
+    try { text = decode(given.get("config")); } catch {} // "" is no config, which Go says
+    tellThat({ type: "config", text, newer: Number(given.get("v") ?? 1) > linkVersion, lesson: given.has("lesson") });
     history.replaceState(null, "", "#" + screen);
   };
   addEventListener("hashchange", arrive);
@@ -347,9 +375,10 @@ globalThis.llamatabPage = (() => {
     },
     save: (name, text) => save(name, new Blob([text], { type: "application/json" })),
     async copy(text) { await navigator.clipboard.writeText(text).catch(failed("E-COPY")); },
-    async share(config) {
-      const link = `${location.origin}/#studio?config=${encode(config)}`;
-      await navigator.clipboard.writeText(link).then(() => tellThat({ type: "copied", text: link }), () => tellThat({ type: "copied", text: link }));
+    async share(config, lesson) {
+      const link = `${location.origin}/#studio?v=${linkVersion}${lesson ? "&lesson" : ""}&config=${encode(config)}`;
+      if (link.length <= linkLimit) await navigator.clipboard.writeText(link).catch(() => {}); // it is shown, too
+      tellThat({ type: "copied", text: link.length <= linkLimit ? link : "" });
     },
 
     // Islands: elements without content of vugu's. What is to be shown in one is set after vugu has made it.

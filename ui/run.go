@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"strconv"
@@ -47,6 +48,8 @@ type Run struct {
 		Step int
 		Loss float64
 	}
+	Before     *measures       // on the held-out rows before training, nil where nobody has looked
+	Accuracy   *message.Float  // newest of a classifier, on the held-out rows
 	Latest     []message.Event // newest first
 	Samples    []sampled       // by step
 	Failure    *message.Failed
@@ -66,6 +69,21 @@ type Run struct {
 	ready bool             // a run could be started
 
 	page *Page
+}
+
+// measures are what an evaluation finds.
+type measures struct{ Loss, Accuracy *message.Float }
+
+// measuresOf reads the event of an evaluation before training.
+func measuresOf(e message.Event) *measures {
+	read := func(key string) *message.Float {
+		var v message.Float
+		if raw, err := json.Marshal(e.Data[key]); err != nil || e.Data[key] == nil || json.Unmarshal(raw, &v) != nil {
+			return nil
+		}
+		return &v
+	}
+	return &measures{Loss: read("eval_loss"), Accuracy: read("eval_accuracy")}
 }
 
 // sampled are the samples of one step.
@@ -212,6 +230,9 @@ func (r *Run) ended() {
 }
 
 func (r *Run) note(e message.Event) {
+	if e.Code == "evaluated_on_start" {
+		r.Before = measuresOf(e)
+	}
 	r.Still = e.Code == "paused" || r.Still && e.Code != "continued"
 	r.Latest = append([]message.Event{e}, r.Latest[:min(len(r.Latest), eventsKept-1)]...)
 }
@@ -249,7 +270,7 @@ func (r *Run) step(s *message.Step) {
 		r.Units = s.Units
 	}
 	if s.EvalLoss != nil {
-		r.Eval = s.EvalLoss
+		r.Eval, r.Accuracy = s.EvalLoss, s.EvalAccuracy
 		if l := float64(*s.EvalLoss); r.Best.Step == 0 || l < r.Best.Loss {
 			r.Best.Step, r.Best.Loss = s.Step, l
 		}
@@ -446,6 +467,45 @@ func (r *Run) EvalText() Text {
 		return dash
 	}
 	return r.lossText(float64(*r.Eval))
+}
+
+// AccuracyText is how many of the held-out rows a classifier gets right.
+func (r *Run) AccuracyText() Text {
+	if r.Accuracy == nil {
+		return dash
+	}
+	return percent(float64(*r.Accuracy))
+}
+
+func percent(share float64) Text { return Text(strconv.FormatFloat(100*share, 'f', 0, 64) + " %") }
+
+// EvalBefore and AccuracyBefore tell what the numbers were before training.
+func (r *Run) EvalBefore() Text {
+	if r.Before == nil || r.Before.Loss == nil {
+		return ""
+	}
+	return r.T("before", "value", r.lossText(float64(*r.Before.Loss)))
+}
+
+func (r *Run) AccuracyBefore() Text {
+	if r.Before == nil || r.Before.Accuracy == nil {
+		return ""
+	}
+	return r.T("before", "value", percent(float64(*r.Before.Accuracy)))
+}
+
+// Classifies reports whether the run teaches the model to tell classes of texts apart.
+func (r *Run) Classifies() bool {
+	if r.Accuracy != nil || r.Before != nil && r.Before.Accuracy != nil {
+		return true
+	}
+	config, err := parseTree([]byte(r.Config))
+	if err != nil {
+		return false
+	}
+	task, _ := config.Get("peft.task_type")
+	parts, _ := config["trainable"].([]any)
+	return task == "SEQ_CLS" || slices.Contains(parts, any("score"))
 }
 
 func (r *Run) lossText(loss float64) Text {

@@ -37,6 +37,9 @@ type Studio struct {
 	Comparing   bool            // all ways are shown side by side
 	Ways        []way           // nil until the engine has planned them
 	Shared      string          // the link that was copied
+	TooLong     bool            // the settings do not go into a link
+	Lesson      bool            // they came in a link for a lesson: model and data are to be chosen, no more
+	Lock        bool            // a link is to be one for a lesson
 
 	raw      map[string]string // texts of controls that are no values of their keys
 	fields   map[string]*Field // by path
@@ -176,10 +179,24 @@ func (s *Studio) choose(kind string, files []file) {
 }
 
 // load takes a run.json. Model and data are chosen as far as the server has them.
+// arrive takes the settings of a file, a drop or a link.
+func (s *Studio) arrive(item incoming) {
+	if item.Newer {
+		s.Problem = s.T("config.newer")
+		return
+	}
+	s.load(item.Text)
+	s.Lesson = item.Lesson && s.Problem == ""
+}
+
 func (s *Studio) load(text string) {
 	config, err := parseTree([]byte(text))
 	if err != nil || text == "" {
-		s.Problem = s.T("config.bad", "why", err)
+		why := s.say("config.cut")
+		if err != nil && text != "" {
+			why = err.Error()
+		}
+		s.Problem = s.T("config.bad", "why", why)
 		return
 	}
 	s.Problem = ""
@@ -405,7 +422,7 @@ func (s *Studio) begin(name string, prompts []string) {
 
 // Upload, Save, Share and Apply are what can be done with run.json.
 func (s *Studio) SaveJSON(vugu.DOMEvent) { s.page.host.Call("save", "run.json", s.config().Indented()) }
-func (s *Studio) Share(vugu.DOMEvent)    { s.page.host.Call("share", string(s.config().JSON())) }
+func (s *Studio) Share(vugu.DOMEvent)    { s.page.host.Call("share", string(s.config().JSON()), s.Lock) }
 func (s *Studio) Apply(vugu.DOMEvent) {
 	s.load(s.page.host.Value("config-text"))
 	s.changed()

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -24,11 +25,15 @@ type Try struct {
 // reply is what one of the two has said.
 type reply struct {
 	Text    string
+	Scores  []message.Score // of a classifier, the likeliest first
 	Working bool
 	tokens  int
 	began   time.Time
 	seconds float64
 }
+
+// Silent reports whether nothing has been said.
+func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 
 func newTry(p *Page) *Try {
 	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: "0.7", Seed: "1"}
@@ -73,8 +78,32 @@ func (t *Try) AboutText() Text {
 	} else if !r.HasResult() {
 		return t.T("try.none")
 	}
-	return t.T("try.about", "name", t.page.Run.Meta.Name)
+	return t.T(t.either("try.about", "try.about.label"), "name", t.page.Run.Meta.Name)
 }
+
+// Labels reports whether texts are given labels here, and not continued.
+func (t *Try) Labels() bool { return t.page.Run.Classifies() }
+
+// PromptText and GoText name what is given and what is asked for.
+func (t *Try) PromptText() Text { return t.T(t.either("try.prompt", "try.prompt.label")) }
+func (t *Try) GoText() Text     { return t.T(t.either("try.go", "try.go.label")) }
+
+func (t *Try) either(continued, labelled string) string {
+	if t.Labels() {
+		return labelled
+	}
+	return continued
+}
+
+// LabelText names a class, in the person's language where it is one of the built-in data's.
+func (t *Try) LabelText(label string) Text {
+	if key := "label." + label; t.Has(key) {
+		return t.T(key)
+	}
+	return Text(label)
+}
+
+func (t *Try) ScoreText(s message.Score) Text { return percent(float64(s.Score)) }
 
 // Go asks both for a continuation, one after the other.
 func (t *Try) Go(event vugu.DOMEvent) {
@@ -112,14 +141,47 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	}}
 	t.Before, t.After = reply{}, reply{}
 	t.islands()
-	if model != nil {
-		t.hear(job, model, "before", &t.Before)
+	if t.Labels() { // what has been learned says which classes there are
+		t.hear(job, after, "after", &t.After, func() {
+			if model != nil && len(t.After.Scores) > 0 {
+				g := *job.Generate
+				g.Labels, g.Seed = labels(t.After.Scores), run.seed()
+				job.Generate = &g
+				t.hear(job, model, "before", &t.Before, nil)
+			}
+		})
+		return
 	}
-	t.hear(job, after, "after", &t.After)
+	if model != nil {
+		t.hear(job, model, "before", &t.Before, nil)
+	}
+	t.hear(job, after, "after", &t.After, nil)
 }
 
-// hear asks one of the two and shows its words as they come.
-func (t *Try) hear(job message.Job, sources map[string]source, id string, r *reply) {
+// labels are the names of the classes, by their numbers.
+func labels(scores []message.Score) []string {
+	names := make([]string, len(scores))
+	for _, s := range scores {
+		if s.Class < len(names) {
+			names[s.Class] = s.Label
+		}
+	}
+	return names
+}
+
+// seed is what the run's random numbers were drawn from.
+func (r *Run) seed() uint64 {
+	config, err := parseTree([]byte(r.Config))
+	if err != nil {
+		return 0
+	}
+	v, _ := config.Get("training.seed")
+	n, _ := v.(float64)
+	return uint64(n)
+}
+
+// hear asks one of the two and shows its words as they come. After the last one then is called, where it is not nil.
+func (t *Try) hear(job message.Job, sources map[string]source, id string, r *reply, then func()) {
 	job.Mounts = map[string]string{}
 	for name := range sources {
 		job.Mounts[name] = ""
@@ -140,8 +202,15 @@ func (t *Try) hear(job message.Job, sources map[string]source, id string, r *rep
 			if e.Failed.Code != "superseded" {
 				t.Problem, t.Detail = t.cause(e.Failed), Text(e.Failed.Message)
 			}
+		case e.Result != nil:
+			var v message.Verdict
+			if json.Unmarshal(e.Result, &v) == nil {
+				r.Scores = v.Scores
+			}
 		case e.Done != nil:
-			r.Working = false
+			if r.Working = false; then != nil {
+				then()
+			}
 		}
 	})
 }
@@ -151,7 +220,16 @@ func (t *Try) Stop(vugu.DOMEvent) { t.page.host.Call("control", sideEngine, stri
 
 // Copy puts both on the clipboard.
 func (t *Try) Copy(vugu.DOMEvent) {
-	t.page.host.Call("copy", t.prompt+"\n\n"+t.say("try.before")+":\n"+t.Before.Text+"\n\n"+t.say("try.after")+":\n"+t.After.Text+"\n")
+	t.page.host.Call("copy", t.prompt+"\n\n"+t.say("try.before")+":\n"+t.words(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.words(&t.After)+"\n")
+}
+
+// words are all that a reply says.
+func (t *Try) words(r *reply) string {
+	text := r.Text
+	for _, s := range r.Scores {
+		text += string(t.LabelText(s.Label)+" "+t.ScoreText(s)) + "\n"
+	}
+	return text
 }
 
 // Speed says how fast a reply came.

@@ -12,11 +12,13 @@ type Set struct {
 	Rows  func(seed uint64) []Row
 }
 
+const mood = "mood" // the set whose rows are not whole texts
+
 // Sets lists the built-in datasets.
 var Sets = []Set{
 	{"pirate", "A change of style: the same kind of stories, told by a pirate.", Pirate},
 	{"translate", "A task that the model cannot do: small phrases from English to Chinese.", Translate},
-	{"mood", "A classification: is a story happy, sad or scary?", Mood},
+	{mood, "A classification: is a story happy, sad or scary?", Mood},
 }
 
 // Pirate is a set of stories told by a pirate: documents to continue in that style.
@@ -89,17 +91,47 @@ func (w *writer) phrase() (prompt, translation string) {
 	return "Translate to Chinese: " + english + "\nAnswer:", " " + chinese
 }
 
-// Mood is a set of stories with what they feel like, one of Moods.
+// Mood is a set of pieces of stories with what they feel like, one of Moods: three or more sentences in a row, so that a
+// story is not known by how it begins or ends.
 func Mood(seed uint64) []Row {
+	w := newWriter(seed, "mood pieces")
+	var rows []Row
+	for _, s := range moodStories(seed) {
+		all := wholeSentence.FindAllString(s.text, -1)
+		from := w.IntN(len(all) - 2)
+		to := from + 3 + w.IntN(len(all)-from-2)
+		rows = append(rows, Row{Text: strings.TrimSpace(strings.Join(all[from:to], "")), Label: s.mood})
+	}
+	return rows
+}
+
+var wholeSentence = regexp.MustCompile(`[^.!?]+[.!?]+"?`)
+
+// moodStories are the whole stories of Mood, as many of each mood.
+func moodStories(seed uint64) []story {
 	w := newWriter(seed, "mood")
-	rows := make([]Row, 600)
-	for i := range rows {
-		mood := Moods[i%len(Moods)] // as many of each
-		for rows[i].Label != mood {
-			s := w.story()
-			rows[i] = Row{Text: s.text, Label: s.mood}
+	stories := make([]story, 600)
+	for i := range stories {
+		for stories[i].mood != Moods[i%len(Moods)] {
+			stories[i] = w.story()
 		}
 	}
-	w.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-	return rows
+	w.Shuffle(len(stories), func(i, j int) { stories[i], stories[j] = stories[j], stories[i] })
+	return stories
+}
+
+// Texts are what a tokenizer should know of the sets: all that is in them, stories whole.
+func Texts(seed uint64) (texts []string) {
+	for _, s := range Sets {
+		if s.Name == mood {
+			for _, s := range moodStories(seed) {
+				texts = append(texts, s.text)
+			}
+			continue
+		}
+		for _, row := range s.Rows(seed) {
+			texts = append(texts, row.Prompt+row.Completion+row.Text)
+		}
+	}
+	return texts
 }

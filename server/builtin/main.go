@@ -70,13 +70,7 @@ func main() {
 func write(dir string) error {
 	docs := corpus.Base(seed, documents)
 	// The tokenizer also sees the fine-tuning sets, whose words it would otherwise spell in bytes.
-	texts := slices.Clone(docs)
-	for _, s := range corpus.Sets {
-		for _, row := range s.Rows(seed) {
-			texts = append(texts, row.Text+row.Prompt+row.Completion)
-		}
-	}
-	file, err := tokenizer.Train(texts, vocab, bos, eos)
+	file, err := tokenizer.Train(slices.Concat(docs, corpus.Texts(seed)), vocab, bos, eos)
 	if err != nil {
 		return err
 	}
