@@ -21,3 +21,9 @@ func (h Heap) Slice(off, n int) Bytes { return h[off : off+n : off+n] }
 
 // Go implements Bytes.
 func (h Heap) Go() []byte { return h }
+
+// Part are bytes that begin at At of something larger.
+type Part struct {
+	At    int
+	Bytes Bytes
+}

@@ -37,6 +37,8 @@ type Device interface {
 	Fetch(b Buffer, off, n int) (Pending, error)
 	// Import is a Write of bytes that need not pass through Go memory.
 	Import(b Buffer, off int, data Bytes) error
+	// Assemble makes n bytes of parts, zero between them, for Import.
+	Assemble(n int, parts ...Part) (Bytes, error)
 
 	// Compile prepares commands for replay: pipelines, bind groups and parameters are made here and only here.
 	Compile(label string, cmds []Command) (Executable, error)

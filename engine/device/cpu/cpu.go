@@ -123,6 +123,15 @@ func (d *Device) Import(b device.Buffer, off int, data device.Bytes) error {
 	return d.Write(b, off, data.Go())
 }
 
+// Assemble implements device.Device.
+func (d *Device) Assemble(n int, parts ...device.Part) (device.Bytes, error) {
+	out := make(device.Heap, n)
+	for _, p := range parts {
+		copy(out[p.At:p.At+p.Bytes.Len()], p.Bytes.Go())
+	}
+	return out, nil
+}
+
 // Floats gives tests the full precision of a buffer; changing it changes the buffer.
 func Floats(b device.Buffer) []float64 { return b.(*buffer).f }
 

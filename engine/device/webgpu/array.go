@@ -3,6 +3,7 @@
 package webgpu
 
 import (
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"syscall/js"
@@ -32,9 +33,6 @@ func NewArray(array js.Value) Array {
 	return a
 }
 
-// Part is the Uint8Array that a lies in, and where.
-func (a Array) Part() (array js.Value, off, n int) { return a.array, a.off, a.n }
-
 // Len implements device.Bytes.
 func (a Array) Len() int { return a.n }
 
@@ -51,6 +49,30 @@ func (a Array) Go() []byte {
 	b := make([]byte, a.n)
 	js.CopyBytesToGo(b, a.array.Call("subarray", a.off, a.off+a.n))
 	return b
+}
+
+// Put copies b to where the Uint8Array to has its byte at.
+func Put(to js.Value, at int, b device.Bytes) {
+	if a, ok := b.(Array); ok {
+		to.Call("set", a.array.Call("subarray", a.off, a.off+a.n), at)
+	} else {
+		js.CopyBytesToJS(to.Call("subarray", at), b.Go())
+	}
+}
+
+// Assemble implements device.Device.
+func (d *Device) Assemble(n int, parts ...device.Part) (out device.Bytes, err error) {
+	err = try(func() {
+		array := uint8Array(n)
+		for _, p := range parts {
+			Put(array, p.At, p.Bytes)
+		}
+		out = NewArray(array)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webgpu: no memory to assemble %d bytes: %w", n, err)
+	}
+	return out, nil
 }
 
 func uint8Array(of any) js.Value { return js.Global().Get("Uint8Array").New(of) }

@@ -278,6 +278,7 @@ func (d *Device) makePipelines(cmds []device.Command) error {
 			}))
 		}
 	})
+	var told error
 	for _, b := range builds {
 		if b.done == nil { // guard's function did not get to it
 			continue
@@ -288,13 +289,13 @@ func (d *Device) makePipelines(cmds []device.Command) error {
 		}
 		if err != nil && d.err == nil {
 			// What is wrong with the shader tells more than that its module is invalid.
-			failure = cmp.Or(failure, fmt.Errorf("%s: %w", b.launch.Kernel.Name, d.explain(b, err)))
+			told = cmp.Or(told, fmt.Errorf("%s: %w", b.launch.Kernel.Name, d.explain(b, err)))
 		}
 	}
 	if d.err != nil {
 		return d.err
 	}
-	return failure
+	return cmp.Or(told, failure)
 }
 
 // explain adds to a pipeline's error the compiler's messages, with the lines they are about.

@@ -187,6 +187,11 @@ func TestRoundTrips(t *testing.T) {
 		if got, err := d.Read(clone, 0, c.n); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%v[%d] differs after its import: %v", c.typ, c.n, err)
 		}
+		cut := c.n * size / 3
+		again, err := d.Assemble(c.n*size, device.Part{At: cut, Bytes: whole.Slice(cut, c.n*size-cut)}, device.Part{Bytes: device.Heap(data[:cut])})
+		if err != nil || !bytes.Equal(again.Go(), data) {
+			t.Fatalf("%v[%d] differs after it was taken apart and assembled: %v", c.typ, c.n, err)
+		}
 		do(t, d.Import(clone, 0, device.Heap(make([]byte, c.n*size))))
 		if got, err := d.Read(clone, 0, c.n); err != nil || !bytes.Equal(got, make([]byte, c.n*size)) {
 			t.Fatalf("%v[%d] differs after the import of zeros from the heap: %v", c.typ, c.n, err)
