@@ -15,9 +15,9 @@ NPM  = ui/node_modules
 PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) \
        $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs
 
-# Packages whose tests use the GPU: they run in Chromium as well.
+# Packages whose tests use the GPU, or JavaScript: they run in Chromium.
 GPU_DIRS     = device graph op tune nn model peft optim train
-GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...))
+GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm
 
 # Go itself knows what is current, so the targets that build are always asked for.
 .PHONY: all run build test vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help

@@ -73,6 +73,7 @@ type tabsRun struct {
 	used    map[int]room.StepUse // by steps that are over, and not on record yet
 	sum     usage
 	summary json.RawMessage // the last one
+	trace   trace
 }
 
 // runTab is one tab of the run. One that takes the place of another has its rank.
@@ -118,6 +119,7 @@ func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags browserFlags
 	state := filepath.Join(t.out, roomDir)
 	_, err = os.Stat(filepath.Join(state, theRoom))
 	t.store, t.log = dir, job.NewLog(t.out, err == nil)
+	t.trace.file = filepath.Join(t.out, traceFile)
 	err = t.run(ctx, cfg, flags, state)
 	return finish(err, func() error { return t.log.Close() }, dir.Close)
 }
@@ -293,6 +295,9 @@ func (t *tabsRun) observe(tab *runTab, e message.Envelope) {
 			t.told[e.Step.Step] = *e.Step
 			t.recordSteps(false)
 		}
+		return
+	case e.Span != nil:
+		t.trace.add(tab.rank, *e.Span)
 		return
 	case tab != t.lead():
 		return

@@ -104,7 +104,7 @@ func fractions(u room.TabUse, seconds float64) map[string]float64 {
 func (u *usage) of(run *dist.Run, params int) fsdpReport {
 	n, steps := len(u.ranks), float64(max(u.steps, 1))
 	forecast := func(s dist.Strategy) byteReport {
-		f := dist.Forecast(s, params, run.Slots, n, run.Reduce().Size(), run.Param().Size())
+		f := dist.Forecast(s, params, run.Travelling(n), n, run.Reduce().Size(), run.Param().Size())
 		return byteReport{f.Up, f.Down}
 	}
 	r := fsdpReport{Strategy: string(run.Strategy), Slots: run.Slots, Parameters: params, Steps: u.steps, StepTime: u.seconds / steps,
@@ -145,6 +145,11 @@ func (t *tabsRun) report(run *dist.Run) error {
 	defer t.mu.Unlock()
 	r := t.sum.of(run, v.Params)
 	r.Recomputed, r.Copied, r.Restored = v.Stats.Recomputed, v.Stats.Copies, v.Stats.Restored
+	if t.spec.Spans {
+		if err := t.writeTrace(run, r); err != nil {
+			return err
+		}
+	}
 	if t.summary != nil {
 		var all map[string]any
 		if err := json.Unmarshal(t.summary, &all); err != nil {

@@ -22,6 +22,7 @@ func train(ctx context.Context, args []string) error {
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
 	tabs := f.Int("tabs", 0, "train in `N` tabs that share each step; the result does not depend on how many there are")
+	traced := f.Bool("trace", false, "with --tabs: also write "+traceFile+", what each tab did and when, for ui.perfetto.dev; takes time")
 	budget := f.budget()
 	var browser browserFlags
 	browser.register(f)
@@ -51,7 +52,10 @@ func train(ctx context.Context, args []string) error {
 		return err
 	}
 
-	spec := message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget)}
+	spec := message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget), Spans: *traced}
+	if *traced && c.FSDP == nil {
+		return usageError("train: --trace shows what tabs do for each other: give --tabs N")
+	}
 	if c.FSDP != nil {
 		return trainInRoom(ctx, c, m, spec, browser, *out)
 	}

@@ -6,30 +6,60 @@ import (
 	"fmt"
 	"sync"
 	"syscall/js"
+	"time"
 
+	"llamatab/engine/device"
+	"llamatab/engine/device/webgpu"
 	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	"llamatab/engine/train"
 )
 
 // link is a tab's two sockets to its room. Which bytes come is up to the tab itself, as the room sends only what was
-// asked for; so what waits here is bounded, though a browser's socket cannot push back.
+// asked for; so what waits here is bounded, though a browser's socket cannot push back. What goes is what the room asked
+// for. Numbers stay in JavaScript's memory: from the GPU's they are put behind a header and sent, and what comes is handed
+// on as it lies there.
 type link struct {
 	sockets [2]js.Value
 	funcs   []js.Func
-	frames  chan []byte
+	frames  chan train.Arrival
+	data    chan outgoing // waits for room in the data socket
+	frame   js.Value      // a Uint8Array in which frames are put together
+	space   int           // its length
 	once    sync.Once
 	ended   chan struct{}
 }
 
-// framesWaiting bounds what waits for the engine: far more than a tab asks for at a time.
-const framesWaiting = 1 << 12
+// outgoing is a frame to send.
+type outgoing struct {
+	head []byte
+	body []device.Bytes
+}
 
-var errSocket = errors.New("the socket was closed")
+func (o outgoing) size() int {
+	n := len(o.head)
+	for _, b := range o.body {
+		n += b.Len()
+	}
+	return n
+}
+
+const (
+	// framesWaiting bounds what waits for the engine or for the data socket: far more than is asked for at a time.
+	framesWaiting = 1 << 12
+	// highWater is how many frames like the next may wait inside the data socket, whose memory is not the page's to see.
+	highWater = 2
+	lookAgain = 2 * time.Millisecond // whether there is room in it
+)
+
+var (
+	errSocket = errors.New("the socket was closed")
+	errBehind = errors.New("the socket does not take what the room asks for")
+)
 
 // dial implements train.Dial over the sockets of the server that the page came from.
 func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.Link, dist.Welcome, error) {
-	l := &link{frames: make(chan []byte, framesWaiting), ended: make(chan struct{})}
+	l := &link{frames: make(chan train.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), ended: make(chan struct{})}
 	var w dist.Welcome
 	if hello.Tab == 0 {
 		hello.Tab, hello.Token = room.Tab, room.Token
@@ -44,7 +74,7 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 	if err := l.open(ctx, train.ControlLane, room.ID, dist.Encode(hello)); err != nil {
 		return fail(err)
 	}
-	var first []byte
+	var first train.Arrival
 	select {
 	case first = <-l.frames:
 	case <-l.ended:
@@ -52,7 +82,7 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 	case <-ctx.Done():
 		return fail(ctx.Err())
 	}
-	f, err := dist.Parse(first)
+	f, err := dist.Parse(first.Head)
 	if err != nil {
 		return fail(err)
 	}
@@ -71,14 +101,15 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 	if err := l.open(ctx, train.DataLane, room.ID, dist.Encode(dist.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
 		return fail(err)
 	}
+	go l.pump()
 	return l, w, nil
 }
 
 // bye is the goodbye among the frames of a link that is closed, nil if there is none: sockets end in any order, and the
 // room's reason may have come before the end of the one that was being opened.
 func (l *link) bye() error {
-	for b := range l.frames {
-		if f, err := dist.Parse(b); err == nil && f.Type == dist.TypeBye {
+	for a := range l.frames {
+		if f, err := dist.Parse(a.Head); err == nil && f.Type == dist.TypeBye {
 			if m, err := dist.Decode(f); err == nil {
 				return &train.Farewell{Bye: m.(dist.Bye)}
 			}
@@ -103,14 +134,11 @@ func (l *link) open(ctx context.Context, lane train.Lane, room string, first []b
 	l.on(socket, "close", func(js.Value) { l.end() })
 	l.on(socket, "error", func(js.Value) { l.end() })
 	l.on(socket, "message", func(e js.Value) {
-		data := e.Get("data")
-		b := make([]byte, data.Get("byteLength").Int())
-		bytesOf(data, b)
 		select {
 		case <-l.ended:
 		default:
 			select {
-			case l.frames <- b:
+			case l.frames <- arrived(e.Get("data")):
 			default:
 				l.end() // more than was asked for: start again
 			}
@@ -118,7 +146,7 @@ func (l *link) open(ctx context.Context, lane train.Lane, room string, first []b
 	})
 	select {
 	case <-open:
-		return l.Send(lane, first)
+		return l.write(lane, outgoing{head: first})
 	case <-l.ended:
 		return errSocket
 	case <-ctx.Done():
@@ -135,18 +163,79 @@ func (l *link) on(socket js.Value, event string, f func(js.Value)) {
 	socket.Set("on"+event, fn)
 }
 
-// Send implements train.Link.
-func (l *link) Send(lane train.Lane, frame []byte) error {
-	const open = 1
-	if s := l.sockets[lane]; s.Get("readyState").Int() == open {
-		s.Call("send", uint8Array(frame))
-		return nil
+// arrived is a frame in an ArrayBuffer: all of it in Go memory, but for the numbers of a bulk frame.
+func arrived(buffer js.Value) train.Arrival {
+	array := js.Global().Get("Uint8Array").New(buffer)
+	n := array.Get("byteLength").Int()
+	head := make([]byte, min(n, dist.HeaderLen))
+	js.CopyBytesToGo(head, array)
+	if h, err := dist.ParseHeader(head); err == nil && h.Type.Bulk() {
+		return train.Arrival{Head: head, Body: webgpu.NewArray(array).Slice(len(head), n-len(head))}
 	}
-	return errSocket
+	all := make([]byte, n)
+	js.CopyBytesToGo(all, array)
+	return train.Arrival{Head: all}
+}
+
+// Send implements train.Link. Bulk frames wait for room in their socket.
+func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
+	o := outgoing{head, body}
+	if lane == train.ControlLane {
+		return l.write(lane, o)
+	}
+	select {
+	case l.data <- o:
+		return nil
+	default:
+		l.end()
+		return errBehind
+	}
+}
+
+// pump sends bulk frames. A socket takes all that it is given and tells only how much of it has not gone.
+func (l *link) pump() {
+	socket := l.sockets[train.DataLane]
+	for {
+		select {
+		case <-l.ended:
+			return
+		case o := <-l.data:
+			for socket.Get("bufferedAmount").Int() >= highWater*o.size() {
+				select {
+				case <-l.ended:
+					return
+				case <-time.After(lookAgain):
+				}
+			}
+			if l.write(train.DataLane, o) != nil {
+				return
+			}
+		}
+	}
+}
+
+// write puts a frame together and gives it to its socket, which takes a copy.
+func (l *link) write(lane train.Lane, o outgoing) error {
+	const open = 1
+	socket := l.sockets[lane]
+	if socket.Get("readyState").Int() != open {
+		return errSocket
+	}
+	if n := o.size(); n > l.space {
+		l.space = max(dist.HeaderLen+dist.MaxControl, n)
+		l.frame = js.Global().Get("Uint8Array").New(l.space)
+	}
+	at := js.CopyBytesToJS(l.frame, o.head)
+	for _, b := range o.body {
+		webgpu.Put(l.frame, at, b)
+		at += b.Len()
+	}
+	socket.Call("send", l.frame.Call("subarray", 0, at))
+	return nil
 }
 
 // Frames implements train.Link.
-func (l *link) Frames() <-chan []byte { return l.frames }
+func (l *link) Frames() <-chan train.Arrival { return l.frames }
 
 // end closes what comes, once both sockets' last frames are in.
 func (l *link) end() {

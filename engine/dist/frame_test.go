@@ -29,7 +29,7 @@ func goldens() map[string][]byte {
 		"welcome":  Encode(Welcome{Tab: 4, Token: "t", Run: json.RawMessage(`{"id":"r"}`)}),
 		"status": Encode(Status{Seq: 8, Seen: 2, Progress: 5, Held: []Held{{0, 3}}, Slots: []Ready{
 			{Work: Work{Epoch: 9, Step: 3, Slot: 1}, Loss: 1.5, Tokens: 7}, {Work: Work{Epoch: 10, Step: 3, Slot: 2}, Invalid: true}}}),
-		"orders": Encode(Orders{Seq: 2, Epoch: 9, Version: 3, Oldest: 1, Gather: true, Shards: []Keep{{1, 2}}, Work: []Work{{9, 3, 1}},
+		"orders": Encode(Orders{Seq: 2, Epoch: 9, Version: 3, Oldest: 1, Gather: true, Shards: []Keep{{1, 2}}, Work: []Work{{9, 3, 1, 0}},
 			Commits: []Commit{{Step: 2, Applied: true, Factor: 0.25, Updates: 3}}, Phase: "computing"}),
 		"pull": Encode(Pull{Kind: TypeGradient, Epoch: 9, Step: 3, Slot: 1, From: 4, To: 8}),
 		"bye":  Encode(Bye{Code: "full", Reason: "no room", Again: true}),

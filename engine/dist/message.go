@@ -67,6 +67,15 @@ type Work struct {
 	Epoch uint32 `json:"epoch"`
 	Step  uint64 `json:"step"`
 	Slot  int    `json:"slot"`
+	Of    int    `json:"of,omitempty"` // slots of this step, where a slot is several micro-batches: see Run.SumFirst
+}
+
+// Micro are the micro-batches [from, to) that the work is about, of run.Slots in the step.
+func (w Work) Micro(run *Run) (from, to int) {
+	if w.Of < 1 || w.Of > run.Slots || w.Slot < 0 || w.Slot >= w.Of {
+		return w.Slot, w.Slot + 1
+	}
+	return w.Slot * run.Slots / w.Of, (w.Slot + 1) * run.Slots / w.Of
 }
 
 // Orders is all that the room wants of a tab.

@@ -15,7 +15,8 @@ type Run struct {
 	Strategy    Strategy        `json:"strategy"`
 	Wrap        string          `json:"wrap"` // auto-wrap policy, see Wrap
 	Params      []Param         `json:"params"`
-	Slots       int             `json:"slots"`         // micro-batches of a step
+	Slots       int             `json:"slots"` // micro-batches of a step
+	SumFirst    bool            `json:"sum_first,omitempty"`
 	Shards      int             `json:"shards"`        // 1 under NO_SHARD
 	Steps       int             `json:"steps"`         // of the whole run
 	ReduceDType string          `json:"reduce_dtype"`  // "bfloat16" or "float32": gradients on the wire; the sum is float32
@@ -25,6 +26,18 @@ type Run struct {
 	Piece       int             `json:"piece"`         // elements in a frame, at most
 	Window      int             `json:"window"`        // pieces under way from one peer, at most
 	Job         json.RawMessage `json:"job,omitempty"` // what the tab's engine needs to know besides
+}
+
+// SumFirst has each step's micro-batches gathered into as many slots as there are tabs: a tab adds the gradients of its
+// micro-batches up before it rounds them, and sends one sum. That is less traffic, and the result depends on how many
+// tabs there were at each step, which the log says.
+
+// Travelling is how many gradients travel in a step of n tabs.
+func (r *Run) Travelling(n int) int {
+	if r.SumFirst {
+		return max(1, min(n, r.Slots))
+	}
+	return r.Slots
 }
 
 // Defaults for a run that does not say.

@@ -28,12 +28,15 @@ type Engine interface {
 	Committed(c Commit)
 	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam and TypeMaster to the unit
 	// that was asked for.
-	Put(f Frame)
+	Put(h Header, b Body)
 	// Gathered tells that all pieces of a unit's parameters were put, after Worker.Gather.
 	Gathered(unit int)
 	// Finished tells that the run is over.
 	Finished()
 }
+
+// Body are the numbers of a bulk frame, wherever they are: the worker has no business with them.
+type Body interface{ Len() int }
 
 // Port is a worker's way out.
 type Port interface {
@@ -162,7 +165,7 @@ func (w *Worker) take(o Orders) {
 	}
 	var slots []*slotHeld
 	for _, work := range o.Work {
-		i := slices.IndexFunc(w.slots, func(s *slotHeld) bool { return s.Step == work.Step && s.Slot == work.Slot })
+		i := slices.IndexFunc(w.slots, func(s *slotHeld) bool { return s.Step == work.Step && s.Slot == work.Slot && s.Of == work.Of })
 		s := &slotHeld{Work: work}
 		if i >= 0 {
 			s = w.slots[i]
@@ -189,10 +192,10 @@ func (w *Worker) take(o Orders) {
 }
 
 // ReceiveBulk takes a frame from the data socket and reports whether it was wanted.
-func (w *Worker) ReceiveBulk(now time.Time, f Frame) bool {
-	took := w.bulk(now, f)
+func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
+	took := int64(h.Len) == int64(b.Len()) && w.wants(now, h)
 	if took {
-		w.engine.Put(f)
+		w.engine.Put(h, b)
 		for _, unit := range slices.Sorted(maps.Keys(w.gathers)) {
 			if pulls := w.gathers[unit]; pulls != nil && !slices.ContainsFunc(pulls, func(p *Puller) bool { return !p.Done() }) {
 				w.gathers[unit] = nil
@@ -204,39 +207,40 @@ func (w *Worker) ReceiveBulk(now time.Time, f Frame) bool {
 	return took
 }
 
-func (w *Worker) bulk(now time.Time, f Frame) bool {
+// wants takes note of a piece that was pulled.
+func (w *Worker) wants(now time.Time, h Header) bool {
 	fits := func(p *Puller, piece func() Piece, size int, flag uint16) bool {
-		return p != nil && p.Want.Kind == f.Type && p.Want.Step == f.Step && p.Want.Slot == int(f.Slot) &&
-			int(f.Chunk) >= p.Want.From && int(f.Chunk) < p.Want.To && len(f.Body) == size*piece().Len && f.Flags&(FlagF32|FlagBF16) == flag
+		return p != nil && p.Want.Kind == h.Type && p.Want.Step == h.Step && p.Want.Slot == int(h.Slot) &&
+			int(h.Chunk) >= p.Want.From && int(h.Chunk) < p.Want.To && int(h.Len) == size*piece().Len && h.Flags&(FlagF32|FlagBF16) == flag
 	}
-	if int(f.Slot) >= w.table.Shards {
+	if int(h.Slot) >= w.table.Shards {
 		return false
 	}
-	v := w.table.Shard(int(f.Slot))
-	plain := func() Piece { return v.Pieces[f.Chunk] }
-	if f.Type == TypeParam || f.Type == TypeMaster {
+	v := w.table.Shard(int(h.Slot))
+	plain := func() Piece { return v.Pieces[h.Chunk] }
+	if h.Type == TypeParam || h.Type == TypeMaster {
 		d := w.run.Param()
-		if f.Type == TypeMaster {
+		if h.Type == TypeMaster {
 			d = tensor.F32
 		}
 		for _, pulls := range w.gathers {
 			for _, p := range pulls {
 				if fits(p, plain, d.Size(), Flag(d)) {
-					return p.Got(now, int(f.Chunk))
+					return p.Got(now, int(h.Chunk))
 				}
 			}
 		}
 		return false
 	}
-	s := w.shards[int(f.Slot)]
+	s := w.shards[int(h.Slot)]
 	if s == nil {
 		return false
 	}
 	piece := plain
-	if f.Type == TypeState {
-		piece = func() Piece { _, p := StatePiece(v, int(f.Chunk)); return p }
+	if h.Type == TypeState {
+		piece = func() Piece { _, p := StatePiece(v, int(h.Chunk)); return p }
 	}
-	return fits(s.pull, piece, 4, FlagF32) && s.pull.Got(now, int(f.Chunk))
+	return fits(s.pull, piece, 4, FlagF32) && s.pull.Got(now, int(h.Chunk))
 }
 
 // Computed tells how a slot's computation ended.
@@ -245,12 +249,14 @@ func (w *Worker) Computed(now time.Time, r Ready) {
 		r.Loss, r.Invalid = 0, true
 	}
 	s := w.busy
-	if s == nil || s.Step != r.Step || s.Slot != r.Slot {
+	if s == nil || s.Step != r.Step || s.Slot != r.Slot || s.Of != r.Of {
 		return
 	}
 	w.busy = nil
 	w.status.Progress++
-	if !s.gone {
+	if s.gone {
+		w.engine.Forget(s.Work)
+	} else {
 		s.ready, s.result = true, r
 		s.result.Epoch = s.Epoch
 		w.dirty = true

@@ -47,6 +47,8 @@ type Job struct {
 	Samples *SampleJob `json:"samples,omitempty"`
 	// Room makes a training job one tab's part of a run in a room.
 	Room *RoomJob `json:"room,omitempty"`
+	// Spans asks such a tab to tell of what it does, and when. It then waits for its GPU after each, which takes time.
+	Spans bool `json:"spans,omitempty"`
 
 	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
 	MemoryBudget int64 `json:"memory_budget,omitempty"`
@@ -123,6 +125,18 @@ type RoomJob struct {
 	// The tab's seat, where it has one.
 	Tab   uint32 `json:"tab,omitempty"`
 	Token string `json:"token,omitempty"`
+}
+
+// Span is something that a tab of a room did, for a picture of the run.
+type Span struct {
+	What  string           `json:"what"` // "compute", "forward", "backward", "pack", "apply": on the GPU; "gather", "reduced", "send": by the network; "memory"
+	Step  int              `json:"step"` // 1-based
+	Slot  int              `json:"slot,omitempty"`
+	Unit  string           `json:"unit,omitempty"`
+	From  int64            `json:"from"` // microseconds since 1970
+	To    int64            `json:"to"`
+	Bytes int64            `json:"bytes,omitempty"`
+	Usage map[string]int64 `json:"usage,omitempty"` // of "memory": bytes on the device by class
 }
 
 // PlanJob says what a planned run is to be held against. Zero values leave a question out.
@@ -203,6 +217,7 @@ type Envelope struct {
 	Event    *Event          `json:"event,omitempty"`
 	Token    *Token          `json:"token,omitempty"`
 	Sample   *Sample         `json:"sample,omitempty"`
+	Span     *Span           `json:"span,omitempty"`
 	Config   json.RawMessage `json:"config,omitempty"`  // run.json as resolved, with the kernel table: keep it beside the results
 	Summary  json.RawMessage `json:"summary,omitempty"` // summary.json
 	Result   json.RawMessage `json:"result,omitempty"`  // eval.json, the generation, the bench or doctor report

@@ -44,6 +44,8 @@ type Sharding struct {
 	Ranks int // N
 	Group int // ranks that hold one whole set of shards, of HYBRID_SHARD; the others take all
 	Slots int // V: micro-batches of a step, of all ranks together
+	// SumFirst has a rank that shards nothing add its micro-batches' gradients up and send the sum.
+	SumFirst bool
 
 	Trained int64 // P: parameters that train
 	Unit    int64 // B: those of the largest unit that is gathered at a time
@@ -104,10 +106,14 @@ func (s Sharding) Shards(by dist.Strategy) int {
 //
 //	(V/N)·P·b_reduce
 //
-// Every slot's gradient travels alone, so that the sum does not depend on N.
+// Every slot's gradient travels alone, so that the sum does not depend on N, unless SumFirst gives that up.
 func (s Sharding) Traffic(by dist.Strategy) (up, down float64) {
 	t := dist.Forecast(by, int(s.Trained), 0, s.Shards(by), s.Reduce, s.Param)
-	return t.Up + float64(s.Slots)/float64(s.Ranks)*float64(s.Trained)*float64(s.Reduce), t.Down
+	sent := s.Slots
+	if s.SumFirst && by == dist.NoShard {
+		sent = min(sent, s.Ranks)
+	}
+	return t.Up + float64(sent)/float64(s.Ranks)*float64(s.Trained)*float64(s.Reduce), t.Down
 }
 
 // Link is the network between the ranks and the room, in bytes a second. All traffic passes the room's end of it.

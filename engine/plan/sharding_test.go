@@ -114,6 +114,11 @@ func TestTraffic(t *testing.T) {
 		near(t, string(c.by)+" up", up, c.up, 1e-9)
 		near(t, string(c.by)+" down", down, c.down, 1e-9)
 	}
+	s.SumFirst = true
+	if up, _ := s.Traffic(dist.NoShard); up != W {
+		t.Errorf("sums: %v bytes up, want %v", up, W)
+	}
+	s.SumFirst = false
 	// A wired star of four: 2NW/rate.
 	s.Slots = 4
 	near(t, "four on 1 GbE", s.Seconds(dist.FullShard, Link{Rate: 125e6}), 17.2, 0.01)

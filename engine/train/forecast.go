@@ -207,7 +207,7 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 	cfg := s.cfg
 	run := plan.Sharding{Ranks: c.Tabs, Group: max(c.Tabs/2, 1), Slots: c.Tabs, Trained: f.Trainable, Param: 4, Reduce: 2}
 	if d := cfg.FSDP; d != nil {
-		run.Slots = max(d.Slots, 1)
+		run.Slots, run.SumFirst = max(d.Slots, 1), !d.Reproducible
 		if d.ShardGroupSize > 0 {
 			run.Group = d.ShardGroupSize
 		}

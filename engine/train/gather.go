@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/dist"
 	"llamatab/engine/graph"
+	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
@@ -27,11 +28,10 @@ import (
 // Gradients lie in one set of lanes: those of a unit are read as soon as the walk leaves it. A unit that it comes back to
 // (a tied head) gets back what was read and goes on adding, so that the sum has the same bits as in memory of its own.
 type gatherer struct {
-	m      *member
-	lanes  *plan.Lanes
-	places places  // of all parameters
-	units  [][]int // segments of each unit
-	clear  []*graph.Program
+	m     *member
+	lanes *plan.Lanes
+	units [][]int // segments of each unit
+	clear []*graph.Program
 
 	version uint64
 	holds   []int          // by lane of parameters: the segment in it, -1 for none
@@ -44,14 +44,17 @@ type gatherer struct {
 // image is a unit's parameters on their way, as its segments have them.
 type image struct {
 	unit     int
-	master   bool           // float32 values after the last step
-	segments map[int][]byte // by number
-	own      []int          // shards that the tab has itself
+	master   bool                  // float32 values after the last step
+	parts    map[int][]device.Part // of each segment, by number
+	segments map[int]device.Bytes  // once all is here
+	own      []int                 // shards that the tab has itself
+	bytes    int64                 // that came
+	came     func(bytes int64)
 	ready    chan struct{}
 }
 
 func newGatherer(m *member) (*gatherer, error) {
-	g := &gatherer{m: m, lanes: m.Layout.Lanes, places: placesOf(m.Layout), wanted: map[int]*image{}}
+	g := &gatherer{m: m, lanes: m.Layout.Lanes, wanted: map[int]*image{}}
 	g.units = make([][]int, len(m.shared.Table.Units))
 	for i, u := range g.lanes.Unit {
 		g.units[u] = append(g.units[u], i)
@@ -119,11 +122,7 @@ func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
 }
 
 func (g *gatherer) image(unit int, master bool) *image {
-	im := &image{unit: unit, master: master, segments: map[int][]byte{}, ready: make(chan struct{})}
-	for _, i := range g.units[unit] {
-		im.segments[i] = make([]byte, g.m.Layout.Segments[i].Len*im.size(g))
-	}
-	return im
+	return &image{unit: unit, master: master, parts: map[int][]device.Part{}, segments: map[int]device.Bytes{}, ready: make(chan struct{})}
 }
 
 // size is that of an element.
@@ -144,14 +143,16 @@ func (g *gatherer) want(im *image) {
 			im.own = append(im.own, i)
 		}
 	}
+	im.came = g.m.spans.carry(message.Span{What: "gather", Step: int(g.m.worker.Version()) + 1, Unit: g.m.table.Units[im.unit].Name})
 	g.m.worker.Gather(time.Now(), im.unit)
 }
 
 // put takes in a piece that came; it runs where the worker does.
-func (g *gatherer) put(f dist.Frame) {
-	if im := g.wanted[int(f.Unit)]; im != nil {
-		v := g.m.table.Shard(int(f.Slot))
-		g.fill(im, v, v.Pieces[f.Chunk], f.Body)
+func (g *gatherer) put(h dist.Header, body device.Bytes) {
+	if im := g.wanted[int(h.Unit)]; im != nil {
+		v := g.m.table.Shard(int(h.Slot))
+		g.fill(im, v, v.Pieces[h.Chunk], body)
+		im.bytes += int64(body.Len())
 	}
 }
 
@@ -159,16 +160,17 @@ func (g *gatherer) put(f dist.Frame) {
 func (g *gatherer) gathered(unit int) {
 	if im := g.wanted[unit]; im != nil {
 		delete(g.wanted, unit)
+		im.came(im.bytes)
 		close(im.ready)
 	}
 }
 
 // fill puts a piece of a view into an image.
-func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body []byte) {
+func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body device.Bytes) {
 	size := im.size(g)
 	v.Flat(p.Off, p.Len, func(at int, s dist.Span) {
-		g.places.each(s.Off, s.Len, func(in int, to place) error {
-			copy(im.segments[to.segment][size*to.off:], body[size*(at+in):size*(at+in+to.n)])
+		g.m.places.each(s.Off, s.Len, func(in int, to place) error {
+			im.parts[to.segment] = append(im.parts[to.segment], device.Part{At: size * to.off, Bytes: body.Slice(size*(at+in), size*to.n)})
 			return nil
 		})
 	})
@@ -183,7 +185,9 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	size := im.size(g)
+	if len(im.segments) > 0 {
+		return nil
+	}
 	for _, i := range im.own {
 		v := g.m.table.Shard(i)
 		from, to := v.UnitPieces(im.unit)
@@ -194,25 +198,27 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 		if s == nil {
 			return errForgotten
 		}
-		if im.master {
-			for _, p := range v.Pieces[from:to] {
-				body, err := s.read(g.m.dev, plan.Weight, p.Off, p.Len)
-				if err != nil {
-					return err
-				}
-				g.fill(im, v, p, body)
+		for _, p := range v.Pieces[from:to] {
+			body, err := g.m.own(s, im.master, p)
+			if err != nil {
+				return err
 			}
-			continue
+			at := p.Off
+			for _, b := range body {
+				n := b.Len() / im.size(g)
+				g.fill(im, v, dist.Piece{Unit: p.Unit, Off: at, Len: n}, b)
+				at += n
+			}
 		}
-		wire, err := s.params(g.m.dev, g.m.run.Param())
+	}
+	for i, parts := range im.parts {
+		b, err := g.m.dev.Assemble(im.size(g)*g.m.Layout.Segments[i].Len, parts...)
 		if err != nil {
 			return err
 		}
-		for _, p := range v.Pieces[from:to] {
-			g.fill(im, v, p, wire[size*p.Off:size*(p.Off+p.Len)])
-		}
+		im.segments[i] = b
 	}
-	im.own = nil
+	im.parts = nil
 	return nil
 }
 
@@ -235,7 +241,7 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 		}
 	}
 	for i, b := range im.segments {
-		if err := g.m.dev.Write(g.m.mem.segments[i][plan.Weight], 0, b); err != nil {
+		if err := g.m.dev.Import(g.m.mem.segments[i][plan.Weight], 0, b); err != nil {
 			return err
 		}
 		g.holds[g.lanes.Weight[i]] = i
@@ -280,9 +286,8 @@ func visits(parts []graph.Part) []visit {
 	return list
 }
 
-// compute replays the forward and backward pass of a batch and returns its gradient as it travels, in the order of all
-// parameters.
-func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []byte, err error) {
+// compute replays the forward and backward pass of a batch and returns its gradient by segment, as it travels.
+func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	defer func() {
 		if err != nil {
 			g.coming = map[int]*image{} // nobody fetches it any more
@@ -293,20 +298,20 @@ func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, s
 	if err != nil {
 		return nil, err
 	}
-	if g.version != version {
-		g.begin(version)
+	if g.version != w.Step {
+		g.begin(w.Step)
 	}
 	full := m.shared.Strategy != dist.ShardGradOp
 	if full {
 		g.free()
 	}
-	out := make([]byte, m.table.Len*m.run.Reduce().Size())
+	out := make([]device.Bytes, len(m.Layout.Segments))
 	var reads []*reading
 	finish := func(leave int) error {
 		for len(reads) > leave {
 			r := reads[0]
 			reads = reads[1:]
-			if err := r.wait(g, out); err != nil {
+			if err := r.wait(out); err != nil {
 				return err
 			}
 		}
@@ -343,12 +348,14 @@ func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, s
 				}
 			}
 		}
-		if err := m.stepper.run(append(work, device.Work{Run: v.Executable})...); err != nil {
+		what := map[bool]string{false: "forward", true: "backward"}[v.Backward]
+		end := m.spans.onGPU(g.span(what, w, v.Unit))
+		if err := errors.Join(m.stepper.run(append(work, device.Work{Run: v.Executable})...), end()); err != nil {
 			return nil, err
 		}
 		work = nil
 		if v.Unit >= 0 {
-			m.happened(map[bool]string{false: "forward", true: "backward"}[v.Backward], v.Unit)
+			m.happened(what, v.Unit)
 		}
 		if v.ahead >= 0 && v.ahead != v.Unit && m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
 			if _, err := g.ask(ctx, v.ahead); err != nil {
@@ -356,7 +363,8 @@ func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, s
 			}
 		}
 		if v.adds && nextHolder(list[i+1:]) != v.Unit {
-			r, err := g.read(v.Unit)
+			read := m.spans.begin(g.span("pack", w, v.Unit))
+			r, err := g.read(v.Unit, v.last)
 			if err != nil {
 				return nil, err
 			}
@@ -365,6 +373,7 @@ func (g *gatherer) compute(ctx context.Context, version uint64, b *data.Batch, s
 				continue
 			}
 			m.happened("reduce", v.Unit)
+			r.done = read
 			reads = append(reads, r)
 			if err := finish(1); err != nil { // one is read while the next is computed
 				return nil, err
@@ -384,16 +393,33 @@ func nextHolder(list []visit) int {
 	return -1
 }
 
+// span says what a tab does for a slot with a unit.
+func (g *gatherer) span(what string, w dist.Work, unit int) message.Span {
+	s := message.Span{What: what, Step: int(w.Step) + 1, Slot: w.Slot}
+	if unit >= 0 {
+		s.Unit = g.m.table.Units[unit].Name
+	}
+	return s
+}
+
 // reading are the gradients of a unit on their way back from the device.
 type reading struct {
 	segments []int
 	pending  []device.Pending
+	done     func()
 }
 
-func (g *gatherer) read(unit int) (*reading, error) {
+// read reads the gradients of a unit: as they travel, or as they are where more will be added to them.
+func (g *gatherer) read(unit int, travel bool) (*reading, error) {
 	r := &reading{segments: g.units[unit]}
 	for _, i := range r.segments {
-		p, err := g.m.dev.Fetch(g.m.mem.segments[i][plan.Gradient], 0, g.m.Layout.Segments[i].Len)
+		var p device.Pending
+		var err error
+		if travel {
+			p, err = g.m.wire.fetch(i)
+		} else {
+			p, err = g.m.dev.Fetch(g.m.mem.segments[i][plan.Gradient], 0, g.m.Layout.Segments[i].Len)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -402,32 +428,23 @@ func (g *gatherer) read(unit int) (*reading, error) {
 	return r, nil
 }
 
-// wait puts the gradients into out, as they travel.
-func (r *reading) wait(g *gatherer, out []byte) error {
-	d := g.m.run.Reduce()
-	size := d.Size()
+// wait puts the gradients into out, by segment.
+func (r *reading) wait(out []device.Bytes) (err error) {
 	for k, i := range r.segments {
-		raw, err := r.pending[k].Wait()
-		if err != nil {
+		if out[i], err = r.pending[k].Export(); err != nil {
 			return err
 		}
-		for _, p := range g.places {
-			if p.segment == i {
-				if _, err := narrow(out[size*p.flat:size*p.flat], raw[4*p.off:4*(p.off+p.n)], d); err != nil {
-					return err
-				}
-			}
-		}
 	}
+	r.done()
 	return nil
 }
 
 // putBack makes the gradients what they were when they were read.
 func (r *reading) putBack(g *gatherer) error {
 	for k, i := range r.segments {
-		raw, err := r.pending[k].Wait()
+		b, err := r.pending[k].Export()
 		if err == nil {
-			err = g.m.dev.Write(g.m.mem.segments[i][plan.Gradient], 0, raw)
+			err = g.m.dev.Import(g.m.mem.segments[i][plan.Gradient], 0, b)
 		}
 		if err != nil {
 			return err
@@ -454,7 +471,7 @@ func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error
 		for _, i := range g.units[unit] {
 			seg := g.m.Layout.Segments[i]
 			if j := slices.Index(seg.Params, p); j >= 0 {
-				return last.segments[i][4*seg.Offsets[j]:][:4*p.Shape.Size()], nil
+				return last.segments[i].Slice(4*seg.Offsets[j], 4*p.Shape.Size()).Go(), nil
 			}
 		}
 		return nil, errors.New("no unit has " + p.Name)

@@ -17,26 +17,6 @@ import (
 	"llamatab/engine/plan"
 )
 
-// Lane is one of the two sockets between a tab and its room.
-type Lane int
-
-const (
-	ControlLane Lane = iota
-	DataLane
-)
-
-// Link is a connection to a room. Frames are whole.
-type Link interface {
-	// Send sends a frame. It does not wait until the frame has arrived.
-	Send(l Lane, frame []byte) error
-	// Frames are what comes, of both lanes; closed when the connection has ended.
-	Frames() <-chan []byte
-	Close()
-}
-
-// Dial opens both sockets to a room: it says hello on the first and hands back the welcome, then attaches the second.
-type Dial func(ctx context.Context, room *message.RoomJob, hello dist.Hello) (Link, dist.Welcome, error)
-
 // RoomRun describes the run of a config for the room that it is to take place in.
 func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 	s, err := Prepare(cfg, files, unbounded)
@@ -46,7 +26,7 @@ func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 	defer s.Close()
 	f := cfg.FSDP
 	run := &dist.Run{
-		ID: id, Strategy: dist.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(),
+		ID: id, Strategy: dist.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(), SumFirst: !f.Reproducible,
 		ReduceDType: cfg.Precision.ReduceDType, ParamDType: cfg.Precision.ParamDType, MaxGradNorm: cfg.Training.MaxGradNorm,
 	}
 	for _, seg := range s.Layout.Segments {
@@ -78,13 +58,16 @@ type member struct {
 	fresh   bool // without shards: the parameters are those before the first step
 	done    bool
 
-	gradients map[dist.Work][]byte // of slots that are computed, on the wire's type; without epochs
-	stop      chan struct{}        // ends the computation under way, or the last one
-	busy      dist.Work            // what that is
+	gradients map[dist.Work][]device.Bytes // of slots that are computed, by segment, on the wire's type; without epochs
+	stop      chan struct{}                // ends the computation under way, or the last one
+	busy      dist.Work                    // what that is
 
 	shards map[int]*shard // of the goroutine that works
 	gather *gatherer      // nil without shards
+	places places         // of all parameters
+	wire   *wire          // of gradients
 	trace  func(what string, unit int)
+	spans  *tracer
 
 	queue   chan func() (func(), error)
 	answers chan func()
@@ -99,7 +82,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]byte{}, shards: map[int]*shard{}, trace: r.job.Trace,
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -168,6 +151,9 @@ func (m *member) release() {
 	if m.gather != nil {
 		m.gather.release()
 	}
+	if m.wire != nil {
+		m.wire.release()
+	}
 }
 
 // roomPatience is how long a tab looks for its room.
@@ -203,7 +189,7 @@ func (m *member) welcome(w dist.Welcome) error {
 			n++
 		}
 	}
-	if n != len(run.Params) || run.Steps != m.Total() || run.Slots != m.cfg.Micro() {
+	if n != len(run.Params) || run.Steps != m.Total() || run.Slots != m.cfg.Micro() || run.SumFirst == m.cfg.FSDP.Reproducible {
 		return fmt.Errorf("the room's run of %d steps, %d slots and %d parameters is not this one of %d, %d and %d",
 			run.Steps, run.Slots, len(run.Params), m.Total(), m.cfg.Micro(), n)
 	}
@@ -213,6 +199,9 @@ func (m *member) welcome(w dist.Welcome) error {
 	}
 	if m.worker == nil {
 		m.run, m.table = run, table
+		if m.wire, err = newWire(m.mem, plan.Gradient, run.Reduce()); err != nil {
+			return err
+		}
 		if m.shared != nil {
 			if m.gather, err = newGatherer(m); err != nil {
 				return err
@@ -255,11 +244,11 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 					return nil, err
 				}
 			}
-		case b, ok := <-m.link.Frames():
+		case a, ok := <-m.link.Frames():
 			if !ok {
 				return nil, nil
 			}
-			if bye, err := m.receive(b); err != nil || bye != nil {
+			if bye, err := m.receive(a); err != nil || bye != nil {
 				if bye != nil && bye.Again {
 					return nil, nil
 				}
@@ -279,14 +268,18 @@ func (m *member) post(ctx context.Context, f func()) error {
 	}
 }
 
-func (m *member) receive(b []byte) (*dist.Bye, error) {
-	f, err := dist.Parse(b)
+func (m *member) receive(a Arrival) (*dist.Bye, error) {
+	if a.Body != nil {
+		h, err := dist.ParseHeader(a.Head)
+		if err != nil {
+			return &dist.Bye{Code: "protocol"}, err
+		}
+		m.worker.ReceiveBulk(time.Now(), h, a.Body)
+		return nil, nil
+	}
+	f, err := dist.Parse(a.Head)
 	if err != nil {
 		return &dist.Bye{Code: "protocol"}, err
-	}
-	if f.Type.Bulk() {
-		m.worker.ReceiveBulk(time.Now(), f)
-		return nil, nil
 	}
 	msg, err := dist.Decode(f)
 	if err != nil {
@@ -328,16 +321,21 @@ func (m *member) Send(msg dist.Message) { m.link.Send(ControlLane, dist.Encode(m
 
 // SendPiece implements dist.Port.
 func (m *member) SendPiece(h dist.Header, p dist.Piece) {
-	send := func(body []byte) {
-		if m.link != nil { // else the room will ask again
-			f := dist.Frame{Header: h, Body: body}
-			m.link.Send(DataLane, f.Append(make([]byte, 0, dist.HeaderLen+len(body))))
+	send := func(body []device.Bytes) {
+		if m.link == nil { // the room will ask again
+			return
 		}
+		for _, b := range body {
+			h.Len += uint32(b.Len())
+		}
+		if h.Type == dist.TypeGradient || h.Type == dist.TypeParam {
+			m.spans.mark(message.Span{What: "send", Step: int(h.Step) + 1, Slot: int(h.Slot), Bytes: int64(h.Len)})
+		}
+		m.link.Send(DataLane, h.Append(nil), body...)
 	}
 	if h.Type == dist.TypeGradient {
-		size := m.run.Reduce().Size()
 		if g, ok := m.gradients[dist.Work{Step: h.Step, Slot: int(h.Slot)}]; ok {
-			send(g[size*p.Off : size*(p.Off+p.Len)])
+			send(m.places.cut(g, m.run.Reduce().Size(), p.Off, p.Len))
 		}
 		return
 	}
@@ -352,21 +350,28 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 }
 
 // part reads what a frame with header h carries of a shard.
-func (m *member) part(h dist.Header, p dist.Piece) ([]byte, error) {
+func (m *member) part(h dist.Header, p dist.Piece) ([]device.Bytes, error) {
 	s := m.shards[int(h.Slot)]
 	if s == nil {
 		return nil, nil
 	}
 	if h.Type == dist.TypeParam {
-		size := m.run.Param().Size()
-		wire, err := s.params(m.dev, m.run.Param())
-		if err != nil {
-			return nil, err
-		}
-		return wire[size*p.Off : size*(p.Off+p.Len)], nil
+		return m.own(s, false, p)
 	}
 	part, _ := dist.StatePiece(m.table.Shard(int(h.Slot)), int(h.Chunk))
 	return s.read(m.dev, stateCopy[part], p.Off, p.Len)
+}
+
+// own is a piece of a shard's parameters: as tabs compute with them, or in full.
+func (m *member) own(s *shard, master bool, p dist.Piece) ([]device.Bytes, error) {
+	if master {
+		return s.read(m.dev, plan.Weight, p.Off, p.Len)
+	}
+	params, err := s.params(m.run.Param())
+	if err != nil {
+		return nil, err
+	}
+	return s.cut(params, m.run.Param().Size(), p.Off, p.Len), nil
 }
 
 // stateCopy are the copies of a segment that a shard's state consists of.
@@ -385,10 +390,14 @@ func (m *member) shard(i int) (*shard, error) {
 }
 
 // Put implements dist.Engine.
-func (m *member) Put(f dist.Frame) {
-	if f.Type == dist.TypeParam || f.Type == dist.TypeMaster {
-		m.gather.put(f)
+func (m *member) Put(f dist.Header, b dist.Body) {
+	body := b.(device.Bytes)
+	switch f.Type {
+	case dist.TypeParam, dist.TypeMaster:
+		m.gather.put(f, body)
 		return
+	case dist.TypeReduced:
+		m.spans.mark(message.Span{What: "reduced", Step: int(f.Step) + 1, Bytes: int64(f.Len)})
 	}
 	i, copy := int(f.Slot), plan.Gradient
 	part, piece := dist.StatePiece(m.table.Shard(i), int(f.Chunk))
@@ -398,7 +407,7 @@ func (m *member) Put(f dist.Frame) {
 	m.queue <- func() (func(), error) {
 		s, err := m.shard(i)
 		if err == nil {
-			err = s.write(m.dev, copy, piece.Off, f.Body)
+			err = s.write(m.dev, copy, piece.Off, body)
 		}
 		return nil, err
 	}
@@ -464,18 +473,25 @@ func (m *member) Compute(w dist.Work) {
 	}
 }
 
-// slot computes a slot. What it was is filled in.
-func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []byte, err error) {
+// slot computes a slot: its gradient, by segment, as it travels. What it was is filled in.
+func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	rows := m.sampler.Step(int(r.Step))
-	if r.Slot >= len(rows) { // the last step of an epoch may have fewer
-		return make([]byte, m.table.Len*m.run.Reduce().Size()), nil
+	from, to := r.Micro(m.run)
+	if to = min(to, len(rows)); from >= to { // the last step of an epoch may have fewer
+		for _, seg := range m.Layout.Segments {
+			gradient = append(gradient, device.Heap(make([]byte, seg.Len*m.run.Reduce().Size())))
+		}
+		return gradient, nil
 	}
-	b := m.collate(rows[r.Slot])
-	seed := maskSeed(m.cfg.Training.Seed, int(r.Step), r.Slot)
-	if m.gather != nil {
-		gradient, err = m.gather.compute(m.ctx, r.Step, b, seed, stop)
+	var batches []*data.Batch
+	for k := from; k < to; k++ {
+		batches = append(batches, m.collate(rows[k]))
+		r.Tokens += batches[k-from].Tokens
+	}
+	if m.gather != nil { // one micro-batch: gradients of all units do not lie on the device at a time
+		gradient, err = m.gather.compute(m.ctx, r.Work, batches[0], maskSeed(m.cfg.Training.Seed, int(r.Step), from), stop)
 	} else {
-		gradient, err = m.whole(b, seed)
+		gradient, err = m.whole(r.Work, batches, from)
 	}
 	if err != nil {
 		return nil, err
@@ -484,39 +500,27 @@ func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []byte, err
 	if err != nil {
 		return nil, err
 	}
-	r.Loss, r.Tokens = floatsOf(loss)[0], b.Tokens
+	r.Loss = floatsOf(loss)[0]
 	return gradient, nil
 }
 
-// whole computes a micro-batch where all parameters are here.
-func (m *member) whole(b *data.Batch, seed uint64) ([]byte, error) {
-	p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
-	if err != nil {
-		return nil, err
-	}
-	if err := m.stepper.run(device.Work{Run: m.stepper.begin.Executable}, device.Work{Buf: m.stepper.batch, Data: l.encode(b, seed)},
-		device.Work{Run: p.Executable}); err != nil {
-		return nil, err
-	}
-	return m.gradient()
-}
-
-// gradient reads all gradients back, segment by segment, rounded for the wire.
-func (m *member) gradient() ([]byte, error) {
-	d := m.run.Reduce()
-	out := make([]byte, 0, m.table.Len*d.Size())
-	for i, seg := range m.Layout.Segments {
-		raw, err := m.dev.Read(m.mem.segments[i][plan.Gradient], 0, seg.Len)
+// whole computes micro-batches, numbered from first on, where all parameters are here. Their gradients add up on the
+// device.
+func (m *member) whole(w dist.Work, batches []*data.Batch, first int) ([]device.Bytes, error) {
+	work := []device.Work{{Run: m.stepper.begin.Executable}}
+	for i, b := range batches {
+		p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
 		if err != nil {
 			return nil, err
 		}
-		for j, p := range seg.Params {
-			if out, err = narrow(out, raw[4*seg.Offsets[j]:][:4*p.Shape.Size()], d); err != nil {
-				return nil, err
-			}
-		}
+		work = append(work, device.Work{Buf: m.stepper.batch, Data: l.encode(b, maskSeed(m.cfg.Training.Seed, int(w.Step), first+i))}, device.Work{Run: p.Executable})
 	}
-	return out, nil
+	end := m.spans.onGPU(message.Span{What: "compute", Step: int(w.Step) + 1, Slot: w.Slot})
+	if err := errors.Join(m.stepper.run(work...), end()); err != nil {
+		return nil, err
+	}
+	defer m.spans.begin(message.Span{What: "pack", Step: int(w.Step) + 1, Slot: w.Slot})()
+	return m.wire.all()
 }
 
 // Apply implements dist.Engine.
@@ -533,9 +537,11 @@ func (m *member) Apply(i int, c dist.Commit) {
 		}
 		tr := m.cfg.Training
 		scalars := optim.Scalars{LR: rate, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
-		if err := s.update(m.Trainer, scalars, c.Factor); err != nil {
+		end := m.spans.onGPU(message.Span{What: "apply", Step: int(c.Step) + 1})
+		if err := errors.Join(s.update(m.Trainer, scalars, c.Factor), end()); err != nil {
 			return nil, err
 		}
+		m.spans.memory(int(c.Step) + 1)
 		m.happened("apply", i)
 		return func() { m.worker.Applied(time.Now(), i) }, nil
 	}

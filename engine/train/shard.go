@@ -74,13 +74,23 @@ func (ps places) each(off, n int, f func(at int, p place) error) error {
 	return nil
 }
 
+// cut is what elements off to off+n-1 are of bytes that lie as segments do, size bytes an element.
+func (ps places) cut(segments []device.Bytes, size, off, n int) (body []device.Bytes) {
+	ps.each(off, n, func(_ int, p place) error {
+		body = append(body, segments[p.segment].Slice(size*p.off, size*p.n))
+		return nil
+	})
+	return body
+}
+
 // shard is a part of what trains that this tab updates: float32 masters, reduced gradients and both moments. In a room
 // without shards it is all of it, in the trainer's own memory.
 type shard struct {
 	*memory
 	places
-	apply *graph.Program
-	wire  []byte // the parameters as they are gathered, in the order of the shard's view; nil: to be read
+	apply  *graph.Program
+	wire   *wire          // of parameters
+	packed []device.Bytes // the parameters as they are gathered, by segment; nil: to be read
 }
 
 // newShard makes the memory of shard i, empty.
@@ -122,6 +132,9 @@ func (s *shard) release(t *Trainer) {
 	if s.apply != nil {
 		s.apply.Release()
 	}
+	if s.wire != nil {
+		s.wire.release()
+	}
 	if s.memory != t.mem {
 		s.free()
 	}
@@ -129,7 +142,7 @@ func (s *shard) release(t *Trainer) {
 
 // init makes the shard what it is before the first step.
 func (s *shard) init(t *Trainer) error {
-	s.wire = nil
+	s.packed = nil
 	if s.memory == t.mem {
 		for i, seg := range s.layout.Segments {
 			for _, copy := range []int{plan.Moment1, plan.Moment2} {
@@ -146,44 +159,51 @@ func (s *shard) init(t *Trainer) error {
 }
 
 // write puts float32 elements into a copy, from element off of the shard on.
-func (s *shard) write(dev device.Device, copy, off int, data []byte) error {
-	s.wire = nil
+func (s *shard) write(dev device.Device, copy, off int, data device.Bytes) error {
+	s.packed = nil
 	s.stale = s.stale || copy == plan.Weight
-	return s.each(off, len(data)/4, func(at int, p place) error {
-		return dev.Write(s.segments[p.segment][copy], p.off, data[4*at:4*(at+p.n)])
+	return s.each(off, data.Len()/4, func(at int, p place) error {
+		return dev.Import(s.segments[p.segment][copy], p.off, data.Slice(4*at, 4*p.n))
 	})
 }
 
-// read are n float32 elements of a copy from element off of the shard on.
-func (s *shard) read(dev device.Device, copy, off, n int) ([]byte, error) {
-	out := make([]byte, 0, 4*n)
-	err := s.each(off, n, func(_ int, p place) error {
-		b, err := dev.Read(s.segments[p.segment][copy], p.off, p.n)
-		out = append(out, b...)
-		return err
-	})
-	return out, err
-}
-
-// params are the shard's parameters as tabs compute with them.
-func (s *shard) params(dev device.Device, d tensor.DType) ([]byte, error) {
-	if s.wire != nil {
-		return s.wire, nil
-	}
-	out := []byte{}
-	for i, seg := range s.layout.Segments { // whole buffers: a read costs much by itself
-		raw, err := dev.Read(s.segments[i][plan.Weight], 0, seg.Len)
+// read are n float32 elements of a copy from element off of the shard on. What lies in one segment is read at once.
+func (s *shard) read(dev device.Device, copy, off, n int) (body []device.Bytes, err error) {
+	var runs []place
+	s.each(off, n, func(_ int, p place) error { runs = append(runs, p); return nil })
+	for len(runs) > 0 {
+		first, end := runs[0], 1
+		for end < len(runs) && runs[end].segment == first.segment {
+			end++
+		}
+		last := runs[end-1]
+		pending, err := dev.Fetch(s.segments[first.segment][copy], first.off, last.off+last.n-first.off)
 		if err != nil {
 			return nil, err
 		}
-		for j, p := range seg.Params {
-			if out, err = narrow(out, raw[4*seg.Offsets[j]:][:4*p.Shape.Size()], d); err != nil {
-				return nil, err
-			}
+		all, err := pending.Export()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range runs[:end] {
+			body = append(body, all.Slice(4*(p.off-first.off), 4*p.n))
+		}
+		runs = runs[end:]
+	}
+	return body, nil
+}
+
+// params are the shard's parameters by segment, as tabs compute with them.
+func (s *shard) params(d tensor.DType) (_ []device.Bytes, err error) {
+	if s.wire == nil {
+		if s.wire, err = newWire(s.memory, plan.Weight, d); err != nil {
+			return nil, err
 		}
 	}
-	s.wire = out
-	return out, nil
+	if s.packed == nil {
+		s.packed, err = s.wire.all()
+	}
+	return s.packed, err
 }
 
 // narrow appends float32 numbers to dst as d.
@@ -200,7 +220,7 @@ func narrow(dst, raw []byte, d tensor.DType) ([]byte, error) {
 
 // update applies AdamW with a factor on the gradients in place of what the device would find out itself.
 func (s *shard) update(t *Trainer, scalars optim.Scalars, factor float32) error {
-	s.wire = nil
+	s.packed = nil
 	if err := t.stepper.run(device.Work{Buf: t.stepper.scalars, Data: scalars.Bytes()}, device.Work{Buf: t.stepper.state, Data: optim.Decided(factor)},
 		device.Work{Run: s.apply.Executable}); err != nil {
 		return err

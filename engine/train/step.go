@@ -64,7 +64,7 @@ func (s *Setup) staging(dims int64) []device.Spec {
 		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Class: device.Staging, Label: "read-back"}
 		specs = append(specs, s.scalarsSpec(), s.stateSpec(), s.startsSpec(), inFlight, inFlight)
 	}
-	return specs
+	return append(specs, s.wireSpecs()...)
 }
 
 var lossSpec = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}

@@ -121,7 +121,7 @@ func (r *Room) runAudit() {
 			return
 		}
 		a.tab, a.hashes = t.id, make([]uint64, len(r.all.Pieces))
-		a.work = dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: a.slot}
+		a.work = r.work(a.slot)
 		t.work = append(t.work, a.work)
 		t.dirty = true
 	}

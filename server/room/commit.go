@@ -10,7 +10,7 @@ import (
 
 // begin begins the current step, or what comes after the last.
 func (r *Room) begin() {
-	r.resetSlots()
+	r.resetSlots(r.run.Slots)
 	r.phase = Computing
 	last := r.step == uint64(r.run.Steps)
 	if last {

@@ -161,7 +161,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		r.epoch += 1 << 16 // above what orders since the last record have used
 	}
 	r.effects = nil // the blobs were deleted when the records were written
-	r.resetSlots()
+	r.resetSlots(r.run.Slots)
 	if r.phase != Done && r.started {
 		r.begin()
 	}

@@ -53,9 +53,9 @@ func (s *slot) copyAt(tab uint32) *copyOf {
 	return &s.copies[i]
 }
 
-// resetSlots begins a step with nothing done.
-func (r *Room) resetSlots() {
-	r.slots = make([]*slot, r.run.Slots)
+// resetSlots begins a step of n slots with nothing done.
+func (r *Room) resetSlots(n int) {
+	r.slots = make([]*slot, n)
 	for k := range r.slots {
 		r.slots[k] = &slot{left: len(r.all.Pieces), hashes: make([]uint64, len(r.all.Pieces))}
 	}
@@ -93,6 +93,7 @@ func (r *Room) assign() {
 			able = append(able, t)
 		}
 	}
+	r.regroup()
 	least := func(s *slot, fits func(t *tab) bool) *tab { // the tab with the least to do that may take s
 		var best *tab
 		for _, t := range able {
@@ -138,6 +139,31 @@ func (r *Room) assign() {
 	}
 }
 
+// regroup makes as many slots as there are tabs, where these add up first, before any is given out.
+func (r *Room) regroup() {
+	tabs := 0
+	for _, t := range r.tabs {
+		if t.attached && !t.leaving {
+			tabs++
+		}
+	}
+	n := r.run.Travelling(tabs)
+	if n == len(r.slots) || slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.began.IsZero() }) {
+		return
+	}
+	r.resetSlots(n)
+	r.chooseAudit()
+}
+
+// work is an order to compute a slot of the step.
+func (r *Room) work(slot int) dist.Work {
+	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot}
+	if r.run.SumFirst {
+		w.Of = len(r.slots)
+	}
+	return w
+}
+
 // alone tells whether somebody is there, and nobody but the given tabs, who may yet become able to compute.
 func (r *Room) alone(ids []uint32) bool {
 	some := false
@@ -164,7 +190,7 @@ func (r *Room) idle(t *tab) bool {
 
 func (r *Room) give(t *tab, k int) {
 	s := r.slots[k]
-	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: k}
+	w := r.work(k)
 	s.copies = append(s.copies, copyOf{tab: t.id, epoch: w.Epoch, since: r.now})
 	if s.began.IsZero() {
 		s.began = r.now

@@ -196,7 +196,7 @@ func newClass(site *site, cfg Config, room, code string) *class {
 	if s.table, err = s.run.Table(); err != nil {
 		site.t.Fatal(err)
 	}
-	s.want = toyReference(s.run, s.table, s.seed)
+	s.want = toyReference(s.run, s.table, s.seed, nil)
 	return &class{s, site, room, code}
 }
 
@@ -278,7 +278,7 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 				return
 			}
 			if f, err := dist.Parse(b); err == nil {
-				c.enter(func() { m.worker.ReceiveBulk(c.now, f) })
+				c.enter(func() { m.worker.ReceiveBulk(c.now, f.Header, numbers(f.Body)) })
 			}
 		}
 	}()

@@ -66,7 +66,8 @@ func rounded(x float32, d tensor.DType) float32 {
 	return x
 }
 
-func toyReference(run *dist.Run, table *dist.Table, seed uint64) toyState {
+// toyReference is the run without faults. groups are the numbers of slots of its steps, where tabs add up first.
+func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) toyState {
 	n := table.Len
 	s := toyState{p: make([]float32, n), m: make([]float32, n), v: make([]float32, n)}
 	for i := range s.p {
@@ -76,20 +77,25 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64) toyState {
 	for step := range uint64(run.Steps) {
 		sum := make([]float32, n)
 		rec := Record{Kind: Committed, Step: step, Applied: true}
-		for k := range run.Slots {
-			loss := 0.0
+		slots, of := run.Slots, 0
+		if groups != nil {
+			slots, of = groups[step], groups[step]
+		}
+		x, g := make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i] = rounded(s.p[i], run.Param())
+		}
+		for k := range slots {
+			r, poisoned := toySlot(run, seed, dist.Work{Step: step, Slot: k, Of: of}, x, g)
 			for i := range sum {
-				x := rounded(s.p[i], run.Param())
-				g := rounded(toyGradient(seed, step, k, i, x), run.Reduce())
-				sum[i] += g
-				loss += float64(x) * float64(g)
+				sum[i] += rounded(g[i], run.Reduce())
 			}
-			if toyPoison(seed, step, k) {
+			if poisoned {
 				rec.Applied = false
 				continue
 			}
-			rec.Loss += loss
-			rec.Tokens += toyTokens(seed, step, k)
+			rec.Loss += r.Loss
+			rec.Tokens += r.Tokens
 		}
 		square := 0.0
 		for _, p := range table.All().Pieces {
@@ -117,6 +123,23 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64) toyState {
 	return s
 }
 
+// toySlot computes a slot where the parameters are x, and leaves its gradient in g.
+func toySlot(run *dist.Run, seed uint64, w dist.Work, x, g []float32) (r dist.Ready, poisoned bool) {
+	r.Work = w
+	clear(g)
+	from, to := w.Micro(run)
+	for k := from; k < to; k++ {
+		for i := range g {
+			one := toyGradient(seed, w.Step, k, i, x[i])
+			g[i] += one
+			r.Loss += float64(x[i]) * float64(rounded(one, run.Reduce()))
+		}
+		r.Tokens += toyTokens(seed, w.Step, k)
+		poisoned = poisoned || toyPoison(seed, w.Step, k)
+	}
+	return r, poisoned
+}
+
 // toyEngine is the engine of a simulated tab.
 type toyEngine struct {
 	s   *sim
@@ -138,7 +161,7 @@ func newToy(s *sim, tab *simTab) *toyEngine {
 	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[dist.Work][]byte{}}
 }
 
-func key(w dist.Work) dist.Work { w.Epoch = 0; return w }
+func key(w dist.Work) dist.Work { return dist.Work{Step: w.Step, Slot: w.Slot} }
 
 func (e *toyEngine) Compute(w dist.Work) {
 	if e.now != nil {
@@ -184,13 +207,9 @@ func (e *toyEngine) next() {
 	e.now = nil
 	run, seed := e.s.run, e.s.seed
 	x := e.parameters(w.Step)
-	loss, g := 0.0, make([]float32, len(x))
-	for i := range g {
-		g[i] = toyGradient(seed, w.Step, w.Slot, i, x[i])
-		loss += float64(x[i]) * float64(rounded(g[i], run.Reduce()))
-	}
-	r := dist.Ready{Work: w, Loss: loss, Tokens: toyTokens(seed, w.Step, w.Slot)}
-	if !e.s.sound && toyPoison(seed, w.Step, w.Slot) {
+	g := make([]float32, len(x))
+	r, poisoned := toySlot(run, seed, w, x, g)
+	if !e.s.sound && poisoned {
 		if w.Slot%2 == 0 {
 			r.Loss = math.NaN()
 		} else {
@@ -278,12 +297,17 @@ func (e *toyEngine) Apply(shard int, c dist.Commit) {
 	})
 }
 
-func (e *toyEngine) Put(f dist.Frame) {
+// numbers are those of a bulk frame.
+type numbers []byte
+
+func (n numbers) Len() int { return len(n) }
+
+func (e *toyEngine) Put(f dist.Header, body dist.Body) {
 	v := e.s.table.Shard(int(f.Slot))
 	if f.Type == dist.TypeParam {
 		p := v.Pieces[f.Chunk]
 		x := make([]float32, p.Len)
-		tensor.DecodeF32(x, f.Body, e.s.run.Param())
+		tensor.DecodeF32(x, body.(numbers), e.s.run.Param())
 		first := 0
 		for u := range p.Unit {
 			first += e.s.table.Units[u].Len
@@ -302,7 +326,7 @@ func (e *toyEngine) Put(f dist.Frame) {
 		into = [][]float32{s.p, s.m, s.v}[part]
 		s.version = f.Step
 	}
-	tensor.DecodeF32(into[p.Off:p.Off+p.Len], f.Body, tensor.F32)
+	tensor.DecodeF32(into[p.Off:p.Off+p.Len], body.(numbers), tensor.F32)
 }
 
 func (e *toyEngine) Gathered(unit int) {

@@ -112,7 +112,7 @@ func (r *Room) View(now time.Time) View {
 	}
 	n := max(v.Online, 1)
 	reduce, param := r.run.Reduce().Size(), r.run.Param().Size()
-	v.Forecast = dist.Forecast(r.run.Strategy, r.table.Len, r.run.Slots, n, reduce, param)
-	v.DDP = dist.Forecast(dist.NoShard, r.table.Len, r.run.Slots, n, reduce, param)
+	v.Forecast = dist.Forecast(r.run.Strategy, r.table.Len, r.run.Travelling(n), n, reduce, param)
+	v.DDP = dist.Forecast(dist.NoShard, r.table.Len, r.run.Travelling(n), n, reduce, param)
 	return v
 }

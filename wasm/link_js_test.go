@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"syscall/js"
+	"testing"
+	"time"
+
+	"llamatab/engine/device"
+	"llamatab/engine/device/webgpu"
+	"llamatab/engine/dist"
+	"llamatab/engine/train"
+)
+
+// newSocket is a socket that keeps what it is given as if nothing left the machine, until drain is called.
+func newSocket() js.Value {
+	return js.Global().Get("Function").New(`return {
+		readyState: 1, bufferedAmount: 0, sent: [],
+		send(b) { this.sent.push(b.slice()); this.bufferedAmount += b.byteLength; },
+		drain() { this.bufferedAmount = 0; },
+	};`).Invoke()
+}
+
+func sent(socket js.Value, i int) []byte {
+	a := socket.Get("sent").Index(i)
+	b := make([]byte, a.Get("byteLength").Int())
+	js.CopyBytesToGo(b, a)
+	return b
+}
+
+// numbers are n bytes in JavaScript's memory that start with first.
+func numbers(first byte, n int) (webgpu.Array, []byte) {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	return webgpu.NewArray(uint8Array(b)), b
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain for ", what)
+		}
+	}
+}
+
+// TestLink sends frames of parts from both memories: no more than two wait inside the socket, and control messages pass
+// those that wait outside.
+func TestLink(t *testing.T) {
+	control, data := newSocket(), newSocket()
+	l := &link{sockets: [2]js.Value{control, data}, frames: make(chan train.Arrival, 4), data: make(chan outgoing, 64), ended: make(chan struct{})}
+	defer l.end()
+	go l.pump()
+	const frames, n = 7, 1000
+	array, content := numbers(3, n)
+	var want [][]byte
+	for i := range frames {
+		h := dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunk: uint32(i), Chunks: frames, Len: n}
+		head := h.Append(nil)
+		want = append(want, append(h.Append(nil), content...))
+		if err := l.Send(train.DataLane, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() int { return data.Get("sent").Length() }
+	eventually(t, "what fits into the socket", func() bool { return count() == highWater })
+	time.Sleep(10 * lookAgain)
+	if count() != highWater {
+		t.Fatalf("%d frames were given to a socket that sends none", count())
+	}
+	if err := l.Send(train.ControlLane, []byte("status")); err != nil || string(sent(control, 0)) != "status" {
+		t.Errorf("a control message waits, %v", err)
+	}
+	eventually(t, "the others", func() bool { data.Call("drain"); return count() == frames })
+	for i := range want {
+		if got := sent(data, i); !bytes.Equal(got, want[i]) {
+			t.Errorf("frame %d differs from byte %d on", i, differ(got, want[i]))
+		}
+	}
+	control.Set("readyState", 3)
+	if err := l.Send(train.ControlLane, []byte("status")); err != errSocket {
+		t.Errorf("a closed socket takes a message: %v", err)
+	}
+	for range cap(l.data) + 8 { // a room that asks for more than a window
+		l.Send(train.DataLane, nil, array)
+	}
+	if _, open := <-l.ended; open {
+		t.Error("nothing bounds what waits")
+	}
+}
+
+func differ(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// TestArrived takes frames apart: numbers stay where they are, all else comes to Go, whatever it is.
+func TestArrived(t *testing.T) {
+	_, content := numbers(7, 64)
+	bulk := dist.Frame{Header: dist.Header{Type: dist.TypeReduced, Flags: dist.FlagF32, Chunks: 1}, Body: content}
+	message := dist.Encode(dist.Bye{Code: "full"})
+	for _, frame := range [][]byte{bulk.Append(nil), message, message[:20], {}, bytes.Repeat([]byte{0xee}, 100)} {
+		a := arrived(uint8Array(frame).Get("buffer"))
+		if _, isBulk := a.Body.(webgpu.Array); isBulk != bytes.Equal(frame, bulk.Append(nil)) {
+			t.Errorf("% x… has the body %T", frame[:min(4, len(frame))], a.Body)
+		}
+		all := a.Head
+		if a.Body != nil {
+			all = append(all, a.Body.Go()...)
+		}
+		if !bytes.Equal(all, frame) {
+			t.Errorf("% x comes as % x", frame, all)
+		}
+	}
+}
