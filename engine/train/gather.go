@@ -380,7 +380,15 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 			}
 		}
 	}
-	return out, finish(0)
+	if err := finish(0); err != nil {
+		return nil, err
+	}
+	for i, seg := range m.Layout.Segments {
+		if out[i] == nil { // nothing that was computed depends on it
+			out[i] = device.Heap(make([]byte, seg.Len*m.run.Reduce().Size()))
+		}
+	}
+	return out, nil
 }
 
 // nextHolder is the unit whose gradients are added to next, -1 for none.
