@@ -210,6 +210,12 @@ type taught struct {
 // joins, if kill is above 0.
 func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	t.Helper()
+	return teachTraced(t, tabs, kill, nil, sets...)
+}
+
+// teachTraced is teach where the tabs' gathers and updates are heard of.
+func teachTraced(t *testing.T, tabs, kill int, trace func(what string, unit int), sets ...string) taught {
+	t.Helper()
 	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", sets)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +249,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	defer cancel()
 	start := func(ctx context.Context, h *nativeTab) {
 		all.Go(func() {
-			err := engine.Run(ctx, &engine.Job{Job: message.Job{Command: message.Train, Config: text, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
+			err := engine.Run(ctx, &engine.Job{Trace: trace, Job: message.Job{Command: message.Train, Config: text, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
 				Files: lessonFiles(), Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
 				Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }})
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -382,5 +388,33 @@ func TestMembers(t *testing.T) {
 	other := teach(t, 2, 0, "precision.reduce_dtype=float32")
 	if one.same(other) == nil {
 		t.Error("gradients that were not rounded give the same bits: this test sees nothing")
+	}
+}
+
+// TestShardEvents: units are gathered, used and reduced in FSDP's order. Unit 0 is the embedding, which is the head as
+// well, 1 and 2 are the blocks, 3 is the last norm. The loss's kernels work out the head's gradient as they go forward.
+func TestShardEvents(t *testing.T) {
+	for by, want := range map[string]string{
+		"FULL_SHARD": "gather 0, forward 0, gather 1, forward 1, gather 2, forward 2, gather 3, forward 3, gather 0, forward 0, reshard, " +
+			"gather 3, backward 3, reduce 3, gather 2, backward 2, reduce 2, gather 1, backward 1, reduce 1, backward 0, reduce 0",
+		"SHARD_GRAD_OP": "gather 0, forward 0, gather 1, forward 1, gather 2, forward 2, gather 3, forward 3, forward 0, " +
+			"backward 3, reduce 3, backward 2, reduce 2, backward 1, reduce 1, backward 0, reduce 0",
+	} {
+		for _, checkpointing := range []string{"false", "true"} { // which shares the backward walk's gather
+			var events []string
+			taught := teachTraced(t, 1, 0, func(what string, unit int) {
+				if unit >= 0 {
+					what = fmt.Sprintf("%s %d", what, unit)
+				}
+				events = append(events, what)
+			}, "fsdp.sharding_strategy="+by, "training.gradient_checkpointing="+checkpointing)
+			got := strings.Join(events, ", ")
+			if slot, _, _ := strings.Cut(got, "reduce 0"); slot+"reduce 0" != want {
+				t.Errorf("%s, checkpointing %s: the first slot is\n%s, want\n%s", by, checkpointing, slot+"reduce 0", want)
+			}
+			if n := strings.Count(got, "apply"); n != len(taught.steps) {
+				t.Errorf("%s: %d updates in %d steps", by, n, len(taught.steps))
+			}
+		}
 	}
 }
