@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"llamatab/engine/config"
+	"llamatab/engine/device"
 	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
@@ -64,7 +65,8 @@ type tabsRun struct {
 
 	notes  slog.Handler // of what the room notes
 	listen func() (net.Listener, error)
-	retell func([]dist.Commit) ([]message.Step, error) // of steps that no tab tells of any more
+	retell func([]dist.Commit) ([]message.Step, error)                    // of steps that no tab tells of any more
+	held   func(by dist.Strategy) (held, ddp map[string]int64, err error) // what a rank holds by class, by the plan
 
 	mu      sync.Mutex
 	tabs    []*runTab
@@ -107,6 +109,26 @@ func newTabsRun(c *config.Config, m *mounts, spec message.Job, out string) (*tab
 	t := &tabsRun{spec: spec, mounts: m, out: out, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
 	t.notes = &diary{t}
 	t.retell = func(commits []dist.Commit) ([]message.Step, error) { return engine.Told(c, files, commits) }
+	t.held = func(by dist.Strategy) (held, ddp map[string]int64, err error) {
+		roomy := device.DefaultLimits // the formula knows no limits
+		roomy.MaxBuffer, roomy.MaxBinding = 1<<50, 1<<50
+		f, err := engine.Plan(c, files, engine.Conditions{Limits: roomy, Tabs: c.FSDP.WorldSize})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, s := range f.Sharding {
+			switch s.Strategy {
+			case by:
+				held = s.Bytes
+			case dist.NoShard:
+				ddp = s.Bytes
+			}
+		}
+		if by == dist.NoShard {
+			ddp = held
+		}
+		return held, ddp, nil
+	}
 	return t, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, nil
 }
 

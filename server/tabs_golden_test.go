@@ -14,7 +14,7 @@ import (
 )
 
 // strategies are those that tabs can train under.
-var strategies = []string{"NO_SHARD"}
+var strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD"}
 
 // TestGoldenTabs trains over tabs what torch has trained, a step cut into four slots of one row. With gradients in
 // float32 on the wire it is torch's run within the tolerances of its README, with bfloat16 its losses stay within 2e-2.
@@ -105,8 +105,15 @@ func TestGoldenTabs(t *testing.T) {
 func (r *runResult) shared(t *testing.T, tabs int) {
 	t.Helper()
 	for i, s := range stepsOf(t, r.dir) {
-		if len(s.BytesSent) != tabs || len(s.BytesReceived) != tabs {
+		if len(s.BytesSent) != tabs || len(s.BytesReceived) != tabs || len(s.WaitSeconds) != tabs {
 			t.Fatalf("line %d of metrics.jsonl lacks what is by rank: %+v", i+1, s)
+		}
+	}
+	for i, s := range stepsOf(t, r.dir) {
+		for rank := range tabs {
+			if s.BytesReceived[rank] == 0 || s.WaitSeconds[rank] <= 0 || s.WaitSeconds[rank] > 60 {
+				t.Errorf("line %d of metrics.jsonl: rank %d received %d bytes and waited %v s", i+1, rank, s.BytesReceived[rank], s.WaitSeconds[rank])
+			}
 		}
 	}
 	text, err := json.Marshal(r.summary["fsdp"])
@@ -121,6 +128,16 @@ func (r *runResult) shared(t *testing.T, tabs int) {
 		t.Helper()
 		if math.Abs(got-want) > within*want {
 			t.Errorf("%s: %v, the formula says %v", what, got, want)
+		}
+	}
+	for _, rank := range f.Ranks {
+		if f := rank.Fractions; f["compute"] <= 0 || f["apply"] <= 0 || f["wait"] <= 0 || f["wait"] >= 1 || f["compute"] >= 1 {
+			t.Errorf("rank %d passed its time with %v", rank.Rank, f)
+		}
+		for _, class := range []string{"weights", "gradients", "optimizer"} {
+			if f.Held != nil {
+				near(fmt.Sprintf("bytes of %s at rank %d", class, rank.Rank), float64(rank.Held[class]), float64(f.Held[class]), 0.05)
+			}
 		}
 	}
 	if f.Recomputed+f.Copied == 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"llamatab/engine/device"
 	"llamatab/engine/dist"
 	"llamatab/engine/message"
 	"llamatab/server/room"
@@ -34,9 +35,7 @@ func (u *usage) add(s room.StepUse, line *message.Step) {
 	for i, r := range ranks {
 		u.ranks[i].Add(r)
 		line.BytesSent, line.BytesReceived = append(line.BytesSent, r.Sent), append(line.BytesReceived, r.Received)
-		if r.Spent.Clock > 0 {
-			line.WaitSeconds = append(line.WaitSeconds, r.Spent.Wait())
-		}
+		line.WaitSeconds = append(line.WaitSeconds, r.Spent.Wait())
 	}
 	u.steps, u.seconds, u.reduce, u.reduced = u.steps+1, u.seconds+s.Seconds, u.reduce+s.Reduce, u.reduced+s.Reduced
 }
@@ -61,7 +60,10 @@ type fsdpReport struct {
 	Mean       byteReport   `json:"mean"`     // over the ranks
 	Forecast   byteReport   `json:"forecast"` // by the strategy's formula, without headers
 	DDP        byteReport   `json:"ddp"`      // the same of NO_SHARD
-	Room       roomReport   `json:"room"`
+	// What a rank holds of weights, gradients and optimizer states by the strategy's formula, and under NO_SHARD.
+	Held    map[string]int64 `json:"held_forecast,omitempty"`
+	HeldDDP map[string]int64 `json:"held_ddp,omitempty"`
+	Room    roomReport       `json:"room"`
 	// Slots computed again, as whoever had them was gone or too slow; shards given to a tab that did not have them.
 	Recomputed int64 `json:"recomputed_slots"`
 	Copied     int64 `json:"copied_slots"`
@@ -78,8 +80,9 @@ type rankReport struct {
 	byteReport
 	Framing   float64            `json:"framing"` // bytes a step of headers and control messages, both ways
 	StateUp   int64              `json:"checkpoint_bytes"`
-	StateDown int64              `json:"restored_bytes"`
-	Fractions map[string]float64 `json:"fractions"` // of the steps' time, see fractions
+	StateDown int64              `json:"restored_bytes"` // and for the result
+	Held      map[string]int64   `json:"held"`           // bytes on its GPU by class
+	Fractions map[string]float64 `json:"fractions"`      // of the steps' time, see fractions
 }
 
 // roomReport is the room's own part: its checks and sums of gradients, against the memory that they pass through.
@@ -113,7 +116,7 @@ func (u *usage) of(run *dist.Run, params int) fsdpReport {
 		at := byteReport{float64(use.Up) / steps, float64(use.Down) / steps}
 		r.Mean.Up, r.Mean.Down = r.Mean.Up+at.Up/float64(n), r.Mean.Down+at.Down/float64(n)
 		r.Ranks = append(r.Ranks, rankReport{Rank: i, byteReport: at, Framing: float64(use.Sent+use.Received-use.Up-use.Down) / steps,
-			StateUp: use.StateUp, StateDown: use.StateDown, Fractions: fractions(use, u.seconds)})
+			StateUp: use.StateUp, StateDown: use.StateDown, Held: use.Usage, Fractions: fractions(use, u.seconds)})
 	}
 	if u.reduce > 0 {
 		element := float64(run.Reduce().Size())
@@ -141,9 +144,14 @@ func copyRate() float64 {
 // report puts on record what the run moved and what its time went into.
 func (t *tabsRun) report(run *dist.Run) error {
 	v := t.host.View(true)
+	held, ddp, err := t.held(run.Strategy)
+	if err != nil {
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.sum.of(run, v.Params)
+	r.Held, r.HeldDDP = held, ddp
 	r.Recomputed, r.Copied, r.Restored = v.Stats.Recomputed, v.Stats.Copies, v.Stats.Restored
 	if t.spec.Spans {
 		if err := t.writeTrace(run, r); err != nil {
@@ -181,11 +189,18 @@ func (r fsdpReport) String() string {
 		r.Strategy, len(r.Ranks), r.Slots, size(r.Mean.Up), size(r.Mean.Down), size(r.Forecast.Up), size(r.Forecast.Down), size(r.DDP.Up), size(r.DDP.Down))
 	for _, rank := range r.Ranks {
 		f := rank.Fractions
-		if f["wait"]+f["compute"] == 0 { // its clock is not known
-			continue
-		}
 		fmt.Fprintf(&b, "\n  rank %d: compute %.0f %%, encode %.0f %%, send %.0f %%, apply %.0f %%, wait %.0f %% (of it fetching %.0f %%); the room pulled %.0f %%",
 			rank.Rank, 100*f["compute"], 100*f["encode"], 100*f["send"], 100*f["apply"], 100*f["wait"], 100*f["fetch"], 100*f["pulled"])
+	}
+	for _, class := range []device.Class{device.Weights, device.Gradients, device.Optimizer} {
+		c := class.String()
+		fmt.Fprintf(&b, "\n  %s:", c)
+		for _, rank := range r.Ranks {
+			fmt.Fprintf(&b, " %s", size(float64(rank.Held[c])))
+		}
+		if r.Held != nil {
+			fmt.Fprintf(&b, " by rank, %s by the formula, %s under DDP", size(float64(r.Held[c])), size(float64(r.HeldDDP[c])))
+		}
 	}
 	fmt.Fprintf(&b, "\n  the room adds gradients up at %.2f GB/s, %.1f %% of a step; that is %.1f GB/s of memory traffic, where a copy makes %.1f",
 		r.Room.ReduceRate, 100*r.Room.ReduceFraction, r.Room.MemoryRate, r.Room.CopyRate)

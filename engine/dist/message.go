@@ -44,8 +44,10 @@ type Status struct {
 	Slots    []Ready `json:"slots,omitempty"`  // slots that are computed and can be pulled
 	Memory   int64   `json:"memory,omitempty"` // bytes on the GPU, for the roster
 	Spent    Spent   `json:"spent,omitzero"`
-	Error    string  `json:"error,omitempty"` // why the tab cannot go on
-	Leaving  bool    `json:"leaving,omitempty"`
+	// Usage is Memory by class, where it is another than in the last status of the connection.
+	Usage   map[string]int64 `json:"usage,omitempty"`
+	Error   string           `json:"error,omitempty"` // why the tab cannot go on
+	Leaving bool             `json:"leaving,omitempty"`
 }
 
 // Held is a shard at a version.
@@ -153,6 +155,7 @@ const (
 	// MaxCommits is how many commits Orders bring at a time.
 	MaxCommits = 64
 	maxText    = 200 // bytes of a name
+	maxClasses = 32  // of memory
 )
 
 // Decode reads the message of a control frame and checks its bounds.
@@ -168,7 +171,7 @@ func Decode(f Frame) (Message, error) {
 		return decode(f, func(m *Attach) bool { return true })
 	case TypeStatus:
 		return decode(f, func(m *Status) bool {
-			ok := len(m.Held) <= maxList && len(m.Slots) <= maxList
+			ok := len(m.Held) <= maxList && len(m.Slots) <= maxList && len(m.Usage) <= maxClasses
 			for _, s := range m.Slots {
 				ok = ok && s.Slot >= 0 && s.Tokens >= 0
 			}

@@ -16,6 +16,8 @@ const (
 	Applying                  // updates
 	Fetching                  // something was asked for and has not come; not work, so it counts as waiting
 	activities
+
+	Idle Activity = -1 // none of these
 )
 
 // Spent is how a tab has passed its time since it began, in seconds.
@@ -51,10 +53,25 @@ type Stopwatch struct {
 	under [activities]int
 	spent [activities]time.Duration
 	busy  time.Duration
+	turn  Activity // of whoever calls Turn
 }
 
 // NewStopwatch begins to measure.
-func NewStopwatch(now time.Time) *Stopwatch { return &Stopwatch{began: now, last: now} }
+func NewStopwatch(now time.Time) *Stopwatch { return &Stopwatch{began: now, last: now, turn: Idle} }
+
+// Turn tells that whoever does one thing after another turns to an activity, and returns what it did before.
+func (w *Stopwatch) Turn(now time.Time, a Activity) (before Activity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.advance(now)
+	if before, w.turn = w.turn, a; before != Idle {
+		w.under[before]--
+	}
+	if a != Idle {
+		w.under[a]++
+	}
+	return before
+}
 
 // Begin tells that an activity begins, and returns what tells that it has ended.
 func (w *Stopwatch) Begin(now time.Time, a Activity) (end func(now time.Time)) {

@@ -23,6 +23,15 @@ func TestStopwatch(t *testing.T) {
 	if want := (Spent{Clock: 10, Busy: 4, Compute: 3, Send: 2, Fetch: 6}); got != want || got.Wait() != 6 {
 		t.Errorf("%+v, want %+v", got, want)
 	}
+	w.Turn(at(10), Computing)
+	if before := w.Turn(at(11), Idle); before != Computing {
+		t.Errorf("before it was idle it did %d", before)
+	}
+	w.Turn(at(13), Applying)
+	w.Turn(at(14), Idle)
+	if d := w.Spent(at(15)).Minus(got); d != (Spent{Clock: 5, Busy: 2, Compute: 1, Apply: 1}) {
+		t.Errorf("one thing after another: %+v", d)
+	}
 	if sum := got.Minus(Spent{Clock: 4, Busy: 3}).Plus(Spent{Clock: 1}); sum.Clock != 7 || sum.Busy != 1 || sum.Send != 2 {
 		t.Errorf("%+v", sum)
 	}

@@ -458,6 +458,12 @@ func (w *Worker) say(now time.Time) {
 	w.port.Send(w.status)
 }
 
+// Waits tells whether something was asked for that has not come.
+func (w *Worker) Waits() (waits bool) {
+	w.eachPull(func(p *Puller) { waits = waits || p.Waits() })
+	return waits
+}
+
 func (w *Worker) eachPull(f func(p *Puller)) {
 	for _, i := range slices.Sorted(maps.Keys(w.shards)) {
 		if p := w.shards[i].pull; p != nil {

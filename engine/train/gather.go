@@ -178,12 +178,17 @@ func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body device.Bytes
 
 // complete waits for an image and adds what this tab has itself.
 func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}) error {
-	select {
-	case <-im.ready:
-	case <-stop:
-		return errForgotten
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := g.m.during(dist.Idle, func() error {
+		select {
+		case <-im.ready:
+			return nil
+		case <-stop:
+			return errForgotten
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}); err != nil {
+		return err
 	}
 	if len(im.segments) > 0 {
 		return nil

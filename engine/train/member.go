@@ -68,6 +68,8 @@ type member struct {
 	wire   *wire          // of gradients
 	trace  func(what string, unit int)
 	spans  *tracer
+	clock  *dist.Stopwatch
+	usage  device.Usage // as the room knows it
 
 	queue   chan func() (func(), error)
 	answers chan func()
@@ -82,7 +84,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout),
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -216,9 +218,11 @@ func (m *member) welcome(w dist.Welcome) error {
 func (m *member) talk(ctx context.Context) (*message.Done, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	m.usage = device.Usage{}
 	m.worker.Connected(time.Now())
 	result, saving := make(chan *message.Done, 1), false
 	for {
+		m.clock.Set(time.Now(), dist.Fetching, m.worker.Waits())
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -317,7 +321,24 @@ func (m *member) work(ctx context.Context) {
 }
 
 // Send implements dist.Port.
-func (m *member) Send(msg dist.Message) { m.link.Send(ControlLane, dist.Encode(msg)) }
+func (m *member) Send(msg dist.Message) {
+	if s, ok := msg.(dist.Status); ok {
+		u := m.dev.Usage()
+		s.Spent, s.Memory = m.clock.Spent(time.Now()), u.Total()
+		if u != m.usage {
+			m.usage, s.Usage = u, u.Map()
+		}
+		msg = s
+	}
+	m.link.Send(ControlLane, dist.Encode(msg))
+}
+
+// during lets f happen as an activity of the goroutine that works.
+func (m *member) during(a dist.Activity, f func() error) error {
+	before := m.clock.Turn(time.Now(), a)
+	defer func() { m.clock.Turn(time.Now(), before) }()
+	return f()
+}
 
 // SendPiece implements dist.Port.
 func (m *member) SendPiece(h dist.Header, p dist.Piece) {
@@ -331,7 +352,9 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 		if h.Type == dist.TypeGradient || h.Type == dist.TypeParam {
 			m.spans.mark(message.Span{What: "send", Step: int(h.Step) + 1, Slot: int(h.Slot), Bytes: int64(h.Len)})
 		}
+		sent := m.clock.Begin(time.Now(), dist.Sending)
 		m.link.Send(DataLane, h.Append(nil), body...)
+		sent(time.Now())
 	}
 	if h.Type == dist.TypeGradient {
 		if g, ok := m.gradients[dist.Work{Step: h.Step, Slot: int(h.Slot)}]; ok {
@@ -340,7 +363,11 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 		return
 	}
 	m.queue <- func() (func(), error) {
-		body, err := m.part(h, p)
+		var body []device.Bytes
+		err := m.during(dist.Encoding, func() (err error) {
+			body, err = m.part(h, p)
+			return err
+		})
 		return func() {
 			if body != nil { // else the room learns that the shard is gone
 				send(body)
@@ -460,7 +487,11 @@ func (m *member) Compute(w dist.Work) {
 	m.stop, m.busy = stop, dist.Work{Step: w.Step, Slot: w.Slot}
 	m.queue <- func() (func(), error) {
 		r := dist.Ready{Work: w}
-		gradient, err := m.slot(&r, stop)
+		var gradient []device.Bytes
+		err := m.during(dist.Computing, func() (err error) {
+			gradient, err = m.slot(&r, stop)
+			return err
+		})
 		if err != nil && !errors.Is(err, errForgotten) {
 			return nil, err
 		}
@@ -491,36 +522,39 @@ func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.By
 	if m.gather != nil { // one micro-batch: gradients of all units do not lie on the device at a time
 		gradient, err = m.gather.compute(m.ctx, r.Work, batches[0], maskSeed(m.cfg.Training.Seed, int(r.Step), from), stop)
 	} else {
-		gradient, err = m.whole(r.Work, batches, from)
+		err = m.whole(r.Work, batches, from)
 	}
 	if err != nil {
 		return nil, err
 	}
-	loss, err := m.dev.Read(m.stepper.loss, 0, 1)
+	loss, err := m.dev.Read(m.stepper.loss, 0, 1) // waits for all that is computed
 	if err != nil {
 		return nil, err
 	}
 	r.Loss = floatsOf(loss)[0]
-	return gradient, nil
+	if m.gather == nil {
+		defer m.spans.begin(message.Span{What: "pack", Step: int(r.Step) + 1, Slot: r.Slot})()
+		err = m.during(dist.Encoding, func() (err error) {
+			gradient, err = m.wire.all()
+			return err
+		})
+	}
+	return gradient, err
 }
 
 // whole computes micro-batches, numbered from first on, where all parameters are here. Their gradients add up on the
 // device.
-func (m *member) whole(w dist.Work, batches []*data.Batch, first int) ([]device.Bytes, error) {
+func (m *member) whole(w dist.Work, batches []*data.Batch, first int) error {
 	work := []device.Work{{Run: m.stepper.begin.Executable}}
 	for i, b := range batches {
 		p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		work = append(work, device.Work{Buf: m.stepper.batch, Data: l.encode(b, maskSeed(m.cfg.Training.Seed, int(w.Step), first+i))}, device.Work{Run: p.Executable})
 	}
 	end := m.spans.onGPU(message.Span{What: "compute", Step: int(w.Step) + 1, Slot: w.Slot})
-	if err := errors.Join(m.stepper.run(work...), end()); err != nil {
-		return nil, err
-	}
-	defer m.spans.begin(message.Span{What: "pack", Step: int(w.Step) + 1, Slot: w.Slot})()
-	return m.wire.all()
+	return errors.Join(m.stepper.run(work...), end())
 }
 
 // Apply implements dist.Engine.
@@ -538,7 +572,7 @@ func (m *member) Apply(i int, c dist.Commit) {
 		tr := m.cfg.Training
 		scalars := optim.Scalars{LR: rate, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
 		end := m.spans.onGPU(message.Span{What: "apply", Step: int(c.Step) + 1})
-		if err := errors.Join(s.update(m.Trainer, scalars, c.Factor), end()); err != nil {
+		if err := m.during(dist.Applying, func() error { return errors.Join(s.update(m.Trainer, scalars, c.Factor), end()) }); err != nil {
 			return nil, err
 		}
 		m.spans.memory(int(c.Step) + 1)

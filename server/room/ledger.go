@@ -25,18 +25,23 @@ type TabUse struct {
 	Up, Down int64 // what dist.Forecast is about: gradients and parameters up, reduced gradients and parameters down, without headers
 	Sent     int64 // all that belongs to the step, with headers and control messages
 	Received int64
-	// Besides the step: checkpoints up; down the state, and the gradients of earlier steps, that a shard is made of.
+	// Besides the step: checkpoints up; down what the result is written from, and the
+	// state and the gradients of earlier steps that a shard is made of.
 	StateUp, StateDown int64
 
-	Pulled float64    // seconds in which the room waited for pieces of it
-	Spent  dist.Spent // by the tab's own clock
+	Pulled float64          // seconds in which the room waited for pieces of it
+	Spent  dist.Spent       // by the tab's own clock
+	Usage  map[string]int64 // bytes on its GPU by class, at the end of the step
 }
 
-// Add adds what is in b.
+// Add adds what is in b, which is later.
 func (a *TabUse) Add(b TabUse) {
 	a.Up, a.Down, a.Sent, a.Received = a.Up+b.Up, a.Down+b.Down, a.Sent+b.Sent, a.Received+b.Received
 	a.StateUp, a.StateDown, a.Pulled = a.StateUp+b.StateUp, a.StateDown+b.StateDown, a.Pulled+b.Pulled
 	a.Spent = a.Spent.Plus(b.Spent)
+	if b.Usage != nil {
+		a.Usage = b.Usage
+	}
 }
 
 // ledger accounts for the steps of a room. A frame counts for the step that it names, so a step is closed only when its
@@ -88,7 +93,7 @@ func (l *ledger) frame(tab uint32, up bool, h dist.Header, n int) {
 	body := int64(h.Len)
 	step, state := l.room.step, false
 	switch h.Type {
-	case dist.TypeState:
+	case dist.TypeState, dist.TypeMaster:
 		state = true
 	case dist.TypeReduced:
 		step, state = h.Step, h.Step < l.first
@@ -171,7 +176,7 @@ func (l *ledger) take(p *page) StepUse {
 	for _, id := range slices.Sorted(maps.Keys(p.tabs)) {
 		u := *p.tabs[id]
 		if t := l.room.tabs[id]; t != nil {
-			u.Name = t.name
+			u.Name, u.Usage = t.name, t.usage
 		}
 		p.Tabs = append(p.Tabs, u)
 	}

@@ -31,6 +31,7 @@ const (
 	graceAfter    = 3 * time.Second  // a tab that lost its connection keeps its shards for so long
 	attachWithin  = 10 * time.Second // after the control socket, the data socket
 	retryAfter    = 2 * time.Second  // pieces that do not come are asked for again
+	retryBusy     = 15 * time.Second // the same of a shard from a tab that is computing
 	stallAfter    = 10 * time.Second // pieces that do not come are pulled from somebody else
 	stuckAfter    = 2 * time.Minute  // the same of a shard from a tab that is computing
 	repeatAfter   = time.Second      // orders that were not seen are said again
@@ -128,6 +129,7 @@ type tab struct {
 	slots              int // computed so far, that counted
 	slotTime           time.Duration
 	leaving            bool
+	usage              map[string]int64 // bytes on its GPU by class
 	in, out            int64
 	took, refused      int64 // bulk frames
 }
@@ -308,6 +310,9 @@ func (r *Room) hear(t *tab, m dist.Message) {
 			return
 		}
 		t.status, t.heard = m, r.now
+		if m.Usage != nil {
+			t.usage = m.Usage
+		}
 		t.held = map[int]uint64{}
 		for _, h := range m.Held {
 			if h.Shard < r.table.Shards {

@@ -215,7 +215,11 @@ func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
 		f.source, f.pull = 0, nil
 		return
 	}
-	f.pull.Retry(r.now, retryAfter)
+	after := retryAfter
+	if !r.idle(t) { // it answers between two slots
+		after = retryBusy
+	}
+	f.pull.Retry(r.now, after)
 	r.askFor(t.id, f.pull, nil)
 }
 

