@@ -1,0 +1,144 @@
+//go:build !js
+
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// classroom is a server with one room, which tabs in every state are in.
+func classroom() map[string]string {
+	has := maps.Clone(offers)
+	has["/api/rooms"] = `{"id": "room-1", "code": "471902", "owner": "OWNER", "addresses": ["https://192.168.1.20:8443/"]}`
+	has["/api/rooms/join"] = `{"id": "room-1", "tab": 2, "token": "SEAT", "name": "Bo", "room": "Class 7b", "steps": 100000,
+		"job": {"model": "builtin:tales", "dataset": {"path": "builtin:pirate"}, "training": {"max_steps": 100000, "learning_rate": 0.001}, "fsdp": {"slots": 4}},
+		"sources": {"model": [{"name": "config.json", "size": 500, "url": "/api/models/builtin:tales/config.json"}],
+			"dataset": [{"name": "pirate.jsonl", "size": 2500, "url": "/api/data/builtin:pirate"}]}}`
+	var losses []Loss
+	for i := range 40 {
+		losses = append(losses, Loss{i + 1, 3 - float64(i)/20})
+	}
+	text, _ := json.Marshal(losses)
+	has["/api/rooms/room-1/look"] = `{"id": "room-1", "name": "Class 7b", "phase": "computing", "strategy": "FULL_SHARD", "step": 40, "steps": 100, "slots": 4, "shards": 8,
+		"online": 4, "here": 6, "max_tabs": 30, "params": 1000000, "losses": ` + string(text) + `,
+		"forecast": {"Up": 1500000, "Down": 2500000}, "ddp": {"Up": 1000000, "Down": 4000000}, "tabs": [
+		{"tab": 1, "name": "Ada", "class": "webgpu|apple|metal-3", "state": "online", "shards": [0, 1], "working": [2], "seconds": 0.61, "relative": 1, "in": 61000000, "out": 90000000, "memory": 812000000, "silent": 0.3, "up": 1510000, "down": 2490000, "waited": 0.21},
+		{"tab": 2, "name": "Bo", "class": "webgpu|intel|gen-9", "state": "online", "shards": [2, 3], "seconds": 1.7, "relative": 2.8, "in": 41000000, "out": 88000000, "memory": 812000000, "silent": 1.1, "hidden": true, "up": 1490000, "down": 2510000},
+		{"tab": 3, "name": "", "state": "away", "silent": 7, "in": 1200, "out": 90},
+		{"tab": 4, "name": "Dora with a long name", "state": "suspect", "shards": [4, 5, 6, 7], "silent": 6.2},
+		{"tab": 5, "name": "小明", "state": "loading", "phase": "load", "done": 60, "total": 100, "silent": 0.9},
+		{"tab": 6, "name": "Fay", "state": "failed", "failed": "does_not_fit", "silent": 4}]}`
+	return has
+}
+
+// Loss is server/room.Loss.
+type Loss struct {
+	Step int     `json:"step"`
+	Loss float64 `json:"loss"`
+}
+
+// TestRoomScreens goes through what a room shows, to its owner and to who has joined, in both languages and themes, wide and
+// narrow: axe finds nothing, nothing scrolls sideways, and names are not on the projector.
+func TestRoomScreens(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the stand-in site uses paths of other systems")
+	}
+	if testing.Short() {
+		t.Skip("builds the page and starts a browser")
+	}
+	if _, err := os.Stat("node_modules/axe-core/axe.min.js"); err != nil {
+		t.Skip("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
+	}
+	address := site(t, classroom())
+	b := openTab(t)
+	for _, lang := range []string{"en", "zh"} {
+		for _, width := range []int64{1280, 360, 320} {
+			if err := b.browser.Resize(b.ctx, width, 800); err != nil {
+				t.Fatal(err)
+			}
+			check := func(what string) {
+				t.Helper()
+				for _, theme := range []string{"light", "dark"} {
+					b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+					if *pictures != "" {
+						b.eval(`(document.activeElement?.blur(), scrollTo(0, 0))`)
+						time.Sleep(150 * time.Millisecond)
+						png, err := b.browser.Screenshot(b.ctx)
+						if err == nil {
+							err = os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("room-%d-%s-%s-%s.png", width, lang, theme, what)), png, 0o666)
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+					}
+					if width == 360 {
+						continue // the narrowest says as much
+					}
+					var found []string
+					if err := json.Unmarshal([]byte(b.eval(violations)), &found); err != nil {
+						t.Fatal(err)
+					}
+					for _, f := range found {
+						t.Errorf("%d %s %s %s: %s", width, lang, theme, what, f)
+					}
+				}
+				if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
+					t.Errorf("%d %s %s: %s pixels wider than the window", width, lang, what, wide)
+				}
+			}
+			b.open(address + "?lang=" + lang)
+			b.eval(`sessionStorage.clear()`)
+			b.open(address + "?lang=" + lang)
+			b.wait(`document.getElementById("join-code")`)
+			b.click("join")
+			b.wait(`document.getElementById("join-problem").textContent !== ""`)
+			check("1-home")
+			b.eval(`location.hash = "#room"`)
+			b.wait(`document.getElementById("room")`)
+			check("2-none")
+			b.eval(`location.hash = "#studio"`)
+			b.wait(`document.querySelector("[name=data]")`)
+			b.eval(`document.querySelector("[name=data]").click()`)
+			b.click("class")
+			b.wait(`!document.getElementById("class-panel").hidden`)
+			check("3-studio")
+			b.click("class-open")
+			b.wait(`document.querySelectorAll("#roster tbody tr").length === 6 && document.querySelector("#qr canvas")`)
+			b.want(`document.getElementById("room-code").textContent`, "471 902")
+			b.want(`document.getElementById("room-address").textContent`, "https://192.168.1.20:8443")
+			b.wait(`document.querySelector("#room-curve canvas")`)
+			check("4-leads")
+			b.click("room-projector")
+			b.wait(`document.querySelector(".room-grid li")`)
+			if shown := b.eval(`document.getElementById("room").innerText`); strings.Contains(shown, "Ada") || strings.Contains(shown, "小明") {
+				t.Errorf("the projector shows names: %s", shown)
+			}
+			check("5-projector")
+
+			b.eval(`sessionStorage.clear()`)
+			b.open(address + "?lang=" + lang + "#join=471902")
+			b.wait(`document.getElementById("join-code")?.value === "471902" && document.activeElement.id === "join-name"`)
+			b.want(`location.hash`, "#home")
+			b.click("join")
+			b.wait(`document.querySelector('#roster [data-mine="true"]')`)
+			b.wait(`document.getElementById("leaves").textContent.includes("41 MB")`)
+			check("6-joined")
+			b.eval(`location.hash = "#run"`)
+			b.wait(`parseInt(document.getElementById("step").textContent) > 5 && document.getElementById("pause").closest("[hidden]")`)
+			check("7-run")
+			b.eval(`location.hash = "#room"`)
+			b.click("room-leave")
+			b.click("room-leave")
+			b.wait(`document.querySelector("main").dataset.screen === "home" && !sessionStorage.getItem("llamatab-room")`)
+		}
+	}
+	b.want(clean, "")
+}
