@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"llamatab/engine/config"
+	"llamatab/engine/device"
 	"llamatab/engine/dist"
 	engine "llamatab/engine/train"
 	"llamatab/server/job"
@@ -55,10 +57,46 @@ const (
 )
 
 // class makes rooms whose tabs are people's: all that a tab needs comes from the server.
-type class struct{ library }
+type class struct {
+	library
+
+	mu    sync.Mutex
+	plans map[string][]engine.Shard // by number of tabs and job
+}
+
+const plansKept = 256
+
+// plan implements room.Rooms.Plan: the strategies side by side. Everybody in the room asks for the same, so it is kept.
+func (c *class) plan(text json.RawMessage, tabs int) (any, error) {
+	c.mu.Lock() // one at a time: each reads the data
+	defer c.mu.Unlock()
+	key := fmt.Sprint(tabs, string(text))
+	if known, ok := c.plans[key]; ok {
+		return known, nil
+	}
+	cfg, err := config.Parse(text, "run.json")
+	if err != nil {
+		return nil, err
+	}
+	files, err := c.files(cfg)
+	if err != nil {
+		return nil, err
+	}
+	large := device.DefaultLimits
+	large.MaxBuffer, large.MaxBinding = 1<<50, 1<<50
+	forecast, err := engine.Plan(cfg, files, engine.Conditions{Limits: large, Tabs: tabs})
+	if err != nil {
+		return nil, err
+	}
+	if len(c.plans) >= plansKept || c.plans == nil {
+		c.plans = map[string][]engine.Shard{}
+	}
+	c.plans[key] = forecast.Sharding
+	return forecast.Sharding, nil
+}
 
 // describe implements room.Rooms.Describe.
-func (c class) describe(run *dist.Run) error {
+func (c *class) describe(run *dist.Run) error {
 	if len(run.Job) == 0 {
 		return &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
 	}
@@ -104,7 +142,7 @@ func refusal(err error) error {
 }
 
 // files opens what a config names. Only what every tab can get from this server will do.
-func (c class) files(cfg *config.Config) (engine.Files, error) {
+func (c *class) files(cfg *config.Config) (engine.Files, error) {
 	var files engine.Files
 	refuse := func(path, format string, args ...any) error {
 		return &room.Refused{Code: "class_files", Path: path, Reason: fmt.Sprintf(format, args...), Next: "choose what this server offers: what is built in, or a folder of serve --models and a file of serve --data"}
@@ -146,7 +184,7 @@ type offered struct {
 }
 
 // sources implements room.Rooms.Sources: the files of a job by mount.
-func (c class) sources(text json.RawMessage) (any, error) {
+func (c *class) sources(text json.RawMessage) (any, error) {
 	cfg, err := config.Parse(text, "run.json")
 	if err != nil {
 		return nil, err

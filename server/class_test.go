@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"llamatab/engine/dist"
+	engine "llamatab/engine/train"
 	"llamatab/server/room"
 )
 
@@ -37,7 +38,8 @@ func newClassroom(t *testing.T) classroom {
 	}
 	t.Cleanup(func() { rooms.Close() })
 	offers := library{own: newBuiltin()}
-	rooms.Describe, rooms.Sources, rooms.MaxTabs = class{offers}.describe, class{offers}.sources, 3
+	class := &class{library: offers}
+	rooms.Describe, rooms.Plan, rooms.Sources, rooms.MaxTabs = class.describe, class.plan, class.sources, 3
 	mux := http.NewServeMux()
 	mux.Handle("/", pageHandler(&assets{packed}, offers))
 	mux.Handle("/api/rooms", rooms.Handler())
@@ -157,6 +159,17 @@ func TestClass(t *testing.T) {
 	}
 	if code, body := c.request("GET", "/api/rooms", "", ""); code != 200 || strings.Contains(body, "Ada") || strings.Contains(body, o.Code) {
 		t.Errorf("everybody sees %d %s", code, body)
+	}
+
+	code, body := c.request("POST", "/api/rooms/"+o.ID+"/plan", `{"tabs": 2}`, ada.bearer())
+	var shards []engine.Shard
+	if json.Unmarshal([]byte(body), &shards); code != 200 || len(shards) < 3 || shards[0].Strategy != dist.NoShard || shards[0].Bytes["optimizer"] <= shards[len(shards)-1].Bytes["optimizer"] {
+		t.Errorf("the plan over two tabs is %d %s", code, body)
+	}
+	for _, body := range []string{`{"tabs": 0}`, `{"tabs": 1000000}`} {
+		if code, _ := c.request("POST", "/api/rooms/"+o.ID+"/plan", body, o.Owner); code != http.StatusBadRequest {
+			t.Errorf("a plan of %s is answered with %d", body, code)
+		}
 	}
 
 	// Who comes back has the same seat; a third is the last; then nobody.

@@ -164,9 +164,11 @@ func TestRoomInPage(t *testing.T) {
 	bo.shot("try-pupil")
 
 	// What the teacher's page shows of the wire.
-	if rows := teacher.ask(`return document.querySelectorAll(".wire tbody tr").length`); rows != "3" {
-		t.Errorf("%s rows compare the bytes of a step", rows)
+	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent \d+ kB \d+ kB\|`).MatchString(cells) {
+		t.Errorf("the costs are %s", cells)
 	}
+	ada.ask(`location.hash = "#room"; return ""`)
+	ada.until("its memory, measured", `document.querySelector("#room-memory tbody td")?.textContent.endsWith("B")`)
 	teacher.click("room-projector")
 	teacher.until("the projector", `document.getElementById("room").dataset.projector === "true"`)
 	teacher.shot("projector")

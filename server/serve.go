@@ -83,7 +83,8 @@ func serve(ctx context.Context, args []string) error {
 	name, _, _ := net.SplitHostPort(*listen)
 	mux := http.NewServeMux()
 	offers := library{newBuiltin(), *models, *data}
-	rooms.Describe, rooms.Sources = class{offers}.describe, class{offers}.sources
+	class := &class{library: offers}
+	rooms.Describe, rooms.Plan, rooms.Sources = class.describe, class.plan, class.sources
 	mux.Handle("/", pageHandler(page, offers))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())

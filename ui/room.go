@@ -23,20 +23,21 @@ type Room struct {
 	Tab       uint32 // this page's seat, 0 for none
 	Me        string // this tab's name
 	View      *roomView
-	Lost      string   // why the server is not heard: "unreachable", or ""
-	Projector bool     // large, and without names
-	Problem   Text     // of the last thing that was asked for
-	Newest    struct { // the last step that the room has decided
+	Lost      string    // why the server is not heard: "unreachable", or ""
+	Projector bool      // large, and without names
+	Plan      []sharded // the strategies over as many tabs as there are
+	Problem   Text      // of the last thing that was asked for
+	Newest    struct {  // the last step that the room has decided
 		Step int     `json:"step"`
 		Loss float64 `json:"loss"`
 	}
 
 	Given, Typed string // code and name in the form
 
-	sure   string // what was asked for once: "end", "leave", "remove-3"
-	link   string // drawn as a QR code
-	report string // as last told
-	page   *Page
+	sure    string // what was asked for once: "end", "leave", "remove-3"
+	report  string // as last told
+	planned int    // the number of tabs that Plan is of, or that it was asked for
+	page    *Page
 }
 
 // roomView is server/room.View, as far as it is shown.
@@ -177,9 +178,12 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 		r.View, r.Lost = new(roomView), ""
 		json.Unmarshal(content, r.View)
 		r.Name = r.View.Name
+		r.planFor(r.View.Online)
 		if r.View.Newest != nil {
 			json.Unmarshal(r.View.Newest, &r.Newest)
 		}
+	case "planned":
+		json.Unmarshal(content, &r.Plan)
 	case "view-refused":
 		r.Lost = refusal.Code
 	case "look-refused":
@@ -462,7 +466,7 @@ func (r *Room) CurveText() Text {
 
 // Named is how the roster calls a tab.
 func (r *Room) Named(t roomTab) Text {
-	if t.Name != "" {
+	if t.Name != "" && !r.Projector {
 		return Text(t.Name)
 	}
 	return r.T("room.tab", "n", t.Tab)
@@ -577,7 +581,7 @@ func (r *Room) HeardText(t roomTab) Text { return r.T("room.ago", "s", number(t.
 
 // HeadText says who this tab is.
 func (r *Room) HeadText() Text {
-	if r.Tab == 0 {
+	if r.Tab == 0 || r.Projector {
 		return r.T("room.leads")
 	}
 	name := Text(r.Me)
@@ -671,31 +675,6 @@ func (r *Room) SentText() Text {
 		return ""
 	}
 	return r.T("room.sent", "up", Bytes(t.In), "down", Bytes(t.Out))
-}
-
-// wire is a row of the comparison of bytes on the wire.
-type wire struct {
-	Name     Text
-	Up, Down float64
-}
-
-// Wire compares what this tab, or the first that takes part, moves in a step with the strategy's formula and with DDP.
-func (r *Room) Wire() []wire {
-	v := r.View
-	if v == nil || v.Params == 0 {
-		return nil
-	}
-	rows := []wire{{r.T("room.formula", "strategy", v.Strategy), v.Forecast.Up, v.Forecast.Down}, {r.T("room.ddp"), v.DDP.Up, v.DDP.Down}}
-	t := r.me()
-	for i := range v.Tabs {
-		if t == nil && v.Tabs[i].Down > 0 {
-			t = &v.Tabs[i]
-		}
-	}
-	if t == nil || t.Down == 0 {
-		return rows
-	}
-	return append([]wire{{r.T("room.measured", "name", string(r.Named(*t))), t.Up, t.Down}}, rows...)
 }
 
 // Project switches the projector's view: large, with no names.

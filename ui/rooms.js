@@ -150,6 +150,10 @@ globalThis.llamatabRooms = (tell) => {
       watch();
     },
     watchRoom: watch,
+    async planRoom(tabs) {
+      const { id, all } = tokens();
+      await asked("planned", ask("POST", `/${id}/plan`, { tabs }, all[0]));
+    },
     reportSeat(what) { report = JSON.parse(what); },
     actRoom(op, tab) {
       const { id, owner } = remembered();

@@ -135,7 +135,7 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	if cfg.FSDP != nil && c.Tabs == 0 {
 		c.Tabs = cfg.FSDP.WorldSize
 	}
-	if c.Tabs > 1 {
+	if c.Tabs > 0 {
 		f.Sharding = s.shards(f, c)
 	}
 	if err := s.Memory.Check(c.Limits, c.Budget); err != nil {

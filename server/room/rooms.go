@@ -24,6 +24,7 @@ import (
 //	POST   /api/rooms/join           {"code","name"}, or {"id","tab","token","name"} of who comes back; answers a seat
 //	GET    /api/rooms/ID             the View; with the owner's token, tabs and diary as well
 //	POST   /api/rooms/ID/look        a page's [Report]; answers the View; needs the token of a seat or the owner's
+//	POST   /api/rooms/ID/plan        {"tabs"}; answers what a tab holds and moves by strategy; needs a token as well
 //	POST   /api/rooms/ID/OP?tab=N    start, pause, resume, remove, lock, unlock; needs the owner's token
 //	DELETE /api/rooms/ID             ends the room; needs the owner's token
 //	GET    /api/rooms/ID/control     the control socket of a tab
@@ -40,6 +41,8 @@ type Rooms struct {
 	// Describe makes the run of a room from its job, a run.json, which it replaces by the resolved one. Without it rooms
 	// are opened with their parameters, and joined only by the program that opened them.
 	Describe func(run *dist.Run) error
+	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
+	Plan func(job json.RawMessage, tabs int) (any, error)
 	// Sources tells a page that joins where the files of a job are.
 	Sources func(job json.RawMessage) (any, error)
 
@@ -148,6 +151,7 @@ func (s *Rooms) Handler() http.Handler {
 	})
 	mux.HandleFunc("POST /api/rooms/join", s.join)
 	mux.HandleFunc("POST /api/rooms/{id}/look", s.look)
+	mux.HandleFunc("POST /api/rooms/{id}/plan", s.plan)
 	mux.HandleFunc("DELETE /api/rooms/{id}", s.end)
 	mux.HandleFunc("POST /api/rooms/{id}/{op}", func(w http.ResponseWriter, r *http.Request) {
 		h := s.Find(r.PathValue("id"))

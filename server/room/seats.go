@@ -299,16 +299,49 @@ func (h *Host) over() bool {
 	return done || err != nil
 }
 
-// look takes a page's report and answers how the room is. The owner's page has nothing to report.
-func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
-	h := s.Find(r.PathValue("id"))
-	if h == nil {
+// known is the room that a request is about, and whose page it comes from; nil where it was refused.
+func (s *Rooms) known(w http.ResponseWriter, r *http.Request) (h *Host, tab uint32, owner bool) {
+	if h = s.Find(r.PathValue("id")); h == nil {
 		answer(w, http.StatusNotFound, dist.Bye{Code: "gone", Reason: "there is no such room any more"})
+		return nil, 0, false
+	}
+	if tab, owner = h.seatOf(r), owns(h, r); !s.ours(r) || tab == 0 && !owner {
+		answer(w, http.StatusForbidden, dist.Bye{Code: "token", Reason: errToken.Error()})
+		return nil, 0, false
+	}
+	return h, tab, owner
+}
+
+// plan answers what each tab would hold and move if there were so many.
+func (s *Rooms) plan(w http.ResponseWriter, r *http.Request) {
+	h, _, _ := s.known(w, r)
+	if h == nil {
 		return
 	}
-	tab, owner := h.seatOf(r), owns(h, r)
-	if !s.ours(r) || tab == 0 && !owner {
-		answer(w, http.StatusForbidden, dist.Bye{Code: "token", Reason: errToken.Error()})
+	var asked struct {
+		Tabs int `json:"tabs"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
+	if err := d.Decode(&asked); err != nil || asked.Tabs < 1 || asked.Tabs > h.room.cfg.MaxTabs {
+		answer(w, http.StatusBadRequest, dist.Bye{Code: "protocol", Reason: "tabs are 1 or more, and no more than the room has room for"})
+		return
+	}
+	if s.Plan == nil || h.run.Job == nil {
+		answer(w, http.StatusNotFound, dist.Bye{Code: "closed", Reason: "this room has no job to plan"})
+		return
+	}
+	plan, err := s.Plan(h.run.Job, asked.Tabs)
+	if err != nil {
+		answer(w, http.StatusInternalServerError, dist.Bye{Code: "plan", Reason: err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, plan)
+}
+
+// look takes a page's report and answers how the room is. The owner's page has nothing to report.
+func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
+	h, tab, owner := s.known(w, r)
+	if h == nil {
 		return
 	}
 	var said Report
