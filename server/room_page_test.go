@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func (v person) shot(name string) {
 }
 
 // lessonInPage opens a server, a teacher's tab with a room, and tabs that have joined it by link or by code.
-func lessonInPage(t *testing.T, steps string, names ...string) (teacher person, pupils []person) {
+func lessonInPage(t *testing.T, strategy, steps string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
 	address := serving(t)
 	teacher = person{visit(t, 3*time.Minute), "the teacher"}
@@ -81,6 +82,8 @@ func lessonInPage(t *testing.T, steps string, names ...string) (teacher person, 
 	teacher.set("set-training-per-device-train-batch-size", "1")
 	teacher.click("class")
 	teacher.set("class-name", "Class 7b")
+	teacher.set("class-tabs", strconv.Itoa(len(names)))
+	teacher.ask(`const e = document.getElementById("class-strategy"); e.value = "` + strategy + `"; e.dispatchEvent(new Event("change", { bubbles: true })); return ""`)
 	teacher.shot("class")
 	teacher.click("class-open")
 	teacher.until("the room", `document.getElementById("room-code")?.textContent.length > 5`)
@@ -117,7 +120,7 @@ const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length 
 
 // TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
 func TestRoomInPage(t *testing.T) {
-	teacher, pupils := lessonInPage(t, "6", "Ada", "Bo")
+	teacher, pupils := lessonInPage(t, "FULL_SHARD", "6", "Ada", "Bo")
 	ada, bo := pupils[0], pupils[1]
 	teacher.until("both to be ready", allReady+`2`)
 	teacher.shot("lobby-teacher")
@@ -164,7 +167,7 @@ func TestRoomInPage(t *testing.T) {
 	bo.shot("try-pupil")
 
 	// What the teacher's page shows of the wire.
-	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent \d+ kB \d+ kB\|`).MatchString(cells) {
+	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent [\d.]+ kB [\d.]+ kB [\d.]+ kB\|`).MatchString(cells) {
 		t.Errorf("the costs are %s", cells)
 	}
 	ada.ask(`location.hash = "#room"; return ""`)
@@ -183,7 +186,7 @@ func TestRoomInPage(t *testing.T) {
 
 // TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
 func TestRoomInPageTroubles(t *testing.T) {
-	teacher, pupils := lessonInPage(t, "14", "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, "NO_SHARD", "14", "Ada", "Bo", "Cy")
 	ada, bo, cy := pupils[0], pupils[1], pupils[2]
 	teacher.until("all to be ready", allReady+`3`)
 	teacher.click("room-lock")

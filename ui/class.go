@@ -13,6 +13,7 @@ type Class struct {
 	*Words
 	Open     bool   // it is shown
 	Name     string // of the room, as typed
+	Tabs     string // that are expected, as typed
 	Slots    string // as typed
 	Strategy string
 	Problem  Text
@@ -22,7 +23,7 @@ type Class struct {
 }
 
 func newClass(p *Page) *Class {
-	return &Class{Words: p.Words, page: p, Slots: "4", Strategy: "NO_SHARD"}
+	return &Class{Words: p.Words, page: p, Tabs: "4", Slots: "4", Strategy: ddp}
 }
 
 // Strategies are the ways to share the state of what trains, as the engine knows them.
@@ -36,10 +37,14 @@ func (c *Class) About() Text { return c.T("strategy." + c.Strategy) }
 
 // config is the studio's run.json as one of a room. What the studio has set by itself and a room does not have is left out;
 // what the person has set stays, and the server says that it cannot be.
-func (c *Class) config() (Tree, bool) {
+func (c *Class) config() (Tree, Text) {
 	slots, err := strconv.Atoi(strings.TrimSpace(c.Slots))
 	if err != nil {
-		return nil, false
+		return nil, c.T("setting.bad", "name", c.say("class.slots"), "value", strconv.Quote(c.Slots))
+	}
+	tabs, err := strconv.Atoi(strings.TrimSpace(c.Tabs))
+	if err != nil {
+		return nil, c.T("setting.bad", "name", c.say("class.tabs"), "value", strconv.Quote(c.Tabs))
 	}
 	s := c.page.Studio
 	config := s.config()
@@ -48,8 +53,8 @@ func (c *Class) config() (Tree, bool) {
 			config.Delete(path)
 		}
 	}
-	config.Set("fsdp", map[string]any{"slots": float64(slots), "sharding_strategy": c.Strategy})
-	return config, true
+	config.Set("fsdp", map[string]any{"world_size": float64(tabs), "slots": float64(slots), "sharding_strategy": c.Strategy})
+	return config, ""
 }
 
 // Begin has the server open a room for the run, whose owner this page then is.
@@ -70,9 +75,8 @@ func (c *Class) Begin(vugu.DOMEvent) {
 		c.Problem = c.T("class.already")
 		return
 	}
-	config, ok := c.config()
-	if !ok {
-		c.Problem = c.T("setting.bad", "name", c.say("class.slots"), "value", strconv.Quote(c.Slots))
+	config, problem := c.config()
+	if c.Problem = problem; problem != "" {
 		return
 	}
 	c.Working = true

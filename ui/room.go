@@ -528,7 +528,8 @@ func (r *Room) ShardText(t roomTab) Text {
 	case r.View.Shards == 1:
 		return r.T("room.all")
 	case n <= 3:
-		return Text(strings.Trim(strings.ReplaceAll(fmt.Sprint(plusOne(t.Shards)), " ", ", "), "[]")) + r.T("room.of", "n", r.View.Shards)
+		which := strings.Trim(strings.ReplaceAll(fmt.Sprint(plusOne(t.Shards)), " ", ", "), "[]")
+		return r.T("room.of", "which", which, "n", r.View.Shards)
 	}
 	return r.T("room.shards", "n", len(t.Shards), "total", r.View.Shards)
 }

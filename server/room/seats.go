@@ -173,8 +173,12 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 // measuredSteps is how many of the last steps the means of a tab are over.
 const measuredSteps = 50
 
-// measured adds what the last steps took; the caller holds the lock.
+// measured adds what the last steps took, and forecasts for as many tabs as took part in the last: by now some may have left.
+// The caller holds the lock.
 func (h *Host) measured(v *View) {
+	if n := len(h.use.closed); n > 0 {
+		v.forecast(&h.run, max(len(h.use.closed[n-1].Tabs), 1))
+	}
 	sums, steps := map[uint32]TabUse{}, map[uint32]float64{}
 	for _, step := range h.use.closed[max(0, len(h.use.closed)-measuredSteps):] {
 		for _, use := range step.Tabs {

@@ -112,9 +112,13 @@ func (r *Room) View(now time.Time) View {
 		}
 		v.Tabs = append(v.Tabs, tv)
 	}
-	n := max(v.Online, 1)
-	reduce, param := r.run.Reduce().Size(), r.run.Param().Size()
-	v.Forecast = dist.Forecast(r.run.Strategy, r.table.Len, r.run.Travelling(n), n, reduce, param)
-	v.DDP = dist.Forecast(dist.NoShard, r.table.Len, r.run.Travelling(n), n, reduce, param)
+	v.forecast(r.run, max(v.Online, 1))
 	return v
+}
+
+// forecast says what a step moves per tab among n.
+func (v *View) forecast(run *dist.Run, n int) {
+	reduce, param := run.Reduce().Size(), run.Param().Size()
+	v.Forecast = dist.Forecast(run.Strategy, v.Params, run.Travelling(n), n, reduce, param)
+	v.DDP = dist.Forecast(dist.NoShard, v.Params, run.Travelling(n), n, reduce, param)
 }
