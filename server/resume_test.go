@@ -1,102 +1,97 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
-
-	"llamatab/server/headless"
 )
 
 // kills is how often the tab is killed in TestPageResumes; the long tests do it more often.
-var kills = 2
+var kills = 3
 
-// TestPageResumes kills the tab at random moments of a run, again and again. Each time the page offers to resume, and
-// the result in the end has the bits of a run that was never killed.
+// TestPageResumes kills the tab's process again and again in one run: in its first seconds, while a checkpoint is being
+// written, at any moment. Each time a new tab offers to resume it, and the result in the end has the bits of a run that
+// was never killed.
 func TestPageResumes(t *testing.T) {
 	dir := shared(t)
 	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(2+kills)*time.Minute)
-	defer cancel()
-	b, err := headless.Start(ctx, headless.Options{Chrome: os.Getenv("CHROME"), SwiftShader: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	open := func(url string) {
-		t.Helper()
-		if err := b.Open(ctx, url); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ask := func(js string) (answer string) {
-		t.Helper()
-		if err := b.Evaluate(ctx, `(async () => String(await (async () => {`+js+`})()))()`, &answer); err != nil {
-			t.Fatalf("%s: %v", js, err)
-		}
-		return answer
-	}
-	until := func(what, expression string) {
-		t.Helper()
-		for ask(`return !!(`+expression+`)`) != "true" {
-			if ctx.Err() != nil {
-				t.Fatalf("waited in vain for %s; the page says: %s", what, ask(`return document.body.innerText`))
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	}
-	var (
-		stage  = `document.querySelector("main")?.dataset.state`
-		config = `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
-			peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 }, training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
-		result = `const [run] = await llamatabStore.list();
-			const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
-			const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-			const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
-			return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
-	)
-	begin := func(config string) {
-		open("about:blank")
-		open(address + "/#studio")
-		until("the studio", `document.getElementById("method-lora")`)
-		ask(`document.getElementById("json").click()`)
-		until("run.json", `document.getElementById("config-text").value`)
-		ask(`document.getElementById("config-text").value = JSON.stringify(` + config + `); document.getElementById("config-apply").click()`)
-		until("the plan", `document.getElementById("plan").dataset.fits === "true"`)
-		ask(`document.getElementById("start").click()`)
-	}
-	begin(config)
-	until("the end", stage+` === "done"`)
-	want := ask(result)
+	first := visit(t, time.Duration(2+kills)*time.Minute) // its tab stays, and the browser with it
+	config := `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
+		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
+		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
+	const result = `const [run] = await llamatabStore.list();
+		const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
+		const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+		const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
+		return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
+	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`
+
+	v := first.another()
+	v.begin(address, config)
+	v.stage("done")
+	want, id := v.ask(result), v.ask(newest)
 	// The same kernels, so that the same bits can be asked for.
-	resolved := ask(`const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`)
+	resolved := v.ask(`const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`)
 
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	begin(resolved)
-	var stops []string
+	killed := 0
+	v = first.another()
+	v.begin(address, resolved, watchSaving)
 	for range kills {
-		until("training", stage+` === "training"`)
-		time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond)
-		if ask(`return `+stage) != "training" {
+		var when string
+		switch killed % 3 {
+		case 0:
+			when = "early"
+		case 1:
+			when = "saving"
+			v.until("a checkpoint", `(globalThis.saving || `+standing+` === "done")`)
+		default:
+			when = "training"
+			v.until("a run that trains", standing+` === "training" || `+standing+` === "done"`)
+		}
+		time.Sleep(time.Duration(r.IntN(map[string]int{"early": 3000, "saving": 200, "training": 1500}[when])) * time.Millisecond)
+		if v.ask(`return `+standing) == "done" {
 			break // it was faster
 		}
-		stops = append(stops, ask(`return document.getElementById("step").textContent`))
-		open("about:blank") // page and worker are gone at once
-		open(address)
-		until("the offer to resume", `document.querySelector("#runs li [data-stage=cut]")`)
-		ask(`document.querySelector("#runs .resume:not([hidden])").click()`)
+		at := v.text("step")
+		if err := v.browser.Crash(v.ctx); err != nil {
+			t.Fatal(err)
+		}
+		killed++
+		v.browser.Close()
+		v = first.another()
+		v.open(address)
+		v.until("the page", `document.getElementById("runs")`)
+		if now := v.ask(newest); now == id { // the tab died before anything of the run was on disk
+			t.Logf("killed %s at %q: nothing was there yet", when, at)
+			v.begin(address, resolved, watchSaving)
+		} else {
+			v.until("the offer to resume", `document.querySelector("#runs li [data-stage=cut]")`)
+			run := strings.Join(strings.Fields(v.ask(`return document.querySelector("#runs li").innerText`)), " ")
+			t.Logf("killed %s at %q: %s", when, at, run)
+			v.ask(watchSaving)
+			v.ask(`document.querySelector("#runs .resume:not([hidden])").click()`)
+			v.until("the run", standing+` !== "idle"`)
+		}
 	}
-	until("the end", stage+` === "done"`)
-	t.Logf("seed %d, killed at %v", seed, stops)
-	if got := ask(result); got != want {
-		t.Errorf("seed %d: killed at %v, the run gives\n%s\nnot\n%s", seed, stops, fmt.Sprintf("%.600s", got), fmt.Sprintf("%.600s", want))
+	v.stage("done")
+	t.Logf("seed %d, killed %d times", seed, killed)
+	if got := v.ask(result); got != want {
+		t.Errorf("seed %d: the run that was killed gives\n%s\nnot\n%s", seed, fmt.Sprintf("%.600s", got), fmt.Sprintf("%.600s", want))
 	}
-	if len(stops) == 0 {
+	if killed == 0 {
 		t.Error("the run was over before it was killed")
 	}
 }
+
+// watchSaving sets saving as soon as an engine says that it writes a checkpoint, before the page shows it.
+const watchSaving = `const start = llamatab.startWorker;
+	llamatab.startWorker = () => {
+		const worker = start();
+		worker.addEventListener("message", ({ data }) => { if (data.json?.includes('"phase":"save"')) globalThis.saving = true; });
+		return worker;
+	}`

@@ -70,6 +70,18 @@ func visit(t *testing.T, limit time.Duration) visitor {
 	return visitor{t, b, ctx}
 }
 
+// another is the same person in a new tab of the same browser.
+func (v visitor) another() visitor {
+	v.Helper()
+	tab, err := v.browser.Tab()
+	if err != nil {
+		v.Fatal(err)
+	}
+	v.Cleanup(func() { tab.Close() })
+	v.browser = tab
+	return v
+}
+
 func (v visitor) open(url string) {
 	v.Helper()
 	if err := v.browser.Open(v.ctx, url); err != nil {
@@ -124,8 +136,8 @@ func (v visitor) text(id string) string {
 	return v.ask(`return document.getElementById("` + id + `")?.textContent ?? ""`)
 }
 
-// begin starts the run of a run.json in the studio.
-func (v visitor) begin(address, config string) {
+// begin starts the run of a run.json in the studio, after some statements.
+func (v visitor) begin(address, config string, before ...string) {
 	v.Helper()
 	v.open("about:blank")
 	v.open(address + "/#studio")
@@ -134,6 +146,7 @@ func (v visitor) begin(address, config string) {
 	v.ask(`document.getElementById("config-text").value = JSON.stringify(` + config + `)`)
 	v.press("config-apply")
 	v.until("the plan", `document.getElementById("plan").dataset.fits === "true"`)
+	v.ask(strings.Join(before, ";"))
 	v.press("start")
 }
 

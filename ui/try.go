@@ -35,6 +35,10 @@ type reply struct {
 // Silent reports whether nothing has been said.
 func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 
+// likely is the share of the probability that replies are drawn from: what a small model gives to all other tokens would
+// spoil a text with one that nobody expects.
+const likely = 0.9
+
 func newTry(p *Page) *Try {
 	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: "0.7", Seed: "1"}
 }
@@ -137,7 +141,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 		}
 	}
 	job := message.Job{Command: message.Generate, Generate: &message.GenerateJob{
-		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: 1, Seed: seed,
+		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: likely, Seed: seed,
 	}}
 	t.Before, t.After = reply{}, reply{}
 	t.islands()

@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/inspector"
+	cdppage "github.com/chromedp/cdproto/page"
 	cdruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/chromedp"
@@ -357,6 +358,18 @@ func (b *Browser) Press(ctx context.Context, key string) error {
 // Click presses the mouse on the element that a CSS selector names, once that can be seen.
 func (b *Browser) Click(ctx context.Context, selector string) error {
 	return b.do(ctx, "clicking "+selector, chromedp.Click(selector))
+}
+
+// Crash kills the tab's process, as the system does that runs out of memory.
+func (b *Browser) Crash(ctx context.Context) error {
+	err := b.do(ctx, "crashing the tab", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, cdppage.Crash, cdp.Empty{}) // the dead do not answer
+		return chromedp.Void{}, err
+	})
+	if errors.Is(err, ErrTabCrashed) {
+		return nil
+	}
+	return err
 }
 
 // Downloads puts what pages offer for download into a folder.
