@@ -153,3 +153,27 @@ func (v visitor) compare() (before, after string) {
 func pirate(text string) int {
 	return len(regexp.MustCompile(`(?i)\b(?:th'|an'|t'|o'|(?:ye|arr|ahoy|yo-ho-ho|matey|shiver me timbers|lad|lass|growled)\b)`).FindAllString(text, -1))
 }
+
+// TestColdStart opens the page for the first time and once more. Something is painted before the program is there; when
+// what can be pressed is logged.
+func TestColdStart(t *testing.T) {
+	address := serving(t)
+	v := visit(t, 2*time.Minute)
+	for _, visit := range []string{"first", "second"} {
+		v.open("about:blank")
+		v.open(address)
+		var times struct{ Painted, Program, Usable float64 }
+		if err := v.browser.Evaluate(v.ctx, `(async () => {
+			while (!document.getElementById("ready-pirate")) await new Promise((done) => setTimeout(done, 5));
+			const usable = performance.now();
+			return { painted: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? usable,
+				program: performance.getEntriesByName(location.origin + "/llamatab.wasm")[0]?.responseEnd ?? usable, usable };
+		})()`, &times); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s visit: painted after %.0f ms, the program was there after %.0f ms, a button after %.0f ms", visit, times.Painted, times.Program, times.Usable)
+		if times.Painted >= times.Usable {
+			t.Errorf("%s visit: nothing was painted before the program ran", visit)
+		}
+	}
+}

@@ -22,19 +22,13 @@ func TestPageResumes(t *testing.T) {
 	config := `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
 		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
-	const result = `const [run] = await llamatabStore.list();
-		const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
-		const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-		const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
-		return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
 	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`
 
 	v := first.another()
 	v.begin(address, config)
 	v.stage("done")
 	want, id := v.ask(result), v.ask(newest)
-	// The same kernels, so that the same bits can be asked for.
-	resolved := v.ask(`const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`)
+	resolved := v.ask(sameKernels)
 
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -87,6 +81,16 @@ func TestPageResumes(t *testing.T) {
 		t.Error("the run was over before it was killed")
 	}
 }
+
+// result is what the newest run has come to: the hash of its adapter, and what it measured at each step.
+const result = `const [run] = await llamatabStore.list();
+	const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
+	const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+	const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
+	return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
+
+// sameKernels is the run.json of the newest run, with the kernels that it chose: with those the same bits can be asked for.
+const sameKernels = `const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`
 
 // watchSaving sets saving as soon as an engine says that it writes a checkpoint, before the page shows it.
 const watchSaving = `const start = llamatab.startWorker;

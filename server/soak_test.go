@@ -2,6 +2,8 @@
 
 package main
 
+import "time"
+
 const soak = true
 
-func init() { kills = 20 }
+func init() { kills, training = 20, time.Hour }

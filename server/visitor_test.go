@@ -102,8 +102,8 @@ func (v visitor) ask(js string) (answer string) {
 func (v visitor) until(what, expression string) {
 	v.Helper()
 	for v.ask(`return !!(`+expression+`)`) != "true" {
-		if v.ctx.Err() != nil {
-			v.Fatalf("waited in vain for %s", what)
+		if deadline, _ := v.ctx.Deadline(); time.Until(deadline) < 10*time.Second {
+			v.Fatalf("waited in vain for %s; the page says: %s", what, v.ask(`return document.body.innerText`))
 		}
 		if failed := v.ask(`const e = document.getElementById("error"); return e && !e.hidden ? e.innerText : ""`); failed != "" {
 			v.Fatalf("while waiting for %s the page says: %s", what, failed)
@@ -143,8 +143,7 @@ func (v visitor) begin(address, config string, before ...string) {
 	v.open(address + "/#studio")
 	v.press("json")
 	v.until("run.json", `document.getElementById("config-text")?.value`)
-	v.ask(`document.getElementById("config-text").value = JSON.stringify(` + config + `)`)
-	v.press("config-apply")
+	v.ask(`document.getElementById("config-text").value = JSON.stringify(` + config + `); document.getElementById("config-apply").click()`)
 	v.until("the plan", `document.getElementById("plan").dataset.fits === "true"`)
 	v.ask(strings.Join(before, ";"))
 	v.press("start")

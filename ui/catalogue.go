@@ -126,7 +126,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"event.resumed":                {"Resumed from a checkpoint.", "已从检查点继续。"},
 	"event.step_without_tokens":    {"A step had nothing to train on.", "有一步没有可训练的内容。"},
 	"event.stopped":                {"Stopped.", "已停止。"},
-	"event.storage_full":           {"There is no room for more: the run goes on without it. Remove old runs on the home screen.", "存储空间不足：训练继续，但未保存。请在首页删除旧的训练。"},
+	"event.storage_full":           {"The browser has no room for {bytes} more: the run goes on without saving them. Remove old runs on the home screen.", "浏览器存储空间不足，无法再保存 {bytes}：训练继续，但不保存。请在首页删除旧的训练。"},
 	"events":                       {"Messages", "消息"},
 
 	"export.about":          {"“{name}” after {step} steps: {n} files, {size}.", "“{name}”，{step} 步后：{n} 个文件，{size}。"},

@@ -382,7 +382,8 @@ globalThis.llamatabPage = (() => {
     },
 
     // Islands: elements without content of vugu's. What is to be shown in one is set after vugu has made it.
-    text(id, text) { setTimeout(() => { const e = byId(id); if (e && ("value" in e ? e.value : e.textContent) !== text) e["value" in e ? "value" : "textContent"] = text; }); },
+    // What somebody is typing stays.
+    text(id, text) { setTimeout(() => { const e = byId(id); if (e && e !== document.activeElement && ("value" in e ? e.value : e.textContent) !== text) e["value" in e ? "value" : "textContent"] = text; }); },
     append(id, text) { byId(id)?.append(text); },
     value: (id) => byId(id)?.value ?? "",
     preview(data, words) { setTimeout(() => { const e = byId("preview-rows"); if (e) previewed(e, JSON.parse(data), JSON.parse(words)); }); },

@@ -556,6 +556,9 @@ func (r *Run) EventText(e message.Event) Text {
 	text := e.Message
 	if key := "event." + e.Code; r.Has(key) {
 		text = r.say(key)
+		if n, ok := e.Data["bytes"].(float64); ok {
+			text = r.say(key, "bytes", Bytes(int64(n)))
+		}
 	}
 	if e.Step > 0 {
 		text += r.say("event.at", "step", e.Step)

@@ -113,13 +113,9 @@ func (p *pageHost) Create(path string) (io.WriteCloser, error) {
 	checkpoint := strings.HasPrefix(path, "checkpoint-")
 	var kept io.WriteCloser
 	if p.run != nil {
-		var err error
-		if kept, err = p.run.create(path); err != nil && checkpoint {
-			return &upload{flush: func([]byte, int64) error { return nil }}, nil // the commit says why
+		if kept = p.run.create(path); checkpoint {
+			return kept, nil
 		}
-	}
-	if checkpoint && kept != nil {
-		return kept, nil
 	}
 	// A result goes to the page's memory as well until it is known to be on disk.
 	p.parts[path] = nil
@@ -152,7 +148,7 @@ func (b both) Close() error {
 	return b.WriteCloser.Close()
 }
 
-// Commit implements train.Host. A checkpoint that found no room is given up; a result goes to the page instead.
+// Commit implements train.Host. What of a result found no room goes to the page instead.
 func (p *pageHost) Commit(which string) error {
 	checkpoint := strings.HasPrefix(which, "checkpoint-")
 	if checkpoint {
@@ -168,9 +164,11 @@ func (p *pageHost) Commit(which string) error {
 			}
 			return nil
 		}
-		if p.warn(which, err); checkpoint {
-			return nil
+		if checkpoint {
+			return err
 		}
+		full := err.(*train.NoRoom)
+		p.Emit(message.Envelope{Type: "event", Event: storageFull(full.Error(), map[string]any{"path": which, "bytes": full.Bytes})})
 	}
 	for name, parts := range p.parts {
 		if within(name, which) {
@@ -218,11 +216,8 @@ func (p *pageHost) Open(dir string) (fs.FS, error) {
 	return f, nil
 }
 
-func (p *pageHost) warn(path string, err error) {
-	p.Emit(message.Envelope{Type: "event", Event: &message.Event{
-		Time: time.Now().UTC().Format(time.RFC3339Nano), Level: "warning", Code: "storage_full",
-		Message: fmt.Sprintf("%s: %v", path, err), Data: map[string]any{"path": path},
-	}})
+func storageFull(text string, about map[string]any) *message.Event {
+	return &message.Event{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: "warning", Code: "storage_full", Message: text, Data: about}
 }
 
 // keptRun is a run whose record and results are kept in the browser, by store.js.
@@ -233,7 +228,9 @@ type keptRun struct {
 	lines  map[string]js.Value // the files that grow, by name
 	broken map[string]error    // folders that found no room
 	began  map[string]bool     // folders written to
-	full   bool                // the record has found no room
+	sizes  map[string]int64    // bytes of those, whether they found room or not
+	lost   int64               // bytes of the record that have found no room
+	told   bool                // that there are such
 	last   int                 // the last step in the record
 	put    chan func()         // small files on their way, in order
 	ended  chan struct{}
@@ -243,7 +240,7 @@ type keptRun struct {
 func keep(run, files js.Value) (*keptRun, error) {
 	k := &keptRun{
 		id: run.Get("id").String(), store: js.Global().Get("llamatabStore"), lines: map[string]js.Value{},
-		broken: map[string]error{}, began: map[string]bool{}, put: make(chan func(), 64), ended: make(chan struct{}),
+		broken: map[string]error{}, began: map[string]bool{}, sizes: map[string]int64{}, put: make(chan func(), 64), ended: make(chan struct{}),
 	}
 	go func() {
 		defer close(k.ended)
@@ -259,7 +256,9 @@ func keep(run, files js.Value) (*keptRun, error) {
 		return nil, errors.New("this run is going on in another tab: close that tab first, or look on there")
 	}
 	from := run.Get("step").Int()
-	k.last = max(from, 0)
+	if k.last = max(from, 0); from > 0 { // the others are of no use any more
+		k.do("keepCheckpoint", k.id, from)
+	}
 	if from == 0 {
 		k.later("run.json", nil)
 	}
@@ -269,8 +268,7 @@ func keep(run, files js.Value) (*keptRun, error) {
 	defer upTo.Release()
 	for _, name := range []string{"metrics.jsonl", "events.jsonl", "samples.jsonl"} {
 		if k.lines[name], err = k.do("lines", k.path(name), upTo); err != nil {
-			k.full = true // it is told with the first line that is lost
-			delete(k.lines, name)
+			delete(k.lines, name) // it is told with the first line that is lost
 		}
 	}
 	// Copies of what was chosen are made beside the run, so that it can go on without being given them again.
@@ -316,7 +314,7 @@ func (k *keptRun) later(name string, content []byte) {
 			return
 		}
 		if _, err := k.do("put", k.path(name), uint8Array(content)); err != nil {
-			k.full = true
+			k.lost += int64(len(content))
 		}
 	}
 }
@@ -345,11 +343,11 @@ func (k *keptRun) record(e message.Envelope) *message.Event {
 	case e.Failed != nil:
 		k.state(map[string]any{"stage": "failed", "code": e.Failed.Code, "message": e.Failed.Message, "next": e.Failed.Next})
 	}
-	if !k.full {
+	if k.lost == 0 || k.told {
 		return nil
 	}
-	k.full = false
-	return &message.Event{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: "warning", Code: "storage_full", Message: "the record of the run has gaps"}
+	k.told = true
+	return storageFull("the record of the run has gaps", map[string]any{"bytes": k.lost})
 }
 
 func (k *keptRun) state(s map[string]any) {
@@ -359,22 +357,26 @@ func (k *keptRun) state(s map[string]any) {
 }
 
 func (k *keptRun) line(name string, v any) {
-	file, ok := k.lines[name]
 	text, err := json.Marshal(v)
-	if !ok || err != nil {
+	if err != nil {
+		return
+	}
+	file, ok := k.lines[name]
+	if !ok {
+		k.lost += int64(len(text) + 1)
 		return
 	}
 	defer func() {
 		if recover() != nil { // JavaScript has thrown: no room
-			k.full = true
+			k.lost += int64(len(text) + 1)
 			delete(k.lines, name)
 		}
 	}()
 	file.Call("add", uint8Array(append(text, '\n')))
 }
 
-// create opens a file below the run.
-func (k *keptRun) create(path string) (io.WriteCloser, error) {
+// create opens a file below the run. What finds no room is dropped, and the commit of its folder says so.
+func (k *keptRun) create(path string) io.WriteCloser {
 	folder, _, _ := strings.Cut(path, "/")
 	err := k.broken[folder]
 	if err == nil && !k.began[folder] { // what is there is from before
@@ -385,13 +387,11 @@ func (k *keptRun) create(path string) (io.WriteCloser, error) {
 	if err == nil {
 		file, err = k.do("writer", k.path(path))
 	}
-	if k.broken[folder] = err; err != nil {
-		return nil, err
-	}
+	k.broken[folder] = err
 	return &keptFile{upload: upload{flush: func(b []byte, _ int64) error {
 		_, err := await(file.Call("write", uint8Array(b)))
 		return err
-	}}, run: k, folder: folder, file: file}, nil
+	}}, run: k, folder: folder, file: file}
 }
 
 // keptFile is a file that is being written. An error is kept for the folder's commit: a checkpoint that finds no
@@ -404,6 +404,7 @@ type keptFile struct {
 }
 
 func (f *keptFile) Write(p []byte) (int, error) {
+	f.run.sizes[f.folder] += int64(len(p))
 	if f.run.broken[f.folder] == nil {
 		if _, err := f.upload.Write(p); err != nil {
 			f.run.broken[f.folder] = err
@@ -419,15 +420,17 @@ func (f *keptFile) Close() error {
 			_, err = await(f.file.Call("close"))
 		}
 	}
+	if err != nil && !f.file.IsUndefined() {
+		await(f.file.Call("abort")) // what it has written takes room
+	}
 	f.run.broken[f.folder] = err
 	return nil
 }
 
-// commit completes a folder and returns its files. One that is broken is removed.
+// commit completes a folder and returns its files. One that is broken is removed, and the error is a *train.NoRoom.
 func (k *keptRun) commit(folder string) (js.Value, error) {
-	err := k.broken[folder]
-	delete(k.broken, folder)
-	delete(k.began, folder)
+	err, size := k.broken[folder], k.sizes[folder]
+	k.forget(folder)
 	if err == nil {
 		var files js.Value
 		if files, err = k.do("commit", k.path(folder)); err == nil {
@@ -435,14 +438,20 @@ func (k *keptRun) commit(folder string) (js.Value, error) {
 		}
 	}
 	k.do("remove", k.path(folder))
-	return js.Value{}, err
+	return js.Value{}, &train.NoRoom{Bytes: size, Err: err}
+}
+
+// forget lets go of what was noted of a folder that is being written.
+func (k *keptRun) forget(folder string) {
+	delete(k.broken, folder)
+	delete(k.began, folder)
+	delete(k.sizes, folder)
 }
 
 // remove deletes a file or folder, whether it was completed or not.
 func (k *keptRun) remove(path string) error {
 	folder, _, _ := strings.Cut(path, "/")
-	delete(k.broken, folder)
-	delete(k.began, folder)
+	k.forget(folder)
 	_, err := k.do("remove", k.path(path))
 	return err
 }

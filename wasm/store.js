@@ -93,6 +93,10 @@ globalThis.llamatabStore = (() => {
     }
     return null;
   };
+  // keepCheckpoint removes all checkpoints but one, complete or not.
+  const keepCheckpoint = async (id, kept) => {
+    for (const [name] of await entries(await folder(run(id)))) if (step(name) >= 0 && step(name) !== kept) await remove(`${run(id)}/${name}`);
+  };
   // lastLine is the last whole line of a file of lines, parsed, or null.
   const lastLine = async (path) => {
     const file = await orNull(get(path));
@@ -203,8 +207,8 @@ globalThis.llamatabStore = (() => {
   const writer = async (path) => {
     const [dir, name] = split(path);
     const stream = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createWritable();
-    return { write: (bytes) => stream.write(bytes), close: () => stream.close() };
+    return { write: (bytes) => stream.write(bytes), close: () => stream.close(), abort: () => stream.abort().catch(() => {}) };
   };
 
-  return { get, put, json, remove, commit, complete, list, removeRun, prune, files, inputs, keepInputs, checkpoint, lock, lines, writer, run };
+  return { get, put, json, remove, commit, complete, list, removeRun, prune, files, inputs, keepInputs, checkpoint, keepCheckpoint, lock, lines, writer, run };
 })();

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -212,5 +213,50 @@ func TestCancel(t *testing.T) {
 	}
 	if h := j.Host.(*host); len(h.files) > 0 || h.sent[len(h.sent)-1].Failed == nil {
 		t.Error("a cancelled run left files, or did not say that it failed")
+	}
+}
+
+// Where checkpoints find no room the oldest makes place for the new one; the last stays, and the run goes on and says once
+// how much it needs.
+func TestNoRoom(t *testing.T) {
+	for room, want := range map[int]string{2: "[checkpoint-5 checkpoint-6]", 1: "[checkpoint-1]", 0: "[]"} {
+		h := newHost()
+		saved := func() (all []string) {
+			for name := range h.files {
+				if dir, file, _ := strings.Cut(name, "/"); file == "trainer_state.json" {
+					all = append(all, dir)
+				}
+			}
+			slices.Sort(all)
+			return all
+		}
+		h.refuse = func(path string) error {
+			if strings.HasPrefix(path, "checkpoint-") && len(saved()) >= room {
+				return &train.NoRoom{Bytes: 1234, Err: errors.New("the quota is exceeded")}
+			}
+			return nil
+		}
+		j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(6), "training.save_steps=1")
+		j.Host = h
+		if err := train.Run(context.Background(), j); err != nil {
+			t.Fatalf("room for %d: %v", room, err)
+		}
+		told := 0
+		for _, m := range h.sent {
+			if m.Event != nil && m.Event.Code == "storage_full" {
+				if told++; m.Event.Data["bytes"] != int64(1234) {
+					t.Errorf("the event says %v", m.Event.Data)
+				}
+			}
+			if m.Done != nil && len(m.Done.Files) != 1+len(saved()) {
+				t.Errorf("room for %d: the run says that it left %v", room, m.Done.Files)
+			}
+		}
+		if got := fmt.Sprint(saved()); got != want || told != map[bool]int{true: 0, false: 1}[room == 2] {
+			t.Errorf("room for %d: there are %s, told %d times, want %s", room, got, told, want)
+		}
+		if len(h.folder("adapter")) == 0 {
+			t.Errorf("room for %d: the result is not there", room)
+		}
 	}
 }

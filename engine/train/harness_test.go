@@ -34,6 +34,7 @@ type host struct {
 	staged  map[string][]byte
 	files   map[string][]byte // committed
 	control func() message.Control
+	refuse  func(path string) error // what Commit answers; nil: nothing is refused
 }
 
 func newHost() *host { return &host{staged: map[string][]byte{}, files: map[string][]byte{}} }
@@ -63,6 +64,12 @@ func within(dir string) func(string, []byte) bool {
 }
 
 func (h *host) Commit(path string) error {
+	if h.refuse != nil {
+		if err := h.refuse(path); err != nil {
+			h.Remove(path)
+			return err
+		}
+	}
 	maps.DeleteFunc(h.files, within(path))
 	found := false
 	for name, data := range h.staged {

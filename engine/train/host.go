@@ -32,7 +32,8 @@ type Host interface {
 	Emit(...message.Envelope)
 	// Create starts a file below the output folder. It becomes visible with Commit only.
 	Create(path string) (io.WriteCloser, error)
-	// Commit makes a file or a folder of files visible, replacing what was there.
+	// Commit makes a file or a folder of files visible, replacing what was there. It may give a checkpoint up with a *NoRoom:
+	// the run goes on without that one.
 	Commit(path string) error
 	// Remove deletes a file or folder, committed or not; what does not exist is no error.
 	Remove(path string) error
@@ -44,6 +45,15 @@ type Host interface {
 
 // Open opens a device whose limits cover want where the adapter can.
 type Open func(want device.Limits) (device.Device, error)
+
+// NoRoom says that a checkpoint found no room where results are kept.
+type NoRoom struct {
+	Bytes int64 // that it takes
+	Err   error
+}
+
+func (e *NoRoom) Error() string { return fmt.Sprintf("no room for %d bytes: %v", e.Bytes, e.Err) }
+func (e *NoRoom) Unwrap() error { return e.Err }
 
 // Error is a failure that a person can do something about.
 type Error struct {

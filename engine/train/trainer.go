@@ -53,6 +53,7 @@ type Trainer struct {
 	last    time.Time // when the last result was there
 	saved   []int     // steps of the checkpoints, oldest first
 	resumed int       // step of the checkpoint that the run started from
+	full    bool      // the last checkpoint found no room
 
 	most device.Usage // bytes of the device that were live at a time, by class
 }
@@ -416,16 +417,34 @@ func (t *Trainer) Save() error {
 	if err := errors.Join(t.out.bytes(path.Join(dir, stateFile), append(state, '\n')), t.out.bytes(path.Join(dir, "run.json"), run)); err != nil {
 		return err
 	}
-	if err := t.out.commit(dir); err != nil {
+	err = t.out.commit(dir)
+	trim(t.dev)
+	if full := (*NoRoom)(nil); errors.As(err, &full) {
+		return t.makeRoom(full)
+	} else if err != nil {
 		return err
 	}
-	t.saved = append(t.saved, t.done)
-	trim(t.dev)
+	t.saved, t.full = append(t.saved, t.done), false
 	if limit := t.cfg.Training.SaveTotalLimit; limit > 0 {
 		for len(t.saved) > limit {
 			t.discard(t.saved[0])
 			t.saved = t.saved[1:]
 		}
+	}
+	return nil
+}
+
+// makeRoom gives the oldest checkpoint up for the new one, as long as there is another; else the run goes on without a new
+// one, and says so the first time.
+func (t *Trainer) makeRoom(full *NoRoom) error {
+	if len(t.saved) > 1 {
+		t.discard(t.saved[0])
+		t.saved = t.saved[1:]
+		return t.Save()
+	}
+	if !t.full {
+		t.full = true
+		event(t.host, "warning", "storage_full", t.done, map[string]any{"path": checkpointDir(t.done), "bytes": full.Bytes}, "%v", full)
 	}
 	return nil
 }

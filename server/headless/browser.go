@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/inspector"
 	cdppage "github.com/chromedp/cdproto/page"
 	cdruntime "github.com/chromedp/cdproto/runtime"
@@ -370,6 +371,27 @@ func (b *Browser) Crash(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// CrashGPU kills the browser's GPU process, which takes every WebGPU device with it.
+func (b *Browser) CrashGPU(ctx context.Context) error {
+	return b.do(ctx, "crashing the GPU process", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.CallBrowser(ctx, browser.CrashGPUProcess, cdp.Empty{})
+		return chromedp.Void{}, err
+	})
+}
+
+// Heap is how many bytes the page's objects take, without garbage. Those of its workers are not among them.
+func (b *Browser) Heap(ctx context.Context) (used float64, err error) {
+	err = b.do(ctx, "measuring the page's heap", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		if _, err := chromedp.Call(ctx, heapprofiler.CollectGarbage, cdp.Empty{}); err != nil {
+			return chromedp.Void{}, err
+		}
+		usage, err := chromedp.Call(ctx, cdruntime.GetHeapUsage, cdp.Empty{})
+		used = usage.UsedSize
+		return chromedp.Void{}, err
+	})
+	return used, err
 }
 
 // Downloads puts what pages offer for download into a folder.
