@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"llamatab/engine/recipe"
+	"llamatab/server/docs"
 	"llamatab/server/job"
 	"llamatab/server/lan"
 	"llamatab/server/room"
@@ -261,6 +262,7 @@ type modelInfo struct {
 func pageHandler(page *assets, has library) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
+	mux.Handle("GET /docs/", docs.Handler())
 	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
 		found := []modelInfo{}
 		names := folders(has.models)

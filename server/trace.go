@@ -123,7 +123,7 @@ func (t *trace) events(tabs int) (events []traceEvent) {
 		switch s.What {
 		case "memory":
 			e.Phase, e.Thread, e.Args = "C", 0, s.Usage
-		case "gather", "reduced":
+		case "gather", "reduced", "publish":
 			e.Thread, slot = traceNetwork, nil
 		case "send":
 			e.Thread = traceNetwork

@@ -225,6 +225,8 @@ var catalogue = map[string]struct{ en, zh string }{
 	"level.error":            {"Error", "错误"},
 	"level.info":             {"Note", "提示"},
 	"level.warning":          {"Warning", "警告"},
+	"guide":                  {"How tabs share a model (FSDP)", "标签页如何分担模型（FSDP）"},
+	"guide_page":             {"/docs/fsdp.html", "/docs/fsdp.zh.html"},
 	"licenses":               {"Licences", "许可证"},
 	"loss":                   {"Loss", "损失"},
 	"memory":                 {"GPU memory", "GPU 内存"},

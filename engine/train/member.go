@@ -349,8 +349,11 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 		for _, b := range body {
 			h.Len += uint32(b.Len())
 		}
-		if h.Type == dist.TypeGradient || h.Type == dist.TypeParam {
+		switch h.Type {
+		case dist.TypeGradient:
 			m.spans.mark(message.Span{What: "send", Step: int(h.Step) + 1, Slot: int(h.Slot), Bytes: int64(h.Len)})
+		case dist.TypeParam:
+			m.spans.mark(message.Span{What: "publish", Step: int(h.Step) + 1, Bytes: int64(h.Len)})
 		}
 		sent := m.clock.Begin(time.Now(), dist.Sending)
 		m.link.Send(DataLane, h.Append(nil), body...)
