@@ -410,8 +410,13 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 			if tab == writer {
 				writer = nil
 			}
-			if f := tab.job.Outcome().Failed; f != nil && f.Exit == exitUsage {
-				return outcome(tab.job.Outcome())
+			if f := tab.job.Outcome().Failed; f != nil {
+				if f.Exit == exitUsage {
+					return outcome(tab.job.Outcome())
+				}
+				t.mu.Lock()
+				t.record(roomEvent("warning", "tab_failed", t.step, map[string]any{"rank": tab.rank, "code": f.Code}, fmt.Sprintf("rank %d: %s", tab.rank, f.Message)))
+				t.mu.Unlock()
 			}
 			dead++
 		}
