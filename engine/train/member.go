@@ -57,6 +57,8 @@ type member struct {
 	counted int  // steps whose tokens are counted
 	fresh   bool // without shards: the parameters are those before the first step
 	done    bool
+	saving  bool               // the result is being written, which outlives a connection
+	written chan *message.Done // it is written
 
 	gradients map[dist.Work][]device.Bytes // of slots that are computed, by segment, on the wire's type; without epochs
 	stop      chan struct{}                // ends the computation under way, or the last one
@@ -84,7 +86,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()),
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -220,7 +222,6 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 	defer tick.Stop()
 	m.usage = device.Usage{}
 	m.worker.Connected(time.Now())
-	result, saving := make(chan *message.Done, 1), false
 	for {
 		m.clock.Set(time.Now(), dist.Fetching, m.worker.Waits())
 		select {
@@ -228,23 +229,23 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 			return nil, ctx.Err()
 		case err := <-m.failed:
 			return nil, err
-		case done := <-result:
+		case done := <-m.written:
 			return done, nil
 		case answer := <-m.answers:
 			answer()
 		case <-tick.C:
 			m.worker.Tick(time.Now())
-			if !m.done || saving {
+			if !m.done || m.saving {
 				continue
 			}
 			switch m.host.Control() {
 			case message.Stop:
 				return &message.Done{}, nil
 			case message.Save:
-				saving = true
+				m.saving = true
 				m.queue <- func() (func(), error) {
 					done, err := m.leave(ctx)
-					result <- done
+					m.written <- done
 					return nil, err
 				}
 			}
