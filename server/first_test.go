@@ -162,18 +162,25 @@ func TestColdStart(t *testing.T) {
 	for _, visit := range []string{"first", "second"} {
 		v.open("about:blank")
 		v.open(address)
-		var times struct{ Painted, Program, Usable float64 }
+		var times struct {
+			Painted, Program, Usable float64
+			Fetched                  int // how often the program was
+		}
 		if err := v.browser.Evaluate(v.ctx, `(async () => {
 			while (!document.getElementById("ready-pirate")) await new Promise((done) => setTimeout(done, 5));
 			const usable = performance.now();
-			return { painted: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? usable,
-				program: performance.getEntriesByName(location.origin + "/llamatab.wasm")[0]?.responseEnd ?? usable, usable };
+			const program = performance.getEntriesByName(location.origin + "/llamatab.wasm");
+			return { fetched: program.length, painted: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? usable,
+				program: program[0]?.responseEnd ?? usable, usable };
 		})()`, &times); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%s visit: painted after %.0f ms, the program was there after %.0f ms, a button after %.0f ms", visit, times.Painted, times.Program, times.Usable)
 		if times.Painted >= times.Usable {
 			t.Errorf("%s visit: nothing was painted before the program ran", visit)
+		}
+		if times.Fetched != 1 {
+			t.Errorf("%s visit: the program was fetched %d times", visit, times.Fetched)
 		}
 	}
 }

@@ -244,6 +244,7 @@ globalThis.llamatabPage = (() => {
     const [models, data, ready, recipes] = await Promise.all(["/api/models", "/api/data", "/api/runs", "/api/recipes"].map(ask));
     tellThat({ type: "offers", models, data, ready, recipes });
   };
+  if (!location.pathname.startsWith("/job/")) offers(); // so that they are there when Go is
   const adapter = async () => {
     const gpu = await navigator.gpu?.requestAdapter();
     if (!gpu) return;
@@ -271,7 +272,6 @@ globalThis.llamatabPage = (() => {
       wake = f;
       if (inbox.length) f();
       arrive();
-      offers();
       adapter().catch(() => {});
       runs();
     },
