@@ -15,7 +15,10 @@ function startWorker(job) {
   const worker = new Worker("/worker.js", { name: "engine" });
   const dead = (text) => worker.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(failure("engine_crashed", text, "reload the page")) }));
   compiled.then((module) => worker.postMessage({ type: "start", module, job }), (error) => dead("the program did not load: " + error));
-  worker.addEventListener("error", (e) => dead(e.message || "the worker's script did not load"));
+  worker.addEventListener("error", (e) => {
+    e.preventDefault(); // it is told below; of a worker that was ended while it started nobody needs to hear
+    dead(e.message || "the worker's script did not load");
+  });
   return worker;
 }
 
