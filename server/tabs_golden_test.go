@@ -142,7 +142,9 @@ func (r *runResult) shared(t *testing.T, tabs int) {
 	}
 	if f.Recomputed+f.Copied == 0 {
 		near("bytes up a step and rank", f.Mean.Up, f.Forecast.Up, 0.01)
-		near("bytes down a step and rank", f.Mean.Down, f.Forecast.Down, 0.01)
+		if f.Mean.Down > 1.01*f.Forecast.Down || f.Mean.Down < 0.9*f.Forecast.Down { // who has no slot in a step gathers nothing
+			t.Errorf("bytes down a step and rank: %v, the formula says %v", f.Mean.Down, f.Forecast.Down)
+		}
 	}
 }
 
