@@ -49,7 +49,9 @@ switch (new URLSearchParams(location.search).get("without")) {
 
 // site serves the page with a stand-in for the engine's worker, and returns its address. Offers are the answers of the
 // server's API by path.
-func site(t *testing.T, offers map[string]string) string {
+func site(t *testing.T, offers map[string]string) string { return serveSite(t, offers).URL }
+
+func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 	t.Helper()
 	if _, err := os.Stat("node_modules/uplot"); err != nil {
 		t.Skip("the page's libraries are not there: run `npm ci --prefix ui`, or `make build`")
@@ -66,7 +68,7 @@ func site(t *testing.T, offers map[string]string) string {
 	}
 	files := map[string]string{
 		"/llamatab.wasm": wasm, "/loader.js": "../wasm/loader.js", "/store.js": "../wasm/store.js",
-		"/page.js": "page.js", "/charts.js": "charts.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
+		"/page.js": "page.js", "/charts.js": "charts.js", "/offline.js": "offline.js", "/replay.js": "../wasm/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
 		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/rooms.js": "rooms.js", "/room.css": "room.css",
 	}
@@ -115,7 +117,7 @@ func site(t *testing.T, offers map[string]string) string {
 		}
 	}))
 	t.Cleanup(server.Close)
-	return server.URL
+	return server
 }
 
 func goEnv(t *testing.T, name string) string {

@@ -187,6 +187,25 @@ func wholeRun(b tab, address string) {
 	b.want(clean, "")
 }
 
+// TestOffline opens the page, and trains, after its server has gone.
+func TestOffline(t *testing.T) {
+	if testing.Short() || runtime.GOOS == "windows" {
+		t.Skip("builds the page and starts a browser")
+	}
+	server := serveSite(t, offers)
+	b := openTab(t)
+	b.open(server.URL)
+	b.wait(`document.getElementById("ready-pirate")`)
+	b.wait(`navigator.serviceWorker.controller && (await (await caches.open("llamatab")).keys()).some((r) => r.url.endsWith("/worker.js"))`)
+	server.Close()
+	b.open(server.URL + "/?lang=zh")
+	b.wait(`document.getElementById("ready-pirate")`)
+	b.want(`document.documentElement.lang`, "zh")
+	b.click("ready-pirate")
+	b.stage(Done)
+	b.want(clean, "")
+}
+
 // hidden trains on in a window that nobody sees, and tells those who listen now and then what it does.
 func hidden(b tab, address string) {
 	b.studio(address, "rows.jsonl")

@@ -31,6 +31,7 @@ func Main() {
 		env.RLock()
 		result := build.RunBuild(page)
 		env.RUnlock()
+		time.Sleep(time.Millisecond) // building and rendering are two tasks for the browser, which can do something between
 		if err := renderer.Render(result); err != nil {
 			panic(err)
 		}

@@ -266,6 +266,16 @@ globalThis.llamatabPage = (() => {
   };
   const failed = (what) => (error) => tellThat({ type: "problem", code: what, text: String(error?.message ?? error) });
 
+  // offline has what this visit fetched before its service worker was there kept, too. Where the browser refuses one, as
+  // under a certificate that was only clicked through, there is none.
+  const offline = async () => {
+    const had = navigator.serviceWorker?.controller;
+    await navigator.serviceWorker?.register("/offline.js");
+    if (had || !navigator.serviceWorker) return;
+    const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
+    await (await caches.open("llamatab")).addAll([...new Set(["/", "/client-zip.js", "/replay.js", ...fetched])].filter((path) => !path.startsWith("/api/rooms")));
+  };
+
   return {
     ...rooms,
     listen(f) {
@@ -274,6 +284,7 @@ globalThis.llamatabPage = (() => {
       arrive();
       adapter().catch(() => {});
       runs();
+      setTimeout(() => offline().catch(() => {}), 3000); // the first click comes first
     },
     drain() {
       const text = `[${inbox.splice(0, drainedAtOnce).join(",")}]`;

@@ -1,0 +1,46 @@
+// The service worker: what the page has fetched is kept, so that it opens and trains on what the server offers when there
+// is no network. With one nothing changes: everything is asked for first, so an update of the program arrives as ever.
+"use strict";
+
+const store = "llamatab";
+const fileLimit = 64 << 20; // bytes of a model's or a dataset's file; what is larger stays with the server
+
+// nameOf is under what an answer is kept: the page is one, whatever its address says besides; null is for what is of the
+// moment: jobs and rooms.
+const nameOf = ({ method, mode, url }) => {
+  const { origin, pathname } = new URL(url);
+  if (method !== "GET" || origin !== location.origin || /^\/(job|api\/rooms)\//.test(pathname)) return null;
+  return mode === "navigate" ? (pathname === "/" ? "/" : null) : pathname;
+};
+
+// part cuts the range that was asked for out of a whole answer.
+const part = async (answer, range) => {
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
+  if (from === undefined) return answer;
+  const whole = await answer.blob(), last = Math.min(+to, whole.size - 1);
+  return new Response(whole.slice(+from, last + 1), { status: 206, headers: { "Content-Range": `bytes ${from}-${last}/${whole.size}`, "Content-Length": last + 1 - from } });
+};
+
+// keep puts an answer by. Of a range the whole file is fetched, once.
+const keep = async (name, answer, range) => {
+  const cache = await caches.open(store);
+  if (!range) return answer.status === 200 && cache.put(name, answer);
+  const size = Number(answer.headers.get("Content-Range")?.split("/")[1]);
+  const old = await cache.match(name);
+  if (size <= fileLimit && Number(old?.headers.get("Content-Length")) !== size) await cache.add(name);
+};
+
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  const { request } = event, name = nameOf(request), range = request.headers.get("Range");
+  if (name === null) return;
+  event.respondWith(fetch(request).then((answer) => {
+    event.waitUntil(keep(name, answer.clone(), range).catch(() => {})); // there may be no room
+    return answer;
+  }, async (error) => {
+    const old = await (await caches.open(store)).match(name);
+    if (!old) throw error;
+    return range ? part(old, range) : old;
+  }));
+});
