@@ -35,6 +35,7 @@ func Main() {
 		if err := renderer.Render(result); err != nil {
 			panic(err)
 		}
+		b.Call("rendered")
 	}
 }
 

@@ -212,7 +212,7 @@ globalThis.llamatabPage = (() => {
     } else if (event.key === " " && !event.target.closest("button, a, summary, [type=checkbox], [type=radio], [role=button]")) press("pause");
     else if (event.key === ".") press("single");
     else if (event.key === "?") press("help");
-    else if (event.key === "/") { event.preventDefault(); location.hash = "#try"; setTimeout(() => byId("prompt")?.focus(), 100); }
+    else if (event.key === "/") { event.preventDefault(); location.hash = "#try"; later("focus#prompt", (e) => e.focus(), (e) => e.offsetParent); }
   });
 
   // previewed spells rows of the dataset, a token at a time, with those that are trained marked.
@@ -275,6 +275,9 @@ globalThis.llamatabPage = (() => {
     const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
     await (await caches.open("llamatab")).addAll([...new Set(["/", "/client-zip.js", "/replay.js", ...fetched])].filter((path) => !path.startsWith("/api/rooms")));
   };
+
+  const waiting = new Map(); // what is to be done with elements once they are there, by their ids
+  const later = (id, act, ready = () => true) => waiting.set(id, { act, ready });
 
   return {
     ...rooms,
@@ -392,15 +395,28 @@ globalThis.llamatabPage = (() => {
       tellThat({ type: "copied", text: link.length <= linkLimit ? link : "" });
     },
 
-    // Islands: elements without content of vugu's. What is to be shown in one is set after vugu has made it.
+    // Islands: elements without content of vugu's. What is to be shown in one waits until vugu has made it.
+    rendered() {
+      for (const [id, { ready, act }] of waiting) {
+        const e = byId(id.split("#").at(-1));
+        if (!e || !ready(e)) continue;
+        waiting.delete(id);
+        act(e);
+      }
+    },
     // What somebody is typing stays.
-    text(id, text) { setTimeout(() => { const e = byId(id); if (e && e !== document.activeElement && ("value" in e ? e.value : e.textContent) !== text) e["value" in e ? "value" : "textContent"] = text; }); },
-    append(id, text) { byId(id)?.append(text); },
+    text(id, text) { later(id, (e) => { if (e !== document.activeElement && ("value" in e ? e.value : e.textContent) !== text) e["value" in e ? "value" : "textContent"] = text; }); },
+    append(id, text) {
+      const before = waiting.get(id)?.act;
+      if (before) later(id, (e) => { before(e); e.append(text); });
+      else byId(id)?.append(text);
+    },
     value: (id) => byId(id)?.value ?? "",
-    preview(data, words) { setTimeout(() => { const e = byId("preview-rows"); if (e) previewed(e, JSON.parse(data), JSON.parse(words)); }); },
-    chart(words) { setTimeout(() => { const e = byId("charts"); if (e) llamatabCharts.show(e, JSON.parse(words)); }); },
+    preview(data, words) { later("preview-rows", (e) => previewed(e, JSON.parse(data), JSON.parse(words))); },
+    showRoom(link) { later("qr", () => rooms.showRoom(link)); },
+    chart(words) { later("charts", (e) => llamatabCharts.show(e, JSON.parse(words))); },
     clear: () => llamatabCharts.clear(),
-    focus(id) { setTimeout(() => byId(id)?.focus()); },
+    focus(id) { later("focus#" + id, (e) => e.focus(), (e) => e.offsetParent); },
     go(screen) { if (location.hash !== "#" + screen) location.hash = screen; },
 
     language: () => remembered("language") ?? navigator.languages?.[0] ?? navigator.language,

@@ -178,16 +178,14 @@ globalThis.llamatabRooms = (tell) => {
       report = {};
       try { sessionStorage.removeItem(place); } catch {}
     },
-    showRoom(link) {
-      setTimeout(async () => {
-        if (byId("room-curve")) curve.show(byId("room-curve"));
-        const box = byId("qr");
-        if (!box || !link) return;
-        const { generate } = await import("/lean-qr.js");
-        const canvas = document.createElement("canvas");
-        generate(link).toCanvas(canvas, { on: [0, 0, 0, 255], off: [255, 255, 255, 255], pad: 4 }); // dark on light in either theme, as scanners expect
-        box.replaceChildren(canvas);
-      });
+    async showRoom(link) {
+      if (byId("room-curve")) curve.show(byId("room-curve"));
+      const box = byId("qr");
+      if (!box || !link) return;
+      const { generate } = await import("/lean-qr.js");
+      const canvas = document.createElement("canvas");
+      generate(link).toCanvas(canvas, { on: [0, 0, 0, 255], off: [255, 255, 255, 255], pad: 4 }); // dark on light in either theme, as scanners expect
+      box.replaceChildren(canvas);
     },
   };
 };
