@@ -63,7 +63,13 @@ func TestAccessible(t *testing.T) {
 		b.click("more")
 		b.click("json")
 		b.click("help")
+		b.pick("set-added-at", "classify")
+		b.set("budget", "0.004") // which is too little
+		b.wait(`document.getElementById("plan-text").textContent && document.getElementById("set-added-num-labels")`)
 		all("idle " + lang)
+		b.eval(`location.hash = "#studio"`)
+		b.pick("set-added-at", "none")
+		b.set("budget", "")
 		b.set("set-training-max-steps", "100000")
 		b.eval(`location.hash = "#studio"`)
 		b.click("start")

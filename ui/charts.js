@@ -372,6 +372,7 @@ globalThis.llamatabCharts = (() => {
       const value = element("span", { className: "readout" }), at = element("span", { className: "at" });
       const target = element("div", { className: "plot", role: main ? "slider" : "img", "aria-label": words[kind], ondblclick: () => zoom(null) });
       if (main) {
+        target.id = "chart-cursor";
         target.tabIndex = 0;
         for (const bound of ["min", "max", "now"]) target.setAttribute("aria-value" + bound, 0);
         target.addEventListener("keydown", keys);

@@ -444,7 +444,7 @@ func keyboard(b tab, address string) {
 		for range 80 {
 			b.press("Tab")
 			if b.eval(`document.activeElement.id`) == id {
-				box := b.eval(`(({ top, bottom, left }) => top >= 0 && bottom <= innerHeight && document.elementFromPoint(left + 4, (top + bottom) / 2)?.closest("#" + document.activeElement.id) !== null)(document.activeElement.getBoundingClientRect())`)
+				box := b.eval(`(({ top, bottom, left }) => top >= 0 && bottom < innerHeight + 1 && document.elementFromPoint(left + 4, (top + bottom) / 2)?.closest("#" + document.activeElement.id) !== null)(document.activeElement.getBoundingClientRect())`)
 				if outline := b.eval(`getComputedStyle(document.activeElement).outlineStyle`); box != "true" || outline == "none" {
 					b.Errorf("%s has the focus: in sight %s, outline %s", id, box, outline)
 				}
@@ -461,6 +461,10 @@ func keyboard(b tab, address string) {
 	b.stage(Paused)
 	b.press("Enter")
 	b.stage(Done)
+	to("chart-cursor")
+	b.press("ArrowLeft")
+	b.want(`document.activeElement.getAttribute("aria-valuenow")`, "59")
+	b.eval(`document.activeElement.blur()`)
 	b.wait(`!document.getElementById("to-try").closest("[hidden]")`)
 	to("to-try")
 	b.press("Enter")
