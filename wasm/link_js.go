@@ -23,9 +23,10 @@ type link struct {
 	sockets [2]js.Value
 	funcs   []js.Func
 	frames  chan train.Arrival
-	data    chan outgoing // waits for room in the data socket
-	frame   js.Value      // a Uint8Array in which frames are put together
-	space   int           // its length
+	data    chan outgoing   // waits for room in the data socket
+	waits   map[string]bool // the headers of what waits: a room that asks again gets one answer
+	frame   js.Value        // a Uint8Array in which frames are put together
+	space   int             // its length
 	once    sync.Once
 	ended   chan struct{}
 }
@@ -59,7 +60,7 @@ var (
 
 // dial implements train.Dial over the sockets of the server that the page came from.
 func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.Link, dist.Welcome, error) {
-	l := &link{frames: make(chan train.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), ended: make(chan struct{})}
+	l := &link{frames: make(chan train.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), waits: map[string]bool{}, ended: make(chan struct{})}
 	var w dist.Welcome
 	if hello.Tab == 0 {
 		hello.Tab, hello.Token = room.Tab, room.Token
@@ -183,8 +184,12 @@ func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
 	if lane == train.ControlLane {
 		return l.write(lane, o)
 	}
+	if l.waits[string(head)] {
+		return nil
+	}
 	select {
 	case l.data <- o:
+		l.waits[string(head)] = true
 		return nil
 	default:
 		l.end()
@@ -207,6 +212,7 @@ func (l *link) pump() {
 				case <-time.After(lookAgain):
 				}
 			}
+			delete(l.waits, string(o.head))
 			if l.write(train.DataLane, o) != nil {
 				return
 			}

@@ -50,7 +50,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // those that wait outside.
 func TestLink(t *testing.T) {
 	control, data := newSocket(), newSocket()
-	l := &link{sockets: [2]js.Value{control, data}, frames: make(chan train.Arrival, 4), data: make(chan outgoing, 64), ended: make(chan struct{})}
+	l := &link{sockets: [2]js.Value{control, data}, frames: make(chan train.Arrival, 4), data: make(chan outgoing, 64), waits: map[string]bool{}, ended: make(chan struct{})}
 	defer l.end()
 	go l.pump()
 	const frames, n = 7, 1000
@@ -60,8 +60,10 @@ func TestLink(t *testing.T) {
 		h := dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunk: uint32(i), Chunks: frames, Len: n}
 		head := h.Append(nil)
 		want = append(want, append(h.Append(nil), content...))
-		if err := l.Send(train.DataLane, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
-			t.Fatal(err)
+		for range 2 { // asked for twice, sent once
+			if err := l.Send(train.DataLane, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	count := func() int { return data.Get("sent").Length() }
@@ -83,8 +85,8 @@ func TestLink(t *testing.T) {
 	if err := l.Send(train.ControlLane, []byte("status")); err != errSocket {
 		t.Errorf("a closed socket takes a message: %v", err)
 	}
-	for range cap(l.data) + 8 { // a room that asks for more than a window
-		l.Send(train.DataLane, nil, array)
+	for i := range cap(l.data) + 8 { // a room that asks for more than a window
+		l.Send(train.DataLane, []byte{byte(i), 1}, array)
 	}
 	if _, open := <-l.ended; open {
 		t.Error("nothing bounds what waits")

@@ -61,6 +61,7 @@ type member struct {
 	written chan *message.Done // it is written
 
 	gradients map[dist.Work][]device.Bytes // of slots that are computed, by segment, on the wire's type; without epochs
+	asked     map[dist.Header]bool         // pieces of shards that are to be read and sent
 	stop      chan struct{}                // ends the computation under way, or the last one
 	busy      dist.Work                    // what that is
 
@@ -86,7 +87,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, asked: map[dist.Header]bool{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -366,6 +367,11 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 		}
 		return
 	}
+	asked := h
+	if m.asked[asked] { // again, as the answer takes its time
+		return
+	}
+	m.asked[asked] = true
 	m.queue <- func() (func(), error) {
 		var body []device.Bytes
 		err := m.during(dist.Encoding, func() (err error) {
@@ -373,6 +379,7 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 			return err
 		})
 		return func() {
+			delete(m.asked, asked)
 			if body != nil { // else the room learns that the shard is gone
 				send(body)
 			}
