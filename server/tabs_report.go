@@ -108,6 +108,9 @@ func (u *usage) of(run *dist.Run, params int) fsdpReport {
 	n, steps := len(u.ranks), float64(max(u.steps, 1))
 	forecast := func(s dist.Strategy) byteReport {
 		f := dist.Forecast(s, params, run.Travelling(n), n, run.Reduce().Size(), run.Param().Size())
+		if s == dist.HybridShard { // each group gathers among itself; the room takes new parameters from one of them
+			f.Down = dist.Forecast(s, params, run.Travelling(n), run.Shards, run.Reduce().Size(), run.Param().Size()).Down
+		}
 		return byteReport{f.Up, f.Down}
 	}
 	r := fsdpReport{Strategy: string(run.Strategy), Slots: run.Slots, Parameters: params, Steps: u.steps, StepTime: u.seconds / steps,
