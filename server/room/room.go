@@ -407,6 +407,7 @@ func (r *Room) settle() {
 		return
 	}
 	r.watch()
+	r.place() // before the start, when shards still move for nothing
 	if !r.started && r.cfg.MinTabs > 0 {
 		ready := 0
 		for _, t := range r.tabs {
@@ -418,7 +419,6 @@ func (r *Room) settle() {
 			r.start(fmt.Sprintf("with %d tabs", ready))
 		}
 	}
-	r.place()
 	if r.started && r.phase == Computing {
 		r.assign()
 	}

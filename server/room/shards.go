@@ -165,11 +165,11 @@ func (r *Room) settlePlaces(p []place, members []*tab) {
 	}
 }
 
-// holder is a tab that has shard i at a version, the last choice first if it still has; nil if there is none.
+// holder is a tab that is to have shard i, and has it, at a version, the last choice first if it still has; nil if there is none.
 func (r *Room) holder(i int, version uint64, last uint32) *tab {
 	has := func(t *tab) bool {
 		v, ok := t.held[i]
-		return ok && v == version && t.attached
+		return ok && v == version && t.attached && t.keep[i]
 	}
 	if t := r.tabs[last]; t != nil && has(t) {
 		return t
