@@ -165,6 +165,9 @@ func TestRoomInPage(t *testing.T) {
 	bo.click("generate")
 	bo.until("both replies", `document.getElementById("after").textContent.length > 5 && !document.getElementById("generate").disabled`)
 	bo.shot("try-pupil")
+	bo.reload() // its result is still there, and its seat
+	bo.until("the roster", `document.querySelector('#roster [data-mine="true"]')`)
+	bo.until("the run as it was", `document.querySelector("main").dataset.state === "done" && llamatabCharts.points() === 6`)
 
 	// What the teacher's page shows of the wire.
 	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent [\d.]+ kB [\d.]+ kB [\d.]+ kB\|`).MatchString(cells) {

@@ -112,6 +112,16 @@ func (h *Home) HasResult(r keptRun) bool {
 	return slices.Contains(r.Files, "adapter") || slices.Contains(r.Files, "model")
 }
 
+// finished is the kept run with the id if it came to its end, else nil.
+func (h *Home) finished(id string) *keptRun {
+	for i, r := range h.Runs {
+		if r.ID == id && r.State != nil && r.State.Stage == string(Done) {
+			return &h.Runs[i]
+		}
+	}
+	return nil
+}
+
 // RunText sums a run up.
 func (h *Home) RunText(r keptRun) Text {
 	text := h.say("home.run", "step", r.Step, "total", r.Meta.Steps, "size", Bytes(r.Bytes))

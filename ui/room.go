@@ -3,6 +3,7 @@ package ui
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -239,7 +240,12 @@ func (r *Room) sit(s roomSeat) {
 		Config: s.Job, Steps: s.Steps, Inputs: sources, Room: &roomMeta{s.ID, s.Tab},
 	}
 	job := message.Job{Command: message.Train, Config: s.Job, Mounts: mounts, Room: &message.RoomJob{ID: s.ID, Name: s.Name, Tab: s.Tab, Token: s.Token}}
-	r.page.rejoin(job, sources, meta)
+	if over := r.page.Home.finished(meta.ID); over != nil { // before a reload: there is nothing left to compute
+		r.page.pending = pendingRun{run: *over}
+		r.page.host.Call("open", meta.ID, math.MaxInt32)
+	} else {
+		r.page.rejoin(job, sources, meta)
+	}
 	r.page.turn(screenRoom)
 }
 
@@ -291,6 +297,9 @@ func (r *Room) tell() {
 		return
 	}
 	run := r.page.Run
+	if !run.InRoom() || run.Meta.Room.ID != r.ID {
+		return // another run has taken its place
+	}
 	said := map[string]any{}
 	if w := run.Waiting; w != nil && run.Stage.Active() {
 		said["phase"], said["done"], said["total"] = w.Phase, w.Done, w.Total

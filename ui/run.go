@@ -164,7 +164,7 @@ func (p *Page) opened(now time.Time, item incoming) {
 // rejoin begins a run in a room, once the record of this seat from before a reload has been read: there may be none.
 func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) {
 	p.pending = pendingRun{run: keptRun{ID: meta.ID, Meta: meta}, rejoin: func(last int) { p.start(job, sources, meta, last) }}
-	p.host.Call("open", meta.ID)
+	p.host.Call("open", meta.ID, math.MaxInt32)
 }
 
 // goOn continues the run from a checkpoint, or from its start where that is 0.
