@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -98,9 +99,13 @@ func Mood(seed uint64) []Row {
 	var rows []Row
 	for _, s := range moodStories(seed) {
 		all := wholeSentence.FindAllString(s.text, -1)
-		from := w.IntN(len(all) - 2)
-		to := from + 3 + w.IntN(len(all)-from-2)
-		rows = append(rows, Row{Text: strings.TrimSpace(strings.Join(all[from:to], "")), Label: s.mood})
+		row := Row{Label: s.mood}
+		for row.Text == "" || slices.Contains(rows, row) { // no two alike
+			from := w.IntN(len(all) - 2)
+			to := from + 3 + w.IntN(len(all)-from-2)
+			row.Text = strings.TrimSpace(strings.Join(all[from:to], ""))
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }
