@@ -105,7 +105,7 @@ func (f *FSDP) Shards() int {
 	case f.ShardingStrategy != "HYBRID_SHARD":
 		return f.WorldSize
 	case f.ShardGroupSize > 0:
-		return f.ShardGroupSize
+		return min(f.ShardGroupSize, f.WorldSize)
 	}
 	return (f.WorldSize + 1) / 2
 }

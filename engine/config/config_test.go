@@ -174,7 +174,7 @@ func TestRefusals(t *testing.T) {
 		{`quantization={"type": "int8"}`, []string{`quantization: "int8" is not available`}},
 		{`quantization=int3`, []string{"quantization", "int8"}},
 		{`fsdp={"sharding_strategy": "ZERO"}`, []string{"fsdp.sharding_strategy", "FULL_SHARD", "NO_SHARD"}},
-		{`fsdp={"sharding_strategy": "HYBRID_SHARD", "shard_group_size": 2}`, []string{"fsdp.shard_group_size: is 2"}},
+		{`fsdp={"sharding_strategy": "HYBRID_SHARD", "shard_group_size": 1000}`, []string{"fsdp.shard_group_size: is 1000"}},
 		{`fsdp={"sharding_strategy": "FULL_SHARD", "reproducible": false}`, []string{"fsdp.reproducible", "NO_SHARD"}},
 		{`fsdp={"auto_wrap_policy": "size:0"}`, []string{"fsdp.auto_wrap_policy", "size:N"}},
 		{`fsdp={"sharding_strategy": "NO_SHARD", "slots": 0, "world_size": 0}`, []string{"fsdp.world_size"}},

@@ -136,7 +136,7 @@ func (c *Config) roomRules() []rule {
 		rule{t.Accumulation == 1 || f.Slots == t.Accumulation*f.WorldSize, "fsdp.slots",
 			fmt.Sprintf("is %d, but gradient_accumulation_steps × world_size is %d", f.Slots, t.Accumulation*f.WorldSize), "leave one of them out"},
 		oneOf("fsdp.sharding_strategy", f.ShardingStrategy, []string{"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD"}),
-		within("fsdp.shard_group_size", f.ShardGroupSize, 0, max(f.WorldSize, 1)),
+		within("fsdp.shard_group_size", f.ShardGroupSize, 0, maxTabs),
 		rule{wrapPolicy.MatchString(f.AutoWrapPolicy), "fsdp.auto_wrap_policy", fmt.Sprintf("is %q", f.AutoWrapPolicy), "use transformer, size:N with N parameters, or none"},
 		rule{f.Reproducible || f.ShardingStrategy == "NO_SHARD", "fsdp.reproducible",
 			"false has a tab add up gradients of several micro-batches, for which a tab with shards has no memory", "use sharding_strategy NO_SHARD, or true"},
