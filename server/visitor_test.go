@@ -112,10 +112,16 @@ func (v visitor) until(what, expression string) {
 	}
 }
 
-// press presses what has the id, with the mouse, as soon as it can be pressed.
+// press presses what has the id, with the mouse, as soon as it can be pressed and stands still: a page that has just
+// changed may move what the mouse is aimed at.
 func (v visitor) press(id string) {
 	v.Helper()
-	v.until(id, `(e => e?.offsetParent && !e.disabled)(document.getElementById("`+id+`"))`)
+	v.until(id, `(e => {
+		if (!e?.offsetParent || e.disabled) return false;
+		const at = JSON.stringify([e.getBoundingClientRect(), document.body.scrollHeight]), before = globalThis.aim;
+		globalThis.aim = at;
+		return at === before;
+	})(document.getElementById("`+id+`"))`)
 	if err := v.browser.Click(v.ctx, "#"+id); err != nil {
 		v.Fatal(err)
 	}
