@@ -236,9 +236,10 @@ func (b tab) click(id string) {
 	b.eval(`document.getElementById("` + id + `").click()`)
 }
 
-// set types into a text control.
+// set types into a text control, once it is there.
 func (b tab) set(id, text string) {
 	b.Helper()
+	b.wait(`document.getElementById("` + id + `")`)
 	b.eval(`(() => { const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); })()`)
 }
 

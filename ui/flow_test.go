@@ -132,7 +132,6 @@ func studio(b tab, address string) {
 		b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value)["` + key + `"] ?? null) === ` + strconv.Quote(want))
 	}
 	b.pick("set-added-at", "between")
-	b.wait(`document.getElementById("set-added-sizes")`)
 	b.set("set-added-sizes", "32, 16")
 	b.pick("set-added-activation", "gelu")
 	trains("trainable", `["lm_head",{"activation":"gelu","add":"fc","at":"between","sizes":[32,16]}]`)
