@@ -182,9 +182,12 @@ globalThis.llamatabPage = (() => {
   // Screens are the address's fragment, so that the browser's buttons lead back. A run's config may be in it, too.
   const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
   const decode = (text) => new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
+  let shown;
   const arrive = () => {
     arriveInRoom();
     const [screen, query] = location.hash.slice(1).split("?"), given = new URLSearchParams(query ?? "");
+    if (shown !== undefined && shown !== screen) scrollTo(0, 0); // another screen is read from its top
+    shown = screen;
     tellThat({ type: "screen", name: screen, origin: location.origin });
     if (!given.has("config")) return;
     let text = "";
