@@ -47,7 +47,7 @@ func TestFirstRun(t *testing.T) {
 				t.Errorf("generate with the adapter says %q", out)
 			}
 		}},
-		{"mood", true, func(v visitor) {
+		{"mood", false, func(v visitor) {
 			sure := 0
 			for i, want := range []string{"happy", "sad", "scary"} {
 				v.ask(fmt.Sprintf(`document.querySelectorAll(".prompts button")[%d].click()`, i))
@@ -108,13 +108,7 @@ func TestFirstRun(t *testing.T) {
 			if !(after < 0.7*before) {
 				t.Errorf("the held-out loss went from %v to %v", before, after)
 			}
-			for range 3 { // what is pressed while the page is drawn anew may be lost; a person presses again
-				v.press("to-try")
-				time.Sleep(500 * time.Millisecond)
-				if v.ask(`return location.hash`) == "#try" {
-					break
-				}
-			}
+			v.press("to-try")
 			v.until("a prompt", `document.getElementById("prompt")?.value`)
 			run.tries(v)
 			v.ask(`location.hash = "#export"`)
