@@ -36,6 +36,7 @@ import (
 type nativeTab struct {
 	mu       sync.Mutex
 	steps    []message.Step
+	spans    []message.Span
 	files    map[string][]byte
 	control  message.Control
 	onStep   func(step int)
@@ -51,6 +52,9 @@ func (h *nativeTab) Emit(es ...message.Envelope) {
 			if h.onStep != nil {
 				h.onStep(e.Step.Step)
 			}
+		}
+		if e.Span != nil {
+			h.spans = append(h.spans, *e.Span)
 		}
 		if e.Progress != nil && e.Progress.Phase == "wait" {
 			h.finished = true
@@ -204,17 +208,12 @@ func lessonFiles() engine.Files {
 type taught struct {
 	files map[string][]byte
 	steps []message.Step
+	spans []message.Span
 }
 
 // teach runs a lesson with a number of tabs; once step kill has been applied, the first tab is closed and another one
 // joins, if kill is above 0.
 func teach(t *testing.T, tabs, kill int, sets ...string) taught {
-	t.Helper()
-	return teachTraced(t, tabs, kill, nil, sets...)
-}
-
-// teachTraced is teach where the tabs' gathers and updates are heard of.
-func teachTraced(t *testing.T, tabs, kill int, trace func(what string, unit int), sets ...string) taught {
 	t.Helper()
 	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", sets)
 	if err != nil {
@@ -249,7 +248,7 @@ func teachTraced(t *testing.T, tabs, kill int, trace func(what string, unit int)
 	defer cancel()
 	start := func(ctx context.Context, h *nativeTab) {
 		all.Go(func() {
-			err := engine.Run(ctx, &engine.Job{Trace: trace, Job: message.Job{Command: message.Train, Config: text, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
+			err := engine.Run(ctx, &engine.Job{Job: message.Job{Command: message.Train, Config: text, Spans: true, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
 				Files: lessonFiles(), Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
 				Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }})
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -275,7 +274,7 @@ func teachTraced(t *testing.T, tabs, kill int, trace func(what string, unit int)
 		start(ctx, h)
 	}
 	all.Wait()
-	return taught{writer.files, writer.steps}
+	return taught{writer.files, writer.steps, writer.spans}
 }
 
 // same reports where two lessons differ in bits.
@@ -391,26 +390,31 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestShardEvents: units are gathered, used and reduced in FSDP's order. Unit 0 is the embedding, which is the head as
-// well, 1 and 2 are the blocks, 3 is the last norm. The loss's kernels work out the head's gradient as they go forward.
+// TestShardEvents: units are gathered, used and reduced in FSDP's order. The embedding is the head as well; the unit
+// head is the last norm. The loss's kernels work out the head's gradient as they go forward.
 func TestShardEvents(t *testing.T) {
 	for by, want := range map[string]string{
-		"FULL_SHARD": "gather 0, forward 0, gather 1, forward 1, gather 2, forward 2, gather 3, forward 3, gather 0, forward 0, reshard, " +
-			"gather 3, backward 3, reduce 3, gather 2, backward 2, reduce 2, gather 1, backward 1, reduce 1, backward 0, reduce 0",
-		"SHARD_GRAD_OP": "gather 0, forward 0, gather 1, forward 1, gather 2, forward 2, gather 3, forward 3, forward 0, " +
-			"backward 3, reduce 3, backward 2, reduce 2, backward 1, reduce 1, backward 0, reduce 0",
+		"FULL_SHARD": "load embed, forward embed, load block 0, forward block 0, load block 1, forward block 1, load head, forward head, load embed, forward embed, reshard, " +
+			"load head, backward head, reduce head, load block 1, backward block 1, reduce block 1, load block 0, backward block 0, reduce block 0, backward embed, reduce embed",
+		"SHARD_GRAD_OP": "load embed, forward embed, load block 0, forward block 0, load block 1, forward block 1, load head, forward head, forward embed, " +
+			"backward head, reduce head, backward block 1, reduce block 1, backward block 0, reduce block 0, backward embed, reduce embed",
 	} {
 		for _, checkpointing := range []string{"false", "true"} { // which shares the backward walk's gather
+			taught := teach(t, 1, 0, "fsdp.sharding_strategy="+by, "training.gradient_checkpointing="+checkpointing)
 			var events []string
-			taught := teachTraced(t, 1, 0, func(what string, unit int) {
-				if unit >= 0 {
-					what = fmt.Sprintf("%s %d", what, unit)
+			for _, span := range taught.spans {
+				switch span.What {
+				case "load", "forward", "backward", "reduce":
+					if span.Unit != "" {
+						events = append(events, span.What+" "+span.Unit)
+					}
+				case "reshard", "apply":
+					events = append(events, span.What)
 				}
-				events = append(events, what)
-			}, "fsdp.sharding_strategy="+by, "training.gradient_checkpointing="+checkpointing)
+			}
 			got := strings.Join(events, ", ")
-			if slot, _, _ := strings.Cut(got, "reduce 0"); slot+"reduce 0" != want {
-				t.Errorf("%s, checkpointing %s: the first slot is\n%s, want\n%s", by, checkpointing, slot+"reduce 0", want)
+			if slot, _, _ := strings.Cut(got, "reduce embed"); slot+"reduce embed" != want {
+				t.Errorf("%s, checkpointing %s: the first slot is\n%s, want\n%s", by, checkpointing, slot+"reduce embed", want)
 			}
 			if n := strings.Count(got, "apply"); n != len(taught.steps) {
 				t.Errorf("%s: %d updates in %d steps", by, n, len(taught.steps))

@@ -127,6 +127,8 @@ func (t *trace) events(tabs int) (events []traceEvent) {
 			e.Thread, slot = traceNetwork, nil
 		case "send":
 			e.Thread = traceNetwork
+		case "load", "reduce", "reshard": // an instant
+			e.Phase = "i"
 		case "apply":
 			slot = nil
 		}

@@ -129,7 +129,7 @@ type RoomJob struct {
 
 // Span is something that a tab of a room did, for a picture of the run.
 type Span struct {
-	What  string           `json:"what"` // "compute", "forward", "backward", "pack", "apply": on the GPU; "gather", "send", "reduced", "publish": by the network; "memory"
+	What  string           `json:"what"` // "compute", "forward", "backward", "pack", "apply": on the GPU; "gather", "send", "reduced", "publish": by the network; "load", "reduce", "reshard": a unit is put where compute reads it, its gradient is taken, all are let go; "memory"
 	Step  int              `json:"step"` // 1-based
 	Slot  int              `json:"slot,omitempty"`
 	Unit  string           `json:"unit,omitempty"`

@@ -251,7 +251,7 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 		}
 		g.holds[g.lanes.Weight[i]] = i
 	}
-	g.m.happened("gather", unit)
+	g.m.spans.mark(g.span("load", dist.Work{Step: g.version}, unit))
 	return nil
 }
 
@@ -334,7 +334,7 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 		if full && v.Backward && !backward {
 			backward = true
 			g.free()
-			m.happened("reshard", -1)
+			m.spans.mark(g.span("reshard", w, -1))
 		}
 		if v.reads {
 			if err := g.load(ctx, v.Unit, stop); err != nil {
@@ -359,9 +359,6 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 			return nil, err
 		}
 		work = nil
-		if v.Unit >= 0 {
-			m.happened(what, v.Unit)
-		}
 		if v.ahead >= 0 && v.ahead != v.Unit && m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
 			if _, err := g.ask(ctx, v.ahead); err != nil {
 				return nil, err
@@ -377,7 +374,7 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 				aside[v.Unit] = r
 				continue
 			}
-			m.happened("reduce", v.Unit)
+			m.spans.mark(g.span("reduce", w, v.Unit))
 			r.done = read
 			reads = append(reads, r)
 			if err := finish(1); err != nil { // one is read while the next is computed

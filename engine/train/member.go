@@ -69,7 +69,6 @@ type member struct {
 	gather *gatherer      // nil without shards
 	places places         // of all parameters
 	wire   *wire          // of gradients
-	trace  func(what string, unit int)
 	spans  *tracer
 	clock  *dist.Stopwatch
 	usage  device.Usage // as the room knows it
@@ -87,7 +86,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, asked: map[dist.Header]bool{}, shards: map[int]*shard{}, trace: r.job.Trace, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, asked: map[dist.Header]bool{}, shards: map[int]*shard{}, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -587,15 +586,7 @@ func (m *member) Apply(i int, c dist.Commit) {
 			return nil, err
 		}
 		m.spans.memory(int(c.Step) + 1)
-		m.happened("apply", i)
 		return func() { m.worker.Applied(time.Now(), i) }, nil
-	}
-}
-
-// happened puts an event of a step on the trace.
-func (m *member) happened(what string, unit int) {
-	if m.trace != nil {
-		m.trace(what, unit)
 	}
 }
 

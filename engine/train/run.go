@@ -23,8 +23,6 @@ type Job struct {
 	Budget int64 // bytes of device memory that may be planned, 0 for no limit
 	Bench  func(ctx context.Context, j *Job) error
 	Dial   Dial // to the job's room
-	// Trace hears in what order a tab of a room gathers and uses units, and applies shards. It may be nil.
-	Trace func(what string, unit int)
 }
 
 // Run does the job and tells the host how it ended: with Done or with Failed, once. The error is what Failed says.
