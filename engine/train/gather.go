@@ -503,7 +503,7 @@ func (m *member) assemble() error {
 			m.mem.bufs, m.mem.slices[p] = append(m.mem.bufs, b), device.All(b)
 			raw, err := m.mem.remote(p)
 			if err == nil {
-				raw, err = narrow(nil, raw, p.DType)
+				raw, err = narrow(raw, p.DType)
 			}
 			if err == nil {
 				err = m.mem.put(piece{Slice: device.All(b)}, 0, raw)
@@ -514,4 +514,16 @@ func (m *member) assemble() error {
 		}
 	}
 	return nil
+}
+
+// narrow is float32 numbers as d.
+func narrow(raw []byte, d tensor.DType) ([]byte, error) {
+	if d == tensor.F32 {
+		return raw, nil
+	}
+	x := make([]float32, len(raw)/4)
+	if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
+		return nil, err
+	}
+	return tensor.EncodeF32(nil, x, d), nil
 }

@@ -206,18 +206,6 @@ func (s *shard) params(d tensor.DType) (_ []device.Bytes, err error) {
 	return s.packed, err
 }
 
-// narrow appends float32 numbers to dst as d.
-func narrow(dst, raw []byte, d tensor.DType) ([]byte, error) {
-	if d == tensor.F32 {
-		return append(dst, raw...), nil
-	}
-	x := make([]float32, len(raw)/4)
-	if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
-		return nil, err
-	}
-	return tensor.EncodeF32(dst, x, d), nil
-}
-
 // update applies AdamW with a factor on the gradients in place of what the device would find out itself.
 func (s *shard) update(t *Trainer, scalars optim.Scalars, factor float32) error {
 	s.packed = nil
