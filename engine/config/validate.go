@@ -145,7 +145,7 @@ func (c *Config) roomRules() []rule {
 		rule{len(c.Unfreeze) == 0, "unfreeze", "is not available in a run over several tabs", local},
 		rule{t.Resume == nil, "training.resume_from_checkpoint", "is not available in a run over several tabs", local},
 		rule{t.SaveSteps == 0, "training.save_steps", "is not available in a run over several tabs: the room keeps its own checkpoints", local},
-		rule{!t.EvalOnStart, "training.eval_on_start", "is not available in a run over several tabs", "use llamatab eval on the model, or " + local},
+		rule{!t.EvalOnStart, "training.eval_on_start", "is not available in a run over several tabs", "set it to false and use llamatab eval on the model, or " + local},
 		rule{t.EvalSteps == 0, "training.eval_steps", "is not available in a run over several tabs", "set it to 0 and use llamatab eval on the result, or " + local},
 		rule{t.OnSpike == "warn", "training.on_spike", "only warn is available in a run over several tabs", local},
 		rule{t.OnNonfinite == "skip", "training.on_nonfinite", "only skip is available in a run over several tabs", local},
