@@ -548,21 +548,27 @@ func killProgram(t *testing.T, cfg map[string]any, when ...func(steps, saved int
 		<-ended
 		steps, saved := commits(out)
 		t.Logf("killed after %d commits and %d checkpoints", steps, saved)
-		log, err := os.OpenFile(filepath.Join(out, roomDir, theRoom, "log"), os.O_APPEND|os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		begun := make([]byte, 100) // of an entry, as one is that was being written: the first one's beginning will do
-		_, err1 := log.ReadAt(begun, 0)
-		_, err2 := log.Write(begun)
-		if err := errors.Join(err1, err2, log.Close()); err != nil {
-			t.Fatal(err)
-		}
+		tear(t, filepath.Join(out, roomDir, theRoom, "log"))
 	}
 	llamatab(t, "", "train", "--config", file, "--out", out)
 	sameRun(t, out, want.dir)
 	story := slices.DeleteFunc(codes(t, out), func(code string) bool { return code != "resumed" })
 	if len(story) != len(when) {
 		t.Errorf("the record tells of %d resumptions, there were %d", len(story), len(when))
+	}
+}
+
+// tear leaves the beginning of an entry at the end of a room's log, as one is that was being written: the first one's will do.
+func tear(t *testing.T, name string) {
+	t.Helper()
+	log, err := os.OpenFile(name, os.O_APPEND|os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := make([]byte, 100)
+	_, err1 := log.ReadAt(begun, 0)
+	_, err2 := log.Write(begun)
+	if err := errors.Join(err1, err2, log.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -68,10 +68,9 @@ func (v person) shot(name string) {
 	}
 }
 
-// lessonInPage opens a server, a teacher's tab with a room, and tabs that have joined it by link or by code.
-func lessonInPage(t *testing.T, strategy, steps string, names ...string) (teacher person, pupils []person) {
+// lessonInPage opens a teacher's tab with a room on a server, and tabs that have joined it by link or by code.
+func lessonInPage(t *testing.T, address, strategy, steps string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
-	address := serving(t)
 	teacher = person{visit(t, 3*time.Minute), "the teacher"}
 	teacher.open(address + "/#studio")
 	teacher.until("the studio", `document.getElementById("class") && document.querySelector("input[name=model]")`)
@@ -116,11 +115,30 @@ func lessonInPage(t *testing.T, strategy, steps string, names ...string) (teache
 	return teacher, pupils
 }
 
+// roomRun is an expression of the page: its run in the room.
+const roomRun = `(await llamatabStore.list()).find((r) => r.meta.room?.tab === JSON.parse(sessionStorage.getItem("llamatab-room")).tab)`
+
+// adapter is a hash of the adapter that the page has at the end.
+func (v person) adapter() string {
+	v.Helper()
+	v.until("the end", `document.querySelector("main").dataset.state === "done"`)
+	v.ask(`location.hash = "#export"; return ""`)
+	v.until("the export", `document.getElementById("export-adapter")?.disabled === false`)
+	return v.ask(`const f = await llamatabStore.get("runs/" + ` + roomRun + `.id + "/adapter/adapter_model.safetensors");
+		return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", await f.arrayBuffer()))).join()`)
+}
+
+// losses are those on the page's record of its run in the room.
+func (v person) losses() string {
+	v.Helper()
+	return v.ask(`return (await (await llamatabStore.get("runs/" + ` + roomRun + `.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l).loss).join()`)
+}
+
 const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length === `
 
 // TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
 func TestRoomInPage(t *testing.T) {
-	teacher, pupils := lessonInPage(t, "FULL_SHARD", "6", "Ada", "Bo")
+	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", "6", "Ada", "Bo")
 	ada, bo := pupils[0], pupils[1]
 	teacher.until("both to be ready", allReady+`2`)
 	teacher.shot("lobby-teacher")
@@ -140,23 +158,10 @@ func TestRoomInPage(t *testing.T) {
 	ada.ask(`location.hash = "#run"; return ""`)
 	ada.until("the curves", `llamatabCharts.points() === 6`)
 	ada.shot("run-pupil")
-	losses := func(v person) string {
-		return v.ask(`const [run] = (await llamatabStore.list()).filter((r) => r.meta.room.tab === ` + v.ask(`return JSON.parse(sessionStorage.getItem("llamatab-room")).tab`) + `);
-			return (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l).loss).join()`)
-	}
-	if a, b := losses(ada), losses(bo); a != b || strings.Count(a, ",") != 5 {
+	if a, b := ada.losses(), bo.losses(); a != b || strings.Count(a, ",") != 5 {
 		t.Errorf("the losses are %s and %s", a, b)
 	}
-	for _, v := range []person{ada, bo} {
-		v.ask(`location.hash = "#export"; return ""`)
-		v.until("the export", `document.getElementById("export-adapter")?.disabled === false`)
-	}
-	hashOf := func(v person) string {
-		return v.ask(`const id = "run" && (await llamatabStore.list()).find((r) => r.meta.room.tab === JSON.parse(sessionStorage.getItem("llamatab-room")).tab).id;
-			const f = await llamatabStore.get("runs/" + id + "/adapter/adapter_model.safetensors");
-			return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", await f.arrayBuffer()))).join()`)
-	}
-	if a, b := hashOf(ada), hashOf(bo); a != b {
+	if ada.adapter() != bo.adapter() {
 		t.Error("the two tabs' results differ")
 	}
 	bo.ask(`location.hash = "#try"; return ""`)
@@ -189,7 +194,7 @@ func TestRoomInPage(t *testing.T) {
 
 // TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
 func TestRoomInPageTroubles(t *testing.T) {
-	teacher, pupils := lessonInPage(t, "NO_SHARD", "14", "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", "14", "Ada", "Bo", "Cy")
 	ada, bo, cy := pupils[0], pupils[1], pupils[2]
 	teacher.until("all to be ready", allReady+`3`)
 	teacher.click("room-lock")
@@ -251,5 +256,49 @@ func TestRoomInPageTroubles(t *testing.T) {
 	}
 	if seen := teacher.ask(`return document.querySelector('#roster tr[data-tab="` + number + `"] th').innerText`); !strings.HasPrefix(seen, "Bo") {
 		t.Errorf("the roster calls tab %s %q", number, seen)
+	}
+}
+
+// TestRoomOutlivesItsServer: the server is killed in the middle of a lesson, while it writes, and started again. The pages
+// find it by themselves, the teacher's still has its say, and what is learnt has the bits of a lesson without the fault,
+// shared in another way among fewer.
+func TestRoomOutlivesItsServer(t *testing.T) {
+	state := t.TempDir()
+	s := startServe(t, "--listen", "127.0.0.1:0", "--state", state)
+	listen := strings.TrimPrefix(s.address, "http://")
+	teacher, pupils := lessonInPage(t, s.address, "HYBRID_SHARD", "12", "Ada", "Bo", "Cy")
+	teacher.until("all to be ready", allReady+`3`)
+	code := teacher.text("room-code")
+	teacher.click("room-start")
+	pupils[0].until("three steps", `llamatabCharts.points() >= 3`)
+	s.kill()
+	logs, err := filepath.Glob(filepath.Join(state, "rooms", "*", "log"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("the room's log is %v (%v)", logs, err)
+	}
+	tear(t, logs[0])
+	teacher.until("the word", `document.getElementById("room").innerText.includes("does not answer")`)
+	teacher.shot("server-gone-teacher")
+	pupils[1].shot("server-gone-pupil")
+	startServe(t, "--listen", listen, "--state", state)
+	teacher.until("all to be back", `document.querySelectorAll('#roster [data-tab]').length === 3 && ["running", "done"].includes(document.getElementById("room").dataset.phase)`)
+	if again := teacher.text("room-code"); again != code {
+		t.Errorf("the room's code was %s and is %s", code, again)
+	}
+	results := map[string]int{}
+	for _, v := range pupils {
+		results[v.adapter()]++
+	}
+	teacher.click("room-end")
+	teacher.click("room-end")
+	teacher.until("no room", `document.getElementById("join-code")`)
+	teacher, pupils = lessonInPage(t, s.address, "SHARD_GRAD_OP", "12", "Di", "Ed")
+	teacher.until("all to be ready", allReady+`2`)
+	teacher.click("room-start")
+	for _, v := range pupils {
+		results[v.adapter()]++
+	}
+	if len(results) != 1 {
+		t.Errorf("there are %d different results", len(results))
 	}
 }

@@ -20,34 +20,57 @@ import (
 // serving starts the built program and returns the address that it prints.
 func serving(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(binary(t), append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	out, err := cmd.StdoutPipe()
+	return startServe(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...).address
+}
+
+// served is a running `llamatab serve`.
+type served struct {
+	address string
+	cmd     *exec.Cmd
+	killed  bool
+}
+
+// startServe starts the built program; at the end of the test it is asked to end, and must.
+func startServe(t *testing.T, args ...string) *served {
+	t.Helper()
+	s := &served{cmd: exec.Command(binary(t), append([]string{"serve"}, args...)...)}
+	out, err := s.cmd.StdoutPipe()
 	if err == nil {
-		cmd.Stderr = cmd.Stdout
-		err = cmd.Start()
+		s.cmd.Stderr = s.cmd.Stdout
+		err = s.cmd.Start()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
+		if s.killed {
+			return
+		}
+		s.cmd.Process.Signal(syscall.SIGTERM)
+		if err := s.cmd.Wait(); err != nil {
 			t.Errorf("serve ended with %v after SIGTERM", err)
 		}
 	})
 	lines := bufio.NewScanner(out)
 	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	for lines.Scan() {
-		if a := address.FindString(lines.Text()); a != "" {
+		if s.address = address.FindString(lines.Text()); s.address != "" {
 			go func() {
 				for lines.Scan() {
 				}
 			}()
-			return a
+			return s
 		}
 	}
 	t.Fatal("serve printed no address")
-	return ""
+	return nil
+}
+
+// kill ends the program as a power cut does.
+func (s *served) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	s.killed = true
 }
 
 // visitor is somebody in front of the page.

@@ -504,6 +504,7 @@ var catalogue = map[string]struct{ en, zh string }{
 	"room.lan":            {"Every device on this network can join.", "此网络中的每台设备都可加入。"},
 	"room.leads":          {"You lead this room.", "你主持这个教室。"},
 	"room.leave":          {"Leave", "离开"},
+	"room.hands":          {"This room's model and data go to the tabs that join; nothing else leaves this computer.", "此教室的模型和数据会发给加入的标签页，其他内容不会离开这台电脑。"},
 	"room.leaves":         {"Gradients and trained weights leave this computer for the class's server; the rows to train on come from it and are not sent back. Gradients can give away something of the rows.", "梯度和训练的权重会从这台电脑发往班级服务器；训练数据来自服务器，不会发回。梯度可能透露数据的部分内容。"},
 	"room.loading":        {"Waiting for {who}.", "等待 {who}。"},
 	"room.local":          {"Only tabs of this computer can join. Start llamatab serve --lan to let other devices in.", "只有本机的标签页可以加入。用 llamatab serve --lan 启动，其他设备才能加入。"},

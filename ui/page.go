@@ -337,7 +337,10 @@ func (p *Page) GPUText() Text {
 
 // LeavesText is always in sight: what leaves this computer.
 func (p *Page) LeavesText() Text {
-	if p.Room.Tab == 0 {
+	switch {
+	case p.Room.Tab == 0 && p.Room.Owner:
+		return p.T("room.hands")
+	case p.Room.Tab == 0:
 		return p.T("private")
 	}
 	sent := p.Room.SentText()

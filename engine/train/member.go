@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -120,7 +121,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 				return nil, err
 			case <-ctx.Done():
 				return nil, ctx.Err()
-			case <-time.After(time.Second):
+			case <-time.After(time.Second/2 + rand.N(time.Second)): // not a whole class in the same moment
 			}
 			continue
 		}
