@@ -19,11 +19,12 @@ import (
 	"llamatab/server/room"
 )
 
-// library is what the server can hand to every page: what is built in, and the folders that the person who started it
-// offers. Names that start with "builtin:" mean the former.
+// library is what the server can hand to every page: what is built in, the folders that the person who started it offers,
+// and what pages have handed over for their rooms. Names that start with "builtin:" mean the first, with "handed:" the last.
 type library struct {
 	own          builtin
 	models, data string // folders; "" for none
+	handed       shelf
 }
 
 // model is the folder of a model, nil if there is none.
@@ -31,6 +32,9 @@ func (l library) model(name string) fs.FS {
 	if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
 		files, _ := l.own.model(rest)
 		return files
+	}
+	if rest, ok := strings.CutPrefix(name, handedPrefix); ok {
+		return l.handed.folder(rest)
 	}
 	if l.models == "" || !plain(name) {
 		return nil
@@ -43,6 +47,9 @@ func (l library) dataset(name string) (fs.FS, string) {
 	if rest, ok := strings.CutPrefix(name, builtinPrefix); ok {
 		folder, file, _ := l.own.dataset(rest)
 		return folder, file
+	}
+	if rest, ok := strings.CutPrefix(name, handedPrefix); ok {
+		return l.handed.dataset(rest)
 	}
 	if l.data == "" || !plain(name) {
 		return nil, ""

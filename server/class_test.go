@@ -21,6 +21,7 @@ import (
 type classroom struct {
 	*testing.T
 	handler http.Handler
+	shelf   shelf
 }
 
 func newClassroom(t *testing.T) classroom {
@@ -37,14 +38,15 @@ func newClassroom(t *testing.T) classroom {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { rooms.Close() })
-	offers := library{own: newBuiltin()}
+	offers := library{own: newBuiltin(), handed: shelf{t.TempDir()}}
 	class := &class{library: offers}
 	rooms.Describe, rooms.Plan, rooms.Sources, rooms.MaxTabs = class.describe, class.plan, class.sources, 3
 	mux := http.NewServeMux()
 	mux.Handle("/", pageHandler(&assets{packed}, offers))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
-	return classroom{t, mux}
+	mux.Handle("PUT /api/handed/{name}/{file}", offers.handed.take(rooms))
+	return classroom{t, mux, offers.handed}
 }
 
 // request is one of a page of this machine, unless change makes it another.

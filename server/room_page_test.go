@@ -68,13 +68,25 @@ func (v person) shot(name string) {
 	}
 }
 
+// Ways of a teacher's page to model and data: what the server offers, and files of this computer with the same bytes.
+const (
+	ready = `document.querySelector('input[name=data][value="builtin:pirate"]').click()`
+	own   = `const fetched = async (url, name) => new File([await (await fetch(url)).blob()], name, { lastModified: 1 });
+		const give = (id, files) => { const all = new DataTransfer(); for (const f of files) all.items.add(f);
+			const input = document.getElementById(id); input.files = all.files; input.dispatchEvent(new Event("change", { bubbles: true })); };
+		const [tales] = (await (await fetch("/api/models")).json()).filter((m) => m.name === "builtin:tales");
+		give("model-input", await Promise.all(tales.files.map((f) => fetched("/api/models/builtin:tales/" + f.name, f.name))));
+		give("data-input", [await fetched("/api/data/builtin:pirate", "my own.jsonl")])`
+)
+
 // lessonInPage opens a teacher's tab with a room on a server, and tabs that have joined it by link or by code.
-func lessonInPage(t *testing.T, address, strategy, steps string, names ...string) (teacher person, pupils []person) {
+func lessonInPage(t *testing.T, address, strategy, steps string, choose string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
 	teacher = person{visit(t, 3*time.Minute), "the teacher"}
 	teacher.open(address + "/#studio")
 	teacher.until("the studio", `document.getElementById("class") && document.querySelector("input[name=model]")`)
-	teacher.ask(`document.querySelector('input[name=data][value="builtin:pirate"]').click(); return ""`)
+	teacher.ask(choose + `; return ""`)
+	teacher.until("the data", `document.getElementById("data-input") && document.body.innerText.includes("own.jsonl") || document.querySelector('input[name=data]:checked')`)
 	teacher.click("method-lora")
 	teacher.set("set-training-max-steps", steps)
 	teacher.set("set-dataset-max-length", "64")
@@ -138,7 +150,7 @@ const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length 
 
 // TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
 func TestRoomInPage(t *testing.T) {
-	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", "6", "Ada", "Bo")
+	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", "6", ready, "Ada", "Bo")
 	ada, bo := pupils[0], pupils[1]
 	teacher.until("both to be ready", allReady+`2`)
 	teacher.shot("lobby-teacher")
@@ -194,7 +206,7 @@ func TestRoomInPage(t *testing.T) {
 
 // TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
 func TestRoomInPageTroubles(t *testing.T) {
-	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", "14", "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", "14", ready, "Ada", "Bo", "Cy")
 	ada, bo, cy := pupils[0], pupils[1], pupils[2]
 	teacher.until("all to be ready", allReady+`3`)
 	teacher.click("room-lock")
@@ -260,13 +272,13 @@ func TestRoomInPageTroubles(t *testing.T) {
 }
 
 // TestRoomOutlivesItsServer: the server is killed in the middle of a lesson, while it writes, and started again. The pages
-// find it by themselves, the teacher's still has its say, and what is learnt has the bits of a lesson without the fault,
-// shared in another way among fewer.
+// find it by themselves, the teacher's still has its say, and what is learnt from files that were handed over has the bits of a
+// lesson with what the server offers, without the fault, shared in another way among fewer.
 func TestRoomOutlivesItsServer(t *testing.T) {
 	state := t.TempDir()
 	s := startServe(t, "--listen", "127.0.0.1:0", "--state", state)
 	listen := strings.TrimPrefix(s.address, "http://")
-	teacher, pupils := lessonInPage(t, s.address, "HYBRID_SHARD", "12", "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, s.address, "HYBRID_SHARD", "12", own, "Ada", "Bo", "Cy")
 	teacher.until("all to be ready", allReady+`3`)
 	code := teacher.text("room-code")
 	teacher.click("room-start")
@@ -292,7 +304,7 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	teacher.click("room-end")
 	teacher.click("room-end")
 	teacher.until("no room", `document.getElementById("join-code")`)
-	teacher, pupils = lessonInPage(t, s.address, "SHARD_GRAD_OP", "12", "Di", "Ed")
+	teacher, pupils = lessonInPage(t, s.address, "SHARD_GRAD_OP", "12", ready, "Di", "Ed")
 	teacher.until("all to be ready", allReady+`2`)
 	teacher.click("room-start")
 	for _, v := range pupils {

@@ -78,17 +78,21 @@ func serve(ctx context.Context, args []string) error {
 	}
 	defer rooms.close()
 	rooms.Code, rooms.MaxTabs = *code, *maxTabs
+	if err := rooms.handed.sweep(rooms.Rooms); err != nil {
+		return fmt.Errorf("serve: files of earlier rooms cannot be removed: %w", err)
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	name, _, _ := net.SplitHostPort(*listen)
 	mux := http.NewServeMux()
-	offers := library{newBuiltin(), *models, *data}
+	offers := library{newBuiltin(), *models, *data, rooms.handed}
 	class := &class{library: offers}
 	rooms.Describe, rooms.Plan, rooms.Sources = class.describe, class.plan, class.sources
 	mux.Handle("/", pageHandler(page, offers))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
+	mux.Handle("PUT /api/handed/{name}/{file}", rooms.handed.take(rooms.Rooms))
 	own := []string{name}
 	if *overLAN {
 		names, _ := lan.Names()
@@ -136,20 +140,21 @@ const leastCode = 6
 // servedRooms are the rooms of a server, with the folder that holds them.
 type servedRooms struct {
 	*room.Rooms
+	handed shelf
 	remove string // a folder for the time being, "" for one that stays
 }
 
 func openRooms(state string) (*servedRooms, error) {
 	s := &servedRooms{}
-	dir := filepath.Join(state, "rooms")
 	if state == "" {
 		var err error
-		if dir, err = os.MkdirTemp("", "llamatab-rooms-"); err != nil {
+		if state, err = os.MkdirTemp("", "llamatab-rooms-"); err != nil {
 			return nil, fmt.Errorf("serve: %w", err)
 		}
-		s.remove = dir
+		s.remove = state
 	}
-	local, err := room.OpenLocal(dir)
+	s.handed = shelf{filepath.Join(state, "handed")}
+	local, err := room.OpenLocal(filepath.Join(state, "rooms"))
 	if err == nil {
 		s.Rooms, err = room.OpenRooms(local, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	}

@@ -18,8 +18,10 @@ type Class struct {
 	Strategy string
 	Problem  Text
 	Working  bool
+	Handing  *handing // files are on their way to the server
 
-	page *Page
+	asked Tree // the run.json of the room that is to be opened
+	page  *Page
 }
 
 func newClass(p *Page) *Class {
@@ -57,19 +59,14 @@ func (c *Class) config() (Tree, Text) {
 	return config, ""
 }
 
-// Begin has the server open a room for the run, whose owner this page then is.
+// Begin has the server open a room for the run, whose owner this page then is. Files of this computer go to the server first:
+// the other tabs can get them from nowhere else.
 func (c *Class) Begin(vugu.DOMEvent) {
 	s := c.page.Studio
 	c.Problem = ""
 	switch {
 	case !s.ready():
 		c.Problem = c.T("class.first")
-		return
-	case s.Model.Source.From != "server":
-		c.Problem = c.T("class.model", "name", s.Model.Name)
-		return
-	case s.Data.Source.From != "server":
-		c.Problem = c.T("class.data", "name", s.Data.Name)
 		return
 	case c.page.Room.ID != "":
 		c.Problem = c.T("class.already")
@@ -79,12 +76,76 @@ func (c *Class) Begin(vugu.DOMEvent) {
 	if c.Problem = problem; problem != "" {
 		return
 	}
-	c.Working = true
-	c.page.host.Call("openRoom", map[string]any{"name": c.Name, "run": map[string]any{"job": config}})
+	c.Working, c.asked = true, config
+	own, names := map[string]source{}, map[string]string{}
+	for kind, what := range map[string]choice{"model": s.Model, "dataset": s.Data} {
+		if what.Source.From != "server" {
+			own[kind], names[kind] = what.Source, what.Name
+		}
+	}
+	if len(own) == 0 {
+		c.open()
+		return
+	}
+	c.Handing = &handing{}
+	c.page.host.Call("handOver", own, names)
+}
+
+func (c *Class) open() {
+	c.page.host.Call("openRoom", map[string]any{"name": c.Name, "run": map[string]any{"job": c.asked}})
+}
+
+// handing is how far files have got on their way to the server.
+type handing struct {
+	Done    int64   `json:"done"`
+	Total   int64   `json:"total"`
+	Seconds float64 `json:"seconds"` // since it began
+}
+
+// HandingText says how far that is and how long the rest may take.
+func (c *Class) HandingText() Text {
+	h := c.Handing
+	if h == nil {
+		return ""
+	}
+	left := string(dash)
+	if h.Done > 0 {
+		left = c.Duration(h.Seconds * float64(h.Total-h.Done) / float64(h.Done))
+	}
+	return c.T("class.handing", "done", Bytes(h.Done), "total", Bytes(h.Total), "left", left)
+}
+
+// HandingPart is the part that has got there, as <progress> takes it.
+func (c *Class) HandingPart() string {
+	if c.Handing == nil || c.Handing.Total == 0 {
+		return "0"
+	}
+	return strconv.FormatFloat(float64(c.Handing.Done)/float64(c.Handing.Total), 'f', 3, 64)
+}
+
+// StopHanding keeps the files here.
+func (c *Class) StopHanding(vugu.DOMEvent) { c.page.host.Call("stopHanding") }
+
+// handed goes on with the names that the server has for the files.
+func (c *Class) handed(names map[string]string) {
+	c.Handing = nil
+	if name := names["model"]; name != "" {
+		c.asked.Set("model", name)
+		const base = "peft.base_model_name_or_path" // the name that people know
+		if peft, _ := c.asked.Get("peft"); peft != nil {
+			if given, _ := c.asked.Get(base); given == nil {
+				c.asked.Set(base, c.page.Studio.Model.Name)
+			}
+		}
+	}
+	if name := names["dataset"]; name != "" {
+		c.asked.Set("dataset.path", name)
+	}
+	c.open()
 }
 
 // refused says why there is no room.
 func (c *Class) refused(f roomRefusal) {
-	c.Working = false
+	c.Working, c.Handing = false, nil
 	c.Problem = c.page.Room.why(f)
 }

@@ -6,10 +6,10 @@ const store = "llamatab";
 const fileLimit = 64 << 20; // bytes of a model's or a dataset's file; what is larger stays with the server
 
 // nameOf is under what an answer is kept: the page is one, whatever its address says besides; null is for what is of the
-// moment: jobs and rooms.
+// moment: jobs, rooms, and files that somebody has handed over for a room.
 const nameOf = ({ method, mode, url }) => {
   const { origin, pathname } = new URL(url);
-  if (method !== "GET" || origin !== location.origin || /^\/(job|api\/rooms)\//.test(pathname)) return null;
+  if (method !== "GET" || origin !== location.origin || /^\/(job|api\/rooms|api\/\w+\/handed(:|%3A).*)\//.test(pathname + "/")) return null;
   return mode === "navigate" ? (pathname === "/" ? "/" : null) : pathname;
 };
 

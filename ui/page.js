@@ -10,7 +10,7 @@ globalThis.llamatabPage = (() => {
   let wake = () => {};
   const tell = (text) => { if (inbox.push(text) === 1) wake(); };
   const tellThat = (message) => tell(JSON.stringify(message));
-  const { arrive: arriveInRoom, curve, ...rooms } = llamatabRooms(tellThat);
+  const { arrive: arriveInRoom, curve, hand, ...rooms } = llamatabRooms(tellThat);
   const drainedAtOnce = 256; // so that reading them never blocks the page for long
 
   // What the person chose: File objects stay here, Go gets paths and sizes.
@@ -325,6 +325,10 @@ globalThis.llamatabPage = (() => {
       const worker = engine("side");
       asking = asking.then(() => resolveAll(sources)).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
         (error) => worker.postMessage({ type: "job", gone: String(error.message ?? error) })); // it fails in its turn
+    },
+    handOver(sources, names) {
+      resolveAll(sources).then((files) => hand(files, JSON.parse(names), keyOf),
+        (error) => tellThat({ type: "room", what: "handed-refused", room: { code: "inputs_gone", reason: String(error.message ?? error) } }));
     },
     control(who, control) { engines[who]?.postMessage({ type: "control", control }); },
     end(who) {

@@ -163,7 +163,15 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 		var s roomSeat
 		json.Unmarshal(content, &s)
 		r.sit(s)
-	case "opened-refused":
+	case "handing":
+		if h := new(handing); r.page.Class.Handing != nil && json.Unmarshal(content, h) == nil {
+			r.page.Class.Handing = h
+		}
+	case "handed":
+		var names map[string]string
+		json.Unmarshal(content, &names)
+		r.page.Class.handed(names)
+	case "opened-refused", "handed-refused":
 		r.page.Class.refused(refusal)
 	case "joined-refused":
 		r.Problem = r.why(refusal)

@@ -124,9 +124,56 @@ globalThis.llamatabRooms = (tell) => {
     arrived = true;
   };
 
+  // Files that the server is given, by XMLHttpRequest: fetch does not tell how far it is.
+  let stopped = new AbortController();
+  const put = (url, file, sent, signal) => new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", url);
+    request.upload.onprogress = ({ loaded }) => sent(loaded);
+    request.onload = () => {
+      if (request.status === 201) return done();
+      try { failed(JSON.parse(request.responseText)); } catch { failed({ code: "server", reason: request.responseText.trim() }); }
+    };
+    request.onerror = () => failed(unreachable(request.statusText));
+    request.onabort = () => failed({ code: "stopped", reason: "" });
+    signal.addEventListener("abort", () => request.abort());
+    if (signal.aborted) failed({ code: "stopped", reason: "" });
+    else request.send(file);
+  });
+  const api = { model: (name, file) => `/api/models/${name}/${encodeURIComponent(file.name)}`, dataset: (name) => `/api/data/${name}` };
+
   return {
     curve,
     arrive,
+    // hand gives files by kind to the server, under names that end in what keyOf makes of them: what is there already is not
+    // sent again.
+    async hand(files, names, keyOf) {
+      const { signal } = stopped = new AbortController();
+      const began = performance.now(), total = Object.values(files).flat().reduce((n, f) => n + f.size, 0);
+      let before = 0, told = 0;
+      const sent = (bytes) => {
+        if (performance.now() - told < 250) return;
+        told = performance.now();
+        tell({ type: "room", what: "handing", room: { done: Math.min(before + bytes, total), total, seconds: (told - began) / 1000 } });
+      };
+      const handed = {};
+      try {
+        for (const [kind, list] of Object.entries(files)) {
+          const name = `${names[kind].replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "").slice(0, 40) || kind}-${keyOf(list)}`;
+          handed[kind] = "handed:" + name;
+          for (const file of list) {
+            const there = await fetch(api[kind](handed[kind], file), { method: "HEAD", signal }).catch(() => ({}));
+            if (!there.ok) await put(`/api/handed/${name}/${encodeURIComponent(file.name)}`, file, sent, signal);
+            before += file.size;
+            sent(0);
+          }
+        }
+        tell({ type: "room", what: "handed", room: handed });
+      } catch (refusal) {
+        tell({ type: "room", what: "handed-refused", room: refusal.code ? refusal : { code: "server", reason: String(refusal.message ?? refusal) } });
+      }
+    },
+    stopHanding() { stopped.abort(); },
     // openRoom opens a room of a run.json, whose owner this tab then is.
     async openRoom(config) {
       const room = await asked("opened", ask("POST", "", { config: JSON.parse(config) }));

@@ -32,9 +32,9 @@ func dataQueue(run *dist.Run) int {
 	return 4<<20 + 4*run.Window*(4*run.Piece+dist.HeaderLen+parcelCost)
 }
 
-// originAllowed compares a request's Origin with where it went: only the server's own pages may open sockets. A
+// OriginAllowed compares a request's Origin with where it went: only the server's own pages may open sockets. A
 // program that is no browser sends none; it needs the code all the same.
-func (s *Rooms) originAllowed(r *http.Request) bool {
+func (s *Rooms) OriginAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
@@ -61,7 +61,7 @@ func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
 		http.Error(w, "there is no such room", http.StatusNotFound)
 		return
 	}
-	if !s.originAllowed(r) {
+	if !s.OriginAllowed(r) {
 		s.limits.drop("origin")
 		http.Error(w, "pages of another origin may not join", http.StatusForbidden)
 		return

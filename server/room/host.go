@@ -217,6 +217,9 @@ func (h *Host) Describes(run dist.Run) bool {
 // Earlier are the steps that were committed before the room was opened.
 func (h *Host) Earlier() []dist.Commit { return h.past }
 
+// Job is the run.json of a room that pages may join, nil for another.
+func (h *Host) Job() json.RawMessage { return h.run.Job }
+
 // Code is what lets people in.
 func (h *Host) Code() string { return h.code }
 

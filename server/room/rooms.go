@@ -121,6 +121,22 @@ func (s *Rooms) Find(id string) *Host {
 	return s.hosts[id]
 }
 
+// Jobs lists the jobs of all rooms.
+func (s *Rooms) Jobs() (jobs []json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hosts {
+		jobs = append(jobs, h.Job())
+	}
+	return jobs
+}
+
+// FromHere tells whether a request comes from this machine.
+func FromHere(r *http.Request) bool {
+	ip := net.ParseIP(addressOf(r))
+	return ip != nil && ip.IsLoopback()
+}
+
 // Dropped counts sockets that were ended, by reason.
 func (s *Rooms) Dropped() map[string]int64 { return s.limits.counts() }
 
@@ -159,7 +175,7 @@ func (s *Rooms) Handler() http.Handler {
 			http.Error(w, "there is no such room", http.StatusNotFound)
 			return
 		}
-		if !s.originAllowed(r) || !owns(h, r) {
+		if !s.OriginAllowed(r) || !owns(h, r) {
 			http.Error(w, "only the room's owner may do that", http.StatusForbidden)
 			return
 		}
@@ -203,7 +219,7 @@ type Opening struct {
 
 // create opens a room for a page of this machine, whose owner the page then is.
 func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
-	if ip := net.ParseIP(addressOf(r)); ip == nil || !ip.IsLoopback() {
+	if !FromHere(r) {
 		answer(w, http.StatusForbidden, Refused{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
 		return
 	}
@@ -262,7 +278,7 @@ func (s *Rooms) end(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such room", http.StatusNotFound)
 		return
 	}
-	if !s.originAllowed(r) || !owns(h, r) {
+	if !s.OriginAllowed(r) || !owns(h, r) {
 		http.Error(w, "only the room's owner may do that", http.StatusForbidden)
 		return
 	}

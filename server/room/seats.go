@@ -373,5 +373,5 @@ const maxWord = 64
 // ours tells whether a request comes from a page of this server. A form of another page cannot send this type without
 // being asked first, and no page is allowed to.
 func (s *Rooms) ours(r *http.Request) bool {
-	return s.originAllowed(r) && r.Header.Get("Content-Type") == "application/json"
+	return s.OriginAllowed(r) && r.Header.Get("Content-Type") == "application/json"
 }
