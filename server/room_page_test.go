@@ -301,6 +301,10 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	for _, v := range pupils {
 		results[v.adapter()]++
 	}
+	teacher.ask(`sessionStorage.clear(); location.hash = "#home"; return ""`) // as if the tab had been closed
+	teacher.reload()
+	teacher.click("lead")
+	teacher.until("the room again", `document.getElementById("room-code")?.textContent === "`+code+`"`)
 	teacher.click("room-end")
 	teacher.click("room-end")
 	teacher.until("no room", `document.getElementById("join-code")`)

@@ -462,6 +462,8 @@ var catalogue = map[string]struct{ en, zh string }{
 	"join.about": {"Enter the code that your teacher shows, or open the link. Your tab then computes a part of the class's run.", "输入老师展示的代码，或打开链接。你的标签页将计算全班训练的一部分。"},
 	"join.code":  {"Code", "代码"},
 	"join.go":    {"Join", "加入"},
+	"join.lead":  {"Go on leading it", "继续主持"},
+	"join.led":   {"You have opened the room “{name}” in this browser.", "你在此浏览器中打开了教室“{name}”。"},
 	"join.name":  {"Name", "名字"},
 
 	"room":                {"Room", "教室"},

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -34,6 +35,7 @@ type Room struct {
 	}
 
 	Given, Typed string // code and name in the form
+	Led          string // the name of a room that this browser has opened, in a tab that is no more; "" for none
 
 	sure    string // what was asked for once: "end", "leave", "remove-3"
 	report  string // as last told
@@ -146,9 +148,14 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 			r.Given = o.Code
 			r.page.host.Call("focus", "join-name")
 		}
+	case "led":
+		var v roomView
+		json.Unmarshal(content, &v)
+		r.Led = cmp.Or(v.Name, r.say("room"))
 	case "opened", "known":
 		var o roomOpening
 		json.Unmarshal(content, &o)
+		r.Led = ""
 		r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, ""
 		if what == "opened" {
 			r.page.turn(screenRoom)
@@ -361,6 +368,15 @@ func (r *Room) Leave(vugu.DOMEvent) {
 		r.page.turn(screenHome)
 	}
 	r.page.refresh(time.Now())
+}
+
+// LedText offers the room that this browser leads.
+func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
+
+// LeadAgain goes there.
+func (r *Room) LeadAgain(vugu.DOMEvent) {
+	r.page.host.Call("leadAgain")
+	r.page.turn(screenRoom)
 }
 
 // Act has the room do what its owner wants.

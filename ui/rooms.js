@@ -13,6 +13,11 @@ globalThis.llamatabRooms = (tell) => {
     try { sessionStorage.setItem(place, JSON.stringify({ ...remembered(), ...change })); } catch {} // it may be forbidden: a reload then is a new tab
   };
 
+  // The last room that was opened here outlives its tab: who has closed that finds it again on the first screen.
+  const ledPlace = "llamatab-led";
+  const led = () => { try { return JSON.parse(localStorage.getItem(ledPlace)); } catch { return null; } };
+  const lead = (room) => { try { room ? localStorage.setItem(ledPlace, JSON.stringify(room)) : localStorage.removeItem(ledPlace); } catch {} };
+
   const ask = async (method, path, body, token) => {
     const headers = { "Content-Type": "application/json" };
     if (token) headers.Authorization = "Bearer " + token;
@@ -121,7 +126,14 @@ globalThis.llamatabRooms = (tell) => {
     if (given) history.replaceState(null, "", "#home");
     if (given) tell({ type: "room", what: "given", room: { code: given } });
     else if (!arrived && remembered().id) tell({ type: "room", what: "known", room: remembered() });
+    else if (!arrived) offerLed(led());
     arrived = true;
+  };
+  const offerLed = async (room) => {
+    if (!room) return;
+    const { ok, content } = await ask("POST", `/${room.id}/look`, { since: 0 }, room.owner).catch(() => ({}));
+    if (ok) tell({ type: "room", what: "led", room: { name: content.name } });
+    else if (content) lead(null);
   };
 
   // Files that the server is given, by XMLHttpRequest: fetch does not tell how far it is.
@@ -178,8 +190,14 @@ globalThis.llamatabRooms = (tell) => {
     async openRoom(config) {
       const room = await asked("opened", ask("POST", "", { config: JSON.parse(config) }));
       if (!room) return;
+      lead(room);
       remember({ ...room, tab: 0, token: "" });
       watch();
+    },
+    // leadAgain is the way back to the room that was offered.
+    leadAgain() {
+      remember({ ...led(), tab: 0, token: "" });
+      tell({ type: "room", what: "known", room: remembered() });
     },
     // joinRoom takes a seat by a code, or the seat that this tab had.
     async joinRoom(request) {
@@ -219,6 +237,7 @@ globalThis.llamatabRooms = (tell) => {
       if (token) await ask("POST", `/${id}/look`, { left: true, since }, `${tab}.${token}`).catch(() => {});
     },
     forgetRoom() {
+      if (led()?.id === remembered().id) lead(null);
       turn++;
       clearTimeout(timer);
       release();
