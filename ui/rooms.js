@@ -217,7 +217,7 @@ globalThis.llamatabRooms = (tell) => {
     watchRoom: watch,
     async planRoom(tabs) {
       const { id, all } = tokens();
-      await asked("planned", ask("POST", `/${id}/plan`, { tabs }, all[0]));
+      if (id) await asked("planned", ask("POST", `/${id}/plan`, { tabs }, all[0]));
     },
     reportSeat(what) { report = JSON.parse(what); },
     actRoom(op, tab) {
