@@ -190,8 +190,7 @@ func TestRoomInPage(t *testing.T) {
 	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent [\d.]+ kB [\d.]+ kB [\d.]+ kB\|`).MatchString(cells) {
 		t.Errorf("the costs are %s", cells)
 	}
-	ada.ask(`location.hash = "#room"; return ""`)
-	ada.until("its memory, measured", `document.querySelector("#room-memory tbody td")?.textContent.endsWith("B")`)
+	teacher.until("the memory of a tab", `document.querySelector("#room-memory tbody td")?.textContent.endsWith("B")`)
 	teacher.click("room-projector")
 	teacher.until("the projector", `document.getElementById("room").dataset.projector === "true"`)
 	teacher.shot("projector")

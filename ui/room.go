@@ -66,27 +66,28 @@ type roomView struct {
 }
 
 type roomTab struct {
-	Tab      uint32  `json:"tab"`
-	Name     string  `json:"name"`
-	Class    string  `json:"class"`
-	State    string  `json:"state"`
-	Shards   []int   `json:"shards"`
-	Slots    int     `json:"slots"`
-	Working  []int   `json:"working"`
-	Seconds  float64 `json:"seconds"`
-	Relative float64 `json:"relative"`
-	In       int64   `json:"in"`
-	Out      int64   `json:"out"`
-	Memory   int64   `json:"memory"`
-	Silent   float64 `json:"silent"`
-	Up       float64 `json:"up"` // bytes of a step, on average
-	Down     float64 `json:"down"`
-	Waited   float64 `json:"waited"` // part of its time
-	Phase    string  `json:"phase"`
-	Done     int64   `json:"done"`
-	Total    int64   `json:"total"`
-	Hidden   bool    `json:"hidden"`
-	Failed   string  `json:"failed"`
+	Tab      uint32           `json:"tab"`
+	Name     string           `json:"name"`
+	Class    string           `json:"class"`
+	State    string           `json:"state"`
+	Shards   []int            `json:"shards"`
+	Slots    int              `json:"slots"`
+	Working  []int            `json:"working"`
+	Seconds  float64          `json:"seconds"`
+	Relative float64          `json:"relative"`
+	In       int64            `json:"in"`
+	Out      int64            `json:"out"`
+	Memory   int64            `json:"memory"`
+	Usage    map[string]int64 `json:"usage"` // Memory by class
+	Silent   float64          `json:"silent"`
+	Up       float64          `json:"up"` // bytes of a step, on average
+	Down     float64          `json:"down"`
+	Waited   float64          `json:"waited"` // part of its time
+	Phase    string           `json:"phase"`
+	Done     int64            `json:"done"`
+	Total    int64            `json:"total"`
+	Hidden   bool             `json:"hidden"`
+	Failed   string           `json:"failed"`
 }
 
 type roomNote struct {

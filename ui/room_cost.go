@@ -12,11 +12,6 @@ type sharded struct {
 // ddp is the strategy that every other is held against.
 const ddp = "NO_SHARD"
 
-// summary is what the engine says of a run's memory.
-type summary struct {
-	Allocated map[string]int64 `json:"allocated_bytes"`
-}
-
 // costRow is a line of the comparison; a value below 0 is not known.
 type costRow struct {
 	Name                   Text
@@ -48,20 +43,25 @@ func (r *Room) by(strategy string) *sharded {
 // Sharded reports whether the room's strategy is another than DDP, which then stands beside it.
 func (r *Room) Sharded() bool { return r.View != nil && r.View.Strategy != ddp }
 
-// MemoryRows compares the memory of a tab by what it is for. It is measured where this tab's engine has said.
+// MemoryRows compares the memory of a tab by what it is for. It is measured as soon as a tab of the room says so.
 func (r *Room) MemoryRows() []costRow {
 	mine, all := r.by(r.strategy()), r.by(ddp)
 	if mine == nil || all == nil {
 		return nil
 	}
-	run := r.page.Run
+	var usage map[string]int64
+	if r.View != nil {
+		if t := r.measured(); t != nil {
+			usage = t.Usage
+		}
+	}
 	var rows []costRow
 	for _, class := range memoryClasses {
 		row := costRow{r.T("class." + class), -1, float64(mine.Bytes[class]), float64(all.Bytes[class])}
 		if class == wholeClass {
 			row.Name = r.T("plan.total")
 		}
-		if n, ok := run.allocated[class]; ok && run.InRoom() && run.Meta.Room.ID == r.ID {
+		if n, ok := usage[class]; ok {
 			row.Measured = float64(n)
 		}
 		rows = append(rows, row)
@@ -90,7 +90,7 @@ func (r *Room) WireRows() []costRow {
 	return []costRow{up, down}
 }
 
-// measured is the tab whose bytes are shown, nil while none has taken part in a step.
+// measured is the tab whose bytes are shown: this one, or the first that has taken part in a step; nil while none has.
 func (r *Room) measured() *roomTab {
 	if t := r.me(); t != nil && t.Down > 0 {
 		return t

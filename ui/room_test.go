@@ -30,7 +30,7 @@ func classroom() map[string]string {
 	has["/api/rooms/room-1/look"] = `{"id": "room-1", "name": "Class 7b", "phase": "computing", "strategy": "FULL_SHARD", "step": 40, "steps": 100, "slots": 4, "shards": 8,
 		"online": 4, "here": 6, "max_tabs": 30, "params": 1000000, "losses": ` + string(text) + `,
 		"forecast": {"Up": 1500000, "Down": 2500000}, "ddp": {"Up": 1000000, "Down": 4000000}, "tabs": [
-		{"tab": 1, "name": "Ada", "class": "webgpu|apple|metal-3", "state": "online", "shards": [0, 1], "working": [2], "seconds": 0.61, "relative": 1, "in": 61000000, "out": 90000000, "memory": 812000000, "silent": 0.3, "up": 1510000, "down": 2490000, "waited": 0.21},
+		{"tab": 1, "name": "Ada", "class": "webgpu|apple|metal-3", "state": "online", "shards": [0, 1], "working": [2], "seconds": 0.61, "relative": 1, "in": 61000000, "out": 90000000, "memory": 812000000, "usage": {"weights": 500000000, "gradients": 60000000, "optimizer": 120000000, "activations": 100000000, "staging": 32000000, "total": 812000000}, "silent": 0.3, "up": 1510000, "down": 2490000, "waited": 0.21},
 		{"tab": 2, "name": "Bo", "class": "webgpu|intel|gen-9", "state": "online", "shards": [2, 3], "seconds": 1.7, "relative": 2.8, "in": 41000000, "out": 88000000, "memory": 812000000, "silent": 1.1, "hidden": true, "up": 1490000, "down": 2510000},
 		{"tab": 3, "name": "", "state": "away", "silent": 7, "in": 1200, "out": 90},
 		{"tab": 4, "name": "Dora with a long name", "state": "suspect", "shards": [4, 5, 6, 7], "silent": 6.2},
@@ -118,6 +118,7 @@ func TestRoomScreens(t *testing.T) {
 			b.want(`document.getElementById("room-code").textContent`, "471 902")
 			b.want(`document.getElementById("room-address").textContent`, "https://192.168.1.20:8443")
 			b.wait(`document.querySelector("#room-curve canvas")`)
+			b.want(`document.querySelector("#room-memory tbody td").textContent`, "500 MB")
 			check("4-leads")
 			b.click("room-projector")
 			b.wait(`document.querySelector(".room-grid li")`)

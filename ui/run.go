@@ -60,8 +60,6 @@ type Run struct {
 	Config     string         // run.json as the engine resolved it
 	ShowConfig bool
 
-	allocated map[string]int64 // bytes on the GPU by class, as the engine has said
-
 	files map[string]int64 // the result: size by path
 	loose bool             // the result found no room on disk and lies in memory
 	since time.Time        // when the phase of Waiting began
@@ -213,11 +211,6 @@ func (r *Run) take(now time.Time, e message.Envelope) {
 	case e.Config != nil:
 		if config, err := parseTree(e.Config); err == nil {
 			r.Config = config.Indented()
-		}
-	case e.Summary != nil:
-		var s summary
-		if json.Unmarshal(e.Summary, &s) == nil {
-			r.allocated = s.Allocated
 		}
 	case e.Failed != nil:
 		r.Failure, r.Stage, r.Waiting = e.Failed, Failed, nil
