@@ -12,7 +12,7 @@ SMALL   := -gcflags=all=-l $(foreach p,$(INLINED),-gcflags=$(p)=)
 
 # What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
 NPM  = ui/node_modules
-PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) \
+PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) ui/icon.svg ui/app.webmanifest \
        $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs
 
 # Packages whose tests use the GPU, or JavaScript: they run in Chromium.

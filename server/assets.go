@@ -54,6 +54,8 @@ var contentTypes = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 	".json": "application/json",
 	".svg":  "image/svg+xml",
+
+	".webmanifest": "application/manifest+json",
 }
 
 func contentType(name string) string {
@@ -147,7 +149,7 @@ func accepts(header, coding string) bool {
 
 // contentPolicy lets the page run its own scripts and wasm, talk to its own server, and nothing else.
 const contentPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
-	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // secured adds the headers of every answer: the policy, and cross-origin isolation, which gives finer timers.
 func secured(h http.Handler) http.Handler {

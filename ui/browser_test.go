@@ -24,7 +24,7 @@ import (
 
 // policy is what the server sends: the page must work under it.
 const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
-	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // probe is put before the page's scripts: it keeps the page from asking before it is left, and notes what must not
 // happen.
@@ -71,8 +71,9 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 		"/page.js": "page.js", "/charts.js": "charts.js", "/offline.js": "offline.js", "/replay.js": "../wasm/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
 		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/rooms.js": "rooms.js", "/room.css": "room.css",
+		"/icon.svg": "icon.svg", "/app.webmanifest": "app.webmanifest",
 	}
-	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
+	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
 	helper := vuguHelper(t)
 	worker, err := os.ReadFile("testdata/worker.js")
 	if err != nil {
