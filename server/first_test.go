@@ -38,12 +38,12 @@ func TestFirstRun(t *testing.T) {
 			}
 		}},
 		{"translate", true, func(v visitor) {
-			if before, after := v.compare(); strings.Contains(before, "蓝色的猫") || !strings.Contains(after, "蓝色的猫") {
+			if before, after := v.compare(); strings.Contains(before, "金色的狐狸") || !strings.Contains(after, "金色的狐狸") {
 				v.Errorf("before %q, after %q", before, after)
 			}
 		}, func(t *testing.T, adapter string) {
-			out := llamatab(t, "", "generate", "--model", "builtin:tales", "--adapter", adapter, "--prompt", "Translate to Chinese: the golden key\nAnswer:", "--max-new-tokens", "20")
-			if !strings.Contains(out, "金色的钥匙") {
+			out := llamatab(t, "", "generate", "--model", "builtin:tales", "--adapter", adapter, "--prompt", "Translate to Chinese: the blue boat\nAnswer:", "--max-new-tokens", "20")
+			if !strings.Contains(out, "蓝色的船") {
 				t.Errorf("generate with the adapter says %q", out)
 			}
 		}},

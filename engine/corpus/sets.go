@@ -13,12 +13,16 @@ type Set struct {
 	Rows  func(seed uint64) []Row
 }
 
-const mood = "mood" // the set whose rows are not whole texts
+// Sets whose rows are not all of the texts behind them.
+const (
+	mood      = "mood"
+	translate = "translate"
+)
 
 // Sets lists the built-in datasets.
 var Sets = []Set{
 	{"pirate", "A change of style: the same kind of stories, told by a pirate.", Pirate},
-	{"translate", "A task that the model cannot do: small phrases from English to Chinese.", Translate},
+	{translate, "A task that the model cannot do: small phrases from English to Chinese.", Translate},
 	{mood, "A classification: is a story happy, sad or scary?", Mood},
 }
 
@@ -64,9 +68,19 @@ func (w *writer) pirate(text string) string {
 	return pick(w, pirateCries) + " " + text
 }
 
-// Translate is a set of prompts with small English phrases and their translations into Chinese. Words recur in new
-// company, so a held-out phrase can be translated from what the others taught.
-func Translate(seed uint64) []Row {
+// Translate is a set of prompts with small English phrases and their translations into Chinese, no two alike. Words recur
+// in new company, so a held-out phrase can be translated from what the others taught.
+func Translate(seed uint64) (rows []Row) {
+	for _, row := range phrases(seed) {
+		if !slices.Contains(rows, row) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// phrases are the phrases of Translate as often as they were drawn.
+func phrases(seed uint64) []Row {
 	w := newWriter(seed, "translate")
 	rows := make([]Row, 600)
 	for i := range rows {
@@ -125,16 +139,20 @@ func moodStories(seed uint64) []story {
 	return stories
 }
 
-// Texts are what a tokenizer should know of the sets: all that is in them, stories whole.
+// Texts are what a tokenizer should know of the sets: all that is in them, stories whole and phrases as often as drawn.
 func Texts(seed uint64) (texts []string) {
 	for _, s := range Sets {
-		if s.Name == mood {
+		rows := s.Rows
+		switch s.Name {
+		case mood:
 			for _, s := range moodStories(seed) {
 				texts = append(texts, s.text)
 			}
 			continue
+		case translate:
+			rows = phrases
 		}
-		for _, row := range s.Rows(seed) {
+		for _, row := range rows(seed) {
 			texts = append(texts, row.Prompt+row.Completion+row.Text)
 		}
 	}
