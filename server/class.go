@@ -127,7 +127,7 @@ func (c *class) describe(run *dist.Run) error {
 		trained += p.Shape.Size()
 	}
 	if trained > classTrained {
-		return &room.Refused{Code: "too_large", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, classTrained), Next: "use an adapter, or train fewer layers"}
+		return &room.Refused{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, classTrained), Next: "use an adapter, or train fewer layers"}
 	}
 	job, err := json.Marshal(cfg)
 	if err != nil {

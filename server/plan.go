@@ -105,8 +105,8 @@ func (p *planner) run(file string) error {
 	if p.json {
 		return p.print(forecast)
 	}
-	for _, w := range forecast.Warnings {
-		fmt.Fprintln(os.Stderr, "warning:", w)
+	for _, r := range forecast.Remarks {
+		fmt.Fprintln(os.Stderr, "warning:", r.Message)
 	}
 	fmt.Printf("%s, %d steps\n\n", counts(forecast), forecast.Steps)
 	p.forecast(os.Stdout, forecast)

@@ -102,7 +102,7 @@ func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
 	fmt.Fprintln(w)
 	p.strategies(w, f)
 	if !f.Fits {
-		fmt.Fprintf(w, "\ndoes not fit: %s\n", f.Reason)
+		fmt.Fprintf(w, "\ndoes not fit: %s\n", f.Misfit.Message)
 		enough := slices.ContainsFunc(f.Choices, func(c message.Choice) bool { return c.Fits })
 		if enough {
 			fmt.Fprintln(w, "one of these makes it fit, the first with least harm:")

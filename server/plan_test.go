@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
 	engine "llamatab/engine/train"
 )
@@ -68,4 +69,20 @@ func TestPlanCommand(t *testing.T) {
 	run := write("run.json", fmt.Sprintf(`{"model": {"init": "random", "config": %s}, "dataset": {"path": "data.jsonl"}, "trainable": ["all"]}`, stories.Config))
 	says(0, "--config "+run, "260032 of 260032 parameters train", "1 steps", "largest buffer")
 	says(0, "--config "+run+" --memory-budget 1MB", "does not fit", "per_device_train_batch_size")
+	// What is remarked on stands there in English, and by code for who speaks another language.
+	write("data.jsonl", `{"input_ids": [1, 2, 3, 4]}
+{"input_ids": [1, 2, 3, 4]}`)
+	var plan struct {
+		Reason   string
+		Misfit   message.Remark
+		Warnings []string
+		Remarks  []message.Remark
+	}
+	if err := json.Unmarshal([]byte(says(0, "--config "+run+" --memory-budget 1MB --json")), &plan); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(plan.Reason, "976.6 KiB is the limit") || plan.Misfit.Message != plan.Reason || plan.Misfit.Data["limit_bytes"] != 1e6 ||
+		len(plan.Warnings) != 1 || len(plan.Remarks) != 1 || plan.Remarks[0].Code != "rows_repeated" || plan.Remarks[0].Message != plan.Warnings[0] {
+		t.Errorf("%+v", plan)
+	}
 }

@@ -16,7 +16,7 @@ type Class struct {
 	Tabs     string // that are expected, as typed
 	Slots    string // as typed
 	Strategy string
-	Problem  Text
+	Problem  problem
 	Working  bool
 	Handing  *handing // files are on their way to the server
 
@@ -63,17 +63,17 @@ func (c *Class) config() (Tree, Text) {
 // the other tabs can get them from nowhere else.
 func (c *Class) Begin(vugu.DOMEvent) {
 	s := c.page.Studio
-	c.Problem = ""
+	c.Problem = problem{}
 	switch {
 	case !s.ready():
-		c.Problem = c.T("class.first")
+		c.Problem = problem{Text: c.T("class.first")}
 		return
 	case c.page.Room.ID != "":
-		c.Problem = c.T("class.already")
+		c.Problem = problem{Text: c.T("class.already")}
 		return
 	}
-	config, problem := c.config()
-	if c.Problem = problem; problem != "" {
+	config, bad := c.config()
+	if c.Problem.Text = bad; bad != "" {
 		return
 	}
 	c.Working, c.asked = true, config

@@ -59,15 +59,19 @@ func (r *Run) FailedCode() Text { return Text(r.trouble().Code) }
 // FailedText says in a sentence what failed.
 func (r *Run) FailedText() Text { return r.cause(r.Failure) }
 
-// cause says in a sentence what failed, by the engine's code.
+// cause says in a sentence what failed, by the engine's code, and names the setting at fault.
 func (w *Words) cause(f *message.Failed) Text {
-	switch {
-	case f == nil:
+	if f == nil {
 		return ""
-	case w.Has("failed." + f.Code):
-		return w.T("failed." + f.Code)
 	}
-	return w.T("failed")
+	text := w.T("failed")
+	if key := "failed." + f.Code; w.Has(key) {
+		text = w.T(key)
+	}
+	if f.Path != "" {
+		text += " " + w.label(f.Path)
+	}
+	return text
 }
 
 // FailedDo says what can be done about it: "mend.CODE OF THE ENGINE", or for want of that "advice.WHAT".

@@ -34,9 +34,10 @@ func fieldID(path string) string {
 // ID is the control's.
 func (f *Field) ID() string { return fieldID(f.Path) }
 
-func (s *Studio) label(path string) Text {
+// label is the name of a setting in plain words.
+func (w *Words) label(path string) Text {
 	if key, ok := keys[path]; ok {
-		return Text(key.label(s.Words))
+		return Text(key.label(w))
 	}
 	return Text(path[strings.LastIndexByte(path, '.')+1:])
 }

@@ -82,6 +82,9 @@ func studio(b tab, address string) {
 	b.wait(`document.querySelectorAll("#preview-rows mark").length === 1`)
 	b.want(`document.querySelector("#preview-rows mark").textContent`, " day")
 	b.want(`document.querySelectorAll("#plan tbody tr").length`, "5")
+	// What is worth knowing of the data stands beside the data, and of all else beside the plan.
+	b.want(`document.getElementById("data-remarks").textContent`, "rows.jsonl: 2 of 50 rows are cut to 256 tokens: 31 tokens are lost, 4.8 %.")
+	b.wait(`document.querySelectorAll("#remarks li").length === 1 && document.getElementById("remarks").textContent.includes("ids up to 511")`)
 	// A text in the encoding of Chinese systems is read.
 	b.eval(`(() => { const t = new DataTransfer(); t.items.add(new File([new Uint8Array([0xba, 0xa3, 0xb5, 0xc1])], "海盗.txt")); const input = document.getElementById("data-input");
 		input.files = t.files; input.dispatchEvent(new Event("change", { bubbles: true })); })()`)
@@ -94,6 +97,7 @@ func studio(b tab, address string) {
 	b.want(`document.getElementById("set-training-per-device-train-batch-size").getAttribute("aria-invalid")`, "true")
 	b.set("set-training-per-device-train-batch-size", "128")
 	b.wait(`document.querySelector(".fixes button")`)
+	b.want(`document.getElementById("misfit").textContent`, "One buffer (logits) needs 134 MB; the GPU allows 67.1 MB at most.")
 	b.eval(`document.querySelector(".fixes button").click()`)
 	b.wait(`document.getElementById("set-training-per-device-train-batch-size").value === "8" && document.getElementById("plan").dataset.fits === "true"`)
 	// All ways stand side by side, and one can be taken.
@@ -178,7 +182,7 @@ func wholeRun(b tab, address string) {
 	b.click("stop")
 	b.stage(Stopped)
 	b.wait(`!document.getElementById("to-try").closest("[hidden]")`)
-	b.want(`document.querySelectorAll("#events .warning").length`, "2")
+	b.want(`document.querySelectorAll("#events .warning").length`, "3")
 	b.want(`document.getElementById("memory").textContent`, "3 MB")
 	// Tasks of more than 50 ms: some are the machine's, but ten a second would be the page's.
 	long := b.eval(`seen.tasks.reduce((sum, [, duration]) => sum + duration, 0)`)
@@ -267,6 +271,11 @@ func resume(b tab, address string) {
 func failures(b tab, address string) {
 	b.studio(address+"?lang=zh-CN", "fails.jsonl")
 	b.want(`document.getElementById("start").textContent`, "开始训练")
+	b.wait(`document.getElementById("data-remarks").textContent === "rows.jsonl：50 行中有 2 行截断为 256 个词元：丢失 31 个词元，占 4.8 %。"`)
+	b.set("set-training-per-device-train-batch-size", "128")
+	b.wait(`document.getElementById("misfit")?.textContent === "单个缓冲区（logits）需要 134 MB，GPU 最多允许 67.1 MB。"`)
+	b.want(`document.getElementById("remarks").textContent.startsWith("分词器的编号最大为 511")`, "true")
+	b.set("set-training-per-device-train-batch-size", "4")
 	b.click("start")
 	b.stage(Failed)
 	b.want(`document.querySelector("#error strong").textContent`, "GPU 内存不足。")

@@ -17,11 +17,11 @@ type forecast struct {
 	Bytes     map[string]int64 `json:"planned_bytes"`
 	Steps     int              `json:"steps"`
 	Fits      bool             `json:"fits"`
-	Reason    string           `json:"reason"`
+	Misfit    *message.Remark  `json:"misfit"`
 	Choices   []message.Choice `json:"choices"`
 	Result    int64            `json:"result_bytes"`
 	Units     []planUnit       `json:"units"`
-	Warnings  []string         `json:"warnings"`
+	Remarks   []message.Remark `json:"remarks"`
 }
 
 // planUnit is what one unit of the model takes: the embedding, a block, the head.
@@ -152,12 +152,26 @@ func (s *Studio) ClassText(r planRow) Text {
 	return Text(r.Class)
 }
 
-// Warnings are the engine's about the run.
-func (s *Studio) Warnings() []string {
+// MisfitText says what is too large where the run does not fit.
+func (s *Studio) MisfitText() Text {
+	if s.Plan == nil || s.Plan.Misfit == nil {
+		return ""
+	}
+	return s.RemarkText(*s.Plan.Misfit)
+}
+
+// Remarks are the engine's about the run, but those that stand beside the data.
+func (s *Studio) Remarks() (all []message.Remark) {
 	if s.Plan == nil {
 		return nil
 	}
-	return s.Plan.Warnings
+	beside := s.DataRemarks()
+	for _, r := range s.Plan.Remarks {
+		if !slices.ContainsFunc(beside, func(other message.Remark) bool { return other.Message == r.Message }) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // ShareText says what part of the weights trains.
@@ -176,12 +190,4 @@ func (s *Studio) ModelText() Text {
 		text += " · " + s.T("model.parameters", "n", count(s.Plan.Total))
 	}
 	return text
-}
-
-// UnitText names a unit of the model.
-func (s *Studio) UnitText(u planUnit) Text {
-	if key := "unit." + u.Name; s.Has(key) {
-		return s.T(key)
-	}
-	return Text(u.Name)
 }

@@ -28,7 +28,7 @@ type Room struct {
 	Lost      string    // why the server is not heard: "unreachable", or ""
 	Projector bool      // large, and without names
 	Plan      []sharded // the strategies over as many tabs as there are
-	Problem   Text      // of the last thing that was asked for
+	Problem   problem   // of the last thing that was asked for
 	Newest    struct {  // the last step that the room has decided
 		Step int     `json:"step"`
 		Loss float64 `json:"loss"`
@@ -157,7 +157,7 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 		var o roomOpening
 		json.Unmarshal(content, &o)
 		r.Led = ""
-		r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, ""
+		r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
 		if what == "opened" {
 			r.page.turn(screenRoom)
 			return
@@ -215,7 +215,7 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 func (r *Room) gone(now time.Time, code string) {
 	why := r.why(roomRefusal{Code: code})
 	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
-		run.take(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why)}})
+		run.take(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why.Text)}})
 	}
 	r.page.host.Call("forgetRoom")
 	*r = Room{Words: r.Words, page: r.page, Problem: why, Typed: r.Typed}
@@ -224,12 +224,21 @@ func (r *Room) gone(now time.Time, code string) {
 	}
 }
 
+// problem is what is in the way, with the server's own words where the text leaves something open.
+type problem struct{ Text, Detail Text }
+
 // why says why something was refused: in the person's language where the code is known.
-func (r *Room) why(f roomRefusal) Text {
+func (r *Room) why(f roomRefusal) problem {
 	if key := "room.no." + f.Code; r.Has(key) {
-		return r.T(key)
+		return problem{Text: r.T(key)}
 	}
-	return Text(strings.TrimSpace(f.Reason + " " + f.Next))
+	p := problem{Detail: Text(strings.TrimSpace(f.Reason + " " + f.Next))}
+	if _, ok := troubleOf[f.Code]; ok {
+		p.Text = r.cause(&message.Failed{Code: f.Code, Path: f.Path})
+	} else {
+		p.Text = r.T("room.no")
+	}
+	return p
 }
 
 // sit begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.
@@ -238,7 +247,7 @@ func (r *Room) sit(s roomSeat) {
 		return
 	}
 	known := r.ID == s.ID
-	r.ID, r.Tab, r.Me, r.Name, r.Problem, r.Given = s.ID, s.Tab, s.Name, s.Room, "", ""
+	r.ID, r.Tab, r.Me, r.Name, r.Problem, r.Given = s.ID, s.Tab, s.Name, s.Room, problem{}, ""
 	if !known {
 		r.Owner, r.View = false, nil
 	}
@@ -278,12 +287,12 @@ func (r *Room) Join(event vugu.DOMEvent) {
 	}
 	switch {
 	case r.page.Run.Stage.Active():
-		r.Problem = r.T("room.busy")
+		r.Problem = problem{Text: r.T("room.busy")}
 	case strings.TrimSpace(code) == "":
-		r.Problem = r.T("room.codeless")
+		r.Problem = problem{Text: r.T("room.codeless")}
 		r.page.host.Call("focus", "join-code")
 	default:
-		r.Problem = ""
+		r.Problem = problem{}
 		r.ask(map[string]any{"code": code, "name": r.Typed})
 	}
 }
@@ -382,7 +391,7 @@ func (r *Room) LeadAgain(vugu.DOMEvent) {
 
 // Act has the room do what its owner wants.
 func (r *Room) Act(op string) {
-	r.Problem = ""
+	r.Problem = problem{}
 	r.page.host.Call("actRoom", op, 0)
 }
 
@@ -658,7 +667,7 @@ func (r *Room) StatusText() Text {
 	case v.Phase == "done":
 		return r.T("room.done", "steps", v.Steps)
 	case v.Phase == "failed":
-		return r.T("room.failed", "why", v.Reason)
+		return r.T("room.failed")
 	case v.Phase == "saving":
 		return r.T("room.saving")
 	case v.Phase == "paused":
@@ -693,6 +702,14 @@ func (r *Room) StatusText() Text {
 		return r.T("room.computing", "step", v.Step+1, "steps", v.Steps, "who", r.listed(busy, r.Named))
 	}
 	return r.T("room.running", "step", v.Step+1, "steps", v.Steps)
+}
+
+// Reason are the server's own words about why the room cannot go on.
+func (r *Room) Reason() Text {
+	if r.View == nil || r.Phase() != "failed" {
+		return ""
+	}
+	return Text(r.View.Reason)
 }
 
 // Bar is how far the run is, between 0 and 1, nil where nobody knows.

@@ -546,22 +546,16 @@ func (r *Run) LevelText(e message.Event) Text {
 
 // EventText says what happened, in the person's language where the code is known.
 func (r *Run) EventText(e message.Event) Text {
-	text := e.Message
-	if key := "event." + e.Code; r.Has(key) {
-		text = r.say(key)
-		if n, ok := e.Data["bytes"].(float64); ok {
-			text = r.say(key, "bytes", Bytes(int64(n)))
-		}
-	}
+	text := r.told(e.Code, e.Message, e.Data)
 	if e.Step > 0 {
 		text += r.say("event.at", "step", e.Step)
 	}
 	return Text(text)
 }
 
-// EventDetail are the engine's own words where the text leaves something open.
+// EventDetail are the engine's own words where the text leaves something open: it has not been told what it is about.
 func (r *Run) EventDetail(e message.Event) Text {
-	if e.Level == "info" || !r.Has("event."+e.Code) {
+	if key := "event." + e.Code; e.Level == "info" || !r.Has(key) || len(names(catalogue[key].en)) > 0 {
 		return ""
 	}
 	return Text(e.Message)

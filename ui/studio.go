@@ -641,14 +641,7 @@ func (s *Studio) FixText(c message.Choice) Text {
 
 // FaultText is what the engine has against the config, FaultDetail its own words.
 func (s *Studio) FaultText() Text {
-	if s.fault() == nil {
-		return ""
-	}
-	text := s.cause(s.Fault)
-	if s.Fault.Path != "" {
-		text += " " + s.label(s.Fault.Path)
-	}
-	return text
+	return s.cause(s.fault())
 }
 
 func (s *Studio) FaultDetail() Text { return detail(s.fault()) }
@@ -674,14 +667,19 @@ func (s *Studio) DataText() Text {
 	if p == nil || !s.Data.Usable() {
 		return ""
 	}
-	text := s.say("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", p.Format)
-	if p.Cut > 0 {
-		text += " " + s.say("preview.cut", "n", p.Cut)
+	format := Text(p.Format)
+	if key := "option.dataset.format." + p.Format; s.Has(key) {
+		format = s.T(key)
 	}
-	if p.Dropped > 0 {
-		text += " " + s.say("preview.dropped", "n", p.Dropped)
+	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+}
+
+// DataRemarks are the engine's about the data.
+func (s *Studio) DataRemarks() []message.Remark {
+	if s.Preview == nil || !s.Data.Usable() {
+		return nil
 	}
-	return Text(text)
+	return s.Preview.Remarks
 }
 
 // DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
 // Words says what the page says in the language of the person who reads it.
@@ -43,14 +45,7 @@ func (w *Words) say(key string, pairs ...any) string {
 	if w.chinese {
 		text = entry.zh
 	}
-	if len(pairs) == 0 {
-		return text
-	}
-	fill := make([]string, 0, len(pairs))
-	for i := 0; i+1 < len(pairs); i += 2 {
-		fill = append(fill, fmt.Sprintf("{%v}", pairs[i]), fmt.Sprint(pairs[i+1]))
-	}
-	return strings.NewReplacer(fill...).Replace(text)
+	return message.Fill(text, pairs...)
 }
 
 // Text is text for the page's content, of any origin.

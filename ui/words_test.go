@@ -2,24 +2,33 @@ package ui
 
 import (
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/message"
+	"llamatab/engine/plan"
+	"llamatab/engine/train"
 )
 
 // Every text is there in both languages, with the same names to fill in.
 func TestCatalogue(t *testing.T) {
-	names := regexp.MustCompile(`\{\w+\}`)
 	for key, entry := range catalogue {
 		if strings.TrimSpace(entry.en) == "" || strings.TrimSpace(entry.zh) == "" {
 			t.Errorf("%s: a language is missing", key)
 		}
-		en, zh := names.FindAllString(entry.en, -1), names.FindAllString(entry.zh, -1)
+		en, zh := names(entry.en), names(entry.zh)
 		slices.Sort(en)
 		slices.Sort(zh)
 		if !slices.Equal(en, zh) {
@@ -131,29 +140,173 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// Every event that the engine tells has words in both languages: its own are English.
+// Every event that the engine tells, and every remark, has words in both languages, which leave nothing to be filled in
+// but what the engine says it is about.
 func TestEvents(t *testing.T) {
-	tells := regexp.MustCompile(`\bevent\([\w.]+, "\w+", "(\w+)"`)
-	w, n := NewWords("en"), 0
-	for _, pattern := range []string{"../engine/*/*.go", "../wasm/*.go"} {
-		files, _ := filepath.Glob(pattern)
-		for _, file := range files {
-			source, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
+	made, told := 0, map[string]map[string]bool{} // what each code is told to be about, whoever tells it
+	tell := func(where token.Position, code string, about []string) {
+		if _, ok := catalogue["event."+code]; !ok {
+			t.Errorf("%s: the page has no words for %q", where, code)
+		}
+		if told[code] == nil {
+			told[code] = map[string]bool{}
+			for _, name := range about {
+				told[code][name] = true
 			}
-			if strings.HasSuffix(file, "_test.go") {
-				continue
-			}
-			for _, m := range tells.FindAllSubmatch(source, -1) {
-				if n++; !w.Has("event." + string(m[1])) {
-					t.Errorf("%s: the event %q has no words", file, m[1])
-				}
+		}
+		for name := range told[code] {
+			if !slices.Contains(about, name) {
+				delete(told[code], name)
 			}
 		}
 	}
-	if n < 15 {
-		t.Errorf("found %d events: the engine tells them in another way now", n)
+	files, set := sources(t, "../engine/*/*.go", "../wasm/*.go")
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				if made, ok := n.(*ast.CompositeLit); ok && strings.HasSuffix(expression(set, made.Type), "message.Remark") && len(made.Elts) > 0 {
+					t.Errorf("%s: a remark that is not made by NewRemark", set.Position(n.Pos()))
+				}
+				return true
+			}
+			where := set.Position(call.Pos())
+			switch name := expression(set, call.Fun); {
+			case name == "event":
+				code := text(call.Args[2])
+				if _, passed := call.Args[2].(*ast.SelectorExpr); passed {
+					return true // a remark's
+				}
+				var about []string
+				if data, ok := call.Args[4].(*ast.CompositeLit); ok {
+					for _, e := range data.Elts {
+						about = append(about, text(e.(*ast.KeyValueExpr).Key))
+					}
+				}
+				made++
+				tell(where, code, about)
+			case strings.HasSuffix(name, "NewRemark") || name == "remark" || strings.HasSuffix(name, ".remark"):
+				if call.Ellipsis.IsValid() {
+					return true // handed on
+				}
+				code, own, about := text(call.Args[0]), text(call.Args[1]), []string{}
+				for i := 2; i < len(call.Args); i += 2 {
+					about = append(about, text(call.Args[i]))
+				}
+				for _, name := range names(own) {
+					if !slices.Contains(about, name) {
+						t.Errorf("%s: {%s} is not filled in", where, name)
+					}
+				}
+				made++
+				tell(where, code, about)
+			}
+			return true
+		})
+	}
+	for code, about := range told {
+		for _, name := range names(catalogue["event."+code].en) {
+			if !about[name] {
+				t.Errorf("the words for %q want {%s}, the engine tells %v", code, name, slices.Sorted(maps.Keys(about)))
+			}
+		}
+	}
+	if made < 35 {
+		t.Errorf("found %d events and remarks: the engine tells them in another way now", made)
+	}
+}
+
+// sources parses what is no test among the files that match.
+func sources(t *testing.T, patterns ...string) (files []*ast.File, set *token.FileSet) {
+	t.Helper()
+	set = token.NewFileSet()
+	for _, pattern := range patterns {
+		paths, _ := filepath.Glob(pattern)
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(set, path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, file)
+		}
+	}
+	return files, set
+}
+
+// text is what a string literal says, else "".
+func text(e ast.Expr) string {
+	literal, _ := e.(*ast.BasicLit)
+	if literal == nil {
+		return ""
+	}
+	s, _ := strconv.Unquote(literal.Value)
+	return s
+}
+
+func expression(set *token.FileSet, e ast.Expr) string {
+	var b strings.Builder
+	printer.Fprint(&b, set, e)
+	return b.String()
+}
+
+// Every unit that a plan may name has words.
+func TestUnits(t *testing.T) {
+	model, ok := plan.FindModel(plan.ModelNames()[0])
+	if !ok {
+		t.Fatal("no model is known")
+	}
+	limits := device.DefaultLimits
+	limits.MaxBuffer, limits.MaxBinding = 1<<40, 1<<40
+	for _, settings := range []string{
+		`"trainable": ["all"]`, `"trainable": [{"add": "fc", "at": "between", "sizes": [8]}]`, `"peft": {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}`,
+	} {
+		cfg, err := config.Parse([]byte(`{"model": "m", "dataset": {"path": "d", "max_length": 8}, `+settings+`}`), "run.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := train.Imagine(model, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := train.Plan(cfg, files, train.Conditions{Limits: limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := NewWords("zh")
+		for _, u := range f.Units {
+			if w.UnitText(u.Name) == Text(u.Name) {
+				t.Errorf("%s: the unit %q has no words", settings, u.Name)
+			}
+		}
+	}
+}
+
+// What the engine remarks on is said in the person's language, its sizes and numbers spelled as elsewhere on the page.
+func TestRemarks(t *testing.T) {
+	en, zh := NewWords("en"), NewWords("zh")
+	var cut, large message.Remark
+	for text, into := range map[string]*message.Remark{
+		`{"code": "rows_cut", "message": "own", "data": {"file": "a.txt", "n": 2, "rows": 1000000, "length": 256, "lost": 31, "share": 4.8}}`:                   &cut,
+		`{"code": "buffer_misfit", "message": "own", "data": {"buffer": "logits", "need_bytes": 134217728, "limit_bytes": 64000000, "excess_bytes": 70217728}}`: &large,
+	} {
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range [][2]string{
+		{string(en.RemarkText(cut)), "a.txt: 2 of 1000000 rows are cut to 256 tokens: 31 tokens are lost, 4.8 %."},
+		{string(zh.RemarkText(cut)), "a.txt：1000000 行中有 2 行截断为 256 个词元：丢失 31 个词元，占 4.8 %。"},
+		{string(zh.RemarkText(large)), "单个缓冲区（logits）需要 134 MB，GPU 最多允许 64 MB。"},
+		{zh.told("rows_cut", "own", map[string]any{"file": "a.txt"}), "own"},
+		{zh.told("from the future", "own", cut.Data), "own"},
+		{zh.told("step_without_tokens", "own", map[string]any{"rows": []any{1.0, 2.0}}), "有一步没有可训练的内容（行 1、2）。"},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("got %q, want %q", c[0], c[1])
+		}
 	}
 }
 

@@ -210,10 +210,9 @@ func classOf(d *decoder, n *node, o *object, path string) (class, error) {
 	return class{}, d.fail(t, path, choice(name, Types), "")
 }
 
-// ParseAdapterConfig reads an adapter_config.json. Unknown keys are dropped, as PEFT does, and named in warnings; a
-// known key that alters the maths in a way that is not implemented is an error.
-func ParseAdapterConfig(data []byte, file string) (p *PEFT, warnings []string, err error) {
-	var dropped []string
+// ParseAdapterConfig reads an adapter_config.json. Unknown keys are dropped, as PEFT does, and named; a known key that
+// alters the maths in a way that is not implemented is an error.
+func ParseAdapterConfig(data []byte, file string) (p *PEFT, dropped []string, err error) {
 	d := &decoder{file: file, src: trimBOM(data), dropped: &dropped}
 	root, err := d.tree()
 	if err != nil {
@@ -229,10 +228,10 @@ func ParseAdapterConfig(data []byte, file string) (p *PEFT, warnings []string, e
 		bad.File = file
 		return nil, nil, bad
 	}
-	for _, key := range dropped {
-		warnings = append(warnings, fmt.Sprintf("%s: unknown key %s ignored", file, clip(key)))
+	for i, key := range dropped {
+		dropped[i] = clip(key)
 	}
-	return p, warnings, nil
+	return p, dropped, nil
 }
 
 // value is what a field holds, a size or a text that says nothing as null.

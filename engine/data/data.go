@@ -3,7 +3,7 @@
 // A file is a list of JSON objects (JSON lines or one JSON array) or plain text. Its format says how a record becomes
 // tokens and which of them are trained on. One rule decides what happens to a record: one that is malformed is an
 // error with file, line and cause, or is left out with that on record where Options.SkipBad says so; one that is well-formed but leaves nothing to learn is dropped, counted and told in
-// a warning; one that is too long is cut at its end, which is counted and told too. Rows of the format "tokens" are
+// a remark; one that is too long is cut at its end, which is counted and told too. Rows of the format "tokens" are
 // used exactly as they stand, so they are neither dropped nor cut.
 //
 // Labels are aligned with the ids as in Hugging Face: the model predicts Labels[t+1] at position t. The shift is made
@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"llamatab/engine/message"
 )
 
 // Ignore is the label of a position that is not trained.
@@ -95,13 +97,13 @@ type Stats struct {
 
 // Dataset is a file in memory, as tokens.
 type Dataset struct {
-	Name     string
-	Format   string // as detected
-	Samples  []Sample
-	Classes  []string // of a classification, by their numbers
-	Stats    Stats
-	Warnings []string
-	Bad      []BadRow // the first maxBad of them
+	Name    string
+	Format  string // as detected
+	Samples []Sample
+	Classes []string // of a classification, by their numbers
+	Stats   Stats
+	Remarks []message.Remark
+	Bad     []BadRow // the first maxBad of them
 }
 
 // BadRow is a malformed record that was left out.

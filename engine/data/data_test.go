@@ -167,9 +167,13 @@ func TestStats(t *testing.T) {
 	if d.Stats != want {
 		t.Errorf("got %+v, want %+v", d.Stats, want)
 	}
-	if text := strings.Join(d.Warnings, "\n"); !strings.Contains(text, "2 of 5 rows dropped, the first at line 2") ||
+	var text string
+	for _, r := range d.Remarks {
+		text += r.Message + "\n"
+	}
+	if !strings.Contains(text, "2 of 5 rows dropped, the first at line 2") ||
 		!strings.Contains(text, "2 of 5 rows cut to 5 tokens: 11 tokens lost, 45.8 %") || !strings.Contains(text, "1 of 3 rows repeat") {
-		t.Errorf("warnings:\n%s", text)
+		t.Errorf("remarks:\n%s", text)
 	}
 }
 
@@ -435,6 +439,9 @@ func TestSkipBad(t *testing.T) {
 			}
 			if len(d.Samples) != 2 || d.Stats.Bad != 1 || d.Bad[0].Line != line || d.Bad[0].Cause == "" || d.Stats.Rows != 2 || d.Stats.Tokens != 6 {
 				t.Errorf("%q: %+v, bad %+v", b, d.Stats, d.Bad)
+			}
+			if r := d.Remarks[0]; r.Code != "rows_bad" || r.Data["line"] != line || r.Data["rows"] != 3 || !strings.Contains(r.Message, "1 of 3 rows") {
+				t.Errorf("%q: remarks %+v", b, d.Remarks)
 			}
 			if d.Samples[1].Line != 3 || d.Samples[0].Line != 3-line {
 				t.Errorf("%q: lines %d and %d", b, d.Samples[0].Line, d.Samples[1].Line)

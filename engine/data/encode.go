@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"slices"
+
+	"llamatab/engine/message"
 )
 
 // Encoder turns texts into samples of a dataset.
@@ -187,7 +190,7 @@ func (e *Encoder) leave(b BadRow) {
 	}
 }
 
-// drop leaves a record out and remembers the first one for the warning.
+// drop leaves a record out and remembers the first one for the remark.
 func (e *Encoder) drop() {
 	if e.d.Stats.Dropped == 0 {
 		e.firstDropped = e.line
@@ -198,18 +201,24 @@ func (e *Encoder) drop() {
 // finish checks the whole and says what a person should know about it.
 func (e *Encoder) finish() (*Dataset, error) {
 	d, s := e.d, &e.d.Stats
-	warn := func(format string, args ...any) {
-		d.Warnings = append(d.Warnings, d.Name+": "+fmt.Sprintf(format, args...))
+	remark := func(code, text string, pairs ...any) {
+		d.Remarks = append(d.Remarks, message.NewRemark(code, text, pairs...))
+	}
+	all := s.Bad + s.Dropped + s.Rows
+	if s.Bad > 0 {
+		remark("rows_bad", "{file}: {n} of {rows} rows are malformed and left out, the first at line {line}: {cause}",
+			"file", d.Name, "n", s.Bad, "rows", all, "line", d.Bad[0].Line, "cause", d.Bad[0].Cause)
 	}
 	if s.Dropped > 0 {
-		warn("%d of %d rows dropped, the first at line %d: nothing to train on in them", s.Dropped, s.Dropped+s.Rows, e.firstDropped)
+		remark("rows_dropped", "{file}: {n} of {rows} rows dropped, the first at line {line}: nothing to train on in them",
+			"file", d.Name, "n", s.Dropped, "rows", all, "line", e.firstDropped)
 	}
 	if s.Truncated > 0 {
-		warn("%d of %d rows cut to %d tokens: %d tokens lost, %.1f %%", s.Truncated, s.Dropped+s.Rows, e.length, s.Lost,
-			100*float64(s.Lost)/float64(s.Lost+s.Tokens))
+		remark("rows_cut", "{file}: {n} of {rows} rows cut to {length} tokens: {lost} tokens lost, {share} %",
+			"file", d.Name, "n", s.Truncated, "rows", all, "length", e.length, "lost", s.Lost, "share", math.Round(1000*float64(s.Lost)/float64(s.Lost+s.Tokens))/10)
 	}
 	if s.Duplicates > 0 {
-		warn("%d of %d rows repeat an earlier one", s.Duplicates, s.Rows)
+		remark("rows_repeated", "{file}: {n} of {rows} rows repeat an earlier one", "file", d.Name, "n", s.Duplicates, "rows", s.Rows)
 	}
 	switch {
 	case s.Rows == 0 && s.Bad > 0:

@@ -178,22 +178,12 @@ type PreviewJob struct {
 
 // DataPreview is the result of a PreviewJob: rows as the model will see them.
 type DataPreview struct {
-	Format   string       `json:"format"` // as detected
-	Rows     []PreviewRow `json:"rows"`
-	Total    int          `json:"total_rows"`
-	Tokens   int          `json:"tokens"`
-	Trained  int          `json:"trained_tokens"`
-	Cut      int          `json:"truncated_rows"`
-	Dropped  int          `json:"dropped_rows"`
-	Bad      int          `json:"bad_rows"`           // malformed and left out
-	BadRows  []BadRow     `json:"bad_list,omitempty"` // the first of them
-	Warnings []string     `json:"warnings,omitempty"`
-}
-
-// BadRow is a malformed row.
-type BadRow struct {
-	Line  int    `json:"line"`
-	Cause string `json:"cause"`
+	Format  string       `json:"format"` // as detected
+	Rows    []PreviewRow `json:"rows"`
+	Total   int          `json:"total_rows"`
+	Tokens  int          `json:"tokens"`
+	Trained int          `json:"trained_tokens"`
+	Remarks []Remark     `json:"remarks,omitempty"` // on what was cut, left out and so on
 }
 
 // PreviewRow is one row, cut to what was asked for.

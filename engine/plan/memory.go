@@ -6,6 +6,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
+	"llamatab/engine/message"
 )
 
 // Memory is what a run will allocate, buffer by buffer.
@@ -38,25 +39,27 @@ func (m Memory) Want() device.Limits {
 }
 
 // Misfit says why a run does not fit, and by how much.
-type Misfit struct {
-	What  string
-	Need  int64 // bytes
-	Limit int64 // bytes
-}
+type Misfit struct{ message.Remark }
 
-func (m *Misfit) Error() string {
-	return fmt.Sprintf("%s needs %s and %s is the limit: %s too much", m.What, Bytes(m.Need), Bytes(m.Limit), Bytes(m.Need-m.Limit))
-}
+func (m *Misfit) Error() string { return m.Message }
 
-// Check reports the first thing that a device with limits l, or a budget in bytes (0: none), has no room for.
-func (m Memory) Check(l device.Limits, budget int64) error {
+// size is a number of bytes that spells itself.
+type size int64
+
+func (n size) String() string { return Bytes(int64(n)) }
+
+// Check reports the first thing that a device with limits l, or a budget in bytes (0: none), has no room for, nil where
+// everything fits.
+func (m Memory) Check(l device.Limits, budget int64) *Misfit {
 	for _, s := range m.Specs {
-		if most := min(l.MaxBuffer, l.MaxBinding); s.Bytes() > most {
-			return &Misfit{What: fmt.Sprintf("one buffer (%s)", s.Label), Need: s.Bytes(), Limit: most}
+		if n, most := s.Bytes(), min(l.MaxBuffer, l.MaxBinding); n > most {
+			return &Misfit{message.NewRemark("buffer_misfit", "one buffer ({buffer}) needs {need_bytes} and {limit_bytes} is the limit: {excess_bytes} too much",
+				"buffer", s.Label, "need_bytes", size(n), "limit_bytes", size(most), "excess_bytes", size(n-most))}
 		}
 	}
-	if budget > 0 && m.Total() > budget {
-		return &Misfit{What: "the run", Need: m.Total(), Limit: budget}
+	if n := m.Total(); budget > 0 && n > budget {
+		return &Misfit{message.NewRemark("memory_misfit", "the run needs {need_bytes} and {limit_bytes} is the limit: {excess_bytes} too much",
+			"need_bytes", size(n), "limit_bytes", size(budget), "excess_bytes", size(n-budget))}
 	}
 	return nil
 }

@@ -10,14 +10,18 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
+	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
 
-// adapterFile is the main file of a PEFT folder.
-const adapterFile = "adapter_model.safetensors"
+// The files of a PEFT folder.
+const (
+	adapterConfig = "adapter_config.json"
+	adapterFile   = "adapter_model.safetensors"
+)
 
 // attached is a method made for a model, with the files that its values come from.
 type attached struct {
@@ -117,23 +121,25 @@ func (m *Model) use(a *attached) {
 }
 
 // openAdapter reads adapter_config.json of a PEFT folder.
-func openAdapter(fsys fs.FS) (*config.PEFT, []string, error) {
+func (m *Model) openAdapter(fsys fs.FS) (*config.PEFT, error) {
 	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
-	data, err := readSmall(fsys, "adapter_config.json")
+	data, err := readSmall(fsys, adapterConfig)
 	if err != nil {
-		return nil, nil, fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
+		return nil, fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
 	}
-	cfg, warnings, err := config.ParseAdapterConfig(data, "adapter_config.json")
-	return cfg, warnings, fail("adapter", exitConfig, hint, err)
+	cfg, dropped, err := config.ParseAdapterConfig(data, adapterConfig)
+	for _, key := range dropped {
+		m.Remarks = append(m.Remarks, message.NewRemark("key_ignored", "{file}: unknown key {key} ignored", "file", adapterConfig, "key", key))
+	}
+	return cfg, fail("adapter", exitConfig, hint, err)
 }
 
 // loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
 func (m *Model) loadFolder(name string, fsys fs.FS) (*attached, error) {
-	cfg, warnings, err := openAdapter(fsys)
+	cfg, err := m.openAdapter(fsys)
 	if err != nil {
 		return nil, err
 	}
-	m.Warnings = append(m.Warnings, warnings...)
 	if err := m.ownHead(fsys); err != nil {
 		return nil, err
 	}
@@ -231,7 +237,7 @@ func (m *Model) load(a *attached, fsys fs.FS, complete bool) error {
 			case known[strings.TrimPrefix(file, adapterFile)+"\n"+name]:
 			case strings.HasSuffix(name, "embed_tokens.base_layer.weight"), strings.HasSuffix(name, "lm_head.base_layer.weight"):
 				// PEFT adds the untrained matrices of adapted embeddings by itself.
-				m.Warnings = append(m.Warnings, "adapter: "+name+" repeats a weight of the base model and is left out")
+				m.Remarks = append(m.Remarks, message.NewRemark("weight_repeated", "adapter: {tensor} repeats a weight of the base model and is left out", "tensor", name))
 			default:
 				wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
 			}

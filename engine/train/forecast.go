@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -43,9 +44,26 @@ type Forecast struct {
 	Dataset    data.Stats       `json:"dataset"`
 	Sharding   []Shard          `json:"sharding,omitempty"`
 	Fits       bool             `json:"fits"`              // in the budget, or where there is none in WebGPU's default limits
-	Reason     string           `json:"reason,omitempty"`  // why not
+	Misfit     *message.Remark  `json:"misfit,omitempty"`  // why not
 	Choices    []message.Choice `json:"choices,omitempty"` // what to change so that it fits, the least harm first
-	Warnings   []string         `json:"warnings,omitempty"`
+	Remarks    []message.Remark `json:"remarks,omitempty"`
+}
+
+// MarshalJSON adds in English why the run does not fit, and what else is remarked on.
+func (f *Forecast) MarshalJSON() ([]byte, error) {
+	type plain Forecast
+	out := struct {
+		*plain
+		Reason   string   `json:"reason,omitempty"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{plain: (*plain)(f)}
+	if f.Misfit != nil {
+		out.Reason = f.Misfit.Message
+	}
+	for _, r := range f.Remarks {
+		out.Warnings = append(out.Warnings, r.Message)
+	}
+	return json.Marshal(out)
 }
 
 // Unit is what one unit of the model takes: the embedding, a block, the head. "shared" are activations that several
@@ -120,7 +138,7 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 		Bytes: s.Memory.Usage.Map(), Units: s.units(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(),
 		Logits:   4 * int64(min(op.ChunkRows(rows, s.Decoder.Vocab), rows)) * int64(s.Decoder.Vocab),
 		Launches: s.launches, Flops: s.flops * float64(cfg.Training.Accumulation),
-		RowLengths: s.lengths, Dataset: s.Train.Stats, Warnings: s.Warnings,
+		RowLengths: s.lengths, Dataset: s.Train.Stats, Remarks: s.Remarks,
 	}
 	if c.FLOPS > 0 {
 		f.Seconds = f.Flops / c.FLOPS
@@ -138,10 +156,10 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	if c.Tabs > 0 {
 		f.Sharding = s.shards(f, c)
 	}
-	if err := s.Memory.Check(c.Limits, c.Budget); err != nil {
-		f.Reason = err.Error()
+	if misfit := s.Memory.Check(c.Limits, c.Budget); misfit != nil {
+		f.Misfit = &misfit.Remark
 	}
-	f.Fits = f.Reason == ""
+	f.Fits = f.Misfit == nil
 	return f, nil
 }
 

@@ -87,11 +87,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		return nil, err
 	}
 	p := &message.DataPreview{
-		Format: ds.Format, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained,
-		Cut: ds.Stats.Truncated, Dropped: ds.Stats.Dropped, Bad: ds.Stats.Bad, Warnings: s.Warnings,
-	}
-	for _, b := range ds.Bad {
-		p.BadRows = append(p.BadRows, message.BadRow(b))
+		Format: ds.Format, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained, Remarks: ds.Remarks,
 	}
 	want := message.PreviewJob{Rows: 3, Tokens: 512}
 	if j.Job.Preview != nil {

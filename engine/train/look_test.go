@@ -52,8 +52,8 @@ func TestPlanJob(t *testing.T) {
 	}
 	small := planned
 	small.Host, small.Job.Plan = newHost(), &message.PlanJob{MaxBuffer: 256, MaxBinding: 256}
-	if answer(t, &small, &f); f.Fits || !strings.Contains(f.Reason, "256 B") {
-		t.Errorf("fits buffers of 256 bytes: %q", f.Reason)
+	if answer(t, &small, &f); f.Fits || !strings.Contains(f.Misfit.Message, "256 B") || f.Misfit.Data["limit_bytes"] != 256.0 {
+		t.Errorf("fits buffers of 256 bytes: %+v", f.Misfit)
 	}
 	// What does not fit is told at once, and once more with what would.
 	tight := planned
@@ -67,7 +67,7 @@ func TestPlanJob(t *testing.T) {
 			}
 		}
 	}
-	if len(told) != 2 || told[0].Fits || told[0].Choices != nil || len(told[1].Choices) == 0 || told[1].Reason != told[0].Reason {
+	if len(told) != 2 || told[0].Fits || told[0].Choices != nil || len(told[1].Choices) == 0 || told[1].Misfit.Message != told[0].Misfit.Message {
 		t.Errorf("told %+v", told)
 	}
 	wrong := planned
@@ -104,14 +104,14 @@ func TestPlanKnownModel(t *testing.T) {
 func TestPreviewJob(t *testing.T) {
 	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(`{"input_ids": [1, 2, 3], "labels": [-100, -100, 3]}
 {"input_ids": [4, 5, 6, 7]}
-{"input_ids": [8, 9]}`)}, full)
+{"input_ids": [4, 5, 6, 7]}`)}, full)
 	j.Command, j.Open, j.Job.Preview = message.Preview, nil, &message.PreviewJob{Rows: 2, Tokens: 3}
 	var p message.DataPreview
 	answer(t, j, &p)
 	got, _ := json.Marshal(p)
 	want := `{"format":"tokens","rows":[{"tokens":[{"id":1,"text":""},{"id":2,"text":""},{"id":3,"text":"","trained":true}],"length":3},` +
 		`{"tokens":[{"id":4,"text":""},{"id":5,"text":"","trained":true},{"id":6,"text":"","trained":true}],"length":4}],` +
-		`"total_rows":3,"tokens":9,"trained_tokens":5,"truncated_rows":0,"dropped_rows":0,"bad_rows":0}`
+		`"total_rows":3,"tokens":11,"trained_tokens":7,"remarks":[{"code":"rows_repeated","message":"data.jsonl: 1 of 3 rows repeat an earlier one","data":{"file":"data.jsonl","n":1,"rows":3}}]}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

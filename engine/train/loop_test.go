@@ -81,14 +81,14 @@ func TestForecast(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := must(t, j).summary(t)
-	if !maps.Equal(f.Bytes, s.Planned) || f.Trainable != s.Trainable || f.Total != s.Total || f.Steps != 5 || !f.Fits || f.Reason != "" {
+	if !maps.Equal(f.Bytes, s.Planned) || f.Trainable != s.Trainable || f.Total != s.Total || f.Steps != 5 || !f.Fits || f.Misfit != nil {
 		t.Errorf("forecast %+v, the run planned %v", f, s.Planned)
 	}
 	if !slices.Equal(f.RowLengths, []int{8, 16, 24, 31}) {
 		t.Errorf("row lengths %v", f.RowLengths)
 	}
 	f, err = train.Plan(cfg, files, train.Conditions{Limits: device.DefaultLimits, Budget: s.Planned["total"] - 1})
-	if err != nil || f.Fits || f.Reason == "" || len(f.Choices) == 0 {
+	if err != nil || f.Fits || f.Misfit == nil || len(f.Choices) == 0 {
 		t.Errorf("a budget one byte short: %+v, %v", f, err)
 	}
 }

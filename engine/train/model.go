@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"llamatab/engine/config"
+	"llamatab/engine/message"
 	"llamatab/engine/model"
 	_ "llamatab/engine/model/llama" // registers its architectures
 	_ "llamatab/engine/model/qwen2"
@@ -28,7 +29,7 @@ type Model struct {
 	Tokenizer *tokenizer.Tokenizer // nil where the model has none
 	Config    []byte               // config.json
 	Classes   []string             // names of a classifier's classes; nil where they are not known
-	Warnings  []string
+	Remarks   []message.Remark     // what a person should know of it and of what is done with it
 
 	head     *weights.Checkpoint // of the added stack; nil where it starts fresh
 	headSpec headSpec            // of the same
@@ -100,7 +101,7 @@ func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, e
 		if m.Base, err = weights.Open(files.Model); err != nil {
 			return bad(err)
 		}
-		m.Warnings = append(m.Warnings, m.Base.Warnings...)
+		m.Remarks = append(m.Remarks, m.Base.Remarks...)
 	}
 	return m, nil
 }
@@ -145,7 +146,8 @@ func (m *Model) openTokenizer() error {
 		}
 	}
 	if t.VocabSize() > m.Decoder.Vocab {
-		m.Warnings = append(m.Warnings, fmt.Sprintf("tokenizer.json has ids up to %d, the model's vocabulary has %d: text that needs the rest is refused", t.VocabSize()-1, m.Decoder.Vocab))
+		m.Remarks = append(m.Remarks, message.NewRemark("tokenizer_larger", "tokenizer.json has ids up to {id}, the model's vocabulary has {vocabulary}: text that needs the rest is refused",
+			"id", t.VocabSize()-1, "vocabulary", m.Decoder.Vocab))
 	}
 	m.Tokenizer = t
 	return nil

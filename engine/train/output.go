@@ -55,7 +55,7 @@ func (o output) adapter(dir string, m *Model) error {
 	if err != nil {
 		return err
 	}
-	if err := o.bytes(path.Join(dir, "adapter_config.json"), append(cfg, '\n')); err != nil {
+	if err := o.bytes(path.Join(dir, adapterConfig), append(cfg, '\n')); err != nil {
 		return err
 	}
 	files := []string{adapterFile}

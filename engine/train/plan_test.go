@@ -152,7 +152,7 @@ func TestChoices(t *testing.T) {
 		{1.0e9, "lora", []string{`trainable=["all", "norm"]`, "dataset.max_length=64"}},
 	} {
 		f := forecast(t, "SmolLM2-135M", train.Conditions{Budget: c.budget}, c.sets...)
-		if f.Fits || f.Reason == "" {
+		if f.Fits || f.Misfit == nil {
 			t.Fatalf("%v: fits %d bytes with %v", c.sets, c.budget, f.Bytes)
 		}
 		first := ""

@@ -398,7 +398,7 @@ func (r *runner) judge(step *landed) error {
 	loss, band := float64(step.Loss), &r.watch.Band
 	if band.spike(loss) {
 		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
-		event(r.host, "warning", s.code, n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
+		event(r.host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
 		switch r.cfg.Training.OnSpike {
 		case "stop":
 			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")

@@ -211,11 +211,10 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 	if s.files.Adapter == nil {
 		return nil
 	}
-	given, warnings, err := openAdapter(s.files.Adapter)
+	given, err := s.openAdapter(s.files.Adapter)
 	if err != nil {
 		return err
 	}
-	s.Warnings = append(s.Warnings, warnings...)
 	if err := peft.Resolve(s.Decoder, given); err != nil {
 		return fail("adapter", exitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
 	}
@@ -283,7 +282,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	if err != nil {
 		return bad(err)
 	}
-	s.Warnings = append(s.Warnings, ds.Warnings...)
+	s.Remarks = append(s.Remarks, ds.Remarks...)
 	return ds, nil
 }
 
@@ -293,17 +292,14 @@ func (s *Setup) tell(h Host) {
 		return
 	}
 	s.told = true
-	for _, w := range s.Warnings {
-		event(h, "warning", "note", 0, nil, "%s", w)
+	for _, r := range s.Remarks {
+		event(h, "warning", r.Code, 0, r.Data, "%s", r.Message)
 	}
 	if s.Train == nil {
 		return
 	}
 	for _, b := range s.Train.Bad {
 		event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Cause}, "%s: line %d is left out: %s", s.Train.Name, b.Line, b.Cause)
-	}
-	if more := s.Train.Stats.Bad - len(s.Train.Bad); more > 0 {
-		event(h, "warning", "bad_row_skipped", 0, map[string]any{"rows": more}, "%s: %d more rows are left out", s.Train.Name, more)
 	}
 }
 

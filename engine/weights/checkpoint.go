@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"llamatab/engine/message"
 	"llamatab/engine/tensor"
 )
 
@@ -26,8 +27,8 @@ var (
 
 // Checkpoint is an open set of safetensors files. It is not safe for concurrent use.
 type Checkpoint struct {
-	Files    []*File  // by name; their tensors are spelled as in the file
-	Warnings []string // what is odd but harmless, for people to read
+	Files   []*File          // by name; their tensors are spelled as in the file
+	Remarks []message.Remark // what is odd but harmless
 
 	open    []fs.File
 	readers map[string]io.ReaderAt // by File.Name
@@ -83,7 +84,7 @@ func (c *Checkpoint) openFolder(fsys fs.FS) error {
 		return c.openShards(fsys, ix, shards)
 	}
 	if exists(fsys, SingleName) {
-		c.warn("%s names %s, which is missing: read %s instead", IndexName, list(missing), SingleName)
+		c.remark("shards_missing", "{index} names {missing}, which is missing: read {read} instead", "index", IndexName, "missing", list(missing), "read", SingleName)
 		return c.openSingle(fsys, SingleName)
 	}
 	return fmt.Errorf("%s: %w: %s; add them beside it", IndexName, ErrMissingShard, list(missing))
@@ -132,7 +133,7 @@ func (c *Checkpoint) openShards(fsys fs.FS, ix index, shards []string) error {
 		for _, t := range f.Tensors {
 			total += t.Bytes
 			if ix.files[t.Name] != name {
-				c.warn("%s: tensor %q is not listed there by %s: left out", name, t.Name, IndexName)
+				c.remark("tensor_unlisted", "{file}: tensor {tensor} is not listed there by {index}: left out", "file", name, "tensor", strconv.Quote(t.Name), "index", IndexName)
 				continue
 			}
 			c.tensors[t.Name] = t
@@ -149,7 +150,7 @@ func (c *Checkpoint) openShards(fsys fs.FS, ix index, shards []string) error {
 		return fmt.Errorf("%s: %w: %s", IndexName, ErrMissingTensor, list(missing))
 	}
 	if have := strconv.FormatInt(total, 10); ix.totalSize != "" && ix.totalSize != have {
-		c.warn("%s says %s bytes of tensors, its files hold %s", IndexName, ix.totalSize, have)
+		c.remark("index_size", "{index} says {said} bytes of tensors, its files hold {held}", "index", IndexName, "said", ix.totalSize, "held", have)
 	}
 	return nil
 }
@@ -300,8 +301,8 @@ func (c *Checkpoint) ReadF32(t Tensor) (tensor.Host, error) {
 	return h, err
 }
 
-func (c *Checkpoint) warn(format string, args ...any) {
-	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+func (c *Checkpoint) remark(code, text string, pairs ...any) {
+	c.Remarks = append(c.Remarks, message.NewRemark(code, text, pairs...))
 }
 
 func exists(fsys fs.FS, name string) bool {

@@ -79,7 +79,11 @@ func TestOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer ck.Close()
-			if got := strings.Join(append([]string{strings.Join(ck.Names(), " ")}, ck.Warnings...), " | "); got != c.want {
+			got := strings.Join(ck.Names(), " ")
+			for _, r := range ck.Remarks {
+				got += " | " + r.Message
+			}
+			if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 			for _, n := range ck.Names() { // each must hold its own bytes, prefixed or not
@@ -262,8 +266,8 @@ func TestSplit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(ck.Names()) != len(specs) || len(ck.Warnings) > 0 || len(ck.Files) != len(shards) {
-			t.Errorf("%d: %v, %v", c.max, ck.Names(), ck.Warnings)
+		if len(ck.Names()) != len(specs) || len(ck.Remarks) > 0 || len(ck.Files) != len(shards) {
+			t.Errorf("%d: %v, %v", c.max, ck.Names(), ck.Remarks)
 		}
 		ck.Close()
 	}
@@ -283,8 +287,8 @@ func TestStories(t *testing.T) {
 	}
 	sharded, bf16 := openShared(t, "stories260k-sharded"), openShared(t, "stories260k-bf16")
 	for _, other := range []*Checkpoint{sharded, bf16} {
-		if !slices.Equal(other.Names(), single.Names()) || len(other.Warnings) > 0 {
-			t.Fatalf("%v, %v", other.Names(), other.Warnings)
+		if !slices.Equal(other.Names(), single.Names()) || len(other.Remarks) > 0 {
+			t.Fatalf("%v, %v", other.Names(), other.Remarks)
 		}
 	}
 	for _, name := range single.Names() {

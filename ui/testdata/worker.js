@@ -64,15 +64,18 @@ function plan({ config, plan }) {
   answer({
     trainable_parameters: 1000, total_parameters: 260_000, steps: config.training.max_steps,
     planned_bytes: { weights: 1e6, gradients: 1e5, optimizer: 2e5, activations, staging: 1e4, total: 1.31e6 + activations },
-    fits, reason: fits ? "" : "one buffer (logits) needs 128 MiB and 64 MiB is the limit",
+    fits, misfit: fits ? undefined : { code: "buffer_misfit", message: "one buffer (logits) needs 128 MiB and 64 MiB is the limit: 64 MiB too much", data: { buffer: "logits", need_bytes: 134217728, limit_bytes: 67108864, excess_bytes: 67108864 } },
+    remarks: [...remarks, { code: "tokenizer_larger", message: "tokenizer.json has ids up to 511, the model's vocabulary has 370", data: { id: 511, vocabulary: 370 } }],
     choices: fits ? [] : [{ code: "micro_batch", changes: [{ path: "training.per_device_train_batch_size", value: 8 }], planned_bytes: 9_310_000, fits: true, text: "" }],
-    units: [{ name: "embedding", trainable_parameters: 0, planned_bytes: { total: 1e6 } }],
+    units: [{ name: "embed", trainable_parameters: 0, planned_bytes: { total: 1e6 } }],
   });
 }
 
+const remarks = [{ code: "rows_cut", message: "2 of 50 rows cut to 256 tokens", data: { file: "rows.jsonl", n: 2, rows: 50, length: 256, lost: 31, share: 4.8 } }];
+
 function preview() {
   const tokens = [{ id: 1, text: "<s>" }, { id: 5, text: "One" }, { id: 6, text: " day", trained: true }];
-  answer({ format: "text", rows: [{ tokens, length: 12 }], total_rows: 50, tokens: 600, trained_tokens: 400, truncated_rows: 2, dropped_rows: 0 });
+  answer({ format: "text", rows: [{ tokens, length: 12 }], total_rows: 50, tokens: 600, trained_tokens: 400, remarks });
 }
 
 async function generate({ generate: g }, { files }) {
@@ -120,7 +123,7 @@ async function train({ config, samples }, { files, run }) {
     if (back) {
       back = false;
       step = step - (step % 10);
-      say({ type: "event", event: { time: "", level: "warning", code: "rolled_back", step, message: "" } });
+      say({ type: "event", event: { time: "", level: "warning", code: "rolled_back", step, message: "", data: { from: step + 3, to: step, learning_rate_factor: 0.5 } } });
     }
     step++;
     const loss = step === 7 ? "NaN" : 1 + 1.5 * Math.exp(-step / 30) + 0.1 * Math.sin(step * 12.9898);
@@ -131,7 +134,7 @@ async function train({ config, samples }, { files, run }) {
     if (step % 20 === 0) for (const prompt of samples?.prompts ?? []) say({ type: "sample", sample: { step, prompt, text: " sample " + step } });
     if (step % 10 === 0) await file(`checkpoint-${step}/state.json`, JSON.stringify({ step }));
     if (step === 7) say({ type: "event", event: { time: "", level: "warning", code: "nonfinite_step_skipped", step, message: "The loss was NaN." } });
-    if (step === 12) say({ type: "event", event: { time: "", level: "info", code: "cut", message: "2 rows were longer than 256 tokens and were cut." } });
+    if (step === 12) say({ type: "event", event: { time: "", level: "warning", ...remarks[0] } });
     let failed = null;
     if (step === 20 && name.startsWith("fails")) failed = { code: "does_not_fit", message: "the step needs <5.2 GB>, the GPU gives 4.0 GB", next: "choose a batch size of 2", exit: 1 };
     if (step === 20 && name.startsWith("crashes")) failed = { code: "engine_crashed", message: "panic: 好".padEnd(40_000, "字"), next: "", exit: 1 };
