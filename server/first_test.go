@@ -101,6 +101,7 @@ func TestFirstRun(t *testing.T) {
 			times := v.ask(`const at = (what) => (((seen.get(what) ?? performance.now()) - seen.get("click")) / 1000).toFixed(1);
 				return ["loss", "before"].map((what) => what + " " + at(what)).join(", ") + ", end " + at("end") + "; phases: " + phases.map(([text, at]) => ((at - seen.get("click")) / 1000).toFixed(1) + " " + text).join(", ")`)
 			t.Logf("seconds after the click: %s", times)
+			t.Logf("tasks of more than 50 ms: %s", v.ask(`return tasks.map((e) => e.duration.toFixed(0) + " ms at " + ((e.startTime - seen.get("click")) / 1000).toFixed(1) + " s").join(", ") || "none"`))
 			if v.ask(`return seen.get("loss") < seen.get("before")`) != "true" {
 				t.Error("the first loss had to wait for the untrained model's")
 			}
@@ -120,6 +121,8 @@ func TestFirstRun(t *testing.T) {
 // watching notes when things are seen first, and the phases that the status tells.
 const watching = `globalThis.seen = new Map();
 	globalThis.phases = [];
+	globalThis.tasks = []; // that kept the page's thread for more than 50 ms
+	new PerformanceObserver((list) => { if (seen.has("click") && !seen.has("end")) tasks.push(...list.getEntries()); }).observe({ type: "longtask" });
 	const now = (what) => { if (!seen.has(what)) seen.set(what, performance.now()); };
 	document.addEventListener("click", () => now("click"), { capture: true, once: true });
 	setInterval(() => {
