@@ -571,7 +571,6 @@ var catalogue = map[string]struct{ en, zh string }{
 	"room.cost.about":             {"Measured, and by the formulas: of the room's strategy, and of DDP, where every tab holds all that trains. Bytes of a step are gradients and weights, without headers and the checkpoints of the room. Tabs on one GPU share its memory: together they hold no less.", "实测值与公式值：教室采用的策略，以及每个标签页都持有全部可训练参数的 DDP。每步字节数为梯度和权重，不含帧头和教室的检查点。同一 GPU 上的标签页共用显存，合计并不会减少。"},
 	"room.ddp":                    {"DDP, formula", "DDP，公式"},
 	"room.formula":                {"{strategy}, formula", "{strategy}，公式"},
-	"room.here":                   {"This tab, measured", "此标签页，实测"},
 	"room.measured":               {"{name}, measured", "{name}，实测"},
 	"room.memory":                 {"GPU memory", "GPU 内存"},
 	"room.silent":                 {"Step {step} of {steps}. No answer from {who}: others take over.", "第 {step} / {steps} 步。{who} 没有响应：由其他标签页接手。"},
