@@ -142,10 +142,10 @@ func (c *class) describe(run *dist.Run) error {
 func refusal(err error) error {
 	var ce *config.Error
 	if errors.As(err, &ce) {
-		return &room.Refused{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path}
+		return &room.Refused{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path, Kind: ce.Kind, About: ce.About}
 	}
 	f := engine.Failure(err)
-	return &room.Refused{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path}
+	return &room.Refused{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path, Kind: f.Kind, About: f.About}
 }
 
 // files opens what a config names. Only what every tab can get from this server will do.

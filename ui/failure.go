@@ -59,10 +59,13 @@ func (r *Run) FailedCode() Text { return Text(r.trouble().Code) }
 // FailedText says in a sentence what failed.
 func (r *Run) FailedText() Text { return r.cause(r.Failure) }
 
-// cause says in a sentence what failed, by the engine's code, and names the setting at fault.
+// cause says in a sentence what failed: what is wrong with a setting where that is known, else by the engine's code.
 func (w *Words) cause(f *message.Failed) Text {
 	if f == nil {
 		return ""
+	}
+	if text, ok := w.wrong(f); ok {
+		return Text(text)
 	}
 	text := w.T("failed")
 	if key := "failed." + f.Code; w.Has(key) {
@@ -70,6 +73,31 @@ func (w *Words) cause(f *message.Failed) Text {
 	}
 	if f.Path != "" {
 		text += " " + w.label(f.Path)
+	}
+	return text
+}
+
+// wrong says what is wrong with a setting: the text "wrong.KIND".
+func (w *Words) wrong(f *message.Failed) (string, bool) {
+	return w.filled("wrong."+f.Kind, f.About, "name", w.label(f.Path))
+}
+
+// detail are the engine's own words where the cause leaves something open.
+func (w *Words) detail(f *message.Failed) Text {
+	if f == nil {
+		return ""
+	}
+	if _, ok := w.wrong(f); ok {
+		return ""
+	}
+	return Text(f.Message)
+}
+
+// against is the cause of what stands in the way of a run, and what to do about it.
+func (w *Words) against(f *message.Failed) Text {
+	text := w.cause(f)
+	if f != nil && f.Path == "" && w.Has("mend."+f.Code) {
+		text += " " + w.T("mend."+f.Code)
 	}
 	return text
 }

@@ -93,7 +93,7 @@ func studio(b tab, address string) {
 
 	// What the engine refuses is shown at the setting; what does not fit comes with its remedy.
 	b.set("set-training-per-device-train-batch-size", "0")
-	b.wait(`document.getElementById("plan-fault").textContent.includes("wants 1")`)
+	b.wait(`document.getElementById("plan-fault").textContent.trim() === "Batch size: 0 does not do, it takes 1 to 65536."`)
 	b.want(`document.getElementById("set-training-per-device-train-batch-size").getAttribute("aria-invalid")`, "true")
 	b.set("set-training-per-device-train-batch-size", "128")
 	b.wait(`document.querySelector(".fixes button")`)

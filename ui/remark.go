@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,19 +13,27 @@ import (
 // told says what the engine remarks on, by its code: the text "event.CODE" with what it is about filled in. The engine's
 // own words stand in where the page has none, or is not told what they are about.
 func (w *Words) told(code, own string, about map[string]any) string {
-	key := "event." + code
-	if !w.Has(key) {
-		return own
+	if text, ok := w.filled("event."+code, about); ok {
+		return text
 	}
-	var pairs []any
-	for _, name := range names(catalogue[key].en) {
-		v, ok := about[name]
-		if !ok {
-			return own
+	return own
+}
+
+// filled is the text of a key with its {names} filled in from what the engine says it is about, and from more pairs. It is
+// not ok where the key is not in the catalogue or a name stays open.
+func (w *Words) filled(key string, about map[string]any, pairs ...any) (text string, ok bool) {
+	entry, ok := catalogue[key]
+	if !ok {
+		return "", false
+	}
+	for _, name := range names(entry.en) {
+		if v, told := about[name]; told {
+			pairs = append(pairs, name, w.spelled(name, v))
+		} else if !slices.Contains(pairs, any(name)) {
+			return "", false
 		}
-		pairs = append(pairs, name, w.spelled(name, v))
 	}
-	return w.say(key, pairs...)
+	return w.say(key, pairs...), true
 }
 
 // spelled is a value as the engine tells it, as JSON.

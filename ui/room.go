@@ -132,6 +132,9 @@ type (
 		Reason string `json:"reason"`
 		Next   string `json:"next"`
 		Path   string `json:"path"`
+
+		Kind  string         `json:"kind"`
+		About map[string]any `json:"about"`
 	}
 )
 
@@ -232,13 +235,11 @@ func (r *Room) why(f roomRefusal) problem {
 	if key := "room.no." + f.Code; r.Has(key) {
 		return problem{Text: r.T(key)}
 	}
-	p := problem{Detail: Text(strings.TrimSpace(f.Reason + " " + f.Next))}
+	failed := &message.Failed{Code: f.Code, Path: f.Path, Kind: f.Kind, About: f.About, Message: strings.TrimSpace(f.Reason + " " + f.Next)}
 	if _, ok := troubleOf[f.Code]; ok {
-		p.Text = r.cause(&message.Failed{Code: f.Code, Path: f.Path})
-	} else {
-		p.Text = r.T("room.no")
+		return problem{r.cause(failed), r.detail(failed)}
 	}
-	return p
+	return problem{r.T("room.no"), r.detail(failed)}
 }
 
 // sit begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.

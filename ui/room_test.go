@@ -102,7 +102,7 @@ func TestRoomScreens(t *testing.T) {
 			b.open(address + "?lang=" + lang)
 			b.wait(`document.getElementById("join-code")`)
 			b.click("join")
-			b.wait(`document.getElementById("join-problem").textContent !== ""`)
+			b.wait(`document.querySelector("#join-problem span").textContent !== ""`)
 			check("1-home")
 			b.eval(`location.hash = "#room"`)
 			b.wait(`document.getElementById("room")`)

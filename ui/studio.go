@@ -640,11 +640,8 @@ func (s *Studio) FixText(c message.Choice) Text {
 }
 
 // FaultText is what the engine has against the config, FaultDetail its own words.
-func (s *Studio) FaultText() Text {
-	return s.cause(s.fault())
-}
-
-func (s *Studio) FaultDetail() Text { return detail(s.fault()) }
+func (s *Studio) FaultText() Text   { return s.against(s.fault()) }
+func (s *Studio) FaultDetail() Text { return s.detail(s.fault()) }
 
 // fault is that of the config, unless it is the data's, which stands beside the data.
 func (s *Studio) fault() *message.Failed {
@@ -652,13 +649,6 @@ func (s *Studio) fault() *message.Failed {
 		return nil
 	}
 	return s.Fault
-}
-
-func detail(f *message.Failed) Text {
-	if f == nil {
-		return ""
-	}
-	return Text(f.Message)
 }
 
 // DataText says what is known of the data.
@@ -683,8 +673,8 @@ func (s *Studio) DataRemarks() []message.Remark {
 }
 
 // DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.
-func (s *Studio) DataFaultText() Text   { return s.cause(s.dataFault()) }
-func (s *Studio) DataFaultDetail() Text { return detail(s.dataFault()) }
+func (s *Studio) DataFaultText() Text   { return s.against(s.dataFault()) }
+func (s *Studio) DataFaultDetail() Text { return s.detail(s.dataFault()) }
 
 func (s *Studio) dataFault() *message.Failed {
 	if !s.Data.Usable() {

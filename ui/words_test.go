@@ -216,6 +216,69 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// Every kind of mistake in a setting that the engine names is said in both languages, by what the engine says it is about.
+func TestWrongSettings(t *testing.T) {
+	files, set := sources(t, "../engine/config/*.go")
+	told := map[string]bool{}
+	tell := func(where token.Pos, kind string, about ...string) {
+		told[kind] = true
+		entry, ok := catalogue["wrong."+kind]
+		if !ok {
+			t.Errorf("%s: the page has no words for %q", set.Position(where), kind)
+		}
+		for _, name := range names(entry.en) {
+			if name != "name" && !slices.Contains(about, name) {
+				t.Errorf("%s: the words for %q want {%s}", set.Position(where), kind, name)
+			}
+		}
+	}
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if of, ok := n.Fun.(*ast.SelectorExpr); ok && of.Sel.Name == "of" {
+					var about []string
+					for i := 1; i < len(n.Args); i += 2 {
+						about = append(about, text(n.Args[i]))
+					}
+					tell(n.Pos(), text(n.Args[0]), about...)
+				}
+			case *ast.ValueSpec:
+				if n.Names[0].Name == "wanted" {
+					for _, e := range n.Values[0].(*ast.CompositeLit).Elts {
+						tell(e.Pos(), text(e.(*ast.KeyValueExpr).Value))
+					}
+				}
+			}
+			return true
+		})
+	}
+	for key := range catalogue {
+		if kind, ok := strings.CutPrefix(key, "wrong."); ok && !told[kind] {
+			t.Errorf("the engine never says that a setting is wrong in the way %q", kind)
+		}
+	}
+
+	for settings, want := range map[string]string{
+		`"training": {"per_device_train_batch_size": 0}`:              "批大小：0 不可用，应为 1 到 65536。",
+		`"training": {"max_steps": "many"}`:                           "步数应为整数。",
+		`"training": {"eval_steps": 5}`:                               "评估间隔：没有可供评估的数据。请将留出比例设为大于 0。",
+		`"training": {"lr_scheduler_type": "up"}`:                     "学习率曲线：up 不在 constant、constant_with_warmup、linear、cosine、cosine_with_restarts、polynomial、inverse_sqrt 之中。",
+		`"fsdp": {"world_size": 2}, "training": {"on_spike": "stop"}`: "损失突跳时：多标签页训练不支持此设置。请改回默认值，或只在此标签页训练。",
+	} {
+		_, err := config.Parse([]byte(`{"model": "m", "trainable": ["all"], "dataset": {"path": "d"}, `+settings+`}`), "run.json")
+		sent, _ := json.Marshal(train.Failure(&train.Error{Code: "config", Err: err}))
+		failed := new(message.Failed)
+		if err := json.Unmarshal(sent, failed); err != nil {
+			t.Fatal(err)
+		}
+		w := NewWords("zh")
+		if got := string(w.cause(failed)); got != want || w.detail(failed) != "" {
+			t.Errorf("%s: says %q, %q; want %q", settings, got, w.detail(failed), want)
+		}
+	}
+}
+
 // sources parses what is no test among the files that match.
 func sources(t *testing.T, patterns ...string) (files []*ast.File, set *token.FileSet) {
 	t.Helper()

@@ -25,7 +25,7 @@ type decoded interface {
 // defaulted is a type that is absent as a whole, but has defaults once it is there.
 type defaulted interface{ defaults() }
 
-func (d *decoder) fail(n *node, path, message, next string) error {
+func (d *decoder) fail(n *node, path, message, next string) *Error {
 	e := &Error{File: d.file, Path: path, Message: message, Next: next}
 	if n.at >= 0 {
 		e.Line, e.Col = position(d.src, n.at)
@@ -36,8 +36,13 @@ func (d *decoder) fail(n *node, path, message, next string) error {
 }
 
 func (d *decoder) wants(n *node, path, what string) error {
-	return d.fail(n, path, "wants "+what+", got "+n.kind(), "")
+	e := d.fail(n, path, "wants "+what+", got "+n.kind(), "")
+	e.Kind = wanted[what]
+	return e
 }
+
+// wanted are the kinds of an Error that says what a key wants.
+var wanted = map[string]string{"a finite number": "number", "an integer": "integer", "an integer that is not negative": "integer"}
 
 // into decodes n into *p, keeping what p holds already wherever n says nothing.
 func (d *decoder) into(n *node, path string, p any) error {

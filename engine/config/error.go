@@ -12,6 +12,11 @@ type Error struct {
 	Path      string // JSON path: training.max_steps; "" for the whole file
 	Message   string // what is wrong
 	Next      string // what to do about it; may be empty
+
+	// Kind is what Message says, and About what it is about by name, for who speaks another language; "" where it is too
+	// rare to be known by a name.
+	Kind  string
+	About map[string]any
 }
 
 // Error spells e as file:line:col: path: message; next.

@@ -42,9 +42,9 @@ func (h *Head) rules(path string) []rule {
 		oneOf(join(path, "add"), h.Add, []string{"fc"}),
 		oneOf(join(path, "at"), h.At, []string{"classify", "between"}),
 		oneOf(join(path, "activation"), h.Activation, Activations),
-		{len(h.Sizes) <= maxLayers, join(path, "sizes"), fmt.Sprintf("has %d layers, more than %d", len(h.Sizes), maxLayers), ""},
-		{h.NumLabels == 0 || h.NumLabels > 1 && h.NumLabels <= maxWidth, join(path, "num_labels"), fmt.Sprintf("is %d, wants at least 2 classes", h.NumLabels), "leave it out: the dataset's labels are counted"},
-		{h.Init == nil || *h.Init != "", join(path, "init"), "is empty", "use null or a file"},
+		must(len(h.Sizes) <= maxLayers, join(path, "sizes"), fmt.Sprintf("has %d layers, more than %d", len(h.Sizes), maxLayers), ""),
+		must(h.NumLabels == 0 || h.NumLabels > 1 && h.NumLabels <= maxWidth, join(path, "num_labels"), fmt.Sprintf("is %d, wants at least 2 classes", h.NumLabels), "leave it out: the dataset's labels are counted"),
+		must(h.Init == nil || *h.Init != "", join(path, "init"), "is empty", "use null or a file"),
 	}
 	for i, n := range h.Sizes {
 		rules = append(rules, within(index(join(path, "sizes"), i), n, 1, maxWidth))
@@ -193,11 +193,11 @@ func (p Part) Regexp() *regexp.Regexp {
 
 // rule is what must hold of an entry that stands at path, as far as that can be told without the model.
 func (p Part) rule(path string) rule {
-	bad := func(message, next string) rule { return rule{false, path, message, next} }
+	bad := func(message, next string) rule { return must(false, path, message, next) }
 	switch layerSpec, isLayers := strings.CutPrefix(p.Select, layersPrefix); {
 	case p.Head != nil:
 		if e := firstBroken(p.Head.rules(path)); e != nil {
-			return rule{false, e.Path, e.Message, e.Next}
+			return rule{path: e.Path, message: e.Message, next: e.Next, kind: e.Kind, about: e.About}
 		}
 	case isLayers:
 		if _, err := parseLayers(layerSpec); err != nil {

@@ -91,7 +91,7 @@ func Failure(err error) *message.Failed {
 	case errors.As(err, &e):
 		failed := &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit, Choices: e.Choices}
 		if setting, ok := errors.AsType[*config.Error](err); ok {
-			failed.Path = setting.Path
+			failed.Path, failed.Kind, failed.About = setting.Path, setting.Kind, setting.About
 		}
 		return failed
 	case errors.Is(err, device.ErrLost):

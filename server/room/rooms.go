@@ -205,6 +205,9 @@ type Refused struct {
 	Reason string `json:"reason"`
 	Next   string `json:"next,omitempty"` // what to do about it
 	Path   string `json:"path,omitempty"` // of the setting at fault
+
+	Kind  string         `json:"kind,omitempty"` // as of a message.Failed
+	About map[string]any `json:"about,omitempty"`
 }
 
 func (r *Refused) Error() string { return r.Reason }

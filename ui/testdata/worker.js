@@ -57,7 +57,7 @@ function plan({ config, plan }) {
   if (plan?.compare) return compare();
   const batch = config.training.per_device_train_batch_size ?? 4;
   if (batch < 1) {
-    say({ type: "failed", failed: { code: "config", path: "training.per_device_train_batch_size", message: "run.json: training.per_device_train_batch_size: is 0, wants 1 to 65536", next: "", exit: 2 } });
+    say({ type: "failed", failed: { code: "config", path: "training.per_device_train_batch_size", kind: "range", about: { value: batch, least: 1, most: 65536 }, message: "run.json: training.per_device_train_batch_size: is 0, wants 1 to 65536", next: "", exit: 2 } });
     return;
   }
   const activations = batch * 1e6, fits = batch <= 64;
