@@ -2,8 +2,10 @@ package train
 
 import (
 	"fmt"
+	"math"
 
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
 	"llamatab/engine/graph"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
@@ -31,18 +33,46 @@ func wireSpec(segments []plan.Segment, d tensor.DType) device.Spec {
 	return spec
 }
 
-// wireSpecs are the buffers of what a tab of a room sends rounded: gradients, and parameters of which it owns a shard.
+// wireSpecs are the buffers of what a tab of a room sends: gradients, parameters of which it owns a shard, and its state when
+// a checkpoint is due. What travels rounded is packed first; all of it is read back.
 func (s *Setup) wireSpecs() (specs []device.Spec) {
 	if s.fsdp() == nil {
 		return nil
 	}
-	if s.cfg.Precision.ReduceDType == "bfloat16" {
-		specs = append(specs, wireSpec(s.Layout.Segments, tensor.BF16))
+	reads := map[int64]int{} // read-back buffers by size, which all kinds share
+	read := func(segments []plan.Segment, most, size, atOnce int) {
+		of := map[int64]int{}
+		for _, seg := range segments {
+			bytes := device.ReadBackBytes(min(seg.Len, most) * size)
+			of[bytes] = min(of[bytes]+1, atOnce)
+			reads[bytes] = max(reads[bytes], of[bytes])
+		}
 	}
-	if s.Layout.Lanes != nil && s.cfg.Precision.ParamDType == "bfloat16" {
-		specs = append(specs, wireSpec(s.owned().Segments, tensor.BF16))
+	send := func(segments []plan.Segment, d tensor.DType) {
+		if d != tensor.F32 {
+			specs = append(specs, wireSpec(segments, d))
+		}
+		read(segments, math.MaxInt32, d.Size(), underWay)
+	}
+	send(s.Layout.Segments, wireType(s.cfg.Precision.ReduceDType))
+	if s.Layout.Lanes != nil {
+		send(s.owned().Segments, wireType(s.cfg.Precision.ParamDType))
+	}
+	read(s.owned().Segments, dist.DefaultPiece, tensor.F32.Size(), 1)
+	for size, n := range reads {
+		for range n {
+			specs = append(specs, device.Spec{Len: int(size / 4), Class: device.Staging, Label: "read-back"})
+		}
 	}
 	return specs
+}
+
+// wireType is the type on the wire for one of a config.
+func wireType(name string) tensor.DType {
+	if name == "bfloat16" {
+		return tensor.BF16
+	}
+	return tensor.F32
 }
 
 func newWire(mem *memory, copy int, d tensor.DType) (*wire, error) {
