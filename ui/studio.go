@@ -632,7 +632,11 @@ func (s *Studio) FixText(c message.Choice) Text {
 		text = s.say(key)
 	}
 	for _, change := range c.Changes {
-		if v := strings.Trim(string(change.Value), `"`); len(v) < 24 {
+		v := strings.Trim(string(change.Value), `"`)
+		if key := "option." + change.Path + "." + v; s.Has(key) {
+			v = s.say(key)
+		}
+		if len(v) < 24 {
 			text += " · " + string(s.label(change.Path)) + " → " + v
 		}
 	}
