@@ -138,10 +138,11 @@ func compress(name string, data []byte) error {
 }
 
 // zstandard compresses with a window of 8 MiB, which is what browsers take. The program zstd does it an eighth better
-// than the Go package, so the engine is left to it where it is installed; best tells that.
+// than the Go package, so the engine is left to it where it is installed; best tells that. Its level 22 takes no longer than
+// 19, which finds the patterns of the engine's tables or misses them, 4 % of the whole, by where in the file they begin.
 func zstandard(name string, data []byte) (packed []byte, best bool, err error) {
 	if program, err := exec.LookPath("zstd"); err == nil && strings.HasSuffix(name, ".wasm") {
-		command := exec.Command(program, "-19", "--zstd=wlog=23", "--quiet", "--stdout")
+		command := exec.Command(program, "--ultra", "-22", "--zstd=wlog=23", "--quiet", "--stdout")
 		command.Stdin, command.Stderr = bytes.NewReader(data), os.Stderr
 		packed, err := command.Output()
 		return packed, true, err
