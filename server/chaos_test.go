@@ -430,12 +430,14 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	return out
 }
 
-// chaosConfig is a short fine-tuning of a real checkpoint, of all of it or by LoRA, under a strategy.
+// chaosConfig is a short fine-tuning of a real checkpoint, of all of it or by LoRA, under a strategy. Every third step, and
+// before the first, it is evaluated.
 func chaosConfig(t *testing.T, dir, strategy string, lora bool, steps int) map[string]any {
 	t.Helper()
 	cfg := goldenConfig(dir, tokensFile(t, idsOf(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 16))
 	tr := cfg["training"].(map[string]any)
-	tr["per_device_train_batch_size"], tr["max_steps"] = 1, steps
+	tr["per_device_train_batch_size"], tr["max_steps"], tr["eval_steps"], tr["eval_on_start"] = 1, steps, 3, true
+	cfg["dataset"].(map[string]any)["validation_split"] = 0.02
 	if lora {
 		cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
 	} else {
@@ -452,6 +454,7 @@ func TestChaos(t *testing.T) {
 		kill("computing", room.Computes, 1),
 		kill("while its gradient is pulled", room.Pulled, 2),
 		kill("updating", room.Updates, 3),
+		kill("evaluating", room.Evaluates, 3),
 		kill("while it serves its state for a checkpoint", room.Saves, 4),
 		killNew("while it receives a state", room.Recovering, 4),
 		cut("data", room.Pulled, 5),
@@ -485,6 +488,7 @@ func TestChaosMatrix(t *testing.T) {
 			faults := []func() []*fault{
 				func() []*fault { return []*fault{kill("told to compute", room.Given, 2)} },
 				func() []*fault { return []*fault{kill("computing", room.Computes, 2)} },
+				func() []*fault { return []*fault{kill("evaluating", room.Evaluates, 2)} },
 				func() []*fault { return []*fault{kill("while its gradient is pulled", room.Pulled, 2)} },
 				func() []*fault { return []*fault{kill("between its gradient and the commit", room.Folded, 2)} },
 				func() []*fault { return []*fault{kill("updating", room.Updates, 2)} },

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ import (
 type nativeTab struct {
 	mu       sync.Mutex
 	steps    []message.Step
+	events   []message.Event
+	summary  json.RawMessage
 	spans    []message.Span
 	files    map[string][]byte
 	control  message.Control
@@ -52,6 +55,12 @@ func (h *nativeTab) Emit(es ...message.Envelope) {
 			if h.onStep != nil {
 				h.onStep(e.Step.Step)
 			}
+		}
+		if e.Event != nil {
+			h.events = append(h.events, *e.Event)
+		}
+		if e.Summary != nil {
+			h.summary = e.Summary
 		}
 		if e.Span != nil {
 			h.spans = append(h.spans, *e.Span)
@@ -198,7 +207,7 @@ func lessonFiles() engine.Files {
 		for j := range ids {
 			ids[j] = (i*7 + j*j*3 + 1) % 40
 		}
-		line, _ := json.Marshal(map[string]any{"input_ids": ids})
+		line, _ := json.Marshal(map[string]any{"input_ids": ids, "label": []string{"low", "middle", "high"}[ids[0]/14]})
 		rows.Write(append(line, '\n'))
 	}
 	return engine.Files{Dataset: fstest.MapFS{"rows.jsonl": &fstest.MapFile{Data: []byte(rows.String())}}}
@@ -209,6 +218,9 @@ type taught struct {
 	files map[string][]byte
 	steps []message.Step
 	spans []message.Span
+
+	events  []message.Event
+	summary map[string]any
 }
 
 // teach runs a lesson with a number of tabs; once step kill has been applied, the first tab is closed and another one
@@ -274,7 +286,35 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 		start(ctx, h)
 	}
 	all.Wait()
-	return taught{writer.files, writer.steps, writer.spans}
+	return writer.taught(t)
+}
+
+func (h *nativeTab) taught(t *testing.T) taught {
+	t.Helper()
+	left := taught{files: h.files, steps: h.steps, spans: h.spans, events: h.events}
+	if err := json.Unmarshal(h.summary, &left.summary); err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// alone runs a lesson without a room.
+func alone(t *testing.T, sets ...string) taught {
+	t.Helper()
+	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", append(sets, "fsdp=null", "training.gradient_accumulation_steps=4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &nativeTab{files: map[string][]byte{}}
+	if err := engine.Run(t.Context(), &engine.Job{Job: message.Job{Command: message.Train, Config: text}, Files: lessonFiles(), Host: h,
+		Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }}); err != nil {
+		t.Fatal(err)
+	}
+	return h.taught(t)
 }
 
 // same reports where two lessons differ in bits.
@@ -286,11 +326,17 @@ func (a taught) same(b taught) error {
 		return fmt.Errorf("%d and %d steps", len(a.steps), len(b.steps))
 	}
 	for i := range a.steps {
-		if x, y := a.steps[i], b.steps[i]; x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.Tokens != y.Tokens || x.LearningRate != y.LearningRate {
+		if x, y := a.steps[i], b.steps[i]; x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.Tokens != y.Tokens || x.LearningRate != y.LearningRate ||
+			!reflect.DeepEqual(evalOf(x), evalOf(y)) {
 			return fmt.Errorf("step %d: %+v and %+v", i+1, x, y)
 		}
 	}
 	return nil
+}
+
+// evalOf is what a step's line says of the held-out rows: loss, perplexity, accuracy and F1.
+func evalOf(s message.Step) [4]*message.Float {
+	return [4]*message.Float{s.EvalLoss, s.Perplexity, s.EvalAccuracy, s.EvalF1}
 }
 
 // near reports where the losses of two lessons differ by more than what goes through float32 on the way. The reference
@@ -303,6 +349,11 @@ func (a taught) near(b taught) error {
 	for i, s := range b.steps {
 		if d := float64(s.Loss - a.steps[i].Loss); !(math.Abs(d) < 1e-5) {
 			return fmt.Errorf("step %d: loss %v and %v", i+1, a.steps[i].Loss, s.Loss)
+		}
+		for k, x := range evalOf(a.steps[i]) {
+			if y := evalOf(s)[k]; (x == nil) != (y == nil) || x != nil && !(math.Abs(float64(*x-*y)) < 1e-4) {
+				return fmt.Errorf("step %d: number %d of the evaluation is %v and %v", i+1, k, x, y)
+			}
 		}
 	}
 	return nil
@@ -343,6 +394,73 @@ func TestShards(t *testing.T) {
 			t.Parallel()
 			if err := teach(t, 1, 0).near(teach(t, 3, 3, "fsdp.sharding_strategy="+by, "fsdp.world_size=3")); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestHeldOut: a run in a room measures the loss on held-out rows where a run of one tab does, tells of it in the same lines
+// and events and with the same keys of the summary; and how many tabs there are, who holds what, and who is closed in the
+// middle changes no number.
+func TestHeldOut(t *testing.T) {
+	held := []string{"dataset.validation_split=0.3", "training.eval_steps=2", "training.eval_on_start=true", "precision.reduce_dtype=float32"}
+	local := alone(t, held...)
+	one := teach(t, 1, 0, held...)
+	if err := local.near(one); err != nil {
+		t.Errorf("a room of one tab and a run without a room: %v", err)
+	}
+	for i, s := range one.steps {
+		if (s.EvalLoss != nil) != ((i+1)%2 == 0) {
+			t.Errorf("step %d: evaluated %v", i+1, s.EvalLoss)
+		}
+	}
+	told := func(of taught) (all []string) {
+		for _, e := range of.events {
+			switch e.Code {
+			case "evaluated_on_start", "best_model", "overfitting":
+				all = append(all, fmt.Sprintf("%s %d %.3f %s", e.Code, e.Step, e.Data["eval_loss"], e.Message))
+			}
+		}
+		return all
+	}
+	if got, want := told(one), told(local); !slices.Equal(got, want) || len(want) < 2 {
+		t.Errorf("the events are %q, want %q", got, want)
+	}
+	for _, key := range []string{"start_eval_loss", "start_perplexity", "best_step", "best_eval_loss"} {
+		got, _ := one.summary[key].(float64)
+		if want, ok := local.summary[key].(float64); !ok || !(math.Abs(got-want) < 1e-5) {
+			t.Errorf("summary.json: %s is %v, want %v", key, one.summary[key], local.summary[key])
+		}
+	}
+	for _, tabs := range []int{2, 4} {
+		if err := one.same(teach(t, tabs, 0, held...)); err != nil {
+			t.Errorf("%d tabs: %v", tabs, err)
+		}
+	}
+	if err := one.near(teach(t, 3, 2, held...)); err != nil {
+		t.Errorf("with a tab that is closed: %v", err)
+	}
+	t.Run("classes", func(t *testing.T) {
+		t.Parallel()
+		sets := slices.Concat(held, []string{`trainable=["score", "layers:last:1"]`})
+		local, one := alone(t, sets...), teach(t, 1, 0, sets...)
+		if last := local.steps[5]; last.EvalAccuracy == nil || last.EvalF1 == nil {
+			t.Fatalf("the last line is %+v", last)
+		}
+		if err := errors.Join(local.near(one), one.same(teach(t, 3, 0, sets...)), one.near(teach(t, 2, 0, append(sets, "fsdp.sharding_strategy=FULL_SHARD")...))); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, by := range []string{"FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			sets := slices.Concat(held, []string{"fsdp.sharding_strategy=" + by})
+			first := teach(t, 2, 0, append(sets, "fsdp.world_size=2")...)
+			if err := errors.Join(one.near(first), first.same(teach(t, 4, 0, append(sets, "fsdp.world_size=4")...))); err != nil {
+				t.Error(err)
+			}
+			if err := one.near(teach(t, 3, 2, append(sets, "fsdp.world_size=3")...)); err != nil {
+				t.Errorf("with a tab that is closed: %v", err)
 			}
 		})
 	}

@@ -65,12 +65,13 @@ type tabsRun struct {
 
 	notes  slog.Handler // of what the room notes
 	listen func() (net.Listener, error)
-	retell func([]dist.Commit) ([]message.Step, error)                    // of steps that no tab tells of any more
+	retell func([]dist.Commit, []dist.Evaluated) ([]message.Step, error)  // of steps that no tab tells of any more
 	held   func(by dist.Strategy) (held, ddp map[string]int64, err error) // what a rank holds by class, by the plan
 
 	mu      sync.Mutex
 	tabs    []*runTab
 	step    int                  // the last on record
+	known   int                  // the last that an earlier life put there
 	told    map[int]message.Step // by tabs, and not on record yet
 	used    map[int]room.StepUse // by steps that are over, and not on record yet
 	sum     usage
@@ -108,7 +109,9 @@ func newTabsRun(c *config.Config, m *mounts, spec message.Job, out string) (*tab
 	}
 	t := &tabsRun{spec: spec, mounts: m, out: out, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
 	t.notes = &diary{t}
-	t.retell = func(commits []dist.Commit) ([]message.Step, error) { return engine.Told(c, files, commits) }
+	t.retell = func(commits []dist.Commit, evals []dist.Evaluated) ([]message.Step, error) {
+		return engine.Told(c, files, commits, evals)
+	}
 	t.held = func(by dist.Strategy) (held, ddp map[string]int64, err error) {
 		roomy := device.DefaultLimits // the formula knows no limits
 		roomy.MaxBuffer, roomy.MaxBinding = 1<<50, 1<<50
@@ -159,7 +162,7 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 	}
 	if t.host = t.rooms.Find(theRoom); t.host != nil {
 		if t.host.Describes(cfg.Run) {
-			return t.goOn()
+			return t.goOn(cfg.Run.Eval)
 		}
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
 			return err
@@ -173,21 +176,26 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 
 // goOn takes up the record of an earlier life of the run where the room stands. Steps that were committed and did not get
 // on record are put there from the room's log; tabs that replay steps tell of them in vain.
-func (t *tabsRun) goOn() error {
-	commits := t.host.Earlier()
+func (t *tabsRun) goOn(eval *dist.Evaluation) error {
+	commits, evals := t.host.Earlier()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var err error
 	if t.step, err = t.log.Last(); err != nil || len(commits) == 0 {
 		return err
 	}
+	t.known = t.step
 	t.record(roomEvent("info", "resumed", len(commits), nil, fmt.Sprintf("the room goes on after step %d, its last commit", len(commits))))
 	if t.step >= len(commits) {
 		return nil
 	}
-	lines, err := t.retell(commits)
+	lines, err := t.retell(commits, evals)
 	if err != nil {
 		return err
+	}
+	n := uint64(len(lines))
+	if eval.Due(n) && !slices.ContainsFunc(evals, func(e dist.Evaluated) bool { return e.Version == n }) {
+		lines = lines[:n-1] // tabs tell of it once it is evaluated
 	}
 	for ; t.step < len(lines); t.step++ {
 		t.record(message.Envelope{Type: "step", Step: &lines[t.step]})
@@ -321,7 +329,7 @@ func (t *tabsRun) observe(tab *runTab, e message.Envelope) {
 	case e.Span != nil:
 		t.trace.add(tab.rank, *e.Span)
 		return
-	case tab != t.lead():
+	case tab != t.lead() || e.Event != nil && e.Event.Step > 0 && e.Event.Step <= t.known: // a tab that replays it says it again
 		return
 	case e.Summary != nil:
 		t.summary = e.Summary

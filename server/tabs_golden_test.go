@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -187,7 +188,7 @@ func sameRun(t *testing.T, got, want string) {
 	for i := range a {
 		x, y := a[i], b[i]
 		if x.Step != i+1 || x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.LearningRate != y.LearningRate || x.Tokens != y.Tokens ||
-			x.NumInputTokensSeen != y.NumInputTokensSeen || x.Epoch != y.Epoch {
+			x.NumInputTokensSeen != y.NumInputTokensSeen || x.Epoch != y.Epoch || !reflect.DeepEqual(evalOf(x), evalOf(y)) {
 			t.Errorf("line %d of metrics.jsonl is %+v, want %+v", i+1, x, y)
 		}
 	}

@@ -471,6 +471,22 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// TestRunOverTabs: a run that tabs share may be evaluated; what follows from evaluations alone is refused by name.
+func TestRunOverTabs(t *testing.T) {
+	shared := []string{`fsdp={"slots": 4}`, "dataset.validation_split=0.1", "training.eval_steps=5", "training.eval_on_start=true"}
+	if _, err := ParseWithSets([]byte(least), "run.json", shared); err != nil {
+		t.Error(err)
+	}
+	for set, want := range map[string][]string{
+		"training.early_stopping_patience=2":   {"training.early_stopping_patience: is not available in a run over several tabs", "set it to 0"},
+		"training.load_best_model_at_end=true": {"training.load_best_model_at_end: is not available in a run over several tabs"},
+		"training.save_steps=2":                {"training.save_steps", "keeps its own checkpoints"},
+	} {
+		_, err := ParseWithSets([]byte(least), "run.json", append(slices.Clone(shared), set))
+		wantError(t, set, err, want)
+	}
+}
+
 func wantError(t *testing.T, what string, err error, want []string) {
 	t.Helper()
 	if _, ok := errors.AsType[*Error](err); !ok {

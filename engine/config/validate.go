@@ -165,8 +165,8 @@ func (c *Config) roomRules() []rule {
 		must(len(c.Unfreeze) == 0, "unfreeze", "is not available in a run over several tabs", local).of("local"),
 		must(t.Resume == nil, "training.resume_from_checkpoint", "is not available in a run over several tabs", local).of("local"),
 		must(t.SaveSteps == 0, "training.save_steps", "is not available in a run over several tabs: the room keeps its own checkpoints", local).of("local"),
-		must(!t.EvalOnStart, "training.eval_on_start", "is not available in a run over several tabs", "set it to false and use llamatab eval on the model, or "+local).of("local"),
-		must(t.EvalSteps == 0, "training.eval_steps", "is not available in a run over several tabs", "set it to 0 and use llamatab eval on the result, or "+local).of("local"),
+		must(t.Patience == 0, "training.early_stopping_patience", "is not available in a run over several tabs", "set it to 0, or "+local).of("local"),
+		must(!t.LoadBest, "training.load_best_model_at_end", "is not available in a run over several tabs", "set it to false, or "+local).of("local"),
 		must(t.OnSpike == "warn", "training.on_spike", "only warn is available in a run over several tabs", local).of("local"),
 		must(t.OnNonfinite == "skip", "training.on_nonfinite", "only skip is available in a run over several tabs", local).of("local"),
 	}

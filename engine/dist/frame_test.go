@@ -20,6 +20,7 @@ const goldenFile = "testdata/frames.txt"
 // goldens are frames whose bytes must never change: a tab of yesterday talks to a server of today.
 func goldens() map[string][]byte {
 	bulk := Frame{Header{Type: TypeGradient, Flags: FlagBF16 | FlagCRC, Slot: 3, Epoch: 0x01020304, Step: 1 << 40, Unit: 7, Chunk: 5, Chunks: 9}, []byte{0x80, 0x3f, 0, 0xc0}}
+	half := 0.5
 	plain := Frame{Header{Type: TypeReduced, Flags: FlagF32, Slot: 1, Epoch: 2, Step: 3, Chunks: 1}, []byte{0, 0, 0x80, 0x3f}}
 	return map[string][]byte{
 		"gradient": bulk.Append(nil),
@@ -29,8 +30,12 @@ func goldens() map[string][]byte {
 		"welcome":  Encode(Welcome{Tab: 4, Token: "t", Run: json.RawMessage(`{"id":"r"}`)}),
 		"status": Encode(Status{Seq: 8, Seen: 2, Progress: 5, Held: []Held{{0, 3}}, Slots: []Ready{
 			{Work: Work{Epoch: 9, Step: 3, Slot: 1}, Loss: 1.5, Tokens: 7}, {Work: Work{Epoch: 10, Step: 3, Slot: 2}, Invalid: true}}}),
-		"orders": Encode(Orders{Seq: 2, Epoch: 9, Version: 3, Oldest: 1, Gather: true, Shards: []Keep{{1, 2}}, Work: []Work{{9, 3, 1, 0}},
+		"orders": Encode(Orders{Seq: 2, Epoch: 9, Version: 3, Oldest: 1, Gather: true, Shards: []Keep{{1, 2}}, Work: []Work{{Epoch: 9, Step: 3, Slot: 1}},
 			Commits: []Commit{{Step: 2, Applied: true, Factor: 0.25, Updates: 3}}, Phase: "computing"}),
+		"status-eval": Encode(Status{Seq: 9, Seen: 3, Awaits: 4, Slots: []Ready{{Work: Work{Epoch: 11, Step: 6, Slot: 2, Eval: true}, Loss: 4.5, Tokens: 3,
+			Verdicts: []Verdict{{0, 1, 2}, {1, 1, 1}}}}}),
+		"orders-eval": Encode(Orders{Seq: 3, Epoch: 11, Version: 6, Work: []Work{{Epoch: 11, Step: 6, Slot: 2, Eval: true}}, Evals: []Evaluated{
+			{Version: 0, Tokens: 12, Invalid: true}, {Version: 4, Loss: 1.25, Tokens: 12, Accuracy: &half, F1: &half, Best: 1.25, BestStep: 4}}, Phase: "evaluating"}),
 		"pull": Encode(Pull{Kind: TypeGradient, Epoch: 9, Step: 3, Slot: 1, From: 4, To: 8}),
 		"bye":  Encode(Bye{Code: "full", Reason: "no room", Again: true}),
 	}
@@ -39,7 +44,7 @@ func goldens() map[string][]byte {
 func TestGoldenFrames(t *testing.T) {
 	if *update {
 		var b strings.Builder
-		for _, name := range []string{"gradient", "reduced", "hello", "welcome", "attach", "status", "orders", "pull", "bye"} {
+		for _, name := range []string{"gradient", "reduced", "hello", "welcome", "attach", "status", "orders", "status-eval", "orders-eval", "pull", "bye"} {
 			b.WriteString(name + " " + hex.EncodeToString(goldens()[name]) + "\n")
 		}
 		if err := os.MkdirAll(filepath.Dir(goldenFile), 0o777); err != nil {
@@ -125,7 +130,8 @@ func TestBadFrames(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	for name, m := range map[string]string{
 		"not JSON": "{", "negative slot": `{"slots":[{"slot":-1}]}`, "negative shard": `{"held":[{"shard":-1}]}`, "wrong type": `{"seq":"x"}`,
-		"many": `{"held":[` + strings.Repeat(`{},`, 5000) + `{}]}`,
+		"many verdicts": `{"slots":[{"verdicts":[` + strings.Repeat(`{},`, MaxVerdicts) + `{}]}]}`,
+		"many":          `{"held":[` + strings.Repeat(`{},`, 5000) + `{}]}`,
 	} {
 		f := Frame{Header: Header{Type: TypeStatus}, Body: []byte(m)}
 		if _, err := Decode(f); !errors.Is(err, ErrFrame) {

@@ -42,6 +42,7 @@ type Status struct {
 	Progress uint64  `json:"progress"`         // grows while the engine gets on, so that a frozen page can be told from a long step
 	Held     []Held  `json:"held,omitempty"`   // shards
 	Slots    []Ready `json:"slots,omitempty"`  // slots that are computed and can be pulled
+	Awaits   uint64  `json:"awaits,omitempty"` // the version of whose evaluation the tab has to hear before it hears of the next step
 	Memory   int64   `json:"memory,omitempty"` // bytes on the GPU, for the roster
 	Spent    Spent   `json:"spent,omitzero"`
 	// Usage is Memory by class, where it is another than in the last status of the connection.
@@ -56,12 +57,14 @@ type Held struct {
 	Version uint64 `json:"version"`
 }
 
-// Ready is a slot whose gradient is computed. Loss is the sum over its tokens.
+// Ready is a slot that is computed. Loss is the sum over its tokens. The gradient of a step's slot is to be pulled; of an
+// evaluation's this is all.
 type Ready struct {
 	Work
-	Loss    float64 `json:"loss"`
-	Tokens  int     `json:"tokens"`
-	Invalid bool    `json:"invalid,omitempty"` // the loss was not finite; Loss is 0, as JSON knows no NaN
+	Loss     float64   `json:"loss"`
+	Tokens   int       `json:"tokens"`
+	Verdicts []Verdict `json:"verdicts,omitempty"` // of an evaluation of a classifier
+	Invalid  bool      `json:"invalid,omitempty"`  // the loss was not finite; Loss is 0, as JSON knows no NaN
 }
 
 // Work is a slot to compute, in the epoch of its order.
@@ -69,8 +72,12 @@ type Work struct {
 	Epoch uint32 `json:"epoch"`
 	Step  uint64 `json:"step"`
 	Slot  int    `json:"slot"`
-	Of    int    `json:"of,omitempty"` // slots of this step, where a slot is several micro-batches: see Run.SumFirst
+	Of    int    `json:"of,omitempty"`   // slots of this step, where a slot is several micro-batches: see Run.SumFirst
+	Eval  bool   `json:"eval,omitempty"` // a slot of the evaluation before the step, see Run.Eval
 }
+
+// Any is the work without the order that it was given by.
+func (w Work) Any() Work { w.Epoch = 0; return w }
 
 // Micro are the micro-batches [from, to) that the work is about, of run.Slots in the step.
 func (w Work) Micro(run *Run) (from, to int) {
@@ -90,8 +97,10 @@ type Orders struct {
 	Shards  []Keep   `json:"shards,omitempty"`  // to hold, at Version
 	Work    []Work   `json:"work,omitempty"`    // to compute, in this order
 	Commits []Commit `json:"commits,omitempty"` // that lead from the oldest of the tab's shards on to Version
-	Done    bool     `json:"done,omitempty"`    // the last step is committed
-	Phase   string   `json:"phase,omitempty"`   // for people
+	// Evals are the evaluations of the versions that Commits lead to, of the one that the tab awaits, and of version 0.
+	Evals []Evaluated `json:"evals,omitempty"`
+	Done  bool        `json:"done,omitempty"`  // the last step is committed
+	Phase string      `json:"phase,omitempty"` // for people
 }
 
 // Keep is a shard to hold. A tab that does not have it starts from the state at version Base, which it pulls, or makes
@@ -173,7 +182,7 @@ func Decode(f Frame) (Message, error) {
 		return decode(f, func(m *Status) bool {
 			ok := len(m.Held) <= maxList && len(m.Slots) <= maxList && len(m.Usage) <= maxClasses
 			for _, s := range m.Slots {
-				ok = ok && s.Slot >= 0 && s.Tokens >= 0
+				ok = ok && s.Slot >= 0 && s.Tokens >= 0 && len(s.Verdicts) <= MaxVerdicts
 			}
 			for _, h := range m.Held {
 				ok = ok && h.Shard >= 0
@@ -182,7 +191,7 @@ func Decode(f Frame) (Message, error) {
 		})
 	case TypeOrders:
 		return decode(f, func(m *Orders) bool {
-			return len(m.Shards) <= maxList && len(m.Work) <= maxList && len(m.Commits) <= MaxCommits
+			return len(m.Shards) <= maxList && len(m.Work) <= maxList && len(m.Commits) <= MaxCommits && len(m.Evals) <= MaxCommits+2
 		})
 	case TypePull:
 		return decode(f, func(m *Pull) bool { return m.Kind.Bulk() && m.Slot >= 0 && 0 <= m.From && m.From < m.To })

@@ -25,6 +25,7 @@ type Run struct {
 	Checkpoint  int             `json:"checkpoint"`    // steps from one checkpoint of the room to the next
 	Piece       int             `json:"piece"`         // elements in a frame, at most
 	Window      int             `json:"window"`        // pieces under way from one peer, at most
+	Eval        *Evaluation     `json:"eval,omitempty"`
 	Job         json.RawMessage `json:"job,omitempty"` // what the tab's engine needs to know besides
 }
 
@@ -101,6 +102,9 @@ func (r *Run) Table() (*Table, error) {
 		if _, ok := dtypes[d]; !ok {
 			return nil, fmt.Errorf("dist: %s %q: use bfloat16 or float32", name, d)
 		}
+	}
+	if err := r.Eval.check(); err != nil {
+		return nil, err
 	}
 	units, err := Wrap(r.Params, r.Wrap)
 	if err != nil {

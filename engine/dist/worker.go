@@ -12,7 +12,8 @@ import (
 // Engine is what a worker drives: the memory and the arithmetic of a tab. Calls take effect in their order, as on a
 // GPU's queue, and return at once; what takes time is answered by a call of the worker.
 type Engine interface {
-	// Compute begins forward and backward of a slot; Worker.Computed answers. Only one slot is computed at a time.
+	// Compute begins forward and backward of a slot, of an evaluation's forward alone; Worker.Computed answers. Only one slot
+	// is computed at a time.
 	Compute(w Work)
 	// Forget lets a slot's gradient go. The slot under way may be ended early, as nobody wants it; Gathered may then
 	// not come any more, and Worker.Computed is called all the same.
@@ -26,6 +27,8 @@ type Engine interface {
 	// Committed tells of a step that the room has decided, once, in order. A tab hears of those that it needs, and of the
 	// last.
 	Committed(c Commit)
+	// Evaluated tells of an evaluation: after the step that led to its version, if that was told, and before any later one.
+	Evaluated(e Evaluated)
 	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam and TypeMaster to the unit
 	// that was asked for.
 	Put(h Header, b Body)
@@ -69,7 +72,9 @@ type Worker struct {
 	commits map[uint64]Commit
 	gathers map[int][]*Puller // by unit
 	version uint64            // that gathers are of
-	told    uint64            // steps that the engine has heard of
+	evals   map[uint64]Evaluated
+	told    uint64 // steps that the engine has heard of
+	judged  uint64 // versions of whose evaluations it has
 	dirty   bool
 	said    time.Time
 	done    bool
@@ -93,7 +98,7 @@ type slotHeld struct {
 // NewWorker makes the worker of a tab for a run.
 func NewWorker(run *Run, table *Table, engine Engine, port Port) *Worker {
 	return &Worker{engine: engine, port: port, run: run, table: table,
-		shards: map[int]*shardHeld{}, commits: map[uint64]Commit{}, gathers: map[int][]*Puller{}}
+		shards: map[int]*shardHeld{}, commits: map[uint64]Commit{}, evals: map[uint64]Evaluated{}, gathers: map[int][]*Puller{}}
 }
 
 // Connected begins a connection: both sockets are open and the room has said Welcome.
@@ -137,10 +142,9 @@ func (w *Worker) take(o Orders) {
 	w.orders, w.status.Seen = o, o.Seq
 	for _, c := range o.Commits {
 		w.commits[c.Step] = c
-		if c.Step >= w.told {
-			w.told = c.Step + 1
-			w.engine.Committed(c)
-		}
+	}
+	for _, e := range o.Evals {
+		w.evals[e.Version] = e
 	}
 	wanted := map[int]uint64{}
 	for _, k := range o.Shards {
@@ -165,7 +169,7 @@ func (w *Worker) take(o Orders) {
 	}
 	var slots []*slotHeld
 	for _, work := range o.Work {
-		i := slices.IndexFunc(w.slots, func(s *slotHeld) bool { return s.Step == work.Step && s.Slot == work.Slot && s.Of == work.Of })
+		i := slices.IndexFunc(w.slots, func(s *slotHeld) bool { return s.Any() == work.Any() })
 		s := &slotHeld{Work: work}
 		if i >= 0 {
 			s = w.slots[i]
@@ -189,7 +193,37 @@ func (w *Worker) take(o Orders) {
 		w.version = o.Version
 		clear(w.gathers)
 	}
+	w.tell()
 }
+
+// tell lets the engine hear of steps and evaluations, in order.
+func (w *Worker) tell() {
+	for {
+		if w.awaits() {
+			e, ok := w.evals[w.told]
+			if !ok {
+				return
+			}
+			w.judged = w.told + 1
+			w.engine.Evaluated(e)
+		}
+		maps.DeleteFunc(w.evals, func(version uint64, _ Evaluated) bool { return version < w.told })
+		next, ok := uint64(0), false
+		for step := range w.commits {
+			if step >= w.told && (!ok || step < next) {
+				next, ok = step, true
+			}
+		}
+		if !ok {
+			return
+		}
+		w.told = next + 1
+		w.engine.Committed(w.commits[next])
+	}
+}
+
+// awaits tells whether the version that the engine has heard of last is evaluated, and it has not heard the outcome.
+func (w *Worker) awaits() bool { return w.run.Eval.Due(w.told) && w.judged <= w.told }
 
 // ReceiveBulk takes a frame from the data socket and reports whether it was wanted.
 func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
@@ -249,7 +283,7 @@ func (w *Worker) Computed(now time.Time, r Ready) {
 		r.Loss, r.Invalid = 0, true
 	}
 	s := w.busy
-	if s == nil || s.Step != r.Step || s.Slot != r.Slot || s.Of != r.Of {
+	if s == nil || s.Any() != r.Any() {
 		return
 	}
 	w.busy = nil
@@ -317,7 +351,7 @@ func (w *Worker) serve(p Pull) {
 	switch p.Kind {
 	case TypeGradient:
 		if !slices.ContainsFunc(w.slots, func(s *slotHeld) bool {
-			return s.ready && s.Slot == p.Slot && s.Step == p.Step && s.Epoch == p.Epoch
+			return s.ready && !s.Eval && s.Slot == p.Slot && s.Step == p.Step && s.Epoch == p.Epoch
 		}) {
 			return
 		}
@@ -362,7 +396,7 @@ func (w *Worker) settle(now time.Time) {
 	if w.dirty || now.Sub(w.said) >= beat {
 		w.say(now)
 	}
-	if w.orders.Done && !w.done && w.current() {
+	if w.orders.Done && !w.done && w.current() && !w.awaits() {
 		w.done = true
 		w.engine.Finished()
 	}
@@ -445,7 +479,7 @@ func (w *Worker) say(now time.Time) {
 		}
 	}
 	for step := range w.commits {
-		if step < oldest {
+		if step < min(oldest, w.told) {
 			delete(w.commits, step)
 		}
 	}
@@ -453,6 +487,9 @@ func (w *Worker) say(now time.Time) {
 		if s.ready {
 			w.status.Slots = append(w.status.Slots, s.result)
 		}
+	}
+	if w.status.Awaits = 0; w.awaits() {
+		w.status.Awaits = w.told
 	}
 	w.dirty, w.said = false, now
 	w.port.Send(w.status)

@@ -12,7 +12,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/message"
+	"llamatab/engine/dist"
 	"llamatab/engine/nn"
 	"llamatab/engine/weights"
 )
@@ -85,11 +85,8 @@ func (s *Setup) classLogitsSpec() device.Spec {
 	return device.Spec{Len: s.batch * s.Decoder.Classes, Class: device.Staging, Label: "logits of classes"}
 }
 
-// verdicts counts what a classifier said of rows: (true class, said class) → rows.
-type verdicts map[[2]int32]int
-
-// read adds the rows of a micro-batch whose logits are on the device.
-func (v verdicts) read(st *stepper, b *data.Batch) error {
+// judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
+func (st *stepper) judged(v dist.Verdicts, b *data.Batch) error {
 	logits, err := st.readClasses()
 	if err != nil {
 		return err
@@ -98,13 +95,13 @@ func (v verdicts) read(st *stepper, b *data.Batch) error {
 		if truth == data.Ignore {
 			continue
 		}
-		best, most := int32(0), math.Inf(-1)
+		best, most := 0, math.Inf(-1)
 		for class, l := range logits[row] {
 			if l > most {
-				best, most = int32(class), l
+				best, most = class, l
 			}
 		}
-		v[[2]int32{truth, best}]++
+		v[dist.Said{Truth: int(truth), Said: best}]++
 	}
 	return nil
 }
@@ -117,27 +114,4 @@ func (st *stepper) readClasses() ([][]float64, error) {
 		return nil, err
 	}
 	return slices.Collect(slices.Chunk(floatsOf(raw), n)), nil
-}
-
-// scores are the accuracy and the macro F1: the mean over the classes that occur, as truth or as answer, of the harmonic
-// mean of precision and recall, 0 where both are. scikit-learn's f1_score(average="macro") is the same.
-func (v verdicts) scores() (accuracy, f1 message.Float) {
-	right, rows := 0, 0
-	truths, answers, hits := map[int32]int{}, map[int32]int{}, map[int32]int{}
-	classes := map[int32]bool{}
-	for pair, n := range v {
-		rows += n
-		truths[pair[0]] += n
-		answers[pair[1]] += n
-		classes[pair[0]], classes[pair[1]] = true, true
-		if pair[0] == pair[1] {
-			right += n
-			hits[pair[0]] += n
-		}
-	}
-	sum := 0.0
-	for class := range classes {
-		sum += 2 * float64(hits[class]) / float64(truths[class]+answers[class])
-	}
-	return message.Float(float64(right) / float64(max(rows, 1))), message.Float(sum / float64(max(len(classes), 1)))
 }

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	"llamatab/engine/dist"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
@@ -158,16 +159,21 @@ func (j *Job) eval(ctx context.Context) error {
 // batches calls f for the rows of a dataset in file order, a micro-batch at a time.
 func (s *Setup) batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
 	for first := 0; first < len(ds.Samples); first += s.batch {
-		rows := ds.Samples[first:min(first+s.batch, len(ds.Samples))]
-		longest := 0
-		for _, r := range rows {
-			longest = max(longest, len(r.IDs))
-		}
-		if err := f(first, s.batchOf(rows, s.lengthFor(longest))); err != nil {
+		if err := f(first, s.batchFrom(ds, first)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// batchFrom is the micro-batch of an evaluation that begins with a row.
+func (s *Setup) batchFrom(ds *data.Dataset, first int) *data.Batch {
+	rows := ds.Samples[first:min(first+s.batch, len(ds.Samples))]
+	longest := 0
+	for _, r := range rows {
+		longest = max(longest, len(r.IDs))
+	}
+	return s.batchOf(rows, s.lengthFor(longest))
 }
 
 // measured is what an evaluation finds.
@@ -177,22 +183,29 @@ type measured struct {
 	accuracy, f1 *message.Float
 }
 
+// into puts it into the metrics of a step.
+func (m measured) into(step *message.Step) {
+	loss := message.Float(m.loss)
+	step.EvalLoss, step.Perplexity = &loss, perplexity(m.loss)
+	step.EvalAccuracy, step.EvalF1 = m.accuracy, m.f1
+}
+
 // measure evaluates a dataset.
 func (s *Setup) measure(ds *data.Dataset, st *stepper, h Host) (m measured, err error) {
 	p := newProgress(h, "eval", "rows", int64(len(ds.Samples)))
-	sum, v := 0.0, verdicts{}
+	sum, v := 0.0, dist.Verdicts{}
 	err = s.batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.lossSum([]*data.Batch{b})
 		if err == nil && s.Decoder.Classes > 0 {
-			err = v.read(st, b)
+			err = st.judged(v, b)
 		}
 		sum, m.tokens = sum+l, m.tokens+b.Tokens
 		p.at(int64(min(first+s.batch, len(ds.Samples))), "")
 		return err
 	})
 	if m.loss = sum / float64(m.tokens); s.Decoder.Classes > 0 {
-		accuracy, f1 := v.scores()
-		m.accuracy, m.f1 = &accuracy, &f1
+		accuracy, f1 := v.Scores()
+		m.accuracy, m.f1 = (*message.Float)(&accuracy), (*message.Float)(&f1)
 	}
 	return m, err
 }

@@ -291,7 +291,8 @@ func visits(parts []graph.Part) []visit {
 	return list
 }
 
-// compute replays the forward and backward pass of a batch and returns its gradient by segment, as it travels.
+// compute replays the forward and backward pass of a batch and returns its gradient by segment, as it travels; of an
+// evaluation, the forward pass.
 func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	defer func() {
 		if err != nil {
@@ -299,7 +300,7 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 		}
 	}()
 	m := g.m
-	parts, l, err := m.stepper.stretches(programKey{T: b.T, gradients: true})
+	parts, l, err := m.stepper.stretches(programKey{T: b.T, gradients: !w.Eval})
 	if err != nil {
 		return nil, err
 	}
@@ -354,6 +355,9 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 			}
 		}
 		what := map[bool]string{false: "forward", true: "backward"}[v.Backward]
+		if w.Eval {
+			what = "evaluate"
+		}
 		end := m.spans.onGPU(g.span(what, w, v.Unit))
 		if err := errors.Join(m.stepper.run(append(work, device.Work{Run: v.Executable})...), end()); err != nil {
 			return nil, err
@@ -382,7 +386,7 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 			}
 		}
 	}
-	if err := finish(0); err != nil {
+	if err := finish(0); err != nil || w.Eval {
 		return nil, err
 	}
 	for i, seg := range m.Layout.Segments {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
 		return nil, err
 	}
 	run.Steps = sampler.TotalSteps()
+	if run.Eval, err = s.evaluation(); err != nil {
+		return nil, err
+	}
 	_, err = run.Table()
 	return run, err
 }
@@ -55,8 +59,9 @@ type member struct {
 	run     *dist.Run
 	table   *dist.Table
 	worker  *dist.Worker
-	counted int  // steps whose tokens are counted
-	fresh   bool // without shards: the parameters are those before the first step
+	counted int           // steps whose tokens are counted
+	held    *message.Step // the line of a step that still lacks an evaluation
+	fresh   bool          // without shards: the parameters are those before the first step
 	done    bool
 	saving  bool               // the result is being written, which outlives a connection
 	written chan *message.Done // it is written
@@ -201,6 +206,13 @@ func (m *member) welcome(w dist.Welcome) error {
 	if f := m.cfg.FSDP; run.Strategy != dist.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
 		return fmt.Errorf("the room shares the run by %s in %d shards, wrapped by %s, and this tab by %s in %d, wrapped by %s",
 			run.Strategy, run.Shards, run.Wrap, f.ShardingStrategy, f.Shards(), f.AutoWrapPolicy)
+	}
+	eval, err := m.evaluation()
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(run.Eval, eval) {
+		return errors.New("the room evaluates at other steps, or on other rows, than this tab")
 	}
 	if m.worker == nil {
 		m.run, m.table = run, table
@@ -484,22 +496,27 @@ func (m *member) Gathered(unit int) { m.gather.gathered(unit) }
 
 // Forget implements dist.Engine. A slot under way is ended at the next unit, or without shards computed to its end.
 func (m *member) Forget(w dist.Work) {
-	w = dist.Work{Step: w.Step, Slot: w.Slot}
-	delete(m.gradients, w)
-	if m.stop != nil && m.busy == w {
+	if !w.Eval {
+		delete(m.gradients, dist.Work{Step: w.Step, Slot: w.Slot})
+	}
+	if m.stop != nil && m.busy == w.Any() {
 		close(m.stop)
 		m.stop = nil
 	}
 }
 
-// Compute implements dist.Engine: one micro-batch, forward and backward, and its gradient on the wire's type.
+// Compute implements dist.Engine: one micro-batch, forward and backward, and its gradient on the wire's type; or one of an
+// evaluation.
 func (m *member) Compute(w dist.Work) {
 	stop := make(chan struct{})
-	m.stop, m.busy = stop, dist.Work{Step: w.Step, Slot: w.Slot}
+	m.stop, m.busy = stop, w.Any()
 	m.queue <- func() (func(), error) {
 		r := dist.Ready{Work: w}
 		var gradient []device.Bytes
 		err := m.during(dist.Computing, func() (err error) {
+			if w.Eval {
+				return m.evaluateSlot(&r, stop)
+			}
 			gradient, err = m.slot(&r, stop)
 			return err
 		})
@@ -507,7 +524,7 @@ func (m *member) Compute(w dist.Work) {
 			return nil, err
 		}
 		return func() {
-			if err == nil {
+			if err == nil && !w.Eval {
 				m.gradients[dist.Work{Step: w.Step, Slot: w.Slot}] = gradient
 			}
 			m.worker.Computed(time.Now(), r)
@@ -538,11 +555,9 @@ func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.By
 	if err != nil {
 		return nil, err
 	}
-	loss, err := m.dev.Read(m.stepper.loss, 0, 1) // waits for all that is computed
-	if err != nil {
+	if r.Loss, err = m.stepper.readLoss(); err != nil {
 		return nil, err
 	}
-	r.Loss = floatsOf(loss)[0]
 	if m.gather == nil {
 		defer m.spans.begin(message.Span{What: "pack", Step: int(r.Step) + 1, Slot: r.Slot})()
 		err = m.during(dist.Encoding, func() (err error) {
@@ -601,7 +616,7 @@ func (m *member) Committed(c dist.Commit) {
 	if !c.Applied {
 		event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
 	}
-	m.tell(c, rate)
+	m.line(c, rate)
 }
 
 // rate is the learning rate of a step.
@@ -611,8 +626,8 @@ func (m *member) rate(c dist.Commit) (float64, error) {
 	return tr.LearningRate * mult, err
 }
 
-// tell puts a step on record.
-func (m *member) tell(c dist.Commit, rate float64) {
+// line puts a step on record, one after which the loss on held-out rows is measured together with that.
+func (m *member) line(c dist.Commit, rate float64) {
 	now := time.Now()
 	m.Trainer.done = int(c.Step) + 1
 	step := &message.Step{Step: int(c.Step) + 1, Epoch: m.sampler.Epoch(int(c.Step) + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm),
@@ -629,6 +644,17 @@ func (m *member) tell(c dist.Commit, rate float64) {
 	if m.firstStep == 0 {
 		m.firstStep = now.Sub(m.start).Seconds()
 	}
+	if c.Applied && c.Tokens > 0 {
+		m.watch.Band.spike(c.Loss) // the mean, which evaluations are held against
+	}
+	if m.run.Eval.Due(uint64(step.Step)) {
+		m.held = step
+		return
+	}
+	m.tell(step)
+}
+
+func (m *member) tell(step *message.Step) {
 	m.host.Emit(message.Envelope{Type: "step", Step: step}, message.Envelope{Type: "progress", Progress: &message.Progress{
 		Phase: "train", Done: int64(step.Step), Total: int64(m.Total()), Unit: "steps"}})
 }

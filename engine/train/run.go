@@ -292,12 +292,19 @@ func (r *runner) begin() error {
 		return err
 	}
 	r.last = time.Now()
+	r.startsFrom(m, true)
+	return nil
+}
+
+// startsFrom keeps what was measured before training for the summary, and tells of it where nobody has yet.
+func (r *runner) startsFrom(m measured, tell bool) {
 	r.before = map[string]any{"eval_loss": message.Float(m.loss), "perplexity": perplexity(m.loss)}
 	if m.accuracy != nil {
 		r.before["eval_accuracy"], r.before["eval_f1"] = m.accuracy, m.f1
 	}
-	event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
-	return nil
+	if tell {
+		event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
+	}
 }
 
 // sample shows what the model writes after so many updates. Where it cannot, the run goes on without.
@@ -505,9 +512,7 @@ func (r *runner) evaluate(step *landed) error {
 	if err != nil {
 		return err
 	}
-	l := message.Float(m.loss)
-	step.EvalLoss, step.Perplexity = &l, perplexity(m.loss)
-	step.EvalAccuracy, step.EvalF1 = m.accuracy, m.f1
+	m.into(&step.Step)
 	r.last = time.Now()
 	return nil
 }

@@ -507,6 +507,11 @@ func (st *stepper) lossSum(batches []*data.Batch) (float64, error) {
 	if err := st.run(work...); err != nil {
 		return 0, err
 	}
+	return st.readLoss()
+}
+
+// readLoss waits for all that is computed and returns the sum of the losses.
+func (st *stepper) readLoss() (float64, error) {
 	data, err := st.dev.Read(st.loss, 0, 1)
 	if err != nil {
 		return 0, err

@@ -9,8 +9,9 @@ import (
 )
 
 // Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
-// which no tab is there any more to tell of them. What only the tab knew, its times and memory, is zero.
-func Told(cfg *config.Config, files Files, commits []dist.Commit) ([]message.Step, error) {
+// which no tab is there any more to tell of them, with its evaluations. What only the tab knew, its times and memory, is
+// zero.
+func Told(cfg *config.Config, files Files, commits []dist.Commit, evals []dist.Evaluated) ([]message.Step, error) {
 	s, err := Prepare(cfg, files, unbounded)
 	if err != nil {
 		return nil, err
@@ -40,6 +41,11 @@ func Told(cfg *config.Config, files Files, commits []dist.Commit) ([]message.Ste
 			step.LearningRate = tr.LearningRate * mult
 		}
 		steps = append(steps, step)
+	}
+	for _, e := range evals {
+		if e.Version > 0 {
+			measuredOf(e).into(&steps[e.Version-1])
+		}
 	}
 	return steps, nil
 }

@@ -8,9 +8,16 @@ import (
 	"llamatab/engine/dist"
 )
 
-// begin begins the current step, or what comes after the last.
+// begin begins the current step, or what comes after the last; before either the evaluation of its version, if one is due
+// and not done. A checkpoint waits for that, so that a run whose last version is saved is over.
 func (r *Room) begin() {
-	r.resetSlots(r.run.Slots)
+	r.dirtyAll()
+	if r.evaluationDue() {
+		r.resetSlots(len(r.run.Eval.Tokens), 0)
+		r.phase = Evaluating
+		return
+	}
+	r.resetSlots(r.run.Slots, len(r.all.Pieces))
 	r.phase = Computing
 	last := r.step == uint64(r.run.Steps)
 	if last {
@@ -22,7 +29,6 @@ func (r *Room) begin() {
 	if !last {
 		r.chooseAudit()
 	}
-	r.dirtyAll()
 }
 
 // decide ends the step once all slots are folded, no audit is open, and no checkpoint needs the version to stay.
@@ -38,7 +44,7 @@ func (r *Room) decide() {
 	rec := Record{Kind: Committed, Step: r.step, Epoch: r.epoch, Updates: r.updates, Applied: true}
 	for _, s := range r.slots {
 		rec.Applied = rec.Applied && !s.poison
-		rec.Loss, rec.Tokens = rec.Loss+s.loss, rec.Tokens+s.tokens
+		rec.Loss, rec.Tokens = rec.Loss+s.result.Loss, rec.Tokens+s.result.Tokens
 		rec.Slots = append(rec.Slots, s.from)
 	}
 	square := 0.0
@@ -115,6 +121,10 @@ func (r *Room) logged(e Logged) {
 			delete(r.reduced, rec.Step-1)
 		}
 		r.step++
+		r.begin()
+	case Evaluated:
+		r.evals[rec.Step] = *rec.Eval
+		r.Stats.Evaluations++
 		r.begin()
 	case Saved:
 		r.rebase(rec)

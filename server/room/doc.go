@@ -16,6 +16,10 @@
 //  4. The holders of the shards pull their parts of the reduced gradient and update. Where parameters are sharded, the
 //     room pulls the new ones, and the version is sealed once it has all.
 //
+// Before the step, where the run evaluates version s, the slots of the evaluation are given out in the same way. What comes
+// back of each is a sum of losses with its counts, in the tab's status; it is checked, added up in the order of the slots
+// and logged before anybody hears of it. Meanwhile the parameters stay as they are.
+//
 // Every so many steps the room pulls the state of each shard into a checkpoint. A shard that nobody holds any more is
 // made again from there by replaying the reduced gradients since, through the same kernels.
 package room

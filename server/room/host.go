@@ -42,8 +42,9 @@ type Host struct {
 	code   string
 	secret []byte
 	run    dist.Run
-	past   []dist.Commit   // of earlier lives of the server
-	text   json.RawMessage // of run
+	past   []dist.Commit    // of earlier lives of the server
+	judged []dist.Evaluated // the same
+	text   json.RawMessage  // of run
 	conns  atomic.Uint64
 	opened time.Time
 
@@ -59,7 +60,8 @@ type Host struct {
 	next   uint32            // number of the next tab
 	live   map[uint32]uint64 // the connection of each tab that is in
 	seats  map[uint32]*seat
-	losses []Loss // of all steps, for people
+	losses []Loss   // of all steps, for people
+	before *float64 // the loss on held-out rows before the first step
 	chain  string
 	seq    int
 }
@@ -133,6 +135,8 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h
 			lives++
 		case Committed:
 			h.past = append(h.past, r.Commit())
+		case Evaluated:
+			h.judged = append(h.judged, *r.Eval)
 		}
 		h.lost(r)
 	}
@@ -214,8 +218,8 @@ func (h *Host) Describes(run dist.Run) bool {
 	return err == nil && string(text) == string(h.text)
 }
 
-// Earlier are the steps that were committed before the room was opened.
-func (h *Host) Earlier() []dist.Commit { return h.past }
+// Earlier are the steps that were committed before the room was opened, and its evaluations.
+func (h *Host) Earlier() ([]dist.Commit, []dist.Evaluated) { return h.past, h.judged }
 
 // Job is the run.json of a room that pages may join, nil for another.
 func (h *Host) Job() json.RawMessage { return h.run.Job }
@@ -265,10 +269,16 @@ func (h *Host) admit(hello dist.Hello) (tab uint32, err error) {
 	return tab, nil
 }
 
-// lost notes a step's loss for people.
+// lost notes a step's loss for people, or that on held-out rows.
 func (h *Host) lost(r Record) {
-	if r.Kind == Committed {
-		h.losses = append(h.losses, Loss{r.Step + 1, r.Loss, r.Norm})
+	switch {
+	case r.Kind == Committed:
+		h.losses = append(h.losses, Loss{Step: r.Step + 1, Loss: r.Loss, Norm: r.Norm})
+	case r.Kind != Evaluated || r.Eval.Invalid:
+	case r.Step == 0:
+		h.before = &r.Eval.Loss
+	default:
+		h.losses[r.Step-1].Eval = &r.Eval.Loss
 	}
 }
 

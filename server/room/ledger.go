@@ -54,6 +54,7 @@ type ledger struct {
 	clocks  map[uint32]dist.Spent
 	at      time.Time
 	awaited []uint32 // since at, tabs of which pieces are awaited
+	aside   bool     // since at, an evaluation goes on, which is no part of a step
 }
 
 // page is a step that is open.
@@ -97,7 +98,7 @@ func (l *ledger) frame(tab uint32, up bool, h dist.Header, n int) {
 		state = true
 	case dist.TypeReduced:
 		step, state = h.Step, h.Step < l.first
-	case dist.TypeParam: // those that the last update leaves are for the result
+	case dist.TypeParam: // those that the last update leaves are for the result, or its evaluation
 		step, state = h.Step, h.Step >= uint64(l.room.run.Steps)
 	case dist.TypeGradient:
 		step = h.Step
@@ -139,7 +140,7 @@ func (l *ledger) reduced(h dist.Header, d time.Duration) {
 func (l *ledger) settle(now time.Time) {
 	d := now.Sub(l.at).Seconds()
 	l.at = now
-	if len(l.open) > 0 {
+	if len(l.open) > 0 && !l.aside {
 		p := l.page(l.room.step)
 		p.Seconds += d
 		for _, tab := range l.awaited {
@@ -147,6 +148,14 @@ func (l *ledger) settle(now time.Time) {
 		}
 	}
 	l.awaited = l.room.awaited(l.awaited[:0])
+	if l.aside && l.room.phase == Computing && l.first == l.room.step { // what the tabs have passed their time with is over
+		for id := range l.clocks {
+			if t := l.room.tabs[id]; t != nil && t.status.Spent != (dist.Spent{}) {
+				l.clocks[id] = t.status.Spent
+			}
+		}
+	}
+	l.aside = l.room.phase == Evaluating || l.aside && l.room.phase == Deciding
 	for l.first+uint64(len(l.open)) <= l.room.step || len(l.open) == 0 {
 		l.open = append(l.open, &page{StepUse{Step: l.first + uint64(len(l.open))}, map[uint32]*TabUse{}})
 	}

@@ -7,6 +7,42 @@ import (
 	"llamatab/engine/dist"
 )
 
+// TestLedgerOfEvaluations: the time of an evaluation is no part of a step, neither by the room's clock nor by the tabs'.
+func TestLedgerOfEvaluations(t *testing.T) {
+	r, handle := evaluating(t)
+	now := time.Unix(0, 0)
+	l := newLedger(r, now)
+	pass := func(seconds int) {
+		now = now.Add(time.Duration(seconds) * time.Second)
+		l.settle(now)
+	}
+	say := func(seq uint64, s dist.Status) {
+		for tab := range uint32(2) {
+			s.Seq, s.Held = seq, []dist.Held{{Shard: 0, Version: max(2, r.Step())}}
+			handle(Said{tab + 1, s})
+			l.said(tab + 1)
+		}
+	}
+	say(2, dist.Status{Spent: dist.Spent{Clock: 5, Busy: 1}})
+	pass(10)
+	say(3, dist.Status{Spent: dist.Spent{Clock: 15, Busy: 9}})
+	found := evaluatedAt(2, 1)
+	handle(Logged{Record: found})
+	pass(1) // the last of the evaluation
+	pass(3)
+	handle(Logged{Record: committedAt(2)})
+	say(4, dist.Status{Spent: dist.Spent{Clock: 18, Busy: 11}})
+	pass(0)
+	if len(l.closed) != 1 || l.closed[0].Step != 2 || l.closed[0].Seconds != 3 {
+		t.Fatalf("the steps took %+v", l.closed)
+	}
+	for _, u := range l.closed[0].Tabs {
+		if u.Spent.Clock != 3 || u.Spent.Busy != 2 {
+			t.Errorf("tab %d has passed its time with %+v", u.Tab, u.Spent)
+		}
+	}
+}
+
 // TestLedger: what the steps are said to have moved is what the strategy's formula says, whatever step it came in.
 func TestLedger(t *testing.T) {
 	for _, strategy := range []dist.Strategy{dist.NoShard, dist.FullShard} {

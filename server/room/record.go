@@ -18,6 +18,7 @@ const (
 	Reopened  Kind = "reopened" // the server was started again
 	Started   Kind = "started"
 	Committed Kind = "committed"
+	Evaluated Kind = "evaluated"
 	Saved     Kind = "saved"   // a checkpoint is complete
 	Removed   Kind = "removed" // a tab may not come back
 	Locked    Kind = "locked"  // nobody else is let in
@@ -30,7 +31,7 @@ type Record struct {
 	Prev  string `json:"prev"`            // hash of the record before
 	Fence uint64 `json:"fence,omitempty"` // of the lease under which it was written
 	Epoch uint32 `json:"epoch,omitempty"`
-	Step  uint64 `json:"step"` // of a commit; version of a checkpoint
+	Step  uint64 `json:"step"` // of a commit; version of a checkpoint or an evaluation
 
 	Config json.RawMessage `json:"config,omitempty"`
 	Code   string          `json:"code,omitempty"`   // lets people in
@@ -38,14 +39,15 @@ type Record struct {
 	Tab    uint32          `json:"tab,omitempty"`
 	Blobs  []string        `json:"blobs,omitempty"` // states of the shards
 
-	Applied bool       `json:"applied,omitempty"`
-	Factor  float32    `json:"factor,omitempty"`
-	Updates int        `json:"updates,omitempty"`
-	Loss    float64    `json:"loss,omitempty"` // mean over the step's tokens
-	Norm    float64    `json:"norm,omitempty"` // of the gradient of that, before clipping
-	Tokens  int        `json:"tokens,omitempty"`
-	Reduced string     `json:"reduced,omitempty"` // the blob of the reduced gradient
-	Slots   [][]uint32 `json:"slots,omitempty"`   // the tabs that each slot's gradient came from
+	Applied bool            `json:"applied,omitempty"`
+	Factor  float32         `json:"factor,omitempty"`
+	Updates int             `json:"updates,omitempty"`
+	Loss    float64         `json:"loss,omitempty"` // mean over the step's tokens
+	Norm    float64         `json:"norm,omitempty"` // of the gradient of that, before clipping
+	Tokens  int             `json:"tokens,omitempty"`
+	Reduced string          `json:"reduced,omitempty"` // the blob of the reduced gradient
+	Slots   [][]uint32      `json:"slots,omitempty"`   // the tabs that each slot's gradient, or loss, came from
+	Eval    *dist.Evaluated `json:"eval,omitempty"`    // what an evaluation has found
 
 	Hash string `json:"-"` // of the record itself
 }

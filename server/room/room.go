@@ -45,12 +45,13 @@ const (
 type Phase string
 
 const (
-	Lobby     Phase = "lobby"     // waiting for tabs, or for the start
-	Computing Phase = "computing" // slots are computed and folded
-	Deciding  Phase = "deciding"  // the decision is being stored
-	Saving    Phase = "saving"    // all steps are done, the last checkpoint is being pulled
-	Done      Phase = "done"
-	Failed    Phase = "failed" // the room's storage failed
+	Lobby      Phase = "lobby"      // waiting for tabs, or for the start
+	Evaluating Phase = "evaluating" // the loss of the version on held-out rows is computed
+	Computing  Phase = "computing"  // slots are computed and folded
+	Deciding   Phase = "deciding"   // the decision, or the outcome of the evaluation, is being stored
+	Saving     Phase = "saving"     // all steps are done, the last checkpoint is being pulled
+	Done       Phase = "done"
+	Failed     Phase = "failed" // the room's storage failed
 )
 
 // Room is the state of a room. See the package's text.
@@ -78,15 +79,16 @@ type Room struct {
 	removed map[uint32]bool
 	changed bool // what tabs have or are to do has, so that more than the pulls has to be gone through
 
-	slots  []*slot
-	folded []uint16 // by piece of all: the slots that are added up
-	sums   []float64
-	acc    []float32
-	ewma   time.Duration // of a slot's time from order to readiness
+	slots              []*slot
+	folded             []uint16 // by piece of all: the slots that are added up
+	sums               []float64
+	acc                []float32
+	stepPace, evalPace time.Duration // see pace
 
-	reduced map[uint64][]byte // by step: the reduced gradient, shard after shard, float32
-	commits map[uint64]Record // since the base before the last
-	starts  []int             // of each shard in a reduced gradient, elements
+	reduced map[uint64][]byte         // by step: the reduced gradient, shard after shard, float32
+	commits map[uint64]Record         // since the base before the last
+	evals   map[uint64]dist.Evaluated // by version, all of them
+	starts  []int                     // of each shard in a reduced gradient, elements
 
 	places map[string][]place // by group, by shard
 	params []params           // by shard
@@ -103,6 +105,7 @@ type Room struct {
 // Stats counts what a room saw.
 type Stats struct {
 	Commits, Skips       int
+	Evaluations          int
 	BytesIn, BytesOut    int64 // bodies of bulk frames
 	Frames, Refused      int64 // bulk frames taken in; stale, doubled or malformed ones
 	Insane               int64 // frames with infinities, NaNs or absurd numbers
@@ -145,7 +148,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		cfg.MaxTabs = 64
 	}
 	r := &Room{cfg: cfg, table: table, all: table.All(), phase: Lobby, tabs: map[uint32]*tab{}, removed: map[uint32]bool{},
-		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
+		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]dist.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
 	r.run = &r.cfg.Run
 	r.folded, r.sums = make([]uint16, len(r.all.Pieces)), make([]float64, len(r.all.Pieces))
 	r.acc = make([]float32, table.Len)
@@ -163,7 +166,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		r.epoch += 1 << 16 // above what orders since the last record have used
 	}
 	r.effects = nil // the blobs were deleted when the records were written
-	r.resetSlots(r.run.Slots)
+	r.resetSlots(r.run.Slots, len(r.all.Pieces))
 	if r.phase != Done && r.started {
 		r.begin()
 	}
@@ -225,6 +228,7 @@ func (r *Room) note(code string, tab uint32, format string, args ...any) {
 
 // Moments of a tab, in the order in which it meets with them in a step.
 const (
+	Evaluates  = "evaluates"  // it is to compute a slot of an evaluation
 	Given      = "given"      // it is to compute a slot
 	Computes   = "computes"   // it has taken the order in, and has not computed the slot
 	Pulled     = "pulled"     // the first piece of a slot's gradient has come, more are to
@@ -322,6 +326,7 @@ func (r *Room) hear(t *tab, m dist.Message) {
 				t.dirty = t.dirty || (!t.keep[h.Shard] || lacks) && m.Seen == t.sent.Seq
 			}
 		}
+		t.dirty = t.dirty || r.lacksEval(t) && m.Seen == t.sent.Seq
 		if m.Error != "" {
 			r.note("tab_failed", t.id, "%s cannot go on: %s", t.label(), m.Error)
 			r.do(Drop{t.id, dist.Bye{Code: "failed", Reason: m.Error}})
@@ -419,12 +424,16 @@ func (r *Room) settle() {
 			r.start(fmt.Sprintf("with %d tabs", ready))
 		}
 	}
-	if r.started && r.phase == Computing {
+	if r.started && r.works() {
 		r.assign()
 	}
 	r.pull()
-	if r.started && r.phase == Computing {
+	switch {
+	case !r.started:
+	case r.phase == Computing:
 		r.decide()
+	case r.phase == Evaluating:
+		r.conclude()
 	}
 	for _, t := range r.inOrder() {
 		r.order(t)
@@ -493,6 +502,7 @@ func (r *Room) order(t *tab) {
 			o.Commits = append(o.Commits, rec.Commit())
 		}
 	}
+	o.Evals = r.evalsFor(t, o.Commits)
 	t.sent, t.sentAt, t.dirty = o, r.now, false
 	r.Stats.OrdersSent++
 	r.do(Send{Tab: t.id, Message: o})
@@ -500,7 +510,7 @@ func (r *Room) order(t *tab) {
 
 // Phase is where the room stands, for people.
 func (r *Room) Phase() Phase {
-	if r.paused && r.phase == Computing {
+	if r.paused && r.works() {
 		return "paused"
 	}
 	return r.phase
@@ -538,6 +548,11 @@ func (r *Room) replay(rec Record) error {
 		}
 		r.take(rec)
 		r.step++
+	case Evaluated:
+		if rec.Eval == nil || rec.Step != r.step || rec.Eval.Version != r.step || !r.evaluationDue() {
+			return fmt.Errorf("%w: an evaluation of version %d at step %d", errRecord, rec.Step, r.step)
+		}
+		r.evals[rec.Step] = *rec.Eval
 	case Saved:
 		if rec.Step > r.step || len(rec.Blobs) != r.table.Shards {
 			return fmt.Errorf("%w: a checkpoint of version %d with %d shards at step %d", errRecord, rec.Step, len(rec.Blobs), r.step)

@@ -33,6 +33,8 @@ type Loss struct {
 	Step uint64  `json:"step"` // counted from 1
 	Loss float64 `json:"loss"` // mean over its tokens
 	Norm float64 `json:"norm"` // of its gradient, before clipping
+	// Eval is the loss on held-out rows after the step, where it was measured: of the last step it may still come.
+	Eval *float64 `json:"eval,omitempty"`
 }
 
 const (
@@ -164,6 +166,7 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 			}
 		}
 	}
+	v.Before = h.before
 	h.measured(v)
 	slices.SortFunc(v.Tabs, func(a, b TabView) int { return int(a.Tab) - int(b.Tab) })
 	from, _ := slices.BinarySearchFunc(h.losses, since, func(l Loss, step uint64) int { return int(l.Step) - int(step) })

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ type sim struct {
 	room      *Room
 	life      int // of the server: events of an earlier one are void
 	file      []byte
-	written   time.Time // when the last record is in the file
-	committed uint64    // version that the last commit in the file leads to
+	written   time.Time       // when the last record is in the file
+	committed uint64          // version that the last commit in the file leads to
+	evaluated map[uint64]bool // versions whose evaluations are in the file
 	chain     string
 	blobs     map[string][]byte
 	tabs      []*simTab
@@ -231,6 +233,7 @@ func (s *sim) crash() {
 func (a *Stats) add(b Stats) {
 	a.Commits += b.Commits
 	a.Skips += b.Skips
+	a.Evaluations += b.Evaluations
 	a.Refused += b.Refused
 	a.Insane += b.Insane
 	a.Copies += b.Copies
@@ -270,6 +273,12 @@ func (s *sim) effect(effect Effect, life int) {
 	case Send:
 		if o, ok := e.Message.(dist.Orders); ok && o.Version > s.committed {
 			s.fail("tab %d hears of version %d before the log has it", e.Tab, o.Version)
+		} else if ok {
+			for _, eval := range o.Evals {
+				if !s.evaluated[eval.Version] {
+					s.fail("tab %d hears of the evaluation of version %d before the log has it", e.Tab, eval.Version)
+				}
+			}
 		}
 		if t := s.tab(e.Tab); t != nil && t.open {
 			t.toTab(0, dist.Encode(e.Message))
@@ -298,8 +307,11 @@ func (s *sim) effect(effect Effect, life int) {
 			rec := e.Record
 			s.file = appendEntry(s.file, Chain(&rec, s.chain, uint64(life)))
 			s.chain = rec.Hash
-			if rec.Kind == Committed {
+			switch rec.Kind {
+			case Committed:
 				s.committed = rec.Step + 1
+			case Evaluated:
+				s.evaluated[rec.Step] = true
 			}
 			s.ifAlive(life, time.Millisecond, func() Event { return Logged{Record: rec} }) // it lasts, though nobody knows yet
 		})
@@ -528,7 +540,7 @@ func (s *sim) victim() *simTab {
 // scenario draws a run and its faults from the seed.
 func scenario(seed uint64) *sim {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	s := &sim{seed: seed, rng: rng, now: epochZero, blobs: map[string][]byte{}}
+	s := &sim{seed: seed, rng: rng, now: epochZero, blobs: map[string][]byte{}, evaluated: map[uint64]bool{}}
 	pick := func(n int) int { return rng.IntN(n) }
 	var params []dist.Param
 	for i := range 1 + pick(5) {
@@ -575,6 +587,14 @@ func scenario(seed uint64) *sim {
 			s.cfg.Audit = 1                 // each step is audited: the slot of the lie too, if there is but one
 			s.cfg.Run.Slots = 1
 		}
+	}
+	if pick(2) == 0 {
+		e := &dist.Evaluation{Every: pick(4), First: pick(2) == 0, Classes: []int{0, 3}[pick(2)]}
+		e.First = e.First || e.Every == 0
+		for range 1 + pick(5) {
+			e.Tokens = append(e.Tokens, 1+pick(9))
+		}
+		s.cfg.Run.Eval = e
 	}
 	return s
 }
@@ -645,7 +665,11 @@ func (s *sim) simulate() {
 	// A step takes at most the tabs' slowest pace for all slots one after another, gathers included, thrice; and a
 	// frozen tab or one that does not answer is waited for.
 	pace := 600 * time.Millisecond
-	limit := s.plan.until + time.Minute + 3*time.Duration(s.run.Steps*(s.run.Slots+1))*pace*time.Duration(2+len(s.table.Units))
+	slots := s.run.Steps * (s.run.Slots + 1)
+	if s.run.Eval != nil {
+		slots += (s.run.Steps + 1) * (len(s.run.Eval.Tokens) + 1)
+	}
+	limit := s.plan.until + time.Minute + 3*time.Duration(slots)*pace*time.Duration(2+len(s.table.Units))
 	for s.queue.Len() > 0 && s.failure == "" {
 		e := heap.Pop(&s.queue).(simEvent)
 		s.now = e.at
@@ -727,7 +751,14 @@ func (s *sim) check() {
 		s.want = toyReference(s.run, s.table, s.seed, groups)
 	}
 	commits := 0
+	var evals []dist.Evaluated
 	for _, rec := range records {
+		if rec.Kind == Evaluated {
+			evals = append(evals, *rec.Eval)
+			if rec.Step != uint64(commits) || len(rec.Slots) != len(s.run.Eval.Tokens) {
+				s.fail("the evaluation %+v stands after %d commits", rec, commits)
+			}
+		}
 		if rec.Kind != Committed {
 			continue
 		}
@@ -744,6 +775,15 @@ func (s *sim) check() {
 	if commits != s.run.Steps {
 		s.fail("%d commits in the log, want %d", commits, s.run.Steps)
 		return
+	}
+	if !reflect.DeepEqual(evals, s.want.evals) {
+		s.fail("the evaluations are %+v, want %+v", evals, s.want.evals)
+		return
+	}
+	for _, t := range s.alive() {
+		if t.finished && (t.engine.heard < uint64(s.run.Steps) || s.run.Eval.Due(t.engine.heard) && !t.engine.judged[t.engine.heard]) {
+			s.fail("%v is finished and has heard of version %d only, evaluated: %v", t, t.engine.heard, t.engine.judged)
+		}
 	}
 	final := s.room.Final()
 	for i := range s.table.Shards {
@@ -849,7 +889,7 @@ func simulateSeeds(t *testing.T, first, n uint64) {
 	})
 	t.Logf("%.0f seeds a second; %+v", float64(n)/time.Since(begin).Seconds(), sum)
 	for what, n := range map[string]int64{"recomputed": sum.Recomputed, "restored": sum.Restored, "copies": sum.Copies, "refused": sum.Refused,
-		"insane": sum.Insane, "skips": int64(sum.Skips), "liars": sum.Liars, "audits": sum.Audits} {
+		"insane": sum.Insane, "skips": int64(sum.Skips), "evaluations": int64(sum.Evaluations), "liars": sum.Liars, "audits": sum.Audits} {
 		if n == 0 && !t.Failed() {
 			t.Errorf("no seed saw any %s: the simulation misses something", what)
 		}

@@ -8,15 +8,14 @@ import (
 	"llamatab/engine/dist"
 )
 
-// slot is a micro-batch of the current step.
+// slot is a micro-batch of the current step, or of the evaluation before it.
 type slot struct {
 	copies  []copyOf // given out and not given back
 	source  uint32   // the tab whose gradient is pulled, 0 for none
 	pull    *dist.Puller
 	left    int // pieces that are not folded
 	known   bool
-	loss    float64
-	tokens  int
+	result  dist.Ready
 	hashes  []uint64 // of its pieces, to compare with an audit's
 	audited bool
 	square  float64  // about the sum of squares of its gradient, from every 16th element
@@ -35,7 +34,7 @@ type copyOf struct {
 }
 
 // done tells whether the slot needs nobody any more.
-func (s *slot) done() bool { return s.left == 0 || s.poison }
+func (s *slot) done() bool { return s.known && s.left == 0 || s.poison }
 
 // without takes back what a tab has of the slot.
 func (s *slot) without(tab uint32) {
@@ -53,11 +52,11 @@ func (s *slot) copyAt(tab uint32) *copyOf {
 	return &s.copies[i]
 }
 
-// resetSlots begins a step of n slots with nothing done.
-func (r *Room) resetSlots(n int) {
+// resetSlots begins a step of n slots, or an evaluation, with nothing done: of each slot so many pieces are to be folded.
+func (r *Room) resetSlots(n, pieces int) {
 	r.slots = make([]*slot, n)
 	for k := range r.slots {
-		r.slots[k] = &slot{left: len(r.all.Pieces), hashes: make([]uint64, len(r.all.Pieces))}
+		r.slots[k] = &slot{left: pieces, hashes: make([]uint64, pieces)}
 	}
 	clear(r.folded)
 	for _, t := range r.tabs {
@@ -121,7 +120,7 @@ func (r *Room) assign() {
 		}
 		r.give(t, k)
 	}
-	limit := max(copyFloor, copyFactor*r.ewma)
+	limit := max(copyFloor, copyFactor**r.pace())
 	for k, s := range r.slots {
 		if s.done() || len(s.copies) == 0 || len(s.copies) >= copiesOfASlot || slices.ContainsFunc(s.copies, func(c copyOf) bool { return c.ready }) {
 			continue
@@ -148,17 +147,17 @@ func (r *Room) regroup() {
 		}
 	}
 	n := r.run.Travelling(tabs)
-	if n == len(r.slots) || slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.began.IsZero() }) {
+	if r.phase != Computing || n == len(r.slots) || slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.began.IsZero() }) {
 		return
 	}
-	r.resetSlots(n)
+	r.resetSlots(n, len(r.all.Pieces))
 	r.chooseAudit()
 }
 
 // work is an order to compute a slot of the step.
 func (r *Room) work(slot int) dist.Work {
-	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot}
-	if r.run.SumFirst {
+	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot, Eval: r.phase == Evaluating}
+	if r.run.SumFirst && !w.Eval {
 		w.Of = len(r.slots)
 	}
 	return w
@@ -197,7 +196,11 @@ func (r *Room) give(t *tab, k int) {
 	}
 	t.work = append(t.work, w)
 	t.dirty = true
-	r.moment(Given, t.id, "%s is to compute slot %d", t.label(), k)
+	code := Given
+	if w.Eval {
+		code = Evaluates
+	}
+	r.moment(code, t.id, "%s is to compute slot %d", t.label(), k)
 }
 
 // takeBack ends a tab's work on a slot.
@@ -212,7 +215,7 @@ func (r *Room) takeBack(id uint32, k int) {
 
 // ready takes in that a tab has computed a slot.
 func (r *Room) ready(t *tab, m dist.Ready) {
-	if m.Step != r.step || m.Slot >= len(r.slots) {
+	if m.Step != r.step || m.Slot >= len(r.slots) || m.Eval != (r.phase == Evaluating) {
 		return
 	}
 	if r.auditReady(t, m) {
@@ -220,14 +223,18 @@ func (r *Room) ready(t *tab, m dist.Ready) {
 	}
 	s := r.slots[m.Slot]
 	c := s.copyAt(t.id)
-	if c == nil || c.ready || c.epoch != m.Epoch || r.phase != Computing {
+	if c == nil || c.ready || c.epoch != m.Epoch || !r.works() {
 		return
 	}
-	took := r.now.Sub(c.since)
-	if r.ewma == 0 {
-		r.ewma = took
+	took, pace := r.now.Sub(c.since), r.pace()
+	if *pace == 0 {
+		*pace = took
 	}
-	r.ewma += (took - r.ewma) / 8
+	*pace += (took - *pace) / 8
+	if m.Eval {
+		r.evaluated(t, m)
+		return
+	}
 	t.slotTime = took
 	if m.Invalid {
 		r.unsound(t, m.Slot, "its loss is not a finite number")
@@ -238,7 +245,7 @@ func (r *Room) ready(t *tab, m dist.Ready) {
 		r.pullFrom(s, m.Slot, *c)
 	}
 	if !s.known {
-		s.known, s.loss, s.tokens = true, m.Loss, m.Tokens
+		s.known, s.result = true, m
 	}
 }
 
@@ -261,6 +268,10 @@ func (r *Room) poisoned(k int, why string) {
 	s.poison, r.changed = true, true
 	for len(s.copies) > 0 {
 		r.takeBack(s.copies[0].tab, k)
+	}
+	if r.phase == Evaluating {
+		r.note("poisoned", 0, "slot %d of the evaluation has no finite loss, %s", k, why)
+		return
 	}
 	r.note("poisoned", 0, "slot %d has no finite gradient, %s: the step will be skipped", k, why)
 	for g := range r.folded {

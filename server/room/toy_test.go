@@ -3,6 +3,7 @@ package room
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"time"
 
 	"llamatab/engine/dist"
@@ -35,6 +36,21 @@ func toyTokens(seed, step uint64, slot int) int { return int(mix(seed, 7, step, 
 // toyPoison tells whether the data of a slot gives no finite gradient.
 func toyPoison(seed, step uint64, slot int) bool { return mix(seed, 5, step, uint64(slot))%31 == 0 }
 
+// toyHeldOut computes a slot of an evaluation where the parameters are x, and tells whether its data gives no finite loss.
+func toyHeldOut(run *dist.Run, seed uint64, w dist.Work, x []float32) (r dist.Ready, poisoned bool) {
+	r.Work, r.Tokens = w, run.Eval.Tokens[w.Slot]
+	for i, v := range x {
+		r.Loss += math.Abs(float64(v)) * math.Ldexp(float64(mix(seed, 11, uint64(w.Slot), uint64(i))), -64-i%30)
+	}
+	verdicts := dist.Verdicts{}
+	for row := 0; row < r.Tokens && run.Eval.Classes > 0; row++ {
+		h := mix(seed, 13, uint64(w.Slot), uint64(row))
+		verdicts[dist.Said{Truth: int(h % uint64(run.Eval.Classes)), Said: int((h>>8 + uint64(math.Float32bits(x[0])>>20)) % uint64(run.Eval.Classes))}]++
+	}
+	r.Verdicts = verdicts.List()
+	return r, mix(seed, 17, w.Step, uint64(w.Slot))%41 == 0
+}
+
 func toyRate(step uint64) float32 { return 0.01 / float32(1+step) }
 
 // toyUpdate is AdamW.
@@ -56,6 +72,7 @@ func toyUpdate(p, m, v, g []float32, c dist.Commit) {
 type toyState struct {
 	p, m, v []float32
 	commits []Record
+	evals   []dist.Evaluated
 }
 
 // rounded is x as it is computed with.
@@ -73,18 +90,39 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 	for i := range s.p {
 		s.p[i] = toyInit(seed, i)
 	}
+	seen := func() []float32 { // as it is computed with
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = rounded(s.p[i], run.Param())
+		}
+		return x
+	}
+	evaluate := func(version uint64) {
+		if !run.Eval.Due(version) {
+			return
+		}
+		var slots []dist.Ready
+		for k := range run.Eval.Tokens {
+			r, poisoned := toyHeldOut(run, seed, dist.Work{Step: version, Slot: k, Eval: true}, seen())
+			r.Invalid = poisoned
+			slots = append(slots, r)
+		}
+		before := dist.Evaluated{}
+		if len(s.evals) > 0 {
+			before = s.evals[len(s.evals)-1]
+		}
+		s.evals = append(s.evals, run.Eval.Sum(version, slots, before))
+	}
 	updates := 0
 	for step := range uint64(run.Steps) {
+		evaluate(step)
 		sum := make([]float32, n)
 		rec := Record{Kind: Committed, Step: step, Applied: true}
 		slots, of := run.Slots, 0
 		if groups != nil {
 			slots, of = groups[step], groups[step]
 		}
-		x, g := make([]float32, n), make([]float32, n)
-		for i := range x {
-			x[i] = rounded(s.p[i], run.Param())
-		}
+		x, g := seen(), make([]float32, n)
 		for k := range slots {
 			r, poisoned := toySlot(run, seed, dist.Work{Step: step, Slot: k, Of: of}, x, g)
 			for i := range sum {
@@ -120,6 +158,7 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 		}
 		s.commits = append(s.commits, rec)
 	}
+	evaluate(uint64(run.Steps))
 	return s
 }
 
@@ -145,11 +184,14 @@ type toyEngine struct {
 	s   *sim
 	tab *simTab
 
-	shards map[int]*toyShard
-	units  map[int][]float32    // gathered, by unit, float32
-	grads  map[dist.Work][]byte // on the wire's type
-	fetch  []int                // units still to be gathered for the slot under way
-	now    *dist.Work           // the slot under way
+	shards  map[int]*toyShard
+	units   map[int][]float32    // gathered, by unit, float32
+	grads   map[dist.Work][]byte // on the wire's type
+	fetch   []int                // units still to be gathered for the slot under way
+	now     *dist.Work           // the slot under way
+	heard   uint64               // the version that the last step it has heard of leads to
+	judged  map[uint64]bool      // versions of whose evaluations it has heard
+	applied map[uint64]bool      // steps
 }
 
 type toyShard struct {
@@ -158,10 +200,10 @@ type toyShard struct {
 }
 
 func newToy(s *sim, tab *simTab) *toyEngine {
-	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[dist.Work][]byte{}}
+	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[dist.Work][]byte{}, judged: map[uint64]bool{}, applied: map[uint64]bool{}}
 }
 
-func key(w dist.Work) dist.Work { return dist.Work{Step: w.Step, Slot: w.Slot} }
+func key(w dist.Work) dist.Work { return dist.Work{Step: w.Step, Slot: w.Slot, Eval: w.Eval} }
 
 func (e *toyEngine) Compute(w dist.Work) {
 	if e.now != nil {
@@ -173,7 +215,7 @@ func (e *toyEngine) Compute(w dist.Work) {
 		for u := range e.s.table.Units {
 			e.fetch = append(e.fetch, u)
 		}
-		if e.s.run.Strategy.Gathers() == 2 { // and again for backward, in reverse; the last unit is still there
+		if e.s.run.Strategy.Gathers() == 2 && !w.Eval { // and again for backward, in reverse; the last unit is still there
 			for u := len(e.s.table.Units) - 1; u >= 0; u-- {
 				e.fetch = append(e.fetch, u)
 			}
@@ -207,6 +249,26 @@ func (e *toyEngine) next() {
 	e.now = nil
 	run, seed := e.s.run, e.s.seed
 	x := e.parameters(w.Step)
+	if w.Eval {
+		r, poisoned := toyHeldOut(run, seed, w, x)
+		if poisoned && !e.s.sound {
+			r.Loss = math.NaN()
+		}
+		if e.tab.broken {
+			switch mix(seed, w.Step, uint64(w.Slot)) % 6 {
+			case 0:
+				r.Loss = math.Inf(1)
+			case 1:
+				r.Loss = -1e9
+			case 2:
+				r.Tokens++
+			case 3:
+				r.Verdicts = append(r.Verdicts, dist.Verdict{Truth: 99, Rows: 1})
+			}
+		}
+		e.tab.worker.Computed(e.s.now, r)
+		return
+	}
 	g := make([]float32, len(x))
 	r, poisoned := toySlot(run, seed, w, x, g)
 	if !e.s.sound && poisoned {
@@ -277,12 +339,35 @@ func (e *toyEngine) Init(shard int) {
 	e.shards[shard] = s
 }
 
-func (e *toyEngine) Committed(dist.Commit) {}
+func (e *toyEngine) Committed(c dist.Commit) {
+	if c.Step < e.heard || e.s.run.Eval.Due(e.heard) && !e.judged[e.heard] {
+		e.s.fail("tab %d hears of step %d after version %d, whose evaluation it has not heard of, or twice", e.tab.id, c.Step, e.heard)
+	}
+	for step := e.heard; step < c.Step; step++ {
+		if e.applied[step] {
+			e.s.fail("tab %d hears of step %d, but not of step %d, which it has applied", e.tab.id, c.Step, step)
+		}
+	}
+	e.heard = c.Step + 1
+}
+
+func (e *toyEngine) Evaluated(got dist.Evaluated) {
+	if e.judged[got.Version] || got.Version != e.heard {
+		e.s.fail("tab %d hears of the evaluation of version %d after that of version %d, or twice", e.tab.id, got.Version, e.heard)
+	}
+	e.judged[got.Version] = true
+	for _, want := range e.s.want.evals {
+		if want.Version == got.Version && !reflect.DeepEqual(got, want) {
+			e.s.fail("tab %d hears of the evaluation %+v, want %+v", e.tab.id, got, want)
+		}
+	}
+}
 
 func (e *toyEngine) Drop(shard int) { delete(e.shards, shard) }
 
 func (e *toyEngine) Apply(shard int, c dist.Commit) {
 	s := e.shards[shard]
+	e.applied[c.Step] = true
 	if s.version > c.Step { // it may be smaller: skipped steps change the number only
 		e.s.fail("tab %d applies step %d to shard %d of version %d", e.tab.id, c.Step, shard, s.version)
 		return

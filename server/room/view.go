@@ -31,6 +31,7 @@ type View struct {
 	Stats    Stats     `json:"stats"`
 	Tabs     []TabView `json:"tabs,omitempty"`
 	Losses   []Loss    `json:"losses,omitempty"`
+	Before   *float64  `json:"before,omitempty"` // the loss on held-out rows before the first step
 	Diary    []Note    `json:"diary,omitempty"`
 	// Forecast is what a step moves per tab with the tabs that are there, DDP what it would move under NO_SHARD, in
 	// bytes without headers.

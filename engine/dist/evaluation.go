@@ -1,0 +1,155 @@
+package dist
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Evaluation says when a run measures its loss on rows that it does not train on, and in what slots. Those are given out as
+// the slots of a step are, and what comes back is numbers that fit a control message; the parameters stay as they are. The
+// sum over slots is in their order, so it is one and the same whoever computed what.
+type Evaluation struct {
+	Every   int   `json:"every,omitempty"`   // steps from one evaluation to the next; 0: none after the first step
+	First   bool  `json:"first,omitempty"`   // also before the first step
+	Tokens  []int `json:"tokens"`            // counted tokens of each slot, of a classification rows: who finds others has other rows
+	Classes int   `json:"classes,omitempty"` // of a classification
+}
+
+// MaxVerdicts bounds the pairs of classes in a slot's result.
+const MaxVerdicts = 1024
+
+// Due tells whether parameters are evaluated that so many steps have led to; nil is a run without evaluations.
+func (e *Evaluation) Due(version uint64) bool {
+	if e == nil {
+		return false
+	}
+	if version == 0 {
+		return e.First
+	}
+	return e.Every > 0 && version%uint64(e.Every) == 0
+}
+
+// check tells what is wrong with an evaluation that comes from elsewhere.
+func (e *Evaluation) check() error {
+	switch {
+	case e == nil:
+		return nil
+	case e.Every < 0 || e.Every == 0 && !e.First:
+		return fmt.Errorf("dist: an evaluation every %d steps, want 1 or more, or one before the first", e.Every)
+	case len(e.Tokens) < 1 || len(e.Tokens) > MaxSlots:
+		return fmt.Errorf("dist: an evaluation in %d slots, want 1 to %d", len(e.Tokens), MaxSlots)
+	case slices.Min(e.Tokens) < 0 || slices.Max(e.Tokens) > math.MaxInt32:
+		return errors.New("dist: an evaluation whose slots count less than no tokens, or beyond all measure")
+	case e.Classes < 0 || e.Classes > math.MaxInt32:
+		return fmt.Errorf("dist: an evaluation of %d classes", e.Classes)
+	}
+	return nil
+}
+
+// Fault tells why a slot's result cannot be right, "" where it can. Rounding may put a cross-entropy near 0 below it, by far
+// less than a nat a token.
+func (e *Evaluation) Fault(r Ready) string {
+	if r.Invalid || math.IsNaN(r.Loss-r.Loss) || r.Loss >= Absurd {
+		return "its loss is not a finite number"
+	}
+	if want := e.Tokens[r.Slot]; r.Tokens != want {
+		return fmt.Sprintf("it counts %d tokens where there are %d", r.Tokens, want)
+	}
+	if r.Loss < -float64(r.Tokens) {
+		return "its loss is less than any can be"
+	}
+	rows := 0
+	for _, v := range r.Verdicts {
+		if v.Truth < 0 || v.Truth >= e.Classes || v.Said < 0 || v.Said >= e.Classes || v.Rows < 1 || v.Rows > r.Tokens {
+			return fmt.Sprintf("it has %d rows of class %d taken for class %d", v.Rows, v.Truth, v.Said)
+		}
+		rows += v.Rows
+	}
+	if e.Classes > 0 && rows != r.Tokens || e.Classes == 0 && rows > 0 {
+		return fmt.Sprintf("it judges %d rows of %d", rows, r.Tokens)
+	}
+	return ""
+}
+
+// Evaluated is what an evaluation has found out. Where the loss is no finite number there is none.
+type Evaluated struct {
+	Version  uint64   `json:"version"` // of the parameters: the steps that have led to them
+	Loss     float64  `json:"loss"`    // the mean over all counted tokens
+	Tokens   int      `json:"tokens"`
+	Invalid  bool     `json:"invalid,omitempty"` // the loss is not finite; Loss is 0, as JSON knows no NaN
+	Accuracy *float64 `json:"accuracy,omitempty"`
+	F1       *float64 `json:"f1,omitempty"`
+	// The lowest loss after a step so far, this one included; BestStep is 0 where there was none.
+	Best     float64 `json:"best,omitempty"`
+	BestStep uint64  `json:"best_step,omitempty"`
+}
+
+// Sum adds up the results of all slots, in their order. before is the evaluation before this one, if there was one.
+func (e *Evaluation) Sum(version uint64, slots []Ready, before Evaluated) Evaluated {
+	sum, verdicts := Evaluated{Version: version, Best: before.Best, BestStep: before.BestStep}, Verdicts{}
+	for k, r := range slots {
+		sum.Loss, sum.Tokens, sum.Invalid = sum.Loss+r.Loss, sum.Tokens+e.Tokens[k], sum.Invalid || r.Invalid
+		for _, v := range r.Verdicts {
+			verdicts[Said{v.Truth, v.Said}] += v.Rows
+		}
+	}
+	if sum.Loss /= float64(sum.Tokens); sum.Invalid || math.IsNaN(sum.Loss-sum.Loss) { // no tokens are no loss
+		sum.Invalid, sum.Loss = true, 0
+		return sum
+	}
+	if e.Classes > 0 {
+		accuracy, f1 := verdicts.Scores()
+		sum.Accuracy, sum.F1 = &accuracy, &f1
+	}
+	if version > 0 && (sum.BestStep == 0 || sum.Loss < sum.Best) {
+		sum.Best, sum.BestStep = sum.Loss, version
+	}
+	return sum
+}
+
+// Said is a class and what a classifier took it for.
+type Said struct{ Truth, Said int }
+
+// Verdicts counts rows by what a classifier said of them.
+type Verdicts map[Said]int
+
+// Verdict is an entry of Verdicts.
+type Verdict struct {
+	Truth int `json:"truth"`
+	Said  int `json:"said"`
+	Rows  int `json:"rows"`
+}
+
+// List is the verdicts in the order of their classes.
+func (v Verdicts) List() (list []Verdict) {
+	for said, rows := range v {
+		list = append(list, Verdict{said.Truth, said.Said, rows})
+	}
+	slices.SortFunc(list, func(a, b Verdict) int { return cmp.Or(a.Truth-b.Truth, a.Said-b.Said) })
+	return list
+}
+
+// Scores are the accuracy and the macro F1: the mean over the classes that occur, as truth or as answer, of the harmonic
+// mean of precision and recall, 0 where both are. scikit-learn's f1_score(average="macro") is the same.
+func (v Verdicts) Scores() (accuracy, f1 float64) {
+	right, rows := 0, 0
+	hits, seen := map[int]int{}, map[int]int{} // by class; the latter as truth and as answer
+	for said, n := range v {
+		rows += n
+		seen[said.Truth] += n
+		seen[said.Said] += n
+		if said.Truth == said.Said {
+			right += n
+			hits[said.Truth] += n
+		}
+	}
+	classes := slices.Sorted(maps.Keys(seen)) // sums have an order
+	for _, class := range classes {
+		f1 += 2 * float64(hits[class]) / float64(seen[class])
+	}
+	return float64(right) / float64(max(rows, 1)), f1 / float64(max(len(classes), 1))
+}
