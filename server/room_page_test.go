@@ -79,8 +79,9 @@ const (
 		give("data-input", [await fetched("/api/data/builtin:pirate", "my own.jsonl")])`
 )
 
-// lessonInPage opens a teacher's tab with a room on a server, and tabs that have joined it by link or by code.
-func lessonInPage(t *testing.T, address, strategy, steps string, choose string, names ...string) (teacher person, pupils []person) {
+// lessonInPage opens a teacher's tab with a room on a server, and tabs that have joined it by link or by code. The run is
+// evaluated in the middle and at the end.
+func lessonInPage(t *testing.T, address, strategy string, steps int, choose string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
 	teacher = person{visit(t, 3*time.Minute), "the teacher"}
 	teacher.open(address + "/#studio")
@@ -88,7 +89,11 @@ func lessonInPage(t *testing.T, address, strategy, steps string, choose string, 
 	teacher.ask(choose + `; return ""`)
 	teacher.until("the data", `document.getElementById("data-input") && document.body.innerText.includes("own.jsonl") || document.querySelector('input[name=data]:checked')`)
 	teacher.click("method-lora")
-	teacher.set("set-training-max-steps", steps)
+	teacher.set("set-training-max-steps", strconv.Itoa(steps))
+	teacher.click("more")
+	teacher.until("all settings", `document.getElementById("set-training-eval-steps")`)
+	teacher.set("set-training-eval-steps", strconv.Itoa(steps/2))
+	teacher.set("set-dataset-validation-split", "0.05")
 	teacher.set("set-dataset-max-length", "64")
 	teacher.set("set-training-per-device-train-batch-size", "1")
 	teacher.click("class")
@@ -140,17 +145,17 @@ func (v person) adapter() string {
 		return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", await f.arrayBuffer()))).join()`)
 }
 
-// losses are those on the page's record of its run in the room.
+// losses are those on the page's record of its run in the room, where they were measured with those on held-out rows.
 func (v person) losses() string {
 	v.Helper()
-	return v.ask(`return (await (await llamatabStore.get("runs/" + ` + roomRun + `.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l).loss).join()`)
+	return v.ask(`return (await (await llamatabStore.get("runs/" + ` + roomRun + `.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l)).map((s) => [s.loss, s.eval_loss].filter(Boolean).join("/")).join()`)
 }
 
 const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length === `
 
 // TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
 func TestRoomInPage(t *testing.T) {
-	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", "6", ready, "Ada", "Bo")
+	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", 6, ready, "Ada", "Bo")
 	ada, bo := pupils[0], pupils[1]
 	teacher.until("both to be ready", allReady+`2`)
 	teacher.shot("lobby-teacher")
@@ -170,7 +175,9 @@ func TestRoomInPage(t *testing.T) {
 	ada.ask(`location.hash = "#run"; return ""`)
 	ada.until("the curves", `llamatabCharts.points() === 6`)
 	ada.shot("run-pupil")
-	if a, b := ada.losses(), bo.losses(); a != b || strings.Count(a, ",") != 5 {
+	ada.until("the held-out loss", `/^\d\.\d{4}$/.test(document.getElementById("eval").textContent)`)
+	teacher.until("the class's held-out loss", `/held-out loss \d\.\d{4} after step 6/.test(document.getElementById("room-curve").ariaLabel)`)
+	if a, b := ada.losses(), bo.losses(); a != b || !regexp.MustCompile(`^([\d.]+,){2}[\d.]+/[\d.]+,([\d.]+,){2}[\d.]+/[\d.]+$`).MatchString(a) {
 		t.Errorf("the losses are %s and %s", a, b)
 	}
 	if ada.adapter() != bo.adapter() {
@@ -205,7 +212,7 @@ func TestRoomInPage(t *testing.T) {
 
 // TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
 func TestRoomInPageTroubles(t *testing.T) {
-	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", "14", ready, "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", 14, ready, "Ada", "Bo", "Cy")
 	ada, bo, cy := pupils[0], pupils[1], pupils[2]
 	teacher.until("all to be ready", allReady+`3`)
 	teacher.click("room-lock")
@@ -277,7 +284,7 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	state := t.TempDir()
 	s := startServe(t, "--listen", "127.0.0.1:0", "--state", state)
 	listen := strings.TrimPrefix(s.address, "http://")
-	teacher, pupils := lessonInPage(t, s.address, "HYBRID_SHARD", "12", own, "Ada", "Bo", "Cy")
+	teacher, pupils := lessonInPage(t, s.address, "HYBRID_SHARD", 12, own, "Ada", "Bo", "Cy")
 	teacher.until("all to be ready", allReady+`3`)
 	code := teacher.text("room-code")
 	teacher.click("room-start")
@@ -307,7 +314,7 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	teacher.click("room-end")
 	teacher.click("room-end")
 	teacher.until("no room", `document.getElementById("join-code")`)
-	teacher, pupils = lessonInPage(t, s.address, "SHARD_GRAD_OP", "12", ready, "Di", "Ed")
+	teacher, pupils = lessonInPage(t, s.address, "SHARD_GRAD_OP", 12, ready, "Di", "Ed")
 	teacher.until("all to be ready", allReady+`2`)
 	teacher.click("room-start")
 	for _, v := range pupils {

@@ -37,8 +37,7 @@ func (c *Class) Toggle(vugu.DOMEvent) { c.Open = !c.Open }
 // About says what the chosen strategy shares.
 func (c *Class) About() Text { return c.T("strategy." + c.Strategy) }
 
-// config is the studio's run.json as one of a room. What the studio has set by itself and a room does not have is left out;
-// what the person has set stays, and the server says that it cannot be.
+// config is the studio's run.json as one of a room. The server says where what the person has set cannot be.
 func (c *Class) config() (Tree, Text) {
 	slots, err := strconv.Atoi(strings.TrimSpace(c.Slots))
 	if err != nil {
@@ -48,13 +47,7 @@ func (c *Class) config() (Tree, Text) {
 	if err != nil {
 		return nil, c.T("setting.bad", "name", c.say("class.tabs"), "value", strconv.Quote(c.Tabs))
 	}
-	s := c.page.Studio
-	config := s.config()
-	for _, path := range []string{"training.eval_steps", "dataset.validation_split"} {
-		if s.auto[path] {
-			config.Delete(path)
-		}
-	}
+	config := c.page.Studio.config()
 	config.Set("fsdp", map[string]any{"world_size": float64(tabs), "slots": float64(slots), "sharding_strategy": c.Strategy})
 	return config, ""
 }

@@ -33,6 +33,10 @@ type Room struct {
 		Step int     `json:"step"`
 		Loss float64 `json:"loss"`
 	}
+	Held struct { // the last one after which the loss on held-out rows was measured
+		Step int     `json:"step"`
+		Loss float64 `json:"eval"`
+	}
 
 	Given, Typed string // code and name in the form
 	Led          string // the name of a room that this browser has opened, in a tab that is no more; "" for none
@@ -63,6 +67,8 @@ type roomView struct {
 	Forecast traffic         `json:"forecast"`
 	DDP      traffic         `json:"ddp"`
 	Newest   json.RawMessage `json:"newest"` // of the losses, which rooms.js keeps
+	Held     json.RawMessage `json:"held"`   // of those, the newest with one on held-out rows
+	Before   *float64        `json:"before"` // that before training
 }
 
 type roomTab struct {
@@ -201,6 +207,9 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 		r.planFor(r.View.Online)
 		if r.View.Newest != nil {
 			json.Unmarshal(r.View.Newest, &r.Newest)
+		}
+		if r.View.Held != nil {
+			json.Unmarshal(r.View.Held, &r.Held)
 		}
 	case "planned":
 		json.Unmarshal(content, &r.Plan)
@@ -423,7 +432,7 @@ func (r *Room) Can(op string) bool {
 	case "start":
 		return phase == "lobby"
 	case "pause":
-		return phase == "computing" || phase == "deciding"
+		return phase == "computing" || phase == "evaluating" || phase == "deciding"
 	case "resume":
 		return phase == "paused"
 	case "lock":
@@ -505,7 +514,14 @@ func (r *Room) CurveText() Text {
 	if r.View == nil || r.Newest.Step == 0 {
 		return r.T("room.curveless")
 	}
-	return r.T("room.loss", "step", r.Newest.Step, "loss", string(r.page.Run.lossText(r.Newest.Loss)))
+	text := r.T("room.loss", "step", r.Newest.Step, "loss", string(r.page.Run.lossText(r.Newest.Loss)))
+	if r.Held.Step > 0 {
+		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(r.Held.Loss)))
+	}
+	if before := r.View.Before; before != nil {
+		text += " · " + r.T("before", "value", r.page.Run.lossText(*before))
+	}
+	return text
 }
 
 // Named is how the roster calls a tab.
@@ -699,6 +715,8 @@ func (r *Room) StatusText() Text {
 		return r.T("room.alone")
 	case len(silent) > 0:
 		return r.T("room.silent", "step", v.Step+1, "steps", v.Steps, "who", r.listed(silent, detail))
+	case v.Phase == "evaluating":
+		return r.T("room.evaluating", "step", v.Step)
 	case len(busy) > 0:
 		return r.T("room.computing", "step", v.Step+1, "steps", v.Steps, "who", r.listed(busy, r.Named))
 	}

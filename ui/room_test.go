@@ -24,11 +24,15 @@ func classroom() map[string]string {
 			"dataset": [{"name": "pirate.jsonl", "size": 2500, "url": "/api/data/builtin:pirate"}]}}`
 	var losses []Loss
 	for i := range 40 {
-		losses = append(losses, Loss{i + 1, 3 - float64(i)/20})
+		losses = append(losses, Loss{Step: i + 1, Loss: 3 - float64(i)/20})
+		if i%10 == 9 {
+			held := 3.1 - float64(i)/30
+			losses[i].Eval = &held
+		}
 	}
 	text, _ := json.Marshal(losses)
 	has["/api/rooms/room-1/look"] = `{"id": "room-1", "name": "Class 7b", "phase": "computing", "strategy": "FULL_SHARD", "step": 40, "steps": 100, "slots": 4, "shards": 8,
-		"online": 4, "here": 6, "max_tabs": 30, "params": 1000000, "losses": ` + string(text) + `,
+		"online": 4, "here": 6, "max_tabs": 30, "params": 1000000, "before": 3.2, "losses": ` + string(text) + `,
 		"forecast": {"Up": 1500000, "Down": 2500000}, "ddp": {"Up": 1000000, "Down": 4000000}, "tabs": [
 		{"tab": 1, "name": "Ada", "class": "webgpu|apple|metal-3", "state": "online", "shards": [0, 1], "working": [2], "seconds": 0.61, "relative": 1, "in": 61000000, "out": 90000000, "memory": 812000000, "usage": {"weights": 500000000, "gradients": 60000000, "optimizer": 120000000, "activations": 100000000, "staging": 32000000, "total": 812000000}, "silent": 0.3, "up": 1510000, "down": 2490000, "waited": 0.21},
 		{"tab": 2, "name": "Bo", "class": "webgpu|intel|gen-9", "state": "online", "shards": [2, 3], "seconds": 1.7, "relative": 2.8, "in": 41000000, "out": 88000000, "memory": 812000000, "silent": 1.1, "hidden": true, "up": 1490000, "down": 2510000},
@@ -44,8 +48,9 @@ func classroom() map[string]string {
 
 // Loss is server/room.Loss.
 type Loss struct {
-	Step int     `json:"step"`
-	Loss float64 `json:"loss"`
+	Step int      `json:"step"`
+	Loss float64  `json:"loss"`
+	Eval *float64 `json:"eval,omitempty"`
 }
 
 // TestRoomScreens goes through what a room shows, to its owner and to who has joined, in both languages and themes, wide and
@@ -118,6 +123,9 @@ func TestRoomScreens(t *testing.T) {
 			b.want(`document.getElementById("room-code").textContent`, "471 902")
 			b.want(`document.getElementById("room-address").textContent`, "https://192.168.1.20:8443")
 			b.wait(`document.querySelector("#room-curve canvas")`)
+			for _, loss := range []string{"1.0500", "1.8000", "3.2000"} { // of the last step, on held-out rows, and there before training
+				b.wait(`document.getElementById("room-curve").ariaLabel.includes("` + loss + `")`)
+			}
 			b.want(`document.querySelector("#room-memory tbody td").textContent`, "500 MB")
 			check("4-leads")
 			b.click("room-projector")

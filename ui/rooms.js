@@ -67,10 +67,11 @@ globalThis.llamatabRooms = (tell) => {
         } else if (token === all.at(-1)) {
           const losses = content.losses ?? [];
           if (losses.length) {
-            since = losses.at(-1).step + 1;
-            for (const { step, loss } of losses) curve.add(step, loss);
+            since = losses.at(-1).step; // whose held-out loss may still come
+            curve.add(losses);
           }
           content.newest = losses.at(-1);
+          content.held = losses.findLast((l) => l.eval !== undefined);
           delete content.losses;
           tell({ type: "room", what: "view", room: content });
         }
@@ -84,9 +85,9 @@ globalThis.llamatabRooms = (tell) => {
   const watch = () => { since = 1; curve.clear(); look(++turn); };
   document.addEventListener("visibilitychange", () => { if (turn) look(turn); });
 
-  // The class's loss. The points stay here; uPlot draws them.
+  // The class's loss, and that on held-out rows where it was measured. The points stay here; uPlot draws them.
   const curve = (() => {
-    let steps = [], losses = [], plot = null, box = null;
+    let table = [[], [], []], plot = null, box = null; // step, loss, held-out loss
     const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const draw = () => {
       if (!box?.isConnected) return;
@@ -94,18 +95,21 @@ globalThis.llamatabRooms = (tell) => {
         const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
         plot = new uPlot({
           width: box.clientWidth, height: 220, legend: { show: false }, cursor: { show: false }, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 56 }],
-          series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
-        }, [steps, losses], box);
+          series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } },
+            { stroke: colour("--second"), width: 1, spanGaps: true, points: { show: true, size: 8, fill: colour("--second"), space: 0 } }],
+        }, table, box);
         new ResizeObserver(() => { if (plot && box.clientWidth) plot.setSize({ width: box.clientWidth, height: 220 }); }).observe(box);
-      } else plot.setData([steps, losses]);
+      } else plot.setData(table);
     };
     return {
-      add(step, loss) {
-        while (steps.length && steps.at(-1) >= step) steps.pop(), losses.pop();
-        steps.push(step), losses.push(loss);
+      add(points) {
+        for (const { step, loss, eval: held } of points) {
+          while (table[0].length && table[0].at(-1) >= step) table.forEach((column) => column.pop());
+          [step, loss, held ?? null].forEach((value, i) => table[i].push(value));
+        }
         draw();
       },
-      clear() { steps = []; losses = []; plot?.setData([steps, losses]); },
+      clear() { table = [[], [], []]; plot?.setData(table); },
       show(element) {
         if (element !== box || !plot) {
           plot?.destroy();
