@@ -451,11 +451,20 @@ func TestHeldOut(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, by := range []string{"FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"} {
+	for _, by := range []string{"NO_SHARD", "FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"} {
 		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			sets := slices.Concat(held, []string{"fsdp.sharding_strategy=" + by})
 			first := teach(t, 2, 0, append(sets, "fsdp.world_size=2")...)
+			without := teach(t, 2, 0, append(sets, "fsdp.world_size=2", "training.eval_steps=0", "training.eval_on_start=false")...)
+			for i := range first.steps { // what is trained does not know of it
+				if first.steps[i].Loss != without.steps[i].Loss || without.steps[i].EvalLoss != nil {
+					t.Errorf("step %d of the run without evaluations: loss %v, not %v, evaluated %v", i+1, without.steps[i].Loss, first.steps[i].Loss, without.steps[i].EvalLoss)
+				}
+			}
+			if !maps.EqualFunc(first.files, without.files, bytes.Equal) {
+				t.Error("the run without evaluations ends with other files")
+			}
 			if err := errors.Join(one.near(first), first.same(teach(t, 4, 0, append(sets, "fsdp.world_size=4")...))); err != nil {
 				t.Error(err)
 			}
