@@ -47,6 +47,15 @@ func (w *Words) spelled(name string, v any) string {
 			return strconv.FormatFloat(v, 'f', 0, 64)
 		}
 		return strconv.FormatFloat(v, 'g', 4, 64)
+	case string:
+		if key := "got." + v; name == "got" && w.Has(key) {
+			return w.say(key)
+		}
+	case map[string]any: // a remark within a remark
+		code, _ := v["code"].(string)
+		own, _ := v["message"].(string)
+		about, _ := v["data"].(map[string]any)
+		return w.told(code, own, about)
 	case []any:
 		var words []string
 		for _, x := range v {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"llamatab/engine/config"
+	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
@@ -185,7 +186,7 @@ func TestEvents(t *testing.T) {
 				}
 				made++
 				tell(where, code, about)
-			case strings.HasSuffix(name, "NewRemark") || name == "remark" || strings.HasSuffix(name, ".remark"):
+			case strings.HasSuffix(name, "NewRemark") || name == "remark" || name == "fault" || strings.HasSuffix(name, ".remark"):
 				if call.Ellipsis.IsValid() {
 					return true // handed on
 				}
@@ -219,7 +220,7 @@ func TestEvents(t *testing.T) {
 // Every kind of mistake in a setting that the engine names is said in both languages, by what the engine says it is about.
 func TestWrongSettings(t *testing.T) {
 	files, set := sources(t, "../engine/config/*.go")
-	told := map[string]bool{}
+	told := map[string]bool{"row": true} // which is of the data, and has a test of its own
 	tell := func(where token.Pos, kind string, about ...string) {
 		told[kind] = true
 		entry, ok := catalogue["wrong."+kind]
@@ -267,15 +268,37 @@ func TestWrongSettings(t *testing.T) {
 		`"fsdp": {"world_size": 2}, "training": {"on_spike": "stop"}`: "损失突跳时：多标签页训练不支持此设置。请改回默认值，或只在此标签页训练。",
 	} {
 		_, err := config.Parse([]byte(`{"model": "m", "trainable": ["all"], "dataset": {"path": "d"}, `+settings+`}`), "run.json")
-		sent, _ := json.Marshal(train.Failure(&train.Error{Code: "config", Err: err}))
-		failed := new(message.Failed)
-		if err := json.Unmarshal(sent, failed); err != nil {
-			t.Fatal(err)
-		}
-		w := NewWords("zh")
-		if got := string(w.cause(failed)); got != want || w.detail(failed) != "" {
-			t.Errorf("%s: says %q, %q; want %q", settings, got, w.detail(failed), want)
-		}
+		says(t, &train.Error{Code: "config", Err: err}, want)
+	}
+}
+
+// says holds what a failure of the engine says in Chinese, without a word of the engine's own.
+func says(t *testing.T, err error, want string) {
+	t.Helper()
+	sent, _ := json.Marshal(train.Failure(err))
+	failed := new(message.Failed)
+	if err := json.Unmarshal(sent, failed); err != nil {
+		t.Fatal(err)
+	}
+	w := NewWords("zh")
+	if got := string(w.cause(failed)); got != want || w.detail(failed) != "" {
+		t.Errorf("says %q, %q; want %q", got, w.detail(failed), want)
+	}
+}
+
+// What is wrong with a row of the data is said in both languages.
+func TestRows(t *testing.T) {
+	for row, want := range map[string]string{
+		`{"input_ids": [1, 2], "labels": [1]}`: "数据第 2 行：2 个 input_ids 却有 1 个 labels。",
+		`{"labels": [1]}`:                      `数据第 2 行：缺少 "input_ids"。`,
+		`{"input_ids": "1 2"}`:                 `数据第 2 行："input_ids" 应为整数列表，得到的是字符串。`,
+		`{"input_ids": [1, 99]}`:               "数据第 2 行：id 99 超出大小为 50 的词表。",
+		`[1, 2]`:                               "数据第 2 行：每行应为 JSON 对象，得到的是列表。",
+		"{\"input_ids\": \"\xff\"}":            "数据第 2 行：不是有效的 UTF-8；请以 UTF-8 保存文件。",
+		`{"input_ids": [1`:                     "数据第 2 行：第 16 列：不是 JSON（unexpected end of JSON input）。",
+	} {
+		_, err := data.Load(strings.NewReader(`{"input_ids": [1, 2]}`+"\n"+row), "d.jsonl", data.Options{Vocab: 50})
+		says(t, &train.Error{Code: "data", Err: err}, want)
 	}
 }
 

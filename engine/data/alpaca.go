@@ -1,8 +1,7 @@
 package data
 
 import (
-	"errors"
-	"fmt"
+	"strconv"
 )
 
 // alpaca is {"instruction": …, "input": …, "output": …}; input may be empty or absent.
@@ -15,7 +14,7 @@ var alpaca = Format{
 			return err
 		}
 		if instruction == "" {
-			return errors.New("the instruction is empty")
+			return fault("row_instruction_empty", "the instruction is empty")
 		}
 		input := ""
 		if r.Has("input") {
@@ -29,7 +28,7 @@ var alpaca = Format{
 		}
 		for _, key := range []string{"system", "history"} {
 			if raw := string(r.fields[key]); r.Has(key) && raw != `""` && raw != "[]" {
-				return fmt.Errorf("%q is not available in this version: fold it into the instruction", key)
+				return fault("row_key_unknown", "{key} is not available in this version: fold it into the instruction", "key", strconv.Quote(key))
 			}
 		}
 		return e.pair(AlpacaPrompt(instruction, input), output)

@@ -60,7 +60,7 @@ var classification = Format{
 // Label returns the class under key as text: that of a number is its decimal spelling.
 func (r *Record) Label(key string) (string, error) {
 	if !r.Has(key) {
-		return "", fmt.Errorf("the key %q is missing", r.column(key))
+		return "", r.missing(key)
 	}
 	raw := r.fields[r.column(key)]
 	var s string
@@ -71,7 +71,7 @@ func (r *Record) Label(key string) (string, error) {
 	case json.Unmarshal(raw, &n) == nil:
 		return strconv.FormatInt(n, 10), nil
 	}
-	return "", fmt.Errorf("%q wants a whole number or a string, got %s", r.column(key), kind(raw))
+	return "", fault("row_wants_label", "{key} wants a whole number or a string, got {got}", "key", r.spelled(key), "got", kind(raw))
 }
 
 // classified adds a row with its label. Where the classes are known the label must be one of them; else it is given a
@@ -84,7 +84,7 @@ func (e *Encoder) classified(ids []int32, label string) error {
 			class = n
 		}
 		if class < 0 {
-			return fmt.Errorf("label %q is none of the model's %d: %s", label, len(known), spell(known))
+			return fault("row_label_unknown", "label {label} is none of the model's {n}: {known}", "label", strconv.Quote(label), "n", len(known), "known", spell(known))
 		}
 		s.Class = int32(class)
 	}

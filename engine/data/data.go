@@ -106,12 +106,6 @@ type Dataset struct {
 	Bad     []BadRow // the first maxBad of them
 }
 
-// BadRow is a malformed record that was left out.
-type BadRow struct {
-	Line  int    `json:"line"`
-	Cause string `json:"cause"`
-}
-
 // maxBad is how many bad rows are listed one by one.
 const maxBad = 20
 
@@ -172,9 +166,9 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 		switch {
 		case err == nil:
 		case opt.SkipBad && !broken && !errors.Is(err, errTooLarge):
-			e.leave(BadRow{record.Line, err.Error()})
+			e.leave(BadRow{record.Line, err})
 		case record.Line > 0:
-			return nil, fmt.Errorf("line %d: %w", record.Line, err)
+			return nil, &BadRow{record.Line, err}
 		default:
 			return nil, err
 		}

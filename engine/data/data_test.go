@@ -437,7 +437,7 @@ func TestSkipBad(t *testing.T) {
 			if strings.HasPrefix(text, b) {
 				line = 1
 			}
-			if len(d.Samples) != 2 || d.Stats.Bad != 1 || d.Bad[0].Line != line || d.Bad[0].Cause == "" || d.Stats.Rows != 2 || d.Stats.Tokens != 6 {
+			if len(d.Samples) != 2 || d.Stats.Bad != 1 || d.Bad[0].Line != line || d.Bad[0].Cause == nil || d.Stats.Rows != 2 || d.Stats.Tokens != 6 {
 				t.Errorf("%q: %+v, bad %+v", b, d.Stats, d.Bad)
 			}
 			if r := d.Remarks[0]; r.Code != "rows_bad" || r.Data["line"] != line || r.Data["rows"] != 3 || !strings.Contains(r.Message, "1 of 3 rows") {

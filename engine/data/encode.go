@@ -147,7 +147,7 @@ func (e *Encoder) row(ids []int, masked int) error {
 // check tells whether the model has a row for id.
 func (e *Encoder) check(id int) error {
 	if id < 0 || e.opt.Vocab > 0 && id >= e.opt.Vocab {
-		return fmt.Errorf("id %d is outside the vocabulary of %d", id, e.opt.Vocab)
+		return fault("row_id", "id {id} is outside the vocabulary of {n}", "id", id, "n", e.opt.Vocab)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (e *Encoder) finish() (*Dataset, error) {
 	all := s.Bad + s.Dropped + s.Rows
 	if s.Bad > 0 {
 		remark("rows_bad", "{file}: {n} of {rows} rows are malformed and left out, the first at line {line}: {cause}",
-			"file", d.Name, "n", s.Bad, "rows", all, "line", d.Bad[0].Line, "cause", d.Bad[0].Cause)
+			"file", d.Name, "n", s.Bad, "rows", all, "line", d.Bad[0].Line, "cause", d.Bad[0].Why())
 	}
 	if s.Dropped > 0 {
 		remark("rows_dropped", "{file}: {n} of {rows} rows dropped, the first at line {line}: nothing to train on in them",
@@ -222,7 +222,7 @@ func (e *Encoder) finish() (*Dataset, error) {
 	}
 	switch {
 	case s.Rows == 0 && s.Bad > 0:
-		return nil, fmt.Errorf("no row is left: %d are malformed, the first at line %d: %s", s.Bad, d.Bad[0].Line, d.Bad[0].Cause)
+		return nil, fmt.Errorf("no row is left: %d are malformed, the first at %w", s.Bad, &d.Bad[0])
 	case s.Rows == 0 && s.Dropped == 0:
 		return nil, errors.New("holds no rows")
 	case e.opt.Classify && s.Rows > 0:

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -37,14 +38,21 @@ func (r *Record) Has(key string) bool {
 	return ok && string(raw) != "null"
 }
 
+// spelled is the name of a key in the file, as errors show it.
+func (r *Record) spelled(key string) string { return strconv.Quote(r.column(key)) }
+
+func (r *Record) missing(key string) error {
+	return fault("row_key_missing", "the key {key} is missing", "key", r.spelled(key))
+}
+
 // String returns the text under key.
 func (r *Record) String(key string) (string, error) {
 	if !r.Has(key) {
-		return "", fmt.Errorf("the key %q is missing", r.column(key))
+		return "", r.missing(key)
 	}
 	var s string
 	if raw := r.fields[r.column(key)]; json.Unmarshal(raw, &s) != nil {
-		return "", fmt.Errorf("%q wants a string, got %s", r.column(key), kind(raw))
+		return "", fault("row_wants_string", "{key} wants a string, got {got}", "key", r.spelled(key), "got", kind(raw))
 	}
 	return s, nil
 }
@@ -52,12 +60,12 @@ func (r *Record) String(key string) (string, error) {
 // Ints returns the list of integers under key.
 func (r *Record) Ints(key string) ([]int32, error) {
 	if !r.Has(key) {
-		return nil, fmt.Errorf("the key %q is missing", r.column(key))
+		return nil, r.missing(key)
 	}
 	var list []int32
 	raw := r.fields[r.column(key)]
 	if raw[0] != '[' {
-		return nil, fmt.Errorf("%q wants a list of integers, got %s", r.column(key), kind(raw))
+		return nil, fault("row_wants_integers", "{key} wants a list of integers, got {got}", "key", r.spelled(key), "got", kind(raw))
 	}
 	if err := json.Unmarshal(raw, &list); err != nil {
 		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -168,7 +176,7 @@ func plainText(in *bufio.Reader) (*Record, error) {
 	return &Record{Line: 1, Plain: true, Text: strings.ReplaceAll(string(text), "\r\n", "\n")}, nil
 }
 
-var errUTF8 = errors.New("not valid UTF-8; save the file as UTF-8")
+var errUTF8 = fault("row_not_utf8", "not valid UTF-8; save the file as UTF-8")
 
 // invalid is the offset of the first byte that is not UTF-8.
 func invalid(text []byte) int {
@@ -237,10 +245,10 @@ func parse(text []byte, line, column int) (*Record, error) {
 			r.Line, column = line+lines, 1
 		}
 		column += utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
-		return r, fmt.Errorf("column %d: not JSON: %w", column, err)
+		return r, fault("row_not_json", "column {column}: not JSON: {why}", "column", column, "why", err.Error())
 	}
 	if err != nil || r.fields == nil {
-		return r, fmt.Errorf("a row is a JSON object, got %s", kind(bytes.TrimSpace(text)))
+		return r, fault("row_not_object", "a row is a JSON object, got {got}", "got", kind(bytes.TrimSpace(text)))
 	}
 	return r, nil
 }

@@ -21,7 +21,7 @@ var tokens = Format{
 				return err
 			}
 			if len(labels) != len(ids) {
-				return fmt.Errorf("%d labels for %d input_ids", len(labels), len(ids))
+				return fault("row_labels", "{labels} labels for {ids} input_ids", "labels", len(labels), "ids", len(ids))
 			}
 			for i, label := range labels {
 				if err := e.check(int(label)); err != nil && label != Ignore {

@@ -21,6 +21,8 @@ func NewRemark(code, text string, pairs ...any) Remark {
 	return r
 }
 
+func (r Remark) String() string { return r.Message }
+
 // Fill puts values in the place of a text's {names}, from pairs of name and value.
 func Fill(text string, pairs ...any) string {
 	if len(pairs) == 0 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"llamatab/engine/config"
+	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 )
@@ -92,6 +93,8 @@ func Failure(err error) *message.Failed {
 		failed := &message.Failed{Code: e.Code, Message: err.Error(), Next: e.Next, Exit: e.Exit, Choices: e.Choices}
 		if setting, ok := errors.AsType[*config.Error](err); ok {
 			failed.Path, failed.Kind, failed.About = setting.Path, setting.Kind, setting.About
+		} else if row, ok := errors.AsType[*data.BadRow](err); ok {
+			failed.Kind, failed.About = "row", map[string]any{"line": row.Line, "cause": row.Why()}
 		}
 		return failed
 	case errors.Is(err, device.ErrLost):

@@ -299,7 +299,7 @@ func (s *Setup) tell(h Host) {
 		return
 	}
 	for _, b := range s.Train.Bad {
-		event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Cause}, "%s: line %d is left out: %s", s.Train.Name, b.Line, b.Cause)
+		event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Why()}, "%s: line %d is left out: %v", s.Train.Name, b.Line, b.Cause)
 	}
 }
 
