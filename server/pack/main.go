@@ -57,7 +57,7 @@ func pack(out, server, wasm, npm string, files []string) error {
 	var page []byte
 	add := func(name string, data []byte) error {
 		packed[name+".zst"], packed[name+".gz"] = true, true
-		return compress(filepath.Join(out, name), data)
+		return compress(filepath.Join(out, name), data, npm)
 	}
 	for _, arg := range files {
 		name, file, named := strings.Cut(arg, "=")
@@ -110,13 +110,13 @@ func pack(out, server, wasm, npm string, files []string) error {
 }
 
 // compress writes name.zst and name.gz, unless they hold the data already: the best levels take seconds.
-func compress(name string, data []byte) error {
+func compress(name string, data []byte, npm string) error {
 	if same(name+".gz", data) {
 		if _, err := os.Stat(name + ".zst"); err == nil {
 			return nil
 		}
 	}
-	packed, best, err := zstandard(name, data)
+	packed, best, err := zstandard(name, data, npm)
 	if err != nil {
 		return err
 	}
@@ -137,15 +137,26 @@ func compress(name string, data []byte) error {
 	return errors.Join(w.Close(), os.WriteFile(name+".zst", packed, 0o666), os.WriteFile(name+".gz", zipped.Bytes(), 0o666))
 }
 
-// zstandard compresses with a window of 8 MiB, which is what browsers take. The program zstd does it an eighth better
-// than the Go package, so the engine is left to it where it is installed; best tells that. Its level 22 takes no longer than
-// 19, which finds the patterns of the engine's tables or misses them, 4 % of the whole, by where in the file they begin.
-func zstandard(name string, data []byte) (packed []byte, best bool, err error) {
-	if program, err := exec.LookPath("zstd"); err == nil && strings.HasSuffix(name, ".wasm") {
-		command := exec.Command(program, "--ultra", "-22", "--zstd=wlog=23", "--quiet", "--stdout")
-		command.Stdin, command.Stderr = bytes.NewReader(data), os.Stderr
-		packed, err := command.Output()
-		return packed, true, err
+// zstandard compresses with a window of 8 MiB, which is what browsers take. The zstd library does it an eighth better than
+// the Go package, so the engine is left to it: as the program zstd, where that is installed, else as npm has it; best tells that
+// it was the program. Its level 22 takes no longer than 19, which by where in the file they begin finds the patterns of the
+// engine's tables or misses them, 4 % of the whole; npm's takes no window, and that of its levels above 19 is too large.
+func zstandard(name string, data []byte, npm string) (packed []byte, best bool, err error) {
+	if strings.HasSuffix(name, ".wasm") {
+		run := func(program string, args ...string) ([]byte, error) {
+			command := exec.Command(program, args...)
+			command.Dir, command.Stdin = npm, bytes.NewReader(data)
+			return command.Output()
+		}
+		if packed, err := run("zstd", "--ultra", "-22", "--zstd=wlog=23", "--quiet", "--stdout"); err == nil {
+			return packed, true, nil
+		}
+		if packed, err := run("node", "--input-type=module", "--eval", `import { Zstd } from "@hpcc-js/wasm-zstd";
+			import { readFileSync, writeSync } from "node:fs";
+			const packed = (await Zstd.load()).compress(readFileSync(0), 19);
+			for (let sent = 0; sent < packed.length;) sent += writeSync(1, packed, sent);`); err == nil {
+			return packed, false, nil
+		}
 	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20))
 	if err != nil {
