@@ -308,16 +308,26 @@ func (w *Worker) Applied(now time.Time, shard int) {
 	w.settle(now)
 }
 
+// Whole lists the shards that the tab has at the version that is computed with.
+func (w *Worker) Whole() (own []int) {
+	for i := range w.table.Shards {
+		if s := w.shards[i]; s != nil && s.whole && s.version == w.version {
+			own = append(own, i)
+		}
+	}
+	return own
+}
+
 // Gather asks for the parameters of a unit as they are computed with, or for its masters once the run is over;
-// Engine.Gathered answers. What the tab holds itself at this moment is not fetched: the engine has it.
-func (w *Worker) Gather(now time.Time, unit int) {
+// Engine.Gathered answers. What is in own is not fetched: the engine adds it.
+func (w *Worker) Gather(now time.Time, unit int, own []int) {
 	kind := TypeParam
 	if w.orders.Done {
 		kind = TypeMaster
 	}
 	var pulls []*Puller
 	for i := range w.table.Shards {
-		if s := w.shards[i]; s != nil && s.whole && s.version == w.version {
+		if slices.Contains(own, i) {
 			continue
 		}
 		if from, to := w.table.Shard(i).UnitPieces(unit); from < to {

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -34,6 +35,7 @@ type gatherer struct {
 	clear []*graph.Program
 
 	version uint64
+	own     []int          // shards that the tab has itself, see from
 	holds   []int          // by lane of parameters: the segment in it, -1 for none
 	coming  map[int]*image // by unit: asked for
 	kept    map[int]*image // by unit: in the host's memory
@@ -47,7 +49,7 @@ type image struct {
 	master   bool                  // float32 values after the last step
 	parts    map[int][]device.Part // of each segment, by number
 	segments map[int]device.Bytes  // once all is here
-	own      []int                 // shards that the tab has itself
+	own      []int                 // shards that are not fetched: the tab has them itself
 	bytes    int64                 // that came
 	came     func(bytes int64)
 	ready    chan struct{}
@@ -78,6 +80,15 @@ func newGatherer(m *member) (*gatherer, error) {
 func (g *gatherer) release() {
 	for _, p := range g.clear {
 		p.Release()
+	}
+}
+
+// from says which shards are there for the job that begins: those that were when it was queued. What comes or goes while it
+// runs is queued behind it, so the worker knows of shards that are not here yet, and of some no more that still are. What was
+// to come with other shards is asked for again.
+func (g *gatherer) from(own []int) {
+	if !slices.Equal(g.own, own) {
+		g.own, g.coming = own, map[int]*image{}
 	}
 }
 
@@ -122,7 +133,7 @@ func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
 }
 
 func (g *gatherer) image(unit int, master bool) *image {
-	return &image{unit: unit, master: master, parts: map[int][]device.Part{}, segments: map[int]device.Bytes{}, ready: make(chan struct{})}
+	return &image{unit: unit, master: master, own: g.own, parts: map[int][]device.Part{}, segments: map[int]device.Bytes{}, ready: make(chan struct{})}
 }
 
 // size is that of an element.
@@ -137,14 +148,9 @@ func (im *image) dtype(g *gatherer) tensor.DType {
 
 // want begins to fetch; it runs where the worker does.
 func (g *gatherer) want(im *image) {
-	g.wanted[im.unit], im.own = im, nil
-	for i := range g.m.table.Shards {
-		if v, ok := g.m.worker.Held(i); ok && v == g.m.worker.Version() {
-			im.own = append(im.own, i)
-		}
-	}
+	g.wanted[im.unit] = im
 	im.came = g.m.spans.carry(message.Span{What: "gather", Step: int(g.m.worker.Version()) + 1, Unit: g.m.table.Units[im.unit].Name})
-	g.m.worker.Gather(time.Now(), im.unit)
+	g.m.worker.Gather(time.Now(), im.unit, im.own)
 }
 
 // put takes in a piece that came; it runs where the worker does.
@@ -201,7 +207,7 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 		}
 		s := g.m.shards[i]
 		if s == nil {
-			return errForgotten
+			return fmt.Errorf("shard %d is not here any more", i)
 		}
 		for _, p := range v.Pieces[from:to] {
 			body, err := g.m.own(s, im.master, p)

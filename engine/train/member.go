@@ -256,7 +256,11 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 				return &message.Done{}, nil
 			case message.Save:
 				m.saving = true
+				own := m.worker.Whole()
 				m.queue <- func() (func(), error) {
+					if m.gather != nil {
+						m.gather.from(own)
+					}
 					done, err := m.leave(ctx)
 					m.written <- done
 					return nil, err
@@ -510,7 +514,11 @@ func (m *member) Forget(w dist.Work) {
 func (m *member) Compute(w dist.Work) {
 	stop := make(chan struct{})
 	m.stop, m.busy = stop, w.Any()
+	own := m.worker.Whole()
 	m.queue <- func() (func(), error) {
+		if m.gather != nil {
+			m.gather.from(own)
+		}
 		r := dist.Ready{Work: w}
 		var gradient []device.Bytes
 		err := m.during(dist.Computing, func() (err error) {

@@ -242,7 +242,7 @@ func (e *toyEngine) next() {
 			e.units[u][i] = float32(math.NaN())
 		}
 		e.fill(u)
-		e.tab.worker.Gather(e.s.now, u)
+		e.tab.worker.Gather(e.s.now, u, e.tab.worker.Whole())
 		return
 	}
 	w := *e.now
