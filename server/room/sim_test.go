@@ -511,11 +511,21 @@ func (t *simTab) Send(m dist.Message) { t.toRoom(0, dist.Encode(m)) }
 
 // SendPiece implements dist.Port.
 func (t *simTab) SendPiece(h dist.Header, p dist.Piece) {
-	f := dist.Frame{Header: h, Body: t.engine.bytes(h, p)}
-	if t.s.rng.IntN(2) == 0 {
-		f.Flags |= dist.FlagCRC
+	send := func() {
+		f := dist.Frame{Header: h, Body: t.engine.bytes(h, p)}
+		if f.Body == nil {
+			return // it went meanwhile
+		}
+		if t.s.rng.IntN(2) == 0 {
+			f.Flags |= dist.FlagCRC
+		}
+		t.toRoom(1, f.Append(nil))
 	}
-	t.toRoom(1, f.Append(nil))
+	if h.Type == dist.TypeGradient {
+		send()
+	} else {
+		t.engine.then(send)
+	}
 }
 
 func (s *sim) alive() []*simTab {

@@ -179,7 +179,8 @@ func toySlot(run *dist.Run, seed uint64, w dist.Work, x, g []float32) (r dist.Re
 	return r, poisoned
 }
 
-// toyEngine is the engine of a simulated tab.
+// toyEngine is the engine of a simulated tab. Like a device it does one thing after the other: what it is told while it
+// computes a slot waits for the end of that.
 type toyEngine struct {
 	s   *sim
 	tab *simTab
@@ -189,6 +190,8 @@ type toyEngine struct {
 	grads   map[dist.Work][]byte // on the wire's type
 	fetch   []int                // units still to be gathered for the slot under way
 	now     *dist.Work           // the slot under way
+	own     []int                // shards that were there when that began
+	behind  []func()             // what waits for its end
 	heard   uint64               // the version that the last step it has heard of leads to
 	judged  map[uint64]bool      // versions of whose evaluations it has heard
 	applied map[uint64]bool      // steps
@@ -209,7 +212,7 @@ func (e *toyEngine) Compute(w dist.Work) {
 	if e.now != nil {
 		e.s.fail("tab %d computes two slots at a time", e.tab.id)
 	}
-	e.now = &w
+	e.now, e.own = &w, e.tab.worker.Whole()
 	e.fetch = nil
 	if e.s.run.Strategy.Sharded() {
 		for u := range e.s.table.Units {
@@ -222,6 +225,24 @@ func (e *toyEngine) Compute(w dist.Work) {
 		}
 	}
 	e.s.after(e.tab.pace(), e.tab, e.goOn(e.now))
+}
+
+// then does what the worker wants of the device, in its turn.
+func (e *toyEngine) then(f func()) {
+	if e.now != nil {
+		e.behind = append(e.behind, f)
+		return
+	}
+	f()
+}
+
+// end ends the slot under way.
+func (e *toyEngine) end() {
+	waiting := e.behind
+	e.now, e.fetch, e.behind = nil, nil, nil
+	for _, f := range waiting {
+		f()
+	}
 }
 
 // goOn goes on with a slot if it is still the one under way.
@@ -242,13 +263,13 @@ func (e *toyEngine) next() {
 			e.units[u][i] = float32(math.NaN())
 		}
 		e.fill(u)
-		e.tab.worker.Gather(e.s.now, u, e.tab.worker.Whole())
+		e.tab.worker.Gather(e.s.now, u, e.own)
 		return
 	}
 	w := *e.now
-	e.now = nil
 	run, seed := e.s.run, e.s.seed
 	x := e.parameters(w.Step)
+	e.end()
 	if w.Eval {
 		r, poisoned := toyHeldOut(run, seed, w, x)
 		if poisoned && !e.s.sound {
@@ -323,12 +344,14 @@ func (e *toyEngine) parameters(version uint64) []float32 {
 func (e *toyEngine) Forget(w dist.Work) {
 	delete(e.grads, key(w))
 	if e.now != nil && key(*e.now) == key(w) {
-		e.now, e.fetch = nil, nil
+		e.end()
 		e.s.after(time.Millisecond, e.tab, func() { e.tab.worker.Computed(e.s.now, dist.Ready{Work: w}) })
 	}
 }
 
-func (e *toyEngine) Init(shard int) {
+func (e *toyEngine) Init(shard int) { e.then(func() { e.init(shard) }) }
+
+func (e *toyEngine) init(shard int) {
 	v := e.s.table.Shard(shard)
 	s := &toyShard{p: make([]float32, v.Len), m: make([]float32, v.Len), v: make([]float32, v.Len), g: make([]float32, v.Len)}
 	v.Flat(0, v.Len, func(at int, sp dist.Span) {
@@ -363,11 +386,15 @@ func (e *toyEngine) Evaluated(got dist.Evaluated) {
 	}
 }
 
-func (e *toyEngine) Drop(shard int) { delete(e.shards, shard) }
+func (e *toyEngine) Drop(shard int) { e.then(func() { delete(e.shards, shard) }) }
 
 func (e *toyEngine) Apply(shard int, c dist.Commit) {
-	s := e.shards[shard]
 	e.applied[c.Step] = true
+	e.then(func() { e.apply(shard, c) })
+}
+
+func (e *toyEngine) apply(shard int, c dist.Commit) {
+	s := e.shards[shard]
 	if s.version > c.Step { // it may be smaller: skipped steps change the number only
 		e.s.fail("tab %d applies step %d to shard %d of version %d", e.tab.id, c.Step, shard, s.version)
 		return
@@ -400,9 +427,14 @@ func (e *toyEngine) Put(f dist.Header, body dist.Body) {
 		v.Flat(p.Off, p.Len, func(at int, sp dist.Span) { copy(e.units[p.Unit][sp.Off-first:], x[at:at+sp.Len]) })
 		return
 	}
+	e.then(func() { e.keep(f, v, body) })
+}
+
+// keep puts a piece of a shard where it belongs.
+func (e *toyEngine) keep(f dist.Header, v *dist.View, body dist.Body) {
 	s := e.shards[int(f.Slot)]
 	if s == nil {
-		e.Init(int(f.Slot))
+		e.init(int(f.Slot))
 		s = e.shards[int(f.Slot)]
 	}
 	part, p := dist.StatePiece(v, int(f.Chunk))
@@ -419,18 +451,15 @@ func (e *toyEngine) Gathered(unit int) {
 	e.s.after(e.tab.pace()/8, e.tab, e.goOn(e.now))
 }
 
-// fill puts what the tab holds itself into the unit, before the rest is gathered: it may be taken away meanwhile.
+// fill puts what the tab has itself into the unit.
 func (e *toyEngine) fill(unit int) {
 	first := 0
 	for u := range unit {
 		first += e.s.table.Units[u].Len
 	}
 	x := e.units[unit]
-	for i := range e.s.table.Shards {
+	for _, i := range e.own {
 		s := e.shards[i]
-		if v, ok := e.tab.worker.Held(i); !ok || e.now == nil || v != e.now.Step {
-			continue
-		}
 		e.s.table.Shard(i).Flat(0, e.s.table.Shard(i).Len, func(at int, sp dist.Span) {
 			for j := range sp.Len {
 				if o := sp.Off + j - first; o >= 0 && o < len(x) {
@@ -455,6 +484,9 @@ func (e *toyEngine) bytes(h dist.Header, p dist.Piece) []byte {
 		return g[size*p.Off : size*(p.Off+p.Len)]
 	}
 	s := e.shards[int(h.Slot)]
+	if s == nil {
+		return nil
+	}
 	if h.Type == dist.TypeParam {
 		return tensor.EncodeF32(nil, s.p[p.Off:p.Off+p.Len], e.s.run.Param())
 	}
