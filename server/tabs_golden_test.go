@@ -15,7 +15,7 @@ import (
 )
 
 // strategies are those that tabs can train under.
-var strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD"}
+var strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "FULL_SHARD"}
 
 // TestGoldenTabs trains over tabs what torch has trained, a step cut into four slots of one row. With gradients in
 // float32 on the wire it is torch's run within the tolerances of its README, with bfloat16 its losses stay within 2e-2.
