@@ -80,7 +80,9 @@ type readyRun struct {
 	Title   map[string]string `json:"title"`   // by language
 	About   map[string]string `json:"about"`   // by language
 	Prompts []string          `json:"prompts"` // that show what changed
-	Config  json.RawMessage   `json:"config"`  // run.json
+	// Temperature is that of the first try; nil leaves it to the page.
+	Temperature *float64        `json:"temperature,omitempty"`
+	Config      json.RawMessage `json:"config"` // run.json
 }
 
 // runs lists the runs that are ready to start.

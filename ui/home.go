@@ -22,11 +22,17 @@ type Home struct {
 
 // readyRun is a run that the server offers whole.
 type readyRun struct {
-	Name    string            `json:"name"`
-	Title   map[string]string `json:"title"` // by language
-	About   map[string]string `json:"about"`
-	Prompts []string          `json:"prompts"`
-	Config  json.RawMessage   `json:"config"`
+	Name   string            `json:"name"`
+	Title  map[string]string `json:"title"` // by language
+	About  map[string]string `json:"about"`
+	Config json.RawMessage   `json:"config"`
+	tryout
+}
+
+// tryout is how the result of a run is tried, at first.
+type tryout struct {
+	Prompts     []string `json:"prompts,omitempty"`
+	Temperature *float64 `json:"temperature,omitempty"`
 }
 
 // keptRun is a run that the browser keeps.
@@ -49,14 +55,14 @@ type keptRun struct {
 
 // runMeta is what the page notes of a run before it begins.
 type runMeta struct {
-	ID      string            `json:"id"`
-	Name    string            `json:"name"`
-	Created string            `json:"created"`
-	Config  json.RawMessage   `json:"config"` // run.json as given
-	Steps   int               `json:"steps"`
-	Prompts []string          `json:"prompts,omitempty"`
-	Inputs  map[string]source `json:"inputs,omitempty"`
-	Room    *roomMeta         `json:"room,omitempty"` // that it is a part of
+	ID      string          `json:"id"`
+	Name    string          `json:"name"`
+	Created string          `json:"created"`
+	Config  json.RawMessage `json:"config"` // run.json as given
+	Steps   int             `json:"steps"`
+	tryout
+	Inputs map[string]source `json:"inputs,omitempty"`
+	Room   *roomMeta         `json:"room,omitempty"` // that it is a part of
 }
 
 func (h *Home) Title(r readyRun) Text { return Text(r.Title[h.Lang()]) }
@@ -86,7 +92,7 @@ func (h *Home) Begin(r readyRun) {
 		h.page.turn(screenStudio)
 		return
 	}
-	s.begin(string(h.Title(r)), r.Prompts)
+	s.begin(string(h.Title(r)), r.tryout)
 }
 
 // StageOf is how a kept run ended.

@@ -396,11 +396,11 @@ func (s *Studio) Start(event vugu.DOMEvent) {
 		return
 	}
 	name := strings.TrimSuffix(path.Base(strings.TrimPrefix(s.Data.Name, "builtin:")), path.Ext(s.Data.Name))
-	s.begin(name+" · "+string(s.methodName()), nil)
+	s.begin(name+" · "+string(s.methodName()), tryout{})
 	s.page.refresh(time.Now())
 }
 
-func (s *Studio) begin(name string, prompts []string) {
+func (s *Studio) begin(name string, first tryout) {
 	s.Problem, s.resuming = "", nil
 	steps := 0
 	if v, ok := s.Config.Get("training.max_steps"); ok {
@@ -414,7 +414,7 @@ func (s *Studio) begin(name string, prompts []string) {
 	config := s.config()
 	meta := runMeta{
 		ID: now.UTC().Format("20060102-150405.000"), Name: name, Created: now.UTC().Format(time.RFC3339Nano),
-		Config: config.JSON(), Steps: steps, Prompts: prompts,
+		Config: config.JSON(), Steps: steps, tryout: first,
 	}
 	job := message.Job{Command: message.Train, Config: meta.Config, MemoryBudget: s.limit(), Mounts: map[string]string{"model": "", "dataset": ""}}
 	s.page.start(job, s.sources(), meta, 0)

@@ -16,7 +16,8 @@ type Try struct {
 	Before, After     reply
 	Tokens            string // at most, as typed
 	Temperature, Seed string
-	Problem, Detail   Text // what went wrong, and the engine's own words about it
+	of                string // the run that Temperature was set for
+	Problem, Detail   Text   // what went wrong, and the engine's own words about it
 
 	prompt string // kept while the screen is away
 	page   *Page
@@ -40,8 +41,10 @@ func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 const likely = 0.9
 
 func newTry(p *Page) *Try {
-	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: "0.7", Seed: "1"}
+	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: usual, Seed: "1"}
 }
+
+const usual = "0.7" // of temperatures
 
 // forget clears the replies: they are of another run.
 func (t *Try) forget() {
@@ -50,8 +53,15 @@ func (t *Try) forget() {
 
 // enter fills the prompt when the screen is shown for a run that brings some.
 func (t *Try) enter() {
-	if t.prompt == "" && len(t.Prompts()) > 0 {
-		t.prompt = t.Prompts()[0]
+	meta := t.page.Run.Meta
+	if t.prompt == "" && len(meta.Prompts) > 0 {
+		t.prompt = meta.Prompts[0]
+	}
+	if t.of != meta.ID {
+		t.of, t.Temperature = meta.ID, usual
+		if meta.Temperature != nil {
+			t.Temperature = strconv.FormatFloat(*meta.Temperature, 'g', -1, 64)
+		}
 	}
 }
 
