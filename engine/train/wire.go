@@ -2,7 +2,9 @@ package train
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"llamatab/engine/device"
 	"llamatab/engine/dist"
@@ -59,8 +61,8 @@ func (s *Setup) wireSpecs() (specs []device.Spec) {
 		send(s.owned().Segments, wireType(s.cfg.Precision.ParamDType))
 	}
 	read(s.owned().Segments, dist.DefaultPiece, tensor.F32.Size(), 1)
-	for size, n := range reads {
-		for range n {
+	for _, size := range slices.Sorted(maps.Keys(reads)) {
+		for range reads[size] {
 			specs = append(specs, device.Spec{Len: int(size / 4), Class: device.Staging, Label: "read-back"})
 		}
 	}
