@@ -307,11 +307,17 @@ globalThis.llamatabCharts = (() => {
   const draw = () => {
     if (!root) return;
     const [from, to] = span();
+    let made = false; // one plot a frame: all at a time would keep the page's thread too long
     for (const c of charts) {
       const { columns: shown } = kinds[c.kind];
       c.figure.hidden = !shown.some((name) => name !== "smooth" && some(name));
       if (c.figure.hidden) continue;
       if (!c.plot && c.target.clientWidth) {
+        if (made) {
+          redraw();
+          continue;
+        }
+        made = true;
         c.x = c.y = [0, 1];
         c.plot = plot(c);
       }
