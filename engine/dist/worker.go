@@ -311,7 +311,7 @@ func (w *Worker) Applied(now time.Time, shard int) {
 // Whole lists the shards that the tab has at the version that is computed with.
 func (w *Worker) Whole() (own []int) {
 	for i := range w.table.Shards {
-		if s := w.shards[i]; s != nil && s.whole && s.version == w.version {
+		if v, ok := w.Held(i); ok && v == w.version {
 			own = append(own, i)
 		}
 	}
