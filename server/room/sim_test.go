@@ -867,7 +867,7 @@ func trySeed(t *testing.T, seed uint64) (s *sim) {
 	return s
 }
 
-const simSeeds = 2000 // about 8 seconds of a processor
+const simSeeds = 2000 // about 10 seconds of a processor
 
 // Every seed is a run of its own; two halves run side by side.
 func TestSimulation(t *testing.T) {
