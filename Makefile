@@ -35,14 +35,14 @@ run: build ## serve the page
 	bin/llamatab serve
 
 bin/wasmexec:
-	@$(GO) build -o $@ ./server/wasmexec
+	@$(GO) build -o $@ ./tools/wasmexec
 
 assets: ui/node_modules
 	@echo "== building the engine for the browser"
 	@mkdir -p build
 	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(SMALL) -o build/llamatab.wasm ./wasm
 	@echo "== packing page and engine"
-	@$(GO) run ./server/pack --out server/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
+	@$(GO) run ./tools/pack --out server/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
 		build/llamatab.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
 
 # The lock file holds exact versions and hashes.
@@ -69,8 +69,8 @@ vet:
 	@$(WASM) $(GO) vet ./engine/... ./shaders/... $(if $(wildcard wasm/*.go),./wasm/...) $(if $(wildcard ui/*.go),./ui/...)
 
 lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
-	@bad="$$(gofmt -l engine server shaders ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
-	@for f in wasm/*.js server/wasmexec/*.js ui/*.js; do \
+	@bad="$$(gofmt -l engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
+	@for f in wasm/*.js tools/wasmexec/*.js ui/*.js; do \
 		case $$f in */loader.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
 	@sum() { cat ui/*_gen.go 2>/dev/null | cksum; }; before="$$(sum)"; $(MAKE) -s generate; \
 		[ "$$before" = "$$(sum)" ] || { echo "generated code was not current; it is now" >&2; exit 1; }
@@ -80,16 +80,16 @@ generate: ## generate Go from the page's .vugu files
 
 # The training takes about an hour on two cores without a GPU.
 builtin: build ## make the built-in model and datasets again
-	$(GO) run ./server/builtin write build/builtin
+	$(GO) run ./tools/builtin write build/builtin
 	bin/llamatab train --config build/builtin/run.json --out build/builtin/out
-	$(GO) run ./server/builtin take build/builtin build/builtin/out testdata/builtin
+	$(GO) run ./tools/builtin take build/builtin build/builtin/out testdata/builtin
 
 bench: build ## measure the adapter and the engine on it
 	bin/llamatab bench
 
 methods: build ## train MODEL on the text DATA by every method and print what each learnt
 	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo "usage: make methods MODEL=folder DATA=text.txt [METHODS=full,lora-qv-r8]" >&2; exit 2; }
-	@$(GO) run ./server/methods --model "$(MODEL)" --data "$(DATA)" --only "$(METHODS)"
+	@$(GO) run ./tools/methods --model "$(MODEL)" --data "$(DATA)" --only "$(METHODS)"
 
 pictures: ui/node_modules ## take pictures of every screen, in many sizes, themes and both languages, into build/pictures
 	@rm -rf build/pictures

@@ -13,7 +13,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	engine "llamatab/engine/train"
 	"llamatab/server/job"
 	"llamatab/server/room"
@@ -103,7 +103,7 @@ func (c *class) plan(text json.RawMessage, tabs int) (any, error) {
 }
 
 // describe implements room.Rooms.Describe.
-func (c *class) describe(run *dist.Run) error {
+func (c *class) describe(run *fsdp.Run) error {
 	if len(run.Job) == 0 {
 		return &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	engine "llamatab/engine/train"
 	"llamatab/server/room"
 )
@@ -165,7 +165,7 @@ func TestClass(t *testing.T) {
 
 	code, body := c.request("POST", "/api/rooms/"+o.ID+"/plan", `{"tabs": 2}`, ada.bearer())
 	var shards []engine.Shard
-	if json.Unmarshal([]byte(body), &shards); code != 200 || len(shards) < 3 || shards[0].Strategy != dist.NoShard || shards[0].Bytes["optimizer"] <= shards[len(shards)-1].Bytes["optimizer"] {
+	if json.Unmarshal([]byte(body), &shards); code != 200 || len(shards) < 3 || shards[0].Strategy != fsdp.NoShard || shards[0].Bytes["optimizer"] <= shards[len(shards)-1].Bytes["optimizer"] {
 		t.Errorf("the plan over two tabs is %d %s", code, body)
 	}
 	for _, body := range []string{`{"tabs": 0}`, `{"tabs": 1000000}`} {
@@ -181,7 +181,7 @@ func TestClass(t *testing.T) {
 	refused := func(body, want string) {
 		t.Helper()
 		code, answer := c.request("POST", "/api/rooms/join", body, "")
-		var bye dist.Bye
+		var bye fsdp.Bye
 		if json.Unmarshal([]byte(answer), &bye); code < 400 || bye.Code != want {
 			t.Errorf("joining with %s: %d %s, want %q", body, code, answer, want)
 		}

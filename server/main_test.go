@@ -66,7 +66,7 @@ var testAssets = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	folder := filepath.Join(made, "assets")
-	return folder, run(nil, "run", "./server/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
+	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
 		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js", "wasm/store.js")
 })
 

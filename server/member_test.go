@@ -25,7 +25,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
 	"llamatab/server/room"
@@ -117,8 +117,8 @@ func (l *nativeLink) Close()                        { l.end() }
 
 // nativeDial connects to the room at a server.
 func nativeDial(address string) engine.Dial {
-	return func(ctx context.Context, r *message.RoomJob, hello dist.Hello) (engine.Link, dist.Welcome, error) {
-		var w dist.Welcome
+	return func(ctx context.Context, r *message.RoomJob, hello fsdp.Hello) (engine.Link, fsdp.Welcome, error) {
+		var w fsdp.Welcome
 		open := func(lane string, first []byte) (*websocket.Conn, error) {
 			ws, _, err := websocket.Dial(ctx, address+"/api/rooms/"+r.ID+"/"+lane, nil)
 			if err != nil {
@@ -127,7 +127,7 @@ func nativeDial(address string) engine.Dial {
 			ws.SetReadLimit(32 << 20)
 			return ws, ws.Write(ctx, websocket.MessageBinary, first)
 		}
-		control, err := open("control", dist.Encode(hello))
+		control, err := open("control", fsdp.Encode(hello))
 		if err != nil {
 			return nil, w, err
 		}
@@ -135,19 +135,19 @@ func nativeDial(address string) engine.Dial {
 		if err != nil {
 			return nil, w, err
 		}
-		f, err := dist.Parse(b)
+		f, err := fsdp.Parse(b)
 		if err != nil {
 			return nil, w, err
 		}
-		m, err := dist.Decode(f)
+		m, err := fsdp.Decode(f)
 		if err != nil {
 			return nil, w, err
 		}
-		if bye, ok := m.(dist.Bye); ok {
+		if bye, ok := m.(fsdp.Bye); ok {
 			return nil, w, &engine.Farewell{Bye: bye}
 		}
-		w = m.(dist.Welcome)
-		data, err := open("data", dist.Encode(dist.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
+		w = m.(fsdp.Welcome)
+		data, err := open("data", fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
 		if err != nil {
 			return nil, w, err
 		}

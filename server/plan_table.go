@@ -9,7 +9,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
 	engine "llamatab/engine/train"
@@ -154,9 +154,9 @@ func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 	for _, s := range f.Sharding {
 		name := string(s.Strategy)
 		switch s.Strategy {
-		case dist.NoShard:
+		case fsdp.NoShard:
 			name += " (DDP)"
-		case dist.HybridShard:
+		case fsdp.HybridShard:
 			name += fmt.Sprintf(" of %d", s.Group)
 		}
 		step := ""

@@ -20,7 +20,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	engine "llamatab/engine/train"
 	"llamatab/server/headless"
@@ -65,8 +65,8 @@ type tabsRun struct {
 
 	notes  slog.Handler // of what the room notes
 	listen func() (net.Listener, error)
-	retell func([]dist.Commit, []dist.Evaluated) ([]message.Step, error)  // of steps that no tab tells of any more
-	held   func(by dist.Strategy) (held, ddp map[string]int64, err error) // what a rank holds by class, by the plan
+	retell func([]fsdp.Commit, []fsdp.Evaluated) ([]message.Step, error)  // of steps that no tab tells of any more
+	held   func(by fsdp.Strategy) (held, ddp map[string]int64, err error) // what a rank holds by class, by the plan
 
 	mu      sync.Mutex
 	tabs    []*runTab
@@ -109,10 +109,10 @@ func newTabsRun(c *config.Config, m *mounts, spec message.Job, out string) (*tab
 	}
 	t := &tabsRun{spec: spec, mounts: m, out: out, show: newProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
 	t.notes = &diary{t}
-	t.retell = func(commits []dist.Commit, evals []dist.Evaluated) ([]message.Step, error) {
+	t.retell = func(commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
 		return engine.Told(c, files, commits, evals)
 	}
-	t.held = func(by dist.Strategy) (held, ddp map[string]int64, err error) {
+	t.held = func(by fsdp.Strategy) (held, ddp map[string]int64, err error) {
 		roomy := device.DefaultLimits // the formula knows no limits
 		roomy.MaxBuffer, roomy.MaxBinding = 1<<50, 1<<50
 		f, err := engine.Plan(c, files, engine.Conditions{Limits: roomy, Tabs: c.FSDP.WorldSize})
@@ -123,11 +123,11 @@ func newTabsRun(c *config.Config, m *mounts, spec message.Job, out string) (*tab
 			switch s.Strategy {
 			case by:
 				held = s.Bytes
-			case dist.NoShard:
+			case fsdp.NoShard:
 				ddp = s.Bytes
 			}
 		}
-		if by == dist.NoShard {
+		if by == fsdp.NoShard {
 			ddp = held
 		}
 		return held, ddp, nil
@@ -176,7 +176,7 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 
 // goOn takes up the record of an earlier life of the run where the room stands. Steps that were committed and did not get
 // on record are put there from the room's log; tabs that replay steps tell of them in vain.
-func (t *tabsRun) goOn(eval *dist.Evaluation) error {
+func (t *tabsRun) goOn(eval *fsdp.Evaluation) error {
 	commits, evals := t.host.Earlier()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -194,7 +194,7 @@ func (t *tabsRun) goOn(eval *dist.Evaluation) error {
 		return err
 	}
 	n := uint64(len(lines))
-	if eval.Due(n) && !slices.ContainsFunc(evals, func(e dist.Evaluated) bool { return e.Version == n }) {
+	if eval.Due(n) && !slices.ContainsFunc(evals, func(e fsdp.Evaluated) bool { return e.Version == n }) {
 		lines = lines[:n-1] // tabs tell of it once it is evaluated
 	}
 	for ; t.step < len(lines); t.step++ {

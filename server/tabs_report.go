@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/server/room"
 )
@@ -104,17 +104,17 @@ func fractions(u room.TabUse, seconds float64) map[string]float64 {
 }
 
 // of makes the report.
-func (u *usage) of(run *dist.Run, params int) fsdpReport {
+func (u *usage) of(run *fsdp.Run, params int) fsdpReport {
 	n, steps := len(u.ranks), float64(max(u.steps, 1))
-	forecast := func(s dist.Strategy) byteReport {
-		f := dist.Forecast(s, params, run.Travelling(n), n, run.Reduce().Size(), run.Param().Size())
-		if s == dist.HybridShard { // each group gathers among itself; the room takes new parameters from one of them
-			f.Down = dist.Forecast(s, params, run.Travelling(n), run.Shards, run.Reduce().Size(), run.Param().Size()).Down
+	forecast := func(s fsdp.Strategy) byteReport {
+		f := fsdp.Forecast(s, params, run.Travelling(n), n, run.Reduce().Size(), run.Param().Size())
+		if s == fsdp.HybridShard { // each group gathers among itself; the room takes new parameters from one of them
+			f.Down = fsdp.Forecast(s, params, run.Travelling(n), run.Shards, run.Reduce().Size(), run.Param().Size()).Down
 		}
 		return byteReport{f.Up, f.Down}
 	}
 	r := fsdpReport{Strategy: string(run.Strategy), Slots: run.Slots, Parameters: params, Steps: u.steps, StepTime: u.seconds / steps,
-		Forecast: forecast(run.Strategy), DDP: forecast(dist.NoShard)}
+		Forecast: forecast(run.Strategy), DDP: forecast(fsdp.NoShard)}
 	for i, use := range u.ranks {
 		at := byteReport{float64(use.Up) / steps, float64(use.Down) / steps}
 		r.Mean.Up, r.Mean.Down = r.Mean.Up+at.Up/float64(n), r.Mean.Down+at.Down/float64(n)
@@ -145,7 +145,7 @@ func copyRate() float64 {
 }
 
 // report puts on record what the run moved and what its time went into.
-func (t *tabsRun) report(run *dist.Run) error {
+func (t *tabsRun) report(run *fsdp.Run) error {
 	v := t.host.View(true)
 	held, ddp, err := t.held(run.Strategy)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/server/job"
 )
@@ -46,7 +46,7 @@ type traceArgs struct {
 
 // traceLayout says, beside the events, what is shared out, and how.
 type traceLayout struct {
-	Strategy dist.Strategy `json:"sharding_strategy"`
+	Strategy fsdp.Strategy `json:"sharding_strategy"`
 	Tabs     int           `json:"tabs"`
 	Slots    int           `json:"slots"`
 	Reduce   string        `json:"reduce_dtype"`
@@ -74,7 +74,7 @@ const (
 
 func (t *trace) add(rank int, s message.Span) { t.spans = append(t.spans, tracedSpan{rank, s}) }
 
-func layoutOf(run *dist.Run, tabs int, report fsdpReport) (traceLayout, error) {
+func layoutOf(run *fsdp.Run, tabs int, report fsdpReport) (traceLayout, error) {
 	l := traceLayout{Strategy: run.Strategy, Tabs: tabs, Slots: run.Slots, Reduce: run.ReduceDType, Param: run.ParamDType,
 		Traffic: traceTraffic{report.Mean, report.Forecast}}
 	table, err := run.Table()
@@ -97,7 +97,7 @@ func layoutOf(run *dist.Run, tabs int, report fsdpReport) (traceLayout, error) {
 }
 
 // writeTrace writes the trace of a run. Times count from its first event.
-func (t *tabsRun) writeTrace(run *dist.Run, report fsdpReport) error {
+func (t *tabsRun) writeTrace(run *fsdp.Run, report fsdpReport) error {
 	layout, err := layoutOf(run, len(report.Ranks), report)
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ type roomNote struct {
 	Text string `json:"text"`
 }
 
-// traffic is dist.Traffic: bytes of a step and tab.
+// traffic is fsdp.Traffic: bytes of a step and tab.
 type traffic struct{ Up, Down float64 }
 
 // roomMeta is what a kept run knows of its room.

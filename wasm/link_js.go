@@ -10,7 +10,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/engine/train"
 )
@@ -59,20 +59,20 @@ var (
 )
 
 // dial implements train.Dial over the sockets of the server that the page came from.
-func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.Link, dist.Welcome, error) {
+func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (train.Link, fsdp.Welcome, error) {
 	l := &link{frames: make(chan train.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), waits: map[string]bool{}, ended: make(chan struct{})}
-	var w dist.Welcome
+	var w fsdp.Welcome
 	if hello.Tab == 0 {
 		hello.Tab, hello.Token = room.Tab, room.Token
 	}
-	fail := func(err error) (train.Link, dist.Welcome, error) {
+	fail := func(err error) (train.Link, fsdp.Welcome, error) {
 		l.Close()
 		if bye := l.bye(); bye != nil {
 			err = bye
 		}
 		return nil, w, err
 	}
-	if err := l.open(ctx, train.ControlLane, room.ID, dist.Encode(hello)); err != nil {
+	if err := l.open(ctx, train.ControlLane, room.ID, fsdp.Encode(hello)); err != nil {
 		return fail(err)
 	}
 	var first train.Arrival
@@ -83,23 +83,23 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 	case <-ctx.Done():
 		return fail(ctx.Err())
 	}
-	f, err := dist.Parse(first.Head)
+	f, err := fsdp.Parse(first.Head)
 	if err != nil {
 		return fail(err)
 	}
-	m, err := dist.Decode(f)
+	m, err := fsdp.Decode(f)
 	if err != nil {
 		return fail(err)
 	}
 	switch m := m.(type) {
-	case dist.Welcome:
+	case fsdp.Welcome:
 		w = m
-	case dist.Bye:
+	case fsdp.Bye:
 		return fail(&train.Farewell{Bye: m})
 	default:
 		return fail(fmt.Errorf("the room answers a hello with a %v", f.Type))
 	}
-	if err := l.open(ctx, train.DataLane, room.ID, dist.Encode(dist.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
+	if err := l.open(ctx, train.DataLane, room.ID, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
 		return fail(err)
 	}
 	go l.pump()
@@ -110,9 +110,9 @@ func dial(ctx context.Context, room *message.RoomJob, hello dist.Hello) (train.L
 // room's reason may have come before the end of the one that was being opened.
 func (l *link) bye() error {
 	for a := range l.frames {
-		if f, err := dist.Parse(a.Head); err == nil && f.Type == dist.TypeBye {
-			if m, err := dist.Decode(f); err == nil {
-				return &train.Farewell{Bye: m.(dist.Bye)}
+		if f, err := fsdp.Parse(a.Head); err == nil && f.Type == fsdp.TypeBye {
+			if m, err := fsdp.Decode(f); err == nil {
+				return &train.Farewell{Bye: m.(fsdp.Bye)}
 			}
 		}
 	}
@@ -168,9 +168,9 @@ func (l *link) on(socket js.Value, event string, f func(js.Value)) {
 func arrived(buffer js.Value) train.Arrival {
 	array := js.Global().Get("Uint8Array").New(buffer)
 	n := array.Get("byteLength").Int()
-	head := make([]byte, min(n, dist.HeaderLen))
+	head := make([]byte, min(n, fsdp.HeaderLen))
 	js.CopyBytesToGo(head, array)
-	if h, err := dist.ParseHeader(head); err == nil && h.Type.Bulk() {
+	if h, err := fsdp.ParseHeader(head); err == nil && h.Type.Bulk() {
 		return train.Arrival{Head: head, Body: webgpu.NewArray(array).Slice(len(head), n-len(head))}
 	}
 	all := make([]byte, n)
@@ -228,7 +228,7 @@ func (l *link) write(lane train.Lane, o outgoing) error {
 		return errSocket
 	}
 	if n := o.size(); n > l.space {
-		l.space = max(dist.HeaderLen+dist.MaxControl, n)
+		l.space = max(fsdp.HeaderLen+fsdp.MaxControl, n)
 		l.frame = js.Global().Get("Uint8Array").New(l.space)
 	}
 	at := js.CopyBytesToJS(l.frame, o.head)

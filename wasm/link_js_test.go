@@ -8,7 +8,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/train"
 )
 
@@ -57,7 +57,7 @@ func TestLink(t *testing.T) {
 	array, content := numbers(3, n)
 	var want [][]byte
 	for i := range frames {
-		h := dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunk: uint32(i), Chunks: frames, Len: n}
+		h := fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunk: uint32(i), Chunks: frames, Len: n}
 		head := h.Append(nil)
 		want = append(want, append(h.Append(nil), content...))
 		for range 2 { // asked for twice, sent once
@@ -105,8 +105,8 @@ func differ(a, b []byte) int {
 // TestArrived takes frames apart: numbers stay where they are, all else comes to Go, whatever it is.
 func TestArrived(t *testing.T) {
 	_, content := numbers(7, 64)
-	bulk := dist.Frame{Header: dist.Header{Type: dist.TypeReduced, Flags: dist.FlagF32, Chunks: 1}, Body: content}
-	message := dist.Encode(dist.Bye{Code: "full"})
+	bulk := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeReduced, Flags: fsdp.FlagF32, Chunks: 1}, Body: content}
+	message := fsdp.Encode(fsdp.Bye{Code: "full"})
 	for _, frame := range [][]byte{bulk.Append(nil), message, message[:20], {}, bytes.Repeat([]byte{0xee}, 100)} {
 		a := arrived(uint8Array(frame).Get("buffer"))
 		if _, isBulk := a.Body.(webgpu.Array); isBulk != bytes.Equal(frame, bulk.Append(nil)) {

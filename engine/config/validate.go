@@ -172,7 +172,7 @@ func (c *Config) roomRules() []rule {
 	}
 }
 
-// wrapPolicy is what dist.Wrap understands.
+// wrapPolicy is what fsdp.Wrap understands.
 var wrapPolicy = regexp.MustCompile(`^(transformer|none|size:[1-9][0-9]{0,15})$`)
 
 const (

@@ -2,7 +2,7 @@ package plan
 
 import (
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // State is what AdamW keeps of each parameter that trains, in bytes a parameter.
@@ -34,7 +34,7 @@ var (
 )
 
 // Strategies lists the ways to share the state of what trains, from the one that shards least.
-var Strategies = []dist.Strategy{dist.NoShard, dist.ShardGradOp, dist.HybridShard, dist.FullShard}
+var Strategies = []fsdp.Strategy{fsdp.NoShard, fsdp.ShardGradOp, fsdp.HybridShard, fsdp.FullShard}
 
 // reduced is the size of an element of the sum of all ranks' gradients: float32 whatever travels.
 const reduced = 4
@@ -68,13 +68,13 @@ type Sharding struct {
 // FULL_SHARD has two units gathered at a time, the one in use and the next; sharded gradients are those of the unit
 // that is being reduced and the owned part of the sum. In mixed precision this is 16P, 2P + 12P/N + 4P/N + 2B and
 // (12P + 4P)/N + 4B + 2B.
-func (s Sharding) Memory(by dist.Strategy) device.Usage {
+func (s Sharding) Memory(by fsdp.Strategy) device.Usage {
 	P, B, N := float64(s.Trained), float64(s.Unit), float64(s.Shards(by))
 	var weights, gradients, optimizer float64
 	switch by {
-	case dist.NoShard:
+	case fsdp.NoShard:
 		weights, gradients, optimizer = (s.Weight+s.Master)*P, s.Gradient*P, s.Moments*P
-	case dist.ShardGradOp:
+	case fsdp.ShardGradOp:
 		weights = s.Weight*P + s.owned()*P/N
 	default:
 		live := 2.0 // the unit in use and the next
@@ -94,23 +94,23 @@ func (s Sharding) Memory(by dist.Strategy) device.Usage {
 }
 
 // Shards is the number of ranks that P is divided by.
-func (s Sharding) Shards(by dist.Strategy) int {
-	if by == dist.HybridShard && s.Group > 0 {
+func (s Sharding) Shards(by fsdp.Strategy) int {
+	if by == fsdp.HybridShard && s.Group > 0 {
 		return min(s.Group, s.Ranks)
 	}
 	return s.Ranks
 }
 
-// Traffic is what one rank sends to the room and receives from it in a step, in bytes: dist.Forecast among the S ranks
+// Traffic is what one rank sends to the room and receives from it in a step, in bytes: fsdp.Forecast among the S ranks
 // that hold one set of shards, with the gradients of the rank's part of the V slots,
 //
 //	(V/N)·P·b_reduce
 //
 // Every slot's gradient travels alone, so that the sum does not depend on N, unless SumFirst gives that up.
-func (s Sharding) Traffic(by dist.Strategy) (up, down float64) {
-	t := dist.Forecast(by, int(s.Trained), 0, s.Shards(by), s.Reduce, s.Param)
+func (s Sharding) Traffic(by fsdp.Strategy) (up, down float64) {
+	t := fsdp.Forecast(by, int(s.Trained), 0, s.Shards(by), s.Reduce, s.Param)
 	sent := s.Slots
-	if s.SumFirst && by == dist.NoShard {
+	if s.SumFirst && by == fsdp.NoShard {
 		sent = min(sent, s.Ranks)
 	}
 	return t.Up + float64(sent)/float64(s.Ranks)*float64(s.Trained)*float64(s.Reduce), t.Down
@@ -135,7 +135,7 @@ var Links = []NamedLink{
 }
 
 // Seconds is how long the traffic of a step takes.
-func (s Sharding) Seconds(by dist.Strategy, over Link) float64 {
+func (s Sharding) Seconds(by fsdp.Strategy, over Link) float64 {
 	up, down := s.Traffic(by)
 	up, down = up*float64(s.Ranks), down*float64(s.Ranks)
 	if over.Shared {
@@ -147,7 +147,7 @@ func (s Sharding) Seconds(by dist.Strategy, over Link) float64 {
 // Largest is how many parameters a model may have for AdamW to train all of it in devices with that many bytes each,
 // of which a fraction is kept for activations, gathered units beyond those counted and the rest of the program; the
 // model's largest unit is one of units of about the same size.
-func Largest(memory, kept float64, state State, by dist.Strategy, ranks, units int) int64 {
+func Largest(memory, kept float64, state State, by fsdp.Strategy, ranks, units int) int64 {
 	const P = 1 << 30
 	m := Sharding{Ranks: ranks, Trained: P, Unit: P / int64(units), State: state}.Memory(by)
 	return int64(memory * (1 - kept) * P / float64(m.Total()))

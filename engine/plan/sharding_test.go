@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 func near(t *testing.T, what string, got, want, tol float64) {
@@ -29,13 +29,13 @@ func TestBytesAParameter(t *testing.T) {
 	const P, B = 1 << 30, 1 << 24
 	s := Sharding{Ranks: 4, Group: 2, Trained: P, Unit: B, State: Mixed}
 	for _, c := range []struct {
-		by   dist.Strategy
+		by   fsdp.Strategy
 		want int64
 	}{
-		{dist.NoShard, 16 * P},
-		{dist.ShardGradOp, 2*P + 12*P/4 + 4*P/4 + 2*B},
-		{dist.FullShard, (12*P+4*P)/4 + 4*B + 2*B},
-		{dist.HybridShard, (12*P+4*P)/2 + 4*B + 2*B},
+		{fsdp.NoShard, 16 * P},
+		{fsdp.ShardGradOp, 2*P + 12*P/4 + 4*P/4 + 2*B},
+		{fsdp.FullShard, (12*P+4*P)/4 + 4*B + 2*B},
+		{fsdp.HybridShard, (12*P+4*P)/2 + 4*B + 2*B},
 	} {
 		if got := s.Memory(c.by).Total(); got != c.want {
 			t.Errorf("%s: %d bytes, want %d", c.by, got, c.want)
@@ -50,7 +50,7 @@ func TestBytesAParameter(t *testing.T) {
 	}
 	// One rank that shards nothing is a run of its own.
 	s = Sharding{Ranks: 1, Slots: 1, Trained: P, State: Float32}
-	if u := s.Memory(dist.NoShard); u != (device.Usage{device.Weights: 4 * P, device.Gradients: 4 * P, device.Optimizer: 8 * P}) {
+	if u := s.Memory(fsdp.NoShard); u != (device.Usage{device.Weights: 4 * P, device.Gradients: 4 * P, device.Optimizer: 8 * P}) {
 		t.Errorf("alone: %v", u)
 	}
 }
@@ -76,7 +76,7 @@ func TestEightBillionFitNoGPU(t *testing.T) {
 		t.Errorf("%.3g bytes do not fit", need)
 	}
 	// Four cards of 80 GB hold the shards of it.
-	if got := Largest(bigCard, 0.3, Mixed, dist.FullShard, 4, 32); got < m.Parameters {
+	if got := Largest(bigCard, 0.3, Mixed, fsdp.FullShard, 4, 32); got < m.Parameters {
 		t.Errorf("four cards train %d parameters", got)
 	}
 }
@@ -88,12 +88,12 @@ func TestEightBillionFitNoGPU(t *testing.T) {
 func TestFourDevices(t *testing.T) {
 	const kept, units = 0.3, 28
 	for _, state := range []State{Mixed, Float32} {
-		near(t, "DDP", float64(Largest(smallCard, kept, state, dist.NoShard, 4, units)), 700e6, 0.01)
-		near(t, "alone", float64(Largest(smallCard, kept, state, dist.NoShard, 1, units)), 700e6, 0.01)
-		near(t, "FSDP", float64(Largest(smallCard, kept, state, dist.FullShard, 4, units)), 2.8e9, 0.1)
+		near(t, "DDP", float64(Largest(smallCard, kept, state, fsdp.NoShard, 4, units)), 700e6, 0.01)
+		near(t, "alone", float64(Largest(smallCard, kept, state, fsdp.NoShard, 1, units)), 700e6, 0.01)
+		near(t, "FSDP", float64(Largest(smallCard, kept, state, fsdp.FullShard, 4, units)), 2.8e9, 0.1)
 	}
 	// The gradients and moments alone, sharded, get half the way.
-	near(t, "SHARD_GRAD_OP", float64(Largest(smallCard, kept, Mixed, dist.ShardGradOp, 4, units)), 1.85e9, 0.02)
+	near(t, "SHARD_GRAD_OP", float64(Largest(smallCard, kept, Mixed, fsdp.ShardGradOp, 4, units)), 1.85e9, 0.02)
 }
 
 // The traffic of a step, and how long networks take for it: the figures of the bandwidth table.
@@ -102,34 +102,34 @@ func TestTraffic(t *testing.T) {
 	W := 2.0 * P
 	s := Sharding{Ranks: 4, Group: 2, Slots: 8, Trained: P, Param: 2, Reduce: 2}
 	for _, c := range []struct {
-		by       dist.Strategy
+		by       fsdp.Strategy
 		up, down float64
 	}{
-		{dist.NoShard, 2 * W, 4 * P},
-		{dist.ShardGradOp, 2*W + W/4, P + W*3/4},
-		{dist.FullShard, 2*W + W/4, P + 2*W*3/4},
-		{dist.HybridShard, 2*W + W/2, 2*P + 2*W/2},
+		{fsdp.NoShard, 2 * W, 4 * P},
+		{fsdp.ShardGradOp, 2*W + W/4, P + W*3/4},
+		{fsdp.FullShard, 2*W + W/4, P + 2*W*3/4},
+		{fsdp.HybridShard, 2*W + W/2, 2*P + 2*W/2},
 	} {
 		up, down := s.Traffic(c.by)
 		near(t, string(c.by)+" up", up, c.up, 1e-9)
 		near(t, string(c.by)+" down", down, c.down, 1e-9)
 	}
 	s.SumFirst = true
-	if up, _ := s.Traffic(dist.NoShard); up != W {
+	if up, _ := s.Traffic(fsdp.NoShard); up != W {
 		t.Errorf("sums: %v bytes up, want %v", up, W)
 	}
 	s.SumFirst = false
 	// A wired star of four: 2NW/rate.
 	s.Slots = 4
-	near(t, "four on 1 GbE", s.Seconds(dist.FullShard, Link{Rate: 125e6}), 17.2, 0.01)
+	near(t, "four on 1 GbE", s.Seconds(fsdp.FullShard, Link{Rate: 125e6}), 17.2, 0.01)
 	// A class of 30 on one access point, in seconds a step.
 	for _, c := range []struct {
 		trained int64
-		by      dist.Strategy
+		by      fsdp.Strategy
 		want    float64
 	}{
-		{15e6, dist.ShardGradOp, 49}, {15e6, dist.FullShard, 73}, {P, dist.ShardGradOp, 7.2 * 60}, {P, dist.FullShard, 11 * 60},
-		{460800, dist.ShardGradOp, 1.5}, // LoRA on q and v, r 8
+		{15e6, fsdp.ShardGradOp, 49}, {15e6, fsdp.FullShard, 73}, {P, fsdp.ShardGradOp, 7.2 * 60}, {P, fsdp.FullShard, 11 * 60},
+		{460800, fsdp.ShardGradOp, 1.5}, // LoRA on q and v, r 8
 	} {
 		class := Sharding{Ranks: 30, Slots: 30, Trained: c.trained, Param: 2, Reduce: 2}
 		near(t, "class", class.Seconds(c.by, Link{Rate: 37.5e6, Shared: true}), c.want, 0.06)

@@ -4,31 +4,31 @@ import (
 	"fmt"
 
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/nn"
 	"llamatab/engine/tensor"
 )
 
 // Shared is a run whose ranks own shards of what trains.
 type Shared struct {
-	Strategy dist.Strategy
-	Table    *dist.Table
+	Strategy fsdp.Strategy
+	Table    *fsdp.Table
 	unit     map[*nn.Param]int
 }
 
 // NewShared shares out the parameters of params that train: units by an auto-wrap policy, each cut into shards.
-func NewShared(params []*nn.Param, by dist.Strategy, policy string, shards int) (*Shared, error) {
+func NewShared(params []*nn.Param, by fsdp.Strategy, policy string, shards int) (*Shared, error) {
 	s := &Shared{Strategy: by, unit: map[*nn.Param]int{}}
-	var list []dist.Param
+	var list []fsdp.Param
 	var trained []*nn.Param
 	for _, p := range params {
 		if p.Trainable {
-			list, trained = append(list, dist.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit}), append(trained, p)
+			list, trained = append(list, fsdp.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit}), append(trained, p)
 		}
 	}
-	units, err := dist.Wrap(list, policy)
+	units, err := fsdp.Wrap(list, policy)
 	if err == nil {
-		s.Table, err = dist.NewTable(units, shards, dist.DefaultPiece)
+		s.Table, err = fsdp.NewTable(units, shards, fsdp.DefaultPiece)
 	}
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (s *Shared) Pieces(shard int, l Layout) []*Piece {
 				if spans[0].Len == n {
 					spans = spans[1:]
 				} else { // it goes on in the next parameter
-					spans = append([]dist.Span{{Off: end, Len: spans[0].Len - n}}, spans[1:]...)
+					spans = append([]fsdp.Span{{Off: end, Len: spans[0].Len - n}}, spans[1:]...)
 				}
 			}
 			flat = end
@@ -130,7 +130,7 @@ func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout
 		s := &layout.Segments[i]
 		unit := shared.Unit(s.Params[0])
 		set, number := unit%2, inUnit[unit]
-		if shared.Strategy == dist.ShardGradOp {
+		if shared.Strategy == fsdp.ShardGradOp {
 			set = unit
 		}
 		lanes.Unit = append(lanes.Unit, unit)

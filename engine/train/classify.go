@@ -12,7 +12,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/nn"
 	"llamatab/engine/weights"
 )
@@ -86,7 +86,7 @@ func (s *Setup) classLogitsSpec() device.Spec {
 }
 
 // judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
-func (st *stepper) judged(v dist.Verdicts, b *data.Batch) error {
+func (st *stepper) judged(v fsdp.Verdicts, b *data.Batch) error {
 	logits, err := st.readClasses()
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (st *stepper) judged(v dist.Verdicts, b *data.Batch) error {
 				best, most = class, l
 			}
 		}
-		v[dist.Said{Truth: int(truth), Said: best}]++
+		v[fsdp.Said{Truth: int(truth), Said: best}]++
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
@@ -193,7 +193,7 @@ func (m measured) into(step *message.Step) {
 // measure evaluates a dataset.
 func (s *Setup) measure(ds *data.Dataset, st *stepper, h Host) (m measured, err error) {
 	p := newProgress(h, "eval", "rows", int64(len(ds.Samples)))
-	sum, v := 0.0, dist.Verdicts{}
+	sum, v := 0.0, fsdp.Verdicts{}
 	err = s.batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.lossSum([]*data.Batch{b})
 		if err == nil && s.Decoder.Classes > 0 {

@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
@@ -77,7 +77,7 @@ type Unit struct {
 
 // Shard is what one of several ranks takes under a strategy.
 type Shard struct {
-	Strategy dist.Strategy    `json:"sharding_strategy"`
+	Strategy fsdp.Strategy    `json:"sharding_strategy"`
 	Ranks    int              `json:"world_size"`
 	Group    int              `json:"shard_group_size"` // ranks that hold one whole set of shards
 	Bytes    map[string]int64 `json:"planned_bytes"`
@@ -266,7 +266,7 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 	}
 	var all []Shard
 	for _, by := range plan.Strategies {
-		if by == dist.HybridShard && (run.Group == run.Ranks || run.Group == 1 || run.Ranks%run.Group != 0) {
+		if by == fsdp.HybridShard && (run.Group == run.Ranks || run.Group == 1 || run.Ranks%run.Group != 0) {
 			continue // it is one of the others, or impossible
 		}
 		u := run.Memory(by)

@@ -9,7 +9,7 @@ import (
 
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
@@ -154,7 +154,7 @@ func (g *gatherer) want(im *image) {
 }
 
 // put takes in a piece that came; it runs where the worker does.
-func (g *gatherer) put(h dist.Header, body device.Bytes) {
+func (g *gatherer) put(h fsdp.Header, body device.Bytes) {
 	if im := g.wanted[int(h.Unit)]; im != nil {
 		v := g.m.table.Shard(int(h.Slot))
 		g.fill(im, v, v.Pieces[h.Chunk], body)
@@ -172,9 +172,9 @@ func (g *gatherer) gathered(unit int) {
 }
 
 // fill puts a piece of a view into an image.
-func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body device.Bytes) {
+func (g *gatherer) fill(im *image, v *fsdp.View, p fsdp.Piece, body device.Bytes) {
 	size := im.size(g)
-	v.Flat(p.Off, p.Len, func(at int, s dist.Span) {
+	v.Flat(p.Off, p.Len, func(at int, s fsdp.Span) {
 		g.m.places.each(s.Off, s.Len, func(in int, to place) error {
 			im.parts[to.segment] = append(im.parts[to.segment], device.Part{At: size * to.off, Bytes: body.Slice(size*(at+in), size*to.n)})
 			return nil
@@ -184,7 +184,7 @@ func (g *gatherer) fill(im *image, v *dist.View, p dist.Piece, body device.Bytes
 
 // complete waits for an image and adds what this tab has itself.
 func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}) error {
-	if err := g.m.during(dist.Idle, func() error {
+	if err := g.m.during(fsdp.Idle, func() error {
 		select {
 		case <-im.ready:
 			return nil
@@ -217,7 +217,7 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 			at := p.Off
 			for _, b := range body {
 				n := b.Len() / im.size(g)
-				g.fill(im, v, dist.Piece{Unit: p.Unit, Off: at, Len: n}, b)
+				g.fill(im, v, fsdp.Piece{Unit: p.Unit, Off: at, Len: n}, b)
 				at += n
 			}
 		}
@@ -257,7 +257,7 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 		}
 		g.holds[g.lanes.Weight[i]] = i
 	}
-	g.m.spans.mark(g.span("load", dist.Work{Step: g.version}, unit))
+	g.m.spans.mark(g.span("load", fsdp.Work{Step: g.version}, unit))
 	return nil
 }
 
@@ -299,7 +299,7 @@ func visits(parts []graph.Part) []visit {
 
 // compute replays the forward and backward pass of a batch and returns its gradient by segment, as it travels; of an
 // evaluation, the forward pass.
-func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
+func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	defer func() {
 		if err != nil {
 			g.coming = map[int]*image{} // nobody fetches it any more
@@ -313,7 +313,7 @@ func (g *gatherer) compute(ctx context.Context, w dist.Work, b *data.Batch, seed
 	if g.version != w.Step {
 		g.begin(w.Step)
 	}
-	full := m.shared.Strategy != dist.ShardGradOp
+	full := m.shared.Strategy != fsdp.ShardGradOp
 	if full {
 		g.free()
 	}
@@ -414,7 +414,7 @@ func nextHolder(list []visit) int {
 }
 
 // span says what a tab does for a slot with a unit.
-func (g *gatherer) span(what string, w dist.Work, unit int) message.Span {
+func (g *gatherer) span(what string, w fsdp.Work, unit int) message.Span {
 	s := message.Span{What: what, Step: int(w.Step) + 1, Slot: w.Slot}
 	if unit >= 0 {
 		s.Unit = g.m.table.Units[unit].Name

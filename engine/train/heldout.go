@@ -8,7 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 )
 
@@ -16,26 +16,26 @@ import (
 // both sum the same numbers in the same order.
 
 // evaluation says when a run in a room evaluates and what the slots count; nil where it never does.
-func (s *Setup) evaluation() (*dist.Evaluation, error) {
+func (s *Setup) evaluation() (*fsdp.Evaluation, error) {
 	tr := s.cfg.Training
 	if s.Valid == nil || tr.EvalSteps == 0 && !tr.EvalOnStart {
 		return nil, nil
 	}
-	e := &dist.Evaluation{Every: tr.EvalSteps, First: tr.EvalOnStart, Classes: s.Decoder.Classes}
+	e := &fsdp.Evaluation{Every: tr.EvalSteps, First: tr.EvalOnStart, Classes: s.Decoder.Classes}
 	err := s.batches(s.Valid, func(_ int, b *data.Batch) error { e.Tokens = append(e.Tokens, b.Tokens); return nil })
-	if err == nil && len(e.Tokens) > dist.MaxSlots {
+	if err == nil && len(e.Tokens) > fsdp.MaxSlots {
 		err = fail("config", exitConfig, "Lower dataset.validation_split, or raise training.per_device_train_batch_size.", &config.Error{Path: "dataset.validation_split",
-			Message: fmt.Sprintf("sets %d micro-batches aside, and a run over several tabs evaluates %d at most", len(e.Tokens), dist.MaxSlots)})
+			Message: fmt.Sprintf("sets %d micro-batches aside, and a run over several tabs evaluates %d at most", len(e.Tokens), fsdp.MaxSlots)})
 	}
-	if err == nil && min(s.batch, e.Classes*e.Classes) > dist.MaxVerdicts {
+	if err == nil && min(s.batch, e.Classes*e.Classes) > fsdp.MaxVerdicts {
 		err = fail("config", exitConfig, "Lower training.per_device_train_batch_size.", &config.Error{Path: "training.per_device_train_batch_size",
-			Message: fmt.Sprintf("is %d, and a run over several tabs evaluates %d rows of %d classes at a time at most", s.batch, dist.MaxVerdicts, e.Classes)})
+			Message: fmt.Sprintf("is %d, and a run over several tabs evaluates %d rows of %d classes at a time at most", s.batch, fsdp.MaxVerdicts, e.Classes)})
 	}
 	return e, err
 }
 
 // evaluateSlot computes a slot of an evaluation.
-func (m *member) evaluateSlot(r *dist.Ready, stop <-chan struct{}) error {
+func (m *member) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
 	first := r.Slot * m.batch
 	m.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "eval", Done: int64(first), Total: int64(len(m.Valid.Samples)), Unit: "rows"}})
 	b := m.batchFrom(m.Valid, first)
@@ -46,14 +46,14 @@ func (m *member) evaluateSlot(r *dist.Ready, stop <-chan struct{}) error {
 	if m.run.Eval.Classes == 0 {
 		return nil
 	}
-	v := dist.Verdicts{}
+	v := fsdp.Verdicts{}
 	err := m.stepper.judged(v, b)
 	r.Verdicts = v.List()
 	return err
 }
 
 // loss computes the loss of a batch with the parameters that are here, or are gathered.
-func (m *member) loss(r *dist.Ready, b *data.Batch, stop <-chan struct{}) (err error) {
+func (m *member) loss(r *fsdp.Ready, b *data.Batch, stop <-chan struct{}) (err error) {
 	if m.gather == nil {
 		end := m.spans.onGPU(message.Span{What: "evaluate", Step: int(r.Step) + 1, Slot: r.Slot})
 		r.Loss, err = m.stepper.lossSum([]*data.Batch{b})
@@ -66,8 +66,8 @@ func (m *member) loss(r *dist.Ready, b *data.Batch, stop <-chan struct{}) (err e
 	return err
 }
 
-// Evaluated implements dist.Engine. The line of the step that led to the version is complete with it.
-func (m *member) Evaluated(e dist.Evaluated) {
+// Evaluated implements fsdp.Engine. The line of the step that led to the version is complete with it.
+func (m *member) Evaluated(e fsdp.Evaluated) {
 	found := measuredOf(e)
 	m.last = time.Now()
 	if e.Version == 0 {
@@ -90,7 +90,7 @@ func (m *member) Evaluated(e dist.Evaluated) {
 }
 
 // measuredOf is what a room's evaluation has found.
-func measuredOf(e dist.Evaluated) measured {
+func measuredOf(e fsdp.Evaluated) measured {
 	m := measured{loss: e.Loss, tokens: e.Tokens, accuracy: (*message.Float)(e.Accuracy), f1: (*message.Float)(e.F1)}
 	if e.Invalid {
 		m.loss = math.NaN()

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 )
 
@@ -35,11 +35,11 @@ type Arrival struct {
 
 // Arrived is a frame in Go memory that came.
 func Arrived(b []byte) Arrival {
-	if h, err := dist.ParseHeader(b); err == nil && h.Type.Bulk() {
-		return Arrival{b[:dist.HeaderLen], device.Heap(b[dist.HeaderLen:])}
+	if h, err := fsdp.ParseHeader(b); err == nil && h.Type.Bulk() {
+		return Arrival{b[:fsdp.HeaderLen], device.Heap(b[fsdp.HeaderLen:])}
 	}
 	return Arrival{Head: b}
 }
 
 // Dial opens both sockets to a room: it says hello on the first and hands back the welcome, then attaches the second.
-type Dial func(ctx context.Context, room *message.RoomJob, hello dist.Hello) (Link, dist.Welcome, error)
+type Dial func(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (Link, fsdp.Welcome, error)

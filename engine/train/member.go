@@ -13,27 +13,27 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
 )
 
 // RoomRun describes the run of a config for the room that it is to take place in.
-func RoomRun(id string, cfg *config.Config, files Files) (*dist.Run, error) {
+func RoomRun(id string, cfg *config.Config, files Files) (*fsdp.Run, error) {
 	s, err := Prepare(cfg, files, unbounded)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	f := cfg.FSDP
-	run := &dist.Run{
-		ID: id, Strategy: dist.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(), SumFirst: !f.Reproducible,
+	run := &fsdp.Run{
+		ID: id, Strategy: fsdp.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(), SumFirst: !f.Reproducible,
 		ReduceDType: cfg.Precision.ReduceDType, ParamDType: cfg.Precision.ParamDType, MaxGradNorm: cfg.Training.MaxGradNorm,
 	}
 	for _, seg := range s.Layout.Segments {
 		for _, p := range seg.Params {
-			run.Params = append(run.Params, dist.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit})
+			run.Params = append(run.Params, fsdp.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit})
 		}
 	}
 	sampler, err := data.NewSampler(data.Plan{
@@ -56,9 +56,9 @@ type member struct {
 	*runner
 	ctx     context.Context
 	link    Link
-	run     *dist.Run
-	table   *dist.Table
-	worker  *dist.Worker
+	run     *fsdp.Run
+	table   *fsdp.Table
+	worker  *fsdp.Worker
 	counted int           // steps whose tokens are counted
 	held    *message.Step // the line of a step that still lacks an evaluation
 	fresh   bool          // without shards: the parameters are those before the first step
@@ -66,17 +66,17 @@ type member struct {
 	saving  bool               // the result is being written, which outlives a connection
 	written chan *message.Done // it is written
 
-	gradients map[dist.Work][]device.Bytes // of slots that are computed, by segment, on the wire's type; without epochs
-	asked     map[dist.Header]bool         // pieces of shards that are to be read and sent
+	gradients map[fsdp.Work][]device.Bytes // of slots that are computed, by segment, on the wire's type; without epochs
+	asked     map[fsdp.Header]bool         // pieces of shards that are to be read and sent
 	stop      chan struct{}                // ends the computation under way, or the last one
-	busy      dist.Work                    // what that is
+	busy      fsdp.Work                    // what that is
 
 	shards map[int]*shard // of the goroutine that works
 	gather *gatherer      // nil without shards
 	places places         // of all parameters
 	wire   *wire          // of gradients
 	spans  *tracer
-	clock  *dist.Stopwatch
+	clock  *fsdp.Stopwatch
 	usage  device.Usage // as the room knows it
 
 	queue   chan func() (func(), error)
@@ -92,7 +92,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[dist.Work][]device.Bytes{}, asked: map[dist.Header]bool{}, shards: map[int]*shard{}, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: dist.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
+	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[fsdp.Work][]device.Bytes{}, asked: map[fsdp.Header]bool{}, shards: map[int]*shard{}, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: fsdp.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 		working.Wait()
 		m.release()
 	}()
-	hello := dist.Hello{Code: r.job.Room.Code, Name: r.job.Room.Name, Class: m.class()}
+	hello := fsdp.Hello{Code: r.job.Room.Code, Name: r.job.Room.Name, Class: m.class()}
 	var lost time.Time // since when the room cannot be reached
 	for {
 		link, welcome, err := r.job.Dial(ctx, r.job.Room, hello)
@@ -170,7 +170,7 @@ func (m *member) release() {
 const roomPatience = 2 * time.Minute
 
 // Farewell is the room's goodbye as an error.
-type Farewell struct{ dist.Bye }
+type Farewell struct{ fsdp.Bye }
 
 func (f *Farewell) Error() string { return "the room says " + f.Code + ": " + f.Reason }
 
@@ -181,8 +181,8 @@ func (m *member) class() string {
 }
 
 // welcome takes in what the room is for, and checks that it is this run.
-func (m *member) welcome(w dist.Welcome) error {
-	run := new(dist.Run)
+func (m *member) welcome(w fsdp.Welcome) error {
+	run := new(fsdp.Run)
 	if err := json.Unmarshal(w.Run, run); err != nil {
 		return fmt.Errorf("what the room is for cannot be read: %w", err)
 	}
@@ -203,7 +203,7 @@ func (m *member) welcome(w dist.Welcome) error {
 		return fmt.Errorf("the room's run of %d steps, %d slots and %d parameters is not this one of %d, %d and %d",
 			run.Steps, run.Slots, len(run.Params), m.Total(), m.cfg.Micro(), n)
 	}
-	if f := m.cfg.FSDP; run.Strategy != dist.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
+	if f := m.cfg.FSDP; run.Strategy != fsdp.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
 		return fmt.Errorf("the room shares the run by %s in %d shards, wrapped by %s, and this tab by %s in %d, wrapped by %s",
 			run.Strategy, run.Shards, run.Wrap, f.ShardingStrategy, f.Shards(), f.AutoWrapPolicy)
 	}
@@ -224,7 +224,7 @@ func (m *member) welcome(w dist.Welcome) error {
 				return err
 			}
 		}
-		m.worker = dist.NewWorker(run, table, m, m)
+		m.worker = fsdp.NewWorker(run, table, m, m)
 	}
 	return nil
 }
@@ -236,7 +236,7 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 	m.usage = device.Usage{}
 	m.worker.Connected(time.Now())
 	for {
-		m.clock.Set(time.Now(), dist.Fetching, m.worker.Waits())
+		m.clock.Set(time.Now(), fsdp.Fetching, m.worker.Waits())
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -290,24 +290,24 @@ func (m *member) post(ctx context.Context, f func()) error {
 	}
 }
 
-func (m *member) receive(a Arrival) (*dist.Bye, error) {
+func (m *member) receive(a Arrival) (*fsdp.Bye, error) {
 	if a.Body != nil {
-		h, err := dist.ParseHeader(a.Head)
+		h, err := fsdp.ParseHeader(a.Head)
 		if err != nil {
-			return &dist.Bye{Code: "protocol"}, err
+			return &fsdp.Bye{Code: "protocol"}, err
 		}
 		m.worker.ReceiveBulk(time.Now(), h, a.Body)
 		return nil, nil
 	}
-	f, err := dist.Parse(a.Head)
+	f, err := fsdp.Parse(a.Head)
 	if err != nil {
-		return &dist.Bye{Code: "protocol"}, err
+		return &fsdp.Bye{Code: "protocol"}, err
 	}
-	msg, err := dist.Decode(f)
+	msg, err := fsdp.Decode(f)
 	if err != nil {
-		return &dist.Bye{Code: "protocol"}, err
+		return &fsdp.Bye{Code: "protocol"}, err
 	}
-	if bye, ok := msg.(dist.Bye); ok {
+	if bye, ok := msg.(fsdp.Bye); ok {
 		return &bye, nil
 	}
 	m.worker.Receive(time.Now(), msg)
@@ -338,9 +338,9 @@ func (m *member) work(ctx context.Context) {
 	}
 }
 
-// Send implements dist.Port.
-func (m *member) Send(msg dist.Message) {
-	if s, ok := msg.(dist.Status); ok {
+// Send implements fsdp.Port.
+func (m *member) Send(msg fsdp.Message) {
+	if s, ok := msg.(fsdp.Status); ok {
 		u := m.dev.Usage()
 		s.Spent, s.Memory = m.clock.Spent(time.Now()), u.Total()
 		if u != m.usage {
@@ -348,18 +348,18 @@ func (m *member) Send(msg dist.Message) {
 		}
 		msg = s
 	}
-	m.link.Send(ControlLane, dist.Encode(msg))
+	m.link.Send(ControlLane, fsdp.Encode(msg))
 }
 
 // during lets f happen as an activity of the goroutine that works.
-func (m *member) during(a dist.Activity, f func() error) error {
+func (m *member) during(a fsdp.Activity, f func() error) error {
 	before := m.clock.Turn(time.Now(), a)
 	defer func() { m.clock.Turn(time.Now(), before) }()
 	return f()
 }
 
-// SendPiece implements dist.Port.
-func (m *member) SendPiece(h dist.Header, p dist.Piece) {
+// SendPiece implements fsdp.Port.
+func (m *member) SendPiece(h fsdp.Header, p fsdp.Piece) {
 	send := func(body []device.Bytes) {
 		if m.link == nil { // the room will ask again
 			return
@@ -368,17 +368,17 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 			h.Len += uint32(b.Len())
 		}
 		switch h.Type {
-		case dist.TypeGradient:
+		case fsdp.TypeGradient:
 			m.spans.mark(message.Span{What: "send", Step: int(h.Step) + 1, Slot: int(h.Slot), Bytes: int64(h.Len)})
-		case dist.TypeParam:
+		case fsdp.TypeParam:
 			m.spans.mark(message.Span{What: "publish", Step: int(h.Step) + 1, Bytes: int64(h.Len)})
 		}
-		sent := m.clock.Begin(time.Now(), dist.Sending)
+		sent := m.clock.Begin(time.Now(), fsdp.Sending)
 		m.link.Send(DataLane, h.Append(nil), body...)
 		sent(time.Now())
 	}
-	if h.Type == dist.TypeGradient {
-		if g, ok := m.gradients[dist.Work{Step: h.Step, Slot: int(h.Slot)}]; ok {
+	if h.Type == fsdp.TypeGradient {
+		if g, ok := m.gradients[fsdp.Work{Step: h.Step, Slot: int(h.Slot)}]; ok {
 			send(m.places.cut(g, m.run.Reduce().Size(), p.Off, p.Len))
 		}
 		return
@@ -390,7 +390,7 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 	m.asked[asked] = true
 	m.queue <- func() (func(), error) {
 		var body []device.Bytes
-		err := m.during(dist.Encoding, func() (err error) {
+		err := m.during(fsdp.Encoding, func() (err error) {
 			body, err = m.part(h, p)
 			return err
 		})
@@ -404,20 +404,20 @@ func (m *member) SendPiece(h dist.Header, p dist.Piece) {
 }
 
 // part reads what a frame with header h carries of a shard.
-func (m *member) part(h dist.Header, p dist.Piece) ([]device.Bytes, error) {
+func (m *member) part(h fsdp.Header, p fsdp.Piece) ([]device.Bytes, error) {
 	s := m.shards[int(h.Slot)]
 	if s == nil {
 		return nil, nil
 	}
-	if h.Type == dist.TypeParam {
+	if h.Type == fsdp.TypeParam {
 		return m.own(s, false, p)
 	}
-	part, _ := dist.StatePiece(m.table.Shard(int(h.Slot)), int(h.Chunk))
+	part, _ := fsdp.StatePiece(m.table.Shard(int(h.Slot)), int(h.Chunk))
 	return s.read(m.dev, stateCopy[part], p.Off, p.Len)
 }
 
 // own is a piece of a shard's parameters: as tabs compute with them, or in full.
-func (m *member) own(s *shard, master bool, p dist.Piece) ([]device.Bytes, error) {
+func (m *member) own(s *shard, master bool, p fsdp.Piece) ([]device.Bytes, error) {
 	if master {
 		return s.read(m.dev, plan.Weight, p.Off, p.Len)
 	}
@@ -443,19 +443,19 @@ func (m *member) shard(i int) (*shard, error) {
 	return s, err
 }
 
-// Put implements dist.Engine.
-func (m *member) Put(f dist.Header, b dist.Body) {
+// Put implements fsdp.Engine.
+func (m *member) Put(f fsdp.Header, b fsdp.Body) {
 	body := b.(device.Bytes)
 	switch f.Type {
-	case dist.TypeParam, dist.TypeMaster:
+	case fsdp.TypeParam, fsdp.TypeMaster:
 		m.gather.put(f, body)
 		return
-	case dist.TypeReduced:
+	case fsdp.TypeReduced:
 		m.spans.mark(message.Span{What: "reduced", Step: int(f.Step) + 1, Bytes: int64(f.Len)})
 	}
 	i, copy := int(f.Slot), plan.Gradient
-	part, piece := dist.StatePiece(m.table.Shard(i), int(f.Chunk))
-	if f.Type == dist.TypeState {
+	part, piece := fsdp.StatePiece(m.table.Shard(i), int(f.Chunk))
+	if f.Type == fsdp.TypeState {
 		copy, m.fresh = stateCopy[part], false
 	}
 	m.queue <- func() (func(), error) {
@@ -467,7 +467,7 @@ func (m *member) Put(f dist.Header, b dist.Body) {
 	}
 }
 
-// Init implements dist.Engine. Without shards, the parameters before the first step are there from the beginning.
+// Init implements fsdp.Engine. Without shards, the parameters before the first step are there from the beginning.
 func (m *member) Init(i int) {
 	there := m.gather == nil && m.fresh
 	m.fresh = true
@@ -480,7 +480,7 @@ func (m *member) Init(i int) {
 	}
 }
 
-// Drop implements dist.Engine. Without shards, the memory stays for what comes in its place.
+// Drop implements fsdp.Engine. Without shards, the memory stays for what comes in its place.
 func (m *member) Drop(i int) {
 	m.fresh = false
 	if m.gather == nil {
@@ -495,13 +495,13 @@ func (m *member) Drop(i int) {
 	}
 }
 
-// Gathered implements dist.Engine.
+// Gathered implements fsdp.Engine.
 func (m *member) Gathered(unit int) { m.gather.gathered(unit) }
 
-// Forget implements dist.Engine. A slot under way is ended at the next unit, or without shards computed to its end.
-func (m *member) Forget(w dist.Work) {
+// Forget implements fsdp.Engine. A slot under way is ended at the next unit, or without shards computed to its end.
+func (m *member) Forget(w fsdp.Work) {
 	if !w.Eval {
-		delete(m.gradients, dist.Work{Step: w.Step, Slot: w.Slot})
+		delete(m.gradients, fsdp.Work{Step: w.Step, Slot: w.Slot})
 	}
 	if m.stop != nil && m.busy == w.Any() {
 		close(m.stop)
@@ -509,9 +509,9 @@ func (m *member) Forget(w dist.Work) {
 	}
 }
 
-// Compute implements dist.Engine: one micro-batch, forward and backward, and its gradient on the wire's type; or one of an
+// Compute implements fsdp.Engine: one micro-batch, forward and backward, and its gradient on the wire's type; or one of an
 // evaluation.
-func (m *member) Compute(w dist.Work) {
+func (m *member) Compute(w fsdp.Work) {
 	stop := make(chan struct{})
 	m.stop, m.busy = stop, w.Any()
 	own := m.worker.Whole()
@@ -519,9 +519,9 @@ func (m *member) Compute(w dist.Work) {
 		if m.gather != nil {
 			m.gather.from(own)
 		}
-		r := dist.Ready{Work: w}
+		r := fsdp.Ready{Work: w}
 		var gradient []device.Bytes
-		err := m.during(dist.Computing, func() (err error) {
+		err := m.during(fsdp.Computing, func() (err error) {
 			if w.Eval {
 				return m.evaluateSlot(&r, stop)
 			}
@@ -533,7 +533,7 @@ func (m *member) Compute(w dist.Work) {
 		}
 		return func() {
 			if err == nil && !w.Eval {
-				m.gradients[dist.Work{Step: w.Step, Slot: w.Slot}] = gradient
+				m.gradients[fsdp.Work{Step: w.Step, Slot: w.Slot}] = gradient
 			}
 			m.worker.Computed(time.Now(), r)
 		}, nil
@@ -541,7 +541,7 @@ func (m *member) Compute(w dist.Work) {
 }
 
 // slot computes a slot: its gradient, by segment, as it travels. What it was is filled in.
-func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.Bytes, err error) {
+func (m *member) slot(r *fsdp.Ready, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	rows := m.sampler.Step(int(r.Step))
 	from, to := r.Micro(m.run)
 	if to = min(to, len(rows)); from >= to { // the last step of an epoch may have fewer
@@ -568,7 +568,7 @@ func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.By
 	}
 	if m.gather == nil {
 		defer m.spans.begin(message.Span{What: "pack", Step: int(r.Step) + 1, Slot: r.Slot})()
-		err = m.during(dist.Encoding, func() (err error) {
+		err = m.during(fsdp.Encoding, func() (err error) {
 			gradient, err = m.wire.all()
 			return err
 		})
@@ -578,7 +578,7 @@ func (m *member) slot(r *dist.Ready, stop <-chan struct{}) (gradient []device.By
 
 // whole computes micro-batches, numbered from first on, where all parameters are here. Their gradients add up on the
 // device.
-func (m *member) whole(w dist.Work, batches []*data.Batch, first int) error {
+func (m *member) whole(w fsdp.Work, batches []*data.Batch, first int) error {
 	work := []device.Work{{Run: m.stepper.begin.Executable}}
 	for i, b := range batches {
 		p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
@@ -591,8 +591,8 @@ func (m *member) whole(w dist.Work, batches []*data.Batch, first int) error {
 	return errors.Join(m.stepper.run(work...), end())
 }
 
-// Apply implements dist.Engine.
-func (m *member) Apply(i int, c dist.Commit) {
+// Apply implements fsdp.Engine.
+func (m *member) Apply(i int, c fsdp.Commit) {
 	m.fresh = false
 	m.queue <- func() (func(), error) {
 		s, err := m.shard(i)
@@ -606,7 +606,7 @@ func (m *member) Apply(i int, c dist.Commit) {
 		tr := m.cfg.Training
 		scalars := optim.Scalars{LR: rate, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
 		end := m.spans.onGPU(message.Span{What: "apply", Step: int(c.Step) + 1})
-		if err := m.during(dist.Applying, func() error { return errors.Join(s.update(m.Trainer, scalars, c.Factor), end()) }); err != nil {
+		if err := m.during(fsdp.Applying, func() error { return errors.Join(s.update(m.Trainer, scalars, c.Factor), end()) }); err != nil {
 			return nil, err
 		}
 		m.spans.memory(int(c.Step) + 1)
@@ -614,8 +614,8 @@ func (m *member) Apply(i int, c dist.Commit) {
 	}
 }
 
-// Committed implements dist.Engine.
-func (m *member) Committed(c dist.Commit) {
+// Committed implements fsdp.Engine.
+func (m *member) Committed(c fsdp.Commit) {
 	rate, err := m.rate(c)
 	if err != nil {
 		m.failed <- err
@@ -628,14 +628,14 @@ func (m *member) Committed(c dist.Commit) {
 }
 
 // rate is the learning rate of a step.
-func (m *member) rate(c dist.Commit) (float64, error) {
+func (m *member) rate(c fsdp.Commit) (float64, error) {
 	tr := m.cfg.Training
 	mult, err := optim.Multiplier(tr.Scheduler, int(c.Step), tr.WarmupSteps, m.Total(), tr.LearningRate)
 	return tr.LearningRate * mult, err
 }
 
 // line puts a step on record, one after which the loss on held-out rows is measured together with that.
-func (m *member) line(c dist.Commit, rate float64) {
+func (m *member) line(c fsdp.Commit, rate float64) {
 	now := time.Now()
 	m.Trainer.done = int(c.Step) + 1
 	step := &message.Step{Step: int(c.Step) + 1, Epoch: m.sampler.Epoch(int(c.Step) + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm),
@@ -667,7 +667,7 @@ func (m *member) tell(step *message.Step) {
 		Phase: "train", Done: int64(step.Step), Total: int64(m.Total()), Unit: "steps"}})
 }
 
-// Finished implements dist.Engine. All tabs can write what the run leaves: the host says which is to.
+// Finished implements fsdp.Engine. All tabs can write what the run leaves: the host says which is to.
 func (m *member) Finished() {
 	m.done = true
 	newProgress(m.host, "wait", "", 0)

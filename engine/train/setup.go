@@ -14,7 +14,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
@@ -348,8 +348,8 @@ func (s *Setup) plan() error {
 // layOut places the parameters.
 func (s *Setup) layOut() (err error) {
 	s.shared = nil
-	if f := s.fsdp(); f != nil && dist.Strategy(f.ShardingStrategy).Sharded() {
-		if s.shared, err = plan.NewShared(s.Params(), dist.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
+	if f := s.fsdp(); f != nil && fsdp.Strategy(f.ShardingStrategy).Sharded() {
+		if s.shared, err = plan.NewShared(s.Params(), fsdp.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
 			return fail("config", exitConfig, "Change fsdp.", fmt.Errorf("fsdp: %w", err))
 		}
 		s.Layout = plan.NewSharedLayout(s.Params(), s.limits, s.shared)

@@ -8,7 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // TestShardsTakeWhatTheFormulaSays: what a tab allocates of parameters, gradients and optimizer states is what
@@ -19,7 +19,7 @@ func TestShardsTakeWhatTheFormulaSays(t *testing.T) {
 		"tie_word_embeddings": true, "hidden_act": "silu"}}`
 	for _, dtype := range []string{"float32", "bfloat16"} {
 		for _, N := range []int{2, 4} {
-			for _, by := range []dist.Strategy{dist.FullShard, dist.ShardGradOp, dist.HybridShard} {
+			for _, by := range []fsdp.Strategy{fsdp.FullShard, fsdp.ShardGradOp, fsdp.HybridShard} {
 				name := fmt.Sprintf("%s %d %s", by, N, dtype)
 				cfg, err := config.ParseWithSets([]byte(`{"dataset": {"path": "rows.jsonl", "format": "tokens"}, "trainable": ["all"]}`), "run.json", []string{
 					model, "precision.param_dtype=" + dtype, fmt.Sprintf(`fsdp={"world_size": %d, "slots": 4, "sharding_strategy": %q}`, N, by)})
@@ -30,7 +30,7 @@ func TestShardsTakeWhatTheFormulaSays(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				found := by == dist.HybridShard && N == 2 // groups of one: the table leaves it out
+				found := by == fsdp.HybridShard && N == 2 // groups of one: the table leaves it out
 				for _, row := range f.Sharding {
 					if row.Strategy != by {
 						continue

@@ -3,7 +3,7 @@ package train
 import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
 )
@@ -11,7 +11,7 @@ import (
 // Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
 // which no tab is there any more to tell of them, with its evaluations. What only the tab knew, its times and memory, is
 // zero.
-func Told(cfg *config.Config, files Files, commits []dist.Commit, evals []dist.Evaluated) ([]message.Step, error) {
+func Told(cfg *config.Config, files Files, commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
 	s, err := Prepare(cfg, files, unbounded)
 	if err != nil {
 		return nil, err

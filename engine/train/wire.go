@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"llamatab/engine/device"
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
@@ -60,7 +60,7 @@ func (s *Setup) wireSpecs() (specs []device.Spec) {
 	if s.Layout.Lanes != nil {
 		send(s.owned().Segments, wireType(s.cfg.Precision.ParamDType))
 	}
-	read(s.owned().Segments, dist.DefaultPiece, tensor.F32.Size(), 1)
+	read(s.owned().Segments, fsdp.DefaultPiece, tensor.F32.Size(), 1)
 	for _, size := range slices.Sorted(maps.Keys(reads)) {
 		for range reads[size] {
 			specs = append(specs, device.Spec{Len: int(size / 4), Class: device.Staging, Label: "read-back"})

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // audit has a slot computed by a second tab of the same adapter class and compares, piece by piece, before the step is
@@ -16,10 +16,10 @@ type audit struct {
 	slot   int
 	why    string
 	since  time.Time
-	work   dist.Work // of the tab that computes it now
+	work   fsdp.Work // of the tab that computes it now
 	tab    uint32
 	hashes []uint64
-	pull   *dist.Puller
+	pull   *fsdp.Puller
 	barred []uint32
 	voters []voter // the first is the tab whose gradient was folded
 }
@@ -61,7 +61,7 @@ func (a *audit) involves(tab uint32) bool {
 }
 
 // auditReady takes in that the auditor has computed the slot.
-func (r *Room) auditReady(t *tab, m dist.Ready) bool {
+func (r *Room) auditReady(t *tab, m fsdp.Ready) bool {
 	a := r.audit
 	if a == nil || a.tab != t.id || m.Work != a.work {
 		return false
@@ -69,18 +69,18 @@ func (r *Room) auditReady(t *tab, m dist.Ready) bool {
 	if m.Invalid {
 		r.unfit(t, "its loss is not a finite number")
 	} else if a.pull == nil {
-		a.pull = dist.NewPuller(dist.Pull{Kind: dist.TypeGradient, Epoch: m.Epoch, Step: m.Step, Slot: m.Slot, To: len(a.hashes)})
+		a.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: m.Epoch, Step: m.Step, Slot: m.Slot, To: len(a.hashes)})
 	}
 	return true
 }
 
 // gradient takes a piece of the auditor's gradient in: only its hash is kept.
-func (a *audit) gradient(r *Room, t *tab, f dist.Frame) bool {
+func (a *audit) gradient(r *Room, t *tab, f fsdp.Frame) bool {
 	if a == nil || a.tab != t.id || a.pull == nil || f.Step != a.work.Step || int(f.Slot) != a.slot || f.Epoch != a.work.Epoch ||
 		int(f.Chunk) >= len(a.hashes) || len(f.Body) != r.all.Pieces[f.Chunk].Len*r.run.Reduce().Size() || !a.pull.Got(r.now, int(f.Chunk)) {
 		return false
 	}
-	if !dist.Sane(f.Body, r.run.Reduce()) {
+	if !fsdp.Sane(f.Body, r.run.Reduce()) {
 		r.unfit(t, "its gradient has infinities, NaNs or numbers beyond all measure")
 		return true
 	}
@@ -204,6 +204,6 @@ func (r *Room) convict(a *audit, id uint32) {
 	r.do(Append{Record{Kind: Removed, Tab: id, Epoch: r.epoch}})
 	if t := r.tabs[id]; t != nil {
 		r.note("lied", id, "slot %d, audited because %s: %s sent another gradient than two others", a.slot, a.why, t.label())
-		r.expel(t, dist.Bye{Code: "lied", Reason: "its gradient differs from what two others computed"})
+		r.expel(t, fsdp.Bye{Code: "lied", Reason: "its gradient differs from what two others computed"})
 	}
 }

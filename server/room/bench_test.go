@@ -7,7 +7,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
@@ -21,12 +21,12 @@ func BenchmarkSockets(b *testing.B) {
 			site.start()
 			defer site.stop()
 			const n = 8 << 20
-			cfg := toyConfig(dist.NoShard, 1<<20)
-			cfg.Run.Params = []dist.Param{{Name: "a", Shape: tensor.Of(n), Unit: "u"}}
-			cfg.Run.Slots, cfg.Run.Piece, cfg.Run.Window, cfg.Run.Checkpoint, cfg.MinTabs = 4, dist.DefaultPiece, 8, 1<<19, tabs
+			cfg := toyConfig(fsdp.NoShard, 1<<20)
+			cfg.Run.Params = []fsdp.Param{{Name: "a", Shape: tensor.Of(n), Unit: "u"}}
+			cfg.Run.Slots, cfg.Run.Piece, cfg.Run.Window, cfg.Run.Checkpoint, cfg.MinTabs = 4, fsdp.DefaultPiece, 8, 1<<19, tabs
 			code, _ := site.open("bench", cfg)
 			for range tabs {
-				control, data, _, err := site.join("bench", dist.Hello{Code: code})
+				control, data, _, err := site.join("bench", fsdp.Hello{Code: code})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -58,15 +58,15 @@ func BenchmarkSockets(b *testing.B) {
 // answerAll is a tab that has every slot ready at once and every version applied.
 func answerAll(control, data *websocket.Conn) {
 	seq := uint64(0)
-	body := make([]byte, 2*dist.DefaultPiece)
-	var o dist.Orders
+	body := make([]byte, 2*fsdp.DefaultPiece)
+	var o fsdp.Orders
 	status := func() {
 		seq++
-		s := dist.Status{Seq: seq, Seen: o.Seq, Held: []dist.Held{{Shard: 0, Version: o.Version}}}
+		s := fsdp.Status{Seq: seq, Seen: o.Seq, Held: []fsdp.Held{{Shard: 0, Version: o.Version}}}
 		for _, w := range o.Work {
-			s.Slots = append(s.Slots, dist.Ready{Work: w, Loss: 1, Tokens: 1})
+			s.Slots = append(s.Slots, fsdp.Ready{Work: w, Loss: 1, Tokens: 1})
 		}
-		say(control, dist.Encode(s))
+		say(control, fsdp.Encode(s))
 	}
 	status()
 	for {
@@ -74,17 +74,17 @@ func answerAll(control, data *websocket.Conn) {
 		if err != nil {
 			return
 		}
-		m, err := dist.Decode(f)
+		m, err := fsdp.Decode(f)
 		if err != nil {
 			return
 		}
 		switch m := m.(type) {
-		case dist.Orders:
+		case fsdp.Orders:
 			o = m
 			status()
-		case dist.Pull:
+		case fsdp.Pull:
 			for i := m.From; i < m.To; i++ {
-				f := dist.Frame{Header: dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Slot: uint16(m.Slot), Epoch: m.Epoch, Step: m.Step, Chunk: uint32(i), Chunks: uint32(m.To)}, Body: body}
+				f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Slot: uint16(m.Slot), Epoch: m.Epoch, Step: m.Step, Chunk: uint32(i), Chunks: uint32(m.To)}, Body: body}
 				if say(data, f.Append(nil)) != nil {
 					return
 				}

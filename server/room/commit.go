@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // begin begins the current step, or what comes after the last; before either the evaluation of its version, if one is due
@@ -81,7 +81,7 @@ func (r *Room) shardMajor() []byte {
 	for i := range r.table.Shards {
 		v := r.table.Shard(i)
 		for _, s := range v.Spans {
-			out = append(out, dist.Bytes(r.acc[s.Off:s.Off+s.Len])...)
+			out = append(out, fsdp.Bytes(r.acc[s.Off:s.Off+s.Len])...)
 		}
 	}
 	return out

@@ -13,7 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // A tab has two sockets, so that a heartbeat does not wait behind a gradient. Each begins with a frame that says who
@@ -28,8 +28,8 @@ const (
 )
 
 // dataQueue is how much may wait for a tab's data socket: a few times what it may have asked for.
-func dataQueue(run *dist.Run) int {
-	return 4<<20 + 4*run.Window*(4*run.Piece+dist.HeaderLen+parcelCost)
+func dataQueue(run *fsdp.Run) int {
+	return 4<<20 + 4*run.Window*(4*run.Piece+fsdp.HeaderLen+parcelCost)
 }
 
 // OriginAllowed compares a request's Origin with where it went: only the server's own pages may open sockets. A
@@ -99,10 +99,10 @@ type conn struct {
 }
 
 // bye tells the tab why its socket ends.
-func (c *conn) bye(ctx context.Context, b dist.Bye) string {
+func (c *conn) bye(ctx context.Context, b fsdp.Bye) string {
 	ctx, cancel := context.WithTimeout(ctx, byeWithin)
 	defer cancel()
-	c.ws.Write(ctx, websocket.MessageBinary, dist.Encode(b))
+	c.ws.Write(ctx, websocket.MessageBinary, fsdp.Encode(b))
 	c.said = b.Code
 	return b.Code
 }
@@ -122,51 +122,51 @@ func (c *conn) close() {
 func (c *conn) serve(ctx context.Context) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.ws.SetReadLimit(dist.HeaderLen + dist.MaxHello)
+	c.ws.SetReadLimit(fsdp.HeaderLen + fsdp.MaxHello)
 	early, stop := context.WithTimeout(ctx, helloWithin)
 	first, f, err := c.read(early)
 	stop()
 	if err != nil {
-		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "the first frame did not come, or is none"})
+		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "the first frame did not come, or is none"})
 	}
-	m, err := dist.Decode(f)
+	m, err := fsdp.Decode(f)
 	if err != nil {
-		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 	}
 	var greet []byte
 	switch m := m.(type) {
-	case dist.Hello:
+	case fsdp.Hello:
 		if c.lane != Control {
-			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "a data socket begins with an attach"})
+			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "a data socket begins with an attach"})
 		}
 		if m.Token == "" && !c.rooms.limits.mayGuess(c.from) {
-			return c.bye(ctx, dist.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
+			return c.bye(ctx, fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
 		}
 		if c.tab, err = c.host.admit(m); errors.Is(err, errLocked) {
-			return c.bye(ctx, dist.Bye{Code: "locked", Reason: err.Error()})
+			return c.bye(ctx, fsdp.Bye{Code: "locked", Reason: err.Error()})
 		} else if err != nil {
 			c.rooms.limits.guessed(c.from)
-			return c.bye(ctx, dist.Bye{Code: "code", Reason: err.Error()})
+			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: err.Error()})
 		}
 		c.number = c.host.conns.Add(1)
-		greet = dist.Encode(dist.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text})
-	case dist.Attach:
+		greet = fsdp.Encode(fsdp.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text})
+	case fsdp.Attach:
 		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
 			c.rooms.limits.guessed(c.from)
-			return c.bye(ctx, dist.Bye{Code: "code", Reason: errToken.Error()})
+			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: errToken.Error()})
 		}
 		c.tab, c.number = m.Tab, m.Conn
 	default:
-		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
+		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
 	}
-	limit, queue := dist.HeaderLen+dist.MaxControl, controlQueue
+	limit, queue := fsdp.HeaderLen+fsdp.MaxControl, controlQueue
 	if c.lane == Data {
-		limit, queue = dist.HeaderLen+4*c.host.run.Piece, dataQueue(&c.host.run)
+		limit, queue = fsdp.HeaderLen+4*c.host.run.Piece, dataQueue(&c.host.run)
 	}
 	c.ws.SetReadLimit(int64(limit))
 	out, err := c.host.bus.Listen(tabAddress(c.host.ID, c.tab, c.number, c.lane), queue)
 	if err != nil {
-		return c.bye(ctx, dist.Bye{Code: "protocol", Reason: "this connection has such a socket already"})
+		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "this connection has such a socket already"})
 	}
 	defer out.Close()
 	// The room hears of the tab before the tab hears of the room: its data socket must not overtake this one.
@@ -200,8 +200,8 @@ func (c *conn) reader(ctx context.Context) string {
 	for {
 		b, f, err := c.read(ctx)
 		switch {
-		case errors.Is(err, dist.ErrFrame):
-			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+		case errors.Is(err, fsdp.ErrFrame):
+			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 		case websocket.CloseStatus(err) == websocket.StatusMessageTooBig || errors.Is(err, websocket.ErrMessageTooBig):
 			return "oversized"
 		case err != nil:
@@ -209,14 +209,14 @@ func (c *conn) reader(ctx context.Context) string {
 		}
 		if f.Type.Bulk() != (c.lane == Data) {
 			recycle(b)
-			return c.bye(ctx, dist.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v on the %v socket", f.Type, c.lane)})
+			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v on the %v socket", f.Type, c.lane)})
 		}
 		if c.lane == Control {
 			if !c.rate.allow(time.Now(), controlRate) {
-				return c.bye(ctx, dist.Bye{Code: "rate", Reason: "too many messages"})
+				return c.bye(ctx, fsdp.Bye{Code: "rate", Reason: "too many messages"})
 			}
-			if _, err := dist.Decode(f); err != nil {
-				return c.bye(ctx, dist.Bye{Code: "protocol", Reason: err.Error()})
+			if _, err := fsdp.Decode(f); err != nil {
+				return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 			}
 		}
 		if c.hand(ctx, Parcel{Frame: b}) != nil {
@@ -278,45 +278,45 @@ func (c *conn) write(ctx context.Context, b []byte) error {
 }
 
 // read reads one frame, into a buffer that recycle takes back. Its header is checked before there is memory for it.
-func (c *conn) read(ctx context.Context) ([]byte, dist.Frame, error) {
+func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	kind, r, err := c.ws.Reader(ctx)
 	if err != nil {
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
 	if kind != websocket.MessageBinary {
-		return nil, dist.Frame{}, fmt.Errorf("%w: a text message", dist.ErrFrame)
+		return nil, fsdp.Frame{}, fmt.Errorf("%w: a text message", fsdp.ErrFrame)
 	}
-	var head [dist.HeaderLen]byte
+	var head [fsdp.HeaderLen]byte
 	if n, err := io.ReadFull(r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			_, err = dist.ParseHeader(head[:n])
+			_, err = fsdp.ParseHeader(head[:n])
 		}
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
-	h, err := dist.ParseHeader(head[:])
+	h, err := fsdp.ParseHeader(head[:])
 	if err != nil {
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
-	b := buffer(dist.HeaderLen + int(h.Len))
+	b := buffer(fsdp.HeaderLen + int(h.Len))
 	copy(b, head[:])
-	if _, err := io.ReadFull(r, b[dist.HeaderLen:]); err != nil {
+	if _, err := io.ReadFull(r, b[fsdp.HeaderLen:]); err != nil {
 		recycle(b)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("%w: a %v that is shorter than its header says", dist.ErrFrame, h.Type)
+			err = fmt.Errorf("%w: a %v that is shorter than its header says", fsdp.ErrFrame, h.Type)
 		}
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
 	if n, err := r.Read(make([]byte, 1)); n > 0 || err != io.EOF {
 		recycle(b)
 		if err == nil || err == io.EOF {
-			err = fmt.Errorf("%w: a %v that is longer than its header says", dist.ErrFrame, h.Type)
+			err = fmt.Errorf("%w: a %v that is longer than its header says", fsdp.ErrFrame, h.Type)
 		}
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
-	f, err := dist.Parse(b)
+	f, err := fsdp.Parse(b)
 	if err != nil {
 		recycle(b)
-		return nil, dist.Frame{}, err
+		return nil, fsdp.Frame{}, err
 	}
 	return b, f, nil
 }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // works tells whether slots are given out.
@@ -25,7 +25,7 @@ func (r *Room) evaluationDue() bool {
 }
 
 // evaluated takes a slot's result in.
-func (r *Room) evaluated(t *tab, m dist.Ready) {
+func (r *Room) evaluated(t *tab, m fsdp.Ready) {
 	if fault := r.run.Eval.Fault(m); fault != "" {
 		r.unsound(t, m.Slot, fault)
 		return
@@ -43,10 +43,10 @@ func (r *Room) conclude() {
 		return
 	}
 	rec := Record{Kind: Evaluated, Step: r.step, Epoch: r.epoch}
-	var results []dist.Ready
+	var results []fsdp.Ready
 	for _, s := range r.slots {
 		if s.poison {
-			s.result = dist.Ready{Invalid: true}
+			s.result = fsdp.Ready{Invalid: true}
 		}
 		results, rec.Slots = append(results, s.result), append(rec.Slots, s.from)
 	}
@@ -61,7 +61,7 @@ func (r *Room) conclude() {
 }
 
 // evalsFor are the evaluations that a tab is to hear of with commits.
-func (r *Room) evalsFor(t *tab, commits []dist.Commit) (list []dist.Evaluated) {
+func (r *Room) evalsFor(t *tab, commits []fsdp.Commit) (list []fsdp.Evaluated) {
 	add := func(version uint64) {
 		if e, ok := r.evals[version]; ok && (len(list) == 0 || list[len(list)-1].Version < version) {
 			list = append(list, e)
@@ -78,5 +78,5 @@ func (r *Room) evalsFor(t *tab, commits []dist.Commit) (list []dist.Evaluated) {
 // lacksEval tells whether a tab awaits an evaluation that is done, and was not sent it.
 func (r *Room) lacksEval(t *tab) bool {
 	_, done := r.evals[t.status.Awaits]
-	return t.status.Awaits > 0 && done && !slices.ContainsFunc(t.sent.Evals, func(e dist.Evaluated) bool { return e.Version == t.status.Awaits })
+	return t.status.Awaits > 0 && done && !slices.ContainsFunc(t.sent.Evals, func(e fsdp.Evaluated) bool { return e.Version == t.status.Awaits })
 }

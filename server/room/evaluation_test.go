@@ -5,18 +5,18 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
 // evaluatedRun is a room's config whose run of four steps is evaluated after every second.
 func evaluatedRun() Config {
-	return Config{Run: dist.Run{ID: "r", Strategy: dist.NoShard, Wrap: "none", Params: []dist.Param{{Name: "p", Shape: tensor.Of(3)}}, Slots: 1, Steps: 4,
-		ReduceDType: "float32", ParamDType: "float32", Eval: &dist.Evaluation{Every: 2, Tokens: []int{5, 3}}}}
+	return Config{Run: fsdp.Run{ID: "r", Strategy: fsdp.NoShard, Wrap: "none", Params: []fsdp.Param{{Name: "p", Shape: tensor.Of(3)}}, Slots: 1, Steps: 4,
+		ReduceDType: "float32", ParamDType: "float32", Eval: &fsdp.Evaluation{Every: 2, Tokens: []int{5, 3}}}}
 }
 
 func evaluatedAt(version uint64, loss float64) Record {
-	return Record{Kind: Evaluated, Step: version, Eval: &dist.Evaluated{Version: version, Loss: loss, Tokens: 8, Best: loss, BestStep: version}}
+	return Record{Kind: Evaluated, Step: version, Eval: &fsdp.Evaluated{Version: version, Loss: loss, Tokens: 8, Best: loss, BestStep: version}}
 }
 
 func committedAt(step uint64) Record {
@@ -36,7 +36,7 @@ func TestEvaluationsInTheLog(t *testing.T) {
 		"ahead":          {evaluatedAt(4, 1)},
 		"not due":        {evaluatedAt(2, 1), committedAt(2), evaluatedAt(3, 1)},
 		"empty":          {{Kind: Evaluated, Step: 2}},
-		"of another one": {{Kind: Evaluated, Step: 2, Eval: &dist.Evaluated{Version: 1}}},
+		"of another one": {{Kind: Evaluated, Step: 2, Eval: &fsdp.Evaluated{Version: 1}}},
 	} {
 		_, err := opened(append([]Record{committedAt(0), committedAt(1)}, tail...)...)
 		if name == "" && err != nil || name != "" && (err == nil || !strings.Contains(err.Error(), "an evaluation of version")) {
@@ -58,7 +58,7 @@ func evaluating(t *testing.T) (r *Room, handle func(e Event) []Effect) {
 		handle(Attached{tab + 1})
 	}
 	for tab := range uint32(2) {
-		handle(Said{tab + 1, dist.Status{Seq: 1, Held: []dist.Held{{Shard: 0, Version: 2}}}})
+		handle(Said{tab + 1, fsdp.Status{Seq: 1, Held: []fsdp.Held{{Shard: 0, Version: 2}}}})
 	}
 	if r.Phase() != Evaluating {
 		t.Fatalf("the room is %s", r.Phase())
@@ -67,10 +67,10 @@ func evaluating(t *testing.T) (r *Room, handle func(e Event) []Effect) {
 }
 
 // lastOrders are the last orders for a tab among effects.
-func lastOrders(effects []Effect, tab uint32) (o dist.Orders) {
+func lastOrders(effects []Effect, tab uint32) (o fsdp.Orders) {
 	for _, e := range effects {
 		if s, ok := e.(Send); ok && s.Tab == tab {
-			if m, ok := s.Message.(dist.Orders); ok {
+			if m, ok := s.Message.(fsdp.Orders); ok {
 				o = m
 			}
 		}
@@ -88,7 +88,7 @@ func TestEvaluationByHand(t *testing.T) {
 		for _, w := range r.tabs[tab].work {
 			if w.Slot == slot && w.Eval && w.Step == 2 {
 				seq++
-				return handle(Said{tab, dist.Status{Seq: seq, Held: []dist.Held{{Shard: 0, Version: 2}}, Slots: []dist.Ready{{Work: w, Loss: loss, Tokens: tokens}}}})
+				return handle(Said{tab, fsdp.Status{Seq: seq, Held: []fsdp.Held{{Shard: 0, Version: 2}}, Slots: []fsdp.Ready{{Work: w, Loss: loss, Tokens: tokens}}}})
 			}
 		}
 		t.Fatalf("tab %d is to compute %+v, not slot %d of the evaluation", tab, r.tabs[tab].work, slot)
@@ -125,9 +125,9 @@ func TestNoFiniteLoss(t *testing.T) {
 	r, handle := evaluating(t)
 	for seq := uint64(2); r.Phase() == Evaluating && seq < 20; seq++ {
 		for _, tab := range r.inOrder() {
-			s := dist.Status{Seq: seq, Held: []dist.Held{{Shard: 0, Version: 2}}}
+			s := fsdp.Status{Seq: seq, Held: []fsdp.Held{{Shard: 0, Version: 2}}}
 			for _, w := range tab.work {
-				s.Slots = append(s.Slots, dist.Ready{Work: w, Invalid: w.Slot == 1, Loss: 1, Tokens: r.run.Eval.Tokens[w.Slot]})
+				s.Slots = append(s.Slots, fsdp.Ready{Work: w, Invalid: w.Slot == 1, Loss: 1, Tokens: r.run.Eval.Tokens[w.Slot]})
 			}
 			for _, e := range handle(Said{tab.id, s}) {
 				if a, ok := e.(Append); ok {
@@ -148,13 +148,13 @@ func TestMissedEvaluation(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Unix(0, 0)
-	held := []dist.Held{{Shard: 0, Version: 3}}
+	held := []fsdp.Held{{Shard: 0, Version: 3}}
 	r.Handle(now, Joined{Tab: 1})
 	r.Handle(now, Attached{1})
-	if seen := lastOrders(r.Handle(now, Said{1, dist.Status{Seq: 1, Held: held}}), 1); len(seen.Evals) > 0 {
+	if seen := lastOrders(r.Handle(now, Said{1, fsdp.Status{Seq: 1, Held: held}}), 1); len(seen.Evals) > 0 {
 		t.Fatalf("it is told of %+v", seen.Evals)
 	}
-	o := lastOrders(r.Handle(now, Said{1, dist.Status{Seq: 2, Seen: r.tabs[1].sent.Seq, Held: held, Awaits: 2}}), 1)
+	o := lastOrders(r.Handle(now, Said{1, fsdp.Status{Seq: 2, Seen: r.tabs[1].sent.Seq, Held: held, Awaits: 2}}), 1)
 	if len(o.Evals) != 1 || o.Evals[0].Version != 2 {
 		t.Errorf("it awaits version 2 and is told of %+v", o.Evals)
 	}

@@ -1,7 +1,7 @@
 package room
 
 import (
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // Event is something that happens to a room.
@@ -11,7 +11,7 @@ type (
 	// Joined: a tab that is known by its token has opened its control socket.
 	Joined struct {
 		Tab   uint32
-		Hello dist.Hello
+		Hello fsdp.Hello
 	}
 	// Attached: the tab's data socket is open.
 	Attached struct{ Tab uint32 }
@@ -23,12 +23,12 @@ type (
 	// Said is a message from a tab.
 	Said struct {
 		Tab     uint32
-		Message dist.Message
+		Message fsdp.Message
 	}
 	// Came is a frame from a tab's data socket. The body is the host's again once Handle has returned.
 	Came struct {
 		Tab   uint32
-		Frame dist.Frame
+		Frame fsdp.Frame
 	}
 	// Asked: the room's owner wants something.
 	Asked struct {
@@ -86,17 +86,17 @@ type (
 	// Send sends a control message to a tab.
 	Send struct {
 		Tab     uint32
-		Message dist.Message
+		Message fsdp.Message
 	}
 	// SendBulk sends a frame on a tab's data socket. Nobody changes the body any more.
 	SendBulk struct {
 		Tab   uint32
-		Frame dist.Frame
+		Frame fsdp.Frame
 	}
 	// Drop says goodbye to a tab and closes its sockets.
 	Drop struct {
 		Tab uint32
-		Bye dist.Bye
+		Bye fsdp.Bye
 	}
 	// Append adds a record to the log, durably; Logged answers. Records are logged in order.
 	Append struct{ Record Record }

@@ -20,7 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // Limits of what may wait, in bytes.
@@ -41,9 +41,9 @@ type Host struct {
 	log    *slog.Logger
 	code   string
 	secret []byte
-	run    dist.Run
-	past   []dist.Commit    // of earlier lives of the server
-	judged []dist.Evaluated // the same
+	run    fsdp.Run
+	past   []fsdp.Commit    // of earlier lives of the server
+	judged []fsdp.Evaluated // the same
 	text   json.RawMessage  // of run
 	conns  atomic.Uint64
 	opened time.Time
@@ -187,7 +187,7 @@ func tabAddress(room string, tab uint32, conn uint64, lane Lane) string {
 func (h *Host) end() error {
 	h.mu.Lock()
 	for tab := range h.live {
-		h.drop(tab, dist.Bye{Code: "ended", Reason: "the room's owner has ended the room"})
+		h.drop(tab, fsdp.Bye{Code: "ended", Reason: "the room's owner has ended the room"})
 	}
 	h.mu.Unlock()
 	return errors.Join(h.Close(), h.store.Forget(h.ID))
@@ -210,7 +210,7 @@ func NewCode() string {
 }
 
 // Describes tells whether the room is for a run, defaults filled in.
-func (h *Host) Describes(run dist.Run) bool {
+func (h *Host) Describes(run fsdp.Run) bool {
 	if _, err := run.Table(); err != nil {
 		return false
 	}
@@ -219,7 +219,7 @@ func (h *Host) Describes(run dist.Run) bool {
 }
 
 // Earlier are the steps that were committed before the room was opened, and its evaluations.
-func (h *Host) Earlier() ([]dist.Commit, []dist.Evaluated) { return h.past, h.judged }
+func (h *Host) Earlier() ([]fsdp.Commit, []fsdp.Evaluated) { return h.past, h.judged }
 
 // Job is the run.json of a room that pages may join, nil for another.
 func (h *Host) Job() json.RawMessage { return h.run.Job }
@@ -249,7 +249,7 @@ var (
 )
 
 // admit checks who says Hello and gives a number to who is new.
-func (h *Host) admit(hello dist.Hello) (tab uint32, err error) {
+func (h *Host) admit(hello fsdp.Hello) (tab uint32, err error) {
 	if hello.Token != "" && hello.Tab != 0 {
 		if !same(hello.Token, h.token(hello.Tab)) {
 			return 0, errToken
@@ -322,7 +322,7 @@ func (h *Host) hangUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for tab := range h.live {
-		h.drop(tab, dist.Bye{Code: "restart", Reason: "the server is being stopped", Again: true})
+		h.drop(tab, fsdp.Bye{Code: "restart", Reason: "the server is being stopped", Again: true})
 	}
 }
 
@@ -336,7 +336,7 @@ func (h *Host) handle(e Event) {
 	effects := h.room.Handle(begin, e)
 	switch e := e.(type) {
 	case Came:
-		if e.Frame.Type == dist.TypeGradient {
+		if e.Frame.Type == fsdp.TypeGradient {
 			h.use.reduced(e.Frame.Header, time.Since(begin))
 		}
 	case Said:
@@ -356,15 +356,15 @@ func (h *Host) parcel(p Parcel) {
 	h.mu.Unlock()
 	switch {
 	case p.Kind == ParcelOpen && p.Lane == Control:
-		var hello dist.Hello
-		if f, err := dist.Parse(p.Frame); err == nil {
-			if m, err := dist.Decode(f); err == nil {
-				hello, _ = m.(dist.Hello)
+		var hello fsdp.Hello
+		if f, err := fsdp.Parse(p.Frame); err == nil {
+			if m, err := fsdp.Decode(f); err == nil {
+				hello, _ = m.(fsdp.Hello)
 			}
 		}
 		h.mu.Lock()
 		if in && conn != p.Conn { // the tab is here twice: the newer one counts
-			h.drop(p.Tab, dist.Bye{Code: "replaced", Reason: "the tab has connected again"})
+			h.drop(p.Tab, fsdp.Bye{Code: "replaced", Reason: "the tab has connected again"})
 		}
 		h.live[p.Tab] = p.Conn
 		h.mu.Unlock()
@@ -374,11 +374,11 @@ func (h *Host) parcel(p Parcel) {
 		h.handle(Attached{p.Tab})
 	case p.Kind == ParcelClose:
 		h.mu.Lock()
-		h.drop(p.Tab, dist.Bye{Code: "closed", Reason: "the other socket is closed", Again: true})
+		h.drop(p.Tab, fsdp.Bye{Code: "closed", Reason: "the other socket is closed", Again: true})
 		h.mu.Unlock()
 		h.handle(Gone{p.Tab, p.Text})
 	default: // the socket's reader has parsed it already and found it good
-		f, err := dist.Parse(p.Frame)
+		f, err := fsdp.Parse(p.Frame)
 		if err != nil {
 			return
 		}
@@ -387,7 +387,7 @@ func (h *Host) parcel(p Parcel) {
 		h.mu.Unlock()
 		if f.Type.Bulk() {
 			h.handle(Came{p.Tab, f})
-		} else if m, err := dist.Decode(f); err == nil {
+		} else if m, err := fsdp.Decode(f); err == nil {
 			h.handle(Said{p.Tab, m})
 		}
 	}
@@ -421,9 +421,9 @@ func (h *Host) append(rec *Record) error {
 func (h *Host) do(effect Effect) {
 	switch e := effect.(type) {
 	case Send:
-		h.out(e.Tab, Control, dist.Encode(e.Message))
+		h.out(e.Tab, Control, fsdp.Encode(e.Message))
 	case SendBulk:
-		h.out(e.Tab, Data, e.Frame.Append(make([]byte, 0, dist.HeaderLen+len(e.Frame.Body))))
+		h.out(e.Tab, Data, e.Frame.Append(make([]byte, 0, fsdp.HeaderLen+len(e.Frame.Body))))
 	case Drop:
 		h.drop(e.Tab, e.Bye)
 	case Append:
@@ -467,26 +467,26 @@ func (h *Host) out(tab uint32, lane Lane, frame []byte) {
 	if !in {
 		return
 	}
-	if header, err := dist.ParseHeader(frame); err == nil {
+	if header, err := fsdp.ParseHeader(frame); err == nil {
 		h.use.frame(tab, false, header, len(frame))
 	}
 	err := h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Tab: tab, Lane: lane, Frame: frame})
 	if errors.Is(err, ErrFull) {
-		h.drop(tab, dist.Bye{Code: "slow", Reason: "it does not take what it asked for", Again: true})
+		h.drop(tab, fsdp.Bye{Code: "slow", Reason: "it does not take what it asked for", Again: true})
 		// The state machine hears of it as of any other loss, after what it is in the middle of.
 		go h.send(Gone{tab, "it does not take what it asked for"})
 	}
 }
 
 // drop ends a tab's sockets. The control socket says why.
-func (h *Host) drop(tab uint32, bye dist.Bye) {
+func (h *Host) drop(tab uint32, bye fsdp.Bye) {
 	conn, in := h.live[tab]
 	if !in {
 		return
 	}
 	delete(h.live, tab)
 	for _, lane := range []Lane{Control, Data} {
-		h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Kind: ParcelClose, Frame: dist.Encode(bye), Text: bye.Code})
+		h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Kind: ParcelClose, Frame: fsdp.Encode(bye), Text: bye.Code})
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // StepUse is what a step took.
@@ -22,7 +22,7 @@ type TabUse struct {
 	Tab  uint32
 	Name string
 
-	Up, Down int64 // what dist.Forecast is about: gradients and parameters up, reduced gradients and parameters down, without headers
+	Up, Down int64 // what fsdp.Forecast is about: gradients and parameters up, reduced gradients and parameters down, without headers
 	Sent     int64 // all that belongs to the step, with headers and control messages
 	Received int64
 	// Besides the step: checkpoints up; down what the result is written from, and the
@@ -30,7 +30,7 @@ type TabUse struct {
 	StateUp, StateDown int64
 
 	Pulled float64          // seconds in which the room waited for pieces of it
-	Spent  dist.Spent       // by the tab's own clock
+	Spent  fsdp.Spent       // by the tab's own clock
 	Usage  map[string]int64 // bytes on its GPU by class, at the end of the step
 }
 
@@ -51,7 +51,7 @@ type ledger struct {
 	open    []*page // the steps from first on, without gaps
 	first   uint64
 	closed  []StepUse // the last ones
-	clocks  map[uint32]dist.Spent
+	clocks  map[uint32]fsdp.Spent
 	at      time.Time
 	awaited []uint32 // since at, tabs of which pieces are awaited
 	aside   bool     // since at, an evaluation goes on, which is no part of a step
@@ -69,7 +69,7 @@ const (
 )
 
 func newLedger(r *Room, now time.Time) *ledger {
-	l := &ledger{room: r, first: r.step, clocks: map[uint32]dist.Spent{}, at: now}
+	l := &ledger{room: r, first: r.step, clocks: map[uint32]fsdp.Spent{}, at: now}
 	l.settle(now)
 	return l
 }
@@ -90,17 +90,17 @@ func (p *page) of(tab uint32) *TabUse {
 }
 
 // frame counts a frame of n bytes that came from a tab, or went to it.
-func (l *ledger) frame(tab uint32, up bool, h dist.Header, n int) {
+func (l *ledger) frame(tab uint32, up bool, h fsdp.Header, n int) {
 	body := int64(h.Len)
 	step, state := l.room.step, false
 	switch h.Type {
-	case dist.TypeState, dist.TypeMaster:
+	case fsdp.TypeState, fsdp.TypeMaster:
 		state = true
-	case dist.TypeReduced:
+	case fsdp.TypeReduced:
 		step, state = h.Step, h.Step < l.first
-	case dist.TypeParam: // those that the last update leaves are for the result, or its evaluation
+	case fsdp.TypeParam: // those that the last update leaves are for the result, or its evaluation
 		step, state = h.Step, h.Step >= uint64(l.room.run.Steps)
-	case dist.TypeGradient:
+	case fsdp.TypeGradient:
 		step = h.Step
 	default:
 		body = 0
@@ -121,7 +121,7 @@ func (l *ledger) frame(tab uint32, up bool, h dist.Header, n int) {
 // said looks at a tab's clock: what it has shown before the run began, or when it is seen first, is no part of a step.
 func (l *ledger) said(tab uint32) {
 	t := l.room.tabs[tab]
-	if t == nil || t.status.Spent == (dist.Spent{}) {
+	if t == nil || t.status.Spent == (fsdp.Spent{}) {
 		return
 	}
 	if _, known := l.clocks[tab]; !known || !l.room.started {
@@ -130,7 +130,7 @@ func (l *ledger) said(tab uint32) {
 }
 
 // reduced counts the time that it took to add a gradient's piece up.
-func (l *ledger) reduced(h dist.Header, d time.Duration) {
+func (l *ledger) reduced(h fsdp.Header, d time.Duration) {
 	p := l.page(h.Step)
 	p.Reduce += d.Seconds()
 	p.Reduced += int64(h.Len)
@@ -150,7 +150,7 @@ func (l *ledger) settle(now time.Time) {
 	l.awaited = l.room.awaited(l.awaited[:0])
 	if l.aside && l.room.phase == Computing && l.first == l.room.step { // what the tabs have passed their time with is over
 		for id := range l.clocks {
-			if t := l.room.tabs[id]; t != nil && t.status.Spent != (dist.Spent{}) {
+			if t := l.room.tabs[id]; t != nil && t.status.Spent != (fsdp.Spent{}) {
 				l.clocks[id] = t.status.Spent
 			}
 		}
@@ -173,7 +173,7 @@ func (l *ledger) settle(now time.Time) {
 func (l *ledger) take(p *page) StepUse {
 	for id, t := range l.room.tabs {
 		spent := t.status.Spent
-		if spent == (dist.Spent{}) {
+		if spent == (fsdp.Spent{}) {
 			continue
 		}
 		if last, known := l.clocks[id]; known && last.Clock <= spent.Clock {
@@ -181,7 +181,7 @@ func (l *ledger) take(p *page) StepUse {
 		}
 		l.clocks[id] = spent
 	}
-	maps.DeleteFunc(l.clocks, func(id uint32, _ dist.Spent) bool { return l.room.tabs[id] == nil })
+	maps.DeleteFunc(l.clocks, func(id uint32, _ fsdp.Spent) bool { return l.room.tabs[id] == nil })
 	for _, id := range slices.Sorted(maps.Keys(p.tabs)) {
 		u := *p.tabs[id]
 		if t := l.room.tabs[id]; t != nil {
@@ -194,7 +194,7 @@ func (l *ledger) take(p *page) StepUse {
 
 // awaited appends the tabs that pieces have been asked of which have not come.
 func (r *Room) awaited(tabs []uint32) []uint32 {
-	add := func(tab uint32, p *dist.Puller) {
+	add := func(tab uint32, p *fsdp.Puller) {
 		if p != nil && p.Waits() && !slices.Contains(tabs, tab) {
 			tabs = append(tabs, tab)
 		}

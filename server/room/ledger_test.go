@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // TestLedgerOfEvaluations: the time of an evaluation is no part of a step, neither by the room's clock nor by the tabs'.
@@ -16,22 +16,22 @@ func TestLedgerOfEvaluations(t *testing.T) {
 		now = now.Add(time.Duration(seconds) * time.Second)
 		l.settle(now)
 	}
-	say := func(seq uint64, s dist.Status) {
+	say := func(seq uint64, s fsdp.Status) {
 		for tab := range uint32(2) {
-			s.Seq, s.Held = seq, []dist.Held{{Shard: 0, Version: max(2, r.Step())}}
+			s.Seq, s.Held = seq, []fsdp.Held{{Shard: 0, Version: max(2, r.Step())}}
 			handle(Said{tab + 1, s})
 			l.said(tab + 1)
 		}
 	}
-	say(2, dist.Status{Spent: dist.Spent{Clock: 5, Busy: 1}})
+	say(2, fsdp.Status{Spent: fsdp.Spent{Clock: 5, Busy: 1}})
 	pass(10)
-	say(3, dist.Status{Spent: dist.Spent{Clock: 15, Busy: 9}})
+	say(3, fsdp.Status{Spent: fsdp.Spent{Clock: 15, Busy: 9}})
 	found := evaluatedAt(2, 1)
 	handle(Logged{Record: found})
 	pass(1) // the last of the evaluation
 	pass(3)
 	handle(Logged{Record: committedAt(2)})
-	say(4, dist.Status{Spent: dist.Spent{Clock: 18, Busy: 11}})
+	say(4, fsdp.Status{Spent: fsdp.Spent{Clock: 18, Busy: 11}})
 	pass(0)
 	if len(l.closed) != 1 || l.closed[0].Step != 2 || l.closed[0].Seconds != 3 {
 		t.Fatalf("the steps took %+v", l.closed)
@@ -45,7 +45,7 @@ func TestLedgerOfEvaluations(t *testing.T) {
 
 // TestLedger: what the steps are said to have moved is what the strategy's formula says, whatever step it came in.
 func TestLedger(t *testing.T) {
-	for _, strategy := range []dist.Strategy{dist.NoShard, dist.FullShard} {
+	for _, strategy := range []fsdp.Strategy{fsdp.NoShard, fsdp.FullShard} {
 		t.Run(string(strategy), func(t *testing.T) {
 			const steps = 12
 			site := newSite(t)
@@ -70,7 +70,7 @@ func TestLedger(t *testing.T) {
 					sum.Add(u)
 				}
 			}
-			f := dist.Forecast(strategy, c.table.Len, cfg.Run.Slots, 2, 2, 2)
+			f := fsdp.Forecast(strategy, c.table.Len, cfg.Run.Slots, 2, 2, 2)
 			up, down := int64(f.Up*steps*2), int64(f.Down*steps*2)
 			if v := site.view("lesson", owner); v.Stats.Copies+v.Stats.Recomputed+v.Stats.Restored > 0 {
 				t.Skip("the machine was so slow that slots were given out twice")

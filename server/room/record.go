@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // Kind says what a record is about.
@@ -47,14 +47,14 @@ type Record struct {
 	Tokens  int             `json:"tokens,omitempty"`
 	Reduced string          `json:"reduced,omitempty"` // the blob of the reduced gradient
 	Slots   [][]uint32      `json:"slots,omitempty"`   // the tabs that each slot's gradient, or loss, came from
-	Eval    *dist.Evaluated `json:"eval,omitempty"`    // what an evaluation has found
+	Eval    *fsdp.Evaluated `json:"eval,omitempty"`    // what an evaluation has found
 
 	Hash string `json:"-"` // of the record itself
 }
 
 // Commit is what tabs hear of a committed step.
-func (r Record) Commit() dist.Commit {
-	return dist.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates, Loss: r.Loss, Norm: r.Norm, Tokens: r.Tokens}
+func (r Record) Commit() fsdp.Commit {
+	return fsdp.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates, Loss: r.Loss, Norm: r.Norm, Tokens: r.Tokens}
 }
 
 // Chain spells a record that follows the one with the given hash, and gives it its own.

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // Config is what a room is opened with.
 type Config struct {
-	Run      dist.Run `json:"run"`
+	Run      fsdp.Run `json:"run"`
 	Name     string   `json:"name,omitempty"`
 	MinTabs  int      `json:"min_tabs"` // the run starts by itself with so many tabs; 0: when it is told to
 	MaxTabs  int      `json:"max_tabs"`
@@ -57,9 +57,9 @@ const (
 // Room is the state of a room. See the package's text.
 type Room struct {
 	cfg   Config
-	run   *dist.Run
-	table *dist.Table
-	all   *dist.View
+	run   *fsdp.Run
+	table *fsdp.Table
+	all   *fsdp.View
 
 	now     time.Time
 	effects []Effect
@@ -87,7 +87,7 @@ type Room struct {
 
 	reduced map[uint64][]byte         // by step: the reduced gradient, shard after shard, float32
 	commits map[uint64]Record         // since the base before the last
-	evals   map[uint64]dist.Evaluated // by version, all of them
+	evals   map[uint64]fsdp.Evaluated // by version, all of them
 	starts  []int                     // of each shard in a reduced gradient, elements
 
 	places map[string][]place // by group, by shard
@@ -122,13 +122,13 @@ type tab struct {
 	online, attached   bool
 	joined, heard      time.Time
 	away               time.Time // since when it is not online
-	status             dist.Status
-	sent               dist.Orders
+	status             fsdp.Status
+	sent               fsdp.Orders
 	sentAt             time.Time
 	dirty              bool
 	keep               map[int]bool
 	held               map[int]uint64
-	work               []dist.Work
+	work               []fsdp.Work
 	slots              int // computed so far, that counted
 	slotTime           time.Duration
 	leaving            bool
@@ -148,7 +148,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		cfg.MaxTabs = 64
 	}
 	r := &Room{cfg: cfg, table: table, all: table.All(), phase: Lobby, tabs: map[uint32]*tab{}, removed: map[uint32]bool{},
-		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]dist.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
+		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]fsdp.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
 	r.run = &r.cfg.Run
 	r.folded, r.sums = make([]uint16, len(r.all.Pieces)), make([]float64, len(r.all.Pieces))
 	r.acc = make([]float32, table.Len)
@@ -193,7 +193,7 @@ func (r *Room) Handle(now time.Time, e Event) []Effect {
 		}
 	case Said:
 		if t := r.tabs[e.Tab]; t != nil && t.online {
-			_, pull := e.Message.(dist.Pull)
+			_, pull := e.Message.(fsdp.Pull)
 			r.changed = !pull
 			r.hear(t, e.Message)
 		}
@@ -255,7 +255,7 @@ func (r *Room) listed() {
 
 func (r *Room) join(e Joined) {
 	if r.removed[e.Tab] {
-		r.do(Drop{e.Tab, dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}})
+		r.do(Drop{e.Tab, fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}})
 		return
 	}
 	t := r.tabs[e.Tab]
@@ -267,7 +267,7 @@ func (r *Room) join(e Joined) {
 			}
 		}
 		if online >= r.cfg.MaxTabs {
-			r.do(Drop{e.Tab, dist.Bye{Code: "full", Reason: fmt.Sprintf("the room has room for %d tabs", r.cfg.MaxTabs)}})
+			r.do(Drop{e.Tab, fsdp.Bye{Code: "full", Reason: fmt.Sprintf("the room has room for %d tabs", r.cfg.MaxTabs)}})
 			return
 		}
 		t = &tab{id: e.Tab, keep: map[int]bool{}, held: map[int]uint64{}, joined: r.now}
@@ -277,7 +277,7 @@ func (r *Room) join(e Joined) {
 	t.name, t.class = e.Hello.Name, e.Hello.Class
 	t.group = cmp.Or(e.Hello.Group, t.group, r.smallestGroup())
 	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
-	t.status, t.sent, t.sentAt = dist.Status{}, dist.Orders{}, time.Time{}
+	t.status, t.sent, t.sentAt = fsdp.Status{}, fsdp.Orders{}, time.Time{}
 	t.away = r.now // of the connection's beginning, for the data socket's limit
 	r.note("joined", t.id, "%s joined", t.label())
 }
@@ -306,9 +306,9 @@ func (r *Room) release(t *tab) {
 	r.audit.without(t.id)
 }
 
-func (r *Room) hear(t *tab, m dist.Message) {
+func (r *Room) hear(t *tab, m fsdp.Message) {
 	switch m := m.(type) {
-	case dist.Status:
+	case fsdp.Status:
 		r.Stats.Statuses++
 		if m.Seq <= t.status.Seq {
 			return
@@ -322,14 +322,14 @@ func (r *Room) hear(t *tab, m dist.Message) {
 			if h.Shard < r.table.Shards {
 				t.held[h.Shard] = h.Version
 				// It has what it was told to drop, or lacks commits: the orders were for what it had before.
-				lacks := h.Version < r.step && !slices.ContainsFunc(t.sent.Commits, func(c dist.Commit) bool { return c.Step == h.Version })
+				lacks := h.Version < r.step && !slices.ContainsFunc(t.sent.Commits, func(c fsdp.Commit) bool { return c.Step == h.Version })
 				t.dirty = t.dirty || (!t.keep[h.Shard] || lacks) && m.Seen == t.sent.Seq
 			}
 		}
 		t.dirty = t.dirty || r.lacksEval(t) && m.Seen == t.sent.Seq
 		if m.Error != "" {
 			r.note("tab_failed", t.id, "%s cannot go on: %s", t.label(), m.Error)
-			r.do(Drop{t.id, dist.Bye{Code: "failed", Reason: m.Error}})
+			r.do(Drop{t.id, fsdp.Bye{Code: "failed", Reason: m.Error}})
 			r.lose(t, m.Error)
 			return
 		}
@@ -347,7 +347,7 @@ func (r *Room) hear(t *tab, m dist.Message) {
 				break
 			}
 		}
-	case dist.Pull:
+	case fsdp.Pull:
 		r.serve(t, m)
 	}
 }
@@ -375,11 +375,11 @@ func (r *Room) ask(e Asked) {
 		}
 		r.removed[e.Tab] = true
 		r.do(Append{Record{Kind: Removed, Tab: e.Tab, Epoch: r.epoch}})
-		r.expel(t, dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"})
+		r.expel(t, fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"})
 	}
 }
 
-func (r *Room) expel(t *tab, bye dist.Bye) {
+func (r *Room) expel(t *tab, bye fsdp.Bye) {
 	r.do(Drop{t.id, bye})
 	if t.online {
 		r.lose(t, bye.Reason)
@@ -458,10 +458,10 @@ func (r *Room) watch() {
 	for _, t := range r.inOrder() {
 		switch silent := r.now.Sub(t.heard); {
 		case t.online && silent >= deadAfter:
-			r.do(Drop{t.id, dist.Bye{Code: "silent", Reason: "nothing was heard for a while", Again: true}})
+			r.do(Drop{t.id, fsdp.Bye{Code: "silent", Reason: "nothing was heard for a while", Again: true}})
 			r.lose(t, fmt.Sprintf("nothing was heard for %v", silent.Round(time.Second)))
 		case t.online && !t.attached && r.now.Sub(t.away) >= attachWithin:
-			r.do(Drop{t.id, dist.Bye{Code: "unattached", Reason: "the data socket did not come", Again: true}})
+			r.do(Drop{t.id, fsdp.Bye{Code: "unattached", Reason: "the data socket did not come", Again: true}})
 			r.lose(t, "its data socket did not come")
 		case !t.online && r.now.Sub(t.away) >= forgetAfter && !r.audit.involves(t.id):
 			delete(r.tabs, t.id)
@@ -482,11 +482,11 @@ func (r *Room) order(t *tab) {
 	if !t.dirty && !unseen && t.sent.Seq > 0 {
 		return
 	}
-	o := dist.Orders{Seq: t.sent.Seq + 1, Epoch: r.epoch, Version: r.step, Oldest: r.before.version, Gather: r.sealed(), Work: slices.Clone(t.work),
+	o := fsdp.Orders{Seq: t.sent.Seq + 1, Epoch: r.epoch, Version: r.step, Oldest: r.before.version, Gather: r.sealed(), Work: slices.Clone(t.work),
 		Done: r.phase == Done, Phase: string(r.Phase())}
 	oldest := r.step
 	for _, i := range slices.Sorted(maps.Keys(t.keep)) {
-		k := dist.Keep{Shard: i, Base: r.base.version}
+		k := fsdp.Keep{Shard: i, Base: r.base.version}
 		o.Shards = append(o.Shards, k)
 		if v, ok := t.held[i]; ok {
 			oldest = min(oldest, v)
@@ -497,7 +497,7 @@ func (r *Room) order(t *tab) {
 	if oldest == r.step && oldest > 0 {
 		oldest-- // the last one is for people
 	}
-	for s := oldest; s < r.step && len(o.Commits) < dist.MaxCommits; s++ {
+	for s := oldest; s < r.step && len(o.Commits) < fsdp.MaxCommits; s++ {
 		if rec, ok := r.commits[s]; ok { // one that is too old for that starts again from the last checkpoint
 			o.Commits = append(o.Commits, rec.Commit())
 		}
@@ -528,7 +528,7 @@ func (r *Room) fail(err error) {
 	r.note("storage_failed", 0, "the room cannot go on: %v", err)
 	for _, t := range r.inOrder() {
 		if t.online {
-			r.do(Drop{t.id, dist.Bye{Code: "storage", Reason: err.Error(), Again: true}})
+			r.do(Drop{t.id, fsdp.Bye{Code: "storage", Reason: err.Error(), Again: true}})
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"sync"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // Rooms are the rooms of a server, and their HTTP interface:
@@ -31,7 +31,7 @@ import (
 //	GET    /api/rooms/ID/data        its data socket
 //
 // Tokens are the header "Authorization: Bearer TOKEN", of a seat "Bearer TAB.TOKEN". Nothing secret is ever part of an
-// address. What is refused is answered with a dist.Bye or a Refused.
+// address. What is refused is answered with a fsdp.Bye or a Refused.
 type Rooms struct {
 	Origins   []string // of pages that may join besides the server's own, such as https://school.example
 	Code      string   // of every new room; "": each draws its own
@@ -40,7 +40,7 @@ type Rooms struct {
 
 	// Describe makes the run of a room from its job, a run.json, which it replaces by the resolved one. Without it rooms
 	// are opened with their parameters, and joined only by the program that opened them.
-	Describe func(run *dist.Run) error
+	Describe func(run *fsdp.Run) error
 	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
 	Plan func(job json.RawMessage, tabs int) (any, error)
 	// Sources tells a page that joins where the files of a job are.

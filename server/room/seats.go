@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // A tab has its seat, a number with a token, from the moment its page was let in: long before its engine has loaded
@@ -78,18 +78,18 @@ func (h *Host) seatOf(r *http.Request) uint32 {
 }
 
 // sit gives a seat to who has shown the code, or the seat back to who has shown its token. The goodbye says why not.
-func (h *Host) sit(tab uint32, name string) (uint32, *dist.Bye) {
+func (h *Host) sit(tab uint32, name string) (uint32, *fsdp.Bye) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
 	switch known := tab != 0; {
 	case h.room.removed[tab]:
-		return 0, &dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
+		return 0, &fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
 	case known:
 	case h.room.locked:
-		return 0, &dist.Bye{Code: "locked", Reason: errLocked.Error()}
+		return 0, &fsdp.Bye{Code: "locked", Reason: errLocked.Error()}
 	case h.here(now) >= h.room.cfg.MaxTabs:
-		return 0, &dist.Bye{Code: "full", Reason: "the room has room for " + strconv.Itoa(h.room.cfg.MaxTabs) + " tabs"}
+		return 0, &fsdp.Bye{Code: "full", Reason: "the room has room for " + strconv.Itoa(h.room.cfg.MaxTabs) + " tabs"}
 	default:
 		tab = h.next
 		h.next++
@@ -117,11 +117,11 @@ func (h *Host) here(now time.Time) (n int) {
 }
 
 // report takes what a page says of its tab.
-func (h *Host) report(tab uint32, said Report) *dist.Bye {
+func (h *Host) report(tab uint32, said Report) *fsdp.Bye {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.room.removed[tab] {
-		return &dist.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
+		return &fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
 	}
 	s := h.seats[tab]
 	if s == nil { // the server has been started again
@@ -219,7 +219,7 @@ type joined struct {
 // join lets a page in that shows a code, or its seat.
 func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 	if !s.ours(r) {
-		answer(w, http.StatusForbidden, dist.Bye{Code: "origin", Reason: "send JSON from a page of this server"})
+		answer(w, http.StatusForbidden, fsdp.Bye{Code: "origin", Reason: "send JSON from a page of this server"})
 		return
 	}
 	var asked struct {
@@ -232,42 +232,42 @@ func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&asked); err != nil {
-		answer(w, http.StatusBadRequest, dist.Bye{Code: "protocol", Reason: err.Error()})
+		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 		return
 	}
 	from := addressOf(r)
 	var h *Host
 	if asked.Token != "" {
 		if h = s.Find(asked.ID); h == nil {
-			answer(w, http.StatusNotFound, dist.Bye{Code: "gone", Reason: "there is no such room any more"})
+			answer(w, http.StatusNotFound, fsdp.Bye{Code: "gone", Reason: "there is no such room any more"})
 			return
 		}
 		if asked.Tab == 0 || !same(asked.Token, h.token(asked.Tab)) {
 			s.limits.guessed(from)
-			answer(w, http.StatusForbidden, dist.Bye{Code: "token", Reason: errToken.Error()})
+			answer(w, http.StatusForbidden, fsdp.Bye{Code: "token", Reason: errToken.Error()})
 			return
 		}
 	} else {
 		asked.Tab = 0
 		if !s.limits.mayGuess(from) {
 			s.limits.drop("guessing")
-			answer(w, http.StatusTooManyRequests, dist.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
+			answer(w, http.StatusTooManyRequests, fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
 			return
 		}
 		if h = s.coded(asked.Code); h == nil {
 			s.limits.guessed(from)
 			s.limits.drop("code")
-			answer(w, http.StatusForbidden, dist.Bye{Code: "code", Reason: "no room has this code"})
+			answer(w, http.StatusForbidden, fsdp.Bye{Code: "code", Reason: "no room has this code"})
 			return
 		}
 	}
 	if s.Sources == nil || h.run.Job == nil {
-		answer(w, http.StatusConflict, dist.Bye{Code: "closed", Reason: "this room's tabs are opened by the program that runs it"})
+		answer(w, http.StatusConflict, fsdp.Bye{Code: "closed", Reason: "this room's tabs are opened by the program that runs it"})
 		return
 	}
 	sources, err := s.Sources(h.run.Job)
 	if err != nil {
-		answer(w, http.StatusConflict, dist.Bye{Code: "files", Reason: err.Error()})
+		answer(w, http.StatusConflict, fsdp.Bye{Code: "files", Reason: err.Error()})
 		return
 	}
 	tab, bye := h.sit(asked.Tab, asked.Name)
@@ -309,11 +309,11 @@ func (h *Host) over() bool {
 // known is the room that a request is about, and whose page it comes from; nil where it was refused.
 func (s *Rooms) known(w http.ResponseWriter, r *http.Request) (h *Host, tab uint32, owner bool) {
 	if h = s.Find(r.PathValue("id")); h == nil {
-		answer(w, http.StatusNotFound, dist.Bye{Code: "gone", Reason: "there is no such room any more"})
+		answer(w, http.StatusNotFound, fsdp.Bye{Code: "gone", Reason: "there is no such room any more"})
 		return nil, 0, false
 	}
 	if tab, owner = h.seatOf(r), owns(h, r); !s.ours(r) || tab == 0 && !owner {
-		answer(w, http.StatusForbidden, dist.Bye{Code: "token", Reason: errToken.Error()})
+		answer(w, http.StatusForbidden, fsdp.Bye{Code: "token", Reason: errToken.Error()})
 		return nil, 0, false
 	}
 	return h, tab, owner
@@ -330,16 +330,16 @@ func (s *Rooms) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
 	if err := d.Decode(&asked); err != nil || asked.Tabs < 1 || asked.Tabs > h.room.cfg.MaxTabs {
-		answer(w, http.StatusBadRequest, dist.Bye{Code: "protocol", Reason: "tabs are 1 or more, and no more than the room has room for"})
+		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: "tabs are 1 or more, and no more than the room has room for"})
 		return
 	}
 	if s.Plan == nil || h.run.Job == nil {
-		answer(w, http.StatusNotFound, dist.Bye{Code: "closed", Reason: "this room has no job to plan"})
+		answer(w, http.StatusNotFound, fsdp.Bye{Code: "closed", Reason: "this room has no job to plan"})
 		return
 	}
 	plan, err := s.Plan(h.run.Job, asked.Tabs)
 	if err != nil {
-		answer(w, http.StatusInternalServerError, dist.Bye{Code: "plan", Reason: err.Error()})
+		answer(w, http.StatusInternalServerError, fsdp.Bye{Code: "plan", Reason: err.Error()})
 		return
 	}
 	answer(w, http.StatusOK, plan)
@@ -354,7 +354,7 @@ func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 	var said Report
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
 	if err := d.Decode(&said); err != nil || said.Done < 0 || said.Total < 0 || said.Memory < 0 || len(said.Phase) > maxWord || len(said.Failed) > maxWord {
-		answer(w, http.StatusBadRequest, dist.Bye{Code: "protocol", Reason: "this is no report of a tab"})
+		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: "this is no report of a tab"})
 		return
 	}
 	if tab != 0 {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // place says who holds a shard in a group of tabs.
@@ -26,7 +26,7 @@ func (r *Room) place() {
 		}
 		want[id][i] = true
 	}
-	if r.run.Strategy == dist.NoShard {
+	if r.run.Strategy == fsdp.NoShard {
 		for id, t := range r.tabs {
 			if t.attached && !t.leaving {
 				keep(id, 0)
@@ -74,7 +74,7 @@ func (r *Room) groups() map[string][]*tab {
 	for _, t := range r.inOrder() {
 		if t.attached && !t.leaving {
 			g := ""
-			if r.run.Strategy == dist.HybridShard {
+			if r.run.Strategy == fsdp.HybridShard {
 				g = t.group
 			}
 			groups[g] = append(groups[g], t)
@@ -186,12 +186,12 @@ func (r *Room) holder(i int, version uint64, last uint32) *tab {
 // every bit.
 type from struct {
 	source uint32
-	pull   *dist.Puller
+	pull   *fsdp.Puller
 	data   []byte
 }
 
 // advance goes on with a pull of shard i at a version, beginning again where its source is gone.
-func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
+func (r *Room) advance(f *from, kind fsdp.Type, i int, version uint64) {
 	if f.pull != nil && f.pull.Done() {
 		return
 	}
@@ -203,15 +203,15 @@ func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
 	if f.source != t.id || f.pull == nil {
 		v := r.table.Shard(i)
 		n, size := len(v.Pieces), r.run.Param().Size()
-		if kind == dist.TypeState {
-			n, size = dist.StatePieces(v), 3*4
+		if kind == fsdp.TypeState {
+			n, size = fsdp.StatePieces(v), 3*4
 		}
 		f.source, f.data = t.id, make([]byte, v.Len*size)
-		f.pull = dist.NewPuller(dist.Pull{Kind: kind, Epoch: r.nextEpoch(), Step: version, Slot: i, To: n})
+		f.pull = fsdp.NewPuller(fsdp.Pull{Kind: kind, Epoch: r.nextEpoch(), Step: version, Slot: i, To: n})
 	}
 	if q := f.pull.Quiet(r.now); q >= stallAfter && (r.idle(t) || q >= stuckAfter) { // it answers once it has computed
 		r.note("stalled", t.id, "%s has sent nothing of shard %d for %v", t.label(), i, q.Round(time.Second))
-		r.expel(t, dist.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
+		r.expel(t, fsdp.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
 		f.source, f.pull = 0, nil
 		return
 	}
@@ -224,7 +224,7 @@ func (r *Room) advance(f *from, kind dist.Type, i int, version uint64) {
 }
 
 // put takes a piece of a pulled shard in.
-func (r *Room) put(f *from, t *tab, frame dist.Frame) bool {
+func (r *Room) put(f *from, t *tab, frame fsdp.Frame) bool {
 	if f.pull == nil || f.source != t.id || f.pull.Want.Epoch != frame.Epoch || f.pull.Want.Step != frame.Step || f.pull.Want.Slot != int(frame.Slot) {
 		return false
 	}
@@ -233,24 +233,24 @@ func (r *Room) put(f *from, t *tab, frame dist.Frame) bool {
 		return false
 	}
 	piece := v.Pieces[int(frame.Chunk)%len(v.Pieces)]
-	if frame.Type == dist.TypeState {
-		part, piece = dist.StatePiece(v, int(frame.Chunk))
+	if frame.Type == fsdp.TypeState {
+		part, piece = fsdp.StatePiece(v, int(frame.Chunk))
 		size, d = 4, 0
 	}
-	if len(frame.Body) != size*piece.Len || frame.Flags&^dist.FlagCRC != dist.Flag(d) {
+	if len(frame.Body) != size*piece.Len || frame.Flags&^fsdp.FlagCRC != fsdp.Flag(d) {
 		return false
 	}
-	if !dist.Sane(frame.Body, d) {
+	if !fsdp.Sane(frame.Body, d) {
 		r.Stats.Insane++
 		r.note("unsound", t.id, "shard %d of %s has infinities, NaNs or numbers beyond all measure", frame.Slot, t.label())
-		r.expel(t, dist.Bye{Code: "unsound", Reason: "its parameters are not finite"})
+		r.expel(t, fsdp.Bye{Code: "unsound", Reason: "its parameters are not finite"})
 		return true
 	}
 	if !f.pull.Got(r.now, int(frame.Chunk)) {
 		return false
 	}
 	copy(f.data[size*(part*v.Len+piece.Off):], frame.Body)
-	if code := map[dist.Type]string{dist.TypeState: Saves, dist.TypeParam: Publishes}[frame.Type]; frame.Chunk == 0 {
+	if code := map[fsdp.Type]string{fsdp.TypeState: Saves, fsdp.TypeParam: Publishes}[frame.Type]; frame.Chunk == 0 {
 		r.moment(code, t.id, "a first piece of shard %d is here from %s", frame.Slot, t.label())
 	}
 	return true
@@ -285,7 +285,7 @@ func (r *Room) pullParams() {
 		if p.version != r.step {
 			*p = params{version: r.step}
 		}
-		r.advance(&p.from, dist.TypeParam, i, r.step)
+		r.advance(&p.from, fsdp.TypeParam, i, r.step)
 	}
 	if r.sealed() {
 		r.changed = true
@@ -313,7 +313,7 @@ func (r *Room) pullState() {
 	if c == nil || c.storing {
 		return
 	}
-	r.advance(&c.from, dist.TypeState, c.shard, c.version)
+	r.advance(&c.from, fsdp.TypeState, c.shard, c.version)
 	if c.pull != nil && c.pull.Done() {
 		c.storing = true
 		r.do(Store{Tag: tagState, Data: c.data})
@@ -375,12 +375,12 @@ func (r *Room) Final() []string {
 type load struct {
 	tab   uint32
 	hash  string
-	frame dist.Frame
+	frame fsdp.Frame
 }
 
 // serve sends a tab what it pulls. What is not there, or not its own to have, it asks for again or learns from the
 // next orders.
-func (r *Room) serve(t *tab, p dist.Pull) {
+func (r *Room) serve(t *tab, p fsdp.Pull) {
 	if p.Slot >= r.table.Shards || !t.attached {
 		return
 	}
@@ -389,12 +389,12 @@ func (r *Room) serve(t *tab, p dist.Pull) {
 	data, hash := []byte(nil), ""
 	at := func(i int) (off, length int) { return 4 * (r.starts[p.Slot] + v.Pieces[i].Off), 4 * v.Pieces[i].Len }
 	switch p.Kind {
-	case dist.TypeReduced:
+	case fsdp.TypeReduced:
 		if p.Step >= r.step || !t.keep[p.Slot] {
 			return
 		}
 		data, hash, d = r.reduced[p.Step], r.commits[p.Step].Reduced, 0
-	case dist.TypeState:
+	case fsdp.TypeState:
 		switch {
 		case !t.keep[p.Slot]:
 			return
@@ -403,18 +403,18 @@ func (r *Room) serve(t *tab, p dist.Pull) {
 		case p.Step == r.before.version && p.Step > 0:
 			hash = r.before.hashes[p.Slot]
 		}
-		n, d = dist.StatePieces(v), 0
+		n, d = fsdp.StatePieces(v), 0
 		at = func(i int) (off, length int) {
-			part, piece := dist.StatePiece(v, i)
+			part, piece := fsdp.StatePiece(v, i)
 			return 4 * (part*v.Len + piece.Off), 4 * piece.Len
 		}
-	case dist.TypeMaster: // the first third of the last states
+	case fsdp.TypeMaster: // the first third of the last states
 		if r.phase != Done || p.Step != r.base.version {
 			return
 		}
 		hash, d = r.base.hashes[p.Slot], 0
 		at = func(i int) (off, length int) { return 4 * v.Pieces[i].Off, 4 * v.Pieces[i].Len }
-	case dist.TypeParam:
+	case fsdp.TypeParam:
 		if p.Step != r.step || !r.sealed() {
 			return
 		}
@@ -427,16 +427,16 @@ func (r *Room) serve(t *tab, p dist.Pull) {
 		return
 	}
 	switch last := min(p.To, p.From+r.run.Window, n); {
-	case p.Kind == dist.TypeReduced && last == n:
+	case p.Kind == fsdp.TypeReduced && last == n:
 		r.moment(Updates, t.id, "%s is sent the last of the reduced gradient of step %d, shard %d", t.label(), p.Step, p.Slot)
-	case p.Kind == dist.TypeState && p.From == 0:
+	case p.Kind == fsdp.TypeState && p.From == 0:
 		r.moment(Recovering, t.id, "%s is sent a first piece of shard %d at version %d", t.label(), p.Slot, p.Step)
-	case p.Kind == dist.TypeParam && p.From == 0:
+	case p.Kind == fsdp.TypeParam && p.From == 0:
 		r.moment(Gathers, t.id, "%s is sent parameters of shard %d", t.label(), p.Slot)
 	}
 	for i := p.From; i < min(p.To, p.From+r.run.Window, n); i++ {
-		_, piece := dist.StatePiece(v, i)
-		f := dist.Frame{Header: dist.Header{Type: p.Kind, Flags: dist.Flag(d), Slot: uint16(p.Slot), Epoch: p.Epoch, Step: p.Step,
+		_, piece := fsdp.StatePiece(v, i)
+		f := fsdp.Frame{Header: fsdp.Header{Type: p.Kind, Flags: fsdp.Flag(d), Slot: uint16(p.Slot), Epoch: p.Epoch, Step: p.Step,
 			Unit: uint16(piece.Unit), Chunk: uint32(i), Chunks: uint32(n)}}
 		off, length := at(i)
 		if data != nil {
@@ -473,23 +473,23 @@ func (r *Room) loaded(e Loaded) {
 	}
 }
 
-func (r *Room) sendBulk(t *tab, f dist.Frame) {
+func (r *Room) sendBulk(t *tab, f fsdp.Frame) {
 	r.Stats.BytesOut += int64(len(f.Body))
 	t.out += int64(len(f.Body))
 	r.do(SendBulk{t.id, f})
 }
 
 // bulk takes a frame from a tab's data socket.
-func (r *Room) bulk(t *tab, f dist.Frame) {
+func (r *Room) bulk(t *tab, f fsdp.Frame) {
 	r.Stats.BytesIn += int64(len(f.Body))
 	t.in += int64(len(f.Body))
 	took := false
 	switch f.Type {
-	case dist.TypeGradient:
+	case fsdp.TypeGradient:
 		took = r.audit.gradient(r, t, f) || r.gradient(t, f)
-	case dist.TypeParam:
+	case fsdp.TypeParam:
 		took = int(f.Slot) < len(r.params) && r.params[f.Slot].version == f.Step && r.put(&r.params[f.Slot].from, t, f)
-	case dist.TypeState:
+	case fsdp.TypeState:
 		took = r.saving != nil && !r.saving.storing && r.put(&r.saving.from, t, f)
 	}
 	if took {
@@ -500,7 +500,7 @@ func (r *Room) bulk(t *tab, f dist.Frame) {
 	r.Stats.Refused++
 	if t.refused++; t.refused > t.took+refusedMost { // what was asked for may come late or twice, but not most of it
 		r.note("flooding", t.id, "%s sends frames that nobody asked for", t.label())
-		r.expel(t, dist.Bye{Code: "protocol", Reason: "it sends frames that nobody asked for"})
+		r.expel(t, fsdp.Bye{Code: "protocol", Reason: "it sends frames that nobody asked for"})
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
@@ -31,8 +31,8 @@ type sim struct {
 	count int
 
 	cfg   Config
-	run   *dist.Run
-	table *dist.Table
+	run   *fsdp.Run
+	table *fsdp.Table
 	want  toyState
 	plan  faults
 
@@ -72,7 +72,7 @@ type simTab struct {
 	id       uint32
 	conn     int // counts connections; 0 at the moment none
 	open     bool
-	worker   *dist.Worker
+	worker   *fsdp.Worker
 	engine   *toyEngine
 	speed    time.Duration
 	frozen   time.Time
@@ -271,7 +271,7 @@ func (s *sim) effect(effect Effect, life int) {
 	disk := time.Duration(s.rng.IntN(20)) * time.Millisecond
 	switch e := effect.(type) {
 	case Send:
-		if o, ok := e.Message.(dist.Orders); ok && o.Version > s.committed {
+		if o, ok := e.Message.(fsdp.Orders); ok && o.Version > s.committed {
 			s.fail("tab %d hears of version %d before the log has it", e.Tab, o.Version)
 		} else if ok {
 			for _, eval := range o.Evals {
@@ -281,7 +281,7 @@ func (s *sim) effect(effect Effect, life int) {
 			}
 		}
 		if t := s.tab(e.Tab); t != nil && t.open {
-			t.toTab(0, dist.Encode(e.Message))
+			t.toTab(0, fsdp.Encode(e.Message))
 		}
 	case SendBulk:
 		if t := s.tab(e.Tab); t != nil && t.open {
@@ -357,7 +357,7 @@ func (s *sim) join() *simTab {
 	s.nextTab++
 	t := &simTab{s: s, id: s.nextTab, speed: time.Duration(100+s.rng.IntN(400)) * time.Millisecond, group: string(rune('a' + s.rng.IntN(2)))}
 	t.engine = newToy(s, t)
-	t.worker = dist.NewWorker(s.run, s.table, t.engine, t)
+	t.worker = fsdp.NewWorker(s.run, s.table, t.engine, t)
 	s.tabs = append(s.tabs, t)
 	s.log("%v arrives", t)
 	t.connect()
@@ -382,7 +382,7 @@ func (t *simTab) connect() {
 	t.open, t.under = true, 0
 	t.lanes = [4]time.Time{}
 	conn, life := t.conn, t.s.life
-	t.s.event(Joined{t.id, dist.Hello{Class: "toy", Group: t.group}})
+	t.s.event(Joined{t.id, fsdp.Hello{Class: "toy", Group: t.group}})
 	t.s.after(5*time.Millisecond, t, func() {
 		if t.conn != conn || !t.open || t.s.life != life {
 			return
@@ -450,7 +450,7 @@ func (t *simTab) toTab(lane int, b []byte) {
 			if t.conn != conn || !t.open {
 				return
 			}
-			f, err := dist.Parse(b)
+			f, err := fsdp.Parse(b)
 			if err != nil { // a torn frame ends a connection
 				t.s.log("%v got a bad frame: %v", t, err)
 				t.s.event(Gone{t.id, "bad frame"})
@@ -462,7 +462,7 @@ func (t *simTab) toTab(lane int, b []byte) {
 				t.worker.ReceiveBulk(t.s.now, f.Header, numbers(f.Body))
 				return
 			}
-			m, err := dist.Decode(f)
+			m, err := fsdp.Decode(f)
 			if err != nil {
 				t.s.fail("the room sent what cannot be decoded: %v", err)
 				return
@@ -486,7 +486,7 @@ func (t *simTab) toRoom(lane int, b []byte) {
 		if t.s.life != life {
 			return
 		}
-		f, err := dist.Parse(b)
+		f, err := fsdp.Parse(b)
 		if err != nil {
 			t.s.log("the room got a bad frame of %v: %v", t, err)
 			t.s.event(Gone{t.id, "bad frame"})
@@ -497,7 +497,7 @@ func (t *simTab) toRoom(lane int, b []byte) {
 			t.s.event(Came{t.id, f})
 			return
 		}
-		m, err := dist.Decode(f)
+		m, err := fsdp.Decode(f)
 		if err != nil {
 			t.s.fail("%v sent what cannot be decoded: %v", t, err)
 			return
@@ -506,22 +506,22 @@ func (t *simTab) toRoom(lane int, b []byte) {
 	})
 }
 
-// Send implements dist.Port.
-func (t *simTab) Send(m dist.Message) { t.toRoom(0, dist.Encode(m)) }
+// Send implements fsdp.Port.
+func (t *simTab) Send(m fsdp.Message) { t.toRoom(0, fsdp.Encode(m)) }
 
-// SendPiece implements dist.Port.
-func (t *simTab) SendPiece(h dist.Header, p dist.Piece) {
+// SendPiece implements fsdp.Port.
+func (t *simTab) SendPiece(h fsdp.Header, p fsdp.Piece) {
 	send := func() {
-		f := dist.Frame{Header: h, Body: t.engine.bytes(h, p)}
+		f := fsdp.Frame{Header: h, Body: t.engine.bytes(h, p)}
 		if f.Body == nil {
 			return // it went meanwhile
 		}
 		if t.s.rng.IntN(2) == 0 {
-			f.Flags |= dist.FlagCRC
+			f.Flags |= fsdp.FlagCRC
 		}
 		t.toRoom(1, f.Append(nil))
 	}
-	if h.Type == dist.TypeGradient {
+	if h.Type == fsdp.TypeGradient {
 		send()
 	} else {
 		t.engine.then(send)
@@ -552,17 +552,17 @@ func scenario(seed uint64) *sim {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := &sim{seed: seed, rng: rng, now: epochZero, blobs: map[string][]byte{}, evaluated: map[uint64]bool{}}
 	pick := func(n int) int { return rng.IntN(n) }
-	var params []dist.Param
+	var params []fsdp.Param
 	for i := range 1 + pick(5) {
 		shape := tensor.Of(1+pick(9), 1+pick(7))
 		if pick(4) == 0 {
 			shape = tensor.Of(1) // a gate
 		}
-		params = append(params, dist.Param{Name: fmt.Sprintf("p%d", i), Shape: shape, Unit: fmt.Sprintf("u%d", i/2)})
+		params = append(params, fsdp.Param{Name: fmt.Sprintf("p%d", i), Shape: shape, Unit: fmt.Sprintf("u%d", i/2)})
 	}
 	dtypes := []string{"bfloat16", "float32"}
 	s.cfg = Config{
-		Run: dist.Run{ID: fmt.Sprint(seed), Strategy: dist.Strategies[pick(4)], Wrap: []string{"transformer", "none", "size:20"}[pick(3)], Params: params,
+		Run: fsdp.Run{ID: fmt.Sprint(seed), Strategy: fsdp.Strategies[pick(4)], Wrap: []string{"transformer", "none", "size:20"}[pick(3)], Params: params,
 			Slots: 1 + pick(6), Shards: 1 + pick(5), Steps: 2 + pick(6), ReduceDType: dtypes[pick(2)], ParamDType: dtypes[pick(2)],
 			MaxGradNorm: []float64{0, 0.01, 1}[pick(3)], Checkpoint: 1 + pick(4), Piece: 4 + pick(40), Window: 1 + pick(4)},
 		MinTabs: 1 + pick(3), MaxTabs: 50, Schedule: seed,
@@ -599,7 +599,7 @@ func scenario(seed uint64) *sim {
 		}
 	}
 	if pick(2) == 0 {
-		e := &dist.Evaluation{Every: pick(4), First: pick(2) == 0, Classes: []int{0, 3}[pick(2)]}
+		e := &fsdp.Evaluation{Every: pick(4), First: pick(2) == 0, Classes: []int{0, 3}[pick(2)]}
 		e.First = e.First || e.Every == 0
 		for range 1 + pick(5) {
 			e.Tokens = append(e.Tokens, 1+pick(9))
@@ -761,7 +761,7 @@ func (s *sim) check() {
 		s.want = toyReference(s.run, s.table, s.seed, groups)
 	}
 	commits := 0
-	var evals []dist.Evaluated
+	var evals []fsdp.Evaluated
 	for _, rec := range records {
 		if rec.Kind == Evaluated {
 			evals = append(evals, *rec.Eval)
@@ -800,7 +800,7 @@ func (s *sim) check() {
 		v := s.table.Shard(i)
 		var want []byte
 		for _, x := range [][]float32{s.want.p, s.want.m, s.want.v} {
-			v.Flat(0, v.Len, func(_ int, sp dist.Span) { want = tensor.EncodeF32(want, x[sp.Off:sp.Off+sp.Len], tensor.F32) })
+			v.Flat(0, v.Len, func(_ int, sp fsdp.Span) { want = tensor.EncodeF32(want, x[sp.Off:sp.Off+sp.Len], tensor.F32) })
 		}
 		if !bytes.Equal(s.blobs[final[i]], want) {
 			s.fail("the final state of shard %d differs from the run without faults", i)
@@ -818,7 +818,7 @@ func (s *sim) check() {
 	if len(s.blobs) > len(live)+s.life {
 		s.fail("%d blobs are kept, %d are needed", len(s.blobs), len(live))
 	}
-	bound := 2 * (s.table.Shards + 1) * 2 * s.run.Window * (4*s.run.Piece + dist.HeaderLen)
+	bound := 2 * (s.table.Shards + 1) * 2 * s.run.Window * (4*s.run.Piece + fsdp.HeaderLen)
 	if s.plan.drop+s.plan.dup+s.plan.swap+s.plan.tear == 0 && s.plan.freeze == 0 && s.most > bound {
 		s.fail("%d bytes were under way to one tab, the windows allow %d", s.most, bound)
 	}
@@ -827,9 +827,9 @@ func (s *sim) check() {
 	}
 }
 
-func wantOf(v *dist.View, x []float32) []float32 {
+func wantOf(v *fsdp.View, x []float32) []float32 {
 	var out []float32
-	v.Flat(0, v.Len, func(_ int, sp dist.Span) { out = append(out, x[sp.Off:sp.Off+sp.Len]...) })
+	v.Flat(0, v.Len, func(_ int, sp fsdp.Span) { out = append(out, x[sp.Off:sp.Off+sp.Len]...) })
 	return out
 }
 

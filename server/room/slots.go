@@ -5,17 +5,17 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // slot is a micro-batch of the current step, or of the evaluation before it.
 type slot struct {
 	copies  []copyOf // given out and not given back
 	source  uint32   // the tab whose gradient is pulled, 0 for none
-	pull    *dist.Puller
+	pull    *fsdp.Puller
 	left    int // pieces that are not folded
 	known   bool
-	result  dist.Ready
+	result  fsdp.Ready
 	hashes  []uint64 // of its pieces, to compare with an audit's
 	audited bool
 	square  float64  // about the sum of squares of its gradient, from every 16th element
@@ -155,8 +155,8 @@ func (r *Room) regroup() {
 }
 
 // work is an order to compute a slot of the step.
-func (r *Room) work(slot int) dist.Work {
-	w := dist.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot, Eval: r.phase == Evaluating}
+func (r *Room) work(slot int) fsdp.Work {
+	w := fsdp.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot, Eval: r.phase == Evaluating}
 	if r.run.SumFirst && !w.Eval {
 		w.Of = len(r.slots)
 	}
@@ -207,14 +207,14 @@ func (r *Room) give(t *tab, k int) {
 func (r *Room) takeBack(id uint32, k int) {
 	r.changed = true
 	if t := r.tabs[id]; t != nil {
-		t.work = slices.DeleteFunc(t.work, func(w dist.Work) bool { return w.Slot == k })
+		t.work = slices.DeleteFunc(t.work, func(w fsdp.Work) bool { return w.Slot == k })
 		t.dirty = true
 	}
 	r.slots[k].without(id)
 }
 
 // ready takes in that a tab has computed a slot.
-func (r *Room) ready(t *tab, m dist.Ready) {
+func (r *Room) ready(t *tab, m fsdp.Ready) {
 	if m.Step != r.step || m.Slot >= len(r.slots) || m.Eval != (r.phase == Evaluating) {
 		return
 	}
@@ -289,7 +289,7 @@ func (r *Room) passPoison(g int) {
 // pullFrom begins to pull what a slot lacks from a copy.
 func (r *Room) pullFrom(s *slot, k int, c copyOf) {
 	s.source = c.tab
-	s.pull = dist.NewPuller(dist.Pull{Kind: dist.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
+	s.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
 	for g, n := range r.folded {
 		if int(n) > k {
 			s.pull.Got(r.now, g) // an earlier copy brought it
@@ -307,7 +307,7 @@ func (r *Room) pullGradients() {
 		if q := s.pull.Quiet(r.now); q >= stallAfter {
 			t := r.tabs[s.source]
 			r.note("stalled", t.id, "%s has sent nothing of slot %d for %v", t.label(), k, q.Round(time.Second))
-			r.expel(t, dist.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
+			r.expel(t, fsdp.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
 			continue
 		}
 		s.pull.Retry(r.now, retryAfter)
@@ -324,7 +324,7 @@ func (r *Room) pullGradients() {
 }
 
 // askFor sends what a puller has to ask for.
-func (r *Room) askFor(tab uint32, p *dist.Puller, open func(int) bool) {
+func (r *Room) askFor(tab uint32, p *fsdp.Puller, open func(int) bool) {
 	for {
 		pull, ok := p.Ask(r.now, r.run.Window, open)
 		if !ok {
@@ -335,7 +335,7 @@ func (r *Room) askFor(tab uint32, p *dist.Puller, open func(int) bool) {
 }
 
 // gradient folds a piece of a slot's gradient in. It reports whether the piece was wanted.
-func (r *Room) gradient(t *tab, f dist.Frame) bool {
+func (r *Room) gradient(t *tab, f fsdp.Frame) bool {
 	if r.phase != Computing || f.Step != r.step || int(f.Slot) >= len(r.slots) {
 		return false
 	}
@@ -346,10 +346,10 @@ func (r *Room) gradient(t *tab, f dist.Frame) bool {
 	}
 	g := int(f.Chunk)
 	p := r.all.Pieces[g]
-	if f.Flags&^dist.FlagCRC != dist.Flag(d) || len(f.Body) != p.Len*d.Size() {
+	if f.Flags&^fsdp.FlagCRC != fsdp.Flag(d) || len(f.Body) != p.Len*d.Size() {
 		return false
 	}
-	if !dist.Sane(f.Body, d) {
+	if !fsdp.Sane(f.Body, d) {
 		r.unsound(t, k, "its gradient has infinities, NaNs or numbers beyond all measure")
 		return true
 	}
@@ -360,16 +360,16 @@ func (r *Room) gradient(t *tab, f dist.Frame) bool {
 	if k == 0 {
 		clear(part)
 	}
-	dist.Fold(part, f.Body, d)
+	fsdp.Fold(part, f.Body, d)
 	if !slices.Contains(s.from, t.id) {
 		s.from = append(s.from, t.id)
 	}
 	s.hashes[g] = maphash.Bytes(r.secret, f.Body)
-	s.square += dist.Sample(f.Body, d)
+	s.square += fsdp.Sample(f.Body, d)
 	r.folded[g]++
 	r.passPoison(g)
 	if int(r.folded[g]) == len(r.slots) {
-		r.sums[g] = dist.SumSquares(part)
+		r.sums[g] = fsdp.SumSquares(part)
 	}
 	if s.left--; s.left == len(r.all.Pieces)-1 && s.left > 0 {
 		r.moment(Pulled, t.id, "a first piece of slot %d is here from %s", k, t.label())

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
@@ -23,9 +23,9 @@ const (
 // TestManyTabs has 200 tabs join, work, stall and leave over real sockets; what the program holds stays bounded.
 func TestManyTabs(t *testing.T) {
 	site := newSite(t)
-	cfg := toyConfig(dist.FullShard, 1<<30)
+	cfg := toyConfig(fsdp.FullShard, 1<<30)
 	cfg.Run.Slots, cfg.Run.Shards, cfg.Run.Piece = 256, 64, 4096
-	cfg.Run.Params = []dist.Param{{Name: "a", Shape: tensor.Of(256, 64), Unit: "u0"}, {Name: "b", Shape: tensor.Of(300, 20), Unit: "u1"}}
+	cfg.Run.Params = []fsdp.Param{{Name: "a", Shape: tensor.Of(256, 64), Unit: "u0"}, {Name: "b", Shape: tensor.Of(300, 20), Unit: "u1"}}
 	cfg.MinTabs, cfg.MaxTabs, cfg.Audit = soakTabs/2, soakTabs+20, 0.002
 	code, owner := site.open("lesson", cfg)
 	cfg.Run.Steps = 1 // of the reference, which is not compared here

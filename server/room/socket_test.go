@@ -20,7 +20,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
@@ -141,44 +141,44 @@ func say(ws *websocket.Conn, b []byte) error {
 	return ws.Write(ctx, websocket.MessageBinary, b)
 }
 
-func hear(ws *websocket.Conn) (dist.Frame, error) {
+func hear(ws *websocket.Conn) (fsdp.Frame, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, b, err := ws.Read(ctx)
 	if err != nil {
-		return dist.Frame{}, err
+		return fsdp.Frame{}, err
 	}
-	return dist.Parse(b)
+	return fsdp.Parse(b)
 }
 
 // join opens both sockets of a tab.
-func (s *site) join(room string, hello dist.Hello) (control, data *websocket.Conn, w dist.Welcome, err error) {
+func (s *site) join(room string, hello fsdp.Hello) (control, data *websocket.Conn, w fsdp.Welcome, err error) {
 	if control, err = s.dial("/api/rooms/" + room + "/control"); err != nil {
 		return
 	}
-	fail := func(e error) (*websocket.Conn, *websocket.Conn, dist.Welcome, error) {
+	fail := func(e error) (*websocket.Conn, *websocket.Conn, fsdp.Welcome, error) {
 		control.CloseNow()
 		return nil, nil, w, e
 	}
-	if err = say(control, dist.Encode(hello)); err != nil {
+	if err = say(control, fsdp.Encode(hello)); err != nil {
 		return fail(err)
 	}
 	f, err := hear(control)
 	if err != nil {
 		return fail(err)
 	}
-	m, err := dist.Decode(f)
+	m, err := fsdp.Decode(f)
 	if err != nil {
 		return fail(err)
 	}
-	if bye, ok := m.(dist.Bye); ok {
+	if bye, ok := m.(fsdp.Bye); ok {
 		return fail(errors.New(bye.Code))
 	}
-	w = m.(dist.Welcome)
+	w = m.(fsdp.Welcome)
 	if data, err = s.dial("/api/rooms/" + room + "/data"); err != nil {
 		return fail(err)
 	}
-	return control, data, w, say(data, dist.Encode(dist.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
+	return control, data, w, say(data, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
 }
 
 // class is a set of toy tabs on real sockets, in one lock.
@@ -212,7 +212,7 @@ func (c *class) join(pace time.Duration) *member {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	c.site.t.Cleanup(stop)
-	hello := dist.Hello{Code: c.code, Class: "toy"}
+	hello := fsdp.Hello{Code: c.code, Class: "toy"}
 	go func() {
 		for ctx.Err() == nil {
 			control, data, welcome, err := c.site.join(c.room, hello)
@@ -228,7 +228,7 @@ func (c *class) join(pace time.Duration) *member {
 }
 
 // talk runs a tab over one connection.
-func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Conn, welcome dist.Welcome) {
+func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Conn, welcome fsdp.Welcome) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queues := [2]chan []byte{make(chan []byte, 1<<12), make(chan []byte, 1<<12)}
@@ -260,7 +260,7 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 			}
 		}
 		if m.worker == nil {
-			m.worker = dist.NewWorker(c.run, c.table, m.engine, m.simTab)
+			m.worker = fsdp.NewWorker(c.run, c.table, m.engine, m.simTab)
 		}
 		m.worker.Connected(c.now)
 	})
@@ -277,7 +277,7 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 			if err != nil {
 				return
 			}
-			if f, err := dist.Parse(b); err == nil {
+			if f, err := fsdp.Parse(b); err == nil {
 				c.enter(func() { m.worker.ReceiveBulk(c.now, f.Header, numbers(f.Body)) })
 			}
 		}
@@ -287,11 +287,11 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 		if err != nil {
 			break
 		}
-		f, err := dist.Parse(b)
+		f, err := fsdp.Parse(b)
 		if err != nil {
 			break
 		}
-		msg, err := dist.Decode(f)
+		msg, err := fsdp.Decode(f)
 		if err != nil {
 			break
 		}
@@ -330,10 +330,10 @@ func (c *class) ended() {
 	}
 }
 
-func toyConfig(strategy dist.Strategy, steps int) Config {
+func toyConfig(strategy fsdp.Strategy, steps int) Config {
 	return Config{
-		Run: dist.Run{ID: "r", Strategy: strategy, Wrap: "transformer", Slots: 4, Shards: 4, Steps: steps, ReduceDType: "bfloat16", ParamDType: "bfloat16",
-			MaxGradNorm: 1, Checkpoint: 5, Piece: 50, Params: []dist.Param{
+		Run: fsdp.Run{ID: "r", Strategy: strategy, Wrap: "transformer", Slots: 4, Shards: 4, Steps: steps, ReduceDType: "bfloat16", ParamDType: "bfloat16",
+			MaxGradNorm: 1, Checkpoint: 5, Piece: 50, Params: []fsdp.Param{
 				{Name: "a", Shape: tensor.Of(40, 8), Unit: "u0"}, {Name: "b", Shape: tensor.Of(17), Unit: "u1"}, {Name: "c", Shape: tensor.Of(30, 7), Unit: "u1"}}},
 		MinTabs: 2,
 	}
@@ -341,7 +341,7 @@ func toyConfig(strategy dist.Strategy, steps int) Config {
 
 // TestSockets trains over real sockets while a tab is killed, another joins, and the server is stopped and started.
 func TestSockets(t *testing.T) {
-	for _, strategy := range []dist.Strategy{dist.FullShard, dist.NoShard} {
+	for _, strategy := range []fsdp.Strategy{fsdp.FullShard, fsdp.NoShard} {
 		t.Run(string(strategy), func(t *testing.T) {
 			site := newSite(t)
 			cfg := toyConfig(strategy, 24)
@@ -372,7 +372,7 @@ func TestSockets(t *testing.T) {
 // TestOwner pauses, resumes and removes.
 func TestOwner(t *testing.T) {
 	site := newSite(t)
-	cfg := toyConfig(dist.NoShard, 4000)
+	cfg := toyConfig(fsdp.NoShard, 4000)
 	cfg.MinTabs = 0
 	code, owner := site.open("lesson", cfg)
 	c := newClass(site, cfg, "lesson", code)
@@ -408,7 +408,7 @@ func TestOwner(t *testing.T) {
 // TestHostile: what is not a tab of the room is ended and counted, and the room goes on.
 func TestHostile(t *testing.T) {
 	site := newSite(t)
-	cfg := toyConfig(dist.NoShard, 4000)
+	cfg := toyConfig(fsdp.NoShard, 4000)
 	cfg.MinTabs = 1
 	code, owner := site.open("lesson", cfg)
 	c := newClass(site, cfg, "lesson", code)
@@ -439,8 +439,8 @@ func TestHostile(t *testing.T) {
 		if err != nil {
 			return "closed"
 		}
-		m, _ := dist.Decode(f)
-		if bye, ok := m.(dist.Bye); ok {
+		m, _ := fsdp.Decode(f)
+		if bye, ok := m.(fsdp.Bye); ok {
 			return bye.Code
 		}
 		return f.Type.String()
@@ -452,10 +452,10 @@ func TestHostile(t *testing.T) {
 	}{
 		"garbage":         {garbage, "protocol"},
 		"empty":           {nil, "protocol"},
-		"no first frame":  {dist.Encode(dist.Status{Seq: 1}), "protocol"},
-		"data on control": {dist.Encode(dist.Attach{Tab: 1}), "code"},
-		"false token":     {dist.Encode(dist.Hello{Tab: 1, Token: "x"}), "code"},
-		"large":           {dist.Encode(dist.Status{Error: strings.Repeat("x", 10000)}), "protocol"},
+		"no first frame":  {fsdp.Encode(fsdp.Status{Seq: 1}), "protocol"},
+		"data on control": {fsdp.Encode(fsdp.Attach{Tab: 1}), "code"},
+		"false token":     {fsdp.Encode(fsdp.Hello{Tab: 1, Token: "x"}), "code"},
+		"large":           {fsdp.Encode(fsdp.Status{Error: strings.Repeat("x", 10000)}), "protocol"},
 	} {
 		counted(t, c.want, func() {
 			if got := first(c.b); got != c.want && !(name == "large" && got == "closed") {
@@ -486,15 +486,15 @@ func TestHostile(t *testing.T) {
 		defer ws.CloseNow()
 		counted(t, "protocol", func() {
 			ws.Write(context.Background(), websocket.MessageText, []byte("{}"))
-			if f, err := hear(ws); err == nil && f.Type != dist.TypeBye {
+			if f, err := hear(ws); err == nil && f.Type != fsdp.TypeBye {
 				t.Errorf("a text message is answered with a %v", f.Type)
 			}
 		})
 	})
 	// in joins as a tab would, and then misbehaves, for which it is counted.
-	in := func(t *testing.T, reason string, f func(control, data *websocket.Conn, w dist.Welcome)) {
+	in := func(t *testing.T, reason string, f func(control, data *websocket.Conn, w fsdp.Welcome)) {
 		t.Helper()
-		control, data, w, err := site.join("lesson", dist.Hello{Code: code, Class: "bad"})
+		control, data, w, err := site.join("lesson", fsdp.Hello{Code: code, Class: "bad"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -511,14 +511,14 @@ func TestHostile(t *testing.T) {
 			if err != nil {
 				return "closed"
 			}
-			if m, _ := dist.Decode(f); f.Type == dist.TypeBye {
-				return m.(dist.Bye).Code
+			if m, _ := fsdp.Decode(f); f.Type == fsdp.TypeBye {
+				return m.(fsdp.Bye).Code
 			}
 		}
 	}
 	t.Run("oversized", func(t *testing.T) {
-		in(t, "oversized", func(control, data *websocket.Conn, _ dist.Welcome) {
-			f := dist.Frame{Header: dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunks: 1}, Body: make([]byte, dist.MaxBulk)}
+		in(t, "oversized", func(control, data *websocket.Conn, _ fsdp.Welcome) {
+			f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunks: 1}, Body: make([]byte, fsdp.MaxBulk)}
 			say(data, f.Append(nil)) // a good frame, but larger than any piece of this run
 			if got := ended(t, control); got != "closed" {
 				t.Errorf("goodbye %q", got)
@@ -526,8 +526,8 @@ func TestHostile(t *testing.T) {
 		})
 	})
 	t.Run("torn", func(t *testing.T) {
-		in(t, "protocol", func(control, data *websocket.Conn, _ dist.Welcome) {
-			f := dist.Frame{Header: dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunks: 1}, Body: make([]byte, 100)}
+		in(t, "protocol", func(control, data *websocket.Conn, _ fsdp.Welcome) {
+			f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunks: 1}, Body: make([]byte, 100)}
 			b := f.Append(nil)
 			say(data, b[:len(b)-1])
 			if got := ended(t, control); got != "closed" {
@@ -536,9 +536,9 @@ func TestHostile(t *testing.T) {
 		})
 	})
 	t.Run("stale", func(t *testing.T) {
-		in(t, "protocol", func(control, data *websocket.Conn, _ dist.Welcome) {
-			say(control, dist.Encode(dist.Status{Seq: 1}))
-			f := dist.Frame{Header: dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunks: 20, Epoch: 3}, Body: make([]byte, 100)}
+		in(t, "protocol", func(control, data *websocket.Conn, _ fsdp.Welcome) {
+			say(control, fsdp.Encode(fsdp.Status{Seq: 1}))
+			f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunks: 20, Epoch: 3}, Body: make([]byte, 100)}
 			for range refusedMost + 10 {
 				if say(data, f.Append(nil)) != nil {
 					break
@@ -550,9 +550,9 @@ func TestHostile(t *testing.T) {
 		})
 	})
 	t.Run("chatter", func(t *testing.T) {
-		in(t, "rate", func(control, data *websocket.Conn, _ dist.Welcome) {
+		in(t, "rate", func(control, data *websocket.Conn, _ fsdp.Welcome) {
 			for i := range 5000 {
-				if say(control, dist.Encode(dist.Status{Seq: uint64(i)})) != nil {
+				if say(control, fsdp.Encode(fsdp.Status{Seq: uint64(i)})) != nil {
 					break
 				}
 			}
@@ -570,8 +570,8 @@ func TestHostile(t *testing.T) {
 		counted(t, "protocol", func() {})
 	})
 	t.Run("swapped", func(t *testing.T) { // a bulk frame on the control socket
-		in(t, "protocol", func(control, data *websocket.Conn, _ dist.Welcome) {
-			f := dist.Frame{Header: dist.Header{Type: dist.TypeGradient, Flags: dist.FlagBF16, Chunks: 1}, Body: make([]byte, 100)}
+		in(t, "protocol", func(control, data *websocket.Conn, _ fsdp.Welcome) {
+			f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunks: 1}, Body: make([]byte, 100)}
 			say(control, f.Append(nil))
 			if got := ended(t, control); got != "protocol" {
 				t.Errorf("goodbye %q to a tab that sends gradients on its control socket", got)
@@ -582,13 +582,13 @@ func TestHostile(t *testing.T) {
 		var last string
 		counted(t, "code", func() {
 			for range 12 {
-				last = first(dist.Encode(dist.Hello{Code: "wrong"}))
+				last = first(fsdp.Encode(fsdp.Hello{Code: "wrong"}))
 			}
 		})
 		if last != "guessing" {
 			t.Errorf("the last of many guesses is answered with %q", last)
 		}
-		if got := first(dist.Encode(dist.Hello{Code: code})); got != "guessing" {
+		if got := first(fsdp.Encode(fsdp.Hello{Code: code})); got != "guessing" {
 			t.Errorf("the right code after many wrong ones is answered with %q", got)
 		}
 	})
@@ -601,11 +601,11 @@ func TestHostile(t *testing.T) {
 // TestNeverReads: a tab that asks for much and reads nothing is dropped; what waits for it is bounded meanwhile.
 func TestNeverReads(t *testing.T) {
 	site := newSite(t)
-	cfg := toyConfig(dist.NoShard, 1000000)
-	cfg.Run.Params = []dist.Param{{Name: "a", Shape: tensor.Of(1 << 20), Unit: "u"}}
+	cfg := toyConfig(fsdp.NoShard, 1000000)
+	cfg.Run.Params = []fsdp.Param{{Name: "a", Shape: tensor.Of(1 << 20), Unit: "u"}}
 	cfg.Run.Slots, cfg.Run.Piece, cfg.MinTabs = 1, 128<<10, 1
 	code, owner := site.open("lesson", cfg)
-	control, data, _, err := site.join("lesson", dist.Hello{Code: code})
+	control, data, _, err := site.join("lesson", fsdp.Hello{Code: code})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -616,9 +616,9 @@ func TestNeverReads(t *testing.T) {
 	r := h.room
 	r.reduced[0], r.commits[0], r.step = make([]byte, 4*r.table.Len), Record{Kind: Committed, Applied: true}, 1
 	h.mu.Unlock()
-	say(control, dist.Encode(dist.Status{Seq: 1}))
+	say(control, fsdp.Encode(fsdp.Status{Seq: 1}))
 	for i := 0; i < 1000; i++ {
-		if say(control, dist.Encode(dist.Pull{Kind: dist.TypeReduced, Step: 0, From: 0, To: 4})) != nil {
+		if say(control, fsdp.Encode(fsdp.Pull{Kind: fsdp.TypeReduced, Step: 0, From: 0, To: 4})) != nil {
 			break
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 	"llamatab/engine/tensor"
 )
 
@@ -37,15 +37,15 @@ func toyTokens(seed, step uint64, slot int) int { return int(mix(seed, 7, step, 
 func toyPoison(seed, step uint64, slot int) bool { return mix(seed, 5, step, uint64(slot))%31 == 0 }
 
 // toyHeldOut computes a slot of an evaluation where the parameters are x, and tells whether its data gives no finite loss.
-func toyHeldOut(run *dist.Run, seed uint64, w dist.Work, x []float32) (r dist.Ready, poisoned bool) {
+func toyHeldOut(run *fsdp.Run, seed uint64, w fsdp.Work, x []float32) (r fsdp.Ready, poisoned bool) {
 	r.Work, r.Tokens = w, run.Eval.Tokens[w.Slot]
 	for i, v := range x {
 		r.Loss += math.Abs(float64(v)) * math.Ldexp(float64(mix(seed, 11, uint64(w.Slot), uint64(i))), -64-i%30)
 	}
-	verdicts := dist.Verdicts{}
+	verdicts := fsdp.Verdicts{}
 	for row := 0; row < r.Tokens && run.Eval.Classes > 0; row++ {
 		h := mix(seed, 13, uint64(w.Slot), uint64(row))
-		verdicts[dist.Said{Truth: int(h % uint64(run.Eval.Classes)), Said: int((h>>8 + uint64(math.Float32bits(x[0])>>20)) % uint64(run.Eval.Classes))}]++
+		verdicts[fsdp.Said{Truth: int(h % uint64(run.Eval.Classes)), Said: int((h>>8 + uint64(math.Float32bits(x[0])>>20)) % uint64(run.Eval.Classes))}]++
 	}
 	r.Verdicts = verdicts.List()
 	return r, mix(seed, 17, w.Step, uint64(w.Slot))%41 == 0
@@ -54,7 +54,7 @@ func toyHeldOut(run *dist.Run, seed uint64, w dist.Work, x []float32) (r dist.Re
 func toyRate(step uint64) float32 { return 0.01 / float32(1+step) }
 
 // toyUpdate is AdamW.
-func toyUpdate(p, m, v, g []float32, c dist.Commit) {
+func toyUpdate(p, m, v, g []float32, c fsdp.Commit) {
 	const b1, b2, eps, decay = float32(0.9), float32(0.99), float32(1e-6), float32(0.01)
 	lr := toyRate(c.Step)
 	c1 := float32(1 / (1 - math.Pow(0.9, float64(c.Updates))))
@@ -72,7 +72,7 @@ func toyUpdate(p, m, v, g []float32, c dist.Commit) {
 type toyState struct {
 	p, m, v []float32
 	commits []Record
-	evals   []dist.Evaluated
+	evals   []fsdp.Evaluated
 }
 
 // rounded is x as it is computed with.
@@ -84,7 +84,7 @@ func rounded(x float32, d tensor.DType) float32 {
 }
 
 // toyReference is the run without faults. groups are the numbers of slots of its steps, where tabs add up first.
-func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) toyState {
+func toyReference(run *fsdp.Run, table *fsdp.Table, seed uint64, groups []int) toyState {
 	n := table.Len
 	s := toyState{p: make([]float32, n), m: make([]float32, n), v: make([]float32, n)}
 	for i := range s.p {
@@ -101,13 +101,13 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 		if !run.Eval.Due(version) {
 			return
 		}
-		var slots []dist.Ready
+		var slots []fsdp.Ready
 		for k := range run.Eval.Tokens {
-			r, poisoned := toyHeldOut(run, seed, dist.Work{Step: version, Slot: k, Eval: true}, seen())
+			r, poisoned := toyHeldOut(run, seed, fsdp.Work{Step: version, Slot: k, Eval: true}, seen())
 			r.Invalid = poisoned
 			slots = append(slots, r)
 		}
-		before := dist.Evaluated{}
+		before := fsdp.Evaluated{}
 		if len(s.evals) > 0 {
 			before = s.evals[len(s.evals)-1]
 		}
@@ -124,7 +124,7 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 		}
 		x, g := seen(), make([]float32, n)
 		for k := range slots {
-			r, poisoned := toySlot(run, seed, dist.Work{Step: step, Slot: k, Of: of}, x, g)
+			r, poisoned := toySlot(run, seed, fsdp.Work{Step: step, Slot: k, Of: of}, x, g)
 			for i := range sum {
 				sum[i] += rounded(g[i], run.Reduce())
 			}
@@ -137,7 +137,7 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 		}
 		square := 0.0
 		for _, p := range table.All().Pieces {
-			square += dist.SumSquares(sum[p.Off : p.Off+p.Len])
+			square += fsdp.SumSquares(sum[p.Off : p.Off+p.Len])
 		}
 		tokens := float64(max(rec.Tokens, 1))
 		rec.Loss /= tokens
@@ -163,7 +163,7 @@ func toyReference(run *dist.Run, table *dist.Table, seed uint64, groups []int) t
 }
 
 // toySlot computes a slot where the parameters are x, and leaves its gradient in g.
-func toySlot(run *dist.Run, seed uint64, w dist.Work, x, g []float32) (r dist.Ready, poisoned bool) {
+func toySlot(run *fsdp.Run, seed uint64, w fsdp.Work, x, g []float32) (r fsdp.Ready, poisoned bool) {
 	r.Work = w
 	clear(g)
 	from, to := w.Micro(run)
@@ -187,9 +187,9 @@ type toyEngine struct {
 
 	shards  map[int]*toyShard
 	units   map[int][]float32    // gathered, by unit, float32
-	grads   map[dist.Work][]byte // on the wire's type
+	grads   map[fsdp.Work][]byte // on the wire's type
 	fetch   []int                // units still to be gathered for the slot under way
-	now     *dist.Work           // the slot under way
+	now     *fsdp.Work           // the slot under way
 	own     []int                // shards that were there when that began
 	behind  []func()             // what waits for its end
 	heard   uint64               // the version that the last step it has heard of leads to
@@ -203,12 +203,12 @@ type toyShard struct {
 }
 
 func newToy(s *sim, tab *simTab) *toyEngine {
-	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[dist.Work][]byte{}, judged: map[uint64]bool{}, applied: map[uint64]bool{}}
+	return &toyEngine{s: s, tab: tab, shards: map[int]*toyShard{}, units: map[int][]float32{}, grads: map[fsdp.Work][]byte{}, judged: map[uint64]bool{}, applied: map[uint64]bool{}}
 }
 
-func key(w dist.Work) dist.Work { return dist.Work{Step: w.Step, Slot: w.Slot, Eval: w.Eval} }
+func key(w fsdp.Work) fsdp.Work { return fsdp.Work{Step: w.Step, Slot: w.Slot, Eval: w.Eval} }
 
-func (e *toyEngine) Compute(w dist.Work) {
+func (e *toyEngine) Compute(w fsdp.Work) {
 	if e.now != nil {
 		e.s.fail("tab %d computes two slots at a time", e.tab.id)
 	}
@@ -246,7 +246,7 @@ func (e *toyEngine) end() {
 }
 
 // goOn goes on with a slot if it is still the one under way.
-func (e *toyEngine) goOn(w *dist.Work) func() {
+func (e *toyEngine) goOn(w *fsdp.Work) func() {
 	return func() {
 		if e.now == w {
 			e.next()
@@ -284,7 +284,7 @@ func (e *toyEngine) next() {
 			case 2:
 				r.Tokens++
 			case 3:
-				r.Verdicts = append(r.Verdicts, dist.Verdict{Truth: 99, Rows: 1})
+				r.Verdicts = append(r.Verdicts, fsdp.Verdict{Truth: 99, Rows: 1})
 			}
 		}
 		e.tab.worker.Computed(e.s.now, r)
@@ -332,7 +332,7 @@ func (e *toyEngine) parameters(version uint64) []float32 {
 			e.s.fail("tab %d computes step %d with shard %d of version %d", e.tab.id, version, i, v)
 			return x
 		}
-		t.Shard(i).Flat(0, t.Shard(i).Len, func(at int, sp dist.Span) {
+		t.Shard(i).Flat(0, t.Shard(i).Len, func(at int, sp fsdp.Span) {
 			for j := range sp.Len {
 				x[sp.Off+j] = rounded(s.p[at+j], e.s.run.Param())
 			}
@@ -341,11 +341,11 @@ func (e *toyEngine) parameters(version uint64) []float32 {
 	return x
 }
 
-func (e *toyEngine) Forget(w dist.Work) {
+func (e *toyEngine) Forget(w fsdp.Work) {
 	delete(e.grads, key(w))
 	if e.now != nil && key(*e.now) == key(w) {
 		e.end()
-		e.s.after(time.Millisecond, e.tab, func() { e.tab.worker.Computed(e.s.now, dist.Ready{Work: w}) })
+		e.s.after(time.Millisecond, e.tab, func() { e.tab.worker.Computed(e.s.now, fsdp.Ready{Work: w}) })
 	}
 }
 
@@ -354,7 +354,7 @@ func (e *toyEngine) Init(shard int) { e.then(func() { e.init(shard) }) }
 func (e *toyEngine) init(shard int) {
 	v := e.s.table.Shard(shard)
 	s := &toyShard{p: make([]float32, v.Len), m: make([]float32, v.Len), v: make([]float32, v.Len), g: make([]float32, v.Len)}
-	v.Flat(0, v.Len, func(at int, sp dist.Span) {
+	v.Flat(0, v.Len, func(at int, sp fsdp.Span) {
 		for j := range sp.Len {
 			s.p[at+j] = toyInit(e.s.seed, sp.Off+j)
 		}
@@ -362,7 +362,7 @@ func (e *toyEngine) init(shard int) {
 	e.shards[shard] = s
 }
 
-func (e *toyEngine) Committed(c dist.Commit) {
+func (e *toyEngine) Committed(c fsdp.Commit) {
 	if c.Step < e.heard || e.s.run.Eval.Due(e.heard) && !e.judged[e.heard] {
 		e.s.fail("tab %d hears of step %d after version %d, whose evaluation it has not heard of, or twice", e.tab.id, c.Step, e.heard)
 	}
@@ -374,7 +374,7 @@ func (e *toyEngine) Committed(c dist.Commit) {
 	e.heard = c.Step + 1
 }
 
-func (e *toyEngine) Evaluated(got dist.Evaluated) {
+func (e *toyEngine) Evaluated(got fsdp.Evaluated) {
 	if e.judged[got.Version] || got.Version != e.heard {
 		e.s.fail("tab %d hears of the evaluation of version %d after that of version %d, or twice", e.tab.id, got.Version, e.heard)
 	}
@@ -388,12 +388,12 @@ func (e *toyEngine) Evaluated(got dist.Evaluated) {
 
 func (e *toyEngine) Drop(shard int) { e.then(func() { delete(e.shards, shard) }) }
 
-func (e *toyEngine) Apply(shard int, c dist.Commit) {
+func (e *toyEngine) Apply(shard int, c fsdp.Commit) {
 	e.applied[c.Step] = true
 	e.then(func() { e.apply(shard, c) })
 }
 
-func (e *toyEngine) apply(shard int, c dist.Commit) {
+func (e *toyEngine) apply(shard int, c fsdp.Commit) {
 	s := e.shards[shard]
 	if s.version > c.Step { // it may be smaller: skipped steps change the number only
 		e.s.fail("tab %d applies step %d to shard %d of version %d", e.tab.id, c.Step, shard, s.version)
@@ -414,9 +414,9 @@ type numbers []byte
 
 func (n numbers) Len() int { return len(n) }
 
-func (e *toyEngine) Put(f dist.Header, body dist.Body) {
+func (e *toyEngine) Put(f fsdp.Header, body fsdp.Body) {
 	v := e.s.table.Shard(int(f.Slot))
-	if f.Type == dist.TypeParam {
+	if f.Type == fsdp.TypeParam {
 		p := v.Pieces[f.Chunk]
 		x := make([]float32, p.Len)
 		tensor.DecodeF32(x, body.(numbers), e.s.run.Param())
@@ -424,22 +424,22 @@ func (e *toyEngine) Put(f dist.Header, body dist.Body) {
 		for u := range p.Unit {
 			first += e.s.table.Units[u].Len
 		}
-		v.Flat(p.Off, p.Len, func(at int, sp dist.Span) { copy(e.units[p.Unit][sp.Off-first:], x[at:at+sp.Len]) })
+		v.Flat(p.Off, p.Len, func(at int, sp fsdp.Span) { copy(e.units[p.Unit][sp.Off-first:], x[at:at+sp.Len]) })
 		return
 	}
 	e.then(func() { e.keep(f, v, body) })
 }
 
 // keep puts a piece of a shard where it belongs.
-func (e *toyEngine) keep(f dist.Header, v *dist.View, body dist.Body) {
+func (e *toyEngine) keep(f fsdp.Header, v *fsdp.View, body fsdp.Body) {
 	s := e.shards[int(f.Slot)]
 	if s == nil {
 		e.init(int(f.Slot))
 		s = e.shards[int(f.Slot)]
 	}
-	part, p := dist.StatePiece(v, int(f.Chunk))
+	part, p := fsdp.StatePiece(v, int(f.Chunk))
 	into := s.g
-	if f.Type == dist.TypeState {
+	if f.Type == fsdp.TypeState {
 		into = [][]float32{s.p, s.m, s.v}[part]
 		s.version = f.Step
 	}
@@ -460,7 +460,7 @@ func (e *toyEngine) fill(unit int) {
 	x := e.units[unit]
 	for _, i := range e.own {
 		s := e.shards[i]
-		e.s.table.Shard(i).Flat(0, e.s.table.Shard(i).Len, func(at int, sp dist.Span) {
+		e.s.table.Shard(i).Flat(0, e.s.table.Shard(i).Len, func(at int, sp fsdp.Span) {
 			for j := range sp.Len {
 				if o := sp.Off + j - first; o >= 0 && o < len(x) {
 					x[o] = rounded(s.p[at+j], e.s.run.Param())
@@ -473,10 +473,10 @@ func (e *toyEngine) fill(unit int) {
 func (e *toyEngine) Finished() { e.tab.finished = true }
 
 // bytes are those of a piece that the room pulls.
-func (e *toyEngine) bytes(h dist.Header, p dist.Piece) []byte {
-	if h.Type == dist.TypeGradient {
+func (e *toyEngine) bytes(h fsdp.Header, p fsdp.Piece) []byte {
+	if h.Type == fsdp.TypeGradient {
 		size := e.s.run.Reduce().Size()
-		g, ok := e.grads[dist.Work{Step: h.Step, Slot: int(h.Slot)}]
+		g, ok := e.grads[fsdp.Work{Step: h.Step, Slot: int(h.Slot)}]
 		if !ok {
 			e.s.fail("tab %d is asked for a gradient that it has let go", e.tab.id)
 			return nil
@@ -487,10 +487,10 @@ func (e *toyEngine) bytes(h dist.Header, p dist.Piece) []byte {
 	if s == nil {
 		return nil
 	}
-	if h.Type == dist.TypeParam {
+	if h.Type == fsdp.TypeParam {
 		return tensor.EncodeF32(nil, s.p[p.Off:p.Off+p.Len], e.s.run.Param())
 	}
-	part, _ := dist.StatePiece(e.s.table.Shard(int(h.Slot)), int(h.Chunk))
+	part, _ := fsdp.StatePiece(e.s.table.Shard(int(h.Slot)), int(h.Chunk))
 	return tensor.EncodeF32(nil, [][]float32{s.p, s.m, s.v}[part][p.Off:p.Off+p.Len], tensor.F32)
 }
 

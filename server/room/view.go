@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"llamatab/engine/dist"
+	"llamatab/engine/fsdp"
 )
 
 // View is a room as people see it.
@@ -35,8 +35,8 @@ type View struct {
 	Diary    []Note    `json:"diary,omitempty"`
 	// Forecast is what a step moves per tab with the tabs that are there, DDP what it would move under NO_SHARD, in
 	// bytes without headers.
-	Forecast dist.Traffic `json:"forecast"`
-	DDP      dist.Traffic `json:"ddp"`
+	Forecast fsdp.Traffic `json:"forecast"`
+	DDP      fsdp.Traffic `json:"ddp"`
 }
 
 // TabView is one tab of the roster.
@@ -118,8 +118,8 @@ func (r *Room) View(now time.Time) View {
 }
 
 // forecast says what a step moves per tab among n.
-func (v *View) forecast(run *dist.Run, n int) {
+func (v *View) forecast(run *fsdp.Run, n int) {
 	reduce, param := run.Reduce().Size(), run.Param().Size()
-	v.Forecast = dist.Forecast(run.Strategy, v.Params, run.Travelling(n), n, reduce, param)
-	v.DDP = dist.Forecast(dist.NoShard, v.Params, run.Travelling(n), n, reduce, param)
+	v.Forecast = fsdp.Forecast(run.Strategy, v.Params, run.Travelling(n), n, reduce, param)
+	v.DDP = fsdp.Forecast(fsdp.NoShard, v.Params, run.Travelling(n), n, reduce, param)
 }

@@ -11,7 +11,7 @@ import (
 
 // TestPages holds the pages against the text and the recorded traces that they are made of.
 func TestPages(t *testing.T) {
-	css, err := os.ReadFile(filepath.Join("..", "docs.css"))
+	css, err := os.ReadFile(filepath.Join("..", "..", folder, "docs.css"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,8 +20,8 @@ func TestPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if have, err := os.ReadFile(filepath.Join("..", name)); err != nil || !bytes.Equal(have, page) {
-			t.Errorf("%s is not current (%v): go run ./server/docs/make", name, err)
+		if have, err := os.ReadFile(filepath.Join("..", "..", folder, name)); err != nil || !bytes.Equal(have, page) {
+			t.Errorf("%s is not current (%v): go run ./tools/fsdpguide", name, err)
 		}
 		if bad := regexp.MustCompile(`<script|<style|style=|\son\w+=|https?://|NaN|%!`).FindString(string(page)); bad != "" {
 			t.Errorf("%s has %q, which the server's policy forbids", name, bad)

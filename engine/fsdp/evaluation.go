@@ -1,4 +1,4 @@
-package dist
+package fsdp
 
 import (
 	"cmp"
@@ -39,13 +39,13 @@ func (e *Evaluation) check() error {
 	case e == nil:
 		return nil
 	case e.Every < 0 || e.Every == 0 && !e.First:
-		return fmt.Errorf("dist: an evaluation every %d steps, want 1 or more, or one before the first", e.Every)
+		return fmt.Errorf("fsdp: an evaluation every %d steps, want 1 or more, or one before the first", e.Every)
 	case len(e.Tokens) < 1 || len(e.Tokens) > MaxSlots:
-		return fmt.Errorf("dist: an evaluation in %d slots, want 1 to %d", len(e.Tokens), MaxSlots)
+		return fmt.Errorf("fsdp: an evaluation in %d slots, want 1 to %d", len(e.Tokens), MaxSlots)
 	case slices.Min(e.Tokens) < 0 || slices.Max(e.Tokens) > math.MaxInt32:
-		return errors.New("dist: an evaluation whose slots count less than no tokens, or beyond all measure")
+		return errors.New("fsdp: an evaluation whose slots count less than no tokens, or beyond all measure")
 	case e.Classes < 0 || e.Classes > math.MaxInt32:
-		return fmt.Errorf("dist: an evaluation of %d classes", e.Classes)
+		return fmt.Errorf("fsdp: an evaluation of %d classes", e.Classes)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@
 // two that no file holds: vugu.js, the helper script of the vugu library as a file, and licenses.txt, the licences
 // of everything third-party that the program ships.
 //
-//	go run ./server/pack --out server/assets --server ./server --wasm ./wasm [--npm DIR] FILE [NAME=FILE …]
+//	go run ./tools/pack --out server/assets --server ./server --wasm ./wasm [--npm DIR] FILE [NAME=FILE …]
 package main
 
 import (

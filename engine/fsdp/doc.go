@@ -1,4 +1,4 @@
-// Package dist is what a room and its tabs agree on when several tabs train one model: units and shards as a pure
+// Package fsdp is what a room and its tabs agree on when several tabs train one model: units and shards as a pure
 // function of the parameters, the frames on the wire, how gradients are added up, and the tab's side of the protocol.
 //
 // FSDP merges two roles that are kept apart here. A step consists of V slots (micro-batches); whoever computes slot k
@@ -34,4 +34,4 @@
 // would save a sixth.
 //
 // Nothing in here does I/O or looks at a clock: sockets, GPUs and time are the caller's.
-package dist
+package fsdp

@@ -1,4 +1,4 @@
-package dist
+package fsdp
 
 import (
 	"encoding/json"
@@ -84,23 +84,23 @@ func (r *Run) Table() (*Table, error) {
 	}
 	switch {
 	case r.ID == "" || len(r.ID) > 64:
-		return nil, errors.New("dist: a run needs an id of at most 64 bytes")
+		return nil, errors.New("fsdp: a run needs an id of at most 64 bytes")
 	case !known:
-		return nil, fmt.Errorf("dist: no strategy %q: use one of %v", r.Strategy, Strategies)
+		return nil, fmt.Errorf("fsdp: no strategy %q: use one of %v", r.Strategy, Strategies)
 	case r.Slots < 1 || r.Slots > MaxSlots:
-		return nil, fmt.Errorf("dist: %d slots, want 1 to %d", r.Slots, MaxSlots)
+		return nil, fmt.Errorf("fsdp: %d slots, want 1 to %d", r.Slots, MaxSlots)
 	case r.Steps < 1:
-		return nil, fmt.Errorf("dist: %d steps, want at least 1", r.Steps)
+		return nil, fmt.Errorf("fsdp: %d steps, want at least 1", r.Steps)
 	case r.Window < 1 || r.Window > 64:
-		return nil, fmt.Errorf("dist: a window of %d pieces, want 1 to 64", r.Window)
+		return nil, fmt.Errorf("fsdp: a window of %d pieces, want 1 to 64", r.Window)
 	case r.Checkpoint < 1:
-		return nil, fmt.Errorf("dist: a checkpoint every %d steps, want at least 1", r.Checkpoint)
+		return nil, fmt.Errorf("fsdp: a checkpoint every %d steps, want at least 1", r.Checkpoint)
 	case !(r.MaxGradNorm >= 0) || math.IsInf(r.MaxGradNorm, 0):
-		return nil, fmt.Errorf("dist: max_grad_norm %v, want 0 or more", r.MaxGradNorm)
+		return nil, fmt.Errorf("fsdp: max_grad_norm %v, want 0 or more", r.MaxGradNorm)
 	}
 	for name, d := range map[string]string{"reduce_dtype": r.ReduceDType, "param_dtype": r.ParamDType} {
 		if _, ok := dtypes[d]; !ok {
-			return nil, fmt.Errorf("dist: %s %q: use bfloat16 or float32", name, d)
+			return nil, fmt.Errorf("fsdp: %s %q: use bfloat16 or float32", name, d)
 		}
 	}
 	if err := r.Eval.check(); err != nil {

@@ -1,4 +1,4 @@
-package dist
+package fsdp
 
 // Traffic is what a tab sends and receives in a step, in bytes, without headers.
 type Traffic struct{ Up, Down float64 }

@@ -1,4 +1,4 @@
-package dist
+package fsdp
 
 import (
 	"fmt"
@@ -72,11 +72,11 @@ func Wrap(params []Param, policy string) ([]Unit, error) {
 	if n, ok := strings.CutPrefix(policy, "size:"); ok {
 		v, err := strconv.Atoi(n)
 		if err != nil || v < 1 {
-			return nil, fmt.Errorf("dist: wrap policy %q: %q is not a number of elements", policy, n)
+			return nil, fmt.Errorf("fsdp: wrap policy %q: %q is not a number of elements", policy, n)
 		}
 		least, sized = v, true
 	} else if policy != "transformer" && policy != "none" {
-		return nil, fmt.Errorf("dist: no wrap policy %q: use transformer, size:N or none", policy)
+		return nil, fmt.Errorf("fsdp: no wrap policy %q: use transformer, size:N or none", policy)
 	}
 	var units []Unit
 	for i, p := range params {
@@ -140,13 +140,13 @@ type View struct {
 func NewTable(units []Unit, shards, piece int) (*Table, error) {
 	t := &Table{Units: units, Shards: shards, Piece: piece}
 	if shards < 1 || shards > MaxShards {
-		return nil, fmt.Errorf("dist: %d shards, want 1 to %d", shards, MaxShards)
+		return nil, fmt.Errorf("fsdp: %d shards, want 1 to %d", shards, MaxShards)
 	}
 	if piece < 1 || piece > MaxPiece {
-		return nil, fmt.Errorf("dist: pieces of %d elements, want 1 to %d", piece, MaxPiece)
+		return nil, fmt.Errorf("fsdp: pieces of %d elements, want 1 to %d", piece, MaxPiece)
 	}
 	if len(units) == 0 || len(units) > MaxUnits {
-		return nil, fmt.Errorf("dist: %d units, want 1 to %d", len(units), MaxUnits)
+		return nil, fmt.Errorf("fsdp: %d units, want 1 to %d", len(units), MaxUnits)
 	}
 	params := 0
 	for i := range units {
@@ -154,14 +154,14 @@ func NewTable(units []Unit, shards, piece int) (*Table, error) {
 		for _, p := range u.Params {
 			size, err := p.Shape.CheckedSize()
 			if err != nil || size == 0 || size > MaxElements-t.Len-n {
-				return nil, fmt.Errorf("dist: parameter %q of shape %v is empty, negative or too large", p.Name, p.Shape)
+				return nil, fmt.Errorf("fsdp: parameter %q of shape %v is empty, negative or too large", p.Name, p.Shape)
 			}
 			n += size
 		}
 		u.Len, t.Len, params = n, t.Len+n, params+len(u.Params)
 	}
 	if params > MaxParams || t.Len == 0 {
-		return nil, fmt.Errorf("dist: %d parameters with %d elements, want 1 to %d parameters", params, t.Len, MaxParams)
+		return nil, fmt.Errorf("fsdp: %d parameters with %d elements, want 1 to %d parameters", params, t.Len, MaxParams)
 	}
 	t.all = t.view(0, 1)
 	for i := range shards {

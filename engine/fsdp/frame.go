@@ -1,4 +1,4 @@
-package dist
+package fsdp
 
 import (
 	"encoding/binary"
@@ -103,7 +103,7 @@ type Frame struct {
 }
 
 // ErrFrame is wrapped by every error about bytes that are not a frame.
-var ErrFrame = errors.New("dist: bad frame")
+var ErrFrame = errors.New("fsdp: bad frame")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -1,7 +1,7 @@
-// Command make writes the pages of server/docs.
+// Command fsdpguide writes the pages of server/docs.
 //
-//	go run ./server/docs/make                      draws the pictures of the recorded traces again, and writes the pages
-//	go run ./server/docs/make record bin/llamatab  records the traces: trains the built-in model in four tabs, once a strategy
+//	go run ./tools/fsdpguide                      draws the pictures of the recorded traces again, and writes the pages
+//	go run ./tools/fsdpguide record bin/llamatab  records the traces: trains the built-in model in four tabs, once a strategy
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 		return nil
 	}()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "make:", err)
+		fmt.Fprintln(os.Stderr, "fsdpguide:", err)
 		os.Exit(1)
 	}
 }
