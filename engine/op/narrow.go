@@ -62,7 +62,7 @@ var unpack = &device.Kernel{
 }
 
 var roundInPlace = &device.Kernel{
-	Name: "round", Shader: "round", Entry: "round_all",
+	Name: "round", Shader: "narrow_round", Entry: "round_all",
 	Bindings: in().inout("x"), Grid: narrowGrid,
 	Ref: func(c *device.Call) {
 		for i, v := range c.F(0) {
@@ -73,7 +73,7 @@ var roundInPlace = &device.Kernel{
 
 // roundAndKeep also writes what it rounds packed.
 var roundAndKeep = &device.Kernel{
-	Name: "round_keep", Shader: "round", Entry: "round_all",
+	Name: "round_keep", Shader: "narrow_round", Entry: "round_all",
 	Bindings: in().inout("x").out("y").words("y"), Grid: narrowGrid,
 	Ref: func(c *device.Call) {
 		roundInPlace.Ref(c)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"llamatab/engine/graph"
 	"llamatab/engine/tensor"
 )
 
@@ -82,4 +83,10 @@ func DecodeState(b []byte) (State, error) {
 	}
 	at := func(i int) float64 { return float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))) }
 	return State{at(stateNorm), at(stateClip), at(stateApplied) != 0, int(at(stateSkipped)), at(stateLoss), at(stateOverflow) != 0}, nil
+}
+
+// wantBuffers checks the shapes of the two buffers that every kernel of an update reads.
+func wantBuffers(t *graph.Tape, op string, scalars, state graph.Var) {
+	t.Want(op+" scalars", scalars, tensor.Of(NumScalars))
+	t.Want(op+" state", state, tensor.Of(NumState))
 }

@@ -64,7 +64,7 @@ type dims struct{ N, C uint32 }
 // columns is the sum over rows, for which the shader has one parameter, the workgroup size.
 func columns(variants ...device.Variant) *device.Kernel {
 	return &device.Kernel{
-		Name: "columns", Shader: "columns", Entry: "sum_rows",
+		Name: "columns", Shader: "sum_rows", Entry: "sum_rows",
 		Bindings: []device.Binding{{Name: "x", Access: device.Read}, {Name: "out", Access: device.Write}},
 		Grid: func(d any, p device.Params) [3]int {
 			return device.Groups(device.CeilDiv(int(d.(dims).C), max(p.Int("WG", 64), 64))) // too few for less than 64

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"llamatab/engine/device"
-	"llamatab/engine/graph"
 	"llamatab/engine/tensor"
 )
 
@@ -41,37 +39,4 @@ func DecodeLossScale(b []byte) (LossScale, error) {
 	}
 	at := func(i int) float64 { return float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))) }
 	return LossScale{at(0), int(at(1)), int(at(2))}, nil
-}
-
-// FinishScaledNorm is FinishNorm for gradients that are scale[0] times those of the loss, and moves that on.
-//
-// Shapes: scale (NumScale).
-func FinishScaledNorm(t *graph.Tape, partials, loss, scalars, state, scale graph.Var, maxNorm float64) {
-	t.Want("FinishScaledNorm loss", loss, tensor.Of(1))
-	t.Want("FinishScaledNorm scale", scale, tensor.Of(NumScale))
-	wantBuffers(t, "FinishScaledNorm", scalars, state)
-	t.LaunchWith(finishScaledNorm, device.Params{"SCALED": true}, finishNormDims{uint32(partials.Shape.Size()), float32(maxNorm), scalePatience, mostScale},
-		partials, loss, scalars, state, scale)
-}
-
-var finishScaledNorm = &device.Kernel{
-	Name: "finish_scaled_norm", Shader: "finish_norm", Entry: "finish_norm",
-	Bindings: append(finishNorm.Bindings[:4:4], device.Binding{Name: "scale", Access: device.Update}),
-	Grid:     finishNorm.Grid,
-	Ref: func(c *device.Call) {
-		d, loss, state, scale := c.Dims.(finishNormDims), c.F(1)[0], c.F(3), c.F(4)
-		finishNormRef(c, scale[0])
-		state[stateOverflow] = 0
-		switch applied := state[stateApplied] != 0; {
-		case applied:
-			scale[1]++
-		case !math.IsNaN(loss-loss) && scale[0] > 1:
-			state[stateOverflow] = 1
-			scale[0], scale[1] = scale[0]/2, 0
-			scale[2]++
-		}
-		if scale[1] >= float64(d.Patience) {
-			scale[0], scale[1] = min(2*scale[0], float64(d.Most)), 0
-		}
-	},
 }

@@ -19,7 +19,7 @@ func SumRows(t *graph.Tape, x, out graph.Var) {
 }
 
 var sumRows = &device.Kernel{
-	Name: "sum_rows", Shader: "columns", Entry: "sum_rows",
+	Name: "sum_rows", Shader: "sum_rows", Entry: "sum_rows",
 	Bindings: in("x").out("out"),
 	Grid:     func(dims any, _ device.Params) [3]int { return perThread(int(dims.(sumRowsDims).C)) },
 	Ref: func(c *device.Call) {

@@ -8,36 +8,6 @@ import (
 	"llamatab/engine/tensor"
 )
 
-const (
-	wg       = 64   // threads of a workgroup
-	maxParts = 1024 // partial sums of a gradient, enough to fill a large adapter
-	perPart  = 4096 // elements that are worth a workgroup
-)
-
-// Parts is how many partial sums SumSquares makes of n elements.
-func Parts(n int) int { return min(device.CeilDiv(n, perPart), maxParts) }
-
-// SumSquares launches the sums of squares of gradients, each in as many parts as its length asks for, and returns all
-// parts: the norm of all gradients together is the root of their sum. The order of adding is fixed by the lengths.
-func SumSquares(t *graph.Tape, grads ...graph.Var) graph.Var {
-	parts := make([]int, len(grads))
-	all := 0
-	for i, g := range grads {
-		parts[i] = Parts(g.Shape.Size())
-		all += parts[i]
-	}
-	if all == 0 {
-		graph.Fail("SumSquares: no gradients")
-	}
-	partials := t.New(tensor.Of(all))
-	first := 0
-	for i, g := range grads {
-		t.Launch(sumSquares, sumSquaresDims{uint32(g.Shape.Size()), uint32(parts[i]), uint32(first)}, g, partials)
-		first += parts[i]
-	}
-	return partials
-}
-
 // FinishNorm launches what comes between gradients and update.
 //
 //	norm = √(Σ partials) · scale,   clip = min(1, maxNorm/(norm + 1e-6)), or 1 where maxNorm is 0
@@ -52,25 +22,15 @@ func FinishNorm(t *graph.Tape, partials, loss, scalars, state graph.Var, maxNorm
 	t.Launch(finishNorm, finishNormDims{N: uint32(partials.Shape.Size()), MaxNorm: float32(maxNorm)}, partials, loss, scalars, state)
 }
 
-func wantBuffers(t *graph.Tape, op string, scalars, state graph.Var) {
-	t.Want(op+" scalars", scalars, tensor.Of(NumScalars))
-	t.Want(op+" state", state, tensor.Of(NumState))
-}
-
-type sumSquaresDims struct{ N, P, First uint32 }
-
-var sumSquares = &device.Kernel{
-	Name: "sum_squares", Shader: "sumsquares", Entry: "sum_squares",
-	Bindings: []device.Binding{{Name: "x", Packed: device.Either}, {Name: "partials", Access: device.Write}},
-	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(sumSquaresDims).P)) },
-	Ref: func(c *device.Call) {
-		d, x, partials := c.Dims.(sumSquaresDims), c.F(0), c.F(1)
-		mine := partials[d.First : d.First+d.P]
-		clear(mine)
-		for i, v := range x {
-			mine[i/wg%len(mine)] += v * v
-		}
-	},
+// FinishScaledNorm is FinishNorm for gradients that are scale[0] times those of the loss, and moves that on.
+//
+// Shapes: scale (NumScale).
+func FinishScaledNorm(t *graph.Tape, partials, loss, scalars, state, scale graph.Var, maxNorm float64) {
+	t.Want("FinishScaledNorm loss", loss, tensor.Of(1))
+	t.Want("FinishScaledNorm scale", scale, tensor.Of(NumScale))
+	wantBuffers(t, "FinishScaledNorm", scalars, state)
+	t.LaunchWith(finishScaledNorm, device.Params{"SCALED": true}, finishNormDims{uint32(partials.Shape.Size()), float32(maxNorm), scalePatience, mostScale},
+		partials, loss, scalars, state, scale)
 }
 
 type finishNormDims struct {
@@ -106,4 +66,26 @@ func finishNormRef(c *device.Call, scale float64) {
 	state[statePair] = min(max(state[stateSkipped]-scalars[scalarKnownSkips], 0), 1)
 	state[stateSkipped] += skipped
 	state[stateLoss], state[stateFactor] = loss, clip*toMean
+}
+
+var finishScaledNorm = &device.Kernel{
+	Name: "finish_scaled_norm", Shader: "finish_norm", Entry: "finish_norm",
+	Bindings: append(finishNorm.Bindings[:4:4], device.Binding{Name: "scale", Access: device.Update}),
+	Grid:     finishNorm.Grid,
+	Ref: func(c *device.Call) {
+		d, loss, state, scale := c.Dims.(finishNormDims), c.F(1)[0], c.F(3), c.F(4)
+		finishNormRef(c, scale[0])
+		state[stateOverflow] = 0
+		switch applied := state[stateApplied] != 0; {
+		case applied:
+			scale[1]++
+		case !math.IsNaN(loss-loss) && scale[0] > 1:
+			state[stateOverflow] = 1
+			scale[0], scale[1] = scale[0]/2, 0
+			scale[2]++
+		}
+		if scale[1] >= float64(d.Patience) {
+			scale[0], scale[1] = min(2*scale[0], float64(d.Most)), 0
+		}
+	},
 }

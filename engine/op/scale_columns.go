@@ -51,7 +51,7 @@ var scaleColumns = &device.Kernel{
 }
 
 var columnDots = &device.Kernel{
-	Name: "column_dots", Shader: "column_dots", Entry: "dots",
+	Name: "column_dots", Shader: "scale_columns_backward", Entry: "dots",
 	Bindings: in("x", "y").out("parts"),
 	Grid: func(dims any, _ device.Params) [3]int {
 		d := dims.(columnDotsDims)

@@ -42,26 +42,6 @@ func DoRAGain(t *graph.Tape, w, a, b, m graph.Var, s float32) graph.Var {
 	return gain
 }
 
-// ScaleRows launches w[i,:] *= factor[i], in place. It has no gradient: it is for merging.
-//
-// Shapes: w (M,N), factor of M elements.
-func ScaleRows(t *graph.Tape, w, factor graph.Var) { scaleInPlace(t, w, factor, 1) }
-
-// ScaleColumnsInPlace launches w[:,j] *= factor[j], in place. It has no gradient: it is for merging.
-//
-// Shapes: w (M,N), factor of N elements.
-func ScaleColumnsInPlace(t *graph.Tape, w, factor graph.Var) { scaleInPlace(t, w, factor, 0) }
-
-type scaleMatrixDims struct{ M, N, Rows uint32 }
-
-func scaleInPlace(t *graph.Tape, w, factor graph.Var, rows int) {
-	M, N := w.Dim2()
-	if factor.Shape.Size() != []int{N, M}[rows] {
-		graph.Fail("scaling %q %v by %q %v", w.Name, w.Shape, factor.Name, factor.Shape)
-	}
-	t.Launch(scaleMatrix, scaleMatrixDims{uint32(M), uint32(N), uint32(rows)}, factor, w)
-}
-
 var doraGain = &device.Kernel{
 	Name: "dora_gain", Shader: "dora_gain", Entry: "forward",
 	Bindings: in("w", "b", "aw", "aa", "m").out("inv", "gain").either("w"),
@@ -81,25 +61,6 @@ var doraGain = &device.Kernel{
 			}
 			inv[o] = 1 / math.Sqrt(sum)
 			gain[o] = m[o] * inv[o]
-		}
-	},
-}
-
-var scaleMatrix = &device.Kernel{
-	Name: "scale_matrix", Shader: "scale_matrix", Entry: "scale",
-	Bindings: in("factor").inout("w"),
-	Grid: func(dims any, _ device.Params) [3]int {
-		d := dims.(scaleMatrixDims)
-		return perThread(int(d.M * d.N))
-	},
-	Ref: func(c *device.Call) {
-		d, factor, w := c.Dims.(scaleMatrixDims), c.F(0), c.F(1)
-		for i := range w {
-			if d.Rows == 1 {
-				w[i] *= factor[i/int(d.N)]
-			} else {
-				w[i] *= factor[i%int(d.N)]
-			}
 		}
 	},
 }
