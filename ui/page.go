@@ -5,7 +5,6 @@ package ui
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/vugu/vugu"
@@ -79,24 +78,6 @@ type adapter struct {
 	Software   bool   `json:"software"`
 	MaxBuffer  int64  `json:"max_buffer"`
 	MaxBinding int64  `json:"max_binding"`
-}
-
-// A source says where the files of a mount come from: "chosen" in this visit, the "server", a "run" of the past or
-// the present, copies "kept" of what was chosen once.
-type source struct {
-	From      string       `json:"from"`
-	Kind      string       `json:"kind,omitempty"`      // chosen: "model" or "dataset"
-	Positions []int        `json:"positions,omitempty"` // chosen: in the list that the browser keeps
-	Files     []serverFile `json:"files,omitempty"`     // server
-	Run       string       `json:"run,omitempty"`       // run
-	Folder    string       `json:"folder,omitempty"`    // run, memory
-	Key       string       `json:"key,omitempty"`       // kept
-}
-
-type serverFile struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	URL  string `json:"url"`
 }
 
 // NewPage makes a page in the language of the tag.
@@ -202,51 +183,6 @@ func (p *Page) receive(now time.Time, text []byte) {
 	}
 	p.Room.tell()
 	p.refresh(now)
-}
-
-// question is a job that the side engine has been given; hear is told all that it says about it.
-type question struct{ hear func(message.Envelope) }
-
-// ask gives a job to the side engine.
-func (p *Page) ask(job message.Job, sources map[string]source, hear func(message.Envelope)) {
-	p.asked = append(p.asked, question{hear})
-	p.host.Call("ask", job, sources)
-}
-
-// answered passes on what the side engine says. It answers in the order in which it was asked; when it has died, all
-// that was asked has failed.
-func (p *Page) answered(e message.Envelope) {
-	if len(p.asked) == 0 {
-		return
-	}
-	dead := e.Failed != nil && (e.Failed.Code == "engine_crashed" || e.Failed.Code == "engine_ended")
-	if dead {
-		p.host.Call("end", sideEngine)
-	}
-	for first := true; first || dead && len(p.asked) > 0; first = false {
-		q := p.asked[0]
-		if e.Done != nil || e.Failed != nil {
-			p.asked = p.asked[1:]
-		}
-		q.hear(e)
-	}
-}
-
-// filed notes a file of a result.
-func (p *Page) filed(item incoming) {
-	switch {
-	case item.From == sideEngine:
-		p.Export.filed(item.Path)
-	case item.Type == "file":
-		p.Run.files[item.Path] = item.Size
-		p.Run.loose = p.Run.loose || item.Loose
-	default:
-		for path := range p.Run.files {
-			if path == item.Path || strings.HasPrefix(path, item.Path+"/") {
-				delete(p.Run.files, path)
-			}
-		}
-	}
 }
 
 // show turns to a screen; one that is not known is home.

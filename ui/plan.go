@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,45 @@ func (f *forecast) Rows() []planRow {
 		return strings.Compare(a.Class, b.Class)
 	})
 	return rows
+}
+
+// changed has the engine plan again, and look at the data again where they have changed. While it is at work only the
+// last change counts.
+func (s *Studio) changed() {
+	s.page.Run.ready = s.ready()
+	s.islands()
+	if !s.ready() || s.page.Run.Stage.Active() || s.page.Screen != screenStudio {
+		return
+	}
+	if s.planning {
+		s.stale = true
+		return
+	}
+	s.planning, s.stale = true, false
+	config := s.config()
+	s.look(config)
+	gpu := s.page.GPU
+	job := message.Job{
+		Command: message.Plan, Config: config.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
+		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding}, MemoryBudget: s.limit(),
+	}
+	s.page.ask(job, s.sources(), func(e message.Envelope) {
+		switch {
+		case e.Result != nil:
+			s.Plan, s.Fault = new(forecast), nil
+			json.Unmarshal(e.Result, s.Plan)
+		case e.Failed != nil:
+			s.Plan, s.Fault = nil, e.Failed
+		}
+		if e.Done != nil || e.Failed != nil {
+			s.planning = false
+			if s.stale {
+				s.changed()
+			} else if s.Comparing {
+				s.compare()
+			}
+		}
+	})
 }
 
 // barWidth is the length of the memory bar in its own units.
@@ -183,11 +223,15 @@ func (s *Studio) ShareText() Text {
 		"share", number(100*float64(s.Plan.Trainable)/float64(s.Plan.Total)), "steps", s.Plan.Steps)
 }
 
-// ModelText says what model is chosen and, when it has been planned, how large it is.
-func (s *Studio) ModelText() Text {
-	text := s.ChosenText(&s.Model)
-	if text != "" && s.Plan != nil && s.Plan.Total > 0 {
-		text += " · " + s.T("model.parameters", "n", count(s.Plan.Total))
+// FaultText is what the engine has against the config, FaultDetail its own words.
+func (s *Studio) FaultText() Text { return s.against(s.fault()) }
+
+func (s *Studio) FaultDetail() Text { return s.detail(s.fault()) }
+
+// fault is that of the config, unless it is the data's, which stands beside the data.
+func (s *Studio) fault() *message.Failed {
+	if s.Fault == nil || s.DataFault != nil && s.Fault.Message == s.DataFault.Message {
+		return nil
 	}
-	return text
+	return s.Fault
 }

@@ -1,0 +1,51 @@
+package ui
+
+// Structure are the settings of what is added to the model and of what trains when. They are no keys of run.json of
+// their own: each is read from trainable or unfreeze and written there.
+func (s *Studio) Structure() []*Field {
+	paths := []string{"added.at"}
+	switch added, _ := s.added(); {
+	case added == nil:
+	case added["at"] == "classify":
+		paths = append(paths, "added.sizes", "added.activation", "added.num_labels")
+	default:
+		paths = append(paths, "added.sizes", "added.activation")
+	}
+	paths = append(paths, "unfreeze.way")
+	if blocks, _, ok := s.fromTheHead(); ok && blocks > 0 {
+		paths = append(paths, "unfreeze.blocks", "unfreeze.every")
+	}
+	return s.list(paths)
+}
+
+// derived is a setting that is part of another key's value.
+type derived struct {
+	choices []string
+	none    any // where nothing is set; its type is that of the setting
+	get     func(*Studio) any
+	set     func(*Studio, any) bool // false: no value of the setting
+}
+
+// derivedKeys are these settings by the paths under which the page knows them.
+var derivedKeys map[string]derived
+
+func init() { // the functions use fields, which use the table
+	derivedKeys = map[string]derived{
+		"added.at":         {[]string{"none", "between", "classify"}, "none", (*Studio).addedAt, (*Studio).setAddedAt},
+		"added.sizes":      {nil, "", (*Studio).addedSizes, (*Studio).setAddedSizes},
+		"added.activation": {[]string{"silu", "relu", "gelu", "tanh"}, "silu", addedKey("activation"), setAddedKey("activation")},
+		"added.num_labels": {nil, "", addedKey("num_labels"), (*Studio).setAddedLabels},
+		"unfreeze.way":     {[]string{"none", "head", "own"}, "none", (*Studio).unfreezeWay, (*Studio).setUnfreezeWay},
+		"unfreeze.blocks":  {nil, 2.0, func(s *Studio) any { b, _, _ := s.fromTheHead(); return float64(b) }, (*Studio).setUnfreezeBlocks},
+		"unfreeze.every":   {nil, 50.0, func(s *Studio) any { _, n, _ := s.fromTheHead(); return float64(n) }, (*Studio).setUnfreezeEvery},
+	}
+}
+
+func (s *Studio) setTrainable(list []any) {
+	if len(list) == 0 {
+		delete(s.Config, "trainable")
+	} else {
+		s.Config["trainable"] = list
+	}
+	delete(s.raw, "trainable")
+}

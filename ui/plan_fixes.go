@@ -1,0 +1,56 @@
+package ui
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"llamatab/engine/message"
+)
+
+// Choices are the changes with which the run fits, the least harm first.
+func (s *Studio) Choices() []message.Choice {
+	var all []message.Choice
+	switch {
+	case s.Plan != nil:
+		all = s.Plan.Choices
+	case s.Fault != nil:
+		all = s.Fault.Choices
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c message.Choice) bool { return !c.Fits })
+}
+
+// OtherModel reports whether a choice is another model, which is for the person to choose.
+func (s *Studio) OtherModel(c message.Choice) bool { return c.Code == "smaller_model" }
+
+// Fix makes the changes of a choice.
+func (s *Studio) Fix(c message.Choice) {
+	for _, change := range c.Changes {
+		var v any
+		if json.Unmarshal(change.Value, &v) == nil {
+			s.Config.Set(change.Path, v)
+			delete(s.auto, change.Path)
+			delete(s.raw, change.Path)
+		}
+	}
+	s.suggest()
+	s.changed()
+}
+
+// FixText says what a choice changes, and what the run takes then.
+func (s *Studio) FixText(c message.Choice) Text {
+	text := c.Text
+	if key := "fix." + c.Code; s.Has(key) {
+		text = s.say(key)
+	}
+	for _, change := range c.Changes {
+		v := strings.Trim(string(change.Value), `"`)
+		if key := "option." + change.Path + "." + v; s.Has(key) {
+			v = s.say(key)
+		}
+		if len(v) < 24 {
+			text += " · " + string(s.label(change.Path)) + " → " + v
+		}
+	}
+	return Text(text + " (" + Bytes(c.Bytes) + ")")
+}

@@ -1,0 +1,123 @@
+package ui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Named is how the roster calls a tab.
+func (r *Room) Named(t roomTab) Text {
+	if t.Name != "" && !r.Projector {
+		return Text(t.Name)
+	}
+	return r.T("room.tab", "n", t.Tab)
+}
+
+// Mine reports whether a row of the roster is this tab.
+func (r *Room) Mine(t roomTab) bool { return t.Tab == r.Tab && r.Tab != 0 }
+
+// StateOf names what a tab is doing: one of the words "room.is.…".
+func (r *Room) StateOf(t roomTab) string {
+	switch {
+	case t.State == "loading" && (t.Phase == "" || t.Phase == "open"):
+		return "joining"
+	case r.View.Phase == "done" && t.State == "away" && t.Failed == "": // it has what it came for
+		return "done"
+	case t.State == "loading", t.State == "suspect", t.State == "away", t.State == "leaving", t.State == "failed", t.State == "left":
+		return t.State
+	case t.State == "connecting":
+		return "joining"
+	case r.View.Phase == "lobby":
+		return "ready"
+	case r.View.Phase == "done":
+		return "done"
+	case r.View.Phase == "saving":
+		return "saving"
+	case r.View.Phase == "paused":
+		return "paused"
+	case len(t.Working) > 0:
+		return "computing"
+	}
+	return "waiting"
+}
+
+// StateText says it, with how far it is.
+func (r *Room) StateText(t roomTab) Text {
+	state := r.StateOf(t)
+	text := r.T("room.is." + state)
+	switch {
+	case state == "loading" && t.Total > 0:
+		text += Text(fmt.Sprintf(" %d %%", min(100*t.Done/t.Total, 100)))
+	case state == "away" || state == "suspect":
+		text += Text(" " + r.Duration(t.Silent))
+	case state == "failed":
+		if trouble, ok := troubleOf[t.Failed]; ok {
+			text += Text(" " + trouble.Code)
+		}
+	}
+	if t.Hidden && state != "left" {
+		text += " · " + r.T("room.hidden")
+	}
+	return text
+}
+
+// ShardText says what a tab holds of what trains.
+func (r *Room) ShardText(t roomTab) Text {
+	switch n := len(t.Shards); {
+	case n == 0:
+		return dash
+	case r.View.Shards == 1:
+		return r.T("room.all")
+	case n <= 3:
+		which := strings.Trim(strings.ReplaceAll(fmt.Sprint(plusOne(t.Shards)), " ", ", "), "[]")
+		return r.T("room.of", "which", which, "n", r.View.Shards)
+	}
+	return r.T("room.shards", "n", len(t.Shards), "total", r.View.Shards)
+}
+
+func plusOne(list []int) []int {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i]++
+	}
+	return out
+}
+
+// PaceText is how long its last micro-batch took, against the median of all tabs.
+func (r *Room) PaceText(t roomTab) Text {
+	if t.Seconds == 0 {
+		return dash
+	}
+	text := r.T("room.pace", "s", number(t.Seconds), "x", number(t.Relative))
+	if t.Waited > 0 {
+		text += r.T("room.waits", "part", number(100*t.Waited))
+	}
+	return text
+}
+
+// Slow reports whether a tab takes much longer than the others.
+func (r *Room) Slow(t roomTab) bool { return t.Relative >= 1.8 }
+
+func (r *Room) NetText(t roomTab) Text {
+	return Text("↑ " + Bytes(t.In) + " ↓ " + Bytes(t.Out))
+}
+
+func (r *Room) MemoryText(t roomTab) Text {
+	if t.Memory == 0 {
+		return dash
+	}
+	return Text(Bytes(t.Memory))
+}
+
+// DeviceText is the adapter, of the class that its tab names: backend, vendor and architecture.
+func (r *Room) DeviceText(t roomTab) Text {
+	parts := strings.Split(t.Class, "|")
+	if len(parts) < 3 {
+		return dash
+	}
+	return Text(strings.TrimSpace(parts[1] + " " + parts[2]))
+}
+
+// HeardText is how long ago a tab was heard.
+func (r *Room) HeardText(t roomTab) Text { return r.T("room.ago", "s", number(t.Silent)) }

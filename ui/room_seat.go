@@ -1,0 +1,164 @@
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
+)
+
+// sit begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.
+func (r *Room) sit(s roomSeat) {
+	if r.page.Run.Stage.Active() {
+		return
+	}
+	known := r.ID == s.ID
+	r.ID, r.Tab, r.Me, r.Name, r.Problem, r.Given = s.ID, s.Tab, s.Name, s.Room, problem{}, ""
+	if !known {
+		r.Owner, r.View = false, nil
+	}
+	sources := map[string]source{}
+	mounts := map[string]string{}
+	for mount, files := range s.Sources {
+		sources[mount], mounts[mount] = source{From: "server", Files: files}, ""
+	}
+	name := s.Room
+	if name == "" {
+		name = r.say("room")
+	}
+	meta := runMeta{
+		ID: fmt.Sprintf("%s-%d", s.ID, s.Tab), Name: name, Created: time.Now().UTC().Format(time.RFC3339Nano),
+		Config: s.Job, Steps: s.Steps, Inputs: sources, Room: &roomMeta{s.ID, s.Tab},
+	}
+	job := message.Job{Command: message.Train, Config: s.Job, Mounts: mounts, Room: &message.RoomJob{ID: s.ID, Name: s.Name, Tab: s.Tab, Token: s.Token}}
+	if over := r.page.Home.finished(meta.ID); over != nil { // before a reload: there is nothing left to compute
+		r.page.pending = pendingRun{run: *over}
+		r.page.host.Call("open", meta.ID, math.MaxInt32)
+	} else {
+		r.page.rejoin(job, sources, meta)
+	}
+	r.page.turn(screenRoom)
+}
+
+func (r *Room) ask(request map[string]any) { r.page.host.Call("joinRoom", request) }
+
+// Join takes a seat: of the room whose code was typed, or of this page's own.
+func (r *Room) Join(event vugu.DOMEvent) {
+	if event != nil {
+		event.PreventDefault()
+	}
+	code := r.Given
+	if r.ID != "" {
+		code = r.Code
+	}
+	switch {
+	case r.page.Run.Stage.Active():
+		r.Problem = problem{Text: r.T("room.busy")}
+	case strings.TrimSpace(code) == "":
+		r.Problem = problem{Text: r.T("room.codeless")}
+		r.page.host.Call("focus", "join-code")
+	default:
+		r.Problem = problem{}
+		r.ask(map[string]any{"code": code, "name": r.Typed})
+	}
+}
+
+// CanJoin reports whether this page has no seat, and no run that a seat would need the place of.
+func (r *Room) CanJoin() bool { return r.Tab == 0 && !r.page.Run.Stage.Active() }
+
+// InRoom reports whether the run that the page shows is a part of a room's.
+func (r *Run) InRoom() bool { return r.Meta.Room != nil }
+
+// me is this tab in the roster, nil if it is not in it.
+func (r *Room) me() *roomTab {
+	if r.View == nil || r.Tab == 0 {
+		return nil
+	}
+	for i := range r.View.Tabs {
+		if r.View.Tabs[i].Tab == r.Tab {
+			return &r.View.Tabs[i]
+		}
+	}
+	return nil
+}
+
+// tell reports to the room how this tab is getting on.
+func (r *Room) tell() {
+	if r.Tab == 0 {
+		return
+	}
+	run := r.page.Run
+	if !run.InRoom() || run.Meta.Room.ID != r.ID {
+		return // another run has taken its place
+	}
+	said := map[string]any{}
+	if w := run.Waiting; w != nil && run.Stage.Active() {
+		said["phase"], said["done"], said["total"] = w.Phase, w.Done, w.Total
+	}
+	if n := run.Last.GPUBytes; n > 0 {
+		said["memory"] = n
+	}
+	if run.Stage == Failed && run.Failure != nil {
+		said["failed"] = run.Failure.Code
+	}
+	text, _ := json.Marshal(said)
+	if string(text) != r.report {
+		r.report = string(text)
+		r.page.host.Call("reportSeat", said)
+	}
+}
+
+// Leave gives this tab's seat back. The room goes on without it.
+func (r *Room) Leave(vugu.DOMEvent) {
+	if !r.twice("leave") {
+		return
+	}
+	run := r.page.Run
+	if run.InRoom() && run.Stage.Active() {
+		run.Stage, run.Waiting = Stopped, nil
+		run.ended()
+	}
+	r.page.host.Call("leaveRoom")
+	r.Tab, r.report = 0, ""
+	if !r.Owner {
+		r.page.host.Call("forgetRoom")
+		*r = Room{Words: r.Words, page: r.page, Typed: r.Typed}
+		r.page.turn(screenHome)
+	}
+	r.page.refresh(time.Now())
+}
+
+// LedText offers the room that this browser leads.
+func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
+
+// LeadAgain goes there.
+func (r *Room) LeadAgain(vugu.DOMEvent) {
+	r.page.host.Call("leadAgain")
+	r.page.turn(screenRoom)
+}
+
+// SentText is what has left this computer, and what came.
+func (r *Room) SentText() Text {
+	t := r.me()
+	if t == nil {
+		return ""
+	}
+	return r.T("room.sent", "up", Bytes(t.In), "down", Bytes(t.Out))
+}
+
+// HeadText says who this tab is.
+func (r *Room) HeadText() Text {
+	if r.Tab == 0 || r.Projector {
+		return r.T("room.leads")
+	}
+	name := Text(r.Me)
+	if name == "" {
+		name = r.T("room.tab", "n", r.Tab)
+	}
+	return r.T("room.you", "name", string(name), "n", r.Tab)
+}

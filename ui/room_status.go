@@ -1,0 +1,124 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+)
+
+// TitleText names the room.
+func (r *Room) TitleText() Text {
+	if r.Name != "" {
+		return Text(r.Name)
+	}
+	return r.T("room")
+}
+
+// CurveText says what the curve shows, for who does not see it.
+func (r *Room) CurveText() Text {
+	if r.View == nil || r.Newest.Step == 0 {
+		return r.T("room.curveless")
+	}
+	text := r.T("room.loss", "step", r.Newest.Step, "loss", string(r.page.Run.lossText(r.Newest.Loss)))
+	if r.Held.Step > 0 {
+		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(r.Held.Loss)))
+	}
+	if before := r.View.Before; before != nil {
+		text += " · " + r.T("before", "value", r.page.Run.lossText(*before))
+	}
+	return text
+}
+
+// CountText is how many are there, as the server counts.
+func (r *Room) CountText() Text {
+	if r.View == nil {
+		return ""
+	}
+	return r.T("room.count", "n", r.View.Here, "max", r.View.MaxTabs)
+}
+
+// listed joins names that are waited for.
+func (r *Room) listed(tabs []roomTab, each func(roomTab) Text) string {
+	var names []string
+	for _, t := range tabs {
+		if len(names) == 5 {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, string(each(t)))
+	}
+	return strings.Join(names, r.say("room.comma"))
+}
+
+// StatusText is one sentence about what the room waits for, and for whom.
+func (r *Room) StatusText() Text {
+	v := r.View
+	switch {
+	case r.Lost != "":
+		return r.T("room.lost")
+	case v == nil:
+		return r.T("room.asking")
+	case v.Phase == "done":
+		return r.T("room.done", "steps", v.Steps)
+	case v.Phase == "failed":
+		return r.T("room.failed")
+	case v.Phase == "saving":
+		return r.T("room.saving")
+	case v.Phase == "paused":
+		return r.T("room.paused", "step", v.Step)
+	}
+	var loading, busy, silent []roomTab
+	for _, t := range v.Tabs {
+		switch r.StateOf(t) {
+		case "joining", "loading":
+			loading = append(loading, t)
+		case "computing":
+			busy = append(busy, t)
+		case "suspect", "away":
+			silent = append(silent, t)
+		}
+	}
+	detail := func(t roomTab) Text { return r.Named(t) + " (" + r.StateText(t) + ")" }
+	switch {
+	case v.Phase == "lobby" && v.Here == 0:
+		return r.T("room.empty")
+	case v.Phase == "lobby" && len(loading) > 0:
+		return r.T("room.loading", "who", r.listed(loading, detail))
+	case v.Phase == "lobby" && r.Owner:
+		return r.T("room.mayStart", "n", v.Online)
+	case v.Phase == "lobby":
+		return r.T("room.teacher")
+	case v.Online == 0:
+		return r.T("room.alone")
+	case len(silent) > 0:
+		return r.T("room.silent", "step", v.Step+1, "steps", v.Steps, "who", r.listed(silent, detail))
+	case v.Phase == "evaluating":
+		return r.T("room.evaluating", "step", v.Step)
+	case len(busy) > 0:
+		return r.T("room.computing", "step", v.Step+1, "steps", v.Steps, "who", r.listed(busy, r.Named))
+	}
+	return r.T("room.running", "step", v.Step+1, "steps", v.Steps)
+}
+
+// Reason are the server's own words about why the room cannot go on.
+func (r *Room) Reason() Text {
+	if r.View == nil || r.Phase() != "failed" {
+		return ""
+	}
+	return Text(r.View.Reason)
+}
+
+// Bar is how far the run is, between 0 and 1, nil where nobody knows.
+func (r *Room) Bar() any {
+	if r.View == nil || r.View.Steps == 0 {
+		return nil
+	}
+	return fmt.Sprintf("%.3f", float64(r.View.Step)/float64(r.View.Steps))
+}
+
+// Phase is where the room stands, for scripts.
+func (r *Room) Phase() string {
+	if r.View == nil {
+		return ""
+	}
+	return r.View.Phase
+}

@@ -1,0 +1,29 @@
+package ui
+
+import "llamatab/engine/message"
+
+// sampled are the samples of one step.
+type sampled struct {
+	Step  int
+	Texts []message.Sample
+}
+
+// Samples: what the model writes as it learns. SampleAt is the index of those that are shown.
+func (r *Run) SampleAt() int { return max(0, len(r.Samples)-1-r.at) }
+
+func (r *Run) Shown() []message.Sample {
+	if len(r.Samples) == 0 {
+		return nil
+	}
+	return r.Samples[r.SampleAt()].Texts
+}
+
+func (r *Run) SampleText() Text {
+	if len(r.Samples) == 0 {
+		return ""
+	}
+	return r.T("samples.at", "step", r.Samples[r.SampleAt()].Step)
+}
+
+// Scrub goes to earlier or later samples.
+func (r *Run) Scrub(by int) { r.at = min(max(r.at-by, 0), max(len(r.Samples)-1, 0)) }

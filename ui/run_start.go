@@ -1,0 +1,110 @@
+package ui
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"llamatab/engine/message"
+)
+
+// pendingRun is a kept run whose record has been asked for.
+type pendingRun struct {
+	run    keptRun
+	resume bool
+	rejoin func(last int) // begins the run's part in its room again, after the last step on record
+}
+
+// start begins a run.
+func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, step int) {
+	for len(p.asked) > 0 { // the side engine's memory is wanted
+		p.answered(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
+	}
+	if step == 0 {
+		p.host.Call("clear")
+		p.Run.begin(meta)
+	}
+	p.Run.Stage = Loading
+	if len(meta.Prompts) > 0 && job.Samples == nil {
+		job.Samples = &message.SampleJob{Prompts: meta.Prompts, Every: max(1, meta.Steps/6), MaxNewTokens: 40}
+	}
+	p.Try.forget()
+	p.host.Call("start", job, sources, meta, step)
+	if meta.Room != nil {
+		return // the room's screen says what is waited for
+	}
+	p.turn(screenRun)
+	p.host.Call("focus", "run")
+}
+
+// begin forgets the last run.
+func (r *Run) begin(meta runMeta) {
+	*r = Run{Words: r.Words, page: r.page, ready: r.ready, ID: meta.ID, Meta: meta, Total: meta.Steps, files: map[string]int64{}}
+}
+
+// opened takes the record of a kept run, and goes on with it where that was asked for.
+func (p *Page) opened(now time.Time, item incoming) {
+	pending := p.pending
+	if pending.run.ID != item.ID || p.Run.Stage.Active() {
+		return
+	}
+	p.pending = pendingRun{}
+	r := p.Run
+	r.begin(pending.run.Meta)
+	for _, e := range item.Envelopes {
+		r.take(now, e)
+	}
+	r.Waiting = nil
+	for _, f := range item.Files {
+		r.files[f.Path] = f.Size
+	}
+	r.Stage = Cut
+	if s := pending.run.State; s != nil {
+		r.Stage = Stage(s.Stage)
+		if r.Stage == Failed {
+			r.Failure = &message.Failed{Code: s.Code, Message: s.Message, Next: s.Next}
+		}
+	}
+	switch {
+	case pending.rejoin != nil:
+		pending.rejoin(r.Last.Step)
+	case pending.resume:
+		r.goOn(pending.run.Checkpoint)
+	}
+	p.Try.forget()
+	p.islands()
+}
+
+// rejoin begins a run in a room, once the record of this seat from before a reload has been read: there may be none.
+func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) {
+	p.pending = pendingRun{run: keptRun{ID: meta.ID, Meta: meta}, rejoin: func(last int) { p.start(job, sources, meta, last) }}
+	p.host.Call("open", meta.ID, math.MaxInt32)
+}
+
+// goOn continues the run from a checkpoint, or from its start where that is 0.
+func (r *Run) goOn(checkpoint int, changes ...func(Tree)) {
+	config, err := parseTree([]byte(r.Config))
+	if err != nil || r.Config == "" {
+		config, _ = parseTree(r.Meta.Config)
+	}
+	sources := map[string]source{}
+	mounts := map[string]string{}
+	for name, s := range r.Meta.Inputs {
+		sources[name], mounts[name] = s, ""
+	}
+	config.Delete("training.resume_from_checkpoint")
+	if checkpoint > 0 {
+		name := "checkpoint-" + strconv.Itoa(checkpoint)
+		sources["resume"], mounts["resume"] = source{From: "run", Run: r.ID, Folder: name}, ""
+		config.Set("training.resume_from_checkpoint", name)
+	}
+	for _, change := range changes {
+		change(config)
+	}
+	r.Failure, r.Latest = nil, nil
+	if checkpoint == 0 {
+		r.Last, r.Eval, r.Samples, r.Units = message.Step{}, nil, nil, nil
+		r.page.host.Call("clear")
+	}
+	r.page.start(message.Job{Command: message.Train, Config: config.JSON(), Mounts: mounts}, sources, r.Meta, max(checkpoint, -1))
+}

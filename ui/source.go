@@ -1,0 +1,19 @@
+package ui
+
+// A source says where the files of a mount come from: "chosen" in this visit, the "server", a "run" of the past or
+// the present, copies "kept" of what was chosen once.
+type source struct {
+	From      string       `json:"from"`
+	Kind      string       `json:"kind,omitempty"`      // chosen: "model" or "dataset"
+	Positions []int        `json:"positions,omitempty"` // chosen: in the list that the browser keeps
+	Files     []serverFile `json:"files,omitempty"`     // server
+	Run       string       `json:"run,omitempty"`       // run
+	Folder    string       `json:"folder,omitempty"`    // run, memory
+	Key       string       `json:"key,omitempty"`       // kept
+}
+
+type serverFile struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	URL  string `json:"url"`
+}

@@ -1,0 +1,120 @@
+package ui
+
+import (
+	"math"
+
+	"github.com/vugu/vugu"
+)
+
+// reset takes over a config.
+func (s *Studio) reset(config Tree) {
+	s.Config, s.raw, s.fields, s.auto = config, map[string]string{}, map[string]*Field{}, map[string]bool{}
+	s.suggest()
+}
+
+// load takes a run.json. Model and data are chosen as far as the server has them.
+// arrive takes the settings of a file, a drop or a link.
+func (s *Studio) arrive(item incoming) {
+	if item.Newer {
+		s.Problem = s.T("config.newer")
+		return
+	}
+	s.load(item.Text)
+	s.Lesson = item.Lesson && s.Problem == ""
+}
+
+func (s *Studio) load(text string) {
+	config, err := parseTree([]byte(text))
+	if err != nil || text == "" {
+		why := s.say("config.cut")
+		if err != nil && text != "" {
+			why = err.Error()
+		}
+		s.Problem = s.T("config.bad", "why", why)
+		return
+	}
+	s.Problem = ""
+	model, _ := config["model"].(string)
+	data, _ := config.Get("dataset.path")
+	name, _ := data.(string)
+	delete(config, "model")
+	config.Delete("dataset.path")
+	s.reset(config)
+	s.wanted = [2]string{model, name}
+	if s.offered {
+		s.find()
+	}
+}
+
+// tinyModel is the size in bytes below which a model learns at rates that would wreck a larger one.
+const tinyModel = 100e6
+
+// suggest sets what depends on method and model, where nobody has set it.
+func (s *Studio) suggest() {
+	tiny := s.Model.Usable() && s.Model.Bytes < tinyModel
+	rate := 2e-4
+	switch whole := s.trains("all"); {
+	case whole && tiny:
+		rate = 5e-4
+	case whole:
+		rate = 2e-5
+	case tiny:
+		rate = 1e-3
+	}
+	s.propose("training.learning_rate", rate)
+	if p := s.Preview; p != nil && p.Total >= heldOutRows {
+		s.propose("dataset.validation_split", math.Round(1000*min(0.1, heldOutMost/float64(p.Total)))/1000)
+		if steps, ok := s.Config.Get("training.max_steps"); ok {
+			if n, _ := steps.(float64); n >= 10 {
+				s.propose("training.eval_steps", float64(int(n)/10))
+			}
+		}
+	}
+}
+
+// heldOutRows is how many rows a dataset must have for a part of it to be held out without being asked for, a tenth but
+// no more than heldOutMost rows: on a software GPU each evaluation of those takes as long as several steps.
+const (
+	heldOutRows = 40
+	heldOutMost = 24
+)
+
+func (s *Studio) propose(path string, v any) {
+	if _, set := s.Config.Get(path); !set || s.auto[path] {
+		s.Config.Set(path, v)
+		s.auto[path] = true
+		delete(s.raw, path)
+	}
+}
+
+// set writes a key as the person means it.
+func (s *Studio) set(path string, v any) {
+	s.Config.Set(path, v)
+	delete(s.auto, path)
+	s.suggest()
+	s.changed()
+}
+
+// config is the run.json of what the controls say.
+func (s *Studio) config() Tree {
+	c := s.Config.Clone()
+	c.Set("model", s.Model.Name) // for the record: the files themselves are handed over
+	c.Set("dataset.path", s.Data.Name)
+	return c
+}
+
+// Upload, Save, Share and Apply are what can be done with run.json.
+func (s *Studio) SaveJSON(vugu.DOMEvent) { s.page.host.Call("save", "run.json", s.config().Indented()) }
+
+func (s *Studio) Share(vugu.DOMEvent) { s.page.host.Call("share", string(s.config().JSON()), s.Lock) }
+
+func (s *Studio) Apply(vugu.DOMEvent) {
+	s.load(s.page.host.Value("config-text"))
+	s.changed()
+}
+
+// ShowJSON opens or closes the run.json.
+func (s *Studio) ShowJSON(vugu.DOMEvent) {
+	s.JSON = !s.JSON
+	s.islands()
+}

@@ -1,0 +1,135 @@
+package ui
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vugu/vugu"
+)
+
+// dataTypes are the endings of files that can be data.
+var dataTypes = []string{".jsonl", ".json", ".txt", ".text", ".md", ".csv"}
+
+// offer takes what the server has. Where it has just one model and nothing is chosen, that is chosen.
+func (s *Studio) offer(models []offer, data []serverFile) {
+	for i, m := range models {
+		for j := range m.Files {
+			models[i].Files[j].URL = "/api/models/" + escape(m.Name) + "/" + escape(m.Files[j].Name)
+		}
+	}
+	data = slices.DeleteFunc(data, func(f serverFile) bool {
+		return !strings.HasPrefix(f.Name, "builtin:") && !slices.Contains(dataTypes, path.Ext(f.Name))
+	})
+	for i := range data {
+		data[i].URL = "/api/data/" + escape(data[i].Name)
+	}
+	s.Models, s.Datasets, s.offered = models, data, true
+	if s.wanted != [2]string{} {
+		s.find()
+	}
+	if len(models) > 0 && !s.Model.Usable() {
+		s.TakeModel(models[0].Name)
+	}
+}
+
+func escape(name string) string {
+	return strings.NewReplacer("%", "%25", "/", "%2F", "?", "%3F", "#", "%23", " ", "%20").Replace(name)
+}
+
+// TakeModel chooses a model of the server.
+func (s *Studio) TakeModel(name string) {
+	for _, m := range s.Models {
+		if m.Name == name {
+			s.Model = choice{Name: m.Name, Source: source{From: "server", Files: m.Files}}
+			for _, f := range m.Files {
+				s.Model.Bytes += f.Size
+			}
+		}
+	}
+	s.suggest()
+	s.changed()
+}
+
+// TakeData chooses a data file of the server.
+func (s *Studio) TakeData(name string) {
+	for _, f := range s.Datasets {
+		if f.Name == name {
+			s.Data = choice{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []serverFile{f}}}
+		}
+	}
+	s.changed()
+}
+
+// choose takes files of this computer.
+func (s *Studio) choose(kind string, files []file) {
+	if len(files) == 0 { // nothing chosen in a dialog keeps what was
+		return
+	}
+	if kind == "model" {
+		s.Model = chooseModel(files)
+		s.suggest()
+	} else {
+		s.Data = chooseData(files)
+	}
+	s.Problem = ""
+	s.changed()
+}
+
+// find chooses the model and the data that a config names, where the server has them, and says what is missing.
+func (s *Studio) find() {
+	model, data := s.wanted[0], s.wanted[1]
+	s.wanted = [2]string{}
+	s.TakeModel(model)
+	s.TakeData(data)
+	if model != "" && path.Base(model) != path.Base(s.Model.Name) {
+		s.Problem = s.T("config.model", "name", model)
+	} else if data != "" && path.Base(data) != path.Base(s.Data.Name) {
+		s.Problem = s.T("config.data", "name", data)
+	}
+}
+
+func (s *Studio) sources() map[string]source {
+	return map[string]source{"model": s.Model.Source, "dataset": s.Data.Source}
+}
+
+// ready reports whether model and data are chosen.
+func (s *Studio) ready() bool { return s.Model.Usable() && s.Data.Usable() }
+
+// chooseAgain asks for the files of a run that the browser has no copies of.
+func (s *Studio) chooseAgain(r *Run) {
+	s.reset(must(parseTree(r.Meta.Config)))
+	delete(s.Config, "model")
+	s.Config.Delete("dataset.path")
+	s.Model, s.Data = choice{}, choice{}
+	s.resuming = &keptRun{ID: r.ID, Meta: r.Meta, Checkpoint: r.checkpoint()}
+	s.Problem = s.T("resume.choose", "name", r.Meta.Name)
+	s.page.turn(screenStudio)
+}
+
+func must(t Tree, err error) Tree {
+	if err != nil {
+		return Tree{}
+	}
+	return t
+}
+
+// ResumeHere goes on with the run whose files were chosen again.
+func (s *Studio) ResumeHere(vugu.DOMEvent) {
+	r := s.page.Run
+	if s.resuming == nil || r.ID != s.resuming.ID || !s.ready() || r.Stage.Active() {
+		return
+	}
+	r.Meta.Inputs = s.sources()
+	s.Problem, s.resuming = "", nil
+	r.goOn(r.checkpoint())
+}
+
+// ModelText says what model is chosen and, when it has been planned, how large it is.
+func (s *Studio) ModelText() Text {
+	text := s.ChosenText(&s.Model)
+	if text != "" && s.Plan != nil && s.Plan.Total > 0 {
+		text += " · " + s.T("model.parameters", "n", count(s.Plan.Total))
+	}
+	return text
+}

@@ -1,0 +1,73 @@
+package ui
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"llamatab/engine/message"
+)
+
+// look has the engine spell the first rows of the data.
+func (s *Studio) look(config Tree) {
+	data, _ := config["dataset"].(map[string]any)
+	seen := strconv.FormatBool(s.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
+	if seen == s.seen {
+		return
+	}
+	s.seen = seen
+	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{"all"}}
+	if s.classifies() {
+		only["trainable"] = []any{"score"}
+	}
+	job := message.Job{
+		Command: message.Preview, Config: only.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
+		Preview: &message.PreviewJob{Rows: 3, Tokens: 160},
+	}
+	s.page.ask(job, s.sources(), func(e message.Envelope) {
+		switch {
+		case e.Result != nil:
+			first := s.Preview == nil
+			s.Preview, s.DataFault = new(message.DataPreview), nil
+			json.Unmarshal(e.Result, s.Preview)
+			if s.suggest(); first {
+				s.changed()
+			}
+			s.islands()
+		case e.Failed != nil:
+			s.Preview, s.DataFault = nil, e.Failed
+		}
+	})
+}
+
+// DataText says what is known of the data.
+func (s *Studio) DataText() Text {
+	p := s.Preview
+	if p == nil || !s.Data.Usable() {
+		return ""
+	}
+	format := Text(p.Format)
+	if key := "option.dataset.format." + p.Format; s.Has(key) {
+		format = s.T(key)
+	}
+	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+}
+
+// DataRemarks are the engine's about the data.
+func (s *Studio) DataRemarks() []message.Remark {
+	if s.Preview == nil || !s.Data.Usable() {
+		return nil
+	}
+	return s.Preview.Remarks
+}
+
+// DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.
+func (s *Studio) DataFaultText() Text { return s.against(s.dataFault()) }
+
+func (s *Studio) DataFaultDetail() Text { return s.detail(s.dataFault()) }
+
+func (s *Studio) dataFault() *message.Failed {
+	if !s.Data.Usable() {
+		return nil
+	}
+	return s.DataFault
+}
