@@ -43,14 +43,14 @@ type Page struct {
 
 	Shortcuts bool // single keys do something
 
-	Home   *Home
-	Studio *Studio
-	Run    *Run
-	Try    *Try
-	Export *Export
-	Room   *Room
-	Join   *Join
-	Class  *Class
+	Home     *Home
+	Studio   *Studio
+	Run      *Run
+	Try      *Try
+	Export   *Export
+	Room     *Room
+	Join     *Join
+	OpenRoom *OpenRoom
 
 	Origin   string // of the page
 	host     host
@@ -91,7 +91,7 @@ func NewPage(h host, language, theme string) *Page {
 	p.Export = &Export{Words: words, page: p}
 	p.Room = &Room{Words: words, page: p}
 	p.Join = &Join{p.Room}
-	p.Class = newClass(p)
+	p.OpenRoom = newOpenRoom(p)
 	p.ask(message.Job{Command: message.Describe}, map[string]source{}, func(e message.Envelope) {
 		if e.Result != nil {
 			p.Studio.describe(e.Result)

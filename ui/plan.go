@@ -186,8 +186,8 @@ func (s *Studio) Fits() string {
 }
 
 func (s *Studio) ClassText(r planRow) Text {
-	if s.Has("class." + r.Class) {
-		return s.T("class." + r.Class)
+	if s.Has("memory." + r.Class) {
+		return s.T("memory." + r.Class)
 	}
 	return Text(r.Class)
 }

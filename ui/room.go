@@ -176,15 +176,15 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 		json.Unmarshal(content, &s)
 		r.sit(s)
 	case "handing":
-		if h := new(handing); r.page.Class.Handing != nil && json.Unmarshal(content, h) == nil {
-			r.page.Class.Handing = h
+		if h := new(handing); r.page.OpenRoom.Handing != nil && json.Unmarshal(content, h) == nil {
+			r.page.OpenRoom.Handing = h
 		}
 	case "handed":
 		var names map[string]string
 		json.Unmarshal(content, &names)
-		r.page.Class.handed(names)
+		r.page.OpenRoom.handed(names)
 	case "opened-refused", "handed-refused":
-		r.page.Class.refused(refusal)
+		r.page.OpenRoom.refused(refusal)
 	case "joined-refused":
 		r.Problem = r.why(refusal)
 		if refusal.Code == "gone" || refusal.Code == "removed" {

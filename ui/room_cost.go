@@ -57,7 +57,7 @@ func (r *Room) MemoryRows() []costRow {
 	}
 	var rows []costRow
 	for _, class := range memoryClasses {
-		row := costRow{r.T("class." + class), -1, float64(mine.Bytes[class]), float64(all.Bytes[class])}
+		row := costRow{r.T("memory." + class), -1, float64(mine.Bytes[class]), float64(all.Bytes[class])}
 		if class == wholeClass {
 			row.Name = r.T("plan.total")
 		}
