@@ -6,28 +6,10 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-
-	"llamatab/engine/nn"
 )
 
 // maxClasses bounds what a config.json may ask for.
 const maxClasses = 1 << 20
-
-// RegisterClassifier makes known an architecture for sequence classification, "LlamaForSequenceClassification": the
-// trunk of base with a head over classes.
-func RegisterClassifier(architecture string, base Build) {
-	Register(architecture, func(config []byte) (*nn.Decoder, error) {
-		classes, err := Classes(config)
-		if err != nil {
-			return nil, err
-		}
-		d, err := base(config)
-		if err == nil {
-			d.Classify(len(classes))
-		}
-		return d, err
-	})
-}
 
 // Classes are the names of a classifier's classes, by their numbers, as transformers reads them from config.json:
 // id2label, else num_labels of them, else 2. Any loss but cross-entropy over one class a row is refused by name.

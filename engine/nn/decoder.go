@@ -17,6 +17,11 @@ type Dims struct {
 	RMSNormEps                          float32
 	// InvFreq are the HeadDim/2 rotary frequencies, scaling applied, in radians a position.
 	InvFreq []float64
+	// RopeScale multiplies the cosines and sines of the rotations, 1 for most models.
+	RopeScale float32
+	// AttentionDropout is the probability with which training drops an attention weight. It is not computed: who trains
+	// must refuse a model that has it.
+	AttentionDropout float64
 	// Tied: the output head is the embedding.
 	Tied bool
 	// Classes is the number of classes that a classifier tells apart, 0 for a language model.

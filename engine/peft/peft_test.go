@@ -19,7 +19,7 @@ import (
 
 func decoder(t *testing.T, tied bool) *nn.Decoder {
 	t.Helper()
-	d, err := llama.New([]byte(fmt.Sprintf(`{"vocab_size": 37, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2,
+	d, _, err := llama.New([]byte(fmt.Sprintf(`{"vocab_size": 37, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2,
 		"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": %v}`, tied)))
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, e
 	} else if m.Config, err = readSmall(files.Model, "config.json"); err != nil {
 		return bad(fmt.Errorf("model: %w", err))
 	}
-	if m.Decoder, err = model.New(m.Config); err != nil {
+	if m.Decoder, m.Remarks, err = model.Read(m.Config); err != nil {
 		return bad(fmt.Errorf("model: %w", err))
 	}
 	if m.Decoder.Classes > 0 {

@@ -86,6 +86,9 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
+	if p := s.Decoder.AttentionDropout; p != 0 {
+		return fail("model", exitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
+	}
 	if s.Train == nil {
 		if err := s.readRows(cfg); err != nil {
 			return err

@@ -165,7 +165,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table m
 			return nil, err
 		}
 	}
-	rotations := op.RopeTable(setup.Decoder.InvFreq, 1, setup.ropeFrom(), setup.ropeRows())
+	rotations := op.RopeTable(setup.Decoder.InvFreq, setup.Decoder.RopeScale, setup.ropeFrom(), setup.ropeRows())
 	if err = tensor.Round(rotations, setup.numbers.buffers); err == nil {
 		err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32))
 	}

@@ -1,40 +1,38 @@
 // Package llama builds Llama as transformers computes it (modeling_llama.py): grouped-query attention, explicit
-// head_dim, tied or untied head, optional biases, default, linear or llama3 rotary scaling.
+// head_dim, tied or untied head, optional biases, the rotary scalings of modeling_rope_utils.py.
 package llama
 
 import (
 	"fmt"
 
+	"llamatab/engine/message"
 	"llamatab/engine/model"
 	"llamatab/engine/nn"
 	"llamatab/engine/tensor"
 )
 
-func init() {
-	model.Register("LlamaForCausalLM", New)
-	model.RegisterClassifier("LlamaForSequenceClassification", New)
-}
+func init() { model.Register(model.Family{Prefix: "Llama", ModelType: "llama", Build: New}) }
 
 // New builds the decoder that a config.json describes, all parameters frozen and stored as float32.
-func New(config []byte) (*nn.Decoder, error) {
+func New(config []byte) (*nn.Decoder, []message.Remark, error) {
 	c, err := ParseConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return c.Decoder()
 }
 
 // Decoder builds the decoder that c describes.
-func (c *Config) Decoder() (*nn.Decoder, error) {
-	invFreq, err := c.InvFreq()
+func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
+	rope, remarks, err := c.Rope()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	H, I, hd, kv := c.HiddenSize, c.IntermediateSize, *c.HeadDim, *c.NumKeyValueHeads
 	d := &nn.Decoder{Dims: nn.Dims{
 		Vocab: c.VocabSize, Hidden: H, Intermediate: I, Layers: c.NumHiddenLayers,
-		Heads: c.NumAttentionHeads, KVHeads: kv, HeadDim: hd, MaxPositions: c.MaxPositionEmbeddings,
-		RMSNormEps: float32(c.RMSNormEps), InvFreq: invFreq, Tied: c.TieWordEmbeddings,
+		Heads: c.NumAttentionHeads, KVHeads: kv, HeadDim: hd, MaxPositions: rope.MaxPositions,
+		RMSNormEps: float32(c.RMSNormEps), InvFreq: rope.InvFreq, RopeScale: float32(rope.Scale), AttentionDropout: c.AttentionDropout, Tied: c.TieWordEmbeddings,
 	}}
 	normal := nn.Init{Kind: nn.Normal, Scale: c.InitializerRange}
 	linear := func(unit, path string, in, out int, bias bool) *nn.Linear {
@@ -68,5 +66,5 @@ func (c *Config) Decoder() (*nn.Decoder, error) {
 	if d.Tied {
 		d.Head.Weight = d.Embedding
 	}
-	return d, nil
+	return d, remarks, nil
 }

@@ -7,37 +7,36 @@ import (
 	"errors"
 	"fmt"
 
+	"llamatab/engine/message"
 	"llamatab/engine/model"
 	"llamatab/engine/model/llama"
 	"llamatab/engine/nn"
 )
 
-func init() {
-	model.Register("Qwen2ForCausalLM", New)
-	model.RegisterClassifier("Qwen2ForSequenceClassification", New)
-}
+func init() { model.Register(model.Family{Prefix: "Qwen2", ModelType: "qwen2", Build: New}) }
 
 // defaults are those of transformers' Qwen2Config.
 var defaults = llama.Config{
 	VocabSize: 151936, HiddenSize: 4096, IntermediateSize: 22016, NumHiddenLayers: 32, NumAttentionHeads: 32,
-	HiddenAct: "silu", RMSNormEps: 1e-6, RopeTheta: 10000, MaxPositionEmbeddings: 32768, InitializerRange: 0.02,
+	HiddenAct: "silu", RMSNormEps: 1e-6, MaxPositionEmbeddings: 32768, InitializerRange: 0.02,
 	QKVBias: true,
 }
 
 // New builds the decoder that a config.json describes. Attention over a sliding window is refused.
-func New(config []byte) (*nn.Decoder, error) {
+func New(config []byte) (*nn.Decoder, []message.Remark, error) {
 	var window struct {
 		Use bool `json:"use_sliding_window"`
 	}
 	if err := json.Unmarshal(config, &window); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+		return nil, nil, fmt.Errorf("config.json: %w", err)
 	}
 	if window.Use {
-		return nil, errors.New("config.json: use_sliding_window is not supported, want false")
+		return nil, nil, errors.New("config.json: use_sliding_window is not supported, want false")
 	}
 	c, err := defaults.Parse(config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	c.AttentionBias = false // transformers' Qwen2 has no such key: o_proj never has a bias
 	return c.Decoder()
 }
