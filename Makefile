@@ -42,7 +42,7 @@ assets: ui/node_modules
 	@mkdir -p build
 	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(SMALL) -o build/llamatab.wasm ./wasm
 	@echo "== packing page and engine"
-	@$(GO) run ./tools/pack --out server/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
+	@$(GO) run ./tools/pack --out server/web/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
 		build/llamatab.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
 
 # The lock file holds exact versions and hashes.
@@ -106,4 +106,4 @@ goldens: ## rewrite the golden files: torch's of testdata/golden (Python with to
 
 clean: ## remove what the build made
 	rm -rf bin build ui/node_modules
-	find server/assets -mindepth 1 ! -name .keep -delete
+	find server/web/assets -mindepth 1 ! -name .keep -delete

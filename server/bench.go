@@ -13,6 +13,9 @@ import (
 
 	benchmark "llamatab/engine/bench"
 	"llamatab/engine/message"
+	"llamatab/server/inputs"
+	"llamatab/server/runner"
+	"llamatab/server/web"
 )
 
 // bench is the command bench.
@@ -20,8 +23,7 @@ func bench(ctx context.Context, args []string) error {
 	f := newFlagSet("bench")
 	asJSON := f.Bool("json", false, "print the report as JSON, not as tables")
 	out := f.String("out", "", "`FILE` for the report as JSON, instead of stdout")
-	var browser browserFlags
-	browser.register(f)
+	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -30,7 +32,7 @@ func bench(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	result, err := resultOf(ctx, newMounts("").into(message.Job{Command: message.Bench}), browser)
+	result, err := runner.Result(ctx, inputs.New("").Into(message.Job{Command: message.Bench}), *browser)
 	if err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func bench(ctx context.Context, args []string) error {
 	if err := json.Unmarshal(result, &r); err != nil {
 		return fmt.Errorf("the engine's result: %w", err)
 	}
-	if r.Wasm, err = wasmSizes(packed); err != nil {
+	if r.Wasm, err = wasmSizes(web.Packed); err != nil {
 		return err
 	}
 	if *out == "" && !*asJSON {
@@ -47,10 +49,10 @@ func bench(ctx context.Context, args []string) error {
 	if result, err = json.Marshal(r); err != nil {
 		return fmt.Errorf("the engine's result: %w", err)
 	}
-	return report(result, *out)
+	return runner.WriteResult(result, *out)
 }
 
-// wasmSizes are the sizes of the engine among the assets, as it is served and unpacked.
+// wasmSizes are the sizes of the engine among the assets, as it is served and unweb.Packed.
 func wasmSizes(assets fs.FS) (map[string]int64, error) {
 	sizes := map[string]int64{}
 	for _, encoding := range []string{"gz", "zst"} {

@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	benchmark "llamatab/engine/bench"
+	"llamatab/server/servertest"
 )
 
 func TestBench(t *testing.T) {
-	out := llamatab(t, "", "bench", "--json")
+	out := servertest.Run(t, "", "bench", "--json")
 	var r benchmark.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%v:\n%s", err, out)

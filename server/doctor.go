@@ -15,17 +15,20 @@ import (
 	"strings"
 	"syscall"
 
+	"llamatab/server/exit"
 	"llamatab/server/headless"
+	"llamatab/server/runner"
+	"llamatab/server/web"
 )
 
 // diagnosis is what doctor found out.
 type diagnosis struct {
-	System  string   `json:"system"`
-	Assets  bool     `json:"assets"` // the page and the engine are in the program
-	Browser string   `json:"browser,omitempty"`
-	Version string   `json:"version,omitempty"`
-	Sandbox bool     `json:"sandbox"`
-	Adapter *adapter `json:"adapter"` // nil: none
+	System  string          `json:"system"`
+	Assets  bool            `json:"assets"` // the page and the engine are in the program
+	Browser string          `json:"browser,omitempty"`
+	Version string          `json:"version,omitempty"`
+	Sandbox bool            `json:"sandbox"`
+	Adapter *runner.Adapter `json:"adapter"` // nil: none
 	// Problems stop a run, Notes do not; each says what to do.
 	Problems []string `json:"problems"`
 	Notes    []string `json:"notes"`
@@ -35,8 +38,7 @@ type diagnosis struct {
 func doctor(ctx context.Context, args []string) error {
 	f := newFlagSet("doctor")
 	asJSON := f.Bool("json", false, "print JSON")
-	var flags browserFlags
-	flags.register(f)
+	flags := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func doctor(ctx context.Context, args []string) error {
 	defer stop()
 	d := diagnose(ctx, flags)
 	if ctx.Err() != nil {
-		return &exitError{exitInterrupted, errors.New("interrupted")}
+		return &exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")}
 	}
 	if *asJSON {
 		text, err := json.MarshalIndent(d, "", "  ")
@@ -56,14 +58,14 @@ func doctor(ctx context.Context, args []string) error {
 		d.print()
 	}
 	if len(d.Problems) > 0 {
-		return &exitError{exitNoBrowser, nil}
+		return &exit.Error{Code: exit.NoBrowser, Err: nil}
 	}
 	return nil
 }
 
-func diagnose(ctx context.Context, flags browserFlags) *diagnosis {
+func diagnose(ctx context.Context, flags *runner.Browser) *diagnosis {
 	d := &diagnosis{System: runtime.GOOS + "/" + runtime.GOARCH, Sandbox: !headless.NeedsNoSandbox(), Problems: []string{}, Notes: []string{}}
-	if _, err := newAssets(); err != nil {
+	if _, err := web.Open(); err != nil {
 		d.Problems = append(d.Problems, err.Error())
 	} else {
 		d.Assets = true
@@ -71,7 +73,7 @@ func diagnose(ctx context.Context, flags browserFlags) *diagnosis {
 	if !d.Sandbox {
 		d.Notes = append(d.Notes, "running as root: Chromium's sandbox will be off; run as another user to keep it")
 	}
-	path, err := headless.Find(flags.chrome)
+	path, err := headless.Find(flags.Chrome)
 	if err != nil {
 		d.Problems = append(d.Problems, err.Error())
 		return d
@@ -83,10 +85,10 @@ func diagnose(ctx context.Context, flags browserFlags) *diagnosis {
 		d.Problems = append(d.Problems, "no port can be opened on the loopback address: "+err.Error())
 		return d
 	}
-	server := &http.Server{Handler: guarded(nil, http.HandlerFunc(blank))}
+	server := &http.Server{Handler: web.Guard(nil, http.HandlerFunc(web.Blank))}
 	go server.Serve(listener)
 	defer server.Close()
-	browser, found, err := openBrowser(ctx, flags, "http://"+listener.Addr().String()+blankPath)
+	browser, found, err := runner.OpenBrowser(ctx, *flags, "http://"+listener.Addr().String()+web.BlankPath)
 	if err != nil {
 		d.Problems = append(d.Problems, err.Error(),
 			"what helps: a Chromium of version 128 or newer that starts as `"+path+" --headless`; in a container, its package of shared libraries and fonts; for the software adapter, the file libvk_swiftshader beside the program")

@@ -4,7 +4,10 @@ import (
 	"context"
 
 	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
 	"llamatab/server/job"
+	"llamatab/server/runner"
 )
 
 // The names under which the engine writes eval's dumps.
@@ -28,8 +31,7 @@ func eval(ctx context.Context, args []string) error {
 	var trainable list
 	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for, as trainable of run.json names it: all, lm_head, score, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
 	out := f.String("out", "", "`FILE` for the result")
-	var browser browserFlags
-	browser.register(f)
+	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -37,24 +39,24 @@ func eval(ctx context.Context, args []string) error {
 		return err
 	}
 	if *maxLength < 0 || *batch < 1 {
-		return usageError("eval: --max-length wants 0 or more, --batch-size 1 or more")
+		return exit.Usagef("eval: --max-length wants 0 or more, --batch-size 1 or more")
 	}
-	m := newMounts("")
-	if err := m.model("--model", model); err != nil {
+	m := inputs.New("")
+	if err := m.Model("--model", model); err != nil {
 		return err
 	}
-	if err := m.add("dataset", "--dataset", dataset); err != nil {
+	if err := m.Add("dataset", "--dataset", dataset); err != nil {
 		return err
 	}
-	if err := datasetFile("--dataset", *dataset); err != nil {
+	if err := inputs.DataFile("--dataset", *dataset); err != nil {
 		return err
 	}
-	compare, err := m.adapters("--adapter", adapters)
+	compare, err := m.Adapters("--adapter", adapters)
 	if err != nil {
 		return err
 	}
 	if compare != nil && (*logits != "" || *gradients != "") {
-		return usageError("eval: --dump-logits and --dump-gradients are of one --adapter, %d are given", len(compare))
+		return exit.Usagef("eval: --dump-logits and --dump-gradients are of one --adapter, %d are given", len(compare))
 	}
 	if err := outputFile("out", out); err != nil {
 		return err
@@ -77,8 +79,8 @@ func eval(ctx context.Context, args []string) error {
 		spec.DumpGradients, dumps[gradientsName] = gradientsName, *gradients
 	}
 
-	j := m.into(message.Job{Command: message.Eval, Eval: &spec, Compare: compare})
+	j := m.Into(message.Job{Command: message.Eval, Eval: &spec, Compare: compare})
 	j.Store = dumps
-	err = runForResult(ctx, j, browser, *out)
-	return finish(err, dumps.Close)
+	err = runner.ForResult(ctx, j, *browser, *out)
+	return runner.Finish(err, dumps.Close)
 }

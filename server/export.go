@@ -4,7 +4,10 @@ import (
 	"context"
 
 	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
 	"llamatab/server/job"
+	"llamatab/server/runner"
 )
 
 // export is the command export.
@@ -14,8 +17,7 @@ func export(ctx context.Context, args []string) error {
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
 	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model)")
 	out := f.String("out", "", "`DIR` for the result")
-	var browser browserFlags
-	browser.register(f)
+	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -25,36 +27,36 @@ func export(ctx context.Context, args []string) error {
 	switch *format {
 	case "peft", "merged":
 	case "gguf":
-		return usageError("export: --format gguf is not available in this version; merged can be converted by other tools")
+		return exit.Usagef("export: --format gguf is not available in this version; merged can be converted by other tools")
 	default:
-		return usageError("export: --format %q is neither peft nor merged", *format)
+		return exit.Usagef("export: --format %q is neither peft nor merged", *format)
 	}
-	m := newMounts("")
-	if err := m.model("--model", model); err != nil {
+	m := inputs.New("")
+	if err := m.Model("--model", model); err != nil {
 		return err
 	}
 	if *adapter != "" {
-		if err := m.adapter("--adapter", adapter); err != nil {
+		if err := m.Adapter("--adapter", adapter); err != nil {
 			return err
 		}
 	} else if *format == "peft" {
-		return usageError("export: --format peft needs --adapter")
+		return exit.Usagef("export: --format peft needs --adapter")
 	}
 	if err := outputFolder("out", out); err != nil {
 		return err
 	}
-	for name, path := range m.names {
+	for name, path := range m.Paths() {
 		if path == *out {
-			return usageError("export: --out is the folder of --%s, which would be overwritten", name)
+			return exit.Usagef("export: --out is the folder of --%s, which would be overwritten", name)
 		}
 	}
 
-	j := m.into(message.Job{Command: message.Export, Export: &message.ExportJob{Format: *format}})
+	j := m.Into(message.Job{Command: message.Export, Export: &message.ExportJob{Format: *format}})
 	dir, err := job.OpenDir(*out)
 	if err != nil {
 		return err
 	}
-	j.Store, j.Observe = dir, newProgress().observe
-	err = runHeadless(ctx, headlessRun{job: j, browser: browser})
-	return finish(err, dir.Close)
+	j.Store, j.Observe = dir, runner.NewProgress().Observe
+	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser})
+	return runner.Finish(err, dir.Close)
 }

@@ -5,11 +5,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	memory "llamatab/engine/plan"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	memory "llamatab/engine/plan"
+	"llamatab/server/exit"
+	"llamatab/server/runner"
 )
 
 // flagSet is the flag set of a command: with its help, with the environment as second source, and with the
@@ -40,17 +43,17 @@ func (f *flagSet) parse(args []string) error {
 		}
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if what, ok := f.later[name]; ok && strings.HasPrefix(arg, "-") {
-			return usageError("%s: --%s: %s is not available in this version", f.Name(), name, what)
+			return exit.Usagef("%s: --%s: %s is not available in this version", f.Name(), name, what)
 		}
 	}
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		f.help(os.Stdout)
 		return err
 	} else if err != nil {
-		return usageError("%s: %v; llamatab %s --help tells the options", f.Name(), err, f.Name())
+		return exit.Usagef("%s: %v; llamatab %s --help tells the options", f.Name(), err, f.Name())
 	}
 	if f.NArg() > 0 {
-		return usageError("%s: unexpected argument %q; llamatab %s --help tells the options", f.Name(), f.Arg(0), f.Name())
+		return exit.Usagef("%s: unexpected argument %q; llamatab %s --help tells the options", f.Name(), f.Arg(0), f.Name())
 	}
 	given := f.given()
 	var bad error
@@ -58,7 +61,7 @@ func (f *flagSet) parse(args []string) error {
 		variable := "LLAMATAB_" + strings.ToUpper(strings.ReplaceAll(option.Name, "-", "_"))
 		if value, ok := os.LookupEnv(variable); ok && !given[option.Name] {
 			if err := f.Set(option.Name, value); err != nil && bad == nil {
-				bad = usageError("%s=%q: %v", variable, value, err)
+				bad = exit.Usagef("%s=%q: %v", variable, value, err)
 			}
 		}
 	})
@@ -76,7 +79,7 @@ func (f *flagSet) given() map[string]bool {
 func (f *flagSet) require(names ...string) error {
 	for _, name := range names {
 		if f.Lookup(name).Value.String() == "" {
-			return usageError("%s: --%s is missing; llamatab %s --help tells the options", f.Name(), name, f.Name())
+			return exit.Usagef("%s: --%s is missing; llamatab %s --help tells the options", f.Name(), name, f.Name())
 		}
 	}
 	return nil
@@ -112,22 +115,19 @@ func (l *list) Set(value string) error {
 	return nil
 }
 
-// browserFlags are the options of every command that needs a browser.
-type browserFlags struct {
-	chrome  string
-	backend string
-}
-
-func (b *browserFlags) register(f *flagSet) {
-	f.StringVar(&b.chrome, "chrome", "", "Chromium or Chrome `PROGRAM` to use (default: $CHROME, else the first found)")
+// browser registers the options of every command that needs a browser.
+func (f *flagSet) browser() *runner.Browser {
+	b := new(runner.Browser)
+	f.StringVar(&b.Chrome, "chrome", "", "Chromium or Chrome `PROGRAM` to use (default: $CHROME, else the first found)")
 	f.Func("adapter-backend", "`default` or swiftshader: the GPU, or Chromium's software adapter (default: the GPU where there is one)", func(s string) error {
 		if s != "" && s != "default" && s != "swiftshader" {
 			return fmt.Errorf("%q is neither default nor swiftshader", s)
 		}
-		b.backend = s
+		b.Backend = s
 		return nil
 	})
 	f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "rooms, which serve opens", "rooms, which serve opens", "serving other machines, which serve does"
+	return b
 }
 
 // bytesFlag is an option for an amount of memory: "4GiB", "512MiB", "1500000000".

@@ -7,6 +7,9 @@ import (
 	"os"
 
 	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
+	"llamatab/server/runner"
 )
 
 // generate is the command generate. A classifier tells the class of the prompt.
@@ -23,8 +26,7 @@ func generate(ctx context.Context, args []string) error {
 	f.IntVar(&spec.TopK, "top-k", 0, "keep this `number` of likeliest tokens; 0 keeps all")
 	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
 	asJSON := f.Bool("json", false, "print one JSON object with the ids, or with the labels' probabilities")
-	var browser browserFlags
-	browser.register(f)
+	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -33,28 +35,28 @@ func generate(ctx context.Context, args []string) error {
 	}
 	switch {
 	case spec.MaxNewTokens < 1:
-		return usageError("generate: --max-new-tokens wants 1 or more")
+		return exit.Usagef("generate: --max-new-tokens wants 1 or more")
 	case !(spec.Temperature >= 0):
-		return usageError("generate: --temperature wants 0 or more")
+		return exit.Usagef("generate: --temperature wants 0 or more")
 	case !(spec.TopP > 0 && spec.TopP <= 1):
-		return usageError("generate: --top-p wants more than 0 and at most 1")
+		return exit.Usagef("generate: --top-p wants more than 0 and at most 1")
 	case spec.TopK < 0:
-		return usageError("generate: --top-k wants 0 or more")
+		return exit.Usagef("generate: --top-k wants 0 or more")
 	}
-	m := newMounts("")
-	if err := m.model("--model", model); err != nil {
+	m := inputs.New("")
+	if err := m.Model("--model", model); err != nil {
 		return err
 	}
-	compare, err := m.adapters("--adapter", adapters)
+	compare, err := m.Adapters("--adapter", adapters)
 	if err != nil {
 		return err
 	}
 
-	j := m.into(message.Job{Command: message.Generate, Generate: &spec, Compare: compare})
+	j := m.Into(message.Job{Command: message.Generate, Generate: &spec, Compare: compare})
 	if *asJSON {
-		return runForResult(ctx, j, browser, "")
+		return runner.ForResult(ctx, j, *browser, "")
 	}
-	show, streamed := newProgress(), false
+	show, streamed := runner.NewProgress(), false
 	type text struct {
 		Name string `json:"name"`
 		Text string `json:"text"`
@@ -69,16 +71,16 @@ func generate(ctx context.Context, args []string) error {
 	j.Observe = func(e message.Envelope) {
 		switch {
 		case e.Token != nil:
-			show.clear()
+			show.Clear()
 			fmt.Print(e.Token.Text)
 			streamed = true
 		case e.Result != nil:
 			json.Unmarshal(e.Result, &result) // shape checked by the text being there
 		default:
-			show.observe(e)
+			show.Observe(e)
 		}
 	}
-	err = runHeadless(ctx, headlessRun{job: j, browser: browser})
+	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser})
 	if streamed {
 		fmt.Println()
 	} else if err == nil && compare != nil {

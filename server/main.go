@@ -11,16 +11,7 @@ import (
 	"os"
 	"strings"
 
-	"llamatab/engine/config"
-	"llamatab/server/headless"
-)
-
-// Exit codes of the program.
-const (
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNoBrowser   = 3
-	exitInterrupted = 130
+	"llamatab/server/exit"
 )
 
 // A command of the program. Its run gets the arguments after its name.
@@ -53,48 +44,12 @@ var later = map[string]string{
 	"models": "the model cache",
 }
 
-// exitError ends the program with a code of its own; with no error inside, nothing is printed.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// usageError is a mistake on the command line.
-func usageError(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 func main() {
 	err := dispatch(context.Background(), os.Args[1:])
-	if err != nil && !silent(err) {
+	if err != nil && !exit.Silent(err) {
 		fmt.Fprintln(os.Stderr, "llamatab:", err)
 	}
-	os.Exit(exitCode(err))
-}
-
-func silent(err error) bool {
-	var e *exitError
-	return errors.As(err, &e) && e.err == nil
-}
-
-func exitCode(err error) int {
-	var exit *exitError
-	var bad *config.Error
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &exit):
-		return exit.code
-	case errors.As(err, &bad):
-		return exitUsage
-	case errors.Is(err, headless.ErrNoBrowser):
-		return exitNoBrowser
-	default:
-		return exitFailed
-	}
+	os.Exit(exit.Code(err))
 }
 
 func dispatch(ctx context.Context, args []string) error {
@@ -111,9 +66,9 @@ func dispatch(ctx context.Context, args []string) error {
 		}
 	}
 	if what, ok := later[args[0]]; ok {
-		return usageError("%s: %s is not available in this version", args[0], what)
+		return exit.Usagef("%s: %s is not available in this version", args[0], what)
 	}
-	return usageError("unknown command %q; llamatab --help lists them", args[0])
+	return exit.Usagef("unknown command %q; llamatab --help lists them", args[0])
 }
 
 func quietHelp(err error) error {

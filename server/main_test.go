@@ -3,23 +3,21 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/servertest"
+	"llamatab/server/web"
 )
 
 // assetsVariable makes the test binary the program itself, with the assets of the folder it names.
@@ -27,56 +25,18 @@ const assetsVariable = "LLAMATAB_TEST_ASSETS"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(assetsVariable); dir != "" {
-		packed = os.DirFS(dir)
+		web.Packed = os.DirFS(dir)
 		main() // exits
 	}
 	code := m.Run()
-	if made != "" {
-		os.RemoveAll(made)
-	}
+	servertest.RemoveStandIn()
 	os.Exit(code)
 }
-
-var made string // the folder of testAssets
-
-// testAssets packs the page and, for the engine, the stand-in of testdata/engine.
-var testAssets = sync.OnceValues(func() (string, error) {
-	var err error
-	if made, err = os.MkdirTemp("", "llamatab-test-assets-"); err != nil {
-		return "", err
-	}
-	run := func(env []string, args ...string) error {
-		c := exec.Command("go", args...)
-		c.Dir, c.Env = "..", append(os.Environ(), env...)
-		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
-		return nil
-	}
-	engine := filepath.Join(made, "engine.wasm")
-	if err := run([]string{"GOOS=js", "GOARCH=wasm"}, "build", "-o", engine, "./server/testdata/engine"); err != nil {
-		return "", err
-	}
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return "", err
-	}
-	page := filepath.Join(made, "index.html")
-	if err := os.WriteFile(page, []byte("<!doctype html><script src=/vugu.js></script>"), 0o666); err != nil {
-		return "", err
-	}
-	folder := filepath.Join(made, "assets")
-	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
-		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js", "wasm/store.js")
-})
 
 // program is the program as a process of its own. Its temporary files are all below temp.
 func program(t *testing.T, args ...string) (c *exec.Cmd, temp string) {
 	t.Helper()
-	folder, err := testAssets()
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := servertest.StandIn(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -210,15 +170,6 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-func TestNoAssets(t *testing.T) {
-	saved := packed
-	defer func() { packed = saved }()
-	packed = os.DirFS(t.TempDir())
-	if _, err := newAssets(); err == nil || !strings.Contains(err.Error(), "make build") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestServe(t *testing.T) {
 	dir := folder(t, map[string]string{"models/m/config.json": "{}", "models/none/x": "", "data/d.jsonl": "0123456789", "data/.hidden": "x"})
 	c, _ := program(t, "serve", "--listen", "127.0.0.1:0", "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
@@ -304,43 +255,6 @@ func TestNextFreePort(t *testing.T) {
 	defer second.Close()
 	if first.Addr().String() == second.Addr().String() {
 		t.Error("the same port twice")
-	}
-}
-
-func TestAssetEncodings(t *testing.T) {
-	dir, err := testAssets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := &assets{os.DirFS(dir)}
-	for _, c := range []struct{ accept, encoding string }{
-		{"gzip, deflate, br, zstd", "zstd"},
-		{"gzip, zstd;q=0", "gzip"},
-		{"GZIP;q=0.5", "gzip"},
-		{"br", ""},
-		{"", ""},
-	} {
-		r := httptest.NewRequest("GET", "/llamatab.wasm", nil)
-		r.Header.Set("Accept-Encoding", c.accept)
-		w := httptest.NewRecorder()
-		page.ServeHTTP(w, r)
-		if w.Code != 200 || w.Header().Get("Content-Encoding") != c.encoding || w.Header().Get("Content-Type") != "application/wasm" {
-			t.Errorf("%q: status %d, %v", c.accept, w.Code, w.Header())
-		}
-		if c.encoding == "" && !bytes.HasPrefix(w.Body.Bytes(), []byte("\x00asm")) {
-			t.Errorf("%q: the body is no wasm", c.accept)
-		}
-		r.Header.Set("If-None-Match", w.Header().Get("ETag"))
-		w = httptest.NewRecorder()
-		page.ServeHTTP(w, r)
-		if w.Code != http.StatusNotModified {
-			t.Errorf("%q: a known tag is answered with status %d", c.accept, w.Code)
-		}
-	}
-	w := httptest.NewRecorder()
-	page.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
-	if w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: status %d", w.Code)
 	}
 }
 
@@ -445,7 +359,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	waitForProfile(t, temp)
 	c.Process.Signal(syscall.SIGINT) // not a training run: the first one ends it
 	c.Wait()
-	if code := c.ProcessState.ExitCode(); code != exitInterrupted {
+	if code := c.ProcessState.ExitCode(); code != exit.Interrupted {
 		t.Errorf("exit code %d", code)
 	}
 	nothingLeft(t, temp)
@@ -455,7 +369,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	time.Sleep(time.Millisecond) // two signals at once are one
 	c.Process.Signal(syscall.SIGINT)
 	c.Wait()
-	if code := c.ProcessState.ExitCode(); code != exitInterrupted && code != 0 { // 0: it had stopped by then
+	if code := c.ProcessState.ExitCode(); code != exit.Interrupted && code != 0 { // 0: it had stopped by then
 		t.Errorf("exit code %d", code)
 	}
 	nothingLeft(t, temp)
@@ -482,7 +396,7 @@ func TestKilled(t *testing.T) {
 	noProcess(t, temp)
 	// The profile could not be removed; the next start does it.
 	c = exec.Command(c.Path, "doctor", software)
-	c.Env = append(os.Environ(), assetsVariable+"="+must(testAssets()), "TMPDIR="+temp)
+	c.Env = append(os.Environ(), assetsVariable+"="+servertest.StandIn(t), "TMPDIR="+temp)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -509,97 +423,8 @@ func TestTabCrash(t *testing.T) {
 	}
 	c.Wait()
 	events, _ := os.ReadFile(filepath.Join(out, "events.jsonl"))
-	if code := c.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "tab_crashed") || !strings.Contains(string(events), "tab_crashed") {
+	if code := c.ProcessState.ExitCode(); code != exit.Failed || !strings.Contains(stderr.String(), "tab_crashed") || !strings.Contains(string(events), "tab_crashed") {
 		t.Errorf("exit code %d: %s\nevents: %s", code, stderr, events)
 	}
 	nothingLeft(t, temp)
-}
-
-// An engine that says nothing ends the run, whether or not its tab answers.
-func TestHung(t *testing.T) {
-	dir, err := testAssets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func(files fs.FS, quiet, alive, silent time.Duration) {
-		packed, quietLimit, aliveLimit, silentLimit = files, quiet, alive, silent
-	}(packed, quietLimit, aliveLimit, silentLimit)
-	packed, quietLimit, aliveLimit, silentLimit = os.DirFS(dir), time.Second, time.Second, 3*time.Second
-	j := newMounts("").into(message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "spin"}})
-	err = runHeadless(t.Context(), headlessRun{job: j, browser: browserFlags{backend: "swiftshader"}})
-	if err == nil || !strings.Contains(err.Error(), "tab_hung") || exitCode(err) != exitFailed {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestProgress(t *testing.T) {
-	say := []message.Envelope{
-		{Progress: &message.Progress{Phase: "load", Detail: "weights", Done: 1e6, Total: 4e6, Unit: "bytes"}},
-		{Progress: &message.Progress{Phase: "load", Detail: "weights", Done: 4e6, Total: 4e6, Unit: "bytes"}},
-		{Progress: &message.Progress{Phase: "train", Total: 2}},
-		{Step: &message.Step{Step: 1, Loss: 2.5, LearningRate: 1e-3, GradNorm: 1, TokensPerSecond: 100, StepSeconds: 3}},
-		{Event: &message.Event{Level: "warning", Code: "loss_spike", Message: "loss rose"}},
-		{Step: &message.Step{Step: 2, Loss: 2.25, LearningRate: 1e-3, GradNorm: 1, TokensPerSecond: 100, StepSeconds: 3}},
-		{Done: &message.Done{}},
-	}
-	for terminal, want := range map[bool]string{
-		false: "load weights\ntrain\n" +
-			"step 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left\nwarning: loss_spike: loss rose\n" +
-			"step 2/2  loss 2.2500  lr 1.00e-03  grad 1  100 tok/s\n",
-		true: "\r\x1b[Kload weights  1.0 MB/4.0 MB 25%\r\x1b[Kload weights  4.0 MB/4.0 MB 100%" +
-			"\r\x1b[Kstep 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left" +
-			"\r\x1b[Kwarning: loss_spike: loss rose\n\r\x1b[Kstep 1/2  loss 2.5000  lr 1.00e-03  grad 1  100 tok/s  3s left" +
-			"\r\x1b[Kstep 2/2  loss 2.2500  lr 1.00e-03  grad 1  100 tok/s\n",
-	} {
-		var out bytes.Buffer
-		clock := time.Unix(0, 0)
-		p := &progress{out: &out, terminal: terminal, now: func() time.Time { clock = clock.Add(time.Second); return clock }}
-		for _, e := range say {
-			p.observe(e)
-		}
-		if out.String() != want {
-			t.Errorf("terminal %v:\n%q\nwant\n%q", terminal, out.String(), want)
-		}
-	}
-}
-
-// bytewise is a tokenizer whose ids are the bytes.
-type bytewise struct{}
-
-func (bytewise) Encode(text string, special bool) ([]int, error) {
-	var ids []int
-	for _, b := range []byte(text) {
-		ids = append(ids, int(b))
-	}
-	return ids, nil
-}
-
-func (bytewise) Decode(ids []int, skipSpecial bool) string {
-	var text []byte
-	for _, id := range ids {
-		text = append(text, byte(id))
-	}
-	return string(text)
-}
-
-func TestTokenizeLines(t *testing.T) {
-	for _, c := range []struct {
-		in            string
-		jsonl, decode bool
-		out, fails    string
-	}{
-		{in: "ab\n\nc", out: "[97,98]\n[]\n[99]\n"},
-		{in: "\"a\\nb\"\n\"\"\n", jsonl: true, out: "[97,10,98]\n[]\n"},
-		{in: "[60,115,62]\n[]\n", decode: true, out: "<s>\n\n"},
-		{in: "[60,10]\n", decode: true, jsonl: true, out: "\"<\\n\"\n"},
-		{in: "\"a\"\nb\n", jsonl: true, out: "[97]\n", fails: "line 2"},
-		{in: "[1\n", decode: true, fails: "line 1"},
-		{in: "", out: ""},
-	} {
-		var out bytes.Buffer
-		err := tokenizeLines(bytewise{}, strings.NewReader(c.in), &out, c.jsonl, c.decode)
-		if out.String() != c.out || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-			t.Errorf("%+v: %q, %v", c, out.String(), err)
-		}
-	}
 }

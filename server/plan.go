@@ -15,6 +15,8 @@ import (
 	"llamatab/engine/device"
 	memory "llamatab/engine/plan"
 	engine "llamatab/engine/train"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
 )
 
 // plan is the command plan: the forecast of a run, or of known models by every method.
@@ -51,16 +53,16 @@ func plan(_ context.Context, args []string) error {
 	case *models:
 		return p.listModels()
 	case *file != "" && *model != "":
-		return usageError("plan: --config and --model are two questions; ask one at a time")
+		return exit.Usagef("plan: --config and --model are two questions; ask one at a time")
 	case *file != "":
 		for _, name := range []string{"method", "batch", "length", "markdown"} {
 			if given[name] {
-				return usageError("plan: --%s goes with --model; with --config use --set", name)
+				return exit.Usagef("plan: --%s goes with --model; with --config use --set", name)
 			}
 		}
 		return p.run(*file)
 	case *model == "":
-		return usageError("plan: --config or --model is missing; llamatab plan --help tells the options")
+		return exit.Usagef("plan: --config or --model is missing; llamatab plan --help tells the options")
 	}
 	var known []memory.Known
 	for name := range strings.SplitSeq(*model, ",") {
@@ -90,11 +92,11 @@ type planner struct {
 
 // run plans the run of a config over its files.
 func (p *planner) run(file string) error {
-	c, m, err := loadConfig(file, "", p.sets)
+	c, m, err := inputs.LoadConfig(file, "", p.sets)
 	if err != nil {
 		return err
 	}
-	files, err := m.open()
+	files, err := m.Open()
 	if err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (p *planner) one(models []memory.Known, cfg *config.Config, method string) 
 	at := slices.Index(names, method)
 	if at < 0 {
 		best, _ := config.Nearest(method, names)
-		return usageError("plan: no method %q; the nearest is %s, all are %s", method, best, strings.Join(names, ", "))
+		return exit.Usagef("plan: no method %q; the nearest is %s, all are %s", method, best, strings.Join(names, ", "))
 	}
 	var all []*engine.Forecast
 	for _, m := range models {
@@ -211,7 +213,7 @@ func (p *planner) print(v any) error {
 // planError is a failure of the engine as the end of the program.
 func planError(err error) error {
 	failed := engine.Failure(err)
-	return &exitError{failed.Exit, fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
+	return &exit.Error{Code: failed.Exit, Err: fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
 }
 
 // findModel is a known model, or what the config.json of a folder describes.
@@ -222,14 +224,14 @@ func findModel(name string) (memory.Known, error) {
 	raw, err := os.ReadFile(filepath.Join(name, "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		best, _ := config.Nearest(name, memory.ModelNames())
-		return memory.Known{}, usageError("plan: %q is no known model, and no folder with a config.json; the nearest known is %s, all are %s",
+		return memory.Known{}, exit.Usagef("plan: %q is no known model, and no folder with a config.json; the nearest known is %s, all are %s",
 			name, best, strings.Join(memory.ModelNames(), ", "))
 	} else if err != nil {
-		return memory.Known{}, usageError("plan: --model: %v", err)
+		return memory.Known{}, exit.Usagef("plan: --model: %v", err)
 	}
 	m, err := memory.Describe(filepath.Base(name), raw)
 	if err != nil {
-		return m, usageError("plan: %s: %v", name, err)
+		return m, exit.Usagef("plan: %s: %v", name, err)
 	}
 	return m, nil
 }
@@ -250,68 +252,7 @@ func parseLink(s string) (memory.Link, error) {
 	}
 	var rate bytesFlag
 	if err := rate.Set(strings.TrimSuffix(s, "/s")); err != nil {
-		return memory.Link{}, usageError("plan: --link %q is none of %s, and not an amount a second such as 20MB", s, strings.Join(linkNames(), ", "))
+		return memory.Link{}, exit.Usagef("plan: --link %q is none of %s, and not an amount a second such as 20MB", s, strings.Join(linkNames(), ", "))
 	}
 	return memory.Link{Rate: float64(rate)}, nil
-}
-
-// open opens the mounted files for an engine in this process.
-func (m *mounts) open() (files engine.Files, err error) {
-	for name, path := range m.names {
-		var folder fs.FS = os.DirFS(path)
-		if builtin, ok := strings.CutPrefix(path, builtinPrefix); ok {
-			var file string
-			if name == "dataset" {
-				folder, file, err = newBuiltin().dataset(builtin)
-			} else {
-				folder, err = newBuiltin().model(builtin)
-			}
-			if err != nil {
-				return files, usageError("%s: %v", name, err)
-			}
-			if file != "" {
-				folder = oneFile{folder, file}
-			}
-		} else if info, err := os.Stat(path); err == nil && !info.IsDir() {
-			folder = oneFile{os.DirFS(filepath.Dir(path)), filepath.Base(path)}
-		}
-		switch name {
-		case "model":
-			files.Model = folder
-		case "dataset":
-			files.Dataset = folder
-		case "adapter":
-			files.Adapter = folder
-		case "resume":
-			files.Resume = folder
-		case "tokenizer":
-			files.Tokenizer = folder
-		case "head":
-			files.Head = folder
-		}
-	}
-	return files, nil
-}
-
-// oneFile is a folder in which one file is seen.
-type oneFile struct {
-	fs.FS
-	name string
-}
-
-// Open implements fs.FS.
-func (o oneFile) Open(name string) (fs.File, error) {
-	if name != o.name {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	}
-	return o.FS.Open(name)
-}
-
-// ReadDir implements fs.ReadDirFS.
-func (o oneFile) ReadDir(string) ([]fs.DirEntry, error) {
-	info, err := fs.Stat(o.FS, o.name)
-	if err != nil {
-		return nil, err
-	}
-	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
 }

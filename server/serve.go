@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,17 +12,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
-	"llamatab/engine/recipe"
+	"llamatab/server/classroom"
 	"llamatab/server/docs"
-	"llamatab/server/job"
+	"llamatab/server/exit"
 	"llamatab/server/lan"
+	"llamatab/server/library"
 	"llamatab/server/room"
+	"llamatab/server/web"
 )
 
 const (
@@ -50,16 +48,16 @@ func serve(ctx context.Context, args []string) error {
 	}
 	for option, dir := range map[string]string{"models": *models, "data": *data} {
 		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
-			return usageError("serve: --%s %s: no such folder", option, dir)
+			return exit.Usagef("serve: --%s %s: no such folder", option, dir)
 		}
 	}
 	if n := len(*code); n > 0 && n < leastCode {
-		return usageError("serve: --room-code: %d characters are guessed too soon: use %d or more", n, leastCode)
+		return exit.Usagef("serve: --room-code: %d characters are guessed too soon: use %d or more", n, leastCode)
 	}
 	if *maxTabs < 0 {
-		return usageError("serve: --max-tabs %d: want 1 or more", *maxTabs)
+		return exit.Usagef("serve: --max-tabs %d: want 1 or more", *maxTabs)
 	}
-	page, err := newAssets()
+	page, err := web.Open()
 	if err != nil {
 		return err
 	}
@@ -78,7 +76,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	defer rooms.close()
 	rooms.Code, rooms.MaxTabs = *code, *maxTabs
-	if err := rooms.handed.sweep(rooms.Rooms); err != nil {
+	if err := rooms.uploads.Sweep(rooms.Rooms); err != nil {
 		return fmt.Errorf("serve: files of earlier rooms cannot be removed: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -86,19 +84,21 @@ func serve(ctx context.Context, args []string) error {
 
 	name, _, _ := net.SplitHostPort(*listen)
 	mux := http.NewServeMux()
-	offers := library{newBuiltin(), *models, *data, rooms.handed}
-	class := &class{library: offers}
-	rooms.Describe, rooms.Plan, rooms.Sources = class.describe, class.plan, class.sources
-	mux.Handle("/", pageHandler(page, offers))
+	offers := library.Library{Builtin: library.NewBuiltin(), Models: *models, Data: *data, Uploads: rooms.uploads}
+	class := &classroom.Class{Library: offers}
+	rooms.Describe, rooms.Plan, rooms.Sources = class.Describe, class.Plan, class.Sources
+	mux.Handle("/", page)
+	mux.Handle("GET /docs/", docs.Handler())
+	mux.Handle("/api/", offers.Handler())
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
-	mux.Handle("PUT /api/handed/{name}/{file}", rooms.handed.take(rooms.Rooms))
+	mux.Handle("PUT /api/handed/{name}/{file}", rooms.uploads.Handler(rooms.Rooms))
 	own := []string{name}
 	if *overLAN {
 		names, _ := lan.Names()
 		own = append(own, names...)
 	}
-	server := &http.Server{Handler: guarded(own, mux), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: web.Guard(own, mux), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
 	if *overLAN {
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
@@ -140,8 +140,8 @@ const leastCode = 6
 // servedRooms are the rooms of a server, with the folder that holds them.
 type servedRooms struct {
 	*room.Rooms
-	handed shelf
-	remove string // a folder for the time being, "" for one that stays
+	uploads library.Uploads
+	remove  string // a folder for the time being, "" for one that stays
 }
 
 func openRooms(state string) (*servedRooms, error) {
@@ -153,7 +153,7 @@ func openRooms(state string) (*servedRooms, error) {
 		}
 		s.remove = state
 	}
-	s.handed = shelf{filepath.Join(state, "handed")}
+	s.uploads = library.Uploads{Dir: filepath.Join(state, "handed")}
 	local, err := room.OpenLocal(filepath.Join(state, "rooms"))
 	if err == nil {
 		s.Rooms, err = room.OpenRooms(local, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -236,137 +236,4 @@ func listenAt(address, standard string) (net.Listener, error) {
 func inUse(err error) bool {
 	const windows = syscall.Errno(10048) // WSAEADDRINUSE, which package syscall does not map
 	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, windows)
-}
-
-// guarded refuses requests under names other than localhost and its own, as a page of another site would make them by
-// letting its name point here (DNS rebinding). Addresses in figures are nobody's name.
-func guarded(own []string, h http.Handler) http.Handler {
-	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = strings.ToLower(strings.Trim(host, "[]"))
-		named := slices.ContainsFunc(own, func(name string) bool { return name != "" && strings.EqualFold(name, host) })
-		if host != "localhost" && !strings.HasSuffix(host, ".localhost") && !named && net.ParseIP(host) == nil {
-			http.Error(w, "this server does not answer under this name", http.StatusMisdirectedRequest)
-			return
-		}
-		h.ServeHTTP(w, r)
-	}))
-}
-
-// modelInfo is a model that the page can choose.
-type modelInfo struct {
-	Name  string     `json:"name"`
-	Files []job.File `json:"files"`
-}
-
-// pageHandler serves the page, and what there is to choose from: what is built in, and what the person who started the
-// server offers. A name that starts with "builtin:" means the former.
-func pageHandler(page *assets, has library) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", page)
-	mux.Handle("GET /docs/", docs.Handler())
-	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
-		found := []modelInfo{}
-		names := folders(has.models)
-		for _, name := range has.own.models() {
-			names = append(names, builtinPrefix+name)
-		}
-		for _, name := range names {
-			if files, err := job.List(has.model(name), "."); err == nil && holdsFile(files, "config.json") {
-				found = append(found, modelInfo{name, files})
-			}
-		}
-		answer(w, found)
-	})
-	mux.HandleFunc("GET /api/models/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
-		offer(w, r, has.model(r.PathValue("name")), r.PathValue("file"))
-	})
-	mux.HandleFunc("GET /api/data", func(w http.ResponseWriter, r *http.Request) {
-		files := []job.File{}
-		if has.data != "" {
-			if all, err := job.List(os.DirFS(has.data), "."); err == nil {
-				for _, f := range all {
-					if !strings.HasPrefix(f.Name, ".") {
-						files = append(files, f)
-					}
-				}
-			}
-		}
-		for _, name := range has.own.datasets() {
-			folder, file, err := has.own.dataset(name)
-			if err != nil {
-				continue
-			}
-			if info, err := fs.Stat(folder, file); err == nil {
-				files = append(files, job.File{Name: builtinPrefix + name, Size: info.Size()})
-			}
-		}
-		answer(w, files)
-	})
-	mux.HandleFunc("GET /api/data/{file}", func(w http.ResponseWriter, r *http.Request) {
-		folder, file := has.dataset(r.PathValue("file"))
-		offer(w, r, folder, file)
-	})
-	// Practice advice as settings, with why.
-	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { answer(w, recipe.All) })
-	// The runs that need nothing but a click.
-	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
-		runs, err := has.own.runs()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, runs)
-	})
-	return mux
-}
-
-// plain reports whether a name is that of a file in a folder and nothing more.
-func plain(name string) bool {
-	return fs.ValidPath(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\:\x00")
-}
-
-// offer sends a file of a folder; nil holds nothing.
-func offer(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
-	if folder == nil || !plain(name) {
-		http.NotFound(w, r)
-		return
-	}
-	job.ServeFile(w, r, folder, name)
-}
-
-// folders lists the folders in a folder, links followed; none for "".
-func folders(dir string) []string {
-	if dir == "" {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
-
-func holdsFile(files []job.File, name string) bool {
-	for _, f := range files {
-		if f.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	json.NewEncoder(w).Encode(v)
 }

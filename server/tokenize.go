@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"llamatab/engine/tokenizer"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
 )
 
 // tokenize is the command tokenize.
@@ -26,7 +28,7 @@ func tokenize(_ context.Context, args []string) error {
 	if err := f.require("model"); err != nil {
 		return err
 	}
-	if err := newMounts("").resolve("--model", model); err != nil {
+	if err := inputs.New("").Resolve("--model", model); err != nil {
 		return err
 	}
 	name := *model
@@ -35,7 +37,7 @@ func tokenize(_ context.Context, args []string) error {
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return usageError("--model: %v", err)
+		return exit.Usagef("--model: %v", err)
 	}
 	t, err := tokenizer.Load(data, name)
 	if err != nil {

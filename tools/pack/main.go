@@ -2,7 +2,7 @@
 // two that no file holds: vugu.js, the helper script of the vugu library as a file, and licenses.txt, the licences
 // of everything third-party that the program ships.
 //
-//	go run ./tools/pack --out server/assets --server ./server --wasm ./wasm [--npm DIR] FILE [NAME=FILE …]
+//	go run ./tools/pack --out server/web/assets --server ./server --wasm ./wasm [--npm DIR] FILE [NAME=FILE …]
 package main
 
 import (
@@ -33,7 +33,7 @@ import (
 const wasmLimit = 2_000_000
 
 func main() {
-	out := flag.String("out", "server/assets", "folder to fill")
+	out := flag.String("out", "server/web/assets", "folder to fill")
 	server := flag.String("server", "", "the server's package, for the licences of what it links")
 	wasm := flag.String("wasm", "", "the engine's package, for the licences of what it links")
 	npm := flag.String("npm", "", "folder with package.json and node_modules, for their licences")

@@ -1,0 +1,304 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"llamatab/server/servertest"
+)
+
+// These tests run the built program as a person would, with the real engine in headless Chromium, and compare with
+// what transformers, PEFT and torch computed (../shared/golden). The tolerances are that folder's README's.
+
+func TestGoldenTraining(t *testing.T) {
+	dir := servertest.Shared(t)
+	golden := func(path string) string { return filepath.Join(dir, "golden", path) }
+	rows := servertest.TokensFile(t, servertest.IDs(t, golden("train_batches.safetensors"), "input_ids"), 64)
+	for _, c := range []struct {
+		name           string
+		change         func(map[string]any)
+		result         string
+		final, initial string
+	}{
+		{"full_finetune", func(c map[string]any) { c["trainable"] = []string{"all"} },
+			"model/model.safetensors", golden("full_finetune/final.safetensors"), filepath.Join(dir, "models/stories260k/model.safetensors")},
+		{"lora_qv_r8", func(c map[string]any) {
+			c["peft"] = map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": []string{"v_proj", "q_proj"}}
+			c["init_adapter"] = golden("lora_qv_r8/adapter_init")
+		}, "adapter/adapter_model.safetensors", golden("lora_qv_r8/adapter_final/adapter_model.safetensors"), golden("lora_qv_r8/adapter_init/adapter_model.safetensors")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := servertest.GoldenConfig(dir, rows)
+			c.change(cfg)
+			r := servertest.Train(t, cfg)
+			var want struct {
+				Loss []float64 `json:"loss"`
+				Norm []float64 `json:"grad_norm_before_clip"`
+			}
+			data, err := os.ReadFile(golden(c.name + "/trajectory.json"))
+			if err == nil {
+				err = json.Unmarshal(data, &want)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Losses) != len(want.Loss) {
+				t.Fatalf("%d steps, want %d", len(r.Losses), len(want.Loss))
+			}
+			for i := range want.Loss {
+				if math.Abs(r.Losses[i]-want.Loss[i]) > 2e-4 || math.Abs(r.Norms[i]-want.Norm[i]) > 1e-3*want.Norm[i] {
+					t.Errorf("step %d: loss %v and norm %v, want %v and %v", i+1, r.Losses[i], r.Norms[i], want.Loss[i], want.Norm[i])
+				}
+			}
+			d := servertest.Distance(t, servertest.Tensors(t, filepath.Join(r.Dir, c.result)), servertest.Tensors(t, c.final), servertest.Tensors(t, c.initial))
+			t.Logf("final tensors within %.2g of the distance moved", d)
+			if d > 5e-3 {
+				t.Errorf("final tensors are off by %v of the distance moved", d)
+			}
+			planned, allocated := r.Summary["planned_bytes"].(map[string]any), r.Summary["allocated_bytes"].(map[string]any)
+			for class, p := range planned {
+				if a := allocated[class].(float64); math.Abs(a-p.(float64)) > 0.05*p.(float64) {
+					t.Errorf("%s: planned %v bytes, allocated %v", class, p, a)
+				}
+			}
+			if c.name == "lora_qv_r8" {
+				sameAdapterConfig(t, filepath.Join(r.Dir, "adapter/adapter_config.json"), golden("lora_qv_r8/adapter_final/adapter_config.json"))
+			}
+		})
+	}
+}
+
+func sameAdapterConfig(t *testing.T, got, want string) {
+	t.Helper()
+	read := func(path string) map[string]any {
+		var m map[string]any
+		data, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(data, &m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, ok := m["target_modules"].([]any); ok {
+			slices.SortFunc(list, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+		}
+		return m
+	}
+	if g, w := read(got), read(want); !reflect.DeepEqual(g, w) {
+		t.Errorf("adapter_config.json is\n%v\nwant\n%v", g, w)
+	}
+}
+
+func TestGoldenForward(t *testing.T) {
+	dir := servertest.Shared(t)
+	file := filepath.Join(dir, "golden/forward_stories.safetensors")
+	want := servertest.Tensors(t, file)
+	rows := servertest.TokensFile(t, servertest.IDs(t, file, "input_ids"), 64)
+	for _, model := range []string{"stories260k", "stories260k-sharded"} {
+		out := t.TempDir()
+		at := func(name string) string { return filepath.Join(out, name) }
+		servertest.Run(t, "", "eval", "--model", filepath.Join(dir, "models", model), "--dataset", rows, "--format", "tokens",
+			"--dump-logits", at("logits.safetensors"), "--dump-gradients", at("gradients.safetensors"), "--out", at("eval.json"))
+		var eval struct {
+			Loss   float64 `json:"loss"`
+			Tokens int     `json:"tokens"`
+			Rows   int     `json:"rows"`
+		}
+		data, err := os.ReadFile(at("eval.json"))
+		if err == nil {
+			err = json.Unmarshal(data, &eval)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(eval.Loss-float64(want["loss"][0])) > 2e-5 || eval.Tokens != 252 || eval.Rows != 4 {
+			t.Errorf("%s: %+v, want loss %v", model, eval, want["loss"][0])
+		}
+		logits := servertest.Tensors(t, at("logits.safetensors"))["logits"]
+		if len(logits) != len(want["logits"]) {
+			t.Fatalf("%d logits, want %d", len(logits), len(want["logits"]))
+		}
+		worst := 0.0
+		for i, l := range logits {
+			worst = max(worst, math.Abs(float64(l-want["logits"][i])))
+		}
+		t.Logf("%s: logits within %.2g", model, worst)
+		if worst > 5e-4 {
+			t.Errorf("%s: logits are off by %v", model, worst)
+		}
+		gradients := servertest.Tensors(t, at("gradients.safetensors"))
+		for name, w := range want {
+			if param, ok := strings.CutPrefix(name, "grad."); ok {
+				one := func(x []float32) map[string][]float32 { return map[string][]float32{param: x} }
+				if d := servertest.Distance(t, one(gradients[param]), one(w), nil); d > 1e-3 {
+					t.Errorf("%s: gradient of %s is off by %v", model, param, d)
+				}
+			}
+		}
+	}
+	// The bf16 copy of the weights gives what its rounding allows.
+	out := filepath.Join(t.TempDir(), "eval.json")
+	servertest.Run(t, "", "eval", "--model", filepath.Join(dir, "models/stories260k-bf16"), "--dataset", rows, "--out", out)
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var eval struct{ Loss float64 }
+	if err := json.Unmarshal(data, &eval); err != nil || math.Abs(eval.Loss-float64(want["loss"][0])) > 2e-2 {
+		t.Errorf("bf16: %s, want about %v", data, want["loss"][0])
+	}
+}
+
+func TestGoldenGreedy(t *testing.T) {
+	dir := servertest.Shared(t)
+	var cases []struct {
+		Prompt    string    `json:"prompt"`
+		PromptIDs []int     `json:"prompt_ids"`
+		OutputIDs []int     `json:"output_ids"`
+		Margins   []float64 `json:"top2_margin"`
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "golden/greedy_base.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &cases)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		var got struct {
+			PromptIDs []int `json:"prompt_ids"`
+			OutputIDs []int `json:"output_ids"`
+			Text      string
+		}
+		out := servertest.Run(t, "", "generate", "--model", filepath.Join(dir, "models/stories260k"), "--prompt", c.Prompt, "--json",
+			"--max-new-tokens", fmt.Sprint(len(c.OutputIDs)-len(c.PromptIDs)))
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.PromptIDs, c.PromptIDs) {
+			t.Fatalf("%q is %v, want %v", c.Prompt, got.PromptIDs, c.PromptIDs)
+		}
+		for i, margin := range c.Margins {
+			if margin < 2e-3 {
+				break // from here on rounding decides
+			}
+			if at := len(c.PromptIDs) + i; at >= len(got.OutputIDs) || got.OutputIDs[at] != c.OutputIDs[at] {
+				t.Fatalf("%q: token %d differs: %v, want %v", c.Prompt, i, got.OutputIDs, c.OutputIDs)
+			}
+		}
+	}
+}
+
+// A run that is stopped and resumed leaves the bits of one that never stopped; so does the same run once more.
+func TestResumeBitForBit(t *testing.T) {
+	dir := servertest.Shared(t)
+	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 64)
+	cfg := servertest.GoldenConfig(dir, rows)
+	cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
+	cfg["training"].(map[string]any)["max_steps"] = 6
+	whole := servertest.Train(t, cfg, "--set", "training.save_steps=3")
+	// The table of kernels is part of a run: same adapter, same run.json, same bits.
+	var resolved map[string]any
+	data, err := os.ReadFile(filepath.Join(whole.Dir, "checkpoint-3/run.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &resolved)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolved["training"].(map[string]any)["resume_from_checkpoint"] = filepath.Join(whole.Dir, "checkpoint-3")
+	data, _ = json.Marshal(resolved)
+	file := filepath.Join(t.TempDir(), "run.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again := filepath.Join(t.TempDir(), "out")
+	servertest.Run(t, "", "train", "--config", file, "--out", again)
+	for _, name := range []string{"adapter/adapter_model.safetensors", "checkpoint-6/optimizer.safetensors"} {
+		a, err1 := os.ReadFile(filepath.Join(whole.Dir, name))
+		b, err2 := os.ReadFile(filepath.Join(again, name))
+		if err1 != nil || err2 != nil || string(a) != string(b) {
+			t.Errorf("%s differs after resuming (%v, %v)", name, err1, err2)
+		}
+	}
+}
+
+// An adapter that is attached and one that is merged give the same loss.
+func TestMergedEqualsAttached(t *testing.T) {
+	dir := servertest.Shared(t)
+	model, adapter := filepath.Join(dir, "models/stories260k"), filepath.Join(dir, "golden/lora_qv_r8/adapter_final")
+	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/forward_stories.safetensors"), "input_ids"), 64)
+	out := t.TempDir()
+	merged := filepath.Join(out, "merged")
+	servertest.Run(t, "", "export", "--model", model, "--adapter", adapter, "--format", "merged", "--out", merged)
+	loss := func(args ...string) float64 {
+		file := filepath.Join(out, "eval.json")
+		servertest.Run(t, "", append(args, "--dataset", rows, "--out", file)...)
+		var e struct{ Loss float64 }
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(data, &e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Loss
+	}
+	a, b, base := loss("eval", "--model", model, "--adapter", adapter), loss("eval", "--model", merged), loss("eval", "--model", model)
+	if math.Abs(a-b) > 2e-5 || math.Abs(a-base) < 1e-3 {
+		t.Errorf("attached %v, merged %v, base %v", a, b, base)
+	}
+}
+
+// What cannot be trained is refused with the right code, a cause and a next step.
+func TestRefusals(t *testing.T) {
+	dir := servertest.Shared(t)
+	model := filepath.Join(dir, "models/stories260k")
+	write := func(name, content string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("rows.jsonl", `{"input_ids": [1, 2, 3]}`+"\n")
+	for _, c := range []struct {
+		name  string
+		rows  string
+		extra []string
+		code  int
+		words []string
+	}{
+		{"id outside the vocabulary", write("rows.jsonl", `{"input_ids": [1, 512]}`), nil, 2, []string{"rows.jsonl", "line 1", "512"}},
+		{"empty dataset", write("rows.jsonl", ""), nil, 2, []string{"rows.jsonl", "no rows"}},
+		{"nothing trained", write("rows.jsonl", `{"input_ids": [1, 2], "labels": [-100, -100]}`), nil, 2, []string{"nothing to train on"}},
+		{"unknown key", good, []string{"--set", "training.learning_rat=1"}, 2, []string{"learning_rat", "learning_rate"}},
+		{"later work", good, []string{"--set", "quantization=nf4"}, 2, []string{"quantization", "nf4"}},
+		{"does not fit", good, []string{"--memory-budget", "1MiB"}, 1, []string{"memory", "too much"}},
+		{"row too long", write("rows.jsonl", `{"input_ids": [`+strings.Repeat("1,", 600)+`1]}`), nil, 2, []string{"601", "512"}},
+	} {
+		cfg, _ := json.Marshal(map[string]any{"model": model, "trainable": []string{"all"}, "dataset": map[string]any{"path": c.rows, "format": "tokens"}})
+		out := filepath.Join(t.TempDir(), "out")
+		_, errs, code := servertest.Try(t, "", append([]string{"train", "--config", write("run.json", string(cfg)), "--out", out}, c.extra...)...)
+		if code != c.code {
+			t.Errorf("%s: exit %d, want %d\n%s", c.name, code, c.code, errs)
+		}
+		for _, w := range c.words {
+			if !strings.Contains(errs, w) {
+				t.Errorf("%s: %q is not in the message:\n%s", c.name, w, errs)
+			}
+		}
+		for _, left := range []string{"model", ".partial"} {
+			if _, err := os.Stat(filepath.Join(out, left)); err == nil {
+				t.Errorf("%s: %s was left behind", c.name, left)
+			}
+		}
+	}
+}

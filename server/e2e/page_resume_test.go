@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"llamatab/server/servertest"
+)
+
+// kills is how often the tab is killed in TestPageResumes. The long tests kill it more often.
+var kills = 3
+
+func init() {
+	if servertest.Soak {
+		kills = 20
+	}
+}
+
+// TestPageResumes kills the tab's process again and again in one run: in its first seconds, while a checkpoint is being
+// written, at any moment. Each time a new tab offers to resume it, and the result in the end has the bits of a run that
+// was never killed.
+func TestPageResumes(t *testing.T) {
+	dir := servertest.Shared(t)
+	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
+	first := visit(t, time.Duration(2+kills)*time.Minute) // its tab stays, and the browser with it
+	config := `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
+		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
+		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
+	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`
+
+	v := first.another()
+	v.begin(address, config)
+	v.stage("done")
+	want, id := v.ask(result), v.ask(newest)
+	resolved := v.ask(sameKernels)
+
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	killed := 0
+	v = first.another()
+	v.begin(address, resolved, watchSaving)
+	for range kills {
+		var when string
+		switch killed % 3 {
+		case 0:
+			when = "early"
+		case 1:
+			when = "saving"
+			v.until("a checkpoint", `(globalThis.saving || `+standing+` === "done")`)
+		default:
+			when = "training"
+			v.until("a run that trains", standing+` === "training" || `+standing+` === "done"`)
+		}
+		time.Sleep(time.Duration(r.IntN(map[string]int{"early": 3000, "saving": 200, "training": 1500}[when])) * time.Millisecond)
+		if v.ask(`return `+standing) == "done" {
+			break // it was faster
+		}
+		at := v.text("step")
+		if err := v.browser.Crash(v.ctx); err != nil {
+			t.Fatal(err)
+		}
+		killed++
+		v.browser.Close()
+		v = first.another()
+		v.open(address)
+		v.until("the page", `document.getElementById("runs")`)
+		if now := v.ask(newest); now == id { // the tab died before anything of the run was on disk
+			t.Logf("killed %s at %q: nothing was there yet", when, at)
+			v.begin(address, resolved, watchSaving)
+		} else {
+			v.until("the offer to resume", `document.querySelector("#runs li [data-stage=cut]")`)
+			run := strings.Join(strings.Fields(v.ask(`return document.querySelector("#runs li").innerText`)), " ")
+			t.Logf("killed %s at %q: %s", when, at, run)
+			v.ask(watchSaving)
+			v.ask(`document.querySelector("#runs .resume:not([hidden])").click()`)
+			v.until("the run", standing+` !== "idle"`)
+		}
+	}
+	v.stage("done")
+	t.Logf("seed %d, killed %d times", seed, killed)
+	if got := v.ask(result); got != want {
+		t.Errorf("seed %d: the run that was killed gives\n%s\nnot\n%s", seed, fmt.Sprintf("%.600s", got), fmt.Sprintf("%.600s", want))
+	}
+	if killed == 0 {
+		t.Error("the run was over before it was killed")
+	}
+}
+
+// result is what the newest run has come to: the hash of its adapter, and what it measured at each step.
+const result = `const [run] = await llamatabStore.list();
+	const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
+	const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+	const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
+	return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
+
+// sameKernels is the run.json of the newest run, with the kernels that it chose: with those the same bits can be asked for.
+const sameKernels = `const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`
+
+// watchSaving sets saving as soon as an engine says that it writes a checkpoint, before the page shows it.
+const watchSaving = `const start = llamatab.startWorker;
+	llamatab.startWorker = () => {
+		const worker = start();
+		worker.addEventListener("message", ({ data }) => { if (data.json?.includes('"phase":"save"')) globalThis.saving = true; });
+		return worker;
+	}`

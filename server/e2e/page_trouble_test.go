@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// TestPageInTrouble takes away what the page relies on while it trains: the GPU's process, and room in the browser's
+// storage. The run goes on from its last checkpoint by itself, to the bits of one that nothing happened to; and without
+// room it goes on unsaved, says how much it needs, loses nothing that was saved before, and its result can be taken away.
+func TestPageInTrouble(t *testing.T) {
+	address := serving(t)
+	v := visit(t, 4*time.Minute)
+	v.begin(address, `{ model: "builtin:tales", dataset: { path: "builtin:translate", validation_split: 0.02 }, peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
+		training: { max_steps: 40, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 5, eval_steps: 20 } }`)
+	v.stage("done")
+	want, resolved := v.ask(result), v.ask(sameKernels)
+
+	v.begin(address, resolved)
+	v.until("some steps", `parseInt(document.getElementById("step").textContent) >= 8`)
+	if err := v.browser.CrashGPU(v.ctx); err != nil {
+		t.Fatal(err)
+	}
+	v.until("the recovery", `document.querySelector('#events [data-code="device_recovered"]')`)
+	v.stage("done")
+	if got := v.ask(result); got != want {
+		t.Errorf("after the loss of its device the run gives\n%.600s\nnot\n%.600s", got, want)
+	}
+
+	used := v.ask(`return (await navigator.storage.estimate()).usage`)
+	var quota float64
+	if err := v.browser.Evaluate(v.ctx, used+` + 60_000`, &quota); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.browser.Quota(v.ctx, address, quota); err != nil {
+		t.Fatal(err)
+	}
+	v.begin(address, resolved)
+	v.stage("done")
+	warning := v.ask(`return document.querySelector('#events [data-code="storage_full"]')?.textContent ?? ""`)
+	if !regexp.MustCompile(`no room for [\d.,]+ [kM]?B`).MatchString(warning) {
+		t.Errorf("the page says of the missing room: %q; its events: %s", warning, v.ask(`return document.getElementById("events").innerText`))
+	}
+	// What was there before is whole: the run before this one is the newest that has a result.
+	if got := v.ask(`const list = llamatabStore.list; const all = await list(); llamatabStore.list = async () => all.slice(1);
+		try { ` + result + ` } finally { llamatabStore.list = list; }`); got != want {
+		t.Errorf("the run that was saved before reads\n%.600s\nnot\n%.600s", got, want)
+	}
+	v.ask(`location.hash = "#export"`)
+	adapter := filepath.Join(v.download("export-adapter"), "adapter", "adapter_model.safetensors")
+	if info, err := os.Stat(adapter); err != nil || info.Size() < 1000 {
+		t.Errorf("the result that found no room: %v, %v", info, err)
+	}
+}

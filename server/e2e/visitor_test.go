@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"llamatab/server/headless"
+	"llamatab/server/servertest"
+)
+
+// serving starts the built program and returns the address that it prints.
+func serving(t *testing.T, args ...string) string {
+	t.Helper()
+	return startServe(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...).address
+}
+
+// served is a running `llamatab serve`.
+type served struct {
+	address string
+	cmd     *exec.Cmd
+	killed  bool
+}
+
+// startServe starts the built program; at the end of the test it is asked to end, and must.
+func startServe(t *testing.T, args ...string) *served {
+	t.Helper()
+	s := &served{cmd: exec.Command(servertest.Binary(t), append([]string{"serve"}, args...)...)}
+	out, err := s.cmd.StdoutPipe()
+	if err == nil {
+		s.cmd.Stderr = s.cmd.Stdout
+		err = s.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.killed {
+			return
+		}
+		s.cmd.Process.Signal(syscall.SIGTERM)
+		if err := s.cmd.Wait(); err != nil {
+			t.Errorf("serve ended with %v after SIGTERM", err)
+		}
+	})
+	lines := bufio.NewScanner(out)
+	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+	for lines.Scan() {
+		if s.address = address.FindString(lines.Text()); s.address != "" {
+			go func() {
+				for lines.Scan() {
+				}
+			}()
+			return s
+		}
+	}
+	t.Fatal("serve printed no address")
+	return nil
+}
+
+// kill ends the program as a power cut does.
+func (s *served) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	s.killed = true
+}
+
+// visitor is somebody in front of the page.
+type visitor struct {
+	*testing.T
+	browser *headless.Browser
+	ctx     context.Context
+}
+
+// visit opens a browser for as long as the test takes, or the limit.
+func visit(t *testing.T, limit time.Duration) visitor {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	b, err := headless.Start(ctx, headless.Options{Chrome: os.Getenv("CHROME"), SwiftShader: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return visitor{t, b, ctx}
+}
+
+// another is the same person in a new tab of the same browser.
+func (v visitor) another() visitor {
+	v.Helper()
+	tab, err := v.browser.Tab()
+	if err != nil {
+		v.Fatal(err)
+	}
+	v.Cleanup(func() { tab.Close() })
+	v.browser = tab
+	return v
+}
+
+func (v visitor) open(url string) {
+	v.Helper()
+	if err := v.browser.Open(v.ctx, url); err != nil {
+		v.Fatal(err)
+	}
+}
+
+// ask runs statements in the page and returns as text what they return.
+func (v visitor) ask(js string) (answer string) {
+	v.Helper()
+	if err := v.browser.Evaluate(v.ctx, `(async () => String(await (async () => {`+js+`})()))()`, &answer); err != nil {
+		v.Fatalf("%s: %v", js, err)
+	}
+	return answer
+}
+
+// until waits for an expression to be true.
+func (v visitor) until(what, expression string) {
+	v.Helper()
+	for v.ask(`return !!(`+expression+`)`) != "true" {
+		if deadline, _ := v.ctx.Deadline(); time.Until(deadline) < 10*time.Second {
+			v.Fatalf("waited in vain for %s; the page says: %s", what, v.ask(`return document.body.innerText`))
+		}
+		if failed := v.ask(`const e = document.getElementById("error"); return e && !e.hidden ? e.innerText : ""`); failed != "" {
+			v.Fatalf("while waiting for %s the page says: %s", what, failed)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// press presses what has the id, with the mouse, as soon as it can be pressed and stands still: a page that has just
+// changed may move what the mouse is aimed at.
+func (v visitor) press(id string) {
+	v.Helper()
+	v.until(id, `(e => {
+		if (!e?.offsetParent || e.disabled) return false;
+		const at = JSON.stringify([e.getBoundingClientRect(), document.body.scrollHeight]), before = globalThis.aim;
+		globalThis.aim = at;
+		return at === before;
+	})(document.getElementById("`+id+`"))`)
+	if err := v.browser.Click(v.ctx, "#"+id); err != nil {
+		v.Fatal(err)
+	}
+}
+
+// stage waits until the run stands where it should.
+func (v visitor) stage(stage string) {
+	v.Helper()
+	v.until("a run that is "+stage, standing+` === "`+stage+`"`)
+}
+
+// standing is where the run stands.
+const standing = `document.querySelector("main")?.dataset.state`
+
+// text is what the element with the id says.
+func (v visitor) text(id string) string {
+	v.Helper()
+	return v.ask(`return document.getElementById("` + id + `")?.textContent ?? ""`)
+}
+
+// begin starts the run of a run.json in the studio, after some statements.
+func (v visitor) begin(address, config string, before ...string) {
+	v.Helper()
+	v.open("about:blank")
+	v.open(address + "/#studio")
+	v.press("json")
+	v.until("run.json", `document.getElementById("config-text")?.value`)
+	v.ask(`document.getElementById("config-text").value = JSON.stringify(` + config + `); document.getElementById("config-apply").click()`)
+	v.until("the plan", `document.getElementById("plan").dataset.fits === "true"`)
+	v.ask(strings.Join(before, ";"))
+	v.press("start")
+}
+
+// download presses a button and unpacks the zip that comes of it.
+func (v visitor) download(id string) (folder string) {
+	v.Helper()
+	folder = v.TempDir()
+	if err := v.browser.Downloads(v.ctx, folder); err != nil {
+		v.Fatal(err)
+	}
+	v.press(id)
+	var archive *zip.ReadCloser
+	for archive == nil {
+		if v.ctx.Err() != nil {
+			v.Fatal("waited in vain for the download")
+		}
+		time.Sleep(50 * time.Millisecond)
+		if found, _ := filepath.Glob(filepath.Join(folder, "*.zip")); len(found) == 1 {
+			archive, _ = zip.OpenReader(found[0]) // it may not be whole yet
+		}
+	}
+	defer archive.Close()
+	for _, f := range archive.File {
+		if strings.HasSuffix(f.Name, "/") {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			v.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			v.Fatal(err)
+		}
+		path := filepath.Join(folder, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			v.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			v.Fatal(err)
+		}
+	}
+	return folder
+}

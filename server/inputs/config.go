@@ -1,0 +1,73 @@
+package inputs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/recipe"
+	"llamatab/server/exit"
+	"llamatab/server/library"
+)
+
+// LoadConfig reads a run.json over a recipe ("" for none), makes its paths absolute and mounts what they name.
+func LoadConfig(file, name string, sets []string) (*config.Config, *Mounts, error) {
+	var data []byte
+	var err error
+	if name, ok := strings.CutPrefix(file, library.BuiltinPrefix); ok {
+		data, err = library.NewBuiltin().Run(name)
+	} else {
+		data, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, nil, exit.Usagef("--config: %v", err)
+	}
+	c, err := recipe.Parse(data, file, name, sets)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := New(filepath.Dir(file))
+	if r := c.Model.Random; r != nil {
+		if r.Config.Object == nil {
+			path := r.Config.Path
+			if err := m.Resolve("model.config", &path); err != nil {
+				return nil, nil, err
+			}
+			if r.Config.Object, err = inline("model.config", path); err != nil {
+				return nil, nil, err
+			}
+		}
+		if r.Tokenizer != nil {
+			if err := m.Add("tokenizer", "model.tokenizer", r.Tokenizer); err != nil {
+				return nil, nil, err
+			}
+		}
+	} else if err := m.Model("model", &c.Model.Path); err != nil {
+		return nil, nil, err
+	}
+	if err := m.Add("dataset", "dataset.path", &c.Dataset.Path); err != nil {
+		return nil, nil, err
+	}
+	if err := DataFile("dataset.path", c.Dataset.Path); err != nil {
+		return nil, nil, err
+	}
+	if c.InitAdapter != nil {
+		if err := m.Adapter("init_adapter", c.InitAdapter); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, part := range c.Parts() {
+		if part.Head != nil && part.Head.Init != nil {
+			if err := m.Add("head", "an added head's init", part.Head.Init); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if c.Training.Resume != nil {
+		if err := m.Add("resume", "training.resume_from_checkpoint", c.Training.Resume); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c, m, nil
+}

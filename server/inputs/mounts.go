@@ -1,0 +1,215 @@
+// Package inputs finds the files that a job may read, and checks that they are there.
+package inputs
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"llamatab/engine/message"
+	engine "llamatab/engine/train"
+	"llamatab/server/exit"
+	"llamatab/server/job"
+	"llamatab/server/library"
+)
+
+// mounts collects the files that a job may read, checking that they are there.
+type Mounts struct {
+	base  string // folder that relative paths start from; "": the working directory
+	files map[string]job.Mount
+	names map[string]string // for message.Job: the path as it was found
+}
+
+func New(base string) *Mounts {
+	return &Mounts{base: base, files: map[string]job.Mount{}, names: map[string]string{}}
+}
+
+// Paths are the mounted files and folders by mount, as they were found.
+func (m *Mounts) Paths() map[string]string { return m.names }
+
+// Into hands the mounts to a job.
+func (m *Mounts) Into(spec message.Job) *job.Job {
+	spec.Mounts = m.names
+	j := job.New(spec)
+	j.Mounts = m.files
+	return j
+}
+
+// Add mounts a file or folder, and makes *path absolute. what says what it is in errors, which are usage errors.
+func (m *Mounts) Add(mount, what string, path *string) error {
+	if name, ok := strings.CutPrefix(*path, library.BuiltinPrefix); ok && (mount == "model" || mount == "dataset" || mount == "tokenizer") {
+		return m.builtin(mount, what, name)
+	}
+	if err := m.Resolve(what, path); err != nil {
+		return err
+	}
+	files, err := job.MountPath(*path)
+	if err != nil {
+		return exit.Usagef("%s: %v", what, err)
+	}
+	m.files[mount], m.names[mount] = files, *path
+	return nil
+}
+
+// Resolve makes the path absolute and checks that it exists.
+func (m *Mounts) Resolve(what string, path *string) error {
+	full := *path
+	if !filepath.IsAbs(full) {
+		full = filepath.Join(m.base, full)
+	}
+	full, err := filepath.Abs(full)
+	if err != nil {
+		return exit.Usagef("%s: %v", what, err)
+	}
+	if _, err := os.Stat(full); err != nil {
+		switch {
+		case strings.HasPrefix(*path, library.BuiltinPrefix):
+			return exit.Usagef("%s: %s: only models, datasets and tokenizers are built in; give a path", what, *path)
+		case !os.IsNotExist(err):
+			return exit.Usagef("%s: %v", what, err)
+		case strings.Count(*path, "/") == 1 && !strings.HasPrefix(*path, "."):
+			return exit.Usagef("%s: %s does not exist; if it is a hub name: fetching from a hub is not available in this version, download it and give the folder", what, full)
+		default:
+			return exit.Usagef("%s: %s does not exist", what, full)
+		}
+	}
+	*path = full
+	return nil
+}
+
+// Model mounts a model folder.
+func (m *Mounts) Model(what string, path *string) error {
+	if strings.HasSuffix(strings.ToLower(*path), ".gguf") {
+		return exit.Usagef("%s: %s: GGUF models are not available in this version; give the Hugging Face folder", what, *path)
+	}
+	if err := m.Add("model", what, path); err != nil || strings.HasPrefix(*path, library.BuiltinPrefix) {
+		return err
+	}
+	return holds(what, *path, "config.json", "a Hugging Face model")
+}
+
+// Adapter mounts a PEFT folder.
+func (m *Mounts) Adapter(what string, path *string) error {
+	if err := m.Add("adapter", what, path); err != nil {
+		return err
+	}
+	return holds(what, *path, "adapter_config.json", "a PEFT adapter")
+}
+
+// Adapters mounts the PEFT folders of a command: one as the adapter, more to be compared.
+func (m *Mounts) Adapters(what string, paths []string) (compare []string, err error) {
+	if len(paths) == 1 {
+		return nil, m.Adapter(what, &paths[0])
+	}
+	for i, path := range paths {
+		if err := m.Add(engine.AdapterMount(i), what, &path); err != nil {
+			return nil, err
+		}
+		if err := holds(what, path, "adapter_config.json", "a PEFT adapter"); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+// holds checks that a path is a folder with the file that makes it what it should be.
+func holds(what, folder, file, kind string) error {
+	if info, err := os.Stat(folder); err == nil && !info.IsDir() {
+		return exit.Usagef("%s: %s is a file; %s is a folder", what, folder, kind)
+	}
+	if _, err := os.Stat(filepath.Join(folder, file)); err != nil {
+		return exit.Usagef("%s: %s holds no %s, so it is not %s", what, folder, file, kind)
+	}
+	return nil
+}
+
+// inline reads a JSON object from a file.
+func inline(what, path string) (json.RawMessage, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, exit.Usagef("%s: %v", what, err)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil {
+		return nil, exit.Usagef("%s: %s: %v", what, path, err)
+	}
+	return json.RawMessage(data), nil
+}
+
+// DataFile checks that a dataset is a file that can be read.
+func DataFile(what, path string) error {
+	if strings.HasPrefix(path, library.BuiltinPrefix) {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		return exit.Usagef("%s: %v", what, err)
+	}
+	return nil
+}
+
+// mount adds a built-in model or dataset to what a job may read.
+func (m *Mounts) builtin(mount, what, name string) error {
+	b := library.NewBuiltin()
+	var files job.Mount
+	var err error
+	if mount == "dataset" {
+		var folder fs.FS
+		var file string
+		folder, file, err = b.Dataset(name)
+		files = job.MountFS(folder, file)
+	} else {
+		var folder fs.FS
+		folder, err = b.Model(name)
+		files = job.MountFS(folder, "")
+	}
+	if err != nil {
+		return exit.Usagef("%s: %v", what, err)
+	}
+	m.files[mount], m.names[mount] = files, library.BuiltinPrefix+name
+	return nil
+}
+
+// Open opens the mounted files for an engine in this process.
+func (m *Mounts) Open() (files engine.Files, err error) {
+	for name, path := range m.names {
+		var folder fs.FS = os.DirFS(path)
+		if builtin, ok := strings.CutPrefix(path, library.BuiltinPrefix); ok {
+			var file string
+			if name == "dataset" {
+				folder, file, err = library.NewBuiltin().Dataset(builtin)
+			} else {
+				folder, err = library.NewBuiltin().Model(builtin)
+			}
+			if err != nil {
+				return files, exit.Usagef("%s: %v", name, err)
+			}
+			if file != "" {
+				folder = library.OneFile(folder, file)
+			}
+		} else if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			folder = library.OneFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+		}
+		switch name {
+		case "model":
+			files.Model = folder
+		case "dataset":
+			files.Dataset = folder
+		case "adapter":
+			files.Adapter = folder
+		case "resume":
+			files.Resume = folder
+		case "tokenizer":
+			files.Tokenizer = folder
+		case "head":
+			files.Head = folder
+		}
+	}
+	return files, nil
+}

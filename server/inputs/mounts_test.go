@@ -1,0 +1,48 @@
+package inputs
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"llamatab/server/library"
+	"llamatab/server/web"
+)
+
+// withBuiltin puts a small built-in model, dataset and run in place of the packed ones.
+func withBuiltin(t *testing.T) {
+	before := web.Packed
+	t.Cleanup(func() { web.Packed = before })
+	web.Packed = fstest.MapFS{
+		"builtin/models/small/config.json": {Data: []byte(`{"model_type": "llama"}`)},
+		"builtin/data/rows.jsonl":          {Data: []byte(`{"text": "one"}` + "\n")},
+		"builtin/runs.json":                {Data: []byte(`[{"name": "try", "config": {"model": "builtin:small"}}]`)},
+	}
+}
+
+func TestBuiltinMounts(t *testing.T) {
+	withBuiltin(t)
+	m := New("")
+	model, data := "builtin:small", "builtin:rows"
+	if err := m.Model("model", &model); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Add("dataset", "dataset.path", &data); err != nil {
+		t.Fatal(err)
+	}
+	if model != "builtin:small" || m.names["dataset"] != "builtin:rows" {
+		t.Errorf("the names became %q and %q: a resolved run must be able to name them again", model, m.names["dataset"])
+	}
+	for _, c := range []struct{ mount, path, want string }{
+		{"model", "builtin:smal", "builtin:small"},
+		{"dataset", "builtin:small", "builtin:rows"},
+		{"adapter", "builtin:small", "give a path"},
+	} {
+		if err := m.Add(c.mount, c.mount, &c.path); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s: %v, want an error about %q", c.mount, c.path, err, c.want)
+		}
+	}
+	if run, err := library.NewBuiltin().Run("try"); err != nil || !strings.Contains(string(run), "builtin:small") {
+		t.Errorf("run: %s, %v", run, err)
+	}
+}

@@ -1,0 +1,74 @@
+// Package library is what the server offers to pages and jobs: the built-in models, data and ready runs, the folders of
+// serve --models and --data, and the files that pages have uploaded for their rooms.
+package library
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Library is what the server can hand to every page: what is built in, the folders that the person who started it offers,
+// and what pages have handed over for their rooms. Names that start with "builtin:" mean the first, with "handed:" the last.
+type Library struct {
+	Builtin      Builtin
+	Models, Data string // folders; "" for none
+	Uploads      Uploads
+}
+
+// Model is the folder of a model, nil if there is none.
+func (l Library) Model(name string) fs.FS {
+	if rest, ok := strings.CutPrefix(name, BuiltinPrefix); ok {
+		files, _ := l.Builtin.Model(rest)
+		return files
+	}
+	if rest, ok := strings.CutPrefix(name, uploadPrefix); ok {
+		return l.Uploads.folder(rest)
+	}
+	if l.Models == "" || !plain(name) {
+		return nil
+	}
+	return os.DirFS(filepath.Join(l.Models, name))
+}
+
+// Dataset is the folder and the name in it of a data file, nil if there is none.
+func (l Library) Dataset(name string) (fs.FS, string) {
+	if rest, ok := strings.CutPrefix(name, BuiltinPrefix); ok {
+		folder, file, _ := l.Builtin.Dataset(rest)
+		return folder, file
+	}
+	if rest, ok := strings.CutPrefix(name, uploadPrefix); ok {
+		return l.Uploads.dataset(rest)
+	}
+	if l.Data == "" || !plain(name) {
+		return nil, ""
+	}
+	return os.DirFS(l.Data), name
+}
+
+// oneFile is a folder in which only one file is visible.
+type oneFile struct {
+	fs.FS
+	name string
+}
+
+// OneFile is the folder reduced to the file of that name.
+func OneFile(folder fs.FS, name string) fs.FS { return oneFile{folder, name} }
+
+// Open implements fs.FS.
+func (o oneFile) Open(name string) (fs.File, error) {
+	if name != o.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return o.FS.Open(name)
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (o oneFile) ReadDir(string) ([]fs.DirEntry, error) {
+	info, err := fs.Stat(o.FS, o.name)
+	if err != nil {
+		return nil, err
+	}
+	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+}

@@ -1,0 +1,192 @@
+// Package runner runs one job of the engine in a tab of a headless Chromium.
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/headless"
+	"llamatab/server/job"
+	"llamatab/server/web"
+)
+
+// The limits of patience; shorter in tests.
+var (
+	QuietLimit  = 2 * time.Minute  // without a word from the engine, before its tab is asked whether it lives
+	aliveLimit  = 30 * time.Second // for the tab to answer that
+	silentLimit = 10 * time.Minute // without a word from the engine, even if its tab lives
+)
+
+// Run is one job in a headless browser.
+type Run struct {
+	Job     *job.Job
+	Browser Browser
+	// Graceful makes the first signal ask the engine to stop and save, and only the second end the program.
+	Graceful bool
+}
+
+// Start serves the job, runs it in a tab of a headless Chromium, and returns when the engine has ended it.
+// Whatever happens, no browser and no profile of it is left.
+func Start(ctx context.Context, run Run) error {
+	page, err := web.Open()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		for asked := !run.Graceful; ; asked = true {
+			select {
+			case <-signals:
+			case <-ctx.Done():
+				return
+			}
+			if asked {
+				cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
+				return
+			}
+			fmt.Fprintln(os.Stderr, "\nstopping after this step and saving a checkpoint; once more ends at once")
+			run.Job.Send(message.Stop)
+		}
+	}()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("opening a port for the tab: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", page)
+	mux.HandleFunc("GET "+web.BlankPath, web.Blank)
+	mux.Handle(run.Job.Path(), run.Job.Handler())
+	mux.HandleFunc("GET "+run.Job.Path()+"{$}", web.JobPage)
+	server := &http.Server{Handler: web.Guard(nil, mux), ReadHeaderTimeout: time.Minute}
+	go server.Serve(listener)
+	defer server.Close()
+	address := "http://" + listener.Addr().String()
+
+	browser, found, err := OpenBrowser(ctx, run.Browser, address+web.BlankPath)
+	if err != nil {
+		return Interruption(ctx, err)
+	}
+	defer browser.Close()
+	run.Job.Spec.AdapterBackend = found.Backend
+	if err := browser.Open(ctx, address+run.Job.Path()); err != nil {
+		return Interruption(ctx, err)
+	}
+	return waitFor(ctx, run.Job, browser)
+}
+
+// waitFor returns when the job has ended, one way or another.
+func waitFor(ctx context.Context, j *job.Job, browser *headless.Browser) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	opened, asked := time.Now(), time.Time{} // when the tab was last asked whether it lives
+	for {
+		select {
+		case <-j.Ended():
+			return exit.Outcome(j.Outcome())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-browser.Gone():
+			j.Fail(message.Failed{Code: "tab_crashed", Message: browser.Err().Error() + ": most often the machine ran out of memory",
+				Next: "use a smaller batch or max_length; " + goOn, Exit: exit.Failed})
+		case <-tick.C:
+			last := j.Heard()
+			if last.Before(opened) {
+				last = opened
+			}
+			quiet := time.Since(last)
+			hung := func(tab string) {
+				j.Fail(message.Failed{Code: "tab_hung", Message: fmt.Sprintf("the engine has said nothing for %v, and %s", quiet.Round(time.Second), tab),
+					Next: "look whether the machine is swapping or its GPU driver reports errors; " + goOn, Exit: exit.Failed})
+			}
+			if quiet > silentLimit {
+				hung("its tab lives")
+				continue
+			}
+			if quiet < QuietLimit || time.Since(asked) < QuietLimit {
+				continue
+			}
+			asked = time.Now()
+			probe, cancel := context.WithTimeout(ctx, aliveLimit)
+			var answer int
+			err := browser.Evaluate(probe, "1", &answer)
+			cancel()
+			if err != nil && errors.Is(err, context.DeadlineExceeded) {
+				hung("its tab does not answer")
+			}
+		}
+	}
+}
+
+const goOn = "a run can go on from its last checkpoint with training.resume_from_checkpoint"
+
+// Interruption prefers the reason for which ctx ended to the error that this caused.
+func Interruption(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// WriteResult writes a result to the file, or to stdout when the file is "".
+func WriteResult(result json.RawMessage, file string) error {
+	text, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return fmt.Errorf("the engine's result: %w", err)
+	}
+	text = append(text, '\n')
+	if file == "" {
+		_, err := os.Stdout.Write(text)
+		return err
+	}
+	return job.WriteFile(file, text)
+}
+
+// Finish closes what a run wrote to. The run's own error counts more than one of closing.
+func Finish(err error, closers ...func() error) error {
+	for _, c := range closers {
+		if closing := c(); err == nil {
+			err = closing
+		}
+	}
+	return err
+}
+
+// ForResult runs a job whose result is one JSON value, and writes that to the file, or to stdout for "".
+func ForResult(ctx context.Context, j *job.Job, browser Browser, file string) error {
+	result, err := Result(ctx, j, browser)
+	if err != nil {
+		return err
+	}
+	return WriteResult(result, file)
+}
+
+// Result runs a job and returns its result.
+func Result(ctx context.Context, j *job.Job, browser Browser) (result json.RawMessage, err error) {
+	show := NewProgress()
+	j.Observe = func(e message.Envelope) {
+		if e.Result != nil {
+			result = e.Result
+		}
+		show.Observe(e)
+	}
+	err = Start(ctx, Run{Job: j, Browser: browser})
+	if err == nil && result == nil {
+		err = errors.New("the engine ended without a result")
+	}
+	return result, err
+}

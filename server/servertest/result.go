@@ -1,0 +1,171 @@
+package servertest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"llamatab/engine/message"
+)
+
+// Result is what a training run left.
+type Result struct {
+	Dir     string
+	Losses  []float64
+	Norms   []float64
+	Summary map[string]any
+}
+
+func Train(t *testing.T, config map[string]any, extra ...string) Result {
+	t.Helper()
+	dir := t.TempDir()
+	data, _ := json.Marshal(config)
+	file := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := Result{Dir: filepath.Join(dir, "out")}
+	Run(t, "", append([]string{"train", "--config", file, "--out", r.Dir}, extra...)...)
+	r.Read(t)
+	return r
+}
+
+func (r *Result) Read(t *testing.T) {
+	t.Helper()
+	metrics, err := os.ReadFile(filepath.Join(r.Dir, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(metrics)), "\n") {
+		var m struct {
+			Step     int     `json:"step"`
+			Loss     float64 `json:"loss"`
+			GradNorm float64 `json:"grad_norm"`
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("metrics.jsonl: %v", err)
+		}
+		r.Losses, r.Norms = append(r.Losses, m.Loss), append(r.Norms, m.GradNorm)
+		if m.Step != len(r.Losses) {
+			t.Fatalf("metrics.jsonl: line %d is step %d", len(r.Losses), m.Step)
+		}
+	}
+	summary, err := os.ReadFile(filepath.Join(r.Dir, "summary.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(summary, &r.Summary); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func GoldenConfig(shared, rows string) map[string]any {
+	return map[string]any{
+		"model":   filepath.Join(shared, "models/stories260k"),
+		"dataset": map[string]any{"path": rows, "format": "tokens", "shuffle": false},
+		"training": map[string]any{
+			"learning_rate": 1e-3, "lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 1.0,
+			"per_device_train_batch_size": 4, "max_steps": 20,
+		},
+	}
+}
+
+// Codes are the codes of a run's events, but of the tabs that join before it starts.
+func Codes(t *testing.T, out string) (all []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(out, "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var e message.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("events.jsonl: %v", err)
+		}
+		if all = append(all, e.Code); e.Code == "started" {
+			all = nil
+		}
+	}
+	return all
+}
+
+// SameRun holds what a run left against what another left, bit for bit.
+func SameRun(t *testing.T, got, want string) {
+	t.Helper()
+	for _, dir := range []string{"model", "adapter"} {
+		files, _ := filepath.Glob(filepath.Join(want, dir, "*"))
+		for _, name := range files {
+			a, err1 := os.ReadFile(name)
+			b, err2 := os.ReadFile(filepath.Join(got, dir, filepath.Base(name)))
+			if err1 != nil || err2 != nil || !bytes.Equal(a, b) {
+				t.Errorf("%s/%s has other bits (%v, %v)", dir, filepath.Base(name), err1, err2)
+			}
+		}
+	}
+	a, b := Steps(t, got), Steps(t, want)
+	if len(a) != len(b) {
+		t.Fatalf("metrics.jsonl has %d lines, want %d", len(a), len(b))
+	}
+	for i := range a {
+		x, y := a[i], b[i]
+		if x.Step != i+1 || x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.LearningRate != y.LearningRate || x.Tokens != y.Tokens ||
+			x.NumInputTokensSeen != y.NumInputTokensSeen || x.Epoch != y.Epoch || !reflect.DeepEqual(evaluation(x), evaluation(y)) {
+			t.Errorf("line %d of metrics.jsonl is %+v, want %+v", i+1, x, y)
+		}
+	}
+}
+
+// Steps reads metrics.jsonl.
+func Steps(t *testing.T, out string) (all []message.Step) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var s message.Step
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("metrics.jsonl: %v", err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// evaluation is what a step's line says of the held-out rows: loss, perplexity, accuracy and F1.
+func evaluation(s message.Step) [4]*message.Float {
+	return [4]*message.Float{s.EvalLoss, s.Perplexity, s.EvalAccuracy, s.EvalF1}
+}
+
+// Strategies are those that tabs can train under.
+var Strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "FULL_SHARD"}
+
+func WriteFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Lines reads a file of JSON lines.
+func Lines[T any](t *testing.T, name string) (all []T) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var v T
+		if err := json.Unmarshal(s.Bytes(), &v); err != nil {
+			t.Fatalf("%s: %v in %s", name, err, s.Text())
+		}
+		all = append(all, v)
+	}
+	return all
+}

@@ -1,0 +1,6 @@
+//go:build soak
+
+package servertest
+
+// Soak tells that the long tests run as well.
+const Soak = true

@@ -1,0 +1,66 @@
+package servertest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// StandIn packs the page's files with the stand-in for the engine of server/testdata/engine, once in a test program, and
+// returns the folder.
+func StandIn(t *testing.T) string {
+	t.Helper()
+	folder, err := standIn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// RemoveStandIn removes what StandIn made. Tests call it at their end, in TestMain.
+func RemoveStandIn() {
+	if made != "" {
+		os.RemoveAll(made)
+	}
+}
+
+var made string // the folder that holds the stand-in
+
+// standIn packs the page and, for the engine, the stand-in of testdata/engine.
+var standIn = sync.OnceValues(func() (string, error) {
+	var err error
+	if made, err = os.MkdirTemp("", "llamatab-test-assets-"); err != nil {
+		return "", err
+	}
+	root, err := projectRoot()
+	if err != nil {
+		return "", err
+	}
+	run := func(env []string, args ...string) error {
+		c := exec.Command("go", args...)
+		c.Dir, c.Env = root, append(os.Environ(), env...)
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	}
+	engine := filepath.Join(made, "engine.wasm")
+	if err := run([]string{"GOOS=js", "GOARCH=wasm"}, "build", "-o", engine, "./server/testdata/engine"); err != nil {
+		return "", err
+	}
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", err
+	}
+	page := filepath.Join(made, "index.html")
+	if err := os.WriteFile(page, []byte("<!doctype html><script src=/vugu.js></script>"), 0o666); err != nil {
+		return "", err
+	}
+	folder := filepath.Join(made, "assets")
+	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
+		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js", "wasm/store.js")
+})
