@@ -91,41 +91,54 @@ func Reopen(id string, store Storage, bus Bus, log *slog.Logger) (*Host, error) 
 	return open(id, nil, store, bus, log)
 }
 
-func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h *Host, err error) {
-	h = &Host{ID: id, store: store, bus: bus, log: log.With("room", id), events: make(chan Event, 64), jobs: make(chan job, 1024),
+func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (*Host, error) {
+	lease, err := store.Acquire(id)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{ID: id, store: store, bus: bus, lease: lease, log: log.With("room", id), events: make(chan Event, 64), jobs: make(chan job, 1024),
 		ended: make(chan struct{}), live: map[uint32]uint64{}, seats: map[uint32]*seat{}, opened: time.Now()}
-	if h.lease, err = store.Acquire(id); err != nil {
-		return nil, err
+	if err := h.open(first); err != nil {
+		return nil, errors.Join(err, lease.Release())
 	}
-	defer func() {
-		if err != nil {
-			h.lease.Release()
-		}
-	}()
-	entries, err := store.Read(id)
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	go h.work(ctx)
+	go h.loop(ctx)
+	return h, nil
+}
+
+// open brings the room to where its log ends, and writes the record of this life; first is that of a new room. A log that
+// cannot be followed to its end is left as it is.
+func (h *Host) open(first *Record) error {
+	entries, tail, err := h.store.Read(h.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	records, err := ParseRecords(entries)
+	records, err := ParseLog(entries, tail)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case first != nil && len(records) > 0:
-		return nil, fmt.Errorf("room: there is a room %s already", id)
+		return fmt.Errorf("room: there is a room %s already", h.ID)
 	case first == nil && len(records) == 0:
-		return nil, fmt.Errorf("room: there is no room %s", id)
+		return ErrUnborn
 	case first == nil:
 		first = &Record{Kind: Reopened}
 		h.chain, h.seq = records[len(records)-1].Hash, len(records)
 	}
-	if err := h.append(first); err != nil {
-		return nil, err
-	}
+	text := Chain(first, h.chain, h.lease.Fence())
 	records = append(records, *first)
 	cfg, err := OpenedConfig(records)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if h.room, err = New(cfg, records); err != nil {
+		return err
+	}
+	if err := h.write(first, text); err != nil {
+		return err
 	}
 	h.code, h.secret = records[0].Code, records[0].Secret
 	lives := uint32(0)
@@ -141,25 +154,45 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (h
 		h.lost(r)
 	}
 	h.next = lives<<12 + 1 // tabs of earlier lives come back under their own numbers
-	if h.room, err = New(cfg, records); err != nil {
-		return nil, err
-	}
 	h.run = *h.room.run
 	if h.text, err = json.Marshal(h.run); err != nil {
-		return nil, err
+		return err
 	}
 	h.use = newLedger(h.room, time.Now())
-	if err := h.sweep(); err != nil {
-		return nil, err
+	h.cut(tail)
+	if tail.Torn() { // else a record may have been cut off that names blobs
+		if err := h.sweep(); err != nil {
+			return err
+		}
 	}
-	if h.inbox, err = bus.Listen(homeAddress(id), inboxBytes); err != nil {
-		return nil, err
+	h.inbox, err = h.bus.Listen(homeAddress(h.ID), inboxBytes)
+	return err
+}
+
+// cut tells that the log ended in bytes that are no whole entry.
+func (h *Host) cut(tail Tail) {
+	note, level := Note{Step: h.room.step}, slog.LevelInfo
+	switch n := len(tail.Bytes); {
+	case n == 0:
+		return
+	case tail.Torn():
+		note.Code = "log_torn"
+		note.Text = fmt.Sprintf("the last %d bytes of the log were a record that was being written when the server was killed: they were cut off", n)
+	default:
+		note.Code, level = "log_damaged", slog.LevelWarn
+		note.Text = fmt.Sprintf("the log's last record is damaged: its %d bytes from %d on are kept as log.cut.%d, and the room goes on from step %d",
+			n, tail.Offset, tail.Offset, h.room.step)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	h.stop = stop
-	go h.work(ctx)
-	go h.loop(ctx)
-	return h, nil
+	h.note(level, note)
+}
+
+// note keeps a note in the diary and logs it; the caller holds the lock, or is alone.
+func (h *Host) note(level slog.Level, n Note) {
+	h.log.Log(context.Background(), level, n.Text, "code", n.Code, "step", n.Step, "tab", n.Tab)
+	if len(h.diary) >= diaryLines {
+		h.diary = append(h.diary[:0], h.diary[diaryLines/2:]...)
+	}
+	h.diary = append(h.diary, n)
 }
 
 // sweep deletes blobs that a server left which was killed.
@@ -409,7 +442,11 @@ func (h *Host) work(ctx context.Context) {
 
 // append writes a record.
 func (h *Host) append(rec *Record) error {
-	text := Chain(rec, h.chain, h.lease.Fence())
+	return h.write(rec, Chain(rec, h.chain, h.lease.Fence()))
+}
+
+// write writes a record that has been spelled.
+func (h *Host) write(rec *Record, text []byte) error {
 	if err := h.store.Append(h.ID, h.seq, text); err != nil {
 		return err
 	}
@@ -452,11 +489,7 @@ func (h *Host) do(effect Effect) {
 	case Moment:
 		h.log.Debug(e.Text, "code", e.Code, "step", e.Step, "tab", e.Tab)
 	case Note:
-		h.log.Info(e.Text, "code", e.Code, "step", e.Step, "tab", e.Tab)
-		if len(h.diary) >= diaryLines {
-			h.diary = append(h.diary[:0], h.diary[diaryLines/2:]...)
-		}
-		h.diary = append(h.diary, e)
+		h.note(slog.LevelInfo, e)
 	}
 }
 

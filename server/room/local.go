@@ -17,6 +17,7 @@ import (
 // Local is Storage in a folder: for each room a folder with its log and its blobs.
 //
 //	ROOM/log          entries, see parseEntries
+//	ROOM/log.cut.N    what was cut off at byte N of the log and was more than a torn write
 //	ROOM/lease        the number of the last lease, locked while it is held
 //	ROOM/blobs/HASH   one file each
 type Local struct {
@@ -28,6 +29,7 @@ type Local struct {
 type logFile struct {
 	file *os.File
 	seq  int
+	tail Tail  // to be cut off before the next entry is written
 	err  error // of a write that may have left half an entry
 }
 
@@ -86,7 +88,7 @@ func (l *Local) Forget(room string) error {
 }
 
 // Read implements Log.
-func (l *Local) Read(room string) ([][]byte, error) {
+func (l *Local) Read(room string) ([][]byte, Tail, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f := l.log[room]; f != nil {
@@ -94,27 +96,23 @@ func (l *Local) Read(room string) ([][]byte, error) {
 		delete(l.log, room)
 	}
 	if err := os.MkdirAll(l.path(room, "blobs"), 0o700); err != nil {
-		return nil, fmt.Errorf("room: %w", err)
+		return nil, Tail{}, fmt.Errorf("room: %w", err)
 	}
 	file, err := os.OpenFile(l.path(room, "log"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("room: %w", err)
+		return nil, Tail{}, fmt.Errorf("room: %w", err)
 	}
 	all, err := io.ReadAll(file)
+	if err == nil {
+		err = syncDir(l.path(room)) // the log may be new
+	}
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("room: %w", err)
+		return nil, Tail{}, fmt.Errorf("room: reading the log: %w", err)
 	}
-	entries, good := parseEntries(all)
-	if good < len(all) {
-		err = errors.Join(file.Truncate(int64(good)), file.Sync())
-	}
-	if _, e := file.Seek(int64(good), io.SeekStart); e != nil || err != nil {
-		file.Close()
-		return nil, fmt.Errorf("room: cutting off a torn entry: %w", errors.Join(err, e))
-	}
-	l.log[room] = &logFile{file: file, seq: len(entries)}
-	return entries, nil
+	entries, tail := parseEntries(all)
+	l.log[room] = &logFile{file: file, seq: len(entries), tail: tail}
+	return entries, tail, nil
 }
 
 // Append implements Log.
@@ -130,6 +128,10 @@ func (l *Local) Append(room string, seq int, text []byte) error {
 	case f.seq != seq:
 		return fmt.Errorf("room: entry %d where %d is next: %w", seq, f.seq, ErrConflict)
 	}
+	if err := l.cutTail(room, f); err != nil {
+		f.err = fmt.Errorf("room: cutting off the log's last %d bytes: %w", len(f.tail.Bytes), err)
+		return f.err
+	}
 	_, err := f.file.Write(appendEntry(nil, text))
 	if err == nil {
 		err = f.file.Sync()
@@ -142,19 +144,46 @@ func (l *Local) Append(room string, seq int, text []byte) error {
 	return nil
 }
 
-// Put implements Blobs: beside its place, synced, renamed.
+// cutTail ends the log behind its last whole entry.
+func (l *Local) cutTail(room string, f *logFile) error {
+	t := f.tail
+	if len(t.Bytes) == 0 {
+		return nil
+	}
+	if !t.Torn() {
+		if err := l.write(l.path(room, fmt.Sprintf("log.cut.%d", t.Offset)), t.Bytes); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(f.file.Truncate(t.Offset), f.file.Sync()); err != nil {
+		return err
+	}
+	_, err := f.file.Seek(t.Offset, io.SeekStart)
+	f.tail = Tail{}
+	return err
+}
+
+// Put implements Blobs.
 func (l *Local) Put(room string, data []byte) (string, error) {
 	hash := hashOf(data)
 	place := l.path(room, "blobs", hash)
 	if info, err := os.Stat(place); err == nil && info.Size() == int64(len(data)) {
 		return hash, nil
 	}
+	if err := l.write(place, data); err != nil {
+		return "", fmt.Errorf("room: keeping a blob: %w", err)
+	}
+	return hash, nil
+}
+
+// write makes a file that is there whole or not at all: beside its place, synced, renamed.
+func (l *Local) write(place string, data []byte) error {
 	var random [8]byte
 	rand.Read(random[:])
 	unfinished := place + "." + hex.EncodeToString(random[:])
 	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("room: %w", err)
+		return err
 	}
 	_, err = io.Copy(file, bytes.NewReader(data))
 	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
@@ -165,9 +194,8 @@ func (l *Local) Put(room string, data []byte) (string, error) {
 	}
 	if err != nil {
 		os.Remove(unfinished)
-		return "", fmt.Errorf("room: keeping a blob: %w", err)
 	}
-	return hash, nil
+	return err
 }
 
 // syncDir makes a rename last.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"llamatab/engine/fsdp"
@@ -73,6 +74,27 @@ func hashOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// ErrDamaged is wrapped by what is wrong with a log beyond its end.
+var ErrDamaged = errors.New("the room's log is damaged")
+
+// ErrUnborn tells that a room's log has no record: the server was ended before the room was opened.
+var ErrUnborn = errors.New("there is no such room, or its first record was never written")
+
+// ParseLog reads the records of a log whose last whole entry is followed by tail, and checks that nothing is missing before
+// the end.
+func ParseLog(entries [][]byte, tail Tail) ([]Record, error) {
+	records, err := ParseRecords(entries)
+	switch {
+	case err != nil:
+		return nil, err
+	case tail.Middle:
+		return nil, fmt.Errorf("%w: record %d, at byte %d, has changed, and whole records follow it", ErrDamaged, tail.Entries, tail.Offset)
+	case tail.Entries == 0 && tail.Complete:
+		return nil, fmt.Errorf("%w: its first record, which holds the room's config, has changed", ErrDamaged)
+	}
+	return records, nil
+}
+
 // ParseRecords reads the records of a log and checks their chain and their fences.
 func ParseRecords(entries [][]byte) ([]Record, error) {
 	var records []Record
@@ -82,13 +104,13 @@ func ParseRecords(entries [][]byte) ([]Record, error) {
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&rec); err != nil {
-			return nil, fmt.Errorf("room: record %d of the log: %w", i, err)
+			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i, err)
 		}
 		if rec.Prev != prev {
-			return nil, fmt.Errorf("room: record %d of the log does not follow the one before: the log was changed", i)
+			return nil, fmt.Errorf("%w: record %d does not follow the one before", ErrDamaged, i)
 		}
 		if rec.Fence < fence {
-			return nil, fmt.Errorf("room: record %d of the log was written under lease %d after lease %d", i, rec.Fence, fence)
+			return nil, fmt.Errorf("%w: record %d was written under lease %d after lease %d", ErrDamaged, i, rec.Fence, fence)
 		}
 		rec.Hash = hashOf(text)
 		prev, fence = rec.Hash, rec.Fence
@@ -101,10 +123,10 @@ func ParseRecords(entries [][]byte) ([]Record, error) {
 func OpenedConfig(records []Record) (Config, error) {
 	var cfg Config
 	if len(records) == 0 || records[0].Kind != Opened {
-		return cfg, fmt.Errorf("room: the log does not begin with a room's config")
+		return cfg, fmt.Errorf("%w: it does not begin with the room's config", ErrDamaged)
 	}
 	if err := json.Unmarshal(records[0].Config, &cfg); err != nil {
-		return cfg, fmt.Errorf("room: the room's config: %w", err)
+		return cfg, fmt.Errorf("%w: the room's config: %w", ErrDamaged, err)
 	}
 	return cfg, nil
 }

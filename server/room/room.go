@@ -159,7 +159,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 	}
 	for i, rec := range records {
 		if err := r.replay(rec); err != nil {
-			return nil, fmt.Errorf("room: record %d: %w", i, err)
+			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i, err)
 		}
 	}
 	if len(records) > 0 {

@@ -53,25 +53,30 @@ type Rooms struct {
 
 	mu    sync.Mutex
 	hosts map[string]*Host
+	shut  map[string]error // rooms that the storage has and that cannot be opened, with the reason
 }
 
 // maxRooms bounds the rooms that are open at a time.
 const maxRooms = 64
 
-// OpenRooms opens the rooms that the storage has. One that cannot be opened is reported and left alone.
+// OpenRooms opens the rooms that the storage has. One that cannot be opened is reported, listed as failed and left alone.
 func OpenRooms(store Storage, log *slog.Logger) (*Rooms, error) {
-	s := &Rooms{store: store, bus: NewLocalBus(), log: log, limits: newLimiter(), hosts: map[string]*Host{}}
+	s := &Rooms{store: store, bus: NewLocalBus(), log: log, limits: newLimiter(), hosts: map[string]*Host{}, shut: map[string]error{}}
 	ids, err := store.Rooms()
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
 		h, err := Reopen(id, store, s.bus, log)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrUnborn):
+			log.Warn("a room was never opened: the server was ended before its first record was written", "room", id)
+		case err != nil:
 			log.Error("a room cannot be opened", "room", id, "error", err)
-			continue
+			s.shut[id] = err
+		default:
+			s.hosts[id] = h
 		}
-		s.hosts[id] = h
 	}
 	return s, nil
 }
@@ -121,6 +126,9 @@ func (s *Rooms) Find(id string) *Host {
 	return s.hosts[id]
 }
 
+// Shut tells why the room with the id, which the storage has, cannot be opened; nil for any other.
+func (s *Rooms) Shut(id string) error { return s.shut[id] }
+
 // Jobs lists the jobs of all rooms.
 func (s *Rooms) Jobs() (jobs []json.RawMessage) {
 	s.mu.Lock()
@@ -153,6 +161,9 @@ func (s *Rooms) Handler() http.Handler {
 			views = append(views, h.View(false))
 		}
 		s.mu.Unlock()
+		for id, err := range s.shut {
+			views = append(views, View{ID: id, Phase: Failed, Reason: err.Error()})
+		}
 		slices.SortFunc(views, func(a, b View) int { return strings.Compare(a.ID, b.ID) })
 		answer(w, http.StatusOK, views)
 	})

@@ -171,9 +171,9 @@ func (s *sim) every(mean time.Duration, f func()) {
 
 func (s *sim) boot() {
 	s.life++
-	entries, good := parseEntries(s.file)
-	s.file = s.file[:good:good]
-	records, err := ParseRecords(entries)
+	entries, tail := parseEntries(s.file)
+	s.file = s.file[:tail.Offset:tail.Offset]
+	records, err := ParseLog(entries, tail)
 	if err != nil {
 		s.fail("the log does not verify: %v", err)
 		return
@@ -741,10 +741,10 @@ func (s *sim) allFinished() bool {
 
 // check holds the end against the reference.
 func (s *sim) check() {
-	entries, good := parseEntries(s.file)
-	records, err := ParseRecords(entries)
-	if err != nil || good != len(s.file) {
-		s.fail("the log does not verify: %v, %d of %d bytes", err, good, len(s.file))
+	entries, tail := parseEntries(s.file)
+	records, err := ParseLog(entries, tail)
+	if err != nil || len(tail.Bytes) > 0 {
+		s.fail("the log does not verify: %v, %d of %d bytes", err, tail.Offset, len(s.file))
 		return
 	}
 	if s.run.SumFirst {

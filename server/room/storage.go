@@ -18,9 +18,10 @@ type Storage interface {
 
 // Log keeps the entries of each room in order.
 type Log interface {
-	// Read returns the entries of a room. What a torn write left at the end is cut off.
-	Read(room string) ([][]byte, error)
-	// Append adds entry number seq, counted from 0. It is durable when Append returns. ErrConflict: seq is not next.
+	// Read returns the whole entries of a room and what lies behind them. It changes nothing.
+	Read(room string) ([][]byte, Tail, error)
+	// Append adds entry number seq, counted from 0, in place of the tail that Read has found; a tail that may hold more than a
+	// torn write is kept beside the log. The entry is durable when Append returns. ErrConflict: seq is not next.
 	Append(room string, seq int, text []byte) error
 }
 

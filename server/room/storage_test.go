@@ -19,11 +19,12 @@ func openLocal(t *testing.T, dir string) *Local {
 	return l
 }
 
-// TestLogTorn cuts a log off at every byte of its last entry, and changes every byte of it.
+// TestLogTorn cuts a log off at every byte of its last entry, and changes every byte of it. What may be more than a torn write
+// is kept beside the log.
 func TestLogTorn(t *testing.T) {
 	dir := t.TempDir()
 	l := openLocal(t, dir)
-	if _, err := l.Read("r"); err != nil {
+	if _, _, err := l.Read("r"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
@@ -45,14 +46,22 @@ func TestLogTorn(t *testing.T) {
 		if err := os.WriteFile(place, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		entries, err := l.Read("r")
-		if err != nil || len(entries) != 2 || string(entries[1]) != "entry 1" {
-			t.Fatalf("%s: %q, %v", what, entries, err)
+		entries, tail, err := l.Read("r")
+		if err != nil || len(entries) != 2 || string(entries[1]) != "entry 1" || string(tail.Bytes) != string(content[two:]) || tail.Middle {
+			t.Fatalf("%s: %q, %+v, %v", what, entries, tail, err)
+		}
+		if now, _ := os.ReadFile(place); string(now) != string(content) {
+			t.Fatalf("%s: reading the log has changed it", what)
 		}
 		if err := l.Append("r", 2, []byte("again")); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if entries, err = l.Read("r"); err != nil || len(entries) != 3 || string(entries[2]) != "again" {
+		kept, err := os.ReadFile(filepath.Join(dir, "r", fmt.Sprintf("log.cut.%d", two)))
+		if tail.Torn() != errors.Is(err, os.ErrNotExist) || !tail.Torn() && string(kept) != string(content[two:]) {
+			t.Fatalf("%s: %+v, and %q was kept, %v", what, tail, kept, err)
+		}
+		os.Remove(filepath.Join(dir, "r", fmt.Sprintf("log.cut.%d", two)))
+		if entries, _, err = l.Read("r"); err != nil || len(entries) != 3 || string(entries[2]) != "again" {
 			t.Fatalf("%s, and one more entry: %q, %v", what, entries, err)
 		}
 	}
@@ -65,9 +74,27 @@ func TestLogTorn(t *testing.T) {
 	}
 }
 
+// TestLogMiddle changes every byte of each entry but the last: that is told apart from a torn write.
+func TestLogMiddle(t *testing.T) {
+	var whole []byte
+	for i := range 4 {
+		whole = appendEntry(whole, []byte(fmt.Sprintf(`{"entry": %d}`, i)))
+	}
+	last := len(whole) - len(whole)/4
+	for i := range last {
+		for bit := range 8 {
+			changed := append([]byte(nil), whole...)
+			changed[i] ^= 1 << bit
+			if entries, tail := parseEntries(changed); !tail.Middle || len(entries) != i/(len(whole)/4) {
+				t.Fatalf("bit %d of byte %d changed: %d entries, then %+v", bit, i, len(entries), tail)
+			}
+		}
+	}
+}
+
 func TestBlobs(t *testing.T) {
 	l := openLocal(t, t.TempDir())
-	if _, err := l.Read("r"); err != nil {
+	if _, _, err := l.Read("r"); err != nil {
 		t.Fatal(err)
 	}
 	a, err := l.Put("r", []byte("some bytes"))
@@ -191,14 +218,14 @@ func TestBus(t *testing.T) {
 func FuzzEntries(f *testing.F) {
 	f.Add(appendEntry(appendEntry(nil, []byte("a")), []byte("bc")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		entries, good := parseEntries(b)
+		entries, tail := parseEntries(b)
 		var again []byte
 		for _, e := range entries {
 			again = appendEntry(again, e)
 		}
-		if string(again) != string(b[:good]) {
-			t.Errorf("%x: %d good bytes, spelled again %x", b, good, again)
+		if string(again)+string(tail.Bytes) != string(b) || tail.Offset != int64(len(again)) {
+			t.Errorf("%x: spelled again %x, and then %x", b, again, tail.Bytes)
 		}
-		ParseRecords(entries)
+		ParseLog(entries, tail)
 	})
 }
