@@ -95,7 +95,14 @@ type conn struct {
 	tab    uint32
 	number uint64
 	rate   bucket
+	most   int    // bytes of a frame's body that the tab may send
 	said   string // the code of the goodbye
+}
+
+// allow lets frames come whose bodies have at most n bytes.
+func (c *conn) allow(n int) {
+	c.most = n
+	c.ws.SetReadLimit(int64(fsdp.HeaderLen + n))
 }
 
 // bye tells the tab why its socket ends.
@@ -122,7 +129,7 @@ func (c *conn) close() {
 func (c *conn) serve(ctx context.Context) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.ws.SetReadLimit(fsdp.HeaderLen + fsdp.MaxHello)
+	c.allow(fsdp.MaxHello)
 	early, stop := context.WithTimeout(ctx, helloWithin)
 	first, f, err := c.read(early)
 	stop()
@@ -159,11 +166,11 @@ func (c *conn) serve(ctx context.Context) string {
 	default:
 		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
 	}
-	limit, queue := fsdp.HeaderLen+fsdp.MaxControl, controlQueue
+	body, queue := fsdp.MaxControl, controlQueue
 	if c.lane == Data {
-		limit, queue = fsdp.HeaderLen+4*c.host.run.Piece, dataQueue(&c.host.run)
+		body, queue = 4*c.host.run.Piece, dataQueue(&c.host.run)
 	}
-	c.ws.SetReadLimit(int64(limit))
+	c.allow(body)
 	out, err := c.host.bus.Listen(tabAddress(c.host.ID, c.tab, c.number, c.lane), queue)
 	if err != nil {
 		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "this connection has such a socket already"})
@@ -200,6 +207,8 @@ func (c *conn) reader(ctx context.Context) string {
 	for {
 		b, f, err := c.read(ctx)
 		switch {
+		case errors.Is(err, errOversized):
+			return "oversized"
 		case errors.Is(err, fsdp.ErrFrame):
 			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 		case websocket.CloseStatus(err) == websocket.StatusMessageTooBig || errors.Is(err, websocket.ErrMessageTooBig):
@@ -277,6 +286,9 @@ func (c *conn) write(ctx context.Context, b []byte) error {
 	return c.ws.Write(ctx, websocket.MessageBinary, b)
 }
 
+// errOversized is wrapped by what is wrong with a frame whose header claims more than its sender may send.
+var errOversized = fmt.Errorf("%w: too large", fsdp.ErrFrame)
+
 // read reads one frame, into a buffer that recycle takes back. Its header is checked before there is memory for it.
 func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	kind, r, err := c.ws.Reader(ctx)
@@ -296,6 +308,9 @@ func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	h, err := fsdp.ParseHeader(head[:])
 	if err != nil {
 		return nil, fsdp.Frame{}, err
+	}
+	if int64(h.Len) > int64(c.most) {
+		return nil, fsdp.Frame{}, fmt.Errorf("%w: a %v of %d bytes, at most %d are allowed", errOversized, h.Type, h.Len, c.most)
 	}
 	b := buffer(fsdp.HeaderLen + int(h.Len))
 	copy(b, head[:])
@@ -321,11 +336,14 @@ func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	return b, f, nil
 }
 
-// buffers are those of frames that came, by the power of two that their capacity is.
+// buffers are those of frames that came, by the power of two that their capacity is. A larger frame has a buffer of its own.
 var buffers [22]sync.Pool
 
 func buffer(n int) []byte {
 	class := bits.Len(uint(n - 1))
+	if class >= len(buffers) {
+		return make([]byte, n)
+	}
 	if b, ok := buffers[class].Get().(*[]byte); ok {
 		return (*b)[:n]
 	}
@@ -334,7 +352,7 @@ func buffer(n int) []byte {
 
 // recycle takes a buffer back that buffer gave.
 func recycle(b []byte) {
-	if c := cap(b); c > 0 && c&(c-1) == 0 {
+	if c := cap(b); c > 0 && c&(c-1) == 0 && bits.Len(uint(c-1)) < len(buffers) {
 		buffers[bits.Len(uint(c-1))].Put(&b)
 	}
 }

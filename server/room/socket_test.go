@@ -525,6 +525,38 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	})
+	t.Run("claims", func(t *testing.T) { // headers that claim more than their sender may send, and no body
+		for _, kind := range []fsdp.Type{fsdp.TypeHello, fsdp.TypeWelcome, fsdp.TypeStatus, fsdp.TypeOrders, fsdp.TypePull, fsdp.TypeBye, fsdp.TypeAttach,
+			fsdp.TypeGradient, fsdp.TypeReduced, fsdp.TypeParam, fsdp.TypeState, fsdp.TypeMaster} {
+			h := fsdp.Header{Type: kind, Chunks: 1}
+			if kind.Bulk() {
+				h.Flags = fsdp.FlagF32
+			}
+			for h.Len = 1 << 31; ; h.Len /= 2 { // the most that the type allows, and what no type allows
+				if _, err := fsdp.ParseHeader(h.Append(nil)); err == nil || h.Len == 1 {
+					break
+				}
+			}
+			if got := first(h.Append(nil)); got != "protocol" && got != "closed" {
+				t.Errorf("a first frame with a header of a %v of %d bytes and no body: %q", kind, h.Len, got)
+			}
+			control, data, _, err := site.join("lesson", fsdp.Hello{Code: code, Class: "bad"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused := func() int64 { d := site.rooms.Dropped(); return d["protocol"] + d["oversized"] }
+			before := refused()
+			say(control, h.Append(nil))
+			say(data, h.Append(nil))
+			if got := ended(t, control); got != "closed" && got != "protocol" {
+				t.Errorf("goodbye %q to a header of a %v of %d bytes", got, kind, h.Len)
+			}
+			site.until("the sockets are counted as ended", func() bool { return refused() > before })
+			control.CloseNow()
+			data.CloseNow()
+		}
+		goesOn()
+	})
 	t.Run("torn", func(t *testing.T) {
 		in(t, "protocol", func(control, data *websocket.Conn, _ fsdp.Welcome) {
 			f := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunks: 1}, Body: make([]byte, 100)}
