@@ -166,7 +166,7 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 		return err
 	}
 	if err := t.rooms.Shut(theRoom); err != nil {
-		return &exitError{exitFailed, fmt.Errorf("the run in %s cannot go on: %w; remove the folder to begin anew", state, errors.Join(err, t.rooms.Close()))}
+		return fmt.Errorf("the run in %s cannot go on: %w; remove the folder to begin anew", state, errors.Join(err, t.rooms.Close()))
 	}
 	if t.host = t.rooms.Find(theRoom); t.host != nil {
 		if t.host.Describes(cfg.Run) {
