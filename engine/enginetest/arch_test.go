@@ -3,17 +3,11 @@
 package enginetest_test
 
 import (
-	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"llamatab/shaders"
 )
 
 const root = "../.."
@@ -108,54 +102,6 @@ func TestArrows(t *testing.T) {
 					}
 				}
 			}
-		}
-	}
-}
-
-var (
-	shaderField = regexp.MustCompile(`Shader:\s*"(\w+)"`)
-	importLine  = regexp.MustCompile(`(?m)^\s*//@import (\w+)`)
-)
-
-// collect returns what a pattern captures in the files of a folder with an ending.
-func collect(t *testing.T, dir, ending string, re *regexp.Regexp) map[string]bool {
-	t.Helper()
-	found := map[string]bool{}
-	if err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ending) || strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, m := range re.FindAllStringSubmatch(string(text), -1) {
-			found[m[1]] = true
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
-// A shader without a kernel, a kernel without its shader and a part that nobody pastes are left-overs.
-func TestShadersAndKernels(t *testing.T) {
-	kernels := collect(t, "engine", ".go", shaderField)
-	for _, name := range shaders.Names() {
-		if !kernels[name] {
-			t.Errorf("shaders/%s.wgsl belongs to no kernel", name)
-		}
-		delete(kernels, name)
-	}
-	for name := range kernels {
-		t.Errorf("a kernel names shaders/%s.wgsl, which is not there", name)
-	}
-	parts, err := filepath.Glob(filepath.Join(root, "shaders/lib/*.wgsl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pasted := collect(t, "shaders", ".wgsl", importLine)
-	for _, p := range parts {
-		if name := strings.TrimSuffix(filepath.Base(p), ".wgsl"); !pasted[name] {
-			t.Errorf("%s is pasted nowhere; %v are", p, slices.Sorted(maps.Keys(pasted)))
 		}
 	}
 }
