@@ -1,11 +1,14 @@
 package weights
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -36,11 +39,13 @@ type Checkpoint struct {
 	buf     []byte // spare buffer of ReadChunks
 }
 
-// Open opens the weights of a Hugging Face model folder: model.safetensors, or the shards of
-// model.safetensors.index.json, which wins when all of them are present. The files must implement io.ReaderAt.
+// Open opens the weights of a Hugging Face model folder: model.safetensors, or else the shards of
+// model.safetensors.index.json. Where both are there, the single file counts, as in transformers, and a remark says so.
+// The files must implement io.ReaderAt.
 //
-// A checkpoint saved from the bare model, without the head, spells its tensors "layers.0.…": these are offered
-// under the usual names, "model.layers.0.…".
+// The index says which files belong to the set; a tensor is found in whichever of them holds it. A checkpoint saved from
+// the bare model, without the head, spells its tensors "layers.0.…": these are offered under the usual names,
+// "model.layers.0.…".
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	c := newCheckpoint()
 	if err := c.openFolder(fsys); err != nil {
@@ -70,6 +75,7 @@ func (c *Checkpoint) openFolder(fsys fs.FS) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return c.openSingle(fsys, SingleName)
 	}
+	single := exists(fsys, SingleName)
 	if err != nil {
 		return fmt.Errorf("%s: %w", IndexName, err)
 	}
@@ -80,14 +86,19 @@ func (c *Checkpoint) openFolder(fsys fs.FS) error {
 			missing = append(missing, name)
 		}
 	}
-	if len(missing) == 0 {
+	switch {
+	case len(shards) == 1 && shards[0] == SingleName: // an index of one file, as some tools write it
 		return c.openShards(fsys, ix, shards)
-	}
-	if exists(fsys, SingleName) {
+	case single && len(missing) > 0:
 		c.remark("shards_missing", "{index} names {missing}, which is missing: read {read} instead", "index", IndexName, "missing", list(missing), "read", SingleName)
 		return c.openSingle(fsys, SingleName)
+	case single:
+		c.remark("single_and_shards", "{read} and a whole set of {shards} shards lie side by side: {read} is read, as in transformers; move it away to read the shards", "read", SingleName, "shards", len(shards))
+		return c.openSingle(fsys, SingleName)
+	case len(missing) > 0:
+		return fmt.Errorf("%s: %w: %s; add them beside it", IndexName, ErrMissingShard, list(missing))
 	}
-	return fmt.Errorf("%s: %w: %s; add them beside it", IndexName, ErrMissingShard, list(missing))
+	return c.openShards(fsys, ix, shards)
 }
 
 func readIndex(fsys fs.FS) (ix index, err error) {
@@ -118,8 +129,9 @@ func (c *Checkpoint) openSingle(fsys fs.FS, name string) error {
 		return err
 	}
 	for _, t := range f.Tensors {
-		c.tensors[t.Name] = t
+		c.offer(t)
 	}
+	c.remarkF64()
 	return nil
 }
 
@@ -132,27 +144,81 @@ func (c *Checkpoint) openShards(fsys fs.FS, ix index, shards []string) error {
 		}
 		for _, t := range f.Tensors {
 			total += t.Bytes
-			if ix.files[t.Name] != name {
-				c.remark("tensor_unlisted", "{file}: tensor {tensor} is not listed there by {index}: left out", "file", name, "tensor", strconv.Quote(t.Name), "index", IndexName)
+			had, twice := c.tensors[t.Name]
+			c.offer(t)
+			if !twice {
 				continue
 			}
-			c.tensors[t.Name] = t
+			same, err := c.Same(had, c.tensors[t.Name])
+			if err != nil {
+				return err
+			}
+			if !same {
+				return fmt.Errorf("%w: tensor %q is in %s and in %s with different values", ErrDuplicate, t.Name, had.File, name)
+			}
 		}
 	}
-	var missing []string
+	var moved, missing []string
 	for name, file := range ix.files {
-		if _, ok := c.tensors[name]; !ok {
+		switch t, ok := c.tensors[name]; {
+		case !ok && !dispensable(name):
 			missing = append(missing, fmt.Sprintf("%q in %s", name, file))
+		case ok && t.File != file:
+			moved = append(moved, strconv.Quote(name))
 		}
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
 		return fmt.Errorf("%s: %w: %s", IndexName, ErrMissingTensor, list(missing))
 	}
+	c.remarkTensors("index_misplaces", "{index} places {tensors} in other files than those that hold them: read from where they are", moved)
+	var unlisted []string
+	for name := range c.tensors {
+		if _, ok := ix.files[name]; !ok {
+			unlisted = append(unlisted, strconv.Quote(name))
+		}
+	}
+	c.remarkTensors("index_omits", "{index} does not list {tensors}, which its files hold: read all the same", unlisted)
 	if have := strconv.FormatInt(total, 10); ix.totalSize != "" && ix.totalSize != have {
 		c.remark("index_size", "{index} says {said} bytes of tensors, its files hold {held}", "index", IndexName, "said", ix.totalSize, "held", have)
 	}
+	c.remarkF64()
 	return nil
+}
+
+// dispensable says whether a tensor that an index lists may be absent: a tied head, which is the embedding, and the
+// rotary frequencies, which config.json gives. Whether a model needs the head is for its reader to find out.
+func dispensable(name string) bool {
+	return name == "lm_head.weight" || strings.HasSuffix(name, ".rotary_emb.inv_freq")
+}
+
+// offer makes a tensor of a file one of the checkpoint. What is stored as F64 is offered as F32, into which ReadChunks
+// rounds it.
+func (c *Checkpoint) offer(t Tensor) {
+	if t.RawDType == rawF64 {
+		t.DType, t.Bytes = tensor.F32, t.Bytes/2
+	}
+	c.tensors[t.Name] = t
+}
+
+const rawF64 = "F64"
+
+func (c *Checkpoint) remarkF64() {
+	var all []string
+	for name, t := range c.tensors {
+		if t.RawDType == rawF64 {
+			all = append(all, strconv.Quote(name))
+		}
+	}
+	c.remarkTensors("weights_f64", "{tensors}: stored as F64, read as F32", all)
+}
+
+// remarkTensors adds a remark about tensors, if there are any.
+func (c *Checkpoint) remarkTensors(code, text string, names []string) {
+	if len(names) > 0 {
+		slices.Sort(names)
+		c.remark(code, text, "index", IndexName, "tensors", list(names))
+	}
 }
 
 // openFile opens a file and reads its header.
@@ -256,6 +322,7 @@ func (c *Checkpoint) Close() error {
 }
 
 // ReadChunks passes the bytes of t, of any dtype, to fn in order, in chunks of at most maxBytes, which is at least 4.
+// Elements that the file stores as F64 are passed on as F32.
 // byteOffset counts from the start of the tensor and is a multiple of 4. The chunk is reused: fn must not keep it.
 func (c *Checkpoint) ReadChunks(t Tensor, maxBytes int, fn func(byteOffset int64, chunk []byte) error) error {
 	r, ok := c.readers[t.File]
@@ -265,23 +332,97 @@ func (c *Checkpoint) ReadChunks(t Tensor, maxBytes int, fn func(byteOffset int64
 	if maxBytes < 4 {
 		return fmt.Errorf("weights: tensor %q: chunks of %d bytes, want at least 4", t.Name, maxBytes)
 	}
+	stored := t.storedRatio()
 	size := min(int64(maxBytes&^3), t.Bytes)
 	buf := c.buf // taken out while in use, so that fn may itself read another tensor
 	c.buf = nil
-	if int64(cap(buf)) < size {
-		buf = make([]byte, size)
+	if int64(cap(buf)) < stored*size {
+		buf = make([]byte, stored*size)
 	}
 	defer func() { c.buf = buf }()
 	for off := int64(0); off < t.Bytes; off += size {
-		chunk := buf[:min(size, t.Bytes-off)]
-		if err := readFull(r, chunk, t.Offset+off); err != nil {
+		chunk := buf[:stored*min(size, t.Bytes-off)]
+		if err := readFull(r, chunk, t.Offset+stored*off); err != nil {
 			return fmt.Errorf("weights: %s: tensor %q: %w", t.File, t.Name, err)
+		}
+		if stored == 2 {
+			chunk = roundF64(chunk)
 		}
 		if err := fn(off, chunk); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// roundF64 rounds little-endian F64 elements to F32, in place.
+func roundF64(b []byte) []byte {
+	for i := 0; i < len(b)/8; i++ {
+		x := math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(float32(x)))
+	}
+	return b[:len(b)/2]
+}
+
+// Same says whether two tensors of the checkpoint have one shape and equal values: floats as F32, where a NaN equals a
+// NaN of the same bits, others byte by byte.
+func (c *Checkpoint) Same(a, b Tensor) (bool, error) {
+	if !a.Shape.Equal(b.Shape) || a.DType.IsFloat() != b.DType.IsFloat() || !a.DType.IsFloat() && a.RawDType != b.RawDType {
+		return false, nil
+	}
+	var other []byte // of b, as F32 where they are floats
+	const elements = chunkBytes / 4
+	same := true
+	bOff := int64(0)
+	err := c.ReadChunks(a, elements*width(a), func(_ int64, chunk []byte) error {
+		left, err := asF32(chunk, a)
+		if err != nil || !same {
+			return err
+		}
+		part := b
+		n := int64(len(chunk) / width(a) * width(b))
+		part.Offset, part.Bytes = b.Offset+bOff*b.storedRatio(), n
+		bOff += n
+		other = other[:0]
+		if err := c.ReadChunks(part, int(max(n, 4)), func(_ int64, chunk []byte) error {
+			right, err := asF32(chunk, b)
+			other = append(other, right...)
+			return err
+		}); err != nil {
+			return err
+		}
+		same = bytes.Equal(left, other)
+		return nil
+	})
+	return same, err
+}
+
+// storedRatio is the number of bytes in the file for one that ReadChunks passes on.
+func (t Tensor) storedRatio() int64 {
+	if t.RawDType == rawF64 {
+		return 2
+	}
+	return 1
+}
+
+// width is the size in bytes of an element as ReadChunks passes it on; opaque ones count as bytes.
+func width(t Tensor) int {
+	if t.DType == Opaque {
+		return 1
+	}
+	return t.DType.Size()
+}
+
+// asF32 brings a chunk of floats to F32 and leaves others as they are.
+func asF32(chunk []byte, t Tensor) ([]byte, error) {
+	if !t.DType.IsFloat() || t.DType == tensor.F32 {
+		return chunk, nil
+	}
+	x := make([]float32, len(chunk)/width(t))
+	if err := tensor.DecodeF32(x, chunk, t.DType); err != nil {
+		return nil, err
+	}
+	return tensor.EncodeF32(nil, x, tensor.F32), nil
 }
 
 // chunkBytes is what ReadF32 and Writer.WriteF32 convert at a time.

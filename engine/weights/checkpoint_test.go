@@ -26,6 +26,15 @@ func file(t testing.TB, names ...string) *fstest.MapFile {
 	return &fstest.MapFile{Data: write(t, specs, nil)}
 }
 
+// different is a file with other values.
+func different(t testing.TB, names ...string) *fstest.MapFile {
+	f := file(t, names...)
+	for i := len(f.Data) - 8*len(names); i < len(f.Data); i++ {
+		f.Data[i] ^= 1
+	}
+	return f
+}
+
 func text(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 
 func TestOpen(t *testing.T) {
@@ -44,16 +53,29 @@ func TestOpen(t *testing.T) {
 			want: "lm_head.weight model.embed_tokens.weight model.layers.0.mlp.up_proj.weight model.norm.weight"},
 		{name: "shards", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), two: file(t, "model.b")},
 			want: "model.a model.b model.c"},
-		{name: "shards win over single", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), two: file(t, "model.b"), SingleName: file(t, "old")},
-			want: "model.a model.b model.c"},
+		{name: "single before shards, as in transformers", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), two: file(t, "model.b"), SingleName: file(t, "old")},
+			want: "old | model.safetensors and a whole set of 2 shards lie side by side: model.safetensors is read, as in transformers; move it away to read the shards"},
+		{name: "index of the single file", files: fstest.MapFS{IndexName: text(`{"weight_map":{"w":"model.safetensors"}}`), SingleName: file(t, "w")}, want: "w"},
 		{name: "single wins over a broken set", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), SingleName: file(t, "model.a")},
 			want: "model.a | model.safetensors.index.json names model-00002-of-00002.safetensors, which is missing: read model.safetensors instead"},
 		{name: "unlisted tensor, wrong total", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c", "model.d"), two: file(t, "model.b")},
-			want: `model.a model.b model.c | model-00001-of-00002.safetensors: tensor "model.d" is not listed there by model.safetensors.index.json: left out` +
+			want: `model.a model.b model.c model.d | model.safetensors.index.json does not list "model.d", which its files hold: read all the same` +
 				" | model.safetensors.index.json says 24 bytes of tensors, its files hold 32"},
 		{name: "shard missing", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c")}, err: ErrMissingShard, says: two},
-		{name: "tensor missing", files: fstest.MapFS{IndexName: index, one: file(t, "model.a"), two: file(t, "model.b", "model.c")},
+		{name: "tensor in another shard", files: fstest.MapFS{IndexName: index, one: file(t, "model.a"), two: file(t, "model.b", "model.c")},
+			want: `model.a model.b model.c | model.safetensors.index.json places "model.c" in other files than those that hold them: read from where they are`},
+		{name: "all tensors in other shards", files: fstest.MapFS{IndexName: index, one: file(t, "model.b"), two: file(t, "model.a", "model.c")},
+			want: `model.a model.b model.c | model.safetensors.index.json places "model.a", "model.b", "model.c" in other files than those that hold them: read from where they are`},
+		{name: "tensor missing", files: fstest.MapFS{IndexName: index, one: file(t, "model.a"), two: file(t, "model.b")},
 			err: ErrMissingTensor, says: `"model.c" in ` + one},
+		{name: "a head and frequencies may be absent", files: fstest.MapFS{
+			IndexName: text(`{"weight_map":{"model.a":"` + one + `","lm_head.weight":"` + one + `","model.layers.0.self_attn.rotary_emb.inv_freq":"` + one + `"}}`), one: file(t, "model.a")},
+			want: "model.a"},
+		{name: "one tensor in two shards", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), two: file(t, "model.c", "model.b")},
+			want: "model.a model.b model.c | model.safetensors.index.json places \"model.c\" in other files than those that hold them: read from where they are" +
+				" | model.safetensors.index.json says 24 bytes of tensors, its files hold 32"},
+		{name: "one name, two values", files: fstest.MapFS{IndexName: index, one: file(t, "model.a", "model.c"), two: different(t, "model.b", "model.c")},
+			err: ErrDuplicate, says: `"model.c" is in ` + one},
 		{name: "bad shard", files: fstest.MapFS{IndexName: index, one: text("x"), two: file(t, "model.b")}, err: ErrHeaderTooSmall, says: one},
 		{name: "slash", files: fstest.MapFS{IndexName: indexOf("d/f.safetensors")}, err: ErrIndex, says: "d/f"},
 		{name: "backslash", files: fstest.MapFS{IndexName: indexOf(`d\\f.safetensors`)}, err: ErrIndex, says: `d\\f`},
@@ -128,13 +150,13 @@ func TestReadF32Widens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for name, want := range map[string]string{"h": "[1 -2]", "b": "[1 NaN]", "f": "[-Inf]"} {
+	for name, want := range map[string]string{"h": "[1 -2]", "b": "[1 NaN]", "f": "[-Inf]", "d": "[0]"} {
 		x, _ := c.Tensor(name)
 		if h, err := c.ReadF32(x); err != nil || fmt.Sprint(h.Data) != want || !h.Shape.Equal(x.Shape) {
 			t.Errorf("%s: %v, %v", name, h, err)
 		}
 	}
-	for _, name := range []string{"d", "i"} {
+	for _, name := range []string{"i"} {
 		x, _ := c.Tensor(name)
 		if _, err := c.ReadF32(x); !errors.Is(err, ErrNotFloat) || !strings.Contains(err.Error(), `tensor "`+name+`"`) {
 			t.Errorf("%s: %v", name, err)
@@ -144,6 +166,111 @@ func TestReadF32Widens(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, n, err)
 		}
 	}
+}
+
+// TestF64 reads numbers of eight bytes as F32, whole and in chunks, and says that it does.
+func TestF64(t *testing.T) {
+	values := []float64{1, -2.5, math.Pi, 1e300, -1e300, 1e-300, math.NaN(), 0x1p-149, 1 + 0x1p-24, 3}
+	b := raw(fmt.Sprintf(`{"w":{"dtype":"F64","shape":[2,5],"data_offsets":[0,80]},"v":{"dtype":"F32","shape":[2,5],"data_offsets":[80,120]},`+
+		`"u":{"dtype":"F32","shape":[10],"data_offsets":[120,160]},"t":{"dtype":"F32","shape":[2,5],"data_offsets":[160,200]}}`), 0)
+	var single []byte
+	for _, x := range values {
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x))
+		single = binary.LittleEndian.AppendUint32(single, math.Float32bits(float32(x)))
+	}
+	b = append(append(append(b, single...), single...), single...)
+	b[len(b)-1] ^= 1
+	c, err := OpenFile(fstest.MapFS{"f": {Data: b}}, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	w, _ := c.Tensor("w")
+	if w.DType != tensor.F32 || w.Bytes != 40 || w.CheckFloat() != nil {
+		t.Errorf("%+v", w)
+	}
+	for _, maxBytes := range []int{4, 12, 40, 1 << 20} {
+		var got []byte
+		if err := c.ReadChunks(w, maxBytes, func(off int64, chunk []byte) error {
+			if off != int64(len(got)) || len(chunk) > maxBytes {
+				t.Errorf("%d bytes at %d after %d", len(chunk), off, len(got))
+			}
+			got = append(got, chunk...)
+			return nil
+		}); err != nil || !bytes.Equal(got, single) {
+			t.Errorf("chunks of %d: %x, %v; want %x", maxBytes, got, err, single)
+		}
+	}
+	for name, want := range map[string]bool{"w": true, "v": true, "u": false, "t": false} {
+		x, _ := c.Tensor(name)
+		for _, pair := range [][2]Tensor{{w, x}, {x, w}} {
+			if same, err := c.Same(pair[0], pair[1]); same != want || err != nil {
+				t.Errorf("w and %s are the same: %v, %v", name, same, err)
+			}
+		}
+	}
+	if len(c.Remarks) != 1 || c.Remarks[0].Code != "weights_f64" || !strings.Contains(c.Remarks[0].Message, `"w": stored as F64`) {
+		t.Errorf("remarks %v", c.Remarks)
+	}
+}
+
+// TestSameInManyChunks compares tensors that are longer than what is read at a time.
+func TestSameInManyChunks(t *testing.T) {
+	const n = 3*chunkBytes/4 + 5
+	values := make([]float32, n)
+	for i := range values {
+		values[i] = float32(i % 200)
+	}
+	changed := slices.Clone(values)
+	changed[n-1] = 1000
+	var b bytes.Buffer
+	w, err := NewWriter(&b, []Spec{{"f32", tensor.F32, tensor.Of(n)}, {"bf16", tensor.BF16, tensor.Of(n)}, {"other", tensor.F32, tensor.Of(n)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range w.Order() {
+		x := values
+		if s.Name == "other" {
+			x = changed
+		}
+		if err := w.WriteF32(s.Name, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenFile(fstest.MapFS{"f": {Data: b.Bytes()}}, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, pair := range [][2]string{{"f32", "bf16"}, {"bf16", "f32"}, {"f32", "other"}, {"other", "bf16"}} {
+		x, _ := c.Tensor(pair[0])
+		y, _ := c.Tensor(pair[1])
+		if same, err := c.Same(x, y); err != nil || same != (pair[0] != "other" && pair[1] != "other") {
+			t.Errorf("%v: %v, %v", pair, same, err)
+		}
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":24},"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{"a":"../x"},"more":[1,{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ix, err := parseIndex(data)
+		if err != nil {
+			return
+		}
+		if len(ix.files) == 0 {
+			t.Fatal("an index of nothing")
+		}
+		for _, name := range ix.files {
+			if name != filepath.Base(name) || strings.Contains(name, "..") {
+				t.Fatalf("%q is not a plain name", name)
+			}
+		}
+	})
 }
 
 func TestReadChunks(t *testing.T) {

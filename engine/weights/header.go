@@ -28,7 +28,7 @@ func parseHeader(raw []byte) (h header, err error) {
 	r := newJSONReader(raw)
 	err = r.object(func(name string) (err error) {
 		if name == metadataKey {
-			h.metadata, err = r.texts()
+			h.metadata, err = r.metadata()
 			return err
 		}
 		if len(h.entries) == MaxTensors {
@@ -111,6 +111,18 @@ func (r jsonReader) entry(name string) (entry, error) {
 		err = errors.New("dtype, shape and data_offsets are not all there")
 	}
 	return e, err
+}
+
+// metadata reads an object of strings, or null for none, which the format's reference reader takes too.
+func (r jsonReader) metadata() (map[string]string, error) {
+	var raw json.RawMessage
+	if err := r.Decode(&raw); err != nil {
+		return nil, early(err)
+	}
+	if string(raw) == "null" {
+		return nil, nil
+	}
+	return newJSONReader(raw).texts()
 }
 
 // texts reads an object of strings.

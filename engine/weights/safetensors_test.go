@@ -67,6 +67,7 @@ func TestAccepts(t *testing.T) {
 	}{
 		{"no tensors", `{}`, 0, ""},
 		{"white space around", " \n{\t} \r\n", 0, ""},
+		{"no metadata, as null", `{"__metadata__":null}`, 0, ""},
 		{"metadata only", `{"__metadata__":{"format":"pt","n":"1"}}`, 0, ""},
 		{"scalar", `{"s":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}`, 4, "s F32 F32 () 0 4;"},
 		{"empty dimension", `{"e":{"dtype":"F16","shape":[3,0],"data_offsets":[0,0]}}`, 0, "e F16 F16 (3, 0) 0 0;"},
