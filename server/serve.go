@@ -21,7 +21,6 @@ import (
 	"llamatab/server/exit"
 	"llamatab/server/lan"
 	"llamatab/server/library"
-	"llamatab/server/room"
 	"llamatab/server/web"
 )
 
@@ -29,81 +28,95 @@ const (
 	defaultListen = "127.0.0.1:8080"
 	defaultLAN    = "0.0.0.0:8443"
 	portsTried    = 100             // after the default one
-	drainLimit    = 5 * time.Second // for answers under way when the program is told to stop
+	shutdownLimit = 5 * time.Second // for answers that are being sent when the program is told to stop
 )
+
+// minRoomCode is the least number of characters of a room's code. A shorter one could be guessed.
+const minRoomCode = 6
+
+// serveOptions are the options of the command serve.
+type serveOptions struct {
+	listen, models, data, state, roomCode string
+	maxTabs                               int
+	lan                                   bool
+}
+
+// parseServe reads the options of the command serve and checks them.
+func parseServe(args []string) (o serveOptions, err error) {
+	f := newFlagSet("serve")
+	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` to serve at (default "+defaultListen+", or the next free port)")
+	f.StringVar(&o.models, "models", "", "`DIR` of model folders that the page offers")
+	f.StringVar(&o.data, "data", "", "`DIR` of data files that the page offers")
+	f.StringVar(&o.state, "state", "", "`DIR` that keeps the rooms, and with --lan the certificate, over a restart; without it rooms end with the program")
+	f.StringVar(&o.roomCode, "room-code", "", "`CODE` that lets tabs into new rooms (default: each room draws its own)")
+	f.IntVar(&o.maxTabs, "max-tabs", 0, "let at most `N` tabs into a room (default 64)")
+	f.BoolVar(&o.lan, "lan", false, "serve other machines of the local network over HTTPS, with a certificate authority of its own and a page that explains how to trust it")
+	f.later["recipe"] = "recipes"
+	if err := f.parse(args); err != nil {
+		return o, err
+	}
+	for option, dir := range map[string]string{"models": o.models, "data": o.data} {
+		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+			return o, exit.Usagef("serve: --%s %s: no such folder", option, dir)
+		}
+	}
+	if n := len(o.roomCode); n > 0 && n < minRoomCode {
+		return o, exit.Usagef("serve: --room-code: a code of %d characters can be guessed: use %d or more", n, minRoomCode)
+	}
+	if o.maxTabs < 0 {
+		return o, exit.Usagef("serve: --max-tabs %d: want 1 or more", o.maxTabs)
+	}
+	return o, nil
+}
 
 // serve is the command serve.
 func serve(ctx context.Context, args []string) error {
-	f := newFlagSet("serve")
-	listen := f.String("listen", "", "`HOST:PORT` to serve at (default "+defaultListen+", or the next free port)")
-	models := f.String("models", "", "`DIR` of model folders that the page offers")
-	data := f.String("data", "", "`DIR` of data files that the page offers")
-	state := f.String("state", "", "`DIR` that keeps rooms, and with --lan the certificate; without it rooms are forgotten at the end")
-	code := f.String("room-code", "", "`CODE` that lets tabs into new rooms (default: each room draws its own)")
-	maxTabs := f.Int("max-tabs", 0, "let at most `N` tabs into a room (default 64)")
-	overLAN := f.Bool("lan", false, "serve other machines, by HTTPS with a certificate of its own and a page of help")
-	f.later["recipe"] = "recipes"
-	if err := f.parse(args); err != nil {
+	o, err := parseServe(args)
+	if err != nil {
 		return err
-	}
-	for option, dir := range map[string]string{"models": *models, "data": *data} {
-		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
-			return exit.Usagef("serve: --%s %s: no such folder", option, dir)
-		}
-	}
-	if n := len(*code); n > 0 && n < leastCode {
-		return exit.Usagef("serve: --room-code: %d characters are guessed too soon: use %d or more", n, leastCode)
-	}
-	if *maxTabs < 0 {
-		return exit.Usagef("serve: --max-tabs %d: want 1 or more", *maxTabs)
 	}
 	page, err := web.Open()
 	if err != nil {
 		return err
 	}
 	standard := defaultListen
-	if *overLAN {
+	if o.lan {
 		standard = defaultLAN
 	}
-	listener, err := listenAt(*listen, standard)
+	listener, err := listenAt(o.listen, standard)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	rooms, err := openRooms(*state)
+	offers := library.Library{Builtin: library.NewBuiltin(), Models: o.models, Data: o.data}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	rooms, err := classroom.Open(o.state, &offers, log)
 	if err != nil {
-		return err
+		return fmt.Errorf("serve: %w", err)
 	}
-	defer rooms.close()
-	rooms.Code, rooms.MaxTabs = *code, *maxTabs
-	if err := rooms.uploads.Sweep(rooms.Rooms); err != nil {
-		return fmt.Errorf("serve: files of earlier rooms cannot be removed: %w", err)
-	}
+	defer func() {
+		if err := rooms.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "closing the rooms:", err)
+		}
+	}()
+	rooms.Code, rooms.MaxTabs = o.roomCode, o.maxTabs
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	name, _, _ := net.SplitHostPort(*listen)
-	mux := http.NewServeMux()
-	offers := library.Library{Builtin: library.NewBuiltin(), Models: *models, Data: *data, Uploads: rooms.uploads}
-	class := &classroom.Class{Library: offers}
-	rooms.Describe, rooms.Plan, rooms.Sources = class.Describe, class.Plan, class.Sources
-	mux.Handle("/", page)
-	mux.Handle("GET /docs/", docs.Handler())
-	mux.Handle("/api/", offers.Handler())
-	mux.Handle("/api/rooms", rooms.Handler())
-	mux.Handle("/api/rooms/", rooms.Handler())
-	mux.Handle("PUT /api/handed/{name}/{file}", rooms.uploads.Handler(rooms.Rooms))
-	own := []string{name}
-	if *overLAN {
+	host, _, _ := net.SplitHostPort(o.listen)
+	hosts := []string{host}
+	if o.lan {
 		names, _ := lan.Names()
-		own = append(own, names...)
+		hosts = append(hosts, names...)
 	}
-	server := &http.Server{Handler: web.Guard(own, mux), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: web.Guard(hosts, serveHandler(page, offers, rooms)), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
-	if *overLAN {
+	scheme := "http"
+	if o.lan {
+		scheme = "https"
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		rooms.Addresses = lan.Addresses(port)
-		help, err := secure(server, listener, *state, failed)
+		help, err := serveTLS(server, listener, o.state, failed)
 		if err != nil {
 			return err
 		}
@@ -112,70 +125,44 @@ func serve(ctx context.Context, args []string) error {
 		go func() { failed <- server.Serve(listener) }()
 	}
 	at := listener.Addr().(*net.TCPAddr)
-	if at.IP.IsUnspecified() { // it answers at every address; the page needs one that browsers trust
+	if at.IP.IsUnspecified() { // the server answers at every address, and browsers trust the loopback address
 		at.IP = net.IPv4(127, 0, 0, 1)
 	}
-	if *overLAN {
-		fmt.Printf("llamatab is ready: open https://%s/\n", at)
-	} else {
-		fmt.Printf("llamatab is ready: open http://%s/\n", at)
-	}
+	fmt.Printf("llamatab is ready: open %s://%s/\n", scheme, at)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the program at once
-	drain, cancel := context.WithTimeout(context.Background(), drainLimit)
-	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		server.Close() // what is still open after that is not worth waiting for
-	}
+	shutdown(server)
 	return nil
 }
 
-// leastCode is how short a room's code may be.
-const leastCode = 6
-
-// servedRooms are the rooms of a server, with the folder that holds them.
-type servedRooms struct {
-	*room.Rooms
-	uploads library.Uploads
-	remove  string // a folder for the time being, "" for one that stays
+// serveHandler answers all that the page asks for.
+func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", page)
+	mux.Handle("GET /docs/", docs.Handler())
+	mux.Handle("/api/", offers.Handler())
+	mux.Handle("/api/rooms", rooms.Handler())
+	mux.Handle("/api/rooms/", rooms.Handler())
+	mux.Handle("PUT "+library.UploadPath, rooms.Handler())
+	return mux
 }
 
-func openRooms(state string) (*servedRooms, error) {
-	s := &servedRooms{}
-	if state == "" {
-		var err error
-		if state, err = os.MkdirTemp("", "llamatab-rooms-"); err != nil {
-			return nil, fmt.Errorf("serve: %w", err)
-		}
-		s.remove = state
-	}
-	s.uploads = library.Uploads{Dir: filepath.Join(state, "handed")}
-	local, err := room.OpenLocal(filepath.Join(state, "rooms"))
-	if err == nil {
-		s.Rooms, err = room.OpenRooms(local, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	}
-	if err != nil && s.remove != "" {
-		os.RemoveAll(s.remove)
-	}
-	return s, err
-}
-
-// close ends the rooms; tabs are told to come back.
-func (s *servedRooms) close() {
-	if err := s.Rooms.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, "closing the rooms:", err)
-	}
-	if s.remove != "" {
-		os.RemoveAll(s.remove)
+// shutdown lets answers that are being sent end within shutdownLimit, and then closes their connections.
+func shutdown(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		server.Close()
 	}
 }
 
-// secure serves by TLS, and plain HTTP on the same port for how to get there, and says so.
-func secure(server *http.Server, l net.Listener, state string, failed chan<- error) (help *http.Server, err error) {
+// serveTLS serves over TLS, answers plain HTTP on the same port with a page of help, and prints the addresses for other
+// machines. What ends the server goes to failed.
+func serveTLS(server *http.Server, l net.Listener, state string, failed chan<- error) (help *http.Server, err error) {
 	if state == "" {
 		if state, err = os.UserConfigDir(); err != nil {
 			return nil, fmt.Errorf("serve: --lan: there is no place for a certificate: give --state DIR: %w", err)
@@ -204,7 +191,7 @@ func secure(server *http.Server, l net.Listener, state string, failed chan<- err
 	return help, nil
 }
 
-// listenAt opens the address; "" is the standard one or the next free port after it.
+// listenAt opens the address. "" means the standard address, or the next free port after it.
 func listenAt(address, standard string) (net.Listener, error) {
 	if address != "" {
 		listener, err := net.Listen("tcp", address)
@@ -233,6 +220,7 @@ func listenAt(address, standard string) (net.Listener, error) {
 	return nil, fmt.Errorf("serve: ports %d to %d are all in use: choose another with --listen", first, first+portsTried)
 }
 
+// inUse reports whether a port could not be opened because another program has it.
 func inUse(err error) bool {
 	const windows = syscall.Errno(10048) // WSAEADDRINUSE, which package syscall does not map
 	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, windows)

@@ -31,23 +31,18 @@ func newClassroom(t *testing.T) classroom {
 	before := web.Packed
 	t.Cleanup(func() { web.Packed = before })
 	web.Packed = os.DirFS("../../testdata")
-	local, err := room.OpenLocal(t.TempDir())
+	offers := library.Library{Builtin: library.NewBuiltin()}
+	c, err := Open(t.TempDir(), &offers, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rooms, err := room.OpenRooms(local, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { rooms.Close() })
-	offers := library.Library{Builtin: library.NewBuiltin(), Uploads: library.Uploads{Dir: t.TempDir()}}
-	class := &Class{Library: offers}
-	rooms.Describe, rooms.Plan, rooms.Sources, rooms.MaxTabs = class.Describe, class.Plan, class.Sources, 3
+	t.Cleanup(func() { c.Close() })
+	c.MaxTabs = 3
 	mux := http.NewServeMux()
 	mux.Handle("/api/", offers.Handler())
-	mux.Handle("/api/rooms", rooms.Handler())
-	mux.Handle("/api/rooms/", rooms.Handler())
-	mux.Handle("PUT /api/handed/{name}/{file}", offers.Uploads.Handler(rooms))
+	mux.Handle("/api/rooms", c.Handler())
+	mux.Handle("/api/rooms/", c.Handler())
+	mux.Handle("/api/handed/", c.Handler())
 	return classroom{t, mux, offers.Uploads}
 }
 
@@ -95,7 +90,7 @@ type seatTaken struct {
 	Room    string
 	Steps   int
 	Job     json.RawMessage
-	Sources map[string][]offered
+	Sources map[string][]source
 }
 
 func (s seatTaken) bearer() string { return fmt.Sprintf("%d.%s", s.Tab, s.Token) }

@@ -72,7 +72,7 @@ func TestUploads(t *testing.T) {
 	if code, body := c.request("POST", "/api/rooms", opening(strings.Replace(lesson, "mine-1", "mine-9", 1)), ""); code != 422 || !strings.Contains(body, "offers no model") {
 		t.Errorf("a room of what was not handed over: %d %s", code, body)
 	}
-	r := httptest.NewRequest("GET", "http://127.0.0.1:8080"+address("data", "handed:rows-2"), nil)
+	r := httptest.NewRequest("GET", "http://127.0.0.1:8080"+library.DatasetURL("handed:rows-2"), nil)
 	w := httptest.NewRecorder()
 	if c.handler.ServeHTTP(w, r); w.Body.String() != rows {
 		t.Errorf("a tab gets %d and %d bytes", w.Code, w.Body.Len())

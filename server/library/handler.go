@@ -3,6 +3,7 @@ package library
 import (
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,10 +19,16 @@ type modelInfo struct {
 	Files []job.File `json:"files"`
 }
 
+// Addresses of models and data.
+const (
+	modelsPath = "/api/models"
+	dataPath   = "/api/data"
+)
+
 // Handler answers below /api/ what there is to choose from: models, data, recipes and ready runs.
 func (l Library) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/models", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+modelsPath, func(w http.ResponseWriter, r *http.Request) {
 		found := []modelInfo{}
 		names := folders(l.Models)
 		for _, name := range l.Builtin.Models() {
@@ -34,10 +41,10 @@ func (l Library) Handler() http.Handler {
 		}
 		web.WriteJSON(w, found)
 	})
-	mux.HandleFunc("GET /api/models/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
-		offer(w, r, l.Model(r.PathValue("name")), r.PathValue("file"))
+	mux.HandleFunc("GET "+modelsPath+"/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
+		sendFile(w, r, l.Model(r.PathValue("name")), r.PathValue("file"))
 	})
-	mux.HandleFunc("GET /api/data", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+dataPath, func(w http.ResponseWriter, r *http.Request) {
 		files := []job.File{}
 		if l.Data != "" {
 			if all, err := job.List(os.DirFS(l.Data), "."); err == nil {
@@ -59,13 +66,11 @@ func (l Library) Handler() http.Handler {
 		}
 		web.WriteJSON(w, files)
 	})
-	mux.HandleFunc("GET /api/data/{file}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+dataPath+"/{file}", func(w http.ResponseWriter, r *http.Request) {
 		folder, file := l.Dataset(r.PathValue("file"))
-		offer(w, r, folder, file)
+		sendFile(w, r, folder, file)
 	})
-	// Practice advice as settings, with why.
 	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { web.WriteJSON(w, recipe.All) })
-	// The runs that need nothing but a click.
 	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
 		runs, err := l.Builtin.Runs()
 		if err != nil {
@@ -77,21 +82,29 @@ func (l Library) Handler() http.Handler {
 	return mux
 }
 
-// plain reports whether a name is that of a file in a folder and nothing more.
-func plain(name string) bool {
+// ModelURL is the address of a model's file.
+func ModelURL(model, file string) string {
+	return modelsPath + "/" + url.PathEscape(model) + "/" + url.PathEscape(file)
+}
+
+// DatasetURL is the address of a dataset.
+func DatasetURL(name string) string { return dataPath + "/" + url.PathEscape(name) }
+
+// PlainName reports whether a name is that of a file in a folder, without separators and without a leading dot.
+func PlainName(name string) bool {
 	return fs.ValidPath(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\:\x00")
 }
 
-// offer sends a file of a folder; nil holds nothing.
-func offer(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
-	if folder == nil || !plain(name) {
+// sendFile answers with a file of a folder, or with "not found" where the folder is nil.
+func sendFile(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
+	if folder == nil || !PlainName(name) {
 		http.NotFound(w, r)
 		return
 	}
 	job.ServeFile(w, r, folder, name)
 }
 
-// folders lists the folders in a folder, links followed; none for "".
+// folders lists the names of the folders in dir, which may be links. It lists none where dir is "" or cannot be read.
 func folders(dir string) []string {
 	if dir == "" {
 		return nil

@@ -9,39 +9,39 @@ import (
 	"strings"
 )
 
-// Library is what the server can hand to every page: what is built in, the folders that the person who started it offers,
-// and what pages have handed over for their rooms. Names that start with "builtin:" mean the first, with "handed:" the last.
+// Library is what the server offers. A name that begins with BuiltinPrefix or UploadPrefix is looked up in the part of that
+// name, any other in the folders.
 type Library struct {
 	Builtin      Builtin
-	Models, Data string // folders; "" for none
+	Models, Data string // folders, "" for none
 	Uploads      Uploads
 }
 
-// Model is the folder of a model, nil if there is none.
+// Model is the folder of a model, nil where there is none of that name.
 func (l Library) Model(name string) fs.FS {
 	if rest, ok := strings.CutPrefix(name, BuiltinPrefix); ok {
 		files, _ := l.Builtin.Model(rest)
 		return files
 	}
-	if rest, ok := strings.CutPrefix(name, uploadPrefix); ok {
+	if rest, ok := strings.CutPrefix(name, UploadPrefix); ok {
 		return l.Uploads.folder(rest)
 	}
-	if l.Models == "" || !plain(name) {
+	if l.Models == "" || !PlainName(name) {
 		return nil
 	}
 	return os.DirFS(filepath.Join(l.Models, name))
 }
 
-// Dataset is the folder and the name in it of a data file, nil if there is none.
+// Dataset is the folder of a data file and its name in it. The folder is nil where there is none of that name.
 func (l Library) Dataset(name string) (fs.FS, string) {
 	if rest, ok := strings.CutPrefix(name, BuiltinPrefix); ok {
 		folder, file, _ := l.Builtin.Dataset(rest)
 		return folder, file
 	}
-	if rest, ok := strings.CutPrefix(name, uploadPrefix); ok {
+	if rest, ok := strings.CutPrefix(name, UploadPrefix); ok {
 		return l.Uploads.dataset(rest)
 	}
-	if l.Data == "" || !plain(name) {
+	if l.Data == "" || !PlainName(name) {
 		return nil, ""
 	}
 	return os.DirFS(l.Data), name

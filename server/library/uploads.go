@@ -5,41 +5,47 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"llamatab/engine/config"
-	"llamatab/server/room"
-	"llamatab/server/web"
 )
 
-// uploadPrefix begins the names of models and data that a page has handed over for a room.
-const uploadPrefix = "handed:"
+// UploadPrefix begins the names of models and data that a page has uploaded for a room.
+const UploadPrefix = "handed:"
 
-// The most that a page may hand over.
+// UploadPath is the address to which a page sends an uploaded file.
+const UploadPath = "/api/handed/{name}/{file}"
+
 const (
-	MaxUploadFiles = 64       // of one model
-	maxUploadBytes = 16 << 30 // in one file
-	UploadIdle     = time.Hour
+	// MaxUploadFiles bounds the files of an uploaded model.
+	MaxUploadFiles = 64
+	// UploadIdle is how long an upload is kept that no room needs.
+	UploadIdle = time.Hour
 )
 
-// Uploads keeps the files that the page of somebody who opens a room hands over: the tabs of a class can get only from the
-// server what is on one of its members' disks. A model or a data file is a folder, named by the page and never written again.
+// ErrTooManyFiles refuses a file beyond MaxUploadFiles.
+var ErrTooManyFiles = fmt.Errorf("more than %d files in one folder", MaxUploadFiles)
+
+// Uploads keeps the files that the page of a room's owner uploads. Other tabs fetch them from the server, as they cannot
+// reach the owner's disk. Each model and each data file is a folder below Dir. The page names it, and a file is never
+// overwritten.
 type Uploads struct{ Dir string }
 
-// folder holds what was handed over by a name, nil for nothing.
+// Has reports whether something was uploaded under a name.
+func (u Uploads) Has(name string) bool {
+	_, err := os.Stat(filepath.Join(u.Dir, name))
+	return err == nil
+}
+
+// folder holds what was uploaded under a name, nil for nothing.
 func (u Uploads) folder(name string) fs.FS {
-	if u.Dir == "" || !plain(name) {
+	if u.Dir == "" || !PlainName(name) {
 		return nil
 	}
 	return os.DirFS(filepath.Join(u.Dir, name))
 }
 
-// dataset is the folder and the one file in it.
+// dataset is the folder of an uploaded data file, and the file's name in it.
 func (u Uploads) dataset(name string) (fs.FS, string) {
 	folder := u.folder(name)
 	if folder == nil {
@@ -52,59 +58,15 @@ func (u Uploads) dataset(name string) (fs.FS, string) {
 	return folder, entries[0].Name()
 }
 
-// Handler answers PUT /api/handed/{name}/{file}: the body is the file. Only a page of this server, on its own machine, may.
-func (u Uploads) Handler(rooms *room.Rooms) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		refuse := func(status int, code, format string, args ...any) {
-			w.Header().Set("Connection", "close") // the rest of the body is not read
-			w.WriteHeader(status)
-			web.WriteJSON(w, room.Refused{Code: code, Reason: fmt.Sprintf(format, args...)})
-		}
-		if !room.FromHere(r) {
-			refuse(http.StatusForbidden, "elsewhere", "files are handed over on the server's own machine")
-			return
-		}
-		if !rooms.OriginAllowed(r) {
-			refuse(http.StatusForbidden, "origin", "send files from a page of this server")
-			return
-		}
-		name, file := r.PathValue("name"), r.PathValue("file")
-		if !plain(name) || !plain(file) || len(name) > 100 || len(file) > 200 {
-			refuse(http.StatusBadRequest, "name", "%.200q is not a plain name", name+"/"+file)
-			return
-		}
-		if r.ContentLength < 0 || r.ContentLength > maxUploadBytes {
-			refuse(http.StatusRequestEntityTooLarge, "too_large", "%s: say its length, %d bytes at most", file, int64(maxUploadBytes))
-			return
-		}
-		if _, err := os.Stat(filepath.Join(u.Dir, name)); err != nil {
-			if err := u.Sweep(rooms); err != nil {
-				slog.Warn("files that no room needs cannot be removed", "error", err)
-			}
-		}
-		switch err := u.keep(name, file, http.MaxBytesReader(w, r.Body, r.ContentLength), r.ContentLength); {
-		case errors.Is(err, fs.ErrExist):
-			refuse(http.StatusConflict, "exists", "%s is there already", file)
-		case errors.Is(err, errTooManyFiles):
-			refuse(http.StatusRequestEntityTooLarge, "too_large", "%v", err)
-		case err != nil:
-			refuse(http.StatusInsufficientStorage, "storage", "%s cannot be kept: %v", file, err)
-		default:
-			w.WriteHeader(http.StatusCreated)
-		}
-	}
-}
-
-var errTooManyFiles = fmt.Errorf("more than %d files in one folder", MaxUploadFiles)
-
-// keep writes a file that is whole, or not there.
-func (u Uploads) keep(name, file string, body io.Reader, size int64) error {
+// Keep writes a file of size bytes. It appears whole or not at all. The error is fs.ErrExist for a file that is there
+// already, and ErrTooManyFiles for a full folder.
+func (u Uploads) Keep(name, file string, body io.Reader, size int64) error {
 	dir := filepath.Join(u.Dir, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) >= MaxUploadFiles {
-		return errors.Join(err, errTooManyFiles)
+		return errors.Join(err, ErrTooManyFiles)
 	}
 	target := filepath.Join(dir, file)
 	if _, err := os.Lstat(target); err == nil {
@@ -125,8 +87,9 @@ func (u Uploads) keep(name, file string, body io.Reader, size int64) error {
 	return os.Rename(part.Name(), target)
 }
 
-// Sweep removes what no room needs and nobody has added to lately.
-func (u Uploads) Sweep(rooms *room.Rooms) error {
+// RemoveOld removes the uploads that are not needed and to which nothing was added for UploadIdle. The keys of needed are
+// names with UploadPrefix.
+func (u Uploads) RemoveOld(needed map[string]bool) error {
 	entries, err := os.ReadDir(u.Dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -134,20 +97,10 @@ func (u Uploads) Sweep(rooms *room.Rooms) error {
 		}
 		return err
 	}
-	needed := map[string]bool{}
-	for _, text := range rooms.Jobs() {
-		if cfg, err := config.Parse(text, "run.json"); err == nil {
-			for _, path := range []string{cfg.Model.Path, cfg.Dataset.Path} {
-				if name, ok := strings.CutPrefix(path, uploadPrefix); ok {
-					needed[name] = true
-				}
-			}
-		}
-	}
 	var errs []error
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || needed[e.Name()] || time.Since(info.ModTime()) < UploadIdle {
+		if err != nil || needed[UploadPrefix+e.Name()] || time.Since(info.ModTime()) < UploadIdle {
 			continue
 		}
 		errs = append(errs, os.RemoveAll(filepath.Join(u.Dir, e.Name())))

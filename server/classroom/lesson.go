@@ -1,0 +1,182 @@
+package classroom
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/fsdp"
+	engine "llamatab/engine/train"
+	"llamatab/server/job"
+	"llamatab/server/library"
+	"llamatab/server/room"
+)
+
+// Limits of a lesson, which protect the server.
+const (
+	maxConfig  = 64 << 10 // bytes of a run.json
+	maxTrained = 1 << 28  // trained parameters; the room holds each of them several times
+)
+
+// lessons turns the run.json of a room's owner into a run over files that every tab can fetch from this server.
+type lessons struct {
+	library.Library
+
+	mu    sync.Mutex
+	plans map[string][]engine.Shard // forecasts by number of tabs and job
+}
+
+// maxPlans bounds the forecasts that are kept.
+const maxPlans = 256
+
+// plan implements room.Rooms.Plan: it forecasts a job under each sharding strategy. Every page of the room asks for the
+// same forecast, so it is kept.
+func (l *lessons) plan(text json.RawMessage, tabs int) (any, error) {
+	l.mu.Lock() // one forecast at a time, as each reads the data
+	defer l.mu.Unlock()
+	key := fmt.Sprint(tabs, string(text))
+	if known, ok := l.plans[key]; ok {
+		return known, nil
+	}
+	cfg, err := config.Parse(text, "run.json")
+	if err != nil {
+		return nil, err
+	}
+	files, err := l.files(cfg)
+	if err != nil {
+		return nil, err
+	}
+	large := device.DefaultLimits
+	large.MaxBuffer, large.MaxBinding = 1<<50, 1<<50
+	forecast, err := engine.Plan(cfg, files, engine.Conditions{Limits: large, Tabs: tabs})
+	if err != nil {
+		return nil, err
+	}
+	if l.plans == nil || len(l.plans) >= maxPlans {
+		l.plans = map[string][]engine.Shard{}
+	}
+	l.plans[key] = forecast.Sharding
+	return forecast.Sharding, nil
+}
+
+// describe implements room.Rooms.Describe: it checks the run.json of a new room and completes the run from it.
+func (l *lessons) describe(run *fsdp.Run) error {
+	if len(run.Job) == 0 {
+		return &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
+	}
+	if len(run.Job) > maxConfig {
+		return &room.Refused{Code: "config", Reason: fmt.Sprintf("a run.json of %d bytes, more than %d", len(run.Job), maxConfig)}
+	}
+	cfg, err := config.Parse(run.Job, "run.json")
+	if err != nil {
+		return refusal(err)
+	}
+	files, err := l.files(cfg)
+	if err != nil {
+		return err
+	}
+	described, err := engine.RoomRun(run.ID, cfg, files)
+	if err != nil {
+		return refusal(err)
+	}
+	trained := 0
+	for _, p := range described.Params {
+		trained += p.Shape.Size()
+	}
+	if trained > maxTrained {
+		return &room.Refused{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
+	}
+	job, err := json.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	*run = *described
+	run.Job = job
+	return nil
+}
+
+// refusal turns an error of the engine into the answer that pages get.
+func refusal(err error) error {
+	var ce *config.Error
+	if errors.As(err, &ce) {
+		return &room.Refused{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path, Kind: ce.Kind, About: ce.About}
+	}
+	f := engine.Failure(err)
+	return &room.Refused{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path, Kind: f.Kind, About: f.About}
+}
+
+// files opens the model and the dataset that a config names. It refuses what other tabs could not fetch from this server.
+func (l *lessons) files(cfg *config.Config) (engine.Files, error) {
+	var files engine.Files
+	refuse := func(path, format string, args ...any) error {
+		return &room.Refused{Code: "class_files", Path: path, Reason: fmt.Sprintf(format, args...), Next: "choose what this server offers: a built-in model and dataset, or a folder of serve --models and a file of serve --data"}
+	}
+	switch {
+	case cfg.FSDP == nil:
+		return files, &room.Refused{Code: "config", Path: "fsdp", Reason: "fsdp is missing, so this is a run of one tab", Next: `add "fsdp": {}`}
+	case cfg.Model.Random != nil:
+		return files, refuse("model", "a run in a room starts from a model, not from random weights")
+	case cfg.InitAdapter != nil:
+		return files, refuse("init_adapter", "a run in a room starts without an adapter: the other tabs could not fetch it")
+	}
+	for _, part := range cfg.Parts() {
+		if part.Head != nil && part.Head.Init != nil {
+			return files, refuse("trainable", "a run in a room starts an added head from random weights: the other tabs could not fetch its file")
+		}
+	}
+	model := l.Model(cfg.Model.Path)
+	if model == nil || !regular(model, "config.json") {
+		return files, refuse("model", "this server offers no model %s, so other tabs cannot fetch it", cfg.Model.Path)
+	}
+	folder, file := l.Dataset(cfg.Dataset.Path)
+	if folder == nil || !regular(folder, file) {
+		return files, refuse("dataset.path", "this server offers no data %s, so other tabs cannot fetch it", cfg.Dataset.Path)
+	}
+	return engine.Files{Model: model, Dataset: library.OneFile(folder, file)}, nil
+}
+
+func regular(folder fs.FS, name string) bool {
+	info, err := fs.Stat(folder, name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// source is a file of the library and the address from which tabs fetch it.
+type source struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	URL  string `json:"url"`
+}
+
+// sources implements room.Rooms.Sources: it lists the files of a job by mount.
+func (l *lessons) sources(text json.RawMessage) (any, error) {
+	cfg, err := config.Parse(text, "run.json")
+	if err != nil {
+		return nil, err
+	}
+	model := l.Model(cfg.Model.Path)
+	if model == nil {
+		return nil, fmt.Errorf("this server no longer offers the model %s", cfg.Model.Path)
+	}
+	list, err := job.List(model, ".")
+	if err != nil {
+		return nil, fmt.Errorf("this server no longer offers the model %s: %w", cfg.Model.Path, err)
+	}
+	found := map[string][]source{}
+	for _, f := range list {
+		found["model"] = append(found["model"], source{f.Name, f.Size, library.ModelURL(cfg.Model.Path, f.Name)})
+	}
+	folder, file := l.Dataset(cfg.Dataset.Path)
+	if folder == nil {
+		return nil, fmt.Errorf("this server no longer offers the data %s", cfg.Dataset.Path)
+	}
+	info, err := fs.Stat(folder, file)
+	if err != nil {
+		return nil, fmt.Errorf("this server no longer offers the data %s: %w", cfg.Dataset.Path, err)
+	}
+	found["dataset"] = []source{{file, info.Size(), library.DatasetURL(cfg.Dataset.Path)}}
+	return found, nil
+}
