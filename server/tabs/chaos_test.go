@@ -403,8 +403,8 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 		t.Fatal(err)
 	}
 	rc.Run.Checkpoint, rc.Run.Piece = 2, 20_000 // so that there are checkpoints, and pieces to be in the middle of
-	c := &chaos{Handler: run.notes, t: t, run: run, tabs: tabs, faults: faults, victims: map[uint32]victim{}, in: map[uint32]bool{}, wire: &wire{conns: map[*wireConn]bool{}}}
-	run.notes = c
+	c := &chaos{Handler: run.roomLog, t: t, run: run, tabs: tabs, faults: faults, victims: map[uint32]victim{}, in: map[uint32]bool{}, wire: &wire{conns: map[*wireConn]bool{}}}
+	run.roomLog = c
 	run.listen = func() (net.Listener, error) {
 		c.wire.Listener, err = listenLocal()
 		return c.wire, err
@@ -467,7 +467,7 @@ func TestChaos(t *testing.T) {
 
 // commits is how many steps the log of a run's room has, and how often it says that a checkpoint is complete.
 func commits(out string) (steps, saved int) {
-	data, _ := os.ReadFile(filepath.Join(out, roomDir, theRoom, "log"))
+	data, _ := os.ReadFile(filepath.Join(out, roomDir, roomID, "log"))
 	return bytes.Count(data, []byte(`"kind":"committed"`)), bytes.Count(data, []byte(`"kind":"saved"`))
 }
 
@@ -554,7 +554,7 @@ func killProgram(t *testing.T, cfg map[string]any, when ...func(steps, saved int
 		<-ended
 		steps, saved := commits(out)
 		t.Logf("killed after %d commits and %d checkpoints", steps, saved)
-		servertest.TearLog(t, filepath.Join(out, roomDir, theRoom, "log"))
+		servertest.TearLog(t, filepath.Join(out, roomDir, roomID, "log"))
 	}
 	servertest.Run(t, "", "train", "--config", file, "--out", out)
 	servertest.SameRun(t, out, want.Dir)

@@ -14,9 +14,9 @@ import (
 	"llamatab/server/room"
 )
 
-// usage adds up what the steps of a run over tabs took.
+// usage adds up what the recorded steps of a run took.
 type usage struct {
-	next    uint64 // the next step to ask the room for
+	next    uint64 // the first step that the room has not been asked about
 	steps   int
 	seconds float64
 	reduce  float64
@@ -24,11 +24,11 @@ type usage struct {
 	ranks   []room.TabUse
 }
 
-// add counts a step in, and puts what of it is by rank into its line.
+// add counts a step, and sets the fields by rank of its line.
 func (u *usage) add(s room.StepUse, line *message.Step) {
 	ranks := make([]room.TabUse, len(u.ranks))
 	for _, tab := range s.Tabs {
-		if rank, ok := rankOf(tab.Name); ok && rank < len(ranks) { // of two that had the rank in the step, both count
+		if rank, ok := rankOf(tab.Name); ok && rank < len(ranks) { // two tabs had the rank where one replaced the other: both count
 			ranks[rank].Add(tab)
 		}
 	}
@@ -40,6 +40,7 @@ func (u *usage) add(s room.StepUse, line *message.Step) {
 	u.steps, u.seconds, u.reduce, u.reduced = u.steps+1, u.seconds+s.Seconds, u.reduce+s.Reduce, u.reduced+s.Reduced
 }
 
+// rankName is the name under which the tab of a rank joins the room, and rankOf reads it.
 func rankName(rank int) string { return fmt.Sprintf("rank %d", rank) }
 
 func rankOf(name string) (int, bool) {
@@ -48,8 +49,8 @@ func rankOf(name string) (int, bool) {
 	return rank, ok && err == nil
 }
 
-// Report is what summary.json says of a run over tabs, under "fsdp". Bytes are those of a step and rank, as means over
-// the steps of this life of the program.
+// Report is the part of summary.json under "fsdp". Bytes are means per step and rank, over the steps that this process
+// ran.
 type Report struct {
 	Strategy   string       `json:"sharding_strategy"`
 	Slots      int          `json:"slots"`
@@ -59,12 +60,13 @@ type Report struct {
 	Ranks      []rankReport `json:"ranks"`
 	Mean       byteReport   `json:"mean"`     // over the ranks
 	Forecast   byteReport   `json:"forecast"` // by the strategy's formula, without headers
-	DDP        byteReport   `json:"ddp"`      // the same of NO_SHARD
-	// What a rank holds of weights, gradients and optimizer states by the strategy's formula, and under NO_SHARD.
+	DDP        byteReport   `json:"ddp"`      // by the formula of NO_SHARD
+	// Bytes of weights, gradients and optimizer states that a rank holds, by the formulas of the strategy and of NO_SHARD.
 	Held    map[string]int64 `json:"held_forecast,omitempty"`
 	HeldDDP map[string]int64 `json:"held_ddp,omitempty"`
 	Room    roomReport       `json:"room"`
-	// Slots computed again, as whoever had them was gone or too slow; shards given to a tab that did not have them.
+	// Slots computed again because their tab was gone, slots computed twice because their tab was slow, and shards that
+	// were sent to a tab that did not have them.
 	Recomputed int64 `json:"recomputed_slots"`
 	Copied     int64 `json:"copied_slots"`
 	Restored   int64 `json:"restored_shards"`
@@ -78,24 +80,24 @@ type byteReport struct {
 type rankReport struct {
 	Rank int `json:"rank"`
 	byteReport
-	Framing   float64            `json:"framing"` // bytes a step of headers and control messages, both ways
+	Framing   float64            `json:"framing"` // bytes of headers and control messages in both directions
 	StateUp   int64              `json:"checkpoint_bytes"`
-	StateDown int64              `json:"restored_bytes"` // and for the result
+	StateDown int64              `json:"restored_bytes"` // includes those that the result needs
 	Held      map[string]int64   `json:"held"`           // bytes on its GPU by class
 	Fractions map[string]float64 `json:"fractions"`      // of the steps' time, see fractions
 }
 
-// roomReport is the room's own part: its checks and sums of gradients, against the memory that they pass through.
+// roomReport compares the room's sums of gradients with the speed of this machine's memory.
 type roomReport struct {
 	ReduceFraction float64 `json:"reduce_fraction"`       // of the steps' time
-	ReduceRate     float64 `json:"reduce_gb_per_second"`  // of gradients as they came
-	MemoryRate     float64 `json:"traffic_gb_per_second"` // what of the memory's traffic that is: the gradient and the sum are read, the sum is written
-	CopyRate       float64 `json:"copy_gb_per_second"`    // the memory's traffic where bytes are copied, for comparison
+	ReduceRate     float64 `json:"reduce_gb_per_second"`  // of received gradients
+	MemoryRate     float64 `json:"traffic_gb_per_second"` // memory traffic of that: the gradient and the sum are read, the sum is written
+	CopyRate       float64 `json:"copy_gb_per_second"`    // memory traffic of a plain copy, for comparison
 }
 
-// fractions tell what part of the steps a rank passed with what. compute, encode, send and apply may overlap, and with wait
-// make up the whole; fetch, what was asked for and had not come, is part of wait; pulled is the time in which the room
-// waited for bytes of the rank, whatever the rank did meanwhile.
+// fractions are parts of the steps' time: compute, encode, send, apply and wait of a rank. The first four may overlap, and
+// wait is the rest. fetch is the part of wait in which requested bytes had not arrived. pulled is the time in which the
+// room waited for bytes of the rank.
 func fractions(u room.TabUse, seconds float64) map[string]float64 {
 	s := u.Spent
 	all := max(s.Clock, 1e-9)
@@ -103,12 +105,12 @@ func fractions(u room.TabUse, seconds float64) map[string]float64 {
 		"fetch": s.Fetch / all, "pulled": u.Pulled / max(seconds, 1e-9)}
 }
 
-// of makes the report.
-func (u *usage) of(run *fsdp.Run, params int) Report {
+// report makes the report of a run with so many trained parameters.
+func (u *usage) report(run *fsdp.Run, params int) Report {
 	n, steps := len(u.ranks), float64(max(u.steps, 1))
 	forecast := func(s fsdp.Strategy) byteReport {
 		f := fsdp.Forecast(s, params, run.Travelling(n), n, run.Reduce().Size(), run.Param().Size())
-		if s == fsdp.HybridShard { // each group gathers among itself; the room takes new parameters from one of them
+		if s == fsdp.HybridShard { // a tab gathers within its group, so Shards takes the place of n
 			f.Down = fsdp.Forecast(s, params, run.Travelling(n), run.Shards, run.Reduce().Size(), run.Param().Size()).Down
 		}
 		return byteReport{f.Up, f.Down}
@@ -131,10 +133,10 @@ func (u *usage) of(run *fsdp.Run, params int) Report {
 	return r
 }
 
-// copyRate is the traffic of the memory where bytes are copied, read and written, in GB/s: the best of a few passes.
+// copyRate is the memory traffic of a copy in GB/s, reads and writes together: the best of five passes.
 func copyRate() float64 {
-	const size = 64 << 20                                         // more than caches hold
-	from, to := bytes.Repeat([]byte{1}, size), make([]byte, size) // untouched memory is all one page of zeros
+	const size = 64 << 20                                         // larger than the caches
+	from, to := bytes.Repeat([]byte{1}, size), make([]byte, size) // the first is written, as untouched memory is one shared page of zeros
 	best := time.Duration(1 << 62)
 	for range 5 {
 		begin := time.Now()
@@ -144,16 +146,17 @@ func copyRate() float64 {
 	return 2 * size / best.Seconds() / 1e9
 }
 
-// report puts on record what the run moved and what its time went into.
+// report records what the run moved and where its time went: in summary.json, as an event and, where asked for, as a
+// trace.
 func (t *tabsRun) report(run *fsdp.Run) error {
 	v := t.host.View(true)
-	held, ddp, err := t.held(run.Strategy)
+	held, ddp, err := t.forecastHeld(run.Strategy)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.sum.of(run, v.Params)
+	r := t.total.report(run, v.Params)
 	r.Held, r.HeldDDP = held, ddp
 	r.Recomputed, r.Copied, r.Restored = v.Stats.Recomputed, v.Stats.Copies, v.Stats.Restored
 	if t.spec.Spans {
@@ -185,7 +188,7 @@ func (t *tabsRun) report(run *fsdp.Run) error {
 	return nil
 }
 
-// String is the report for people.
+// String formats the report for people.
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s over %d tabs, %d slots: %s up and %s down a step and rank, %s and %s by the formula, %s and %s under DDP",
@@ -210,7 +213,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// size spells bytes.
+// size formats bytes.
 func size(n float64) string {
 	switch {
 	case n >= 1e6:

@@ -23,7 +23,7 @@ func TestUsage(t *testing.T) {
 		t.Errorf("the line says %+v", line)
 	}
 	run := &fsdp.Run{Strategy: fsdp.HybridShard, Slots: 4, Shards: 1, ReduceDType: "bfloat16", ParamDType: "float32"}
-	r := u.of(run, 1000)
+	r := u.report(run, 1000)
 	if r.Mean.Up != 70 || r.Ranks[0].Framing != 100 || r.Ranks[1].Fractions["compute"] != 0.5 || r.Room.ReduceRate != 2 || r.Room.MemoryRate != 10 || r.Room.ReduceFraction != 0.25 {
 		t.Errorf("the report is %+v", r)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -51,40 +50,43 @@ func Share(c *config.Config, n int) error {
 	return c.Set("fsdp", fmt.Sprintf(`{"world_size": %d, "sharding_strategy": %q}`, n, by))
 }
 
-// roomDir holds the room of a run over tabs, in the output folder: a run that was ended goes on from its last commit.
+// roomDir is the folder of the run's room in the output folder. A run that was interrupted resumes from its last commit.
 const roomDir = ".room"
 
-const theRoom = "run"
+// roomID is the name of the run's room.
+const roomID = "run"
 
 // tabsRun is a run over several tabs of one headless browser.
 type tabsRun struct {
-	spec   message.Job
-	mounts *inputs.Mounts
-	out    string
-	store  job.Store
-	log    *job.Log
-	show   *runner.Progress
-	rooms  *room.Rooms
-	host   *room.Host
-	cancel context.CancelCauseFunc
+	spec     message.Job
+	mounts   *inputs.Mounts
+	out      string
+	store    job.Store
+	log      *job.Log
+	progress *runner.Progress
+	rooms    *room.Rooms
+	host     *room.Host
+	cancel   context.CancelCauseFunc
 
-	notes  slog.Handler // of what the room notes
-	listen func() (net.Listener, error)
-	retell func([]fsdp.Commit, []fsdp.Evaluated) ([]message.Step, error)  // of steps that no tab tells of any more
-	held   func(by fsdp.Strategy) (held, ddp map[string]int64, err error) // what a rank holds by class, by the plan
+	roomLog slog.Handler // of the room's log records
+	listen  func() (net.Listener, error)
+	// recoverSteps makes the lines of steps that the room committed and that no tab reports again.
+	recoverSteps func([]fsdp.Commit, []fsdp.Evaluated) ([]message.Step, error)
+	// forecastHeld is the plan's forecast of the bytes that a rank holds by class, under a strategy and under DDP.
+	forecastHeld func(by fsdp.Strategy) (held, ddp map[string]int64, err error)
 
-	mu      sync.Mutex
-	tabs    []*runTab
-	step    int                  // the last on record
-	known   int                  // the last that an earlier life put there
-	told    map[int]message.Step // by tabs, and not on record yet
-	used    map[int]room.StepUse // by steps that are over, and not on record yet
-	sum     usage
-	summary json.RawMessage // the last one
-	trace   trace
+	mu        sync.Mutex // guards what follows
+	tabs      []*runTab
+	step      int                  // the last recorded step
+	resumedAt int                  // the last step that an earlier process recorded
+	reported  map[int]message.Step // steps that a tab has reported and that are not recorded yet
+	stepUse   map[int]room.StepUse // what steps took that are over and not recorded yet
+	total     usage                // what all recorded steps took
+	summary   json.RawMessage      // the last one
+	trace     trace
 }
 
-// runTab is one tab of the run. One that takes the place of another has its rank.
+// runTab is one tab of the run. A tab that replaces another has its rank.
 type runTab struct {
 	rank    int
 	job     *job.Job
@@ -92,7 +94,8 @@ type runTab struct {
 	ended   bool
 }
 
-// Train runs a job in a room of its own whose tabs this program opens.
+// Train runs a training job in a room of its own, whose tabs this process opens in a headless browser. out is the output
+// folder. The same call resumes a run that was interrupted.
 func Train(ctx context.Context, c *config.Config, m *inputs.Mounts, spec message.Job, flags runner.Browser, out string) error {
 	t, cfg, err := newTabsRun(c, m, spec, out)
 	if err != nil {
@@ -101,24 +104,24 @@ func Train(ctx context.Context, c *config.Config, m *inputs.Mounts, spec message
 	return t.train(ctx, cfg, flags)
 }
 
-// newTabsRun prepares a run over tabs and says what its room is for.
+// newTabsRun prepares a run over tabs, and the configuration of its room.
 func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string) (*tabsRun, room.Config, error) {
 	files, err := m.Open()
 	if err != nil {
 		return nil, room.Config{}, err
 	}
-	run, err := engine.RoomRun(theRoom, c, files)
+	run, err := engine.RoomRun(roomID, c, files)
 	if err != nil {
 		f := engine.Failure(err)
 		return nil, room.Config{}, exit.Outcome(message.Envelope{Failed: f})
 	}
-	t := &tabsRun{spec: spec, mounts: m, out: out, show: runner.NewProgress(), told: map[int]message.Step{}, used: map[int]room.StepUse{}, listen: listenLocal}
-	t.notes = &diary{t}
-	t.retell = func(commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
+	t := &tabsRun{spec: spec, mounts: m, out: out, progress: runner.NewProgress(), reported: map[int]message.Step{}, stepUse: map[int]room.StepUse{}, listen: listenLocal}
+	t.roomLog = &eventHandler{t}
+	t.recoverSteps = func(commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
 		return engine.Told(c, files, commits, evals)
 	}
-	t.held = func(by fsdp.Strategy) (held, ddp map[string]int64, err error) {
-		roomy := device.DefaultLimits // the formula knows no limits
+	t.forecastHeld = func(by fsdp.Strategy) (held, ddp map[string]int64, err error) {
+		roomy := device.DefaultLimits // no limit of a device may refuse this forecast
 		roomy.MaxBuffer, roomy.MaxBinding = 1<<50, 1<<50
 		f, err := engine.Plan(c, files, engine.Conditions{Limits: roomy, Tabs: c.FSDP.WorldSize})
 		if err != nil {
@@ -140,14 +143,14 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 	return t, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, nil
 }
 
-// train runs it into its output folder.
+// train runs the job and writes to the output folder.
 func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags runner.Browser) error {
 	dir, err := job.OpenDir(t.out)
 	if err != nil {
 		return err
 	}
 	state := filepath.Join(t.out, roomDir)
-	_, err = os.Stat(filepath.Join(state, theRoom))
+	_, err = os.Stat(filepath.Join(state, roomID))
 	t.store, t.log = dir, job.NewLog(t.out, err == nil)
 	t.trace.file = filepath.Join(t.out, TraceFile)
 	err = t.run(ctx, cfg, flags, state)
@@ -156,21 +159,21 @@ func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags runner.Brows
 
 func listenLocal() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
-// open opens the room, or the one that an earlier run of the same config left.
+// open opens the room: the one that an interrupted run of the same config left, or a new one.
 func (t *tabsRun) open(cfg room.Config, state string) error {
 	local, err := room.OpenLocal(state)
 	if err != nil {
 		return err
 	}
-	if t.rooms, err = room.OpenRooms(local, slog.New(t.notes)); err != nil {
+	if t.rooms, err = room.OpenRooms(local, slog.New(t.roomLog)); err != nil {
 		return err
 	}
-	if err := t.rooms.Shut(theRoom); err != nil {
+	if err := t.rooms.Shut(roomID); err != nil {
 		return fmt.Errorf("the run in %s cannot go on: %w; remove the folder to begin anew", state, errors.Join(err, t.rooms.Close()))
 	}
-	if t.host = t.rooms.Find(theRoom); t.host != nil {
+	if t.host = t.rooms.Find(roomID); t.host != nil {
 		if t.host.Describes(cfg.Run) {
-			return t.goOn(cfg.Run.Eval)
+			return t.resume(cfg.Run.Eval)
 		}
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
 			return err
@@ -178,40 +181,11 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 		t.log = job.NewLog(t.out, false)
 		return t.open(cfg, state)
 	}
-	t.host, err = t.rooms.Open(theRoom, cfg, "")
+	t.host, err = t.rooms.Open(roomID, cfg, "")
 	return err
 }
 
-// goOn takes up the record of an earlier life of the run where the room stands. Steps that were committed and did not get
-// on record are put there from the room's log; tabs that replay steps tell of them in vain.
-func (t *tabsRun) goOn(eval *fsdp.Evaluation) error {
-	commits, evals := t.host.Earlier()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var err error
-	if t.step, err = t.log.Last(); err != nil || len(commits) == 0 {
-		return err
-	}
-	t.known = t.step
-	t.record(roomEvent("info", "resumed", len(commits), nil, fmt.Sprintf("the room goes on after step %d, its last commit", len(commits))))
-	if t.step >= len(commits) {
-		return nil
-	}
-	lines, err := t.retell(commits, evals)
-	if err != nil {
-		return err
-	}
-	n := uint64(len(lines))
-	if eval.Due(n) && !slices.ContainsFunc(evals, func(e fsdp.Evaluated) bool { return e.Version == n }) {
-		lines = lines[:n-1] // tabs tell of it once it is evaluated
-	}
-	for ; t.step < len(lines); t.step++ {
-		t.record(message.Envelope{Type: "step", Step: &lines[t.step]})
-	}
-	return nil
-}
-
-// run trains, and returns when one tab has written the result.
+// run trains, and returns once a tab has written the result.
 func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser, state string) error {
 	page, err := web.Open()
 	if err != nil {
@@ -225,7 +199,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	go func() {
 		select {
 		case <-signals:
-			fmt.Fprintln(os.Stderr, "\ninterrupted; the same command goes on from the last step")
+			fmt.Fprintln(os.Stderr, "\ninterrupted; the same command resumes from the last step")
 			t.cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
 		case <-ctx.Done():
 		}
@@ -254,7 +228,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	}
 	defer browser.Close()
 	t.spec.AdapterBackend = found.Backend
-	t.sum.ranks = make([]room.TabUse, cfg.MinTabs)
+	t.total.ranks = make([]room.TabUse, cfg.MinTabs)
 	for range cfg.MinTabs {
 		if err := t.join(ctx, browser, address); err != nil {
 			return runner.Interruption(ctx, err)
@@ -271,7 +245,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	return errors.Join(t.rooms.Close(), os.RemoveAll(state))
 }
 
-// serveJob hands a request to the tab's job whose token it names.
+// serveJob passes a request to the job of the tab that its address names by a token.
 func (t *tabsRun) serveJob(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	var j *job.Job
@@ -291,7 +265,7 @@ func (t *tabsRun) serveJob(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// join opens one more tab with a job of its own.
+// join opens a tab with a job of its own. It gets the lowest rank that no live tab has.
 func (t *tabsRun) join(ctx context.Context, browser *headless.Browser, address string) error {
 	t.mu.Lock()
 	spec := t.spec
@@ -312,7 +286,7 @@ func (t *tabsRun) join(ctx context.Context, browser *headless.Browser, address s
 	return tab.browser.Open(ctx, address+tab.job.Path())
 }
 
-// lead is the first tab that lives; the caller holds the lock.
+// lead is the first live tab. The caller holds the lock.
 func (t *tabsRun) lead() *runTab {
 	for _, tab := range t.tabs {
 		if !tab.ended {
@@ -322,123 +296,37 @@ func (t *tabsRun) lead() *runTab {
 	return nil
 }
 
-// observe records what the tabs say: each step once, whoever says it first; all else of the first tab that lives.
-func (t *tabsRun) observe(tab *runTab, e message.Envelope) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case e.Step != nil:
-		if _, told := t.told[e.Step.Step]; !told && e.Step.Step > t.step {
-			t.told[e.Step.Step] = *e.Step
-			t.recordSteps(false)
-		}
-		return
-	case e.Span != nil:
-		t.trace.add(tab.rank, *e.Span)
-		return
-	case tab != t.lead() || e.Event != nil && e.Event.Step > 0 && e.Event.Step <= t.known: // a tab that replays it says it again
-		return
-	case e.Summary != nil:
-		t.summary = e.Summary
-	}
-	t.record(e)
-}
+// maxReplaced bounds how many dead tabs are replaced in a run.
+const maxReplaced = 20
 
-// recordSteps puts steps on record, in order: what a tab told of each and what the room found that it took. At the end
-// of the run nothing is waited for.
-func (t *tabsRun) recordSteps(end bool) {
-	for _, n := range slices.Sorted(maps.Keys(t.told)) {
-		step := t.told[n]
-		use, known := t.used[n]
-		if !known && !end {
-			return
-		}
-		if known {
-			t.sum.add(use, &step)
-		}
-		delete(t.told, n)
-		delete(t.used, n)
-		t.step = n
-		t.record(message.Envelope{Type: "step", Step: &step})
-	}
-}
-
-// account asks the room for what steps took.
-func (t *tabsRun) account(end bool) {
-	steps := t.host.Steps(t.sum.next)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, use := range steps {
-		t.used[int(use.Step)+1] = use
-		t.sum.next = use.Step + 1
-	}
-	t.recordSteps(end)
-}
-
-// record keeps and shows a message.
-func (t *tabsRun) record(e message.Envelope) {
-	if e.Done == nil && e.Failed == nil {
-		if err := t.log.Record(e); err != nil {
-			t.cancel(err)
-		}
-	}
-	t.show.Observe(e)
-}
-
-// restarts is how many tabs that died are replaced.
-const restarts = 20
-
-// wait returns once a tab has written the result.
+// wait replaces dead tabs, has the lead tab write the result once the room is done, and returns when it is written.
 func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address string) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	var writer *runTab
-	for lost := 0; ; {
+	var writer *runTab // the tab that was asked to write the result
+	for replaced := 0; ; {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-browser.Gone():
-			return &exit.Error{Code: exit.Failed, Err: fmt.Errorf("%w: the same command goes on from the last step", browser.Err())}
+			return &exit.Error{Code: exit.Failed, Err: fmt.Errorf("%w: the same command resumes from the last step", browser.Err())}
 		case <-tick.C:
 		}
 		t.account(false)
-		dead := 0
-		for _, tab := range t.tabs {
-			select {
-			case <-tab.job.Ended():
-				if tab == writer && tab.job.Outcome().Done != nil {
-					return nil
-				}
-			case <-tab.browser.Gone():
-			default:
-				if time.Since(tab.job.Heard()) < runner.QuietLimit {
-					continue
-				}
-			}
-			if tab.ended {
-				continue
-			}
-			t.mu.Lock()
-			tab.ended = true
-			t.mu.Unlock()
-			tab.browser.Close()
-			if tab == writer {
-				writer = nil
-			}
-			if f := tab.job.Outcome().Failed; f != nil {
-				if f.Exit == exit.BadUsage {
-					return exit.Outcome(tab.job.Outcome())
-				}
-				t.mu.Lock()
-				t.record(roomEvent("warning", "tab_failed", t.step, map[string]any{"rank": tab.rank, "code": f.Code}, fmt.Sprintf("rank %d: %s", tab.rank, f.Message)))
-				t.mu.Unlock()
-			}
-			dead++
+		if writer != nil && writer.done() {
+			return nil
+		}
+		dead, err := t.closeDead()
+		if err != nil {
+			return err
+		}
+		if writer != nil && writer.ended {
+			writer = nil
 		}
 		for range dead {
-			if lost++; lost > restarts {
+			if replaced++; replaced > maxReplaced {
 				last := t.tabs[len(t.tabs)-1].job.Outcome()
-				return errors.Join(fmt.Errorf("%d tabs died", lost), exit.Outcome(last))
+				return errors.Join(fmt.Errorf("%d tabs died", replaced), exit.Outcome(last))
 			}
 			if err := t.join(ctx, browser, address); err != nil {
 				return err
@@ -457,39 +345,49 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 	}
 }
 
-func roomEvent(level, code string, step int, data map[string]any, text string) message.Envelope {
-	return message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: level, Code: code, Step: step, Message: text, Data: data}}
+// done reports whether the tab's job has ended in success.
+func (tab *runTab) done() bool {
+	select {
+	case <-tab.job.Ended():
+		return tab.job.Outcome().Done != nil
+	default:
+		return false
+	}
 }
 
-// diary is a slog.Handler that records what the room notes as events of the run.
-type diary struct{ run *tabsRun }
-
-func (d *diary) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
-func (d *diary) WithAttrs([]slog.Attr) slog.Handler           { return d }
-func (d *diary) WithGroup(string) slog.Handler                { return d }
-
-func (d *diary) Handle(_ context.Context, r slog.Record) error {
-	code, step, data := "room", 0, map[string]any{}
-	r.Attrs(func(a slog.Attr) bool {
-		switch a.Key {
-		case "code":
-			code = a.Value.String()
-		case "step":
-			step = int(a.Value.Uint64())
-		default:
-			data[a.Key] = a.Value.Any()
-		}
+// dead reports whether the tab's job has ended, its process is gone, or its engine has been silent for too long.
+func (tab *runTab) dead() bool {
+	select {
+	case <-tab.job.Ended():
 		return true
-	})
-	if name, ok := map[string]string{"joined": "tab_joined", "gone": "tab_left"}[code]; ok {
-		code = name
+	case <-tab.browser.Gone():
+		return true
+	default:
+		return time.Since(tab.job.Heard()) >= runner.QuietLimit
 	}
-	level := "info"
-	if r.Level >= slog.LevelWarn {
-		level = "warning"
+}
+
+// closeDead closes the tabs that have died since the last call and counts them. An error of the config ends the run.
+func (t *tabsRun) closeDead() (dead int, err error) {
+	for _, tab := range t.tabs {
+		if tab.ended || !tab.dead() {
+			continue
+		}
+		t.mu.Lock()
+		tab.ended = true
+		t.mu.Unlock()
+		tab.browser.Close()
+		dead++
+		f := tab.job.Outcome().Failed
+		if f == nil {
+			continue
+		}
+		if f.Exit == exit.BadUsage {
+			return dead, exit.Outcome(tab.job.Outcome())
+		}
+		t.mu.Lock()
+		t.record(roomEvent("warning", "tab_failed", t.step, map[string]any{"rank": tab.rank, "code": f.Code}, fmt.Sprintf("rank %d: %s", tab.rank, f.Message)))
+		t.mu.Unlock()
 	}
-	d.run.mu.Lock()
-	defer d.run.mu.Unlock()
-	d.run.record(roomEvent(level, code, step, data, r.Message))
-	return nil
+	return dead, nil
 }

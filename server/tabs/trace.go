@@ -9,11 +9,11 @@ import (
 	"llamatab/server/job"
 )
 
-// TraceFile is what a run with --trace leaves in its folder: a trace in the format of Chrome's about:tracing and of
-// ui.perfetto.dev, one process a tab.
+// TraceFile is the file that train --trace writes to the output folder. Its format is that of chrome://tracing and
+// ui.perfetto.dev, with one process for each tab.
 const TraceFile = "trace.json"
 
-// trace collects what the tabs of a run tell of what they do.
+// trace collects the spans that the tabs of a run report.
 type trace struct {
 	file  string
 	spans []tracedSpan
@@ -24,7 +24,8 @@ type tracedSpan struct {
 	message.Span
 }
 
-// traceEvent is an event of the trace event format: "X" lasts, "C" counts, "M" names a process or a thread.
+// traceEvent is an event of the trace event format. Phase "X" is a span, "i" an instant, "C" a counter, and "M" names a
+// process or a thread.
 type traceEvent struct {
 	Phase    string `json:"ph"`
 	Name     string `json:"name"`
@@ -36,7 +37,7 @@ type traceEvent struct {
 	Args     any    `json:"args,omitempty"`
 }
 
-// traceArgs are those of what lasts.
+// traceArgs are the arguments of spans and instants.
 type traceArgs struct {
 	Step  int    `json:"step"`
 	Slot  *int   `json:"slot,omitempty"`
@@ -44,7 +45,7 @@ type traceArgs struct {
 	Bytes int64  `json:"bytes,omitempty"`
 }
 
-// traceLayout says, beside the events, what is shared out, and how.
+// traceLayout describes, beside the events, how the trained parameters are sharded.
 type traceLayout struct {
 	Strategy fsdp.Strategy `json:"sharding_strategy"`
 	Tabs     int           `json:"tabs"`
@@ -52,7 +53,7 @@ type traceLayout struct {
 	Reduce   string        `json:"reduce_dtype"`
 	Param    string        `json:"param_dtype"`
 	Units    []traceUnit   `json:"units"`
-	Traffic  traceTraffic  `json:"traffic"` // mean bytes of a step and tab
+	Traffic  traceTraffic  `json:"traffic"` // mean bytes per step and tab
 }
 
 type traceUnit struct {
