@@ -21,7 +21,7 @@ import (
 // bench is the command bench.
 func bench(ctx context.Context, args []string) error {
 	f := newFlagSet("bench")
-	asJSON := f.Bool("json", false, "print the report as JSON, not as tables")
+	asJSON := f.Bool("json", false, "print the report as JSON instead of tables")
 	out := f.String("out", "", "`FILE` for the report as JSON, instead of stdout")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {

@@ -21,15 +21,15 @@ import (
 	"llamatab/server/web"
 )
 
-// diagnosis is what doctor found out.
+// diagnosis is the report of doctor.
 type diagnosis struct {
 	System  string          `json:"system"`
-	Assets  bool            `json:"assets"` // the page and the engine are in the program
+	Assets  bool            `json:"assets"` // the program contains the page and the engine
 	Browser string          `json:"browser,omitempty"`
 	Version string          `json:"version,omitempty"`
 	Sandbox bool            `json:"sandbox"`
 	Adapter *runner.Adapter `json:"adapter"` // nil: none
-	// Problems stop a run, Notes do not; each says what to do.
+	// Problems prevent a run and Notes do not. Each says what to do.
 	Problems []string `json:"problems"`
 	Notes    []string `json:"notes"`
 }
@@ -37,7 +37,7 @@ type diagnosis struct {
 // doctor is the command doctor.
 func doctor(ctx context.Context, args []string) error {
 	f := newFlagSet("doctor")
-	asJSON := f.Bool("json", false, "print JSON")
+	asJSON := f.Bool("json", false, "print the report as JSON")
 	flags := f.browser()
 	if err := f.parse(args); err != nil {
 		return err
@@ -91,7 +91,7 @@ func diagnose(ctx context.Context, flags *runner.Browser) *diagnosis {
 	browser, found, err := runner.OpenBrowser(ctx, *flags, "http://"+listener.Addr().String()+web.BlankPath)
 	if err != nil {
 		d.Problems = append(d.Problems, err.Error(),
-			"what helps: a Chromium of version 128 or newer that starts as `"+path+" --headless`; in a container, its package of shared libraries and fonts; for the software adapter, the file libvk_swiftshader beside the program")
+			"what helps: Chromium 128 or newer that starts as `"+path+" --headless`; in a container, its package of shared libraries and fonts; for the software adapter, the file libvk_swiftshader beside the program")
 		return d
 	}
 	defer browser.Close()
@@ -100,7 +100,7 @@ func diagnose(ctx context.Context, flags *runner.Browser) *diagnosis {
 		d.Problems = append(d.Problems, err.Error())
 	}
 	if found.Software {
-		d.Notes = append(d.Notes, "the adapter is software: everything works, slowly; for a GPU, install its driver (on Linux the Vulkan one, as `vulkaninfo --summary` should show) and run llamatab as a user who may open /dev/dri")
+		d.Notes = append(d.Notes, "the adapter is software: everything works, but slowly; for a GPU, install its driver (on Linux the Vulkan one, as `vulkaninfo --summary` should show) and run llamatab as a user who may open /dev/dri")
 	}
 	const needed = 128 << 20 // bytes; WebGPU's guaranteed minimum
 	if binding := found.Limits["maxStorageBufferBindingSize"]; binding < needed {
@@ -138,6 +138,6 @@ func (d *diagnosis) print() {
 		row("problem", "%s", problem)
 	}
 	if len(d.Problems) == 0 {
-		fmt.Println("everything that a run needs is there")
+		fmt.Println("nothing is missing")
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"llamatab/server/runner"
 )
 
-// The names under which the engine writes eval's dumps.
+// The names of the files that the engine writes for eval.
 const (
 	logitsName    = "logits.safetensors"
 	gradientsName = "gradients.safetensors"
@@ -24,12 +24,12 @@ func eval(ctx context.Context, args []string) error {
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	dataset := f.String("dataset", "", "data `FILE`")
 	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, classification, tokens")
-	maxLength := f.Int("max-length", 0, "`tokens` a row; 0: min(1024, the model's context)")
-	batch := f.Int("batch-size", 4, "`rows` at a time")
-	logits := f.String("dump-logits", "", "`FILE.safetensors` for the logits")
-	gradients := f.String("dump-gradients", "", "`FILE.safetensors` for the gradients of the mean loss")
+	maxLength := f.Int("max-length", 0, "`tokens` of a row at most; 0 means min(1024, the model's context)")
+	batch := f.Int("batch-size", 4, "`rows` of a micro-batch")
+	logits := f.String("dump-logits", "", "`FILE.safetensors` that gets the logits")
+	gradients := f.String("dump-gradients", "", "`FILE.safetensors` that gets the gradients of the mean loss")
 	var trainable list
-	f.Var(&trainable, "trainable", "`PART` of the base model that gradients are dumped for, as trainable of run.json names it: all, lm_head, score, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
+	f.Var(&trainable, "trainable", "`PART` of the base model whose gradients are dumped, named as in trainable of run.json: all, lm_head, score, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
 	out := f.String("out", "", "`FILE` for the result")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {
@@ -56,7 +56,7 @@ func eval(ctx context.Context, args []string) error {
 		return err
 	}
 	if compare != nil && (*logits != "" || *gradients != "") {
-		return exit.Usagef("eval: --dump-logits and --dump-gradients are of one --adapter, %d are given", len(compare))
+		return exit.Usagef("eval: --dump-logits and --dump-gradients take one --adapter, and %d are given", len(compare))
 	}
 	if err := outputFile("out", out); err != nil {
 		return err

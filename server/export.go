@@ -15,7 +15,7 @@ func export(ctx context.Context, args []string) error {
 	f := newFlagSet("export")
 	model := f.String("model", "", "model `DIR`")
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
-	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model)")
+	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model with the adapter merged in)")
 	out := f.String("out", "", "`DIR` for the result")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {

@@ -15,14 +15,14 @@ import (
 	"llamatab/server/runner"
 )
 
-// flagSet is the flag set of a command: with its help, with the environment as second source, and with the
-// options of the run contract that this version does not have refused by name.
+// flagSet is the options of a command. Each option can also be set in the environment.
 type flagSet struct {
 	*flag.FlagSet
 	command command
-	later   map[string]string // option → what it is for
+	later   map[string]string // options that only other versions or commands have → their purpose
 }
 
+// newFlagSet makes the options of the command of that name, with none yet.
 func newFlagSet(name string) *flagSet {
 	f := &flagSet{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), later: map[string]string{}}
 	for _, c := range commands {
@@ -30,12 +30,12 @@ func newFlagSet(name string) *flagSet {
 			f.command = c
 		}
 	}
-	f.SetOutput(io.Discard) // parse prints what is to be said, once
+	f.SetOutput(io.Discard) // parse prints errors itself
 	return f
 }
 
-// parse reads the arguments, then the environment for what they leave open. It returns flag.ErrHelp after having
-// printed the help.
+// parse reads the arguments, and takes options that they leave open from the environment. After --help it prints the help
+// and returns flag.ErrHelp.
 func (f *flagSet) parse(args []string) error {
 	for _, arg := range args {
 		if arg == "--" {
@@ -50,10 +50,10 @@ func (f *flagSet) parse(args []string) error {
 		f.help(os.Stdout)
 		return err
 	} else if err != nil {
-		return exit.Usagef("%s: %v; llamatab %s --help tells the options", f.Name(), err, f.Name())
+		return exit.Usagef("%s: %v; llamatab %s --help lists the options", f.Name(), err, f.Name())
 	}
 	if f.NArg() > 0 {
-		return exit.Usagef("%s: unexpected argument %q; llamatab %s --help tells the options", f.Name(), f.Arg(0), f.Name())
+		return exit.Usagef("%s: unexpected argument %q; llamatab %s --help lists the options", f.Name(), f.Arg(0), f.Name())
 	}
 	given := f.given()
 	var bad error
@@ -68,7 +68,7 @@ func (f *flagSet) parse(args []string) error {
 	return bad
 }
 
-// given tells which options were set.
+// given are the names of the options that were set.
 func (f *flagSet) given() map[string]bool {
 	given := map[string]bool{}
 	f.Visit(func(option *flag.Flag) { given[option.Name] = true })
@@ -79,7 +79,7 @@ func (f *flagSet) given() map[string]bool {
 func (f *flagSet) require(names ...string) error {
 	for _, name := range names {
 		if f.Lookup(name).Value.String() == "" {
-			return exit.Usagef("%s: --%s is missing; llamatab %s --help tells the options", f.Name(), name, f.Name())
+			return exit.Usagef("%s: --%s is missing; llamatab %s --help lists the options", f.Name(), name, f.Name())
 		}
 	}
 	return nil
@@ -100,7 +100,7 @@ func (f *flagSet) help(w io.Writer) {
 	})
 }
 
-// list is an option that may be given several times.
+// list is the values of an option that may be given several times.
 type list []string
 
 func (l *list) String() string {
@@ -119,7 +119,7 @@ func (l *list) Set(value string) error {
 func (f *flagSet) browser() *runner.Browser {
 	b := new(runner.Browser)
 	f.StringVar(&b.Chrome, "chrome", "", "Chromium or Chrome `PROGRAM` to use (default: $CHROME, else the first found)")
-	f.Func("adapter-backend", "`default` or swiftshader: the GPU, or Chromium's software adapter (default: the GPU where there is one)", func(s string) error {
+	f.Func("adapter-backend", "`default` or swiftshader: the GPU, or Chromium's software adapter SwiftShader (default: the GPU where there is one)", func(s string) error {
 		if s != "" && s != "default" && s != "swiftshader" {
 			return fmt.Errorf("%q is neither default nor swiftshader", s)
 		}
@@ -130,7 +130,7 @@ func (f *flagSet) browser() *runner.Browser {
 	return b
 }
 
-// bytesFlag is an option for an amount of memory: "4GiB", "512MiB", "1500000000".
+// bytesFlag is an option in bytes, given as "4GiB", "512MiB" or "1500000000".
 type bytesFlag int64
 
 func (b *bytesFlag) String() string {
@@ -159,9 +159,9 @@ func (b *bytesFlag) Set(value string) error {
 	return nil
 }
 
-// budget registers the option that bounds what a run may plan to take.
+// budget registers the option that bounds the GPU memory of a run.
 func (f *flagSet) budget() *bytesFlag {
 	b := new(bytesFlag)
-	f.Var(b, "memory-budget", "refuse a run that plans more GPU memory than this `SIZE`, such as 4GiB")
+	f.Var(b, "memory-budget", "refuse a run whose plan takes more GPU memory than this `SIZE`, such as 4GiB")
 	return b
 }

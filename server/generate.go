@@ -12,20 +12,20 @@ import (
 	"llamatab/server/runner"
 )
 
-// generate is the command generate. A classifier tells the class of the prompt.
+// generate is the command generate. A classifier labels the prompt instead of continuing it.
 func generate(ctx context.Context, args []string) error {
 	f := newFlagSet("generate")
 	model := f.String("model", "", "model `DIR`")
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	var spec message.GenerateJob
-	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or, where the model is a classifier, to label")
-	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of tokens at most")
-	f.Float64Var(&spec.Temperature, "temperature", 0, "`T` of the softmax; 0 takes the likeliest token")
-	f.Float64Var(&spec.TopP, "top-p", 1, "keep the likeliest tokens that hold this `share` of the probability")
-	f.IntVar(&spec.TopK, "top-k", 0, "keep this `number` of likeliest tokens; 0 keeps all")
+	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or to classify where the model is a classifier")
+	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of new tokens at most")
+	f.Float64Var(&spec.Temperature, "temperature", 0, "sampling temperature `T`; 0 takes the likeliest token")
+	f.Float64Var(&spec.TopP, "top-p", 1, "sample among the likeliest tokens that hold this `share` of the probability")
+	f.IntVar(&spec.TopK, "top-k", 0, "sample among this `number` of likeliest tokens; 0 takes all")
 	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
-	asJSON := f.Bool("json", false, "print one JSON object with the ids, or with the labels' probabilities")
+	asJSON := f.Bool("json", false, "print one JSON object with the token ids, or with the probabilities of the labels")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command llamatab fine-tunes language models in browser tabs: it serves the page, and drives a headless Chromium
-// for scripts.
+// Command llamatab fine-tunes language models in browser tabs. It serves the page, and runs the same engine in a headless
+// Chromium for scripts.
 package main
 
 import (
@@ -14,31 +14,31 @@ import (
 	"llamatab/server/exit"
 )
 
-// A command of the program. Its run gets the arguments after its name.
+// command is a command of the program. run gets the arguments after its name.
 type command struct {
 	name, usage, about string
 	run                func(ctx context.Context, args []string) error
 }
 
-// commands in the order of the help text; filled in by init, as the help of each reads it.
+// commands are listed in the order of the help text. init sets them, because the help of a command reads this variable.
 var commands []command
 
 func init() {
 	commands = []command{
 		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan]", "serve the page (the default command)", serve},
 		{"train", "--config run.json --out DIR [--tabs N] [--recipe NAME] [--set path.to.key=value …]", "run a training job headless", train},
-		{"recipes", "[--json]", "list the recipes of train with why", recipes},
-		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss over a dataset", eval},
-		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or label it with a classifier", generate},
-		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or back", tokenize},
-		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write another form of a trained result", export},
-		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model, without a browser", plan},
-		{"bench", "[--json]", "measure the adapter and this engine on it", bench},
-		{"doctor", "[--json]", "find the browser and its adapter, say what is missing", doctor},
+		{"recipes", "[--json]", "list the recipes of train and the reason for each", recipes},
+		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss of a model on a dataset", eval},
+		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or classify it", generate},
+		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
+		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
+		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model; needs no browser", plan},
+		{"bench", "[--json]", "measure the GPU adapter and the engine's speed on it", bench},
+		{"doctor", "[--json]", "find the browser and its GPU adapter, and report what is missing", doctor},
 	}
 }
 
-// later are commands and options of the run contract that this version does not have.
+// later are the commands that this version does not have, with their purpose.
 var later = map[string]string{
 	"pull":   "fetching models from a hub",
 	"models": "the model cache",
@@ -73,7 +73,7 @@ func dispatch(ctx context.Context, args []string) error {
 
 func quietHelp(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
-		return nil // it has been printed
+		return nil // the help has been printed
 	}
 	return err
 }
@@ -88,7 +88,7 @@ func help(w io.Writer) {
 		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
 	}
 	fmt.Fprint(w, `
-llamatab COMMAND --help tells a command's options. Each option can also be given in the environment:
+llamatab COMMAND --help lists a command's options. Each option can also be given in the environment:
 --adapter-backend as LLAMATAB_ADAPTER_BACKEND.
 
 exit codes: 0 done, 1 the run failed, 2 usage or config, 3 no usable browser or adapter

@@ -8,7 +8,7 @@ import (
 	"llamatab/server/exit"
 )
 
-// outputFolder checks that a folder for results exists or can be made.
+// outputFolder makes the path of a folder for results absolute. It refuses a file.
 func outputFolder(option string, path *string) error {
 	full, err := filepath.Abs(*path)
 	if err != nil {
@@ -21,7 +21,7 @@ func outputFolder(option string, path *string) error {
 	return nil
 }
 
-// outputFile checks that a file for a result has a folder to lie in.
+// outputFile makes the path of a file for a result absolute. It refuses a folder, and a file whose folder does not exist.
 func outputFile(option string, path *string) error {
 	full, err := filepath.Abs(*path)
 	if err != nil {
@@ -37,7 +37,7 @@ func outputFile(option string, path *string) error {
 	return nil
 }
 
-// within reports whether path lies in folder or is it; both absolute.
+// within reports whether path is folder or lies in it. Both are absolute.
 func within(path, folder string) bool {
 	rest, err := filepath.Rel(folder, path)
 	return err == nil && rest != ".." && !strings.HasPrefix(rest, ".."+string(filepath.Separator))

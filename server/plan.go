@@ -24,21 +24,21 @@ func plan(_ context.Context, args []string) error {
 	f := newFlagSet("plan")
 	var p planner
 	file := f.String("config", "", "the run's `FILE`, see run.json")
-	model := f.String("model", "", "a known model `NAME` or a folder with a config.json instead; no weights and no data are needed. Several are separated by commas")
+	model := f.String("model", "", "instead of --config: a known model `NAME` or a folder with a config.json, without weights and data; several are separated by commas")
 	models := f.Bool("models", false, "list the known models")
-	method := f.String("method", "", "plan one `METHOD` for --model in full; without it all are compared")
-	batch := f.Int("batch", 4, "rows `N` of a micro-batch, for --model")
-	length := f.Int("length", 512, "tokens `N` a row, for --model")
+	method := f.String("method", "", "with --model: plan one `METHOD` in full; without it all methods are compared")
+	batch := f.Int("batch", 4, "with --model: `N` rows of a micro-batch")
+	length := f.Int("length", 512, "with --model: `N` tokens of a row")
 	f.Var(&p.sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
 	f.IntVar(&p.Tabs, "tabs", 0, "compare the sharding strategies of `N` tabs")
-	link := f.String("link", "1gbit", "the `NETWORK` between them: "+strings.Join(linkNames(), ", ")+" or an amount a second such as 20MB")
-	flops := f.Float64("tflops", 0, "10^12 floating-point operations `N` that one device does in a second; with it a step's seconds are forecast")
-	f.BoolVar(&p.json, "json", false, "print JSON")
+	link := f.String("link", "1gbit", "the `NETWORK` between the tabs: "+strings.Join(linkNames(), ", ")+" or a rate a second such as 20MB")
+	flops := f.Float64("tflops", 0, "`N` * 10^12 floating-point operations a second of one device, from which the seconds of a step are forecast")
+	f.BoolVar(&p.json, "json", false, "print the forecast as JSON")
 	f.BoolVar(&p.markdown, "markdown", false, "print the comparison as a table in Markdown")
 	budget := f.budget()
-	f.Var(budget, "memory", "the same as --memory-budget: `SIZE` of one device")
+	f.Var(budget, "memory", "the memory `SIZE` of one device; the same as --memory-budget")
 	buffer := bytesFlag(2 << 30)
-	f.Var(&buffer, "max-buffer", "the largest `SIZE` of one buffer on the device; WebGPU promises 128 MiB, usual hardware has 2 GiB and more")
+	f.Var(&buffer, "max-buffer", "the largest `SIZE` of one buffer on the device; WebGPU guarantees 128 MiB, and common hardware allows 2 GiB or more")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func plan(_ context.Context, args []string) error {
 	case *models:
 		return p.listModels()
 	case *file != "" && *model != "":
-		return exit.Usagef("plan: --config and --model are two questions; ask one at a time")
+		return exit.Usagef("plan: give either --config or --model")
 	case *file != "":
 		for _, name := range []string{"method", "batch", "length", "markdown"} {
 			if given[name] {
@@ -62,7 +62,7 @@ func plan(_ context.Context, args []string) error {
 		}
 		return p.run(*file)
 	case *model == "":
-		return exit.Usagef("plan: --config or --model is missing; llamatab plan --help tells the options")
+		return exit.Usagef("plan: --config or --model is missing; llamatab plan --help lists the options")
 	}
 	var known []memory.Known
 	for name := range strings.SplitSeq(*model, ",") {
@@ -83,7 +83,7 @@ func plan(_ context.Context, args []string) error {
 	return p.compare(known, cfg)
 }
 
-// planner is what a plan is made for and how it is shown.
+// planner is the conditions of a plan and the form in which it is printed.
 type planner struct {
 	engine.Conditions
 	sets           list
@@ -115,7 +115,7 @@ func (p *planner) run(file string) error {
 	return nil
 }
 
-// one plans a method over known models.
+// one plans one method for each known model.
 func (p *planner) one(models []memory.Known, cfg *config.Config, method string) error {
 	var names []string
 	for _, w := range engine.Ways {
@@ -154,7 +154,7 @@ func (p *planner) one(models []memory.Known, cfg *config.Config, method string) 
 	return p.print(all)
 }
 
-// compare plans every method over known models.
+// compare plans every method for each known model.
 func (p *planner) compare(models []memory.Known, cfg *config.Config) error {
 	type comparison struct {
 		Model   memory.Known    `json:"model"`
@@ -210,13 +210,13 @@ func (p *planner) print(v any) error {
 	return e.Encode(v)
 }
 
-// planError is a failure of the engine as the end of the program.
+// planError turns a failure of the engine into the error that ends the program.
 func planError(err error) error {
 	failed := engine.Failure(err)
 	return &exit.Error{Code: failed.Exit, Err: fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
 }
 
-// findModel is a known model, or what the config.json of a folder describes.
+// findModel finds a known model by its name, or describes the model of a folder with a config.json.
 func findModel(name string) (memory.Known, error) {
 	if m, ok := memory.FindModel(name); ok {
 		return m, nil
@@ -243,7 +243,7 @@ func linkNames() (names []string) {
 	return names
 }
 
-// parseLink reads the name of a network, or a rate.
+// parseLink reads the name of a network, or a rate in bytes a second.
 func parseLink(s string) (memory.Link, error) {
 	for _, l := range memory.Links {
 		if l.Name == s {
@@ -252,7 +252,7 @@ func parseLink(s string) (memory.Link, error) {
 	}
 	var rate bytesFlag
 	if err := rate.Set(strings.TrimSuffix(s, "/s")); err != nil {
-		return memory.Link{}, exit.Usagef("plan: --link %q is none of %s, and not an amount a second such as 20MB", s, strings.Join(linkNames(), ", "))
+		return memory.Link{}, exit.Usagef("plan: --link %q is neither one of %s nor a rate such as 20MB", s, strings.Join(linkNames(), ", "))
 	}
 	return memory.Link{Rate: float64(rate)}, nil
 }

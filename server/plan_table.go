@@ -15,7 +15,7 @@ import (
 	engine "llamatab/engine/train"
 )
 
-// table is columns of text, those of numbers to the right.
+// table is rows of cells. Columns of numbers are aligned to the right.
 type table struct{ rows [][]string }
 
 func newTable(head ...string) *table { return &table{[][]string{head}} }
@@ -43,7 +43,7 @@ func (t *table) print(w io.Writer) {
 	}
 }
 
-// numeric tells a number with its unit from text.
+// numeric reports whether a cell is a number with its unit.
 var numeric = regexp.MustCompile(`^[0-9][0-9.e+-]*( [%KMGi]*B?s?)?$`).MatchString
 
 // classes are the columns of bytes.
@@ -61,7 +61,7 @@ func bytesOf(by map[string]int64) (cells []string) {
 	return cells
 }
 
-// counts says how much trains.
+// counts says how many parameters train.
 func counts(f *engine.Forecast) string {
 	return fmt.Sprintf("%d of %d parameters train (%s)", f.Trainable, f.Total, percent(f))
 }
@@ -70,7 +70,7 @@ func percent(f *engine.Forecast) string {
 	return fmt.Sprintf("%.3g %%", 100*float64(f.Trainable)/float64(max(f.Total, 1)))
 }
 
-// shapeOf says what a plan of a known model was made for.
+// shapeOf describes the batches and the precision of a plan.
 func shapeOf(c *config.Config) string {
 	s := fmt.Sprintf("micro-batches of %d rows of %d tokens, %s", c.Training.BatchSize, *c.Dataset.MaxLength, c.Precision.ParamDType)
 	if n := c.Training.Accumulation; n > 1 {
@@ -82,7 +82,7 @@ func shapeOf(c *config.Config) string {
 	return s
 }
 
-// forecast prints one plan.
+// forecast prints the plan of one run.
 func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
 	t := newTable(append([]string{"unit"}, classes()...)...)
 	for _, u := range folded(f.Units) {
@@ -117,7 +117,7 @@ func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
 	}
 }
 
-// folded puts runs of blocks of which the same trains into one line.
+// folded merges neighbouring blocks of which the same share trains into one line.
 func folded(units []engine.Unit) (all []engine.Unit) {
 	first := ""
 	for _, u := range units {
@@ -139,7 +139,7 @@ func folded(units []engine.Unit) (all []engine.Unit) {
 	return all
 }
 
-// strategies prints what each of several tabs holds and sends.
+// strategies prints what each tab holds and moves under each sharding strategy.
 func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 	if len(f.Sharding) == 0 {
 		return
@@ -171,7 +171,7 @@ func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 	t.print(w)
 }
 
-// methods prints a comparison.
+// methods prints the comparison of all methods for one model.
 func (p *planner) methods(w io.Writer, rows []engine.Method) {
 	head := append([]string{"method", "trainable", "share"}, classes()...)
 	if p.FLOPS > 0 {
@@ -204,7 +204,7 @@ func (p *planner) methods(w io.Writer, rows []engine.Method) {
 	fmt.Fprintln(w)
 }
 
-// markdown prints the comparison of several models by method.
+// markdown prints the comparison of all methods for several models as a Markdown table.
 func markdown(w io.Writer, models []string, rows [][]engine.Method) {
 	head, rule := "| method | what trains |", "| --- | --- |"
 	for _, m := range models {
@@ -229,7 +229,7 @@ func markdown(w io.Writer, models []string, rows [][]engine.Method) {
 	}
 }
 
-// grouped spells a number with its thousands apart.
+// grouped formats a number with commas between its thousands.
 func grouped(n int64) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -14,7 +14,7 @@ import (
 // recipes is the command recipes.
 func recipes(_ context.Context, args []string) error {
 	f := newFlagSet("recipes")
-	asJSON := f.Bool("json", false, "name, title and why in English and Chinese, and the settings, as JSON")
+	asJSON := f.Bool("json", false, "print name, settings, and title and reason in English and Chinese, as JSON")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func recipes(_ context.Context, args []string) error {
 	return nil
 }
 
-// listRecipes spells the recipes for people.
+// listRecipes prints the recipes for people.
 func listRecipes(w io.Writer) {
 	for i, r := range recipe.All {
 		if i > 0 {
@@ -37,7 +37,7 @@ func listRecipes(w io.Writer) {
 	}
 }
 
-// wrap breaks a paragraph into indented lines of at most so many bytes, where words allow it.
+// wrap breaks a paragraph into indented lines of most bytes. A longer word gets a line of its own.
 func wrap(text string, most int) string {
 	var b strings.Builder
 	line := " "

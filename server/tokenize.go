@@ -20,8 +20,8 @@ import (
 func tokenize(_ context.Context, args []string) error {
 	f := newFlagSet("tokenize")
 	model := f.String("model", "", "model `DIR`, or a tokenizer.json")
-	lines := f.Bool("jsonl", false, "each line of stdin (with --decode: of stdout) is a JSON string")
-	decode := f.Bool("decode", false, "read arrays of ids, write text")
+	lines := f.Bool("jsonl", false, "each line of stdin, or of stdout with --decode, is a JSON string")
+	decode := f.Bool("decode", false, "read JSON arrays of ids and write text")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -46,13 +46,13 @@ func tokenize(_ context.Context, args []string) error {
 	return tokenizeLines(t, os.Stdin, os.Stdout, *lines, *decode)
 }
 
-// codec is what tokenizeLines needs of a tokenizer.
+// codec is the part of a tokenizer that tokenizeLines uses.
 type codec interface {
 	Encode(text string, special bool) ([]int, error)
 	Decode(ids []int, skipSpecial bool) string
 }
 
-// tokenizeLines turns each line of in into one of out.
+// tokenizeLines converts each line of in to a line of out.
 func tokenizeLines(t codec, in io.Reader, out io.Writer, jsonl, decode bool) error {
 	r, w := bufio.NewReader(in), bufio.NewWriter(out)
 	for number := 1; ; number++ {
@@ -66,7 +66,7 @@ func tokenizeLines(t codec, in io.Reader, out io.Writer, jsonl, decode bool) err
 		if err != nil {
 			return errors.Join(w.Flush(), fmt.Errorf("tokenize: stdin: line %d: %w", number, err))
 		}
-		fmt.Fprintln(w, answer) // the first failure is kept for Flush
+		fmt.Fprintln(w, answer) // Flush returns the first failure
 	}
 }
 
@@ -102,7 +102,7 @@ func tokenizeLine(t codec, line string, jsonl, decode bool) (string, error) {
 	return answer, err
 }
 
-// marshal is JSON on one line, with <, > and & as they are: special tokens are full of them.
+// marshal is JSON on one line. It leaves <, > and & unescaped, which are frequent in special tokens.
 func marshal(value any) (string, error) {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)

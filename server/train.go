@@ -21,11 +21,11 @@ func train(ctx context.Context, args []string) error {
 	out := f.String("out", "", "`DIR` for the results")
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
-	tabCount := f.Int("tabs", 0, "train in `N` tabs that share each step; the result does not depend on how many there are")
-	traced := f.Bool("trace", false, "with --tabs: also write "+tabs.TraceFile+", what each tab did and when, for ui.perfetto.dev; takes time")
+	tabCount := f.Int("tabs", 0, "train in `N` tabs that share the work of each step; the result does not depend on N")
+	traced := f.Bool("trace", false, "with --tabs: also write "+tabs.TraceFile+", what each tab did and when, for ui.perfetto.dev; this slows the run")
 	budget := f.budget()
 	browser := f.browser()
-	advice := f.String("recipe", "", "start from the settings of a recipe `NAME`, over which the config and --set go; help lists them")
+	advice := f.String("recipe", "", "start from the settings of the recipe `NAME`, which the config and --set override; help lists the recipes")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func train(ctx context.Context, args []string) error {
 
 	spec := message.Job{Command: message.Train, Config: resolved, MemoryBudget: int64(*budget), Spans: *traced}
 	if *traced && c.FSDP == nil {
-		return exit.Usagef("train: --trace shows what tabs do for each other: give --tabs N")
+		return exit.Usagef("train: --trace shows a run over several tabs: give --tabs N as well")
 	}
 	if c.FSDP != nil {
 		return tabs.Train(ctx, c, m, spec, *browser, *out)
@@ -69,7 +69,7 @@ func train(ctx context.Context, args []string) error {
 	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser, Graceful: true})
 	err = runner.Finish(err, j.Log.Close, dir.Close)
 	if err == nil && j.Outcome().Done.Stopped {
-		fmt.Fprintln(os.Stderr, "stopped; go on with training.resume_from_checkpoint")
+		fmt.Fprintln(os.Stderr, "stopped; resume with training.resume_from_checkpoint")
 	}
 	return err
 }

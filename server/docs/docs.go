@@ -1,5 +1,5 @@
-// Package docs holds pages for students. They need no script, and their pictures are drawn from recorded runs by the
-// program in make.
+// Package docs holds the pages below /docs/. They need no script. tools/fsdpguide draws the pictures of fsdp.html from
+// recorded runs.
 package docs
 
 import (

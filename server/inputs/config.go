@@ -11,8 +11,9 @@ import (
 	"llamatab/server/library"
 )
 
-// LoadConfig reads a run.json over a recipe ("" for none), makes its paths absolute and mounts what they name.
-func LoadConfig(file, name string, sets []string) (*config.Config, *Mounts, error) {
+// LoadConfig reads a run.json, or a ready run builtin:NAME, over the settings of a recipe, "" for none. It applies sets,
+// values of the form path.to.key=value, makes paths absolute and mounts them.
+func LoadConfig(file, recipeName string, sets []string) (*config.Config, *Mounts, error) {
 	var data []byte
 	var err error
 	if name, ok := strings.CutPrefix(file, library.BuiltinPrefix); ok {
@@ -23,7 +24,7 @@ func LoadConfig(file, name string, sets []string) (*config.Config, *Mounts, erro
 	if err != nil {
 		return nil, nil, exit.Usagef("--config: %v", err)
 	}
-	c, err := recipe.Parse(data, file, name, sets)
+	c, err := recipe.Parse(data, file, recipeName, sets)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,29 +16,31 @@ import (
 	"llamatab/server/library"
 )
 
-// mounts collects the files that a job may read, checking that they are there.
+// Mounts collects the files that a job may read and checks that they exist. A mount is the name under which the job knows
+// a file or folder, such as "model" or "dataset".
 type Mounts struct {
-	base  string // folder that relative paths start from; "": the working directory
+	base  string // the folder of relative paths, "" for the working directory
 	files map[string]job.Mount
-	names map[string]string // for message.Job: the path as it was found
+	paths map[string]string // by mount: the absolute path, or the name of built-in content
 }
 
+// New starts with no mounts. Relative paths are relative to base, or to the working directory where base is "".
 func New(base string) *Mounts {
-	return &Mounts{base: base, files: map[string]job.Mount{}, names: map[string]string{}}
+	return &Mounts{base: base, files: map[string]job.Mount{}, paths: map[string]string{}}
 }
 
-// Paths are the mounted files and folders by mount, as they were found.
-func (m *Mounts) Paths() map[string]string { return m.names }
+// Paths are the mounted paths and names by mount.
+func (m *Mounts) Paths() map[string]string { return m.paths }
 
-// Into hands the mounts to a job.
+// Into makes a job that may read the mounts.
 func (m *Mounts) Into(spec message.Job) *job.Job {
-	spec.Mounts = m.names
+	spec.Mounts = m.paths
 	j := job.New(spec)
 	j.Mounts = m.files
 	return j
 }
 
-// Add mounts a file or folder, and makes *path absolute. what says what it is in errors, which are usage errors.
+// Add mounts a file or folder and makes *path absolute. Errors are usage errors and begin with what, an option or a key.
 func (m *Mounts) Add(mount, what string, path *string) error {
 	if name, ok := strings.CutPrefix(*path, library.BuiltinPrefix); ok && (mount == "model" || mount == "dataset" || mount == "tokenizer") {
 		return m.builtin(mount, what, name)
@@ -50,7 +52,7 @@ func (m *Mounts) Add(mount, what string, path *string) error {
 	if err != nil {
 		return exit.Usagef("%s: %v", what, err)
 	}
-	m.files[mount], m.names[mount] = files, *path
+	m.files[mount], m.paths[mount] = files, *path
 	return nil
 }
 
@@ -99,7 +101,8 @@ func (m *Mounts) Adapter(what string, path *string) error {
 	return holds(what, *path, "adapter_config.json", "a PEFT adapter")
 }
 
-// Adapters mounts the PEFT folders of a command: one as the adapter, more to be compared.
+// Adapters mounts the PEFT folders of a command. One becomes the job's adapter; several are compared, and their paths are
+// returned.
 func (m *Mounts) Adapters(what string, paths []string) (compare []string, err error) {
 	if len(paths) == 1 {
 		return nil, m.Adapter(what, &paths[0])
@@ -115,7 +118,7 @@ func (m *Mounts) Adapters(what string, paths []string) (compare []string, err er
 	return paths, nil
 }
 
-// holds checks that a path is a folder with the file that makes it what it should be.
+// holds checks that a path is a folder that holds the file by which its kind is known.
 func holds(what, folder, file, kind string) error {
 	if info, err := os.Stat(folder); err == nil && !info.IsDir() {
 		return exit.Usagef("%s: %s is a file; %s is a folder", what, folder, kind)
@@ -154,7 +157,7 @@ func DataFile(what, path string) error {
 	return nil
 }
 
-// mount adds a built-in model or dataset to what a job may read.
+// builtin mounts a built-in model, tokenizer or dataset.
 func (m *Mounts) builtin(mount, what, name string) error {
 	b := library.NewBuiltin()
 	var files job.Mount
@@ -172,13 +175,13 @@ func (m *Mounts) builtin(mount, what, name string) error {
 	if err != nil {
 		return exit.Usagef("%s: %v", what, err)
 	}
-	m.files[mount], m.names[mount] = files, library.BuiltinPrefix+name
+	m.files[mount], m.paths[mount] = files, library.BuiltinPrefix+name
 	return nil
 }
 
-// Open opens the mounted files for an engine in this process.
+// Open opens the mounts for an engine in this process.
 func (m *Mounts) Open() (files engine.Files, err error) {
-	for name, path := range m.names {
+	for name, path := range m.paths {
 		var folder fs.FS = os.DirFS(path)
 		if builtin, ok := strings.CutPrefix(path, library.BuiltinPrefix); ok {
 			var file string

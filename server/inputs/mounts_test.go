@@ -30,8 +30,8 @@ func TestBuiltinMounts(t *testing.T) {
 	if err := m.Add("dataset", "dataset.path", &data); err != nil {
 		t.Fatal(err)
 	}
-	if model != "builtin:small" || m.names["dataset"] != "builtin:rows" {
-		t.Errorf("the names became %q and %q: a resolved run must be able to name them again", model, m.names["dataset"])
+	if model != "builtin:small" || m.paths["dataset"] != "builtin:rows" {
+		t.Errorf("the names became %q and %q: a resolved run must be able to name them again", model, m.paths["dataset"])
 	}
 	for _, c := range []struct{ mount, path, want string }{
 		{"model", "builtin:smal", "builtin:small"},

@@ -1,6 +1,6 @@
-// Package lan lets other machines of a local network open the page: WebGPU exists in secure contexts only, and no
-// public authority certifies private addresses. So the server has a certificate authority of its own, made once, which
-// can vouch for private addresses and this machine's name and nothing else, and hands it out on a plain page.
+// Package lan lets other machines of a local network open the page. WebGPU exists in secure contexts only, and no public
+// authority certifies private addresses. So the server makes a certificate authority of its own, once. It can certify
+// private addresses and this machine's name only, and a page over plain HTTP offers it for download.
 package lan
 
 import (
@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// Names of the files that an authority is kept in.
+// The files of an authority.
 const (
 	certFile = "ca.pem"
 	keyFile  = "ca-key.pem"
@@ -31,7 +31,7 @@ const (
 
 const (
 	authorityYears = 10
-	leafDays       = 90 // a leaf is made anew at every start
+	leafDays       = 90 // a new leaf is made at every start
 )
 
 // Authority signs the server's certificates.
@@ -40,10 +40,10 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// private are the networks that an authority may vouch for.
+// private are the networks that an authority may certify.
 var private = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"}
 
-// OpenAuthority reads the authority in a folder, or makes one there.
+// OpenAuthority reads the authority of a folder, or makes a new one there.
 func OpenAuthority(dir string) (*Authority, error) {
 	certPEM, err := os.ReadFile(filepath.Join(dir, certFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,11 +58,11 @@ func OpenAuthority(dir string) (*Authority, error) {
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("lan: %s and %s in %s: %w: remove both to make new ones", certFile, keyFile, dir, err)
+		return nil, fmt.Errorf("lan: %s and %s in %s: %w: remove both files to make new ones", certFile, keyFile, dir, err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok || !pair.Leaf.IsCA {
-		return nil, fmt.Errorf("lan: %s in %s is no authority of this program: remove it to make a new one", certFile, dir)
+		return nil, fmt.Errorf("lan: %s in %s is not an authority of this program: remove it to make a new one", certFile, dir)
 	}
 	if time.Now().After(pair.Leaf.NotAfter) {
 		return newAuthority(dir)
@@ -118,7 +118,7 @@ func serial() *big.Int {
 	return n
 }
 
-// hostName is this machine's name without its domain, in the letters that a certificate may name.
+// hostName is this machine's name in lower case, without its domain.
 func hostName() string {
 	name, err := os.Hostname()
 	name, _, _ = strings.Cut(strings.ToLower(name), ".")
@@ -128,18 +128,18 @@ func hostName() string {
 	return name
 }
 
-// PEM is the authority's certificate, for others to trust.
+// PEM is the authority's certificate in PEM.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-// Fingerprint is the SHA-256 of the certificate, as browsers show it.
+// Fingerprint is the SHA-256 of the certificate, formatted as browsers show it.
 func (a *Authority) Fingerprint() string {
 	sum := sha256.Sum256(a.cert.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
 }
 
-// Names are what the server can be reached under: this machine's names and its private addresses.
+// Names are the names and private addresses of this machine.
 func Names() (names []string, addresses []net.IP) {
 	names = []string{"localhost", hostName(), hostName() + ".local"}
 	addresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
@@ -152,7 +152,7 @@ func Names() (names []string, addresses []net.IP) {
 	return names, addresses
 }
 
-// Leaf makes a certificate for names and addresses.
+// Leaf makes a server certificate for names and addresses.
 func (a *Authority) Leaf(names []string, addresses []net.IP) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

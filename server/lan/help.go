@@ -10,12 +10,12 @@ var helpPage = template.Must(template.New("help").Parse(`<!doctype html><html la
 <title>llamatab</title><style>body{font:1.1em/1.5 system-ui,sans-serif;max-width:40em;margin:2em auto;padding:0 1em;color-scheme:light dark}code{word-break:break-all}</style>
 <h1>llamatab</h1>
 <p><a href="{{.Secure}}"><b>{{.Secure}}</b></a></p>
-<p>The browser will warn that it does not know this server. For a single lesson choose <b>Advanced → Proceed</b>. To be rid of the warning, <a href="/ca.crt">fetch the server's certificate</a> and let this device trust it for websites; it can vouch for private addresses only. Before you do, compare its SHA-256 with what the server's screen shows:</p>
+<p>The browser will warn that it does not know this server. For a single lesson choose <b>Advanced → Proceed</b>. To remove the warning, <a href="/ca.crt">download the server's certificate</a> and let this device trust it for websites. It is valid for private addresses only. Before you do, compare its SHA-256 with the one on the server's screen:</p>
 <p lang="zh">浏览器会提示它不认识此服务器。只上一节课时，选择<b>高级 → 继续前往</b>即可。若要去掉提示，请<a href="/ca.crt">下载服务器证书</a>，并让本机信任它用于网站；它只能为局域网地址作证。信任之前，请与服务器屏幕上的 SHA-256 核对：</p>
 <p><code>{{.Fingerprint}}</code></p></html>
 `))
 
-// Help is what the port answers without TLS: the way to the page, and the authority's certificate.
+// Help answers plain HTTP: a page that leads to the secure address, and the authority's certificate at /ca.crt.
 func (a *Authority) Help() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ca.crt", func(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +36,7 @@ func (a *Authority) Help() http.Handler {
 	return mux
 }
 
-// Addresses spells where the server can be opened from other machines.
+// Addresses are the URLs under which other machines can open the server.
 func Addresses(port string) (urls []string) {
 	_, addresses := Names()
 	for _, ip := range addresses {

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// peekWithin is how long a new connection may take to say its first byte.
+// peekWithin is how long a new connection may take to send its first byte.
 const peekWithin = 5 * time.Second
 
-// Split serves TLS and plain HTTP on one port: a TLS connection begins with byte 22. It accepts until l is closed.
+// Split divides the connections of one port into TLS and plain HTTP by their first byte, which is 22 for TLS. It accepts
+// connections until l is closed.
 func Split(l net.Listener) (secure, plain net.Listener) {
 	s, p := newSide(l), newSide(l)
 	go func() {
@@ -46,7 +47,7 @@ func Split(l net.Listener) (secure, plain net.Listener) {
 	return s, p
 }
 
-// peeked is a connection whose first byte has been looked at.
+// peeked is a connection whose first byte has been read ahead.
 type peeked struct {
 	net.Conn
 	r *bufio.Reader
@@ -54,7 +55,7 @@ type peeked struct {
 
 func (p *peeked) Read(b []byte) (int, error) { return p.r.Read(b) }
 
-// side is one of the two listeners.
+// side is one of the two listeners that Split returns.
 type side struct {
 	net.Listener
 	conns  chan net.Conn

@@ -10,13 +10,14 @@ import (
 	"llamatab/server/web"
 )
 
-// BuiltinPrefix starts the name of what the program brings along: builtin:NAME.
+// BuiltinPrefix begins the names of built-in models, datasets and runs: builtin:NAME.
 const BuiltinPrefix = "builtin:"
 
-// builtin is what the build packed of the folder testdata/builtin, empty in a program that was built without it:
-// models/NAME/, data/NAME.jsonl and runs.json.
+// Builtin is the built-in content: models/NAME/, data/NAME.jsonl and runs.json, as the build packed them from
+// testdata/builtin. It is empty in a program that was built without them.
 type Builtin struct{ files fs.FS }
 
+// NewBuiltin opens the content that is packed into the program.
 func NewBuiltin() Builtin {
 	files, err := fs.Sub(web.Packed, "builtin")
 	if err != nil { // the name is a constant
@@ -25,16 +26,16 @@ func NewBuiltin() Builtin {
 	return Builtin{files}
 }
 
-// models lists the names of the built-in models.
+// Models lists the names of the built-in models.
 func (b Builtin) Models() (names []string) {
-	entries, _ := fs.ReadDir(b.files, "models") // none is no error
+	entries, _ := fs.ReadDir(b.files, "models") // without the folder there are none
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
 	return names
 }
 
-// datasets lists the names of the built-in datasets.
+// Datasets lists the names of the built-in datasets.
 func (b Builtin) Datasets() (names []string) {
 	entries, _ := fs.ReadDir(b.files, "data")
 	for _, e := range entries {
@@ -43,7 +44,7 @@ func (b Builtin) Datasets() (names []string) {
 	return names
 }
 
-// model is the folder of a built-in model.
+// Model is the folder of a built-in model.
 func (b Builtin) Model(name string) (fs.FS, error) {
 	for _, known := range b.Models() {
 		if name == known {
@@ -53,7 +54,7 @@ func (b Builtin) Model(name string) (fs.FS, error) {
 	return nil, b.unknown("model", name, b.Models())
 }
 
-// dataset is the folder and name of a built-in dataset's file.
+// Dataset is the folder and the name of a built-in dataset's file.
 func (b Builtin) Dataset(name string) (fs.FS, string, error) {
 	for _, known := range b.Datasets() {
 		if name == known {
@@ -74,18 +75,18 @@ func (b Builtin) unknown(kind, name string, known []string) error {
 	return errors.New("there is no " + kind + " " + BuiltinPrefix + name + "; there is " + strings.Join(known, ", "))
 }
 
-// ReadyRun is a run that needs nothing but a click, or its name: a configuration over what is built in.
+// ReadyRun is a run over built-in content that a person starts with a click, or by its name.
 type ReadyRun struct {
 	Name    string            `json:"name"`
 	Title   map[string]string `json:"title"`   // by language
 	About   map[string]string `json:"about"`   // by language
-	Prompts []string          `json:"prompts"` // that show what changed
-	// Temperature is that of the first try; nil leaves it to the page.
+	Prompts []string          `json:"prompts"` // texts that show what the model has learned
+	// Temperature is that of the first text that the page generates; nil leaves the choice to the page.
 	Temperature *float64        `json:"temperature,omitempty"`
 	Config      json.RawMessage `json:"config"` // run.json
 }
 
-// runs lists the runs that are ready to start.
+// Runs lists the ready runs.
 func (b Builtin) Runs() ([]ReadyRun, error) {
 	data, err := fs.ReadFile(b.files, "runs.json")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +99,7 @@ func (b Builtin) Runs() ([]ReadyRun, error) {
 	return runs, err
 }
 
-// run is the configuration of a ready run.
+// Run is the run.json of a ready run.
 func (b Builtin) Run(name string) ([]byte, error) {
 	runs, err := b.Runs()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"llamatab/server/headless"
 )
 
-// adapterLimit bounds the wait for an adapter; some drivers never answer.
+// adapterLimit bounds the wait for an adapter, as some drivers never answer.
 const adapterLimit = 15 * time.Second
 
 // Browser says which browser to start, and with which adapter.
@@ -18,9 +18,9 @@ type Browser struct {
 	Backend string // "default" or "swiftshader", "" for the GPU where there is one
 }
 
-// Adapter is what the browser tells of its WebGPU adapter.
+// Adapter is what the browser reports about its WebGPU adapter.
 type Adapter struct {
-	Backend      string             `json:"backend"` // "default" or "swiftshader": how the browser was started
+	Backend      string             `json:"backend"` // how the browser was started: "default" or "swiftshader"
 	Vendor       string             `json:"vendor"`
 	Architecture string             `json:"architecture"`
 	Device       string             `json:"device,omitempty"`
@@ -30,7 +30,8 @@ type Adapter struct {
 	Limits       map[string]float64 `json:"limits"`
 }
 
-// askAdapter answers the adapter as JSON, or null where there is none or it does not come in time.
+// askAdapter is a script that returns the adapter as JSON. It returns null where there is none or it does not come in
+// time. The parameter is the limit in milliseconds.
 const askAdapter = `Promise.race([
 	new Promise(resolve => setTimeout(resolve, %d, null)),
 	navigator.gpu ? navigator.gpu.requestAdapter({powerPreference: "high-performance"}) : null,
@@ -43,8 +44,8 @@ const askAdapter = `Promise.race([
 		software: a.info.isFallbackAdapter || a.isFallbackAdapter || architecture === "swiftshader" };
 })`
 
-// OpenBrowser starts the browser with the adapter asked for, or else with the GPU where there is one and with the
-// software adapter where there is none. page is a page of ours that the browser may use to ask.
+// OpenBrowser starts the browser with the adapter that flags name. Without one it starts it with the GPU where there is
+// one, and else with the software adapter. The adapter is asked for on page, an address of a secure context.
 func OpenBrowser(ctx context.Context, flags Browser, page string) (*headless.Browser, *Adapter, error) {
 	if headless.NeedsNoSandbox() {
 		fmt.Fprintln(os.Stderr, "running as root: Chromium's sandbox is off")
@@ -66,10 +67,10 @@ func OpenBrowser(ctx context.Context, flags Browser, page string) (*headless.Bro
 			fmt.Fprintln(os.Stderr, "no hardware adapter: using SwiftShader (software)")
 		}
 	}
-	return nil, nil, fmt.Errorf("%w: Chromium offers no WebGPU adapter (--adapter-backend %s): `llamatab doctor` tells more", headless.ErrNoBrowser, backends[len(backends)-1])
+	return nil, nil, fmt.Errorf("%w: Chromium offers no WebGPU adapter (--adapter-backend %s): `llamatab doctor` reports why", headless.ErrNoBrowser, backends[len(backends)-1])
 }
 
-// tryBackend starts a browser and asks for its adapter, nil where it has none.
+// tryBackend starts a browser with a backend and asks for its adapter, which is nil where there is none.
 func tryBackend(ctx context.Context, chrome, backend, page string) (*headless.Browser, *Adapter, error) {
 	browser, err := headless.Start(ctx, headless.Options{Chrome: chrome, SwiftShader: backend == "swiftshader"})
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"llamatab/engine/message"
 )
 
-// Progress tells a person on stderr what the engine does: one line that is rewritten on a terminal, else one line
-// a step and one a phase.
+// Progress shows on stderr what the engine does. On a terminal it rewrites one line. Elsewhere it prints one line for each
+// phase and each step.
 type Progress struct {
 	out      io.Writer
 	terminal bool
 	now      func() time.Time
 
 	phase  string
-	total  int64 // steps, 0: not known yet
+	total  int64 // steps, 0 until it is known
 	live   string
 	redraw time.Time
 }
@@ -63,7 +63,7 @@ func (p *Progress) progress(m *message.Progress) {
 		text += "  " + left(m.ETASeconds)
 	}
 	if p.terminal {
-		if m.Phase != "train" { // there the steps say more
+		if m.Phase != "train" { // the lines of steps say more
 			p.draw(text, m.Phase != p.phase)
 		}
 	} else if m.Phase != p.phase {
@@ -93,7 +93,7 @@ func (p *Progress) step(s *message.Step) {
 	}
 }
 
-// draw replaces the live line, at most every redrawEvery unless now.
+// draw replaces the live line, once every redrawEvery at most unless now is set.
 func (p *Progress) draw(text string, now bool) {
 	if t := p.now(); now || t.Sub(p.redraw) >= redrawEvery {
 		p.redraw, p.live = t, text
@@ -118,7 +118,7 @@ func (p *Progress) Clear() {
 	}
 }
 
-// left spells the time that remains.
+// left formats the remaining time.
 func left(seconds float64) string {
 	if math.IsNaN(seconds) || seconds < 0 || seconds > 1e9 {
 		return ""
@@ -126,7 +126,7 @@ func left(seconds float64) string {
 	return time.Duration(math.Ceil(seconds)*float64(time.Second)).String() + " left"
 }
 
-// amount spells a number with its unit, bytes in MB.
+// amount formats a number with its unit, bytes in MB.
 func amount(n int64, unit string) string {
 	switch unit {
 	case "":

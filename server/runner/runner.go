@@ -20,23 +20,24 @@ import (
 	"llamatab/server/web"
 )
 
-// The limits of patience; shorter in tests.
+// Limits on an engine that sends nothing. Tests shorten them.
 var (
-	QuietLimit  = 2 * time.Minute  // without a word from the engine, before its tab is asked whether it lives
-	aliveLimit  = 30 * time.Second // for the tab to answer that
-	silentLimit = 10 * time.Minute // without a word from the engine, even if its tab lives
+	// QuietLimit is how long the engine may be silent before its tab is asked whether it is alive.
+	QuietLimit  = 2 * time.Minute
+	aliveLimit  = 30 * time.Second // within which the tab must answer
+	silentLimit = 10 * time.Minute // of silence after which the run fails even if its tab answers
 )
 
 // Run is one job in a headless browser.
 type Run struct {
 	Job     *job.Job
 	Browser Browser
-	// Graceful makes the first signal ask the engine to stop and save, and only the second end the program.
+	// Graceful makes the first signal ask the engine to stop and save. The second signal ends the program.
 	Graceful bool
 }
 
-// Start serves the job, runs it in a tab of a headless Chromium, and returns when the engine has ended it.
-// Whatever happens, no browser and no profile of it is left.
+// Start serves the job, runs it in a tab of a headless Chromium, and returns when the engine has ended it. It leaves no
+// browser process and no browser profile behind.
 func Start(ctx context.Context, run Run) error {
 	page, err := web.Open()
 	if err != nil {
@@ -58,7 +59,7 @@ func Start(ctx context.Context, run Run) error {
 				cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
 				return
 			}
-			fmt.Fprintln(os.Stderr, "\nstopping after this step and saving a checkpoint; once more ends at once")
+			fmt.Fprintln(os.Stderr, "\nstopping after this step and saving a checkpoint; a second signal ends the program at once")
 			run.Job.Send(message.Stop)
 		}
 	}()
@@ -89,7 +90,7 @@ func Start(ctx context.Context, run Run) error {
 	return waitFor(ctx, run.Job, browser)
 }
 
-// waitFor returns when the job has ended, one way or another.
+// waitFor returns when the job has ended, its tab is gone or hangs, or ctx is done.
 func waitFor(ctx context.Context, j *job.Job, browser *headless.Browser) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -102,7 +103,7 @@ func waitFor(ctx context.Context, j *job.Job, browser *headless.Browser) error {
 			return context.Cause(ctx)
 		case <-browser.Gone():
 			j.Fail(message.Failed{Code: "tab_crashed", Message: browser.Err().Error() + ": most often the machine ran out of memory",
-				Next: "use a smaller batch or max_length; " + goOn, Exit: exit.Failed})
+				Next: "use a smaller batch or max_length; " + resumeHint, Exit: exit.Failed})
 		case <-tick.C:
 			last := j.Heard()
 			if last.Before(opened) {
@@ -110,11 +111,11 @@ func waitFor(ctx context.Context, j *job.Job, browser *headless.Browser) error {
 			}
 			quiet := time.Since(last)
 			hung := func(tab string) {
-				j.Fail(message.Failed{Code: "tab_hung", Message: fmt.Sprintf("the engine has said nothing for %v, and %s", quiet.Round(time.Second), tab),
-					Next: "look whether the machine is swapping or its GPU driver reports errors; " + goOn, Exit: exit.Failed})
+				j.Fail(message.Failed{Code: "tab_hung", Message: fmt.Sprintf("the engine has sent nothing for %v, and %s", quiet.Round(time.Second), tab),
+					Next: "check whether the machine is swapping and whether its GPU driver reports errors; " + resumeHint, Exit: exit.Failed})
 			}
 			if quiet > silentLimit {
-				hung("its tab lives")
+				hung("its tab is alive")
 				continue
 			}
 			if quiet < QuietLimit || time.Since(asked) < QuietLimit {
@@ -132,9 +133,10 @@ func waitFor(ctx context.Context, j *job.Job, browser *headless.Browser) error {
 	}
 }
 
-const goOn = "a run can go on from its last checkpoint with training.resume_from_checkpoint"
+// resumeHint ends the advice for a run that failed.
+const resumeHint = "a run can resume from its last checkpoint with training.resume_from_checkpoint"
 
-// Interruption prefers the reason for which ctx ended to the error that this caused.
+// Interruption is the reason for which ctx ended, or err where it has not.
 func Interruption(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -142,7 +144,7 @@ func Interruption(ctx context.Context, err error) error {
 	return err
 }
 
-// WriteResult writes a result to the file, or to stdout when the file is "".
+// WriteResult writes a result to the file, or to stdout where file is "".
 func WriteResult(result json.RawMessage, file string) error {
 	text, err := json.MarshalIndent(result, "", "  ")
 	if err != nil {
@@ -156,7 +158,7 @@ func WriteResult(result json.RawMessage, file string) error {
 	return job.WriteFile(file, text)
 }
 
-// Finish closes what a run wrote to. The run's own error counts more than one of closing.
+// Finish closes what a run wrote to. It returns the run's error, or else the first error of closing.
 func Finish(err error, closers ...func() error) error {
 	for _, c := range closers {
 		if closing := c(); err == nil {
@@ -166,7 +168,7 @@ func Finish(err error, closers ...func() error) error {
 	return err
 }
 
-// ForResult runs a job whose result is one JSON value, and writes that to the file, or to stdout for "".
+// ForResult runs a job whose result is one JSON value, and writes that to the file, or to stdout where file is "".
 func ForResult(ctx context.Context, j *job.Job, browser Browser, file string) error {
 	result, err := Result(ctx, j, browser)
 	if err != nil {

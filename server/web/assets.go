@@ -45,7 +45,7 @@ func Open() (*Assets, error) {
 	return &Assets{Packed}, nil
 }
 
-// contentTypes are set here, not left to the system's table, which can be wrong about .js and .wasm.
+// contentTypes come before the system's table, which can be wrong about .js and .wasm.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
@@ -68,7 +68,7 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// etags caches the tags by packed file name.
+// etags caches entity tags by asset and encoding.
 var etags sync.Map
 
 func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -79,14 +79,14 @@ func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.serve(w, r, name)
 }
 
-// serve sends one asset in the best encoding that the client takes.
+// serve sends an asset in the best encoding that the client accepts.
 func (a *Assets) serve(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	encoding, suffix := "", ".gz" // a client without either gets the gzip form unpacked
+	encoding, suffix := "", ".gz" // a client that takes neither encoding gets the gzip form unpacked
 	switch accepted := r.Header.Get("Accept-Encoding"); {
 	case accepts(accepted, "zstd"):
 		encoding, suffix = "zstd", ".zst"
@@ -106,7 +106,7 @@ func (a *Assets) serve(w http.ResponseWriter, r *http.Request, name string) {
 	h := w.Header()
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("ETag", tag.(string))
-	h.Set("Cache-Control", "no-cache") // ask again: an update of the program is an update of the page
+	h.Set("Cache-Control", "no-cache") // the browser asks again, so an updated program brings an updated page
 	if r.Header.Get("If-None-Match") == tag {
 		w.WriteHeader(http.StatusNotModified)
 		return
@@ -130,7 +130,7 @@ func (a *Assets) serve(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// accepts reports whether an Accept-Encoding header allows the coding: named with a quality above 0.
+// accepts reports whether an Accept-Encoding header names the coding with a quality above 0.
 func accepts(header, coding string) bool {
 	for item := range strings.SplitSeq(header, ",") {
 		name, parameters, _ := strings.Cut(item, ";")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Guard refuses requests under names other than localhost and its own, as a page of another site would make them by
-// letting its name point here (DNS rebinding). Addresses in figures are nobody's name.
+// Guard refuses requests whose host is a name other than localhost and the server's own names. It protects against DNS
+// rebinding, where another site lets its name point to this address. It also sets the security headers of every answer.
 func Guard(own []string, h http.Handler) http.Handler {
 	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -25,11 +25,11 @@ func Guard(own []string, h http.Handler) http.Handler {
 	}))
 }
 
-// contentPolicy lets the page run its own scripts and wasm, talk to its own server, and nothing else.
+// contentPolicy allows the page its own scripts, styles and wasm, and connections to its own server.
 const contentPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
 	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// secured adds the headers of every answer: the policy, and cross-origin isolation, which gives finer timers.
+// secured sets the security headers of every answer. Cross-origin isolation also makes the page's timers finer.
 func secured(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
