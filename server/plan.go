@@ -14,6 +14,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	memory "llamatab/engine/plan"
+	"llamatab/engine/report"
 	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
@@ -212,7 +213,7 @@ func (p *planner) print(v any) error {
 
 // planError turns a failure of the engine into the error that ends the program.
 func planError(err error) error {
-	failed := engine.Failure(err)
+	failed := report.Failure(err)
 	return &exit.Error{Code: failed.Exit, Err: fmt.Errorf("%w\n  what to do: %s", err, failed.Next)}
 }
 

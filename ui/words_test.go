@@ -20,6 +20,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -103,9 +104,9 @@ func TestSettings(t *testing.T) {
 
 // The catalogue of errors has every code with which the engine fails, a cause and an action in both languages.
 func TestTroubles(t *testing.T) {
-	fails := regexp.MustCompile(`\bfail\("(\w+)"|(?:Failed|Error)\{Code: +"(\w+)"`)
+	fails := regexp.MustCompile(`\breport\.Fail\("(\w+)"|(?:Failed|Error)\{Code: +"(\w+)"`)
 	known := map[string]bool{}
-	for _, pattern := range []string{"../engine/train/*.go", "../engine/bench/*.go", "*.js", "../wasm/*.go", "../wasm/*.js"} {
+	for _, pattern := range []string{"../engine/*/*.go", "../engine/*/*/*.go", "*.js", "../wasm/*.go", "../wasm/*.js"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
 			if strings.HasSuffix(file, "_test.go") {
@@ -161,7 +162,7 @@ func TestEvents(t *testing.T) {
 			}
 		}
 	}
-	files, set := sources(t, "../engine/*/*.go", "../wasm/*.go")
+	files, set := sources(t, "../engine/*/*.go", "../engine/*/*/*.go", "../wasm/*.go")
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
@@ -173,7 +174,7 @@ func TestEvents(t *testing.T) {
 			}
 			where := set.Position(call.Pos())
 			switch name := expression(set, call.Fun); {
-			case name == "event":
+			case name == "report.Event":
 				code := text(call.Args[2])
 				if _, passed := call.Args[2].(*ast.SelectorExpr); passed {
 					return true // a remark's
@@ -268,14 +269,14 @@ func TestWrongSettings(t *testing.T) {
 		`"fsdp": {"world_size": 2}, "training": {"on_spike": "stop"}`: "损失突跳时：多标签页训练不支持此设置。请改回默认值，或只在此标签页训练。",
 	} {
 		_, err := config.Parse([]byte(`{"model": "m", "trainable": ["all"], "dataset": {"path": "d"}, `+settings+`}`), "run.json")
-		says(t, &train.Error{Code: "config", Err: err}, want)
+		says(t, &report.Error{Code: "config", Err: err}, want)
 	}
 }
 
 // says holds what a failure of the engine says in Chinese, without a word of the engine's own.
 func says(t *testing.T, err error, want string) {
 	t.Helper()
-	sent, _ := json.Marshal(train.Failure(err))
+	sent, _ := json.Marshal(report.Failure(err))
 	failed := new(message.Failed)
 	if err := json.Unmarshal(sent, failed); err != nil {
 		t.Fatal(err)
@@ -298,7 +299,7 @@ func TestRows(t *testing.T) {
 		`{"input_ids": [1`:                     "数据第 2 行：第 16 列：不是 JSON（unexpected end of JSON input）。",
 	} {
 		_, err := data.Load(strings.NewReader(`{"input_ids": [1, 2]}`+"\n"+row), "d.jsonl", data.Options{Vocab: 50})
-		says(t, &train.Error{Code: "data", Err: err}, want)
+		says(t, &report.Error{Code: "data", Err: err}, want)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -29,10 +30,10 @@ func engine() {
 }
 
 // run takes the next job and runs it to its end.
-func run(h train.Host, next func() (message.Job, train.Files, error)) {
+func run(h report.Host, next func() (message.Job, report.Files, error)) {
 	spec, files, err := next()
 	if err != nil {
-		h.Emit(message.Envelope{Type: "failed", Failed: train.Failure(err)})
+		h.Emit(message.Envelope{Type: "failed", Failed: report.Failure(err)})
 		return
 	}
 	// Errors have been told to the host.

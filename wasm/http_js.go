@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"llamatab/engine/message"
-	"llamatab/engine/train"
+	"llamatab/engine/report"
 )
 
 // httpHost is the host of a headless job: files come from and go to the server that started the browser.
@@ -75,7 +75,7 @@ func (h *httpHost) get(path string) ([]byte, error) {
 }
 
 // fetchJob gets the job and lists its mounts.
-func (h *httpHost) fetchJob() (j message.Job, files train.Files, err error) {
+func (h *httpHost) fetchJob() (j message.Job, files report.Files, err error) {
 	text, err := h.get("job.json")
 	if err != nil {
 		return j, files, err
@@ -94,7 +94,7 @@ func (h *httpHost) fetchJob() (j message.Job, files train.Files, err error) {
 }
 
 // assign puts a mount where the job looks for it.
-func assign(files *train.Files, name string, f fs.FS) {
+func assign(files *report.Files, name string, f fs.FS) {
 	switch name {
 	case "model":
 		files.Model = f

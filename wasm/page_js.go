@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"llamatab/engine/message"
-	"llamatab/engine/train"
+	"llamatab/engine/report"
 )
 
 // saveEvery is the longest that a run of the page goes without a checkpoint: what a crash may cost.
@@ -48,13 +48,13 @@ func newPageHost() *pageHost {
 	return p
 }
 
-func (p *pageHost) nextJob() (j message.Job, files train.Files, err error) {
+func (p *pageHost) nextJob() (j message.Job, files report.Files, err error) {
 	m := <-p.jobs
 	for next(p.controls) != "" { // meant for the job before
 	}
 	p.parts, p.blobs, p.run, p.saved = map[string][]any{}, folder{}, nil, time.Now()
 	if gone := m.Get("gone"); gone.Type() == js.TypeString {
-		return j, files, &train.Error{Code: "inputs_gone", Next: "Choose the files again.", Exit: 1, Err: fmt.Errorf("files that the browser does not have any more: %s", gone.String())}
+		return j, files, &report.Error{Code: "inputs_gone", Next: "Choose the files again.", Exit: 1, Err: fmt.Errorf("files that the browser does not have any more: %s", gone.String())}
 	}
 	if given := m.Get("files"); given.Type() == js.TypeObject {
 		names := js.Global().Get("Object").Call("keys", given)
@@ -167,7 +167,7 @@ func (p *pageHost) Commit(which string) error {
 		if checkpoint {
 			return err
 		}
-		full := err.(*train.NoRoom)
+		full := err.(*report.NoRoom)
 		p.Emit(message.Envelope{Type: "event", Event: storageFull(full.Error(), map[string]any{"path": which, "bytes": full.Bytes})})
 	}
 	for name, parts := range p.parts {
@@ -438,7 +438,7 @@ func (k *keptRun) commit(folder string) (js.Value, error) {
 		}
 	}
 	k.do("remove", k.path(folder))
-	return js.Value{}, &train.NoRoom{Bytes: size, Err: err}
+	return js.Value{}, &report.NoRoom{Bytes: size, Err: err}
 }
 
 // forget lets go of what was noted of a folder that is being written.

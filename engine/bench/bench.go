@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/op"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 )
@@ -20,7 +21,7 @@ import (
 // lab is where things are measured.
 type lab struct {
 	dev   *webgpu.Device
-	host  train.Host
+	host  report.Host
 	sizes sizes
 	Report
 }
@@ -57,7 +58,7 @@ func Run(ctx context.Context, j *train.Job) error {
 	start := time.Now()
 	opened, err := j.Open(device.DefaultLimits)
 	if err != nil {
-		return &train.Error{Code: "no_adapter", Next: "Run llamatab doctor: it says what is missing.", Exit: 3, Err: err}
+		return &report.Error{Code: "no_adapter", Next: "Run llamatab doctor: it says what is missing.", Exit: report.ExitBrowser, Err: err}
 	}
 	defer opened.Close()
 	dev, ok := opened.(*webgpu.Device)

@@ -13,6 +13,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -84,7 +85,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 		return err
 	}
 	start := time.Now()
-	setup, err := train.Prepare(cfg, train.Files{Dataset: oneFile{dataset, rows}}, l.Limits)
+	setup, err := train.Prepare(cfg, report.Files{Dataset: oneFile{dataset, rows}}, l.Limits)
 	if err != nil {
 		return err
 	}
@@ -141,7 +142,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 }
 
 // events is a host that hears of events only: the rest of a run is not what bench reports.
-type events struct{ train.Host }
+type events struct{ report.Host }
 
 // Emit implements train.Host.
 func (h events) Emit(all ...message.Envelope) {

@@ -81,6 +81,13 @@ var DefaultLimits = Limits{
 	MaxInvocations: 256, MaxWorkgroups: 65535, OffsetAlignment: 256,
 }
 
+// UnboundedLimits are DefaultLimits without a bound on the size of buffers, for a plan that only adds up what a run needs.
+func UnboundedLimits() Limits {
+	l := DefaultLimits
+	l.MaxBuffer, l.MaxBinding = 1<<50, 1<<50
+	return l
+}
+
 // Class groups buffers by what they are for, as the memory plan and summary.json list them.
 type Class uint8
 

@@ -38,13 +38,14 @@ var arrows = map[string][]string{
 	"engine/fsdp":          {"engine/tensor"},
 	"server/room":          {"engine/fsdp", "engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
-	"engine/train": {"engine/config", "engine/fsdp", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/optim", "engine/data",
+	"engine/report":        {"engine/config", "engine/data", "engine/device", "engine/message"},
+	"engine/train": {"engine/report", "engine/config", "engine/fsdp", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/optim", "engine/data",
 		"engine/tokenizer", "engine/weights", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
-	"engine/bench": {"engine/train", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
+	"engine/bench": {"engine/report", "engine/train", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself
 	"engine/enginetest": {"engine/graph", "engine/device", "engine/device/cpu", "engine/device/webgpu", "engine/tensor"},
 	"ui":                {"engine/message"},
-	"wasm":              {"engine/train", "engine/fsdp", "engine/bench", "engine/message", "engine/device", "engine/device/webgpu", "ui"},
+	"wasm":              {"engine/report", "engine/train", "engine/fsdp", "engine/bench", "engine/message", "engine/device", "engine/device/webgpu", "ui"},
 }
 
 // stops says where a foreign interface stops.

@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -93,10 +94,10 @@ func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*attached, error) 
 	}
 	method, err := peft.New(m.Decoder, cfg, c)
 	if err != nil {
-		return nil, fail("peft", exitConfig, hint, fmt.Errorf("peft: %w", err))
+		return nil, report.Fail("peft", report.ExitConfig, hint, fmt.Errorf("peft: %w", err))
 	}
 	if v := method.Patch.Virtual; v >= m.Decoder.MaxPositions {
-		return nil, fail("peft", exitConfig, "Take fewer virtual tokens.",
+		return nil, report.Fail("peft", report.ExitConfig, "Take fewer virtual tokens.",
 			fmt.Errorf("peft: num_virtual_tokens is %d, and the model's context of %d must hold them and a text", v, m.Decoder.MaxPositions))
 	}
 	return &attached{method: method, cfg: cfg}, nil
@@ -125,13 +126,13 @@ func (m *Model) openAdapter(fsys fs.FS) (*config.PEFT, error) {
 	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
 	data, err := readSmall(fsys, adapterConfig)
 	if err != nil {
-		return nil, fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err))
+		return nil, report.Fail("adapter", report.ExitConfig, hint, fmt.Errorf("adapter: %w", err))
 	}
 	cfg, dropped, err := config.ParseAdapterConfig(data, adapterConfig)
 	for _, key := range dropped {
 		m.Remarks = append(m.Remarks, message.NewRemark("key_ignored", "{file}: unknown key {key} ignored", "file", adapterConfig, "key", key))
 	}
-	return cfg, fail("adapter", exitConfig, hint, err)
+	return cfg, report.Fail("adapter", report.ExitConfig, hint, err)
 }
 
 // loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
@@ -160,19 +161,19 @@ func (m *Model) loadFolder(name string, fsys fs.FS) (*attached, error) {
 // stackFolder is loadFolder for one adapter among several.
 func (m *Model) stackFolder(name string, fsys fs.FS) error {
 	if _, err := fs.Stat(fsys, headFile); err == nil {
-		return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
+		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
 	}
 	a, err := m.loadFolder(name, fsys)
 	if err != nil {
-		return fail("adapter", exitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
+		return report.Fail("adapter", report.ExitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
 	}
 	if a.method.Moves() {
-		return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: init_lora_weights %q takes a part out of the base's weights, and other adapters need the base as it was", name, a.cfg.Init))
+		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: init_lora_weights %q takes a part out of the base's weights, and other adapters need the base as it was", name, a.cfg.Init))
 	}
 	base := m.Decoder.Params()
 	for _, t := range a.tensors() {
 		if slices.Contains(base, t.Param) {
-			return fail("adapter", exitConfig, stackHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
+			return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
 		}
 	}
 	return nil
@@ -182,7 +183,9 @@ func (m *Model) stackFolder(name string, fsys fs.FS) error {
 // base that are saved with it: these then start as the base has them.
 func (m *Model) load(a *attached, fsys fs.FS, complete bool) error {
 	const hint = "The adapter belongs to another model or another configuration."
-	bad := func(err error) error { return fail("adapter", exitConfig, hint, fmt.Errorf("adapter: %w", err)) }
+	bad := func(err error) error {
+		return report.Fail("adapter", report.ExitConfig, hint, fmt.Errorf("adapter: %w", err))
+	}
 	a.files = map[string]*weights.Checkpoint{}
 	names := []string{adapterFile}
 	for _, t := range a.method.Tensors() {

@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/model"
 	"llamatab/engine/nn"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
@@ -130,7 +131,7 @@ func TestForecastIsAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := train.Files{Model: folder(t, m)}
+		files := report.Files{Model: folder(t, m)}
 		for name, way := range settings(t, m.Layers()) {
 			for _, precision := range taken("precision.param_dtype") {
 				if strings.HasSuffix(precision, "=float16") && gpu && !adapter.F16 {

@@ -8,6 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -21,7 +22,7 @@ func TestCheckpointing(t *testing.T) {
 		"accumulation":      {lora, dropout, "training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 			run := func(blocks string) *host {
 				return must(t, job(t, files, append(slices.Clone(sets), checkpointing+blocks, "training.save_steps=4")...))
 			}
@@ -53,7 +54,7 @@ func layered(layers int) string {
 // planned is the forecast of a run's bytes.
 func planned(t testing.TB, budget int64, sets ...string) *train.Forecast {
 	t.Helper()
-	files := train.Files{Dataset: rows(8, 31, 17, 9)}
+	files := report.Files{Dataset: rows(8, 31, 17, 9)}
 	j := job(t, files, sets...)
 	cfg, err := config.Parse(j.Config, "run.json")
 	if err != nil {
@@ -108,7 +109,7 @@ func TestCheckpointingAuto(t *testing.T) {
 	if f := planned(t, all.Bytes["total"]-1, sets...); f.Fits || f.Recomputed != 8 {
 		t.Errorf("%d blocks fit below what all need", f.Recomputed)
 	}
-	j := job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)
+	j := job(t, report.Files{Dataset: rows(8, 31, 17, 9)}, sets...)
 	j.Budget = budget
 	h := must(t, j)
 	for _, m := range h.sent {

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -48,14 +49,14 @@ type verdict struct {
 	Tokens, Rows                   int
 }
 
-func judge(t *testing.T, files train.Files) (v verdict) {
+func judge(t *testing.T, files report.Files) (v verdict) {
 	t.Helper()
 	answer(t, &train.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}}, Files: files, Host: newHost(), Open: open(t)}, &v)
 	return v
 }
 
 // classLogits are the logits that eval writes, a row of classes for each row of the dataset.
-func classLogits(t testing.TB, files train.Files, batch int) []float32 {
+func classLogits(t testing.TB, files report.Files, batch int) []float32 {
 	t.Helper()
 	h := must(t, &train.Job{
 		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpLogits: "l.safetensors", BatchSize: batch}},
@@ -70,7 +71,7 @@ func TestScore(t *testing.T) {
 	for _, trainable := range []string{`["score"]`, `["all"]`, `["score", "layers:last:1"]`} {
 		t.Run(trainable, func(t *testing.T) {
 			data := labelled(three, lengths...)
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 			if trainable == `["all"]` { // which adds no head, so there is one first
 				files.Model = must(t, job(t, files, score, steps(1))).folder("model")
 			}
@@ -110,11 +111,11 @@ func TestScore(t *testing.T) {
 				}
 			}
 
-			v := judge(t, train.Files{Model: model, Dataset: data})
+			v := judge(t, report.Files{Model: model, Dataset: data})
 			if v.Tokens != 12 || v.Rows != 12 || !(v.Accuracy > 0 && v.Accuracy <= 1) || !(v.F1 > 0 && v.F1 <= 1) {
 				t.Errorf("evaluated as %+v", v)
 			}
-			next := must(t, job(t, train.Files{Model: model, Dataset: data}, "trainable="+trainable, steps(1), "training.per_device_train_batch_size=12"))
+			next := must(t, job(t, report.Files{Model: model, Dataset: data}, "trainable="+trainable, steps(1), "training.per_device_train_batch_size=12"))
 			near(t, "continued", next.losses(), []float64{v.Loss}, 1e-6)
 
 			files.Resume = h.folder("checkpoint-6")
@@ -126,15 +127,15 @@ func TestScore(t *testing.T) {
 // Gradients of a classification agree with differences of its loss, whatever trains.
 func TestScoreGradients(t *testing.T) {
 	data := labelled(three, lengths...)
-	model := must(t, job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(1))).folder("model")
-	files := train.Files{Model: model, Dataset: data}
+	model := must(t, job(t, report.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(1))).folder("model")
+	files := report.Files{Model: model, Dataset: data}
 	for part, want := range map[string]int{"score": 1, "all": 3 + 2*16, "norm": 1, "layers:last:1": 16} {
 		got := gradients(t, files, part)
 		if len(got) != want {
 			t.Errorf("%s: gradients of %v", part, names(got))
 		}
 		differences(t, got, model, "model.safetensors", func(name string) string { return name }, func(m fstest.MapFS) float64 {
-			return loss(t, train.Files{Model: m, Dataset: data})
+			return loss(t, report.Files{Model: m, Dataset: data})
 		})
 	}
 }
@@ -148,10 +149,10 @@ func TestClassifierReadsTheLastToken(t *testing.T) {
 {"input_ids": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0], "label": 0}
 {"input_ids": [5], "label": 0}
 `)
-	model := must(t, job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: data}, `trainable=["all", "score"]`)).folder("model")
-	together, alone := classLogits(t, train.Files{Model: model, Dataset: data}, 4), []float32{}
+	model := must(t, job(t, report.Files{Model: tiny(t, true, true, nil), Dataset: data}, `trainable=["all", "score"]`)).folder("model")
+	together, alone := classLogits(t, report.Files{Model: model, Dataset: data}, 4), []float32{}
 	for _, line := range strings.SplitAfter(string(data["data.jsonl"].Data), "\n")[:5] {
-		alone = append(alone, classLogits(t, train.Files{Model: model, Dataset: lines(line)}, 1)...)
+		alone = append(alone, classLogits(t, report.Files{Model: model, Dataset: lines(line)}, 1)...)
 	}
 	if len(together) != 10 {
 		t.Fatalf("%d logits of 5 rows and 2 classes", len(together))
@@ -167,10 +168,10 @@ func TestClassifierReadsTheLastToken(t *testing.T) {
 func TestScoreAdapter(t *testing.T) {
 	data := labelled(three, lengths...)
 	base := tiny(t, true, true, nil)
-	classifier := must(t, job(t, train.Files{Model: base, Dataset: data}, score, steps(2))).folder("model")
+	classifier := must(t, job(t, report.Files{Model: base, Dataset: data}, score, steps(2))).folder("model")
 	for name, model := range map[string]fstest.MapFS{"language model": base, "classifier": classifier} {
 		t.Run(name, func(t *testing.T) {
-			files := train.Files{Model: model, Dataset: data}
+			files := report.Files{Model: model, Dataset: data}
 			sets := []string{seqCls, "peft.init_lora_weights=false", steps(4), "training.save_steps=2"}
 			h := must(t, job(t, files, sets...))
 			adapter := h.folder("adapter")
@@ -189,7 +190,7 @@ func TestScoreAdapter(t *testing.T) {
 			near(t, "continued", must(t, job(t, files, seqCls, "peft.init_lora_weights=false", steps(1), "training.per_device_train_batch_size=12")).losses(), []float64{v.Loss}, 1e-6)
 			merged := must(t, &train.Job{Job: message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}},
 				Files: files, Host: newHost(), Open: reference}).folder("")
-			m := judge(t, train.Files{Model: merged, Dataset: data})
+			m := judge(t, report.Files{Model: merged, Dataset: data})
 			near(t, "merged", []float64{m.Loss, m.Accuracy, m.F1}, []float64{v.Loss, v.Accuracy, v.F1}, 1e-5)
 
 			files.Adapter, files.Resume = nil, h.folder("checkpoint-2")
@@ -202,8 +203,8 @@ func TestScoreAdapter(t *testing.T) {
 // f1_score(average="macro").
 func TestVerdict(t *testing.T) {
 	data := labelled(three, lengths...)
-	model := must(t, job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(8))).folder("model")
-	files := train.Files{Model: model, Dataset: data}
+	model := must(t, job(t, report.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(8))).folder("model")
+	files := report.Files{Model: model, Dataset: data}
 	logits := classLogits(t, files, 4)
 	var truth, said []int
 	for i, line := range strings.Split(strings.TrimSpace(string(data["data.jsonl"].Data)), "\n") {
@@ -240,7 +241,7 @@ func TestVerdict(t *testing.T) {
 func TestClassificationRefused(t *testing.T) {
 	base := tiny(t, true, false, nil)
 	data := labelled(three, lengths...)
-	classifier := must(t, job(t, train.Files{Model: base, Dataset: data}, score, steps(1))).folder("model")
+	classifier := must(t, job(t, report.Files{Model: base, Dataset: data}, score, steps(1))).folder("model")
 	edited := func(old, new string) fstest.MapFS {
 		m := maps.Clone(classifier)
 		m["config.json"] = &fstest.MapFile{Data: []byte(strings.Replace(string(classifier["config.json"].Data), old, new, 1))}
@@ -265,13 +266,13 @@ func TestClassificationRefused(t *testing.T) {
 		{"prompts", base, data, []string{score, "dataset.format=alpaca"}, "data", []string{"alpaca", "classification"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			mustFail(t, job(t, train.Files{Model: c.model, Dataset: c.dataset}, c.sets...), c.code, 2, c.parts...)
+			mustFail(t, job(t, report.Files{Model: c.model, Dataset: c.dataset}, c.sets...), c.code, 2, c.parts...)
 		})
 	}
 	mustFail(t, &train.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpGradients: "g", Trainable: []string{"score"}}},
-		Files: train.Files{Model: base, Dataset: rows(8)}, Host: newHost(), Open: reference}, "config", 2, "--trainable[0]", "classification head")
+		Files: report.Files{Model: base, Dataset: rows(8)}, Host: newHost(), Open: reference}, "config", 2, "--trainable[0]", "classification head")
 	// Numbers are the classes themselves where the model has so many.
-	v := judge(t, train.Files{Model: classifier, Dataset: lines("{\"input_ids\": [1, 2], \"label\": 2}\n{\"input_ids\": [1, 2], \"label\": \"c\"}")})
+	v := judge(t, report.Files{Model: classifier, Dataset: lines("{\"input_ids\": [1, 2], \"label\": 2}\n{\"input_ids\": [1, 2], \"label\": \"c\"}")})
 	if v.Rows != 2 || v.Accuracy != 0 && v.Accuracy != 1 {
 		t.Errorf("one row, told twice, is judged %+v", v)
 	}

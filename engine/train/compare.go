@@ -3,6 +3,7 @@ package train
 import (
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // Way is one way of fine-tuning, as settings of run.json.
@@ -68,7 +69,7 @@ func (w Way) Apply(cfg *config.Config, layers int) (*config.Config, error) {
 }
 
 // Compare plans every way of fine-tuning with the rest of cfg. The rows are read once.
-func Compare(cfg *config.Config, files Files, c Conditions) ([]Method, error) {
+func Compare(cfg *config.Config, files report.Files, c Conditions) ([]Method, error) {
 	s, err := planned(cfg, files, c)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
@@ -19,7 +20,7 @@ import (
 // One micro-batch of 4 is four of 1, and the padding that the rows of 4 need changes nothing.
 func TestMicroBatches(t *testing.T) {
 	for _, method := range []string{full, lora} {
-		files := train.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 16, 8, 16, 3, 24, 2, 31)}
+		files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 16, 8, 16, 3, 24, 2, 31)}
 		one := must(t, job(t, files, method))
 		four := must(t, job(t, files, method, "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=4"))
 		near(t, method+" losses", four.losses(), one.losses(), 1e-5)
@@ -34,7 +35,7 @@ func TestMicroBatches(t *testing.T) {
 
 // In epochs the last step takes the rows that remain.
 func TestEpochs(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13)}
 	h := must(t, job(t, files, lora, steps(-1), "training.num_train_epochs=2"))
 	var tokens []int
 	for _, s := range h.steps() {
@@ -66,7 +67,7 @@ func TestAdapterRoundTrips(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := rows(8, 11, 9, 16)
-			files := train.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
+			files := report.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
 			sets := append([]string{lora, "peft.init_lora_weights=false", steps(4)}, c.sets...)
 			adapter := must(t, job(t, files, sets...)).folder("adapter")
 			attached := evaluate(t, files.Model, adapter, data)
@@ -97,7 +98,7 @@ func TestFreshAdapterIsBase(t *testing.T) {
 		{"peft.init_lora_weights=gaussian"},
 		{`peft.modules_to_save=["embed_tokens"]`},
 	} {
-		files := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+		files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 		first := must(t, job(t, files, append([]string{lora, steps(1)}, sets...)...)).losses()
 		near(t, sets[0], first, []float64{evaluate(t, files.Model, nil, data)}, 1e-6)
 	}
@@ -107,7 +108,7 @@ func TestFreshAdapterIsBase(t *testing.T) {
 func TestFrozenBase(t *testing.T) {
 	base := tiny(t, true, true, nil)
 	dev := newSingle()
-	j := job(t, train.Files{Model: base, Dataset: rows(8, 11, 9, 16)}, lora, "peft.target_modules=all-linear")
+	j := job(t, report.Files{Model: base, Dataset: rows(8, 11, 9, 16)}, lora, "peft.target_modules=all-linear")
 	j.Open = func(device.Limits) (device.Device, error) { return dev, nil }
 	must(t, j)
 	c, err := weights.Open(base)
@@ -153,8 +154,8 @@ func TestBF16Base(t *testing.T) {
 	narrow := halved(t, wide)
 	for _, method := range []string{lora, full} {
 		data := rows(8, 11, 9, 16)
-		a := must(t, job(t, train.Files{Model: wide, Dataset: data}, method))
-		b := must(t, job(t, train.Files{Model: narrow, Dataset: data}, method))
+		a := must(t, job(t, report.Files{Model: wide, Dataset: data}, method))
+		b := must(t, job(t, report.Files{Model: narrow, Dataset: data}, method))
 		if !slices.Equal(a.losses(), b.losses()) {
 			t.Errorf("%s: losses %v from bfloat16, %v from float32", method, b.losses(), a.losses())
 		}
@@ -168,7 +169,7 @@ func TestBF16Base(t *testing.T) {
 // Every way of training, in every precision: the losses are near those in float32, and the same to the last bit when all
 // blocks are computed again.
 func TestEveryWay(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil)}
+	files := report.Files{Model: tiny(t, true, true, nil)}
 	for name, way := range settings(t, 2) {
 		t.Run(name, func(t *testing.T) {
 			files.Dataset = rowsFor(name, 8, 11, 9, 12)

@@ -14,6 +14,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -27,7 +28,7 @@ func (j *Job) prepareModel() (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Setup{Model: m, batch: 1, limits: unbounded}
+	s := &Setup{Model: m, batch: 1, limits: device.UnboundedLimits()}
 	if j.Files.Adapter != nil {
 		a, err := s.loadFolder("", j.Files.Adapter)
 		if err != nil {
@@ -75,7 +76,7 @@ func (s *Setup) freeze() {
 func (j *Job) eval(ctx context.Context) error {
 	e := j.Job.Eval
 	if e == nil {
-		return fail("job", exitConfig, "", fmt.Errorf("nothing to evaluate was named"))
+		return report.Fail("job", report.ExitConfig, "", fmt.Errorf("nothing to evaluate was named"))
 	}
 	if len(j.Compare) > 0 {
 		return j.evalStack(ctx)
@@ -94,7 +95,7 @@ func (j *Job) eval(ctx context.Context) error {
 	} else {
 		parts, err := config.ParseParts(e.Trainable, "--trainable")
 		if err != nil {
-			return fail("config", exitConfig, "See llamatab eval --help.", err)
+			return report.Fail("config", report.ExitConfig, "See llamatab eval --help.", err)
 		}
 		untie(s.Decoder, parts)
 		chosen, err := choose(s.Decoder, parts, "--trainable")
@@ -191,8 +192,8 @@ func (m measured) into(step *message.Step) {
 }
 
 // measure evaluates a dataset.
-func (s *Setup) measure(ds *data.Dataset, st *stepper, h Host) (m measured, err error) {
-	p := newProgress(h, "eval", "rows", int64(len(ds.Samples)))
+func (s *Setup) measure(ds *data.Dataset, st *stepper, h report.Host) (m measured, err error) {
+	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
 	sum, v := 0.0, fsdp.Verdicts{}
 	err = s.batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.lossSum([]*data.Batch{b})
@@ -200,7 +201,7 @@ func (s *Setup) measure(ds *data.Dataset, st *stepper, h Host) (m measured, err 
 			err = st.judged(v, b)
 		}
 		sum, m.tokens = sum+l, m.tokens+b.Tokens
-		p.at(int64(min(first+s.batch, len(ds.Samples))), "")
+		p.Update(int64(min(first+s.batch, len(ds.Samples))), "")
 		return err
 	})
 	if m.loss = sum / float64(m.tokens); s.Decoder.Classes > 0 {
@@ -346,7 +347,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 		defer p.Release()
 		heads = append(heads, p)
 	}
-	progress := newProgress(out.host, "logits", "rows", int64(rows))
+	progress := report.NewProgress(out.host, "logits", "rows", int64(rows))
 	if err := out.file(name, func(w io.Writer) error {
 		return out.tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: shape}}, nil, func(_ string, w io.Writer) error {
 			for first := 0; first < rows; first += s.batch {
@@ -370,7 +371,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 						return err
 					}
 				}
-				progress.at(int64(first+n), "")
+				progress.Update(int64(first+n), "")
 			}
 			return nil
 		})

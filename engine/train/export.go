@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tune"
 	"llamatab/engine/weights"
@@ -20,11 +21,11 @@ func (j *Job) export(context.Context) error {
 	e := j.Job.Export
 	switch {
 	case e == nil:
-		return fail("job", exitConfig, "", fmt.Errorf("nothing to export was named"))
+		return report.Fail("job", report.ExitConfig, "", fmt.Errorf("nothing to export was named"))
 	case e.Format != "peft" && e.Format != "merged":
-		return fail("config", exitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
+		return report.Fail("config", report.ExitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
 	case j.Files.Adapter == nil:
-		return fail("config", exitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
+		return report.Fail("config", report.ExitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
 			fmt.Errorf("export --format %s needs an adapter", e.Format))
 	}
 	s, err := j.prepareModel()
@@ -53,7 +54,7 @@ func (j *Job) export(context.Context) error {
 
 // folderless remembers the files of an export, which lie in the output folder itself.
 type folderless struct {
-	Host
+	report.Host
 	created []string
 }
 
@@ -63,16 +64,16 @@ func (f *folderless) Create(path string) (io.WriteCloser, error) {
 }
 
 // exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
-func (j *Job) exportPEFT(s *Setup, files Host) error {
+func (j *Job) exportPEFT(s *Setup, files report.Host) error {
 	var params []*nn.Param
 	for _, t := range s.saved() {
 		if t.Param != nil {
 			params = append(params, t.Param)
 		}
 	}
-	dev, err := j.Open(plan.Sum(plan.NewLayout(params, unbounded), false, graph.Plan{}).Want())
+	dev, err := j.Open(plan.Sum(plan.NewLayout(params, device.UnboundedLimits()), false, graph.Plan{}).Want())
 	if err != nil {
-		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+		return report.Fail("no_adapter", report.ExitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
 	defer dev.Close()
 	mem, err := newMemory(dev, plan.NewLayout(params, dev.Limits()), false)
@@ -86,7 +87,7 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 			continue
 		}
 		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.attached.file(t), t.Key, func(int64) {}); err != nil {
-			return fail("adapter", exitFailed, "Use another adapter file.", err)
+			return report.Fail("adapter", report.ExitFailed, "Use another adapter file.", err)
 		}
 	}
 	return errors.Join(output{files, mem}.adapter("", s.Model), output{host: files}.head("", s.Model, s.headAsRead))
@@ -94,10 +95,10 @@ func (j *Job) exportPEFT(s *Setup, files Host) error {
 
 // exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
 // at a time is on the device.
-func (j *Job) exportMerged(s *Setup, files Host) error {
+func (j *Job) exportMerged(s *Setup, files report.Host) error {
 	all, err := s.Method.Merges()
 	if err != nil {
-		return fail("adapter", exitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.PEFT.Type, err))
+		return report.Fail("adapter", report.ExitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.PEFT.Type, err))
 	}
 	merges := map[*nn.Param]peft.Merge{}
 	for _, m := range all {
@@ -112,14 +113,14 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 	for _, t := range s.saved() {
 		tensors[t.Param] = t
 	}
-	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), unbounded), false, graph.Plan{}).Want())
+	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), device.UnboundedLimits()), false, graph.Plan{}).Want())
 	if err != nil {
-		return fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+		return report.Fail("no_adapter", report.ExitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
 	defer dev.Close()
 	out := output{host: files}
 	tuner := newTuner(dev, nil, j.Host, 1, false)
-	progress := newProgress(j.Host, "merge", "matrices", int64(len(merges)))
+	progress := report.NewProgress(j.Host, "merge", "matrices", int64(len(merges)))
 	done := 0
 	if err := out.model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
 		base, _ := s.Base.Tensor(p.From())
@@ -144,7 +145,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 			return err
 		}
 		done++
-		progress.at(int64(done), p.Name)
+		progress.Update(int64(done), p.Name)
 		return merge(dev, tuner, s, p, merges[p], tensors, func(raw []byte) error {
 			if base.DType == tensor.BF16 {
 				x := make([]float32, len(raw)/4)
@@ -162,7 +163,7 @@ func (j *Job) exportMerged(s *Setup, files Host) error {
 	if err := out.head("", s.Model, s.headAsRead); err != nil {
 		return err
 	}
-	event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)
+	report.Event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)
 	return nil
 }
 

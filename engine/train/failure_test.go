@@ -15,6 +15,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 )
@@ -68,7 +69,7 @@ func TestBadInput(t *testing.T) {
 		{"not JSON", good, lines("{\"input_ids\": [1, 2]}\n{"), "data", 2, []string{"line 2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := train.Files{Model: c.model}
+			files := report.Files{Model: c.model}
 			if c.dataset != nil {
 				files.Dataset = c.dataset
 			}
@@ -78,7 +79,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestBadAdapterAndResume(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
 	h := must(t, job(t, files, lora, "training.save_steps=2", steps(4)))
 	adapter, checkpoint := h.folder("adapter"), h.folder("checkpoint-2")
 	without := func(m fstest.MapFS, name string) fstest.MapFS {
@@ -125,7 +126,7 @@ func TestBadAdapterAndResume(t *testing.T) {
 
 // Steps that are not finite change nothing, and every one is told.
 func TestNonfiniteStep(t *testing.T) {
-	files := train.Files{Model: tiny(t, false, false, nil), Dataset: rows(8, 8, 8, 8)}
+	files := report.Files{Model: tiny(t, false, false, nil), Dataset: rows(8, 8, 8, 8)}
 	poisoned := func(sets ...string) *train.Job {
 		j := job(t, files, append(sets, full, steps(3))...)
 		dev := newSingle()
@@ -148,7 +149,7 @@ func TestNonfiniteStep(t *testing.T) {
 // A skipped step must leave no trace: not in the weights, the moments, nor the count of their bias correction.
 func TestSkippedStepLeavesNoTrace(t *testing.T) {
 	run := func(poison func(int) bool, data string) *host {
-		j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, full, "dataset.shuffle=false", steps(-1),
+		j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, full, "dataset.shuffle=false", steps(-1),
 			"training.per_device_train_batch_size=1", "training.lr_scheduler_type=constant", "training.save_steps=100")
 		dev := newSingle()
 		dev.poison = poison
@@ -170,7 +171,7 @@ func TestSkippedStepLeavesNoTrace(t *testing.T) {
 
 // What does not fit is refused before anything is allocated, and the advice is true.
 func TestDoesNotFit(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(32, 32, 32, 32)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(32, 32, 32, 32)}
 	planned := must(t, job(t, files, full)).summary(t).Planned["total"]
 
 	j := job(t, files, full)
@@ -199,7 +200,7 @@ func TestDoesNotFit(t *testing.T) {
 }
 
 func TestNoAdapter(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}, full)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}, full)
 	j.Open = func(device.Limits) (device.Device, error) { return nil, errors.New("no WebGPU here") }
 	mustFail(t, j, "no_adapter", 3, "no WebGPU here")
 }
@@ -207,7 +208,7 @@ func TestNoAdapter(t *testing.T) {
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}, full)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}, full)
 	if err := train.Run(ctx, j); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
@@ -232,11 +233,11 @@ func TestNoRoom(t *testing.T) {
 		}
 		h.refuse = func(path string) error {
 			if strings.HasPrefix(path, "checkpoint-") && len(saved()) >= room {
-				return &train.NoRoom{Bytes: 1234, Err: errors.New("the quota is exceeded")}
+				return &report.NoRoom{Bytes: 1234, Err: errors.New("the quota is exceeded")}
 			}
 			return nil
 		}
-		j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(6), "training.save_steps=1")
+		j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(6), "training.save_steps=1")
 		j.Host = h
 		if err := train.Run(context.Background(), j); err != nil {
 			t.Fatalf("room for %d: %v", room, err)

@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 )
 
 // together is the code of a choice of several remedies.
@@ -279,7 +280,7 @@ func (s *Setup) check(l device.Limits, budget int64) error {
 	if err == nil {
 		return nil
 	}
-	refusal := &Error{Code: "does_not_fit", Exit: exitFailed, Err: fmt.Errorf("memory: %w", err), Choices: s.choices(l, budget)}
+	refusal := &report.Error{Code: "does_not_fit", Exit: report.ExitFailed, Err: fmt.Errorf("memory: %w", err), Choices: s.choices(l, budget)}
 	enough := slices.IndexFunc(refusal.Choices, func(c message.Choice) bool { return c.Fits })
 	switch {
 	case s.decode:

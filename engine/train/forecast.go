@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 )
 
 // Conditions are what a forecast takes for granted about the machines.
@@ -89,7 +90,7 @@ type Shard struct {
 }
 
 // Plan prepares a run as training would and reports what it needs under c, and what would fit where it does not.
-func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
+func Plan(cfg *config.Config, files report.Files, c Conditions) (*Forecast, error) {
 	s, err := planned(cfg, files, c)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func Plan(cfg *config.Config, files Files, c Conditions) (*Forecast, error) {
 }
 
 // planned is a run prepared and planned for c.
-func planned(cfg *config.Config, files Files, c Conditions) (*Setup, error) {
+func planned(cfg *config.Config, files report.Files, c Conditions) (*Setup, error) {
 	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err

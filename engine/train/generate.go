@@ -15,12 +15,13 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 )
 
 func (j *Job) generate(ctx context.Context) error {
 	g := j.Job.Generate
 	if g == nil || g.MaxNewTokens < 0 || g.Temperature < 0 || g.TopP < 0 || g.TopP > 1 || g.TopK < 0 {
-		return fail("config", exitConfig, "See llamatab generate --help.", errors.New("generate: a setting is out of range: max-new-tokens, temperature and top-k are at least 0, top-p is from 0 to 1"))
+		return report.Fail("config", report.ExitConfig, "See llamatab generate --help.", errors.New("generate: a setting is out of range: max-new-tokens, temperature and top-k are at least 0, top-p is from 0 to 1"))
 	}
 	if len(j.Compare) > 0 {
 		return j.generateStack(ctx)
@@ -67,13 +68,13 @@ func (j *Job) generate(ctx context.Context) error {
 // prompt encodes the prompt of a job, and makes the setup one that continues it.
 func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 	if s.Decoder.Classes > 0 {
-		return nil, fail("model", exitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
+		return nil, report.Fail("model", report.ExitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
 			errors.New("generate: the model tells classes of texts apart, it does not continue them"))
 	}
 	context := s.Decoder.MaxPositions - s.longestPrefix()
 	prompt, err := s.encode(g.Prompt)
 	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
-		err = fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
+		err = report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
 	}
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 // encode spells a prompt in tokens of the model.
 func (s *Setup) encode(text string) ([]int, error) {
 	if s.Tokenizer == nil {
-		return nil, fail("tokenizer", exitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
+		return nil, report.Fail("tokenizer", report.ExitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}
 	prompt, err := s.Tokenizer.Encode(text, true)
 	if err == nil && len(prompt) == 0 {
@@ -97,7 +98,7 @@ func (s *Setup) encode(text string) ([]int, error) {
 		}
 	}
 	if err != nil {
-		return nil, fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
+		return nil, report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
 	}
 	return prompt, nil
 }
@@ -286,7 +287,7 @@ func (s *tokenSampler) pick(logits []float64) (int, error) {
 	best := 0
 	for i, l := range logits {
 		if math.IsNaN(l) || math.IsInf(l, 0) {
-			return 0, fail("nonfinite", exitFailed, "The weights are damaged: use another checkpoint.", fmt.Errorf("generate: the logit of token %d is %v", i, l))
+			return 0, report.Fail("nonfinite", report.ExitFailed, "The weights are damaged: use another checkpoint.", fmt.Errorf("generate: the logit of token %d is %v", i, l))
 		}
 		if l > logits[best] {
 			best = i

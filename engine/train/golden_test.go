@@ -17,6 +17,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
@@ -102,7 +103,7 @@ func TestGoldenForward(t *testing.T) {
 	const file, T, V = "forward_stories.safetensors", 64, 512
 	h := must(t, &train.Job{
 		Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens", DumpLogits: "logits.safetensors"}},
-		Files: train.Files{
+		Files: report.Files{
 			Model: sub(t, shared, "models/stories260k"), Dataset: tokenRows(tensorOf(t, golden, file, "input_ids")[:T], T),
 		},
 		Host: newHost(), Open: exact,
@@ -157,7 +158,7 @@ func TestGoldenTrajectories(t *testing.T) {
 			if err := json.Unmarshal(raw, &want); err != nil {
 				t.Fatal(err)
 			}
-			files := train.Files{Model: sub(t, shared, "models/stories260k"), Dataset: data}
+			files := report.Files{Model: sub(t, shared, "models/stories260k"), Dataset: data}
 			sets := []string{full}
 			if run == "lora_qv_r8" {
 				files.Adapter = sub(t, golden, run+"/adapter_init")

@@ -23,6 +23,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/model"
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
@@ -263,7 +264,7 @@ func (d shared) Trim() {
 }
 
 // open is how jobs get their device: the reference device, and in a browser the real one.
-func open(t testing.TB) train.Open {
+func open(t testing.TB) report.Open {
 	return func(device.Limits) (device.Device, error) {
 		all := enginetest.Devices(t)
 		if d := all[len(all)-1]; d.Info().Backend != "cpu" {
@@ -353,7 +354,7 @@ const (
 func steps(n int) string { return fmt.Sprintf("training.max_steps=%d", n) }
 
 // job is a training job over files with settings on top of a short run.
-func job(t testing.TB, files train.Files, sets ...string) *train.Job {
+func job(t testing.TB, files report.Files, sets ...string) *train.Job {
 	t.Helper()
 	base := `{"model": "m", "dataset": {"path": "data.jsonl"}, "trainable": [], "training": {"learning_rate": 1e-2, "max_steps": 5}}`
 	cfg, err := config.ParseWithSets([]byte(base), "run.json", sets)
@@ -403,7 +404,7 @@ func mustFail(t testing.TB, j *train.Job, code string, exit int, parts ...string
 			t.Errorf("the error %q does not say %q", err, p)
 		}
 	}
-	var e *train.Error
+	var e *report.Error
 	if !errors.As(err, &e) {
 		t.Errorf("%T is not a *train.Error", err)
 	}
@@ -416,11 +417,11 @@ func mustFail(t testing.TB, j *train.Job, code string, exit int, parts ...string
 // evaluate is the mean loss over a dataset.
 func evaluate(t testing.TB, model, adapter, dataset fs.FS) float64 {
 	t.Helper()
-	return evaluation(t, train.Files{Model: model, Adapter: adapter, Dataset: dataset}, open(t)).Loss
+	return evaluation(t, report.Files{Model: model, Adapter: adapter, Dataset: dataset}, open(t)).Loss
 }
 
 // evaluation is what eval.json holds.
-func evaluation(t testing.TB, files train.Files, open train.Open) (r struct{ Loss float64 }) {
+func evaluation(t testing.TB, files report.Files, open report.Open) (r struct{ Loss float64 }) {
 	t.Helper()
 	h := must(t, &train.Job{
 		Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}}, Files: files, Host: newHost(), Open: open,

@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/nn"
 	"llamatab/engine/op"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -136,7 +137,7 @@ func (m *Model) ownHead(fsys fs.FS) error {
 	if err == nil {
 		err = m.addHead(s, c)
 	}
-	return fail("head", exitConfig, headHint, err)
+	return report.Fail("head", report.ExitConfig, headHint, err)
 }
 
 // namesHead tells whether a config.json speaks of an added stack.
@@ -155,7 +156,7 @@ func headOf(cfg *config.Config) (*config.Head, error) {
 			case found == nil:
 				found = p.Head
 			case !reflect.DeepEqual(*found, *p.Head):
-				return fail("config", exitConfig, "Add one head a run.",
+				return report.Fail("config", report.ExitConfig, "Add one head a run.",
 					&config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: "is another added head than the one before"})
 			}
 		}
@@ -180,7 +181,9 @@ func (s *Setup) addHeadOf(cfg *config.Config) error {
 		want.names = s.Train.Classes
 		want.classes = len(want.names)
 	}
-	bad := func(err error) error { return fail("head", exitConfig, headHint, fmt.Errorf("added head: %w", err)) }
+	bad := func(err error) error {
+		return report.Fail("head", report.ExitConfig, headHint, fmt.Errorf("added head: %w", err))
+	}
 	if own := s.Decoder.Added; own != nil {
 		if got := s.headSpec; got.at != want.at || fmt.Sprint(got.sizes) != fmt.Sprint(want.sizes) || got.activation != want.activation {
 			return bad(fmt.Errorf("the model has one %s of sizes %v with %s, not %s of sizes %v with %s", got.at, got.sizes, got.activation, want.at, want.sizes, want.activation))

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
@@ -56,9 +57,9 @@ func TestAddedHeadGradients(t *testing.T) {
 			if strings.Contains(head, "between") {
 				data = rows(8, 11, 9, 16)
 			}
-			base := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+			base := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 			model := withHead(t, must(t, job(t, base, trainableOf(head), steps(1))).folder("model"))
-			files := train.Files{Model: model, Dataset: data}
+			files := report.Files{Model: model, Dataset: data}
 			got := gradients(t, files, "all")
 			own, below := map[string][]float32{}, map[string][]float32{}
 			for name, g := range got {
@@ -72,7 +73,7 @@ func TestAddedHeadGradients(t *testing.T) {
 				t.Errorf("gradients of %v", names(got))
 			}
 			same := func(name string) string { return name }
-			evaluate := func(m fstest.MapFS) float64 { return loss(t, train.Files{Model: m, Dataset: data}) }
+			evaluate := func(m fstest.MapFS) float64 { return loss(t, report.Files{Model: m, Dataset: data}) }
 			differences(t, own, model, "head.safetensors", same, evaluate)
 			differences(t, below, model, "model.safetensors", same, evaluate)
 		})
@@ -105,7 +106,7 @@ func TestAddedHead(t *testing.T) {
 			if c.more != "" {
 				parts = append(parts, c.more)
 			}
-			files := train.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
+			files := report.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
 			sets := append(c.sets, trainableOf(parts...), steps(6), "training.save_steps=3")
 			h := must(t, job(t, files, sets...))
 			dir := "model"
@@ -122,7 +123,7 @@ func TestAddedHead(t *testing.T) {
 			if m["kind"] != "fc" || !strings.Contains(c.head, `"at": "`+m["at"]) || m["activation"] == "" || m["order"] == "" || m["sizes"] == "" {
 				t.Errorf("metadata %v", m)
 			}
-			judged := train.Files{Model: files.Model, Adapter: result, Dataset: data}
+			judged := report.Files{Model: files.Model, Adapter: result, Dataset: data}
 			if dir == "model" {
 				judged.Model, judged.Adapter = result, nil
 				var cfg struct {
@@ -148,7 +149,7 @@ func TestAddedHead(t *testing.T) {
 				judged.Adapter = result
 				merged := must(t, &train.Job{Job: message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}},
 					Files: judged, Host: newHost(), Open: reference}).folder("")
-				near(t, "merged", []float64{loss(t, train.Files{Model: merged, Dataset: data})}, []float64{trained}, 1e-5)
+				near(t, "merged", []float64{loss(t, report.Files{Model: merged, Dataset: data})}, []float64{trained}, 1e-5)
 			}
 			resumed := files
 			resumed.Resume = h.folder("checkpoint-3")
@@ -161,7 +162,7 @@ func TestAddedHead(t *testing.T) {
 
 // A head between starts as nothing: the first loss is the base model's.
 func TestBetweenStartsAsNothing(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	h := must(t, job(t, files, trainableOf(between(`, "sizes": [6, 4]`)), steps(3)))
 	near(t, "first loss", h.losses()[:1], []float64{loss(t, files)}, 1e-6)
 	if slices.Equal(h.losses()[:1], h.losses()[2:]) {
@@ -172,9 +173,9 @@ func TestBetweenStartsAsNothing(t *testing.T) {
 // A head starts from a file, whatever it is called, or from a folder.
 func TestHeadInit(t *testing.T) {
 	data := labelled(three, lengths...)
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 	model := must(t, job(t, files, trainableOf(onTop(`, "sizes": [6]`)))).folder("model")
-	want := []float64{loss(t, train.Files{Model: model, Dataset: data})}
+	want := []float64{loss(t, report.Files{Model: model, Dataset: data})}
 	for name, init := range map[string]fstest.MapFS{"folder": model, "file": {"mine.safetensors": model["head.safetensors"]}} {
 		files.Head = init
 		set := trainableOf(onTop(`, "sizes": [6], "init": "x"`))
@@ -187,12 +188,12 @@ func TestHeadInit(t *testing.T) {
 
 func TestHeadRefused(t *testing.T) {
 	data := labelled(three, lengths...)
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 	mustFail(t, job(t, files, trainableOf(onTop(""), between(""))), "config", 2, "trainable[1]", "another added head")
 	mustFail(t, job(t, files, trainableOf(onTop(""), `"score"`)), "config", 2, "trainable[1]", "classification head")
 	must(t, job(t, files, trainableOf(onTop(""), onTop("")), steps(1))) // one head, named twice
 	model := must(t, job(t, files, trainableOf(onTop("")), steps(1))).folder("model")
-	mustFail(t, job(t, train.Files{Model: model, Dataset: data}, trainableOf(onTop(`, "sizes": [9]`))), "head", 2, "sizes")
+	mustFail(t, job(t, report.Files{Model: model, Dataset: data}, trainableOf(onTop(`, "sizes": [9]`))), "head", 2, "sizes")
 	for key, value := range map[string]string{"at": "above", "activation": "swish", "sizes": "[-1]", "num_labels": "many", "kind": "conv"} {
 		broken := fstest.MapFS{}
 		for n, f := range model {
@@ -218,6 +219,6 @@ func TestHeadRefused(t *testing.T) {
 		broken["head.safetensors"] = &fstest.MapFile{Data: safetensors(t, specs, values(t, model, "head.safetensors"), m)}
 		h := newHost()
 		mustFail(t, &train.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}},
-			Files: train.Files{Model: broken, Dataset: data}, Host: h, Open: reference}, "head", 2, "head.safetensors", fmt.Sprint(strings.Trim(value, "[]")))
+			Files: report.Files{Model: broken, Dataset: data}, Host: h, Open: reference}, "head", 2, "head.safetensors", fmt.Sprint(strings.Trim(value, "[]")))
 	}
 }

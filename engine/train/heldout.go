@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/data"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // Evaluations of a run in a room. A slot of one is a micro-batch of what measure does alone, so that with the same weights
@@ -24,11 +25,11 @@ func (s *Setup) evaluation() (*fsdp.Evaluation, error) {
 	e := &fsdp.Evaluation{Every: tr.EvalSteps, First: tr.EvalOnStart, Classes: s.Decoder.Classes}
 	err := s.batches(s.Valid, func(_ int, b *data.Batch) error { e.Tokens = append(e.Tokens, b.Tokens); return nil })
 	if err == nil && len(e.Tokens) > fsdp.MaxSlots {
-		err = fail("config", exitConfig, "Lower dataset.validation_split, or raise training.per_device_train_batch_size.", &config.Error{Path: "dataset.validation_split",
+		err = report.Fail("config", report.ExitConfig, "Lower dataset.validation_split, or raise training.per_device_train_batch_size.", &config.Error{Path: "dataset.validation_split",
 			Message: fmt.Sprintf("sets %d micro-batches aside, and a run over several tabs evaluates %d at most", len(e.Tokens), fsdp.MaxSlots)})
 	}
 	if err == nil && min(s.batch, e.Classes*e.Classes) > fsdp.MaxVerdicts {
-		err = fail("config", exitConfig, "Lower training.per_device_train_batch_size.", &config.Error{Path: "training.per_device_train_batch_size",
+		err = report.Fail("config", report.ExitConfig, "Lower training.per_device_train_batch_size.", &config.Error{Path: "training.per_device_train_batch_size",
 			Message: fmt.Sprintf("is %d, and a run over several tabs evaluates %d rows of %d classes at a time at most", s.batch, fsdp.MaxVerdicts, e.Classes)})
 	}
 	return e, err

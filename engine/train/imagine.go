@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/data"
 	"llamatab/engine/model"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -22,10 +23,10 @@ import (
 // Imagine makes the files of a run of which there are none yet: a model folder with the header of its weights, whose
 // values are all zero wherever one looks, and the rows of one step, all as long as dataset.max_length lets them be.
 // Whatever plans a run plans with them as it does with the real ones.
-func Imagine(m plan.Known, cfg *config.Config) (Files, error) {
+func Imagine(m plan.Known, cfg *config.Config) (report.Files, error) {
 	d, err := model.New(m.Config)
 	if err != nil {
-		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
+		return report.Files{}, fmt.Errorf("%s: %w", m.Name, err)
 	}
 	dtype := tensor.F32
 	if m.DType == "bfloat16" {
@@ -39,7 +40,7 @@ func Imagine(m plan.Known, cfg *config.Config) (Files, error) {
 	}
 	var head, rows bytes.Buffer
 	if _, err := weights.NewWriter(&head, specs, nil); err != nil {
-		return Files{}, fmt.Errorf("%s: %w", m.Name, err)
+		return report.Files{}, fmt.Errorf("%s: %w", m.Name, err)
 	}
 	length := min(data.DefaultLength, d.MaxPositions)
 	if n := cfg.Dataset.MaxLength; n != nil {
@@ -52,11 +53,11 @@ func Imagine(m plan.Known, cfg *config.Config) (Files, error) {
 		}
 		raw, err := json.Marshal(row)
 		if err != nil {
-			return Files{}, err
+			return report.Files{}, err
 		}
 		rows.Write(append(raw, '\n'))
 	}
-	return Files{
+	return report.Files{
 		Model: imagined{
 			"config.json":      {m.Config, int64(len(m.Config))},
 			weights.SingleName: {head.Bytes(), int64(head.Len()) + size},

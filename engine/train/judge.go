@@ -9,6 +9,7 @@ import (
 
 	"llamatab/engine/data"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // judge says to which class the prompt belongs: what generate does with a classifier.
@@ -19,7 +20,7 @@ func (j *Job) judge(s *Setup) error {
 		return err
 	}
 	if most := s.Decoder.MaxPositions - s.Decoder.Virtual(); len(ids) > most {
-		return fail("prompt", exitConfig, "Shorten the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(ids), most))
+		return report.Fail("prompt", report.ExitConfig, "Shorten the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(ids), most))
 	}
 	s.Train = &data.Dataset{Name: "prompt", Samples: []data.Sample{textSample(ids)}}
 	s.Valid = s.Train

@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
 // verdictOf is what generate says of a text.
-func verdictOf(t *testing.T, files train.Files, g message.GenerateJob) (v message.Verdict) {
+func verdictOf(t *testing.T, files report.Files, g message.GenerateJob) (v message.Verdict) {
 	t.Helper()
 	g.TopP = 1
 	files.Dataset = nil
@@ -25,7 +26,7 @@ func verdictOf(t *testing.T, files train.Files, g message.GenerateJob) (v messag
 func TestJudge(t *testing.T) {
 	texts := lines(`{"text": "abc", "label": "b"}` + "\n" + `{"text": "xyz9", "label": "a"}` + "\n" + `{"text": "k", "label": "c"}` + "\n")
 	for name, dir := range map[string]string{seqCls: "adapter", score: "model"} {
-		files := train.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
+		files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
 		h := must(t, job(t, files, name, "training.learning_rate=0.05", steps(6)))
 		trained := files
 		if trained.Adapter = h.folder(dir); dir == "model" {
@@ -58,7 +59,7 @@ func TestJudge(t *testing.T) {
 // A head that nobody has trained judges as the run's did before its first step, and samples tell what it said.
 func TestJudgeUntrained(t *testing.T) {
 	texts := lines(`{"text": "abc", "label": "b"}` + "\n" + `{"text": "xyz9", "label": "a"}` + "\n" + `{"text": "k", "label": "b"}` + "\n" + `{"text": "q", "label": "a"}` + "\n")
-	files := train.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
+	files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
 	j := job(t, files, seqCls, "training.learning_rate=0.05", "training.seed=9", "dataset.validation_split=0.25", steps(4))
 	j.Job.Samples = &message.SampleJob{Prompts: []string{"xyz"}, Every: 4, MaxNewTokens: 5}
 	h := must(t, j)

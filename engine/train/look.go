@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 )
 
 // look answers what a page asks while a run is put together, before any device is opened.
@@ -55,10 +56,10 @@ func (j *Job) forecast() (any, error) {
 	if p.Model != "" {
 		known, ok := plan.FindModel(p.Model)
 		if !ok {
-			return nil, fail("config", exitConfig, "Choose one of "+strings.Join(plan.ModelNames(), ", ")+".", fmt.Errorf("no known model is called %q", p.Model))
+			return nil, report.Fail("config", report.ExitConfig, "Choose one of "+strings.Join(plan.ModelNames(), ", ")+".", fmt.Errorf("no known model is called %q", p.Model))
 		}
 		if files, err = Imagine(known, cfg); err != nil {
-			return nil, fail("config", exitConfig, modelHint, err)
+			return nil, report.Fail("config", report.ExitConfig, modelHint, err)
 		}
 	}
 	if p.Compare {

@@ -9,6 +9,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -36,7 +37,7 @@ func TestDescribe(t *testing.T) {
 
 // A page's plan is that of the run itself, and a mistake names the setting.
 func TestPlanJob(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 3)}, lora)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 3)}, lora)
 	planned := *j
 	planned.Command, planned.Host, planned.Open = message.Plan, newHost(), nil
 	var f train.Forecast
@@ -102,7 +103,7 @@ func TestPlanKnownModel(t *testing.T) {
 }
 
 func TestPreviewJob(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(`{"input_ids": [1, 2, 3], "labels": [-100, -100, 3]}
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(`{"input_ids": [1, 2, 3], "labels": [-100, -100, 3]}
 {"input_ids": [4, 5, 6, 7]}
 {"input_ids": [4, 5, 6, 7]}`)}, full)
 	j.Command, j.Open, j.Job.Preview = message.Preview, nil, &message.PreviewJob{Rows: 2, Tokens: 3}
@@ -119,7 +120,7 @@ func TestPreviewJob(t *testing.T) {
 
 // A single step leaves the run paused, and a checkpoint that was asked for is one as any other.
 func TestSingleAndSave(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
 	h := j.Host.(*host)
 	var at []int // steps done at each call while paused
 	asked := 0

@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -20,7 +21,7 @@ func TestPlanIsAllocation(t *testing.T) {
 		{full}, {full, "dataset.validation_split=0.25", "training.eval_steps=2"},
 		{lora, dropout}, {lora, `peft.target_modules=["embed_tokens", "lm_head"]`},
 	} {
-		files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
+		files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
 		s := must(t, job(t, files, append(sets, "training.save_steps=2")...)).summary(t)
 		for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
 			if p, a := s.Planned[class], s.Allocated[class]; p != a || a == 0 {
@@ -36,7 +37,7 @@ func TestPlanWithoutMasters(t *testing.T) {
 		for _, blocks := range []string{"false", "true"} {
 			sets := []string{layered(3), what, bfloat16, stochastic, checkpointing + blocks, steps(2)}
 			f := planned(t, 0, sets...)
-			s := must(t, job(t, train.Files{Dataset: rows(8, 31, 17, 9)}, sets...)).summary(t)
+			s := must(t, job(t, report.Files{Dataset: rows(8, 31, 17, 9)}, sets...)).summary(t)
 			for _, class := range []string{"weights", "gradients", "optimizer", "activations"} {
 				if f, p, a := f.Bytes[class], s.Planned[class], s.Allocated[class]; f != a || p != a || a == 0 {
 					t.Errorf("%s, %s: %s: forecast %d bytes, planned %d, allocated %d", what, blocks, class, f, p, a)
@@ -70,7 +71,7 @@ func TestBF16Memory(t *testing.T) {
 
 // The forecast, made without a device, is what the run then plans.
 func TestForecast(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
 	j := job(t, files, full)
 	cfg, err := config.Parse(j.Config, "run.json")
 	if err != nil {
@@ -103,7 +104,7 @@ func folders(h *host) []string {
 }
 
 func TestSaveTotalLimit(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
 	for limit, want := range map[string][]string{
 		"1": {"adapter", "checkpoint-5"},
 		"2": {"adapter", "checkpoint-4", "checkpoint-5"},
@@ -120,7 +121,7 @@ func TestSaveTotalLimit(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
 	h := must(t, job(t, files, lora, "dataset.validation_split=0.25", "training.eval_steps=2", "training.save_steps=4"))
 	kinds, phases := map[string]int{}, map[string]int{}
 	for _, m := range h.sent {
@@ -166,7 +167,7 @@ func scripted(h *host, at map[int][]message.Control) {
 }
 
 func TestStop(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(50))
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora, steps(50))
 	h := j.Host.(*host)
 	scripted(h, map[int][]message.Control{2: {message.Stop}})
 	must(t, j)
@@ -186,7 +187,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
 	h := j.Host.(*host)
 	// While it waits, the step in flight has been reported: the pause comes at 1, what follows at 2.
 	scripted(h, map[int][]message.Control{1: {message.Pause}, 2: {"", message.Pause, message.Resume}})

@@ -17,11 +17,12 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 )
 
 // RoomRun describes the run of a config for the room that it is to take place in.
-func RoomRun(id string, cfg *config.Config, files Files) (*fsdp.Run, error) {
-	s, err := Prepare(cfg, files, unbounded)
+func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, error) {
+	s, err := Prepare(cfg, files, device.UnboundedLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ type member struct {
 func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	const next = "Start llamatab again; a room goes on where it stood."
 	if r.job.Room == nil || r.job.Dial == nil {
-		return nil, fail("room", exitConfig, "Use llamatab train --tabs N, or join a room in the page.", errors.New("fsdp is set, but the job names no room"))
+		return nil, report.Fail("room", report.ExitConfig, "Use llamatab train --tabs N, or join a room in the page.", errors.New("fsdp is set, but the job names no room"))
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -113,13 +114,13 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 		if err != nil {
 			var bye *Farewell
 			if errors.As(err, &bye) && !bye.Again {
-				return nil, fail("room", exitFailed, next, err)
+				return nil, report.Fail("room", report.ExitFailed, next, err)
 			}
 			if lost.IsZero() {
 				lost = time.Now()
 			}
 			if time.Since(lost) > roomPatience {
-				return nil, fail("room", exitFailed, next, fmt.Errorf("the room cannot be reached: %w", err))
+				return nil, report.Fail("room", report.ExitFailed, next, fmt.Errorf("the room cannot be reached: %w", err))
 			}
 			select {
 			case err := <-m.failed:
@@ -134,19 +135,19 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 		hello.Tab, hello.Token = welcome.Tab, welcome.Token
 		if err := m.welcome(welcome); err != nil {
 			link.Close()
-			return nil, fail("room", exitConfig, "Start the tabs from one run.json and one version of llamatab.", err)
+			return nil, report.Fail("room", report.ExitConfig, "Start the tabs from one run.json and one version of llamatab.", err)
 		}
 		m.link = link
 		done, err := m.talk(ctx)
 		link.Close()
 		m.link = nil
 		m.worker.Disconnected()
-		var f *Error
+		var f *report.Error
 		switch {
 		case errors.As(err, &f):
 			return nil, err
 		case err != nil:
-			return nil, fail("room", exitFailed, next, err)
+			return nil, report.Fail("room", report.ExitFailed, next, err)
 		case done != nil:
 			return done, nil
 		}
@@ -622,7 +623,7 @@ func (m *member) Committed(c fsdp.Commit) {
 		return
 	}
 	if !c.Applied {
-		event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
+		report.Event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
 	}
 	m.line(c, rate)
 }
@@ -670,7 +671,7 @@ func (m *member) tell(step *message.Step) {
 // Finished implements fsdp.Engine. All tabs can write what the run leaves: the host says which is to.
 func (m *member) Finished() {
 	m.done = true
-	newProgress(m.host, "wait", "", 0)
+	report.NewProgress(m.host, "wait", "", 0)
 }
 
 // leave writes the result. Where this tab has a part only, the rest comes from the room's last checkpoint.

@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/op"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tune"
 	"llamatab/engine/weights"
@@ -227,7 +228,7 @@ func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights
 	var out []byte
 	return c.ReadChunks(t, chunkBytes, func(offset int64, chunk []byte) error {
 		if i := tensor.FirstNonFinite(chunk, t.DType); i >= 0 {
-			return fail("weights", exitFailed, "The file is damaged or was saved from a run that diverged: use another checkpoint.",
+			return report.Fail("weights", report.ExitFailed, "The file is damaged or was saved from a run that diverged: use another checkpoint.",
 				fmt.Errorf("%s: tensor %q: element %d is not a finite number", t.File, name, offset/size+int64(i)))
 		}
 		done(int64(len(chunk)))
@@ -360,7 +361,7 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 
 // load fills parameters of a model: from the adapter's files, an overlay of trained tensors, the base checkpoint or their
 // first values, in this order of preference.
-func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
+func (m *memory) load(model *Model, params []*nn.Param, h report.Host) error {
 	type of struct {
 		peft.Tensor
 		*attached
@@ -405,7 +406,7 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 			total += t.Bytes
 		}
 	}
-	progress := newProgress(h, "load", "bytes", total)
+	progress := report.NewProgress(h, "load", "bytes", total)
 	for _, p := range params {
 		c, name := source(p)
 		if c == nil {
@@ -414,23 +415,23 @@ func (m *memory) load(model *Model, params []*nn.Param, h Host) error {
 				err = m.write(p, x)
 			}
 			if err != nil {
-				return fail("peft", exitConfig, "Change how the adapter starts.", fmt.Errorf("first values of %s: %w", p.Name, err))
+				return report.Fail("peft", report.ExitConfig, "Change how the adapter starts.", fmt.Errorf("first values of %s: %w", p.Name, err))
 			}
 			continue
 		}
 		if c == model.Base {
 			if take := model.residual(p); take != nil {
 				if err := m.uploadResidual(p, model, take); err != nil {
-					return fail("weights", exitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
+					return report.Fail("weights", report.ExitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
 				}
 				continue
 			}
 		}
-		if err := m.upload(p, p.Shape, p.Transposed, c, name, func(n int64) { done += n; progress.at(done, p.Name) }); err != nil {
-			return fail("weights", exitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
+		if err := m.upload(p, p.Shape, p.Transposed, c, name, func(n int64) { done += n; progress.Update(done, p.Name) }); err != nil {
+			return report.Fail("weights", report.ExitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
 		}
 	}
-	progress.at(total, "")
+	progress.Update(total, "")
 	return nil
 }
 

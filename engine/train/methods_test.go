@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
@@ -68,7 +69,7 @@ func TestMethods(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {
 			data := masked()
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: data}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}
 			base := evaluate(t, files.Model, nil, data)
 			sets := append(slices.Clone(m.sets), steps(4), "training.save_steps=2", "dataset.shuffle=false", "training.max_grad_norm=0.5")
 			h := must(t, job(t, files, sets...))
@@ -119,7 +120,7 @@ func TestMethodGradients(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: masked()}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: masked()}
 			start := must(t, job(t, files, append(slices.Clone(m.sets), steps(3), "training.save_steps=3")...)).folder("checkpoint-3")
 			files.Adapter = start
 			got := gradients(t, files)
@@ -133,14 +134,14 @@ func TestMethodGradients(t *testing.T) {
 				}
 			}
 			differences(t, kept, start, m.file, func(name string) string { return name }, func(folder fstest.MapFS) float64 {
-				return evaluateOn(t, train.Files{Model: files.Model, Adapter: folder, Dataset: files.Dataset})
+				return evaluateOn(t, report.Files{Model: files.Model, Adapter: folder, Dataset: files.Dataset})
 			})
 		})
 	}
 }
 
 // evaluateOn is the mean loss in double precision.
-func evaluateOn(t testing.TB, files train.Files) float64 {
+func evaluateOn(t testing.TB, files report.Files) float64 {
 	t.Helper()
 	h := must(t, &train.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens"}}, Files: files, Host: newHost(), Open: exact})
 	var r struct{ Loss float64 }
@@ -155,7 +156,7 @@ func evaluateOn(t testing.TB, files train.Files) float64 {
 }
 
 // logits are what eval dumps of a dataset.
-func logits(t testing.TB, files train.Files) []float32 {
+func logits(t testing.TB, files report.Files) []float32 {
 	t.Helper()
 	h := must(t, &train.Job{
 		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens", DumpLogits: "l.safetensors"}},
@@ -166,7 +167,7 @@ func logits(t testing.TB, files train.Files) []float32 {
 
 // A fresh LLaMA-Adapter changes no bit, as its gates are 0, and only they have a gradient at first.
 func TestFreshAdaptionPromptIsBase(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
 	base := logits(t, files)
 	const method = `peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 2}`
 	h := must(t, job(t, files, method, "training.learning_rate=0", "training.weight_decay=0", steps(1)))
@@ -185,7 +186,7 @@ func TestFreshAdaptionPromptIsBase(t *testing.T) {
 // A folder that PEFT wrote of a projected prefix holds what the projection gave: it computes the same, but training
 // cannot go on from it.
 func TestProjectedPrefixWithoutEncoder(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
 	const method = `peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3, "prefix_projection": true}`
 	whole := must(t, job(t, files, method)).folder("adapter")
 	table := fstest.MapFS{}
@@ -209,7 +210,7 @@ func TestProjectedPrefixWithoutEncoder(t *testing.T) {
 // What starts as embeddings of the base model is equal to them.
 func TestPromptStarts(t *testing.T) {
 	golden := os.DirFS("../../testdata/golden")
-	files := train.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl")}
+	files := report.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl")}
 	table := values(t, files.Model, "model.safetensors")["model.embed_tokens.weight"]
 	still := []string{"training.learning_rate=0", "training.weight_decay=0", steps(1)}
 	const prompt = `peft={"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 7, "tokenizer_name_or_path": "tiny", "prompt_tuning_init": `
@@ -250,7 +251,7 @@ func TestMethodsGenerate(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files := train.Files{Model: sub(t, golden, "tiny/model"), Adapter: sub(t, golden, "tiny/"+name+"/init")}
+			files := report.Files{Model: sub(t, golden, "tiny/model"), Adapter: sub(t, golden, "tiny/"+name+"/init")}
 			h := must(t, &train.Job{
 				Job:   message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "a story", MaxNewTokens: 8, TopP: 1}},
 				Files: files, Host: newHost(), Open: exact,
@@ -294,7 +295,7 @@ func TestMethodsGenerate(t *testing.T) {
 
 // What does not go together is refused, with the reason.
 func TestMethodRefusals(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
 	for set, parts := range map[string][]string{
 		`peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 3}`:                                               {"adapter_layers is 3", "2 layers"},
 		`peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3, "num_layers": 3}`:                                              {"num_layers is 3", "is 2"},
@@ -322,7 +323,7 @@ func TestMethodRefusals(t *testing.T) {
 
 // The file of an adapter of another method, or of another shape, is told apart.
 func TestMethodFiles(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
 	for _, m := range methods {
 		h := must(t, job(t, files, append(slices.Clone(m.sets), steps(1))...))
 		folder := h.folder("adapter")
@@ -350,11 +351,11 @@ func TestMethodFiles(t *testing.T) {
 func TestStack(t *testing.T) {
 	golden := os.DirFS("../../testdata/golden")
 	names := []string{"lora_all", "dora", "ia3", "prefix", "prefix_projection", "prompt", "adaption_prompt"}
-	files := train.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl"), Compare: map[string]fs.FS{}}
+	files := report.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl"), Compare: map[string]fs.FS{}}
 	for i, name := range names {
 		files.Compare[train.AdapterMount(i)] = sub(t, golden, "tiny/"+name+"/init")
 	}
-	run := func(j message.Job, files train.Files) (raw json.RawMessage) {
+	run := func(j message.Job, files report.Files) (raw json.RawMessage) {
 		for _, m := range must(t, &train.Job{Job: j, Files: files, Host: newHost(), Open: reference}).sent {
 			if m.Result != nil {
 				raw = m.Result
@@ -401,7 +402,7 @@ func TestStack(t *testing.T) {
 	var losses comparison
 	parse(run(stacked, files), &losses)
 	each(losses, func(adapter fs.FS) (r result) {
-		parse(run(evaluation, train.Files{Model: files.Model, Adapter: adapter, Dataset: files.Dataset}), &r)
+		parse(run(evaluation, report.Files{Model: files.Model, Adapter: adapter, Dataset: files.Dataset}), &r)
 		return r
 	}, func(a, b result) bool { return a.Loss == b.Loss && a.Tokens == b.Tokens && a.Loss > 0 })
 
@@ -411,7 +412,7 @@ func TestStack(t *testing.T) {
 	var texts comparison
 	parse(run(stacked, files), &texts)
 	each(texts, func(adapter fs.FS) (r result) {
-		parse(run(generation, train.Files{Model: files.Model, Adapter: adapter}), &r)
+		parse(run(generation, report.Files{Model: files.Model, Adapter: adapter}), &r)
 		return r
 	}, func(a, b result) bool {
 		return slices.Equal(a.Output, b.Output) && a.Text == b.Text && len(a.Output) > 2
@@ -430,7 +431,7 @@ func TestMethodsInBF16(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: masked()}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: masked()}
 			sets := append(slices.Clone(m.sets), steps(6), "dataset.shuffle=false", "training.max_grad_norm=0.5")
 			wide := must(t, job(t, files, sets...))
 			narrow := must(t, job(t, files, append(sets, bfloat16)...))

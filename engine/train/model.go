@@ -15,6 +15,7 @@ import (
 	_ "llamatab/engine/model/qwen2"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tokenizer"
 	"llamatab/engine/weights"
@@ -36,7 +37,7 @@ type Model struct {
 	tiedBase bool                // the model was tied before a stack took the place of its head
 	name     string              // for files that tell which model they belong to
 
-	files    Files
+	files    report.Files
 	seed     uint64
 	attached *attached   // of Method and PEFT
 	stack    []*attached // all adapters that were made for the model
@@ -59,24 +60,24 @@ func (m *Model) Close() {
 const modelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
 
 // openModel reads what describes the model and its texts. random is nil for a model with weights.
-func openModel(files Files, random *config.RandomInit, seed uint64) (*Model, error) {
+func openModel(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m, err := openWeights(files, random, seed)
 	if err != nil {
 		return nil, err
 	}
 	if err := m.openTokenizer(); err != nil {
 		m.Close()
-		return nil, fail("model", exitConfig, modelHint, err)
+		return nil, report.Fail("model", report.ExitConfig, modelHint, err)
 	}
 	return m, nil
 }
 
 // openWeights is openModel without the tokenizer.
-func openWeights(files Files, random *config.RandomInit, seed uint64) (*Model, error) {
+func openWeights(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m := &Model{files: files, seed: seed}
 	bad := func(err error) (*Model, error) {
 		m.Close()
-		return nil, fail("model", exitConfig, modelHint, err)
+		return nil, report.Fail("model", report.ExitConfig, modelHint, err)
 	}
 	var err error
 	if random != nil && random.Config.Object != nil {
@@ -212,7 +213,7 @@ func (m *Model) settle() error {
 	}
 	if wrong != nil {
 		sort.Strings(wrong)
-		return fail("model", exitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", list(wrong)))
+		return report.Fail("model", report.ExitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", list(wrong)))
 	}
 	return nil
 }
@@ -259,7 +260,7 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 func (m *Model) overlayFrom(fsys fs.FS) error {
 	c, err := weights.Open(fsys)
 	if err != nil {
-		return fail("resume", exitConfig, "Choose a checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
+		return report.Fail("resume", report.ExitConfig, "Choose a checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
 	m.overlay = c
 	var wrong []string
@@ -269,7 +270,7 @@ func (m *Model) overlayFrom(fsys fs.FS) error {
 		}
 	}
 	if wrong != nil {
-		return fail("resume", exitConfig, "Choose a checkpoint of a run with the same model and configuration.",
+		return report.Fail("resume", report.ExitConfig, "Choose a checkpoint of a run with the same model and configuration.",
 			fmt.Errorf("resume_from_checkpoint: weights do not fit: %s", list(wrong)))
 	}
 	return nil

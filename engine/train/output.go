@@ -12,13 +12,14 @@ import (
 	"slices"
 
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
 
 // output writes files and folders of results to a host.
 type output struct {
-	host Host
+	host report.Host
 	mem  *memory
 }
 
@@ -32,7 +33,7 @@ func (o output) file(name string, write func(io.Writer) error) (err error) {
 		}
 	}
 	if err != nil {
-		return fail("output", exitFailed, "Free space or choose another output folder, then resume from the last checkpoint.", fmt.Errorf("writing %s: %w", name, err))
+		return report.Fail("output", report.ExitFailed, "Free space or choose another output folder, then resume from the last checkpoint.", fmt.Errorf("writing %s: %w", name, err))
 	}
 	return nil
 }
@@ -43,7 +44,7 @@ func (o output) bytes(name string, data []byte) error {
 
 func (o output) commit(name string) error {
 	if err := o.host.Commit(name); err != nil {
-		return fail("output", exitFailed, "Free space or choose another output folder.", fmt.Errorf("writing %s: %w", name, err))
+		return report.Fail("output", report.ExitFailed, "Free space or choose another output folder.", fmt.Errorf("writing %s: %w", name, err))
 	}
 	return nil
 }

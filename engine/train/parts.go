@@ -8,6 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 )
 
 // paramSet is a set of the base model's parameters.
@@ -25,7 +26,7 @@ func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
 	chosen := paramSet{}
 	for i, part := range parts {
 		bad := func(next, format string, args ...any) error {
-			return fail("config", exitConfig, next, &config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: fmt.Sprintf(format, args...)})
+			return report.Fail("config", report.ExitConfig, next, &config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: fmt.Sprintf(format, args...)})
 		}
 		blocks, err := part.Layers(d.Layers)
 		if err != nil {

@@ -13,13 +13,14 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
 
 // gradients are the gradients of the mean loss that eval writes, by name.
-func gradients(t testing.TB, files train.Files, parts ...string) map[string][]float32 {
+func gradients(t testing.TB, files report.Files, parts ...string) map[string][]float32 {
 	t.Helper()
 	h := must(t, &train.Job{
 		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpGradients: "g.safetensors", Trainable: parts}},
@@ -146,21 +147,21 @@ func TestParts(t *testing.T) {
 			want := slices.Clone(c.want)
 			slices.Sort(want)
 
-			got := gradients(t, train.Files{Model: base, Dataset: data}, c.entries...)
+			got := gradients(t, report.Files{Model: base, Dataset: data}, c.entries...)
 			if g := names(got); !slices.Equal(g, want) {
 				t.Errorf("gradients of %v, want %v", g, want)
 			}
 			// An untied head has no tensor of its own in the base, so its differences are taken on an untied copy.
 			origin := base
 			if slices.Contains(c.entries, "lm_head") {
-				origin = must(t, job(t, train.Files{Model: base, Dataset: data}, `trainable=["lm_head"]`, "training.learning_rate=0", "training.weight_decay=0", steps(1))).folder("model")
+				origin = must(t, job(t, report.Files{Model: base, Dataset: data}, `trainable=["lm_head"]`, "training.learning_rate=0", "training.weight_decay=0", steps(1))).folder("model")
 			}
 			differences(t, got, origin, "model.safetensors", func(name string) string { return name }, func(m fstest.MapFS) float64 {
-				return loss(t, train.Files{Model: m, Dataset: data})
+				return loss(t, report.Files{Model: m, Dataset: data})
 			})
 
 			entries, _ := json.Marshal(c.entries)
-			h := must(t, job(t, train.Files{Model: base, Dataset: data}, "trainable="+string(entries), "training.save_steps=3"))
+			h := must(t, job(t, report.Files{Model: base, Dataset: data}, "trainable="+string(entries), "training.save_steps=3"))
 			model := h.folder("model")
 			before, after := values(t, origin, "model.safetensors"), values(t, model, "model.safetensors")
 			if !slices.Equal(names(before), names(after)) {
@@ -180,7 +181,7 @@ func TestParts(t *testing.T) {
 			if n := h.summary(t).Trainable; n != count(got) {
 				t.Errorf("%d parameters train, want %d", n, count(got))
 			}
-			resumed := must(t, job(t, train.Files{Model: base, Dataset: data, Resume: h.folder("checkpoint-3")}, "trainable="+string(entries), "training.save_steps=3"))
+			resumed := must(t, job(t, report.Files{Model: base, Dataset: data, Resume: h.folder("checkpoint-3")}, "trainable="+string(entries), "training.save_steps=3"))
 			sameFiles(t, resumed, h, "model/")
 			sameFiles(t, resumed, h, "checkpoint-5/model.safetensors")
 			sameFiles(t, resumed, h, "checkpoint-5/optimizer.safetensors")
@@ -196,7 +197,7 @@ func count(m map[string][]float32) (n int64) {
 }
 
 // loss is the mean loss over the dataset in float64.
-func loss(t testing.TB, files train.Files) float64 {
+func loss(t testing.TB, files report.Files) float64 {
 	t.Helper()
 	return evaluation(t, files, exact).Loss
 }
@@ -204,7 +205,7 @@ func loss(t testing.TB, files train.Files) float64 {
 // What does not train keeps the number format of its source, what trains is written in full.
 func TestPartsKeepFormat(t *testing.T) {
 	model := halved(t, tiny(t, true, false, nil))
-	h := must(t, job(t, train.Files{Model: model, Dataset: rows(8, 11, 9, 16)}, `trainable=["layers:last:1", "norm"]`))
+	h := must(t, job(t, report.Files{Model: model, Dataset: rows(8, 11, 9, 16)}, `trainable=["layers:last:1", "norm"]`))
 	c, err := weights.OpenFile(h.folder("model"), "model.safetensors")
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +241,7 @@ func halved(t testing.TB, folder fstest.MapFS) fstest.MapFS {
 }
 
 func TestPartsRefused(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}
 	for entry, say := range map[string][]string{
 		"layers:last:3":                {"trainable[0]", "3 layers", "the model has 2"},
 		"layers:first:9":               {"trainable[0]", "the model has 2"},
@@ -279,7 +280,7 @@ func TestHybrid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := rows(8, 11, 9, 16)
-			files := train.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
+			files := report.Files{Model: tiny(t, c.tied, true, nil), Dataset: data}
 			sets := []string{lora, "peft.init_lora_weights=false", "trainable=" + c.trainable, steps(4), "training.save_steps=2"}
 			h := must(t, job(t, files, sets...))
 			adapter := h.folder("adapter")
@@ -331,7 +332,7 @@ func TestHybrid(t *testing.T) {
 // A hybrid may start from an adapter that was trained alone. What it adapts stays adapted, even where the module's own
 // weight now trains too, and the folder still reproduces the run.
 func TestHybridFromAdapter(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	files.Adapter = must(t, job(t, files, lora, "peft.init_lora_weights=false")).folder("adapter")
 	before := evaluate(t, files.Model, files.Adapter, files.Dataset)
 	sets := []string{lora, "peft.init_lora_weights=false", `trainable=["norm", "layers:last:1"]`}
@@ -358,7 +359,7 @@ func TestHybridFromAdapter(t *testing.T) {
 
 // An adapter that can change nothing, as its scale is zero, leaves the run of the base's parts alone.
 func TestHybridWithEmptyAdapter(t *testing.T) {
-	files := train.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 11, 9, 16)}
+	files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 11, 9, 16)}
 	parts := `trainable=["norm", "layers:first:1", "lm_head"]`
 	alone := must(t, job(t, files, parts))
 	hybrid := must(t, job(t, files, `peft={"peft_type": "LORA", "r": 4, "lora_alpha": 0}`, parts))

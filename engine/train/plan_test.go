@@ -10,11 +10,12 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
 // imagined is a run over a known model that is not there.
-func imagined(t testing.TB, name string, sets ...string) (*config.Config, train.Files) {
+func imagined(t testing.TB, name string, sets ...string) (*config.Config, report.Files) {
 	t.Helper()
 	m, ok := plan.FindModel(name)
 	if !ok {

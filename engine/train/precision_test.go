@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/model"
 	"llamatab/engine/op"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
@@ -31,7 +32,7 @@ func TestBF16Losses(t *testing.T) {
 		"biases": {lora, "peft.bias=all", `peft.modules_to_save=["lm_head"]`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 			float := must(t, job(t, files, sets...))
 			wide := float.losses()
 			modes := [][]string{{bfloat16}}
@@ -57,7 +58,7 @@ func TestBF16Equivalences(t *testing.T) {
 		"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}, "full, without masters": {full, stochastic},
 	} {
 		t.Run(name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 			sets := append(slices.Clone(sets), bfloat16, steps(6), "training.save_steps=3", "training.per_device_train_batch_size=2",
 				"training.gradient_accumulation_steps=2", "precision.buffer_dtype=bfloat16")
 			through := must(t, job(t, files, sets...))
@@ -226,7 +227,7 @@ func TestBF16Reference(t *testing.T) {
 	for _, row := range ids {
 		text += fmt.Sprintf("{\"input_ids\": %s}\n", strings.ReplaceAll(fmt.Sprint(row), " ", ", "))
 	}
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(text)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(text)}
 	want, wide := roundedLoss(t, files.Model, ids, tensor.BF16), roundedLoss(t, files.Model, ids, tensor.F32)
 	for _, sets := range [][]string{{full}, {lora}} {
 		got := must(t, job(t, files, append(sets, bfloat16, steps(1))...)).losses()[0]
@@ -255,7 +256,7 @@ func inHalf(j *train.Job) *train.Job {
 func TestF16(t *testing.T) {
 	for name, sets := range map[string][]string{"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}} {
 		t.Run(name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 			sets := append(slices.Clone(sets), steps(6), "training.save_steps=3")
 			wide := must(t, job(t, files, sets...))
 			sets = append(sets, float16)
@@ -305,5 +306,5 @@ func TestF16(t *testing.T) {
 			}
 		})
 	}
-	mustFail(t, job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11)}, full, float16), "no_float16", 3, "shader-f16")
+	mustFail(t, job(t, report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11)}, full, float16), "no_float16", 3, "shader-f16")
 }

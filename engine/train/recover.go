@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"llamatab/engine/device"
+	"llamatab/engine/report"
 )
 
 // lostTwice is how soon after a loss of the device another one ends the run: it would go on like that.
@@ -18,9 +19,9 @@ func (r *runner) reopen(lost error) error {
 	at := r.Done()
 	again := !r.lost.IsZero() && time.Since(r.lost) < lostTwice
 	r.lost = time.Now()
-	event(r.host, "warning", "device_lost", at, nil, "the GPU device was lost after step %d: %v", at, lost)
+	report.Event(r.host, "warning", "device_lost", at, nil, "the GPU device was lost after step %d: %v", at, lost)
 	if again {
-		return fail("device_lost", exitFailed, next, fmt.Errorf("twice within %v: %w", lostTwice, lost))
+		return report.Fail("device_lost", report.ExitFailed, next, fmt.Errorf("twice within %v: %w", lostTwice, lost))
 	}
 	before := r.dev.Info()
 	table := r.stepper.table()
@@ -48,7 +49,7 @@ func (r *runner) reopen(lost error) error {
 	if err != nil {
 		return err
 	}
-	event(r.host, "info", "device_recovered", r.Done(), map[string]any{"from": at, "to": r.Done()}, "going on from %s, after step %d", from, r.Done())
+	report.Event(r.host, "info", "device_recovered", r.Done(), map[string]any{"from": at, "to": r.Done()}, "going on from %s, after step %d", from, r.Done())
 	r.last = time.Now()
 	return nil
 }

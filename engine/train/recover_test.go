@@ -7,6 +7,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/enginetest"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -44,7 +45,7 @@ func (dead) Sync() error                                                 { retur
 // A lost device is opened again once, and the run goes on from its last checkpoint as if nothing had been; a second loss
 // soon after ends it.
 func TestDeviceLost(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8, 8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8, 8, 8)}
 	run := func(die func(int) bool, sets ...string) (*train.Job, *int) {
 		j := job(t, files, append(sets, "training.per_device_train_batch_size=1", steps(6))...)
 		opened, count := 0, 0

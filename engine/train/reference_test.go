@@ -16,6 +16,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
@@ -91,7 +92,7 @@ func TestReference(t *testing.T) {
 		t.Run(e.Name(), func(t *testing.T) {
 			t.Parallel()
 			s := openScenario(t, files, dir)
-			in := train.Files{Model: sub(t, files, s.at(s.cfg.Model.Path)), Dataset: one(t, files, s.at(s.cfg.Dataset.Path))}
+			in := report.Files{Model: sub(t, files, s.at(s.cfg.Model.Path)), Dataset: one(t, files, s.at(s.cfg.Dataset.Path))}
 			if s.cfg.InitAdapter != nil {
 				in.Adapter = sub(t, files, s.at(*s.cfg.InitAdapter))
 			}
@@ -133,7 +134,7 @@ func TestReference(t *testing.T) {
 }
 
 // finals compares the trained tensors, by how far they moved.
-func (s *scenario) finals(t *testing.T, h *host, in train.Files) {
+func (s *scenario) finals(t *testing.T, h *host, in report.Files) {
 	t.Helper()
 	result, file := h.folder("model"), "model.safetensors"
 	if s.cfg.PEFT != nil {
@@ -219,13 +220,13 @@ func numbers(t *testing.T, fsys fs.FS, file string) map[string][]float64 {
 }
 
 // logits evaluates what was saved, which reads it again, on rows that were not trained on.
-func (s *scenario) logits(t *testing.T, h *host, in train.Files) {
+func (s *scenario) logits(t *testing.T, h *host, in report.Files) {
 	t.Helper()
 	probe := "tiny/data/probe.jsonl"
 	if s.cfg.Dataset.Format == "classification" {
 		probe = "tiny/data/probe_classes.jsonl"
 	}
-	files := train.Files{Model: in.Model, Dataset: one(t, s.files, probe)}
+	files := report.Files{Model: in.Model, Dataset: one(t, s.files, probe)}
 	if s.cfg.PEFT != nil {
 		files.Adapter = h.folder("adapter")
 	} else {
@@ -253,7 +254,7 @@ func (s *scenario) logits(t *testing.T, h *host, in train.Files) {
 
 // gradients evaluates the rows of the first step and compares the norm of every tensor's gradient: of the adapter's, or
 // of the base's that train.
-func (s *scenario) gradients(t *testing.T, in train.Files) {
+func (s *scenario) gradients(t *testing.T, in report.Files) {
 	t.Helper()
 	hybrid := s.cfg.PEFT != nil && len(s.cfg.Trainable) > 0
 	if hybrid || in.Head != nil || len(s.cfg.Unfreeze) > 0 || strings.HasPrefix(path.Base(s.dir), "prefix_projection") {
@@ -273,7 +274,7 @@ func (s *scenario) gradients(t *testing.T, in train.Files) {
 		Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{
 			Format: s.cfg.Dataset.Format, BatchSize: 2, DumpGradients: "gradients.safetensors", Trainable: trainable,
 		}},
-		Files: train.Files{Model: in.Model, Adapter: in.Adapter, Dataset: lines(first)}, Host: newHost(), Open: exact,
+		Files: report.Files{Model: in.Model, Adapter: in.Adapter, Dataset: lines(first)}, Host: newHost(), Open: exact,
 	})
 	got := numbers(t, e.folder(""), "gradients.safetensors")
 	if len(got) != len(s.want.First) {
@@ -291,7 +292,7 @@ func (s *scenario) gradients(t *testing.T, in train.Files) {
 }
 
 // greedy continues a text with the adapter that the run starts from.
-func (s *scenario) greedy(t *testing.T, in train.Files) {
+func (s *scenario) greedy(t *testing.T, in report.Files) {
 	t.Helper()
 	data, err := fs.ReadFile(s.files, path.Join(s.dir, "greedy.json"))
 	if err != nil || in.Head != nil {
@@ -307,7 +308,7 @@ func (s *scenario) greedy(t *testing.T, in train.Files) {
 	h := newHost()
 	must(t, &train.Job{
 		Job:   message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: want.Prompt, MaxNewTokens: 24, TopP: 1}},
-		Files: train.Files{Model: in.Model, Adapter: in.Adapter}, Host: h, Open: exact,
+		Files: report.Files{Model: in.Model, Adapter: in.Adapter}, Host: h, Open: exact,
 	})
 	var got struct {
 		IDs []int `json:"output_ids"`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"llamatab/engine/nn"
+	"llamatab/engine/report"
 )
 
 // A setback is a step after which the run should not go on as it is.
@@ -38,7 +39,7 @@ type backs struct {
 
 // stopFor ends a run whose policy says so.
 func (s *setback) stopFor(next string) error {
-	return fail(s.code, exitFailed, next, s)
+	return report.Fail(s.code, report.ExitFailed, next, s)
 }
 
 // goBack follows a setback: the weights and the optimizer are put back to the last checkpoint that is known to be
@@ -69,7 +70,7 @@ func (r *runner) goBack(s *setback) error {
 		r.discard(r.saved[n-1])
 		r.saved = r.saved[:n-1]
 	}
-	event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code, "left_out_rows": r.leftOut},
+	report.Event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code, "left_out_rows": r.leftOut},
 		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.factor)
 	r.last = time.Now()
 	return nil

@@ -1,3 +1,5 @@
+// Package train runs jobs: it prepares a model and its data, plans and takes the memory, records the step, and trains,
+// evaluates, generates or exports.
 package train
 
 import (
@@ -11,15 +13,16 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 )
 
 // Job is all that a piece of work needs.
 type Job struct {
 	message.Job
-	Files  Files
-	Host   Host
-	Open   Open
+	Files  report.Files
+	Host   report.Host
+	Open   report.Open
 	Budget int64 // bytes of device memory that may be planned, 0 for no limit
 	Bench  func(ctx context.Context, j *Job) error
 	Dial   Dial // to the job's room
@@ -29,7 +32,7 @@ type Job struct {
 func Run(ctx context.Context, j *Job) error {
 	done, err := j.run(ctx)
 	if err != nil {
-		j.Host.Emit(message.Envelope{Type: "failed", Failed: Failure(err)})
+		j.Host.Emit(message.Envelope{Type: "failed", Failed: report.Failure(err)})
 		return err
 	}
 	j.Host.Emit(message.Envelope{Type: "done", Done: done})
@@ -51,29 +54,22 @@ func (j *Job) run(ctx context.Context) (done *message.Done, err error) {
 	case message.Describe, message.Plan, message.Preview:
 		return &message.Done{}, j.look()
 	}
-	return nil, fail("job", exitConfig, "Update the page and the program together.", fmt.Errorf("unknown command %q", j.Command))
+	return nil, report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("unknown command %q", j.Command))
 }
-
-// unbounded are limits for a first plan, which tells what to ask of the adapter.
-var unbounded = func() device.Limits {
-	l := device.DefaultLimits
-	l.MaxBuffer, l.MaxBinding = 1<<50, 1<<50
-	return l
-}()
 
 // open opens a device that the setup fits, or says why it does not fit anywhere here. Nothing has been allocated yet.
 func (j *Job) open(s *Setup) (device.Device, error) {
-	newProgress(j.Host, "open", "", 0)
+	report.NewProgress(j.Host, "open", "", 0)
 	if err := s.fit(s.limits, j.Budget); err != nil {
 		return nil, err
 	}
 	dev, err := j.Open(s.Memory.Want())
 	if err != nil {
-		return nil, fail("no_adapter", exitBrowser, "Run llamatab doctor: it says what is missing.", err)
+		return nil, report.Fail("no_adapter", report.ExitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
 	if s.numbers.params == tensor.F16 && !dev.Info().F16 {
 		dev.Close()
-		return nil, fail("no_float16", exitBrowser, `Set precision.param_dtype to "bfloat16", which every adapter can, or choose another adapter.`,
+		return nil, report.Fail("no_float16", report.ExitBrowser, `Set precision.param_dtype to "bfloat16", which every adapter can, or choose another adapter.`,
 			errors.New(`precision.param_dtype "float16" needs an adapter that offers shader-f16, and this one does not`))
 	}
 	if err := s.fit(dev.Limits(), j.Budget); err != nil {
@@ -101,7 +97,7 @@ func (j *Job) parseConfig() (*config.Config, error) {
 		if errors.As(err, &ce) && ce.Next != "" {
 			next = ce.Next
 		}
-		return nil, fail("config", exitConfig, next, err)
+		return nil, report.Fail("config", report.ExitConfig, next, err)
 	}
 	return c, nil
 }
@@ -112,7 +108,7 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	setup, err := Prepare(cfg, j.Files, unbounded)
+	setup, err := Prepare(cfg, j.Files, device.UnboundedLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -151,16 +147,16 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 }
 
 // keepKernels takes over the table of kernel variants of the run that is resumed: the same bits need the same kernels.
-func keepKernels(cfg *config.Config, files Files) error {
+func keepKernels(cfg *config.Config, files report.Files) error {
 	raw, err := readSmall(files.Resume, "run.json")
 	if err != nil {
-		return fail("resume", exitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
+		return report.Fail("resume", report.ExitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
 	var c struct {
 		Kernels map[string]string `json:"kernels"`
 	}
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return fail("resume", exitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: run.json: %w", err))
+		return report.Fail("resume", report.ExitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: run.json: %w", err))
 	}
 	cfg.Kernels = c.Kernels
 	return nil
@@ -303,7 +299,7 @@ func (r *runner) startsFrom(m measured, tell bool) {
 		r.before["eval_accuracy"], r.before["eval_f1"] = m.accuracy, m.f1
 	}
 	if tell {
-		event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
+		report.Event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
 	}
 }
 
@@ -311,7 +307,7 @@ func (r *runner) startsFrom(m measured, tell bool) {
 func (r *runner) sample(step int) error {
 	err := r.samples.write(r.Trainer, step)
 	if err != nil && !errors.Is(err, device.ErrLost) {
-		event(r.host, "warning", "samples_failed", r.Done(), nil, "no samples: %v", err)
+		report.Event(r.host, "warning", "samples_failed", r.Done(), nil, "no samples: %v", err)
 		r.samples, err = nil, nil
 	}
 	r.last = time.Now()
@@ -335,14 +331,14 @@ func (r *runner) control(ctx context.Context) error {
 				if err := r.report(r.Flush()); err != nil {
 					return err
 				}
-				event(r.host, "info", "paused", r.Done(), nil, "paused after step %d", r.Done())
+				report.Event(r.host, "info", "paused", r.Done(), nil, "paused after step %d", r.Done())
 			}
 		case message.Single:
 			r.paused, r.last = true, time.Now()
 			return ctx.Err()
 		case message.Resume:
 			r.paused, r.last = false, time.Now()
-			event(r.host, "info", "continued", r.Done(), nil, "going on")
+			report.Event(r.host, "info", "continued", r.Done(), nil, "going on")
 		case message.Save:
 			r.saveNow = true
 		case message.Back:
@@ -399,13 +395,13 @@ func (r *runner) judge(step *landed) error {
 		return err
 	}
 	if step.Tokens == 0 {
-		event(r.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
+		report.Event(r.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
 		return nil
 	}
 	loss, band := float64(step.Loss), &r.watch.Band
 	if band.spike(loss) {
 		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
-		event(r.host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
+		report.Event(r.host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
 		switch r.cfg.Training.OnSpike {
 		case "stop":
 			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
@@ -413,7 +409,7 @@ func (r *runner) judge(step *landed) error {
 			return s
 		}
 	} else if step.applied && band.Above == 0 && r.watch.Plateau.take(n, band.Mean) {
-		event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
+		report.Event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
 			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
 	}
 	return nil
@@ -449,7 +445,7 @@ func (r *runner) nonfinite(step *landed) error {
 			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.Train.Name, lines)
 		}
 	}
-	event(r.host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
+	report.Event(r.host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
 	switch r.cfg.Training.OnNonfinite {
 	case "stop":
 		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
@@ -457,7 +453,7 @@ func (r *runner) nonfinite(step *landed) error {
 		return s
 	}
 	if r.unsound == unsoundRow {
-		event(r.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
+		report.Event(r.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
 			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
 	}
 	return nil
@@ -475,7 +471,7 @@ func (r *runner) judgeEvaluation(n int, loss float64) error {
 	tr, held := r.cfg.Training, &r.watch.HeldOut
 	best, overfits := held.take(n, loss, r.watch.Band.Mean)
 	if overfits {
-		event(r.host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
+		report.Event(r.host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
 			"the loss on held-out rows has risen %d times in a row, to %.4g, while that of training fell: the model learns its rows by heart; the best was %.4g after step %d", overfitRow, loss, held.Best, held.BestStep)
 	}
 	switch {
@@ -489,10 +485,10 @@ func (r *runner) judgeEvaluation(n int, loss float64) error {
 		r.last = time.Now()
 		fallthrough
 	case best:
-		event(r.host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
+		report.Event(r.host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
 	case tr.Patience > 0 && held.Stale >= tr.Patience:
 		r.early = true
-		event(r.host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
+		report.Event(r.host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
 			"stopped early: %d evaluations without a lower loss than the %.4g after step %d", held.Stale, held.Best, held.BestStep)
 	}
 	return nil
@@ -534,17 +530,17 @@ func (r *runner) finish() (*message.Done, error) {
 	if r.Method != nil {
 		dir = adapterDir
 	}
-	p := newProgress(r.host, "save", "", 0)
+	p := report.NewProgress(r.host, "save", "", 0)
 	if err := r.result(dir); err != nil {
 		return nil, err
 	}
 	if err := r.out.commit(dir); err != nil {
 		return nil, err
 	}
-	p.at(1, dir)
+	p.Update(1, dir)
 	trim(r.dev)
 	if r.stopped {
-		event(r.host, "info", "stopped", r.Done(), nil, "stopped after step %d of %d on request", r.Done(), r.Total())
+		report.Event(r.host, "info", "stopped", r.Done(), nil, "stopped after step %d of %d on request", r.Done(), r.Total())
 	}
 	if err := r.summary(); err != nil {
 		return nil, err
@@ -574,7 +570,7 @@ func (r *runner) takeBest() error {
 		return err
 	}
 	defer back()
-	event(r.host, "info", "best_model_loaded", r.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
+	report.Event(r.host, "info", "best_model_loaded", r.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
 		"the result is that after step %d, whose loss on held-out rows was the lowest: %.4g", held.BestStep, held.Best)
 	return r.mem.load(r.Model, r.trained(), r.host)
 }

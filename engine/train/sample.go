@@ -6,6 +6,7 @@ import (
 
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // samples continues prompts while a run goes on. Between two times it holds nothing on the device, so what a run is
@@ -28,7 +29,7 @@ func newSamples(s *Setup, want *message.SampleJob) (*samples, error) {
 			err = fmt.Errorf("%d tokens where 1 to %d can be continued", len(ids), s.Decoder.MaxPositions-s.Decoder.Virtual()-1)
 		}
 		if err != nil {
-			return nil, fail("prompt", exitConfig, "Change the prompt.", fmt.Errorf("samples: %q: %w", p, err))
+			return nil, report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("samples: %q: %w", p, err))
 		}
 		x.prompts = append(x.prompts, ids)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
 
@@ -26,7 +27,7 @@ func withTokenizer(m fstest.MapFS) fstest.MapFS {
 // Samples are what generation gives at that step, and the run is the same as without them.
 func TestSamples(t *testing.T) {
 	for _, method := range []string{lora, full, `peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}`} {
-		files := train.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8)}
+		files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8)}
 		j := job(t, files, method, steps(5))
 		j.Job.Samples = &message.SampleJob{Prompts: []string{"ab c", "9"}, Every: 2, MaxNewTokens: 6}
 		h := must(t, j)
@@ -73,7 +74,7 @@ func TestSamples(t *testing.T) {
 // What is asked for of the weights before training is found out before they change, and changes nothing. In a run that
 // warms up it waits for the first loss: that update has the learning rate 0.
 func TestStart(t *testing.T) {
-	files := train.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8, 8, 8, 8, 8)}
+	files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8, 8, 8, 8, 8)}
 	run := func(settings ...string) (h *host, order string, said []string, loss any) {
 		j := job(t, files, append([]string{lora, steps(3), "dataset.validation_split=0.25", "training.learning_rate=0.1"}, settings...)...)
 		j.Job.Samples = &message.SampleJob{Prompts: []string{"ab c"}, Every: 100, MaxNewTokens: 6}

@@ -19,6 +19,7 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 )
 
 // Setup is a job made ready up to the point where a device is needed: model, data and the plan of its memory.
@@ -51,7 +52,7 @@ type Setup struct {
 }
 
 // Prepare makes a training run ready. limits are those to plan for.
-func Prepare(cfg *config.Config, files Files, limits device.Limits) (*Setup, error) {
+func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Setup, error) {
 	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
 	if p := s.Decoder.AttentionDropout; p != 0 {
-		return fail("model", exitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
+		return report.Fail("model", report.ExitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
 	}
 	if s.Train == nil {
 		if err := s.readRows(cfg); err != nil {
@@ -148,7 +149,7 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	s.Train = ds
 	if f := cfg.Dataset.ValidationSplit; f > 0 {
 		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
-			return fail("data", exitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
+			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
 		}
 	}
 	return nil
@@ -162,11 +163,11 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 		cfg.PEFT.BaseModel = s.name
 	}
 	if s.Decoder.Classes > 0 && s.headSpec.at != nn.OnTop && cfg.PEFT.TaskType != config.SeqCls {
-		return fail("config", exitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
+		return report.Fail("config", report.ExitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
 			&config.Error{Path: "peft.task_type", Message: fmt.Sprintf("is %q, and the run is a classification", cfg.PEFT.TaskType)})
 	}
 	if err := peft.Resolve(s.Decoder, cfg.PEFT); err != nil {
-		return fail("peft", exitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
+		return report.Fail("peft", report.ExitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
 	}
 	own, adapted := *cfg.PEFT, adaptedModules(s.startOfAdapter())
 	var whole []string
@@ -219,14 +220,14 @@ func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
 		return err
 	}
 	if err := peft.Resolve(s.Decoder, given); err != nil {
-		return fail("adapter", exitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
+		return report.Fail("adapter", report.ExitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
 	}
 	complete := len(given.BesideHead()) > 0 || len(chosen) == 0
 	if len(chosen) > 0 { // what is saved whole then follows from trainable: the tensors themselves are compared
 		given.ModulesToSave = own.ModulesToSave
 	}
 	if err := own.SameMaths(given); err != nil {
-		return fail("adapter", exitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
+		return report.Fail("adapter", report.ExitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
 			fmt.Errorf("init_adapter and peft differ: %w", err))
 	}
 	return s.load(s.attached, s.files.Adapter, complete)
@@ -253,7 +254,7 @@ type dataOptions struct {
 
 func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
-	bad := func(err error) (*data.Dataset, error) { return nil, fail("data", exitConfig, hint, err) }
+	bad := func(err error) (*data.Dataset, error) { return nil, report.Fail("data", report.ExitConfig, hint, err) }
 	if s.files.Dataset == nil {
 		return bad(errors.New("no dataset was given"))
 	}
@@ -290,19 +291,19 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 }
 
 // tell says once what a person should know of the model and the data.
-func (s *Setup) tell(h Host) {
+func (s *Setup) tell(h report.Host) {
 	if s.told {
 		return
 	}
 	s.told = true
 	for _, r := range s.Remarks {
-		event(h, "warning", r.Code, 0, r.Data, "%s", r.Message)
+		report.Event(h, "warning", r.Code, 0, r.Data, "%s", r.Message)
 	}
 	if s.Train == nil {
 		return
 	}
 	for _, b := range s.Train.Bad {
-		event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Why()}, "%s: line %d is left out: %v", s.Train.Name, b.Line, b.Cause)
+		report.Event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Why()}, "%s: line %d is left out: %v", s.Train.Name, b.Line, b.Cause)
 	}
 }
 
@@ -336,11 +337,11 @@ func (s *Setup) plan() error {
 	}
 	t, err := s.recordDecode()
 	if err != nil {
-		return fail("model", exitConfig, modelHint, err)
+		return report.Fail("model", report.ExitConfig, modelHint, err)
 	}
 	virtual, err := s.recordVirtual()
 	if err != nil {
-		return fail("model", exitConfig, modelHint, err)
+		return report.Fail("model", report.ExitConfig, modelHint, err)
 	}
 	s.activations = graph.MergePlans(t.Plan(), virtual.Plan())
 	further := append(s.staging(t.DimsBytes()+virtual.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)
@@ -353,7 +354,7 @@ func (s *Setup) layOut() (err error) {
 	s.shared = nil
 	if f := s.fsdp(); f != nil && fsdp.Strategy(f.ShardingStrategy).Sharded() {
 		if s.shared, err = plan.NewShared(s.Params(), fsdp.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
-			return fail("config", exitConfig, "Change fsdp.", fmt.Errorf("fsdp: %w", err))
+			return report.Fail("config", report.ExitConfig, "Change fsdp.", fmt.Errorf("fsdp: %w", err))
 		}
 		s.Layout = plan.NewSharedLayout(s.Params(), s.limits, s.shared)
 		return nil
@@ -390,7 +391,7 @@ func (s *Setup) planBatches() error {
 		for _, key := range s.programs(T) {
 			t, err := s.record(key)
 			if err != nil {
-				return fail("model", exitConfig, modelHint, err)
+				return report.Fail("model", report.ExitConfig, modelHint, err)
 			}
 			if key.gradients || !s.grads {
 				s.launches, s.flops = t.Launches(), t.Flops()

@@ -9,6 +9,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/report"
 )
 
 // TestShardsTakeWhatTheFormulaSays: what a tab allocates of parameters, gradients and optimizer states is what
@@ -26,7 +27,7 @@ func TestShardsTakeWhatTheFormulaSays(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f, err := Plan(cfg, Files{Dataset: fstest.MapFS{"rows.jsonl": {Data: []byte(`{"input_ids": [1, 2, 3, 4, 5]}`)}}}, Conditions{Limits: device.DefaultLimits})
+				f, err := Plan(cfg, report.Files{Dataset: fstest.MapFS{"rows.jsonl": {Data: []byte(`{"input_ids": [1, 2, 3, 4, 5]}`)}}}, Conditions{Limits: device.DefaultLimits})
 				if err != nil {
 					t.Fatal(err)
 				}

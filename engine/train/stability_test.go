@@ -13,6 +13,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/train"
 )
@@ -30,7 +31,7 @@ func numbered(n int) string {
 var inOrder = []string{"dataset.shuffle=false", "training.per_device_train_batch_size=1", "training.lr_scheduler_type=constant"}
 
 // poisoned is a job on a device that makes the submitted steps that poison names not finite.
-func poisoned(t *testing.T, files train.Files, poison func(submitted int) bool, sets ...string) (*train.Job, *single) {
+func poisoned(t *testing.T, files report.Files, poison func(submitted int) bool, sets ...string) (*train.Job, *single) {
 	t.Helper()
 	j := job(t, files, slices.Concat([]string{full}, inOrder, sets)...)
 	dev := newSingle()
@@ -41,7 +42,7 @@ func poisoned(t *testing.T, files train.Files, poison func(submitted int) bool, 
 
 // Going back leaves out the bad rows, halves the learning rate, and is otherwise as if the run had been resumed so.
 func TestRollbackOfNonfinite(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	for _, sets := range [][]string{{full}, {"trainable=[]", lora}} {
 		sets := append(sets, steps(6), "training.save_steps=2", "training.save_total_limit=0")
 		j, _ := poisoned(t, files, func(n int) bool { return n == 5 }, append(sets, "training.on_nonfinite=rollback")...)
@@ -94,7 +95,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 
 // Without a checkpoint the run starts again; when that does not help either, it ends with advice.
 func TestRollbackIsNotForever(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	j, _ := poisoned(t, files, func(n int) bool { return n > 2 }, steps(8), "training.on_nonfinite=rollback")
 	f := mustFail(t, j, "nonfinite", 1, "step")
 	h := j.Host.(*host)
@@ -105,13 +106,13 @@ func TestRollbackIsNotForever(t *testing.T) {
 	j, _ = poisoned(t, files, func(n int) bool { return n == 1 }, steps(4), "training.on_nonfinite=rollback")
 	back := must(t, j)
 	rest := strings.SplitN(numbered(9), "\n", 2)[1]
-	fresh, _ := poisoned(t, train.Files{Model: files.Model, Dataset: lines(rest)}, nil, steps(4), "training.learning_rate=5e-3")
+	fresh, _ := poisoned(t, report.Files{Model: files.Model, Dataset: lines(rest)}, nil, steps(4), "training.learning_rate=5e-3")
 	sameFiles(t, back, must(t, fresh), "model/")
 }
 
 // A run that keeps failing on every step says that skipping does not help.
 func TestSkippingForever(t *testing.T) {
-	j, _ := poisoned(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, func(n int) bool { return n > 3 }, steps(20))
+	j, _ := poisoned(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, func(n int) bool { return n > 3 }, steps(20))
 	h := must(t, j)
 	if e := h.events("nonfinite_persists"); len(e) != 1 || e[0].Step != 13 || len(h.steps()) != 20 {
 		t.Errorf("%d steps, events %+v", len(h.steps()), e)
@@ -120,7 +121,7 @@ func TestSkippingForever(t *testing.T) {
 
 // A learning rate that is far too high is noticed at once, and followed as the policy says.
 func TestLearningRateOfThousand(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	wild := func(sets ...string) *train.Job {
 		return job(t, files, append(sets, full, steps(6), "training.learning_rate=1e3", "training.lr_scheduler_type=constant")...)
 	}
@@ -142,7 +143,7 @@ func TestLearningRateOfThousand(t *testing.T) {
 
 // What is best on the held-out rows is kept and becomes the result; patience ends the run.
 func TestBestAndPatience(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
 	for _, method := range []string{full, lora} {
 		sets := []string{method, steps(60), "dataset.validation_split=0.25", "training.eval_steps=2", "training.lr_scheduler_type=constant",
 			"training.early_stopping_patience=3", "training.load_best_model_at_end=true", "training.save_steps=4", "training.save_total_limit=1"}
@@ -190,7 +191,7 @@ func TestBestAndPatience(t *testing.T) {
 
 // A model that learns three rows by heart gets worse on others, and a loss that has fallen as far as it can stays.
 func TestOverfittingAndPlateau(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	h := must(t, job(t, files, full, steps(300), "dataset.validation_split=0.25", "training.eval_steps=5", "training.lr_scheduler_type=constant"))
 	for _, code := range []string{"overfitting", "best_model"} {
 		if len(h.events(code)) == 0 {
@@ -208,7 +209,7 @@ func TestOverfittingAndPlateau(t *testing.T) {
 
 // A person may ask to go back too.
 func TestGoBackOnRequest(t *testing.T) {
-	j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, append(inOrder, lora, steps(6), "training.save_steps=2")...)
+	j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, append(inOrder, lora, steps(6), "training.save_steps=2")...)
 	h := j.Host.(*host)
 	scripted(h, map[int][]message.Control{4: {message.Back}})
 	must(t, j)
@@ -220,7 +221,7 @@ func TestGoBackOnRequest(t *testing.T) {
 
 // A row that cannot be used ends the run, with its line, or is left out, counted and told.
 func TestBadRows(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [1, 2\n{\"input_ids\": [1, 370]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [1, 2\n{\"input_ids\": [1, 370]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}
 	mustFail(t, job(t, files, full), "data", 2, "line 2")
 	sets := append(inOrder, full, "dataset.on_bad_row=skip")
 	h := must(t, job(t, files, sets...))
@@ -231,14 +232,14 @@ func TestBadRows(t *testing.T) {
 	if n := h.summary(t).Dataset.Bad; n != 2 {
 		t.Errorf("summary.json counts %d bad rows", n)
 	}
-	sameFiles(t, h, must(t, job(t, train.Files{Model: files.Model, Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}, sets...)), "model/")
+	sameFiles(t, h, must(t, job(t, report.Files{Model: files.Model, Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}, sets...)), "model/")
 	files.Dataset = lines("{\"input_ids\": [1, 2\n")
 	mustFail(t, job(t, files, sets...), "data", 2, "no row is left", "line 1")
 }
 
 // The norms of the units are those of the whole, and of what the checkpoints show to have changed.
 func TestUnitNorms(t *testing.T) {
-	files := train.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 9, 10, 11)}
+	files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 9, 10, 11)}
 	h := must(t, job(t, files, full, steps(4), "training.save_steps=1", "training.save_total_limit=0"))
 	weights := func(step int) map[string][]float64 {
 		return numbers(t, h.folder(fmt.Sprintf("checkpoint-%d", step)), "model.safetensors")
@@ -282,7 +283,7 @@ func TestUnitNorms(t *testing.T) {
 
 // overflowing is a tiny model in which all is well but for token 36: its embedding is finite, and in block 1 what the MLP
 // makes of it is not. Only that token has a value in the last channel, which nothing else reads or writes.
-func overflowing(t *testing.T) train.Files {
+func overflowing(t *testing.T) report.Files {
 	t.Helper()
 	const H, rare = 16, 36
 	m := tiny(t, false, false, func(name string, s tensor.Shape, x []float32) tensor.Shape {
@@ -305,7 +306,7 @@ func overflowing(t *testing.T) train.Files {
 		}
 		return s
 	})
-	return train.Files{Model: m, Dataset: lines(`{"input_ids": [1, 2, 3, 4]}
+	return report.Files{Model: m, Dataset: lines(`{"input_ids": [1, 2, 3, 4]}
 {"input_ids": [5, 6, 7, 8, 9]}
 {"input_ids": [9, 10, 11, 12]}
 {"input_ids": [13, 14, 15, 16, 17, 18]}
@@ -378,7 +379,7 @@ func TestNonfiniteBatch(t *testing.T) {
 
 // A step whose loss leaps while its gradient overflows is a spike too: the policy for spikes is heard.
 func TestSpikeThatOverflows(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	sets := []string{full, steps(6), "training.learning_rate=1e3", "training.lr_scheduler_type=constant", "training.on_spike=stop"}
 	j, _ := poisoned(t, files, func(n int) bool { return n == 2 }, sets...)
 	mustFail(t, j, "loss_spike", 1, "step 2")

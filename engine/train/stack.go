@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // stackHint is what to do with an adapter that cannot lie on a base beside others.
@@ -22,11 +24,11 @@ func (j *Job) prepareStack() (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Setup{Model: m, batch: 1, limits: unbounded}
+	s := &Setup{Model: m, batch: 1, limits: device.UnboundedLimits()}
 	for i, name := range j.Compare {
 		folder := j.Files.Compare[AdapterMount(i)]
 		if folder == nil {
-			err = fail("job", exitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
+			err = report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
 		} else if err = s.stackFolder(name, folder); err == nil {
 			continue
 		}
@@ -113,7 +115,7 @@ type scored struct {
 func (j *Job) evalStack(ctx context.Context) error {
 	e := j.Job.Eval
 	if e.DumpLogits != "" || e.DumpGradients != "" {
-		return fail("config", exitConfig, "Give one --adapter.", fmt.Errorf("dumps are of one adapter, and %d are compared", len(j.Compare)))
+		return report.Fail("config", report.ExitConfig, "Give one --adapter.", fmt.Errorf("dumps are of one adapter, and %d are compared", len(j.Compare)))
 	}
 	s, err := j.prepareStack()
 	if err != nil {

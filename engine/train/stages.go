@@ -9,6 +9,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/nn"
 	"llamatab/engine/optim"
+	"llamatab/engine/report"
 )
 
 // stage is a part of a run in which the same parameters train. Memory is laid out for the last, in which all do; a
@@ -37,7 +38,7 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen paramSet, err error) {
 		}
 		for _, p := range s.parts() {
 			if chosen[p] && !set[p] {
-				return nil, fail("config", exitConfig, "Name again what trains already: a stage adds to the one before.",
+				return nil, report.Fail("config", report.ExitConfig, "Name again what trains already: a stage adds to the one before.",
 					&config.Error{Path: path(k), Message: fmt.Sprintf("leaves out %s, which trains in the stage before", p.Name)})
 			}
 			if set[p] && !chosen[p] {
@@ -107,7 +108,7 @@ func (s *Setup) rates() (*rates, error) {
 	for _, expr := range t.NoDecay {
 		re, err := regexp.Compile(expr)
 		if err != nil {
-			return nil, fail("config", exitConfig, "Use Go's (RE2) syntax.", fmt.Errorf("training.no_decay: %w", err))
+			return nil, report.Fail("config", report.ExitConfig, "Use Go's (RE2) syntax.", fmt.Errorf("training.no_decay: %w", err))
 		}
 		r.exempt = append(r.exempt, re)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"llamatab/engine/device"
-	"llamatab/engine/train"
+	"llamatab/engine/report"
 )
 
 // stages spells an unfreeze of these entries at these steps.
@@ -24,7 +24,7 @@ func stages(list ...any) string {
 
 // Unfreezing everything at once is a full run, bit for bit.
 func TestUnfreezeAllAtOnce(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
+	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	want := must(t, job(t, files, full))
 	got := must(t, job(t, files, stages(0, `["all"]`)))
 	sameFiles(t, got, want, "model/")
@@ -36,7 +36,7 @@ func TestUnfreezeAllAtOnce(t *testing.T) {
 // What is not thawed yet keeps its bits; metrics and events say what trains.
 func TestUnfreeze(t *testing.T) {
 	model := tiny(t, true, true, nil)
-	files := train.Files{Model: model, Dataset: rows(8, 11, 9, 16)}
+	files := report.Files{Model: model, Dataset: rows(8, 11, 9, 16)}
 	unfreeze := stages(0, `["norm"]`, 2, `["norm", "layers:last:1"]`, 4, `["all"]`)
 	before := values(t, model, "model.safetensors")
 	for n, frozen := range map[int]func(name string) bool{
@@ -80,7 +80,7 @@ func TestUnfreezeResume(t *testing.T) {
 		{stages(0, `["lm_head"]`, 3, `["lm_head", "all"]`), "training.layer_lr_decay=0.5", `training.no_decay=["norm"]`},
 		{lora, dropout, stages(2, `["norm"]`, 4, `["norm", "layers:first:1"]`)},
 	} {
-		files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+		files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 		sets = append(sets, steps(7), "training.save_steps=1", "training.save_total_limit=0", "training.per_device_train_batch_size=2")
 		through := must(t, job(t, files, sets...))
 		for _, from := range []int{2, 3, 4, 5} {
@@ -98,7 +98,7 @@ func TestUnfreezeResume(t *testing.T) {
 // that a tensor got.
 func TestUnfreezeSkips(t *testing.T) {
 	run := func(border, poisoned int, data string) *host {
-		j := job(t, train.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, stages(0, `["norm"]`, border, `["all"]`), "dataset.shuffle=false", steps(-1),
+		j := job(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, stages(0, `["norm"]`, border, `["all"]`), "dataset.shuffle=false", steps(-1),
 			"training.per_device_train_batch_size=1", "training.lr_scheduler_type=constant", "training.save_steps=100")
 		dev := newSingle()
 		dev.poison = func(step int) bool { return step == poisoned }
@@ -119,7 +119,7 @@ func TestUnfreezeSkips(t *testing.T) {
 }
 
 func TestUnfreezeRefused(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8)}
 	f := mustFail(t, job(t, files, stages(0, `["norm"]`, 2, `["layers:last:1"]`)), "config", 2, "unfreeze[1].trainable", lastNorm)
 	if f.Path != "unfreeze[1].trainable" {
 		t.Errorf("the error is about %q", f.Path)
@@ -132,7 +132,7 @@ func TestLayerLRDecay(t *testing.T) {
 	const lr, gamma = 1e-3, 0.5
 	model := tiny(t, true, true, nil)
 	before := values(t, model, "model.safetensors")
-	h := must(t, job(t, train.Files{Model: model, Dataset: rows(8, 11, 9, 16)}, full, steps(1), fmt.Sprintf("training.learning_rate=%v", lr),
+	h := must(t, job(t, report.Files{Model: model, Dataset: rows(8, 11, 9, 16)}, full, steps(1), fmt.Sprintf("training.learning_rate=%v", lr),
 		"training.lr_scheduler_type=constant", "training.weight_decay=0", fmt.Sprintf("training.layer_lr_decay=%v", gamma)))
 	for name, x := range values(t, h.folder("model"), "model.safetensors") {
 		want := float64(lr)

@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/op"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tune"
 )
@@ -134,7 +135,7 @@ func (s *Setup) batchSpec() device.Spec {
 }
 
 // newStepper allocates what the plan says besides parameters.
-func newStepper(setup *Setup, dev device.Device, mem *memory, host Host, table map[string]string) (st *stepper, err error) {
+func newStepper(setup *Setup, dev device.Device, mem *memory, host report.Host, table map[string]string) (st *stepper, err error) {
 	st = &stepper{setup: setup, dev: dev, mem: mem, micro: map[programKey]*graph.Program{}, parts: map[programKey][]graph.Part{}, layouts: map[int]batchLayout{}}
 	st.tuner = newTuner(dev, table, host, setup.repeats, setup.inRoom())
 	mem.tuner = st.tuner
@@ -201,8 +202,8 @@ func (st *stepper) free() {
 }
 
 // build compiles the programs of every length, so that all is tuned, and all memory is taken, before the first step.
-func (st *stepper) build(h Host) error {
-	p := newProgress(h, "compile", "programs", int64(len(st.setup.lengths)))
+func (st *stepper) build(h report.Host) error {
+	p := report.NewProgress(h, "compile", "programs", int64(len(st.setup.lengths)))
 	for i, T := range st.setup.lengths {
 		for _, key := range st.setup.programs(T) {
 			var err error
@@ -215,7 +216,7 @@ func (st *stepper) build(h Host) error {
 				return err
 			}
 		}
-		p.at(int64(i+1), "")
+		p.Update(int64(i+1), "")
 	}
 	trim(st.dev)
 	return nil
@@ -523,14 +524,14 @@ func (st *stepper) readLoss() (float64, error) {
 //
 // In a room nothing is timed: the first variant that computes right is taken, which is the same one in all tabs of an
 // adapter, as it must be for them to compute the same bits.
-func newTuner(dev device.Device, table map[string]string, host Host, repeats int, room bool) *tune.Tuner {
+func newTuner(dev device.Device, table map[string]string, host report.Host, repeats int, room bool) *tune.Tuner {
 	o := tune.Default
 	o.Repeats = repeats
 	if room {
 		o.Worth = math.Inf(1)
 	}
 	o.Report = func(kernel, variant string, err error) {
-		event(host, "warning", "kernel_variant_dropped", 0, map[string]any{"kernel": kernel, "variant": variant},
+		report.Event(host, "warning", "kernel_variant_dropped", 0, map[string]any{"kernel": kernel, "variant": variant},
 			"kernel %s: variant %s is not used on this adapter: %v", kernel, variant, err)
 	}
 	return tune.New(dev, table, o)

@@ -3,16 +3,18 @@ package train
 import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
+	"llamatab/engine/report"
 )
 
 // Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
 // which no tab is there any more to tell of them, with its evaluations. What only the tab knew, its times and memory, is
 // zero.
-func Told(cfg *config.Config, files Files, commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
-	s, err := Prepare(cfg, files, unbounded)
+func Told(cfg *config.Config, files report.Files, commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
+	s, err := Prepare(cfg, files, device.UnboundedLimits())
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,12 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 )
 
 // tracer tells the host what a tab does and when. A nil one does nothing.
 type tracer struct {
-	host Host
+	host report.Host
 	dev  device.Device
 	base time.Time // with the monotonic clock, as a browser's wall clock counts milliseconds
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"llamatab/engine/train"
+	"llamatab/engine/report"
 )
 
 // The tests of this file run in browsers too, where the device is the real one.
@@ -22,7 +22,7 @@ func TestLossGoesDown(t *testing.T) {
 		{"lora on all linears, untied with biases", false, true, []string{lora, "peft.target_modules=all-linear", "peft.bias=all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, c.tied, c.bias, nil), Dataset: rows(8, 11, 9, 16)}
+			files := report.Files{Model: tiny(t, c.tied, c.bias, nil), Dataset: rows(8, 11, 9, 16)}
 			losses := must(t, job(t, files, c.sets...)).losses()
 			if len(losses) != 5 || !(losses[4] < losses[0]) {
 				t.Errorf("losses %v", losses)
@@ -43,7 +43,7 @@ func TestResume(t *testing.T) {
 		{"lora with dropout and a module saved whole", "adapter/", []string{lora, dropout, `peft.modules_to_save=["lm_head"]`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
+			files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}
 			sets := append(slices.Clone(c.sets), steps(6), "training.save_steps=3", "training.per_device_train_batch_size=2",
 				"training.gradient_accumulation_steps=2")
 			through := must(t, job(t, files, sets...))
@@ -66,6 +66,6 @@ func TestResume(t *testing.T) {
 
 // A learning rate as large as float32 holds throws the weights out of its range within two steps, which the next notices.
 func TestDivergenceStops(t *testing.T) {
-	files := train.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
+	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
 	mustFail(t, job(t, files, full, "training.learning_rate=3e38", "training.on_nonfinite=stop"), "nonfinite", 1, "step ")
 }

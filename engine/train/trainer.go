@@ -20,6 +20,7 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
+	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
@@ -29,7 +30,7 @@ import (
 type Trainer struct {
 	*Setup
 	cfg     *config.Config
-	host    Host
+	host    report.Host
 	dev     device.Device
 	mem     *memory
 	stepper *stepper
@@ -75,7 +76,7 @@ type landed struct {
 }
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
-func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Trainer, error) {
+func New(setup *Setup, cfg *config.Config, dev device.Device, host report.Host) (*Trainer, error) {
 	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev, factor: 1, skips: make([]int, len(setup.stages))}
 	var err error
 	tr := cfg.Training
@@ -84,7 +85,7 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host Host) (*Train
 		Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
 	})
 	if err != nil {
-		return nil, fail("data", exitConfig, "Change num_train_epochs, max_steps or the batch.", err)
+		return nil, report.Fail("data", report.ExitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
 	setup.repeats = t.Total() * cfg.Micro() * setup.Decoder.Layers
 	t.units = setup.unitNames()
@@ -119,21 +120,21 @@ func (t *Trainer) Load() error {
 		return err
 	}
 	if t.done >= t.Total() {
-		return fail("resume", exitConfig, "Raise training.max_steps or num_train_epochs, or choose an earlier checkpoint.",
+		return report.Fail("resume", report.ExitConfig, "Raise training.max_steps or num_train_epochs, or choose an earlier checkpoint.",
 			fmt.Errorf("resume_from_checkpoint: the checkpoint has done %d steps and the run ends at %d", t.done, t.Total()))
 	}
 	t.watch, t.offset, t.leftOut, t.factor = s.Watch, s.DataOffset, s.LeftOut, s.factor()
 	t.saved, t.resumed = []int{t.done}, t.done
 	if held := &t.watch.HeldOut; t.cfg.Training.LoadBest && held.BestStep > 0 {
 		if _, err := t.host.Open(bestDir); errors.Is(err, fs.ErrNotExist) {
-			event(t.host, "warning", "best_model_missing", t.done, map[string]any{"step": held.BestStep},
+			report.Event(t.host, "warning", "best_model_missing", t.done, map[string]any{"step": held.BestStep},
 				"%s, the best weights so far, is not in the output folder: the best is looked for among what follows", bestDir)
 			held.Best, held.BestStep, held.Stale = 0, 0, 0
 		} else if err != nil {
 			return err
 		}
 	}
-	event(t.host, "info", "resumed", t.done, map[string]any{"step": t.done}, "resumed after step %d", t.done)
+	report.Event(t.host, "info", "resumed", t.done, map[string]any{"step": t.done}, "resumed after step %d", t.done)
 	return nil
 }
 
@@ -218,7 +219,7 @@ func (t *Trainer) enter(k int, step *message.Step) {
 		if k > 0 {
 			added -= t.trainable(k - 1)
 		}
-		event(t.host, "info", "unfrozen", t.done, map[string]any{"stage": stage.entry, "trainable_parameters": step.Trainable},
+		report.Event(t.host, "info", "unfrozen", t.done, map[string]any{"stage": stage.entry, "trainable_parameters": step.Trainable},
 			"stage %d after step %d: %d parameters more train, %d in all", stage.entry, t.done, added, step.Trainable)
 	}
 }
@@ -379,8 +380,8 @@ func (t *Trainer) Save() error {
 	if n := len(t.saved); n > 0 && t.saved[n-1] == t.done {
 		return nil
 	}
-	p := newProgress(t.host, "save", "", 0)
-	defer p.at(1, dir)
+	p := report.NewProgress(t.host, "save", "", 0)
+	defer p.Update(1, dir)
 	if err := t.result(dir); err != nil {
 		return err
 	}
@@ -419,7 +420,7 @@ func (t *Trainer) Save() error {
 	}
 	err = t.out.commit(dir)
 	trim(t.dev)
-	if full := (*NoRoom)(nil); errors.As(err, &full) {
+	if full := (*report.NoRoom)(nil); errors.As(err, &full) {
 		return t.makeRoom(full)
 	} else if err != nil {
 		return err
@@ -436,7 +437,7 @@ func (t *Trainer) Save() error {
 
 // makeRoom gives the oldest checkpoint up for the new one, as long as there is another; else the run goes on without a new
 // one, and says so the first time.
-func (t *Trainer) makeRoom(full *NoRoom) error {
+func (t *Trainer) makeRoom(full *report.NoRoom) error {
 	if len(t.saved) > 1 {
 		t.discard(t.saved[0])
 		t.saved = t.saved[1:]
@@ -444,7 +445,7 @@ func (t *Trainer) makeRoom(full *NoRoom) error {
 	}
 	if !t.full {
 		t.full = true
-		event(t.host, "warning", "storage_full", t.done, map[string]any{"path": checkpointDir(t.done), "bytes": full.Bytes}, "%v", full)
+		report.Event(t.host, "warning", "storage_full", t.done, map[string]any{"path": checkpointDir(t.done), "bytes": full.Bytes}, "%v", full)
 	}
 	return nil
 }
@@ -455,7 +456,7 @@ func checkpointDir(step int) string { return fmt.Sprintf("checkpoint-%d", step) 
 // discard removes a checkpoint.
 func (t *Trainer) discard(step int) {
 	if err := t.host.Remove(checkpointDir(step)); err != nil {
-		event(t.host, "warning", "checkpoint_not_removed", t.done, nil, "%s could not be removed: %v", checkpointDir(step), err)
+		report.Event(t.host, "warning", "checkpoint_not_removed", t.done, nil, "%s could not be removed: %v", checkpointDir(step), err)
 	}
 }
 
@@ -482,7 +483,7 @@ func (t *Trainer) resolved() ([]byte, error) {
 func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	const hint = "Choose a checkpoint-N folder of a run with the same model, data and configuration."
 	bad := func(err error) (trainerState, error) {
-		return s, fail("resume", exitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
+		return s, report.Fail("resume", report.ExitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
 	raw, err := readSmall(from, stateFile)
 	if err != nil {

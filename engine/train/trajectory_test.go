@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"llamatab/engine/train"
+	"llamatab/engine/report"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/trajectories.json from the reference device")
@@ -41,7 +41,7 @@ func TestGoldenTrajectory(t *testing.T) {
 		"adaption prompt": {`peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 2}`},
 		"cosine":          {lora, "training.lr_scheduler_type=cosine", "training.warmup_steps=2", "training.gradient_accumulation_steps=2", "training.per_device_train_batch_size=2"},
 	} {
-		j := job(t, train.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}, append(sets, steps(10))...)
+		j := job(t, report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16, 13)}, append(sets, steps(10))...)
 		if *update {
 			j.Open = reference
 		}

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/report"
 	engine "llamatab/engine/train"
 	"llamatab/server/job"
 	"llamatab/server/library"
@@ -105,13 +106,13 @@ func refusal(err error) error {
 	if errors.As(err, &ce) {
 		return &room.Refused{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path, Kind: ce.Kind, About: ce.About}
 	}
-	f := engine.Failure(err)
+	f := report.Failure(err)
 	return &room.Refused{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path, Kind: f.Kind, About: f.About}
 }
 
 // files opens the model and the dataset that a config names. It refuses what other tabs could not fetch from this server.
-func (l *lessons) files(cfg *config.Config) (engine.Files, error) {
-	var files engine.Files
+func (l *lessons) files(cfg *config.Config) (report.Files, error) {
+	var files report.Files
 	refuse := func(path, format string, args ...any) error {
 		return &room.Refused{Code: "class_files", Path: path, Reason: fmt.Sprintf(format, args...), Next: "choose what this server offers: a built-in model and dataset, or a folder of serve --models and a file of serve --data"}
 	}
@@ -136,7 +137,7 @@ func (l *lessons) files(cfg *config.Config) (engine.Files, error) {
 	if folder == nil || !regular(folder, file) {
 		return files, refuse("dataset.path", "this server offers no data %s, so other tabs cannot fetch it", cfg.Dataset.Path)
 	}
-	return engine.Files{Model: model, Dataset: library.OneFile(folder, file)}, nil
+	return report.Files{Model: model, Dataset: library.OneFile(folder, file)}, nil
 }
 
 func regular(folder fs.FS, name string) bool {

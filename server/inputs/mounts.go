@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/job"
@@ -180,7 +181,7 @@ func (m *Mounts) builtin(mount, what, name string) error {
 }
 
 // Open opens the mounts for an engine in this process.
-func (m *Mounts) Open() (files engine.Files, err error) {
+func (m *Mounts) Open() (files report.Files, err error) {
 	for name, path := range m.paths {
 		var folder fs.FS = os.DirFS(path)
 		if builtin, ok := strings.CutPrefix(path, library.BuiltinPrefix); ok {

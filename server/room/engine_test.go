@@ -27,6 +27,7 @@ import (
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	engine "llamatab/engine/train"
 	"llamatab/server/room"
 )
@@ -200,7 +201,7 @@ const lesson = `{
 	"fsdp": {"slots": 4, "sharding_strategy": "NO_SHARD"}
 }`
 
-func lessonFiles() engine.Files {
+func lessonFiles() report.Files {
 	var rows strings.Builder
 	for i := range 23 {
 		ids := make([]int, 5+i%9)
@@ -210,7 +211,7 @@ func lessonFiles() engine.Files {
 		line, _ := json.Marshal(map[string]any{"input_ids": ids, "label": []string{"low", "middle", "high"}[ids[0]/14]})
 		rows.Write(append(line, '\n'))
 	}
-	return engine.Files{Dataset: fstest.MapFS{"rows.jsonl": &fstest.MapFile{Data: []byte(rows.String())}}}
+	return report.Files{Dataset: fstest.MapFS{"rows.jsonl": &fstest.MapFile{Data: []byte(rows.String())}}}
 }
 
 // taught is what a lesson leaves.

@@ -22,6 +22,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/headless"
@@ -112,7 +113,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 	}
 	run, err := engine.RoomRun(roomID, c, files)
 	if err != nil {
-		f := engine.Failure(err)
+		f := report.Failure(err)
 		return nil, room.Config{}, exit.Outcome(message.Envelope{Failed: f})
 	}
 	t := &tabsRun{spec: spec, mounts: m, out: out, progress: runner.NewProgress(), reported: map[int]message.Step{}, stepUse: map[int]room.StepUse{}, listen: listenLocal}
