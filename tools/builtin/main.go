@@ -1,8 +1,8 @@
-// Program builtin makes the built-in model and datasets in two steps, around the training itself, which the llamatab
-// program does like any other run (see the Makefile's target builtin):
+// Command builtin makes the built-in model and datasets in two steps. The llamatab program trains the model between them,
+// like any other run (see the Makefile's target builtin):
 //
-//	builtin write DIR        the corpus as rows of tokens, the tokenizer, the run's configuration, the fine-tuning sets
-//	builtin take  DIR RUN TO what the run in RUN made of them, with bfloat16 weights, into TO
+//	builtin write DIR        writes the corpus as rows of tokens, the tokenizer, the run.json and the fine-tuning sets
+//	builtin take  DIR RUN TO copies them and the result of the run in RUN to TO, with bfloat16 weights
 package main
 
 import (
@@ -39,7 +39,7 @@ var modelConfig = map[string]any{
 	"tie_word_embeddings": true, "attention_bias": false, "mlp_bias": false, "bos_token_id": 0, "eos_token_id": 1,
 }
 
-// run is the training that made the built-in model.
+// run is the run.json that trains the built-in model.
 var run = map[string]any{
 	"model":     map[string]any{"init": "random", "config": "config.json", "tokenizer": "."},
 	"dataset":   map[string]any{"path": "corpus.jsonl", "format": "tokens", "validation_split": 0.01},
@@ -67,9 +67,10 @@ func main() {
 	}
 }
 
+// write writes what the run needs, and the fine-tuning sets.
 func write(dir string) error {
 	docs := corpus.Base(seed, documents)
-	// The tokenizer also sees the fine-tuning sets, whose words it would otherwise spell in bytes.
+	// The tokenizer also learns from the fine-tuning sets. Without them it would split their words into bytes.
 	file, err := tokenizer.Train(slices.Concat(docs, corpus.Texts(seed)), vocab, bos, eos)
 	if err != nil {
 		return err
@@ -118,8 +119,8 @@ func write(dir string) error {
 	return nil
 }
 
-// pack lays documents end to end, each between BOS and EOS, and cuts them into rows of equal length, so that no
-// computing is spent on padding.
+// pack concatenates documents, each between BOS and EOS, and cuts the tokens into rows of equal length, so that no
+// computation is spent on padding.
 func pack(t *tokenizer.Tokenizer, docs []string) (rows []byte, tokens int, err error) {
 	var stream []int
 	for _, d := range docs {
@@ -143,12 +144,13 @@ func pack(t *tokenizer.Tokenizer, docs []string) (rows []byte, tokens int, err e
 	return b.Bytes(), len(stream), nil
 }
 
+// take copies what write made in dir and the run in from made of it to the folder to.
 func take(dir, from, to string) error {
 	if err := os.MkdirAll(filepath.Join(to, "data"), 0o777); err != nil {
 		return err
 	}
 	model := filepath.Join("models", modelName)
-	// How the model was made lies beside it.
+	// metrics.jsonl and run.json document how the model was trained.
 	copies := map[string]string{filepath.Join(from, "metrics.jsonl"): filepath.Join(model, "metrics.jsonl"), filepath.Join(dir, "run.json"): filepath.Join(model, "run.json")}
 	for _, name := range []string{"config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"} {
 		copies[filepath.Join(dir, name)] = filepath.Join(model, name)

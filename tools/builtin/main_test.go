@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/corpus"
 )
 
-// What is committed is what the grammar writes: else nobody could make it again.
+// The committed files must be what the grammar writes, so that they can be made again.
 func TestCommitted(t *testing.T) {
 	dir, committed := t.TempDir(), filepath.Join("..", "..", "testdata", "builtin")
 	if err := write(dir); err != nil {

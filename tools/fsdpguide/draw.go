@@ -13,10 +13,10 @@ const (
 // strategies in the order in which the page explains them.
 var strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD"}
 
-// state are the classes of memory that FSDP shares out, with how the pictures show them.
+// state are the classes of memory that FSDP shards, with their styles in the pictures.
 var state = []struct{ class, style string }{{"weights", "c1"}, {"gradients", "c2"}, {"optimizer", "c3"}}
 
-// holds shows what each tab holds of every unit: all of it, or its shard.
+// holds draws the part of every unit that each tab holds: the whole unit, or its shard.
 func holds(runs map[string]*run, w words) string {
 	sharded := runs["FULL_SHARD"].Layout
 	d := &drawing{width: full, title: w["holds.title"], text: w["holds.text"]}
@@ -57,7 +57,7 @@ func holds(runs map[string]*run, w words) string {
 
 func tabStyle(tab int) string { return fmt.Sprintf("t%d", tab%4+1) }
 
-// memory shows what a tab's GPU held of parameters, gradients and AdamW's moments.
+// memory draws the bytes of parameters, gradients and AdamW's moments on a tab's GPU.
 func memory(runs map[string]*run, w words) string {
 	d := &drawing{width: full, title: w["memory.title"], text: w["memory.text"]}
 	most := 0.0
@@ -85,7 +85,7 @@ func memory(runs map[string]*run, w words) string {
 	return d.String()
 }
 
-// moves shows what a tab sent and received in a step, and what the formula says.
+// moves draws the bytes that a tab sent and received in a step, and a mark for the formula's forecast.
 func moves(runs map[string]*run, w words) string {
 	d := &drawing{width: full, title: w["moves.title"], text: w["moves.text"]}
 	most := 0.0
@@ -112,7 +112,7 @@ func moves(runs map[string]*run, w words) string {
 	return d.String()
 }
 
-// kinds are what a tab does in a step, with how the pictures show it; those of the network lie below those of the GPU.
+// kinds are the kinds of spans, with their styles. Those of the network are drawn below those of the GPU.
 var kinds = []struct {
 	what, style string
 	network     bool
@@ -121,7 +121,7 @@ var kinds = []struct {
 	{"send", "up", true}, {"reduced", "reduced", true}, {"apply", "apply", false},
 }
 
-// timeline shows what each tab did in a step, and when.
+// timeline draws what each tab did in a step, and when.
 func timeline(r *run, w words) (string, error) {
 	spans, end, err := r.step()
 	if err != nil {
@@ -151,7 +151,7 @@ func timeline(r *run, w words) (string, error) {
 			return k.what == s.what
 		})
 		if i < 0 {
-			return "", fmt.Errorf("a trace has %q, which no picture shows", s.what)
+			return "", fmt.Errorf("a trace has spans of kind %q, for which there is no style", s.what)
 		}
 		used[s.what] = true
 		y, h := lane(s.tab)+1, gpu-2
@@ -180,7 +180,7 @@ func timeline(r *run, w words) (string, error) {
 	return d.String(), nil
 }
 
-// tick is a round distance of which about eight make all.
+// tick is a round distance, about an eighth of all.
 func tick(all float64) float64 {
 	t := 1.0
 	for i := 0; all/t > 10; i++ {

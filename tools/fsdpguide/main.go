@@ -1,7 +1,8 @@
-// Command fsdpguide writes the pages of server/docs.
+// Command fsdpguide writes the pages server/docs/fsdp.html and fsdp.zh.html.
 //
-//	go run ./tools/fsdpguide                      draws the pictures of the recorded traces again, and writes the pages
-//	go run ./tools/fsdpguide record bin/llamatab  records the traces: trains the built-in model in four tabs, once a strategy
+//	go run ./tools/fsdpguide                      draws the pictures from the recorded traces and writes the pages
+//	go run ./tools/fsdpguide record bin/llamatab  records the traces: it trains the built-in model in four tabs under each
+//	                                              strategy
 package main
 
 import (
@@ -18,10 +19,14 @@ import (
 //go:embed text traces
 var sources embed.FS
 
-// pages are the files that are written, by language.
+// pages are the files to write, by language.
 var pages = map[string]string{"en": "fsdp.html", "zh": "fsdp.zh.html"}
 
-const folder = "server/docs"
+// The folders of the pages and of the recorded traces.
+const (
+	folder = "server/docs"
+	traces = "tools/fsdpguide/traces"
+)
 
 func main() {
 	err := func() error {
@@ -79,7 +84,7 @@ func write(lang string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// held is what a tab's GPU has of what FSDP shares out.
+// held is the bytes of sharded classes of memory on a tab's GPU.
 func held(r *run) (sum float64) {
 	for _, s := range state {
 		sum += r.memory()[s.class]
@@ -125,7 +130,7 @@ func record(program string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(folder, "make/traces", s+".json"), trace, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(traces, s+".json"), trace, 0o644); err != nil {
 			return err
 		}
 	}

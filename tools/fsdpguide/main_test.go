@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestPages holds the pages against the text and the recorded traces that they are made of.
+// TestPages checks that the committed pages are those that the texts and recorded traces give.
 func TestPages(t *testing.T) {
 	css, err := os.ReadFile(filepath.Join("..", "..", folder, "docs.css"))
 	if err != nil {
@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestTraces finds in the recorded runs what the text says of them.
+// TestTraces checks that the recorded runs show what the text says about them.
 func TestTraces(t *testing.T) {
 	runs, err := load(sources)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestTraces(t *testing.T) {
 			t.Fatalf("%s is a run of %s with %d parameters", s, r.Layout.Strategy, r.parameters())
 		}
 		m := r.Layout.Traffic
-		near := func(a, b float64) bool { return a >= b && a < 1.03*b } // what a busy machine asks for twice counts twice
+		near := func(a, b float64) bool { return a >= b && a < 1.03*b } // a busy machine may fetch a piece twice, and both count
 		if !near(m.Measured.Up, m.Forecast.Up) || !near(m.Measured.Down, m.Forecast.Down) {
 			t.Errorf("%s moved %+v, by the formula %+v", s, m.Measured, m.Forecast)
 		}

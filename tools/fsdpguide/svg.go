@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// drawing is an SVG in the making. Its colours are classes of docs.css, as the page's policy allows no style in a file.
+// drawing is an SVG that is being drawn. Its colours are classes of docs.css, because the page's content policy forbids
+// inline styles.
 type drawing struct {
 	b             strings.Builder
 	width, height float64
-	title, text   string // for those who listen
+	title, text   string // for screen readers
 }
 
 func (d *drawing) rect(class string, x, y, w, h float64, tip string) {
@@ -31,7 +32,7 @@ func (d *drawing) words(anchor string, x, y float64, text string) {
 	fmt.Fprintf(&d.b, "<text x=\"%s\" y=\"%s\" text-anchor=\"%s\">%s</text>\n", num(x), num(y), anchor, html.EscapeString(text))
 }
 
-// key explains classes in a row at y, and returns the next free y.
+// key draws a legend at y and returns the next free y.
 func (d *drawing) key(x, y float64, entries ...[2]string) float64 {
 	at := x
 	for _, e := range entries {
@@ -46,7 +47,7 @@ func (d *drawing) key(x, y float64, entries ...[2]string) float64 {
 	return y + 22
 }
 
-// textWidth is about how wide text of 13 pixels is.
+// textWidth is the approximate width of a text of 13 pixels.
 func textWidth(s string) (w float64) {
 	for _, r := range s {
 		if r > 0x2e80 {
@@ -63,7 +64,7 @@ func (d *drawing) String() string {
 		html.EscapeString(d.title), html.EscapeString(d.title), html.EscapeString(d.text), d.b.String())
 }
 
-// num spells a coordinate.
+// num formats a coordinate.
 func num(x float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.1f", x), "0"), ".")
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// run is what the pictures take from a recorded trace, see server/trace.go.
+// run is the part of a recorded trace that the pictures use. server/tabs/trace.go writes traces.
 type run struct {
 	Layout layout  `json:"otherData"`
 	Events []event `json:"traceEvents"`
@@ -25,7 +25,7 @@ type event struct {
 	Args     json.RawMessage `json:"args"`
 }
 
-// args are those of an event that lasts.
+// args are the arguments of a span.
 type args struct {
 	Step  int    `json:"step"`
 	Slot  *int   `json:"slot"`
@@ -57,7 +57,7 @@ type traffic struct {
 	Down float64 `json:"down"`
 }
 
-// span is something that lasts, or several of its kind that follow each other.
+// span is a span of a trace, or several spans of one kind that follow each other.
 type span struct {
 	what     string
 	tab      int
@@ -67,7 +67,7 @@ type span struct {
 	bytes    int64
 }
 
-// parameters is the number of those that train.
+// parameters is the number of trained parameters.
 func (r *run) parameters() (n int) {
 	for _, u := range r.Layout.Units {
 		n += u.Elements
@@ -95,8 +95,8 @@ func (r *run) memory() map[string]float64 {
 	return mean
 }
 
-// excerpt is what of a trace the pictures need: of the steps the last but one, which neither the start nor the end of the
-// run disturbs, and what was allocated then.
+// excerpt is the part of a trace that the pictures need: the last step but one, which neither the start nor the end of the
+// run disturbs, and the memory that was allocated then.
 func excerpt(trace []byte) ([]byte, error) {
 	var r run
 	if err := json.Unmarshal(trace, &r); err != nil {
@@ -137,7 +137,7 @@ func excerpt(trace []byte) ([]byte, error) {
 		return nil, err
 	}
 	fmt.Fprintf(&b, "{\"otherData\": %s,\n\"traceEvents\": [", head)
-	for i, e := range kept.Events { // a line each, so that changes can be read
+	for i, e := range kept.Events { // one line for each event, so that a diff is readable
 		line, err := json.Marshal(e)
 		if err != nil {
 			return nil, err
@@ -152,8 +152,8 @@ func excerpt(trace []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// step is the recorded step: its spans by time, counted from the first one's beginning. What is sent and received piece by
-// piece becomes one span.
+// step is the recorded step: its spans in order of time, which counts from the first one's beginning. Pieces that are sent
+// or received one after another become one span.
 func (r *run) step() (spans []span, end int64, err error) {
 	for _, e := range r.Events {
 		if e.Phase != "X" {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// words are what pictures say in a language.
+// words are the texts of the pictures in a language.
 type words map[string]string
 
 var languages = map[string]words{
@@ -38,7 +38,7 @@ var languages = map[string]words{
 
 func (w words) tab(i int) string { return fmt.Sprintf(w["tab"], i+1) }
 
-// unit names a unit of the model.
+// unit is the name of a unit of the model.
 func (w words) unit(name string) string {
 	if n, ok := strings.CutPrefix(name, "block "); ok {
 		if i, err := strconv.Atoi(n); err == nil {
@@ -52,7 +52,7 @@ func (w words) unit(name string) string {
 	return name
 }
 
-// bytes spells a number of bytes.
+// bytes formats a number of bytes.
 func (w words) bytes(n float64) string {
 	if n >= 1e6 {
 		return fmt.Sprintf("%.2f MB", n/1e6)

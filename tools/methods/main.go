@@ -1,5 +1,5 @@
-// Command methods trains one model on one text by every way of fine-tuning, the same steps on the same rows, and prints
-// as a Markdown table what each has learnt. It runs the built program as a person would.
+// Command methods trains one model on one text by every fine-tuning method, with the same steps on the same rows, and prints
+// the losses as a Markdown table. It runs the built program.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 	"llamatab/engine/train"
 )
 
-// rates are learning rates at which each way learns well from a hundred steps on a model of less than a million
-// parameters. What changes less of the model takes larger steps.
+// rates are learning rates at which each method learns well in a hundred steps on a model of less than a million
+// parameters. Methods with fewer trained parameters have larger rates.
 var rates = map[string]float64{
 	"full": 3e-3, "layers-last-2": 3e-3, "head": 1e-2,
 	"lora-all-r16": 1e-2, "lora-qv-r8": 1e-2, "dora-qv-r8": 1e-2,
@@ -32,10 +32,10 @@ var (
 	program = flag.String("program", "bin/llamatab", "the built `FILE`")
 	model   = flag.String("model", "", "the model's `FOLDER`")
 	data    = flag.String("data", "", "a plain text `FILE`")
-	steps   = flag.Int("steps", 100, "optimizer steps `N`")
-	length  = flag.Int("length", 64, "tokens `N` a row")
-	only    = flag.String("only", "", "just these `METHODS`, separated by commas")
-	rate    = flag.Float64("rate", 0, "this learning `RATE` for all instead of each method's own")
+	steps   = flag.Int("steps", 100, "`N` optimizer steps")
+	length  = flag.Int("length", 64, "`N` tokens of a row")
+	only    = flag.String("only", "", "train only these `METHODS`, separated by commas")
+	rate    = flag.Float64("rate", 0, "the learning `RATE` for all methods, instead of each method's own")
 )
 
 func main() {
@@ -50,9 +50,9 @@ func main() {
 	}
 }
 
-// result is what came of one way.
+// result is the outcome of one method.
 type result struct {
-	first, after float64 // loss of the first step, of untouched weights, and on the held-out rows in the end
+	first, after float64 // loss of the first step, before any update, and on the held-out rows after the last step
 	trained      float64 // mean training loss of the last steps
 	trainable    int64
 	seconds      float64 // a step
@@ -115,7 +115,7 @@ func run() error {
 	return nil
 }
 
-// trainOnce runs the program once and reads what it left.
+// trainOnce runs the program once and reads its result.
 func trainOnce(cfg *config.Config) (r result, err error) {
 	dir, err := os.MkdirTemp("", "llamatab-methods-")
 	if err != nil {

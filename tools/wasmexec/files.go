@@ -14,14 +14,14 @@ import (
 	"syscall"
 )
 
-// files answers the file operations of the program in the browser: it may read below the folders of read, and
-// read and write below the folder write.
+// files answers the file operations of the program. It may read below the folders of read, and read and write below the
+// folder write.
 type files struct {
 	read  []string
 	write string
 }
 
-// errnos are the codes that Go's js runtime understands, tried in order.
+// errnos are codes that Go's js runtime understands. The first that matches an error is sent.
 var errnos = []struct {
 	err  error
 	code string
@@ -35,7 +35,7 @@ var errnos = []struct {
 	{syscall.ENOSPC, "ENOSPC"},
 }
 
-// The open flags as worker.js spells them.
+// The open flags, with the values of worker.js.
 const (
 	jsWrite     = 1 | 2 // O_WRONLY | O_RDWR
 	jsCreate    = 64
@@ -43,8 +43,8 @@ const (
 	jsTruncate  = 512
 )
 
-// readable lists what a program started in directory may read: its module, or just directory where there is
-// none, and the folder "shared" beside the module.
+// readable lists the folders that a program started in directory may read: its module and the folder "shared" beside it,
+// or directory alone where there is no module.
 func readable(directory string) []string {
 	for at := directory; ; at = filepath.Dir(at) {
 		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
@@ -95,20 +95,7 @@ func (f files) do(r *http.Request) (any, error) {
 	}
 	switch op {
 	case "open":
-		mode := os.O_RDONLY
-		for js, native := range map[int64]int{jsCreate: os.O_CREATE, jsExclusive: os.O_EXCL, jsTruncate: os.O_TRUNC} {
-			if flags&js != 0 {
-				mode |= native
-			}
-		}
-		if flags&jsWrite != 0 {
-			mode |= os.O_RDWR
-		}
-		file, err := os.OpenFile(path, mode, fs.FileMode(number("mode")))
-		if err != nil {
-			return nil, err
-		}
-		return nil, file.Close()
+		return nil, open(path, number("flags"), fs.FileMode(number("mode")))
 	case "read":
 		file, err := os.Open(path)
 		if err != nil {
@@ -117,19 +104,7 @@ func (f files) do(r *http.Request) (any, error) {
 		defer file.Close()
 		return io.ReadAll(io.NewSectionReader(file, number("offset"), number("length")))
 	case "write":
-		mode := os.O_WRONLY
-		if number("offset") < 0 {
-			mode |= os.O_APPEND
-		}
-		file, err := os.OpenFile(path, mode, 0)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		if mode&os.O_APPEND != 0 {
-			return io.Copy(file, r.Body)
-		}
-		return io.Copy(io.NewOffsetWriter(file, number("offset")), r.Body)
+		return write(path, number("offset"), r.Body)
 	case "stat":
 		info, err := os.Stat(path)
 		return status(info), err
@@ -146,7 +121,7 @@ func (f files) do(r *http.Request) (any, error) {
 	case "mkdir":
 		return nil, os.Mkdir(path, fs.FileMode(number("mode")))
 	case "unlink":
-		// As unlink(2): a folder is refused, so that os.Remove goes on to rmdir.
+		// A folder is refused as by unlink(2), so that os.Remove in the program tries rmdir next.
 		if info, err := os.Lstat(path); err == nil && info.IsDir() {
 			return nil, &fs.PathError{Op: op, Path: path, Err: syscall.EISDIR}
 		}
@@ -168,6 +143,42 @@ func (f files) do(r *http.Request) (any, error) {
 	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
+// open opens a file with the flags of worker.js and closes it again, which creates or truncates it and reports errors.
+func open(path string, flags int64, perm fs.FileMode) error {
+	mode := os.O_RDONLY
+	for js, native := range map[int64]int{jsCreate: os.O_CREATE, jsExclusive: os.O_EXCL, jsTruncate: os.O_TRUNC} {
+		if flags&js != 0 {
+			mode |= native
+		}
+	}
+	if flags&jsWrite != 0 {
+		mode |= os.O_RDWR
+	}
+	file, err := os.OpenFile(path, mode, perm)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// write writes at an offset, or at the end of the file where offset is negative, and returns the number of bytes.
+func write(path string, offset int64, from io.Reader) (n int64, err error) {
+	mode := os.O_WRONLY
+	if offset < 0 {
+		mode |= os.O_APPEND
+	}
+	file, err := os.OpenFile(path, mode, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	if offset < 0 {
+		return io.Copy(file, from)
+	}
+	return io.Copy(io.NewOffsetWriter(file, offset), from)
+}
+
+// allow refuses paths outside of the folders that the program may read, and changes outside of its temporary folder.
 func (f files) allow(op, path string, changes bool) error {
 	if within(path, f.write) {
 		return nil
@@ -187,7 +198,7 @@ func within(path, root string) bool {
 	return err == nil && rest != ".." && !strings.HasPrefix(rest, ".."+string(filepath.Separator))
 }
 
-// status is a file's state in the fields and units of Node's fs.Stats.
+// status is a file's metadata in the fields and units of Node's fs.Stats.
 func status(info fs.FileInfo) map[string]int64 {
 	if info == nil {
 		return nil

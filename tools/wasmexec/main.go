@@ -1,11 +1,10 @@
-// Command wasmexec runs a Go program built for js/wasm in a worker of a headless Chromium with WebGPU, as
+// Command wasmexec runs a Go program built for js/wasm in a worker of a headless Chromium with WebGPU:
 //
 //	GOOS=js GOARCH=wasm go test -exec bin/wasmexec ./engine/op
 //
-// asks for. What the program prints is on the terminal at once and its exit code is ours. The program can read
-// the files of the module it is tested in and of the folder "shared" beside the module, and write in its
-// temporary folder. LLAMATAB_CHROME names the browser, LLAMATAB_ADAPTER_BACKEND=default asks for the hardware adapter instead
-// of SwiftShader.
+// It prints what the program prints and ends with its exit code. The program can read the files of its module and of the
+// folder "shared" beside the module, and can write in its temporary folder. LLAMATAB_CHROME names the browser.
+// LLAMATAB_ADAPTER_BACKEND=default selects the hardware adapter instead of SwiftShader.
 package main
 
 import (
@@ -33,7 +32,7 @@ import (
 //go:embed worker.js
 var web embed.FS
 
-// timeoutGrace is how long after its own -test.timeout a program that does not yield is left running.
+// timeoutGrace is how long a program may run after its own -test.timeout. A program that never yields cannot end itself.
 const timeoutGrace = 20 * time.Second
 
 func main() {
@@ -78,54 +77,15 @@ func run(program string, args []string) (code int, err error) {
 	defer os.RemoveAll(temp)
 
 	exited := make(chan exit, 1)
-	files := files{read: readable(directory), write: temp}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		io.WriteString(w, `<!doctype html><title>wasmexec</title><script>new Worker("worker.js")</script>`)
-	})
-	mux.Handle("GET /worker.js", http.FileServerFS(web))
-	mux.HandleFunc("GET /wasm_exec.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, glue) })
-	mux.HandleFunc("GET /replay.js", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		script, _ := os.ReadFile(filepath.Join(readable(directory)[0], "wasm", "replay.js"))
-		w.Write(script) // a program of another module may have none, and needs none
-	})
-	mux.HandleFunc("GET /program.wasm", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/wasm") // the test binary is called *.test
-		http.ServeFile(w, r, program)
-	})
-	mux.HandleFunc("GET /setup", func(w http.ResponseWriter, r *http.Request) {
-		json.NewEncoder(w).Encode(map[string]any{"args": args, "env": environment(temp), "directory": filepath.ToSlash(directory)})
-	})
-	mux.HandleFunc("POST /write/{fd}", func(w http.ResponseWriter, r *http.Request) {
-		out := os.Stdout
-		if r.PathValue("fd") == "2" {
-			out = os.Stderr
-		}
-		io.Copy(out, r.Body)
-	})
-	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) {
-		message, _ := io.ReadAll(r.Body)
-		code, err := strconv.Atoi(r.URL.Query().Get("code"))
-		if err != nil {
-			code = 1
-		}
-		select {
-		case exited <- exit{code, string(message)}:
-		default: // the first word counts
-		}
-	})
-	mux.Handle("POST /fs/{op}", files)
-
+	handler := handler{program: program, args: args, directory: directory, temp: temp, glue: glue, exited: exited}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 1, err
 	}
-	token := make([]byte, 16) // keeps the other users of this machine away from the files
+	token := make([]byte, 16) // other users of this machine do not know it, so they cannot reach the files
 	rand.Read(token)
 	root := "/" + hex.EncodeToString(token)
-	server := &http.Server{Handler: isolate(http.StripPrefix(root, mux)), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: isolate(http.StripPrefix(root, handler.routes())), ReadHeaderTimeout: time.Minute}
 	go server.Serve(listener)
 	defer server.Close()
 
@@ -153,7 +113,59 @@ func run(program string, args []string) (code int, err error) {
 	}
 }
 
-// isolate makes the page cross-origin isolated, which gives it finer timers.
+// handler answers what the page and its worker ask for.
+type handler struct {
+	program   string // the wasm file
+	args      []string
+	directory string // the program's working directory
+	temp      string // the program's temporary folder
+	glue      string // the path of wasm_exec.js
+	exited    chan<- exit
+}
+
+func (h handler) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, `<!doctype html><title>wasmexec</title><script>new Worker("worker.js")</script>`)
+	})
+	mux.Handle("GET /worker.js", http.FileServerFS(web))
+	mux.HandleFunc("GET /wasm_exec.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, h.glue) })
+	mux.HandleFunc("GET /replay.js", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+		script, _ := os.ReadFile(filepath.Join(readable(h.directory)[0], "wasm", "replay.js"))
+		w.Write(script) // a program of another module has none and needs none
+	})
+	mux.HandleFunc("GET /program.wasm", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/wasm") // the test binary is called *.test
+		http.ServeFile(w, r, h.program)
+	})
+	mux.HandleFunc("GET /setup", func(w http.ResponseWriter, r *http.Request) {
+		json.NewEncoder(w).Encode(map[string]any{"args": h.args, "env": environment(h.temp), "directory": filepath.ToSlash(h.directory)})
+	})
+	mux.HandleFunc("POST /write/{fd}", func(w http.ResponseWriter, r *http.Request) {
+		out := os.Stdout
+		if r.PathValue("fd") == "2" {
+			out = os.Stderr
+		}
+		io.Copy(out, r.Body)
+	})
+	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) {
+		message, _ := io.ReadAll(r.Body)
+		code, err := strconv.Atoi(r.URL.Query().Get("code"))
+		if err != nil {
+			code = 1
+		}
+		select {
+		case h.exited <- exit{code, string(message)}:
+		default: // the first report counts
+		}
+	})
+	mux.Handle("POST /fs/{op}", files{read: readable(h.directory), write: h.temp})
+	return mux
+}
+
+// isolate makes the page cross-origin isolated, so that its timers are finer.
 func isolate(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -174,7 +186,8 @@ func testTimeout(args []string) time.Duration {
 	return 0
 }
 
-// environment is what the program sees: few variables, as Go's js runtime allows 8 KiB of arguments and environment in all.
+// environment is the environment of the program. It is small because Go's js runtime allows 8 KiB for arguments and
+// environment together.
 func environment(temp string) map[string]string {
 	env := map[string]string{"TMPDIR": filepath.ToSlash(temp)}
 	for _, pair := range os.Environ() {
@@ -185,7 +198,7 @@ func environment(temp string) map[string]string {
 	return env
 }
 
-// wasmExecJS is the path of the Go toolchain's own JavaScript side of js/wasm.
+// wasmExecJS is the path of wasm_exec.js in the Go toolchain.
 func wasmExecJS() (string, error) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// program is tested in the browser; LLAMATAB_TEST_CASE says how it shall behave.
+// program runs in the browser. LLAMATAB_TEST_CASE selects how it behaves.
 const program = `package tiny
 
 import (

@@ -1,5 +1,5 @@
-// Runs one Go program in a dedicated worker, with the runner's file system and terminal behind synchronous
-// requests: what the program printed before a crash has always arrived.
+// Runs one Go program in a dedicated worker. Files and terminal of the runner are reached by synchronous requests, so that
+// everything that the program prints before a crash has arrived.
 "use strict";
 
 const decoder = new TextDecoder();
@@ -12,7 +12,7 @@ function request(method, url, body, type = "") {
   return xhr;
 }
 
-// call asks the runner for one file operation; errors carry the code that Go's runtime maps to an errno.
+// call asks the runner for one file operation. An error has the code that Go's runtime maps to an errno.
 function call(op, args, body) {
   const xhr = request("POST", "fs/" + op + "?" + new URLSearchParams(args), body, op === "read" ? "arraybuffer" : "text");
   if (xhr.status !== 200) {
@@ -24,7 +24,7 @@ function call(op, args, body) {
   return op === "read" ? new Uint8Array(xhr.response) : xhr.responseText === "" ? undefined : JSON.parse(xhr.responseText);
 }
 
-// answer turns a synchronous function into Node's callback style.
+// answer makes a function with a callback, as in Node, of a synchronous function.
 const answer = (f) => (...args) => {
   const callback = args.pop();
   let result;
