@@ -51,9 +51,7 @@ func (l *lessons) plan(text json.RawMessage, tabs int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	large := device.DefaultLimits
-	large.MaxBuffer, large.MaxBinding = 1<<50, 1<<50
-	forecast, err := engine.Plan(cfg, files, engine.Conditions{Limits: large, Tabs: tabs})
+	forecast, err := engine.Plan(cfg, files, engine.Conditions{Limits: device.UnboundedLimits(), Tabs: tabs})
 	if err != nil {
 		return nil, err
 	}

@@ -8,14 +8,15 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/report"
 	"llamatab/server/headless"
 )
 
 // Exit codes of the program; 0 is success.
 const (
-	Failed      = 1   // the run failed
-	BadUsage    = 2   // the command line or the config is wrong
-	NoBrowser   = 3   // there is no usable browser or adapter
+	Failed      = report.ExitFailed
+	BadUsage    = report.ExitConfig
+	NoBrowser   = report.ExitBrowser
 	Interrupted = 130 // a signal ended the program
 )
 

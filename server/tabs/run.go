@@ -122,9 +122,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 		return engine.Told(c, files, commits, evals)
 	}
 	t.forecastHeld = func(by fsdp.Strategy) (held, ddp map[string]int64, err error) {
-		roomy := device.DefaultLimits // no limit of a device may refuse this forecast
-		roomy.MaxBuffer, roomy.MaxBinding = 1<<50, 1<<50
-		f, err := engine.Plan(c, files, engine.Conditions{Limits: roomy, Tabs: c.FSDP.WorldSize})
+		f, err := engine.Plan(c, files, engine.Conditions{Limits: device.UnboundedLimits(), Tabs: c.FSDP.WorldSize})
 		if err != nil {
 			return nil, nil, err
 		}
