@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"engine/corpus":        {},
 	"engine/recipe":        {"engine/config"},
 	"engine/data":          {"engine/message"},
-	"engine/tokenizer":     {},
+	"engine/tokenizer":     {"engine/message"},
 	"engine/weights":       {"engine/message", "engine/tensor"},
 	"engine/device":        {"engine/tensor"},
 	"engine/device/cpu":    {"engine/device", "engine/tensor"},

@@ -78,6 +78,9 @@ func (t *Tokenizer) resolve(key string, name tokenName, ids idList) ([]int, erro
 		all = append(all, id)
 	}
 	for _, id := range ids {
+		if id < 0 { // transformers' files spell "none" so
+			continue
+		}
 		if _, ok := t.Token(id); !ok {
 			return nil, fmt.Errorf("tokenizer: configuration: %s_id %d is not in the vocabulary", key, id)
 		}

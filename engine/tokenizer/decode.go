@@ -48,6 +48,17 @@ func (t *Tokenizer) Decoder(skipSpecial bool) *Decoder {
 	return &Decoder{t: t, skip: skipSpecial, toStrip: t.form.stripMax}
 }
 
+// Continue begins the text that follows a prompt: what Next and Flush return belongs to the new tokens alone, also where
+// the prompt ends in byte tokens. A space that the start of a text loses is the prompt's.
+func (t *Tokenizer) Continue(prompt []int, skipSpecial bool) *Decoder {
+	d := t.Decoder(skipSpecial)
+	for _, id := range prompt {
+		d.Next(id)
+	}
+	d.Flush()
+	return d
+}
+
 // Next returns the text that id makes certain, which is empty in the middle of a character.
 func (d *Decoder) Next(id int) string {
 	token, ok := d.t.Token(id)

@@ -26,6 +26,8 @@ type file struct {
 		Prefix       string          `json:"continuing_subword_prefix"`
 		Suffix       string          `json:"end_of_word_suffix"`
 	} `json:"model"`
+
+	splitSpecial bool // special tokens are not looked for in a text
 }
 
 // stage is any normalizer, pre-tokenizer, post-processor or decoder: the union of their fields.

@@ -18,19 +18,23 @@ const (
 
 // Load reads a tokenizer.json. name is used in errors.
 func Load(data []byte, name string) (*Tokenizer, error) {
-	t, err := load(data)
+	t, err := load(data, func(*file) error { return nil })
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", name, err)
 	}
 	return t, nil
 }
 
-func load(data []byte) (*Tokenizer, error) {
+// load builds the tokenizer of a file that amend may change first.
+func load(data []byte, amend func(*file) error) (*Tokenizer, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%d bytes, more than the limit of %d", len(data), maxFile)
 	}
 	var f file
 	if err := decodeJSON(data, &f); err != nil {
+		return nil, err
+	}
+	if err := amend(&f); err != nil {
 		return nil, err
 	}
 	t := &Tokenizer{bos: missing}
@@ -135,8 +139,12 @@ func (t *Tokenizer) loadMatchers(f *file) error {
 			if a.text = t.normalize(newSpan(a.Content, false)).text; a.text == "" {
 				return fmt.Errorf("%q is nothing after normalisation", a.Content)
 			}
+		}
+		switch {
+		case a.Special && f.splitSpecial: // written out in a text, it is text
+		case a.Normalized:
 			t.normed.add(a)
-		} else {
+		default:
 			t.raw.add(a)
 		}
 		t.added[a.ID] = a

@@ -12,7 +12,10 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
+
+	"llamatab/engine/message"
 )
 
 // A Tokenizer is immutable and may be used by several goroutines at once.
@@ -30,6 +33,8 @@ type Tokenizer struct {
 
 	bos int // -1 when unknown
 	eos []int
+
+	remarks []message.Remark
 }
 
 // Encode returns the token ids of text. Added tokens written out in the text ("<|im_end|>") always become their id;
@@ -47,6 +52,22 @@ func (t *Tokenizer) Encode(text string, special bool) ([]int, error) {
 		e.ids = append(e.ids, t.tail...)
 	}
 	return e.ids, nil
+}
+
+// EncodeOnce is Encode with the template, but a text that begins or ends with the template's own tokens, as a rendered
+// chat does, does not get them a second time: one BOS and one EOS.
+func (t *Tokenizer) EncodeOnce(text string) ([]int, error) {
+	ids, err := t.Encode(text, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) < len(t.tail) || !slices.Equal(ids[len(ids)-len(t.tail):], t.tail) {
+		ids = append(ids, t.tail...)
+	}
+	if len(ids) < len(t.head) || !slices.Equal(ids[:len(t.head)], t.head) {
+		ids = slices.Concat(t.head, ids)
+	}
+	return ids, nil
 }
 
 // EncodeOffsets is Encode without the template, and gives for each token the bytes [from, to) of text it stands for.

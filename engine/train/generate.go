@@ -88,13 +88,14 @@ func (s *Setup) encode(text string) ([]int, error) {
 	if s.Tokenizer == nil {
 		return nil, report.Fail("tokenizer", report.ExitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}
-	prompt, err := s.Tokenizer.Encode(text, true)
+	prompt, err := s.Tokenizer.EncodeOnce(text)
 	if err == nil && len(prompt) == 0 {
 		err = errors.New("the prompt has no tokens and the tokenizer adds none")
 	}
 	for _, id := range prompt {
 		if err == nil && id >= s.Decoder.Vocab {
-			err = fmt.Errorf("token %d is not in the model's vocabulary of %d", id, s.Decoder.Vocab)
+			token, _ := s.Tokenizer.Token(id)
+			err = fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Decoder.Vocab)
 		}
 	}
 	if err != nil {
@@ -111,10 +112,7 @@ func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(messa
 	}
 	defer text.free()
 	tokens := st.setup.Tokenizer
-	decoder := tokens.Decoder(true)
-	for _, id := range ids {
-		decoder.Next(id)
-	}
+	decoder := tokens.Continue(ids, true)
 	sampler := newTokenSampler(j.Job.Generate)
 	stops := tokens.Stops()
 	for read := 0; len(ids) < st.setup.longest(); {
@@ -122,6 +120,9 @@ func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(messa
 			return nil, err
 		}
 		if j.Host.Control() == message.Stop {
+			if rest := decoder.Flush(); rest != "" {
+				each(message.Token{ID: ids[len(ids)-1], Text: rest})
+			}
 			break
 		}
 		scores, err := text.read(ids[read:])
@@ -134,8 +135,12 @@ func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(messa
 			return nil, err
 		}
 		ids = append(ids, id)
-		each(message.Token{ID: id, Text: decoder.Next(id)})
-		if slices.Contains(stops, id) {
+		said, ended := decoder.Next(id), slices.Contains(stops, id)
+		if ended || len(ids) == st.setup.longest() {
+			said += decoder.Flush()
+		}
+		each(message.Token{ID: id, Text: said})
+		if ended {
 			break
 		}
 	}

@@ -125,27 +125,13 @@ func (m *Model) openTokenizer() error {
 	if fsys == nil {
 		fsys = m.files.Model
 	}
-	data, err := readSmall(fsys, "tokenizer.json")
+	t, err := tokenizer.Open(fsys)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("tokenizer: %w", err)
-	}
-	t, err := tokenizer.Load(data, "tokenizer.json")
-	if err != nil {
 		return err
 	}
-	for _, name := range []string{"tokenizer_config.json", "generation_config.json", "config.json"} {
-		extra, err := readSmall(fsys, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("tokenizer: %w", err)
-		}
-		if t, err = t.WithConfig(extra); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
+	m.Remarks = append(m.Remarks, t.Remarks()...)
 	if t.VocabSize() > m.Decoder.Vocab {
 		m.Remarks = append(m.Remarks, message.NewRemark("tokenizer_larger", "tokenizer.json has ids up to {id}, the model's vocabulary has {vocabulary}: text that needs the rest is refused",
 			"id", t.VocabSize()-1, "vocabulary", m.Decoder.Vocab))

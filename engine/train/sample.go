@@ -24,7 +24,7 @@ func newSamples(s *Setup, want *message.SampleJob) (*samples, error) {
 	}
 	x := &samples{SampleJob: *want}
 	for _, p := range want.Prompts {
-		ids, err := s.Tokenizer.Encode(p, true)
+		ids, err := s.Tokenizer.EncodeOnce(p)
 		if err == nil && (len(ids) == 0 || len(ids) >= s.Decoder.MaxPositions-s.Decoder.Virtual()) {
 			err = fmt.Errorf("%d tokens where 1 to %d can be continued", len(ids), s.Decoder.MaxPositions-s.Decoder.Virtual()-1)
 		}
@@ -99,10 +99,7 @@ func (x *samples) judge(t *Trainer, step int) error {
 
 // greedy is what follows a prompt, up to so many tokens in all.
 func (s *Setup) greedy(text *text, prompt []int, longest int) (string, error) {
-	decoder := s.Tokenizer.Decoder(true)
-	for _, id := range prompt {
-		decoder.Next(id)
-	}
+	decoder := s.Tokenizer.Continue(prompt, true)
 	sampler, stops := newTokenSampler(&message.GenerateJob{TopP: 1}), s.Tokenizer.Stops()
 	said, next := "", prompt
 	for n := len(prompt); n < longest; n++ {
@@ -120,5 +117,5 @@ func (s *Setup) greedy(text *text, prompt []int, longest int) (string, error) {
 		said += decoder.Next(id)
 		next = []int{id}
 	}
-	return said, nil
+	return said + decoder.Flush(), nil
 }
