@@ -20,7 +20,8 @@ import (
 	"llamatab/server/web"
 )
 
-// assetsVariable makes the test binary the program itself, with the assets of the folder it names.
+// assetsVariable is an environment variable. With it the test binary behaves as the program, with the assets of the folder
+// that it names.
 const assetsVariable = "LLAMATAB_TEST_ASSETS"
 
 func TestMain(m *testing.M) {
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program is the program as a process of its own. Its temporary files are all below temp.
+// program is the program as a process of its own, whose temporary files lie below temp.
 func program(t *testing.T, args ...string) (c *exec.Cmd, temp string) {
 	t.Helper()
 	folder := servertest.StandIn(t)
@@ -55,12 +56,12 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	c.Stdout, c.Stderr = &out, &errs
 	timer := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
 	defer timer.Stop()
-	c.Run() // its exit code is looked at
+	c.Run() // the caller checks the exit code
 	nothingLeft(t, temp)
 	return c.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// nothingLeft checks that no browser runs with a profile below temp, and that there is no such profile.
+// nothingLeft checks that temp holds no browser profile, and that no browser runs with one.
 func nothingLeft(t *testing.T, temp string) {
 	t.Helper()
 	if left, _ := filepath.Glob(filepath.Join(temp, "*")); len(left) > 0 {
@@ -92,7 +93,7 @@ func noProcess(t *testing.T, temp string) {
 	t.Errorf("processes left behind:\n%s", strings.Join(left, "\n"))
 }
 
-// folder makes a folder with files.
+// folder makes a temporary folder with files.
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -258,7 +259,7 @@ func TestNextFreePort(t *testing.T) {
 	}
 }
 
-// Whole runs in headless Chromium, with the stand-in engine.
+// The tests below run commands in headless Chromium, with the stand-in for the engine.
 
 const software = "--adapter-backend=swiftshader" // saves a browser start
 
@@ -308,7 +309,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// startTraining starts a run of the stand-in engine, which takes a step every 20 ms, and waits for its first steps.
+// startTraining starts a run of the stand-in, which takes a step every 20 ms, and waits for its first steps.
 func startTraining(t *testing.T) (c *exec.Cmd, temp, out string, stderr *bytes.Buffer) {
 	t.Helper()
 	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}"})
@@ -357,7 +358,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitForProfile(t, temp)
-	c.Process.Signal(syscall.SIGINT) // not a training run: the first one ends it
+	c.Process.Signal(syscall.SIGINT) // the first signal ends all commands but train
 	c.Wait()
 	if code := c.ProcessState.ExitCode(); code != exit.Interrupted {
 		t.Errorf("exit code %d", code)
@@ -366,10 +367,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 
 	c, temp, _, _ = startTraining(t)
 	c.Process.Signal(syscall.SIGINT)
-	time.Sleep(time.Millisecond) // two signals at once are one
+	time.Sleep(time.Millisecond) // the system may merge two signals at the same time
 	c.Process.Signal(syscall.SIGINT)
 	c.Wait()
-	if code := c.ProcessState.ExitCode(); code != exit.Interrupted && code != 0 { // 0: it had stopped by then
+	if code := c.ProcessState.ExitCode(); code != exit.Interrupted && code != 0 { // 0 means that it had stopped before the second signal
 		t.Errorf("exit code %d", code)
 	}
 	nothingLeft(t, temp)
@@ -394,7 +395,7 @@ func TestKilled(t *testing.T) {
 	c.Process.Kill()
 	c.Wait()
 	noProcess(t, temp)
-	// The profile could not be removed; the next start does it.
+	// The killed program left its profile, which the next start removes.
 	c = exec.Command(c.Path, "doctor", software)
 	c.Env = append(os.Environ(), assetsVariable+"="+servertest.StandIn(t), "TMPDIR="+temp)
 	if out, err := c.CombinedOutput(); err != nil {

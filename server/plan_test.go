@@ -53,7 +53,7 @@ func TestPlanCommand(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 
-	// A folder with a config.json is a model, too; so is that of a run.
+	// A folder with a config.json is a model for plan, too.
 	dir := t.TempDir()
 	stories, _ := memory.FindModel("stories260k")
 	write := func(name, text string) string {
@@ -69,7 +69,7 @@ func TestPlanCommand(t *testing.T) {
 	run := write("run.json", fmt.Sprintf(`{"model": {"init": "random", "config": %s}, "dataset": {"path": "data.jsonl"}, "trainable": ["all"]}`, stories.Config))
 	says(0, "--config "+run, "260032 of 260032 parameters train", "1 steps", "largest buffer")
 	says(0, "--config "+run+" --memory-budget 1MB", "does not fit", "per_device_train_batch_size")
-	// What is remarked on stands there in English, and by code for who speaks another language.
+	// A remark has an English text, and a code from which the page makes its own.
 	write("data.jsonl", `{"input_ids": [1, 2, 3, 4]}
 {"input_ids": [1, 2, 3, 4]}`)
 	var plan struct {

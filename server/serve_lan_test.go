@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestServeLAN opens the page by TLS, and a room, as another machine would after it has fetched the certificate.
+// TestServeLAN trusts the server's certificate, and opens the page and a room over TLS.
 func TestServeLAN(t *testing.T) {
 	c, _ := program(t, "serve", "--lan", "--listen", "127.0.0.1:0", "--state", t.TempDir(), "--room-code", "pine-owl")
 	out, err := c.StdoutPipe()

@@ -19,7 +19,7 @@ import (
 	"llamatab/server/web"
 )
 
-// classroom is a server with rooms over the built-in models and data, without a network.
+// classroom is a server with rooms over the built-in models and data. Requests reach it without a network.
 type classroom struct {
 	*testing.T
 	handler http.Handler
@@ -46,7 +46,7 @@ func newClassroom(t *testing.T) classroom {
 	return classroom{t, mux, offers.Uploads}
 }
 
-// request is one of a page of this machine, unless change makes it another.
+// request sends a request as a page of this machine does. change can make it another.
 func (c classroom) request(method, path, body, token string, change ...func(*http.Request)) (int, string) {
 	c.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, strings.NewReader(body))
@@ -64,7 +64,7 @@ func (c classroom) request(method, path, body, token string, change ...func(*htt
 	return w.Code, w.Body.String()
 }
 
-// opening is the request for a room of a run.json.
+// opening is the body of a request that opens a room for a run.json.
 func opening(config string) string {
 	return `{"config": {"name": " Class\n7b ", "run": {"job": ` + config + `}}}`
 }
@@ -81,7 +81,7 @@ func (c classroom) open() (o room.Opening) {
 	return o
 }
 
-// seatTaken is what a page gets that joins.
+// seatTaken is the answer to a page that joins.
 type seatTaken struct {
 	ID      string
 	Tab     uint32
@@ -113,8 +113,8 @@ func (c classroom) look(id, token, body string) (v room.View) {
 	return v
 }
 
-// TestClass: a room is opened with a run.json, and who joins gets all that a tab needs from the server.
-func TestClass(t *testing.T) {
+// TestClassroom opens a room with a run.json. Pages that join get all that a tab needs from the server.
+func TestClassroom(t *testing.T) {
 	c := newClassroom(t)
 	o := c.open()
 	if len(o.Code) != 6 || strings.Trim(o.Code, "0123456789") != "" {
@@ -146,7 +146,7 @@ func TestClass(t *testing.T) {
 		t.Errorf("the sources are %v", ada.Sources)
 	}
 
-	// The roster has who is on the way, with what it waits for.
+	// The roster lists pages that are still loading, with their progress.
 	bo := c.join(`{"code": "` + o.Code + `", "name": "Bo"}`)
 	c.look(o.ID, bo.bearer(), `{"phase": "load", "done": 6, "total": 10, "hidden": true}`)
 	v := c.look(o.ID, ada.bearer(), `{"phase": "open"}`)
@@ -171,7 +171,7 @@ func TestClass(t *testing.T) {
 		}
 	}
 
-	// Who comes back has the same seat; a third is the last; then nobody.
+	// A page that comes back gets its seat again. A third page is the last that may join.
 	if again := c.join(fmt.Sprintf(`{"id": %q, "tab": %d, "token": %q, "name": "Bo"}`, o.ID, bo.Tab, bo.Token)); again.Tab != bo.Tab {
 		t.Errorf("tab %d came back as %d", bo.Tab, again.Tab)
 	}
@@ -209,8 +209,8 @@ func TestClass(t *testing.T) {
 	refused(byCode, "code")
 }
 
-// TestClassHostile: what a room cannot be made from is refused by name, and what people may not see stays hidden.
-func TestClassHostile(t *testing.T) {
+// TestClassroomRefuses checks that bad requests are refused with the reason, and that secrets stay hidden.
+func TestClassroomRefuses(t *testing.T) {
 	c := newClassroom(t)
 	with := func(old, new string) string { return opening(strings.Replace(lessonOfClass, old, new, 1)) }
 	origin := func(o string) func(*http.Request) { return func(r *http.Request) { r.Header.Set("Origin", o) } }
@@ -271,7 +271,7 @@ func TestClassHostile(t *testing.T) {
 			t.Errorf("a report %.40q: %d %s", body, code, answer)
 		}
 	}
-	// Few guesses are let through, and then not even the right code.
+	// After a few wrong codes even the right code is refused.
 	last := ""
 	for range 20 {
 		_, last = c.request("POST", "/api/rooms/join", `{"code": "000000x"}`, "")
@@ -287,7 +287,7 @@ func TestClassHostile(t *testing.T) {
 	}
 }
 
-// until waits for what the room does in its own time.
+// until waits for what the room does in the background.
 func (c classroom) until(ok func() bool) {
 	c.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {

@@ -14,8 +14,8 @@ import (
 	"llamatab/server/library"
 )
 
-// TestUploads: a page of this machine hands files over, which a room then can be made of; nobody else can, nothing is written
-// twice or outside of its folder, and what no room needs goes after a while.
+// TestUploads uploads files from a page of this machine and opens a room with them. Other machines may not upload, files are
+// not overwritten, no path leaves its folder, and uploads that no room needs are removed after a while.
 func TestUploads(t *testing.T) {
 	c := newClassroom(t)
 	put := func(path, body string, change ...func(*http.Request)) int {

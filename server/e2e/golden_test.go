@@ -14,8 +14,8 @@ import (
 	"llamatab/server/servertest"
 )
 
-// These tests run the built program as a person would, with the real engine in headless Chromium, and compare with
-// what transformers, PEFT and torch computed (../shared/golden). The tolerances are that folder's README's.
+// These tests compare runs of the built program with what transformers, PEFT and torch computed (../shared/golden). The
+// tolerances are those of that folder's README.
 
 func TestGoldenTraining(t *testing.T) {
 	dir := servertest.Shared(t)
@@ -143,7 +143,7 @@ func TestGoldenForward(t *testing.T) {
 			}
 		}
 	}
-	// The bf16 copy of the weights gives what its rounding allows.
+	// The copy of the weights in bfloat16 has larger tolerances, as its weights are rounded.
 	out := filepath.Join(t.TempDir(), "eval.json")
 	servertest.Run(t, "", "eval", "--model", filepath.Join(dir, "models/stories260k-bf16"), "--dataset", rows, "--out", out)
 	data, err := os.ReadFile(out)
@@ -187,7 +187,7 @@ func TestGoldenGreedy(t *testing.T) {
 		}
 		for i, margin := range c.Margins {
 			if margin < 2e-3 {
-				break // from here on rounding decides
+				break // the two likeliest tokens are as good as equal, and rounding decides
 			}
 			if at := len(c.PromptIDs) + i; at >= len(got.OutputIDs) || got.OutputIDs[at] != c.OutputIDs[at] {
 				t.Fatalf("%q: token %d differs: %v, want %v", c.Prompt, i, got.OutputIDs, c.OutputIDs)
@@ -196,7 +196,8 @@ func TestGoldenGreedy(t *testing.T) {
 	}
 }
 
-// A run that is stopped and resumed leaves the bits of one that never stopped; so does the same run once more.
+// A run that is stopped and resumed ends with the same bits as an uninterrupted run. So does a second run of the same
+// run.json.
 func TestResumeBitForBit(t *testing.T) {
 	dir := servertest.Shared(t)
 	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 64)
@@ -204,7 +205,7 @@ func TestResumeBitForBit(t *testing.T) {
 	cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
 	cfg["training"].(map[string]any)["max_steps"] = 6
 	whole := servertest.Train(t, cfg, "--set", "training.save_steps=3")
-	// The table of kernels is part of a run: same adapter, same run.json, same bits.
+	// run.json records the chosen kernel variants, which the same bits depend on.
 	var resolved map[string]any
 	data, err := os.ReadFile(filepath.Join(whole.Dir, "checkpoint-3/run.json"))
 	if err == nil {
@@ -230,7 +231,7 @@ func TestResumeBitForBit(t *testing.T) {
 	}
 }
 
-// An adapter that is attached and one that is merged give the same loss.
+// A model with an attached adapter and the merged model have the same loss.
 func TestMergedEqualsAttached(t *testing.T) {
 	dir := servertest.Shared(t)
 	model, adapter := filepath.Join(dir, "models/stories260k"), filepath.Join(dir, "golden/lora_qv_r8/adapter_final")
@@ -257,7 +258,7 @@ func TestMergedEqualsAttached(t *testing.T) {
 	}
 }
 
-// What cannot be trained is refused with the right code, a cause and a next step.
+// A run that cannot be trained is refused with the right exit code, a cause and advice.
 func TestRefusals(t *testing.T) {
 	dir := servertest.Shared(t)
 	model := filepath.Join(dir, "models/stories260k")

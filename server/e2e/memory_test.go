@@ -14,7 +14,8 @@ import (
 	"llamatab/server/servertest"
 )
 
-// training is how long TestMemoryIsFlat trains: it is one of the long tests. LLAMATAB_SOAK, "15m", makes it shorter.
+// training is how long TestMemoryIsFlat trains, 0 where the long tests are off. LLAMATAB_SOAK sets another duration, such
+// as "15m".
 var training time.Duration
 
 func init() {
@@ -23,11 +24,11 @@ func init() {
 	}
 }
 
-// weight is what a run takes at a moment, in bytes.
-type weight struct{ heap, page, renderers, gpu float64 }
+// memoryUse is the memory of a run at a moment, in bytes.
+type memoryUse struct{ heap, page, renderers, gpu float64 }
 
-// TestMemoryIsFlat trains for an hour in the page: its objects, the memory of its Go program, and the processes of page,
-// worker and GPU do not grow.
+// TestMemoryIsFlat trains for an hour in the page. The page's JavaScript objects, the memory of its Go program, and the
+// processes of page, worker and GPU must not grow.
 func TestMemoryIsFlat(t *testing.T) {
 	if d, err := time.ParseDuration(os.Getenv("LLAMATAB_SOAK")); err == nil {
 		training = d
@@ -41,10 +42,10 @@ func TestMemoryIsFlat(t *testing.T) {
 	v.stage("training")
 	began := time.Now()
 	const samples = 60
-	var all []weight
+	var all []memoryUse
 	for i := range samples {
 		time.Sleep(time.Until(began.Add(training * time.Duration(i+1) / samples)))
-		w := v.weigh()
+		w := v.memoryUse()
 		all = append(all, w)
 		t.Logf("%5.1f min, step %s: objects of the page %.1f MB, its program %.1f MB, renderers %.0f MB, GPU process %.0f MB, on the GPU %s",
 			time.Since(began).Minutes(), v.text("step"), w.heap/1e6, w.page/1e6, w.renderers/1e6, w.gpu/1e6, v.text("memory"))
@@ -53,14 +54,14 @@ func TestMemoryIsFlat(t *testing.T) {
 	v.stage("stopped")
 	for _, x := range []struct {
 		what string
-		of   func(weight) float64
+		of   func(memoryUse) float64
 	}{
-		{"the page's objects", func(w weight) float64 { return w.heap }},
-		{"the memory of the page's program", func(w weight) float64 { return w.page }},
-		{"the renderers", func(w weight) float64 { return w.renderers }},
-		{"the GPU's process", func(w weight) float64 { return w.gpu }},
+		{"the page's objects", func(w memoryUse) float64 { return w.heap }},
+		{"the memory of the page's program", func(w memoryUse) float64 { return w.page }},
+		{"the renderers", func(w memoryUse) float64 { return w.renderers }},
+		{"the GPU's process", func(w memoryUse) float64 { return w.gpu }},
 	} {
-		median := func(ws []weight) float64 {
+		median := func(ws []memoryUse) float64 {
 			var xs []float64
 			for _, w := range ws {
 				xs = append(xs, x.of(w))
@@ -68,7 +69,7 @@ func TestMemoryIsFlat(t *testing.T) {
 			slices.Sort(xs)
 			return xs[len(xs)/2]
 		}
-		// By then all has been done that is done at all: steps, evaluations, checkpoints.
+		// By the second quarter the run has done everything that it repeats: steps, evaluations and checkpoints.
 		early, late := median(all[samples/4:samples/2]), median(all[3*samples/4:])
 		t.Logf("%s: %.1f MB in the second quarter, %.1f MB in the last", x.what, early/1e6, late/1e6)
 		if late > 1.1*early+8e6 {
@@ -77,7 +78,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 }
 
-func (v visitor) weigh() (w weight) {
+func (v visitor) memoryUse() (w memoryUse) {
 	v.Helper()
 	var err error
 	if w.heap, err = v.browser.Heap(v.ctx); err != nil {
@@ -94,7 +95,7 @@ func (v visitor) weigh() (w weight) {
 	return w
 }
 
-// resident is the memory of this test's browser processes of a kind, as Linux counts it.
+// resident is the resident memory of this test's browser processes of a kind.
 func resident(kind string) (sum float64, err error) {
 	parents, commands := map[string]string{}, map[string][]byte{}
 	folders, err := filepath.Glob("/proc/[0-9]*")
@@ -104,9 +105,9 @@ func resident(kind string) (sum float64, err error) {
 	for _, folder := range folders {
 		status, err := os.ReadFile(filepath.Join(folder, "stat"))
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
-		after := strings.Fields(string(status[bytes.LastIndexByte(status, ')')+1:])) // the name may hold anything
+		after := strings.Fields(string(status[bytes.LastIndexByte(status, ')')+1:])) // the name may contain any character
 		id := filepath.Base(folder)
 		parents[id] = after[1]
 		commands[id], _ = os.ReadFile(filepath.Join(folder, "cmdline"))

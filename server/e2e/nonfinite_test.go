@@ -20,8 +20,8 @@ const fragileConfig = `{"architectures": ["LlamaForCausalLM"], "vocab_size": 37,
 	"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 32,
 	"rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": false}`
 
-// fragileModel writes a model of random weights in which all is well but for token 36: its embedding is finite, and what
-// the MLP of block 1 makes of it is not. Only that token has a value in the last channel.
+// fragileModel writes a model of random weights that fails for token 36 only. The embedding of that token is finite, but
+// the output of the MLP of block 1 is not, as only that token has a value in the last channel.
 func fragileModel(t *testing.T, dir string) {
 	t.Helper()
 	const H, rare = 16, 36
@@ -76,9 +76,9 @@ func fragileModel(t *testing.T, dir string) {
 	}
 }
 
-// A corrupted row, a batch that overflows and a learning rate of a thousand: the run does as its policies say, and the log
-// of events tells what happened.
-func TestTrouble(t *testing.T) {
+// A corrupted row, a batch that overflows and a learning rate of a thousand are handled as the run's policies say, and
+// events.jsonl reports them.
+func TestNonfiniteAndBadRows(t *testing.T) {
 	dir := t.TempDir()
 	fragileModel(t, dir)
 	rows := []string{"1, 2, 3, 4", "5, 6, 7, 8, 9", "9, 10, 11", "13, 14, 15, 16", "3, 36, 5, 6", "7, 8, 9, 1", "2, 4, 6, 8", "2, 5, 8, 11"}

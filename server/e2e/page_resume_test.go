@@ -20,13 +20,13 @@ func init() {
 	}
 }
 
-// TestPageResumes kills the tab's process again and again in one run: in its first seconds, while a checkpoint is being
-// written, at any moment. Each time a new tab offers to resume it, and the result in the end has the bits of a run that
-// was never killed.
+// TestPageResumes kills the tab's process several times in one run: in its first seconds, while a checkpoint is being
+// written, and at other moments. Each time a new tab offers to resume the run. The result has the bits of an
+// uninterrupted run.
 func TestPageResumes(t *testing.T) {
 	dir := servertest.Shared(t)
 	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
-	first := visit(t, time.Duration(2+kills)*time.Minute) // its tab stays, and the browser with it
+	first := visit(t, time.Duration(2+kills)*time.Minute) // this tab keeps the browser alive
 	config := `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
 		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
@@ -57,7 +57,7 @@ func TestPageResumes(t *testing.T) {
 		}
 		time.Sleep(time.Duration(r.IntN(map[string]int{"early": 3000, "saving": 200, "training": 1500}[when])) * time.Millisecond)
 		if v.ask(`return `+standing) == "done" {
-			break // it was faster
+			break // the run has ended first
 		}
 		at := v.text("step")
 		if err := v.browser.Crash(v.ctx); err != nil {
@@ -68,7 +68,7 @@ func TestPageResumes(t *testing.T) {
 		v = first.another()
 		v.open(address)
 		v.until("the page", `document.getElementById("runs")`)
-		if now := v.ask(newest); now == id { // the tab died before anything of the run was on disk
+		if now := v.ask(newest); now == id { // the tab died before the run wrote to disk
 			t.Logf("killed %s at %q: nothing was there yet", when, at)
 			v.begin(address, resolved, watchSaving)
 		} else {
@@ -90,17 +90,18 @@ func TestPageResumes(t *testing.T) {
 	}
 }
 
-// result is what the newest run has come to: the hash of its adapter, and what it measured at each step.
+// result is a script that returns the hash of the newest run's adapter and its metrics of each step.
 const result = `const [run] = await llamatabStore.list();
 	const bytes = new Uint8Array(await (await llamatabStore.get("runs/" + run.id + "/adapter/adapter_model.safetensors")).arrayBuffer());
 	const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 	const metrics = (await (await llamatabStore.get("runs/" + run.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l));
 	return JSON.stringify([Array.from(hash), metrics.map((m) => [m.step, m.loss, m.grad_norm, m.eval_loss])])`
 
-// sameKernels is the run.json of the newest run, with the kernels that it chose: with those the same bits can be asked for.
+// sameKernels is a script that returns the run.json of the newest run with the kernels that it chose, which makes another
+// run compute the same bits.
 const sameKernels = `const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`
 
-// watchSaving sets saving as soon as an engine says that it writes a checkpoint, before the page shows it.
+// watchSaving is a script that sets the variable saving when an engine reports that it writes a checkpoint.
 const watchSaving = `const start = llamatab.startWorker;
 	llamatab.startWorker = () => {
 		const worker = start();

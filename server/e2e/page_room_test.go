@@ -12,13 +12,13 @@ import (
 	"llamatab/server/servertest"
 )
 
-// person is a visitor of several, each in a tab of the same browser.
+// person is one of several visitors, each in a tab of the same browser.
 type person struct {
 	visitor
 	name string
 }
 
-// until waits for a condition of the page to be true, not for ever: others of the same browser wait as well.
+// until waits for a minute at most for a condition of the page to be true. Other tabs of the browser may be slow.
 func (v person) until(what, condition string) {
 	v.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
@@ -30,7 +30,7 @@ func (v person) until(what, condition string) {
 	v.Fatalf("%s waited in vain for %s; the page says: %s", v.name, what, v.ask(`return document.body.innerText`))
 }
 
-// click presses what has the id as a script does: a tab in the background gets no mouse.
+// click presses the element with the id by script, as a tab in the background gets no mouse events.
 func (v person) click(id string) {
 	v.Helper()
 	v.until(id, `(() => { const e = document.getElementById("`+id+`"); return e && !e.disabled && !e.closest("[hidden]"); })()`)
@@ -42,7 +42,7 @@ func (v person) set(id, text string) {
 	v.ask(`const e = document.getElementById("` + id + `"); e.value = "` + text + `"; e.dispatchEvent(new Event("input", { bubbles: true })); return ""`)
 }
 
-// reload loads the page again and waits for the new one.
+// reload reloads the page and waits for the new one.
 func (v person) reload() {
 	v.Helper()
 	v.ask(`globalThis.old = true; setTimeout(() => location.reload()); return ""`)
@@ -55,7 +55,7 @@ func (v person) reload() {
 	v.Fatalf("%s waits in vain for the page to be loaded again", v.name)
 }
 
-// shot keeps a picture of the page in the folder that LLAMATAB_SHOTS names.
+// shot saves a picture of the page to the folder that LLAMATAB_SHOTS names.
 func (v person) shot(name string) {
 	dir := os.Getenv("LLAMATAB_SHOTS")
 	if dir == "" {
@@ -70,7 +70,7 @@ func (v person) shot(name string) {
 	}
 }
 
-// Ways of a teacher's page to model and data: what the server offers, and files of this computer with the same bytes.
+// Scripts by which a teacher's page chooses model and data: from the server, or files of this computer with the same bytes.
 const (
 	ready = `document.querySelector('input[name=data][value="builtin:pirate"]').click()`
 	own   = `const fetched = async (url, name) => new File([await (await fetch(url)).blob()], name, { lastModified: 1 });
@@ -81,8 +81,8 @@ const (
 		give("data-input", [await fetched("/api/data/builtin:pirate", "my own.jsonl")])`
 )
 
-// lessonInPage opens a teacher's tab with a room on a server, and tabs that have joined it by link or by code. The run is
-// evaluated in the middle and at the end.
+// lessonInPage opens a room in a teacher's tab, and pupils' tabs that join it by link or by code. The run is evaluated in
+// the middle and at the end.
 func lessonInPage(t *testing.T, address, strategy string, steps int, choose string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
 	teacher = person{visit(t, 3*time.Minute), "the teacher"}
@@ -134,10 +134,10 @@ func lessonInPage(t *testing.T, address, strategy string, steps int, choose stri
 	return teacher, pupils
 }
 
-// roomRun is an expression of the page: its run in the room.
+// roomRun is a script expression for the page's run in the room.
 const roomRun = `(await llamatabStore.list()).find((r) => r.meta.room?.tab === JSON.parse(sessionStorage.getItem("llamatab-room")).tab)`
 
-// adapter is a hash of the adapter that the page has at the end.
+// adapter is a hash of the page's adapter at the end.
 func (v person) adapter() string {
 	v.Helper()
 	v.until("the end", `document.querySelector("main").dataset.state === "done"`)
@@ -147,7 +147,7 @@ func (v person) adapter() string {
 		return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", await f.arrayBuffer()))).join()`)
 }
 
-// losses are those on the page's record of its run in the room, where they were measured with those on held-out rows.
+// losses are the losses that the page recorded of its run in the room, with those on held-out rows where it was evaluated.
 func (v person) losses() string {
 	v.Helper()
 	return v.ask(`return (await (await llamatabStore.get("runs/" + ` + roomRun + `.id + "/metrics.jsonl")).text()).trim().split("\n").map((l) => JSON.parse(l)).map((s) => [s.loss, s.eval_loss].filter(Boolean).join("/")).join()`)
@@ -155,7 +155,7 @@ func (v person) losses() string {
 
 const allReady = `document.querySelectorAll('#roster [data-is="ready"]').length === `
 
-// TestRoomInPage: a teacher opens a room, two tabs join, the run ends, and each of them tries and takes away the result.
+// TestRoomInPage opens a room with two pupils and trains. At the end each page tries the model and downloads the result.
 func TestRoomInPage(t *testing.T) {
 	teacher, pupils := lessonInPage(t, serving(t), "FULL_SHARD", 6, ready, "Ada", "Bo")
 	ada, bo := pupils[0], pupils[1]
@@ -191,11 +191,11 @@ func TestRoomInPage(t *testing.T) {
 	bo.click("generate")
 	bo.until("both replies", `document.getElementById("after").textContent.length > 5 && !document.getElementById("generate").disabled`)
 	bo.shot("try-pupil")
-	bo.reload() // its result is still there, and its seat
+	bo.reload() // the result and the seat survive
 	bo.until("the roster", `document.querySelector('#roster [data-mine="true"]')`)
 	bo.until("the run as it was", `document.querySelector("main").dataset.state === "done" && llamatabCharts.points() === 6`)
 
-	// What the teacher's page shows of the wire.
+	// The teacher's page shows the traffic.
 	if cells := teacher.ask(`return [...document.querySelectorAll("#wire tbody tr, #room-memory tbody tr")].map((r) => r.innerText.replaceAll("\t", " ")).join("|")`); strings.Count(cells, "|") != 7 || !regexp.MustCompile(`^Sent [\d.]+ kB [\d.]+ kB [\d.]+ kB\|`).MatchString(cells) {
 		t.Errorf("the costs are %s", cells)
 	}
@@ -212,7 +212,7 @@ func TestRoomInPage(t *testing.T) {
 	teacher.until("no room", `document.getElementById("join-code")`)
 }
 
-// TestRoomInPageTroubles: a tab is reloaded, another one copied, a third sent away, the run paused; it ends all the same.
+// TestRoomInPageTroubles reloads a tab, duplicates another, removes a third and pauses the run, which still ends well.
 func TestRoomInPageTroubles(t *testing.T) {
 	teacher, pupils := lessonInPage(t, serving(t), "NO_SHARD", 14, ready, "Ada", "Bo", "Cy")
 	ada, bo, cy := pupils[0], pupils[1], pupils[2]
@@ -222,7 +222,7 @@ func TestRoomInPageTroubles(t *testing.T) {
 	address := ada.ask(`return location.origin`)
 	memory := ada.ask(`return sessionStorage.getItem("llamatab-room")`)
 
-	// A tab that was duplicated has the memory of the first, and is told so.
+	// A duplicated tab has the seat of the first tab and is told so.
 	tab, err := teacher.browser.Tab()
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestRoomInPageTroubles(t *testing.T) {
 	copied.ask(`sessionStorage.setItem("llamatab-room", ` + "`" + memory + "`" + `); return ""`)
 	copied.reload()
 	copied.until("the word", `document.getElementById("join-problem")?.textContent.includes("another tab of this browser")`)
-	// The room is locked for it, too.
+	// The locked room refuses it, too.
 	copied.set("join-code", strings.ReplaceAll(teacher.text("room-code"), " ", ""))
 	copied.click("join")
 	copied.until("the lock", `document.getElementById("join-problem")?.textContent.includes("locked")`)
@@ -279,9 +279,9 @@ func TestRoomInPageTroubles(t *testing.T) {
 	}
 }
 
-// TestRoomOutlivesItsServer: the server is killed in the middle of a lesson, while it writes, and started again. The pages
-// find it by themselves, the teacher's still has its say, and what is learnt from files that were handed over has the bits of a
-// lesson with what the server offers, without the fault, shared in another way among fewer.
+// TestRoomOutlivesItsServer kills the server in the middle of a lesson, while it writes, and starts it again. The pages
+// reconnect by themselves, and the teacher's page still controls the room. The lesson trains uploaded files. Its result has
+// the bits of an undisturbed lesson with files of the server, another sharding strategy and fewer tabs.
 func TestRoomOutlivesItsServer(t *testing.T) {
 	state := t.TempDir()
 	s := startServe(t, "--listen", "127.0.0.1:0", "--state", state)
@@ -309,7 +309,7 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	for _, v := range pupils {
 		results[v.adapter()]++
 	}
-	teacher.ask(`sessionStorage.clear(); location.hash = "#home"; return ""`) // as if the tab had been closed
+	teacher.ask(`sessionStorage.clear(); location.hash = "#home"; return ""`) // has the effect of closing the tab
 	teacher.reload()
 	teacher.click("lead")
 	teacher.until("the room again", `document.getElementById("room-code")?.textContent === "`+code+`"`)

@@ -11,8 +11,8 @@ import (
 	"llamatab/server/servertest"
 )
 
-// TestPageTrains does what a person does: opens the page, chooses a model folder and a text file, trains with LoRA,
-// pauses, goes on, stops early, downloads the result; then llamatab opens the downloaded adapter.
+// TestPageTrains opens the page, chooses a model folder and a text file, trains with LoRA, pauses, resumes, stops early and
+// downloads the result. Then llamatab generate reads the downloaded adapter.
 func TestPageTrains(t *testing.T) {
 	dir := servertest.Shared(t)
 	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
@@ -22,7 +22,7 @@ func TestPageTrains(t *testing.T) {
 	if v.ask(`return await navigator.gpu.requestAdapter() !== null`) != "true" {
 		t.Fatal("Chromium offers no WebGPU adapter")
 	}
-	// The files go into the inputs as a choice from disk puts them there.
+	// The files are set on the file inputs, as a choice from disk does.
 	v.ask(`
 		const put = async (id, files) => {
 			const t = new DataTransfer();
@@ -58,7 +58,7 @@ func TestPageTrains(t *testing.T) {
 	if loss := v.text("loss"); !regexp.MustCompile(`\d`).MatchString(loss) {
 		t.Errorf("the loss reads %q", loss)
 	}
-	// Before and after, from what is kept in the browser.
+	// The comparison before and after uses the run that the browser keeps.
 	v.press("to-try")
 	v.until("the prompt", `document.getElementById("prompt")`)
 	v.ask(`document.getElementById("prompt").value = "One day"`)

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// TestPageInTrouble takes away what the page relies on while it trains: the GPU's process, and room in the browser's
-// storage. The run goes on from its last checkpoint by itself, to the bits of one that nothing happened to; and without
-// room it goes on unsaved, says how much it needs, loses nothing that was saved before, and its result can be taken away.
-func TestPageInTrouble(t *testing.T) {
+// TestPageLosesGPUAndStorage kills the GPU's process while the page trains, and fills the browser's storage. After the
+// first the run resumes from its last checkpoint by itself and ends with the bits of an undisturbed run. With full storage
+// it continues without saving, says how many bytes it needs, keeps what was saved before, and its result can be downloaded.
+func TestPageLosesGPUAndStorage(t *testing.T) {
 	address := serving(t)
 	v := visit(t, 4*time.Minute)
 	v.begin(address, `{ model: "builtin:tales", dataset: { path: "builtin:translate", validation_split: 0.02 }, peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
@@ -44,7 +44,7 @@ func TestPageInTrouble(t *testing.T) {
 	if !regexp.MustCompile(`no room for [\d.,]+ [kM]?B`).MatchString(warning) {
 		t.Errorf("the page says of the missing room: %q; its events: %s", warning, v.ask(`return document.getElementById("events").innerText`))
 	}
-	// What was there before is whole: the run before this one is the newest that has a result.
+	// Earlier runs are intact: the run before this one is the newest with a result.
 	if got := v.ask(`const list = llamatabStore.list; const all = await list(); llamatabStore.list = async () => all.slice(1);
 		try { ` + result + ` } finally { llamatabStore.list = list; }`); got != want {
 		t.Errorf("the run that was saved before reads\n%.600s\nnot\n%.600s", got, want)

@@ -10,9 +10,8 @@ import (
 	"llamatab/server/servertest"
 )
 
-// TestFromScratch needs nothing but the program and a browser: a model is trained from random weights, an adapter on
-// top of it, and both are put to use.
-func TestFromScratch(t *testing.T) {
+// TestRandomModel trains a model from random weights and then an adapter over it, and evaluates and generates with both.
+func TestRandomModel(t *testing.T) {
 	dir := t.TempDir()
 	var rows strings.Builder
 	for i := range 16 {

@@ -14,13 +14,13 @@ import (
 	"llamatab/server/servertest"
 )
 
-// TestFirstRun is a newcomer's first minutes with each ready run: open the page, press its button, watch it to its end,
-// compare before and after, take the adapter away and use it from the command line. What happens and in what order is
-// asserted; how long it takes is logged, since the machine may be busy.
-func TestFirstRun(t *testing.T) {
+// TestReadyRuns opens the page, presses the button of each ready run, waits for its end, compares texts before and after,
+// downloads the adapter and uses it from the command line. It asserts what happens and in which order. Times are only
+// logged, because the machine may be busy.
+func TestReadyRuns(t *testing.T) {
 	for _, run := range []struct {
 		name  string
-		long  bool // for the long tests
+		long  bool // runs with the long tests only
 		tries func(v visitor)
 		says  func(t *testing.T, adapter string)
 	}{
@@ -119,10 +119,10 @@ func TestFirstRun(t *testing.T) {
 	}
 }
 
-// watching notes when things are seen first, and the phases that the status tells.
+// watching is a script that records when elements appear first, and the phases of the status line.
 const watching = `globalThis.seen = new Map();
 	globalThis.phases = [];
-	globalThis.tasks = []; // that kept the page's thread for more than 50 ms
+	globalThis.tasks = []; // tasks that kept the page's thread for more than 50 ms
 	new PerformanceObserver((list) => { if (seen.has("click") && !seen.has("end")) tasks.push(...list.getEntries()); }).observe({ type: "longtask" });
 	const now = (what) => { if (!seen.has(what)) seen.set(what, performance.now()); };
 	document.addEventListener("click", () => now("click"), { capture: true, once: true });
@@ -136,7 +136,7 @@ const watching = `globalThis.seen = new Map();
 
 var digits = regexp.MustCompile(`\d+(\.\d+)?`)
 
-// number is the one in the text of the element with the id.
+// number is the number in the text of the element with the id.
 func (v visitor) number(id string) float64 {
 	v.Helper()
 	x, err := strconv.ParseFloat(digits.FindString(v.text(id)), 64)
@@ -146,7 +146,7 @@ func (v visitor) number(id string) float64 {
 	return x
 }
 
-// compare has both models continue the prompt.
+// compare lets the models before and after training continue the prompt.
 func (v visitor) compare() (before, after string) {
 	v.Helper()
 	v.press("generate")
@@ -154,13 +154,13 @@ func (v visitor) compare() (before, after string) {
 	return v.text("before"), v.text("after")
 }
 
-// pirate counts the words that only a pirate uses.
+// pirate counts the words of a text that occur in pirate speech only.
 func pirate(text string) int {
 	return len(regexp.MustCompile(`(?i)\b(?:th'|an'|t'|o'|(?:ye|arr|ahoy|yo-ho-ho|matey|shiver me timbers|lad|lass|growled)\b)`).FindAllString(text, -1))
 }
 
-// TestColdStart opens the page for the first time and once more. Something is painted before the program is there; when
-// what can be pressed is logged.
+// TestColdStart opens the page for the first time and a second time. The page paints before its program has loaded. The
+// time until its buttons work is logged.
 func TestColdStart(t *testing.T) {
 	address := serving(t)
 	v := visit(t, 2*time.Minute)
@@ -169,7 +169,7 @@ func TestColdStart(t *testing.T) {
 		v.open(address)
 		var times struct {
 			Painted, Program, Usable float64
-			Fetched                  int // how often the program was
+			Fetched                  int // how often the program was fetched
 		}
 		if err := v.browser.Evaluate(v.ctx, `(async () => {
 			while (!document.getElementById("ready-pirate")) await new Promise((done) => setTimeout(done, 5));

@@ -14,8 +14,8 @@ import (
 	"llamatab/server/servertest"
 )
 
-// Runs of testdata/golden through the built program, in headless Chromium, against what torch computed for them. These
-// few go through every method once; with the tag soak, all of them run.
+// throughBrowser are the runs of testdata/golden that the built program repeats in headless Chromium and compares with
+// torch. They use every method once. With the build tag soak all runs are repeated.
 var throughBrowser = []string{
 	"tiny/unfreeze", "tiny/score_lora", "tiny/lora_patterns", "tiny/hybrid_lora", "tiny/prefix_projection_masked",
 	"stories/dora_all_masked", "stories/prefix_masked", "stories/adaption_prompt", "stories/ia3_feedforward", "stories/prompt_masked",
@@ -87,7 +87,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// compareSaved compares what a run of the tiny model saved: its tensors, and its logits read again by eval.
+// compareSaved compares what a run of the tiny model saved: its tensors, and the logits that eval computes with them.
 func compareSaved(t *testing.T, golden, dir string) {
 	t.Helper()
 	var run struct {
@@ -123,24 +123,24 @@ func compareSaved(t *testing.T, golden, dir string) {
 	}
 	want := servertest.Tensors(t, filepath.Join(golden, "final.safetensors"))
 	for name := range want {
-		for _, beside := range []string{name, strings.ReplaceAll(name, "_proj.", "_proj.base_layer.")} { // the base's in an adapter
-			for _, prefix := range []string{"base_model.", "base_model.model."} { // of prompt learning, and of all else
+		for _, beside := range []string{name, strings.ReplaceAll(name, "_proj.", "_proj.base_layer.")} { // a base module that an adapter holds
+			for _, prefix := range []string{"base_model.", "base_model.model."} { // the prefixes of prompt learning and of all other methods
 				if x, ok := got[prefix+beside]; ok {
 					got[name] = x
 				}
 			}
 		}
 		if _, ok := got[name]; !ok && run.Peft["prefix_projection"] == true {
-			delete(want, name) // of the encoder, which checkpoints hold
+			delete(want, name) // the encoder is part of checkpoints only
 			continue
 		}
-		if _, ok := start[name]; !ok { // a tensor of its own where the base has one for two, or the base's in an adapter
+		if _, ok := start[name]; !ok { // an untied head, or a base module that an adapter holds
 			start[name] = start[strings.NewReplacer("base_model.model.", "", ".base_layer", "", "lm_head", "model.embed_tokens").Replace(name)]
 		}
 	}
 	for name := range got {
 		if _, ok := want[name]; !ok {
-			delete(got, name) // it does not train
+			delete(got, name) // a frozen tensor
 		}
 	}
 	d := servertest.Distance(t, got, want, start)
@@ -161,7 +161,7 @@ func compareSaved(t *testing.T, golden, dir string) {
 	}
 	worst := 0.0
 	for i, w := range torch {
-		if w != 0 { // what stands behind the end of a row
+		if w != 0 { // beyond the end of a row
 			worst = max(worst, math.Abs(float64(logits[i]-w)))
 		}
 	}
@@ -171,8 +171,8 @@ func compareSaved(t *testing.T, golden, dir string) {
 	}
 }
 
-// compareGreedy continues a text with the adapter that a run on the stories' model starts from, up to where the likeliest
-// token leads by less than single precision can tell.
+// compareGreedy continues a text with the initial adapter of a run on the stories model. It compares tokens up to the first
+// one whose lead over the second likeliest is below the precision of float32.
 func compareGreedy(t *testing.T, golden string) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(golden, "greedy.json"))

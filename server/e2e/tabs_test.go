@@ -12,9 +12,9 @@ import (
 	"llamatab/server/tabs"
 )
 
-// TestGoldenTabs trains over tabs what torch has trained, a step cut into four slots of one row. With gradients in
-// float32 on the wire it is torch's run within the tolerances of its README, with bfloat16 its losses stay within 2e-2.
-// How many tabs there were, and how they shared their state, changes no bit.
+// TestGoldenTabs trains over tabs what torch has trained, with four slots of one row in a step. With gradients in float32 on
+// the wire the run agrees with torch's within the tolerances of the goldens' README. With bfloat16 its losses agree within
+// 2e-2. The number of tabs and the sharding strategy change no bit.
 func TestGoldenTabs(t *testing.T) {
 	dir := servertest.Shared(t)
 	type tabsCase struct {
@@ -39,7 +39,7 @@ func TestGoldenTabs(t *testing.T) {
 	}
 	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 64)
 	kept := t.TempDir()
-	first := map[string]string{} // what the first run of a method and type left
+	first := map[string]string{} // the output of the first run of a method and type
 	for _, c := range cases {
 		t.Run(fmt.Sprintf("%s/%s/%s/%d", c.method, c.reduce, c.strategy, c.tabs), func(t *testing.T) {
 			golden := filepath.Join(dir, "golden", c.method)
@@ -97,7 +97,8 @@ func TestGoldenTabs(t *testing.T) {
 	}
 }
 
-// checkFSDPReport checks what a run over tabs says of itself: by rank in each line, and in all against the formula.
+// checkFSDPReport checks the measurements of a run over tabs: the values by rank in each line of metrics.jsonl, and the
+// totals in summary.json against the strategy's formula.
 func checkFSDPReport(t *testing.T, r servertest.Result, count int) {
 	t.Helper()
 	for i, s := range servertest.Steps(t, r.Dir) {
@@ -138,7 +139,7 @@ func checkFSDPReport(t *testing.T, r servertest.Result, count int) {
 	}
 	if f.Recomputed+f.Copied == 0 {
 		near("bytes up a step and rank", f.Mean.Up, f.Forecast.Up, 0.01)
-		if f.Mean.Down > 1.01*f.Forecast.Down || f.Mean.Down < 0.9*f.Forecast.Down { // who has no slot in a step gathers nothing
+		if f.Mean.Down > 1.01*f.Forecast.Down || f.Mean.Down < 0.9*f.Forecast.Down { // a tab without a slot in a step gathers nothing
 			t.Errorf("bytes down a step and rank: %v, the formula says %v", f.Mean.Down, f.Forecast.Down)
 		}
 	}

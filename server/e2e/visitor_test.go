@@ -31,7 +31,7 @@ type served struct {
 	killed  bool
 }
 
-// startServe starts the built program; at the end of the test it is asked to end, and must.
+// startServe starts the built program and prints its address. At the end of the test the program must end after SIGTERM.
 func startServe(t *testing.T, args ...string) *served {
 	t.Helper()
 	s := &served{cmd: exec.Command(servertest.Binary(t), append([]string{"serve"}, args...)...)}
@@ -67,21 +67,21 @@ func startServe(t *testing.T, args ...string) *served {
 	return nil
 }
 
-// kill ends the program as a power cut does.
+// kill ends the program with SIGKILL.
 func (s *served) kill() {
 	s.cmd.Process.Kill()
 	s.cmd.Wait()
 	s.killed = true
 }
 
-// visitor is somebody in front of the page.
+// visitor is a person in front of the page.
 type visitor struct {
 	*testing.T
 	browser *headless.Browser
 	ctx     context.Context
 }
 
-// visit opens a browser for as long as the test takes, or the limit.
+// visit opens a browser until the end of the test, or until the limit.
 func visit(t *testing.T, limit time.Duration) visitor {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -94,7 +94,7 @@ func visit(t *testing.T, limit time.Duration) visitor {
 	return visitor{t, b, ctx}
 }
 
-// another is the same person in a new tab of the same browser.
+// another is the visitor in a new tab of the same browser.
 func (v visitor) another() visitor {
 	v.Helper()
 	tab, err := v.browser.Tab()
@@ -113,7 +113,7 @@ func (v visitor) open(url string) {
 	}
 }
 
-// ask runs statements in the page and returns as text what they return.
+// ask runs JavaScript statements in the page and returns their result as text.
 func (v visitor) ask(js string) (answer string) {
 	v.Helper()
 	if err := v.browser.Evaluate(v.ctx, `(async () => String(await (async () => {`+js+`})()))()`, &answer); err != nil {
@@ -122,7 +122,7 @@ func (v visitor) ask(js string) (answer string) {
 	return answer
 }
 
-// until waits for an expression to be true.
+// until waits for a JavaScript expression to be true.
 func (v visitor) until(what, expression string) {
 	v.Helper()
 	for v.ask(`return !!(`+expression+`)`) != "true" {
@@ -136,8 +136,8 @@ func (v visitor) until(what, expression string) {
 	}
 }
 
-// press presses what has the id, with the mouse, as soon as it can be pressed and stands still: a page that has just
-// changed may move what the mouse is aimed at.
+// press clicks the element with the id once it is enabled and no longer moves, as the layout of a page that has just changed
+// may shift.
 func (v visitor) press(id string) {
 	v.Helper()
 	v.until(id, `(e => {
@@ -151,22 +151,22 @@ func (v visitor) press(id string) {
 	}
 }
 
-// stage waits until the run stands where it should.
+// stage waits until the run is in a state.
 func (v visitor) stage(stage string) {
 	v.Helper()
 	v.until("a run that is "+stage, standing+` === "`+stage+`"`)
 }
 
-// standing is where the run stands.
+// standing is a script expression for the state of the run.
 const standing = `document.querySelector("main")?.dataset.state`
 
-// text is what the element with the id says.
+// text is the text of the element with the id.
 func (v visitor) text(id string) string {
 	v.Helper()
 	return v.ask(`return document.getElementById("` + id + `")?.textContent ?? ""`)
 }
 
-// begin starts the run of a run.json in the studio, after some statements.
+// begin starts a run.json in the studio, after it has run some JavaScript statements.
 func (v visitor) begin(address, config string, before ...string) {
 	v.Helper()
 	v.open("about:blank")
@@ -179,7 +179,7 @@ func (v visitor) begin(address, config string, before ...string) {
 	v.press("start")
 }
 
-// download presses a button and unpacks the zip that comes of it.
+// download presses a button and unpacks the zip file that the browser downloads.
 func (v visitor) download(id string) (folder string) {
 	v.Helper()
 	folder = v.TempDir()
@@ -194,7 +194,7 @@ func (v visitor) download(id string) (folder string) {
 		}
 		time.Sleep(50 * time.Millisecond)
 		if found, _ := filepath.Glob(filepath.Join(folder, "*.zip")); len(found) == 1 {
-			archive, _ = zip.OpenReader(found[0]) // it may not be whole yet
+			archive, _ = zip.OpenReader(found[0]) // fails while the file is not complete
 		}
 	}
 	defer archive.Close()

@@ -63,7 +63,7 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
-// TestSplit reaches the page by TLS, trusting the authority that the plain side of the same port hands out.
+// TestSplit fetches the authority over plain HTTP, trusts it, and reaches the page over TLS on the same port.
 func TestSplit(t *testing.T) {
 	a, err := OpenAuthority(t.TempDir())
 	if err != nil {

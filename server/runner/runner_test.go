@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// An engine that says nothing ends the run, whether or not its tab answers.
+// A silent engine ends the run, whether or not its tab answers.
 func TestHung(t *testing.T) {
 	dir := servertest.StandIn(t)
 	defer func(files fs.FS, quiet, alive, silent time.Duration) {

@@ -34,7 +34,7 @@ func projectRoot() (string, error) {
 	}
 }
 
-// Binary is the built binary. make build comes first.
+// Binary is the path of bin/llamatab, which make build makes.
 func Binary(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(Root(t), "bin", "llamatab")
@@ -44,7 +44,7 @@ func Binary(t *testing.T) string {
 	return bin
 }
 
-// Shared is the folder of goldens and models, or skips.
+// Shared is the folder of goldens and models beside the project. The test is skipped where it is missing.
 func Shared(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(Root(t), "..", "shared")
@@ -64,6 +64,7 @@ func Run(t *testing.T, stdin string, args ...string) string {
 	return out
 }
 
+// Try runs the program on the software adapter, and returns what it printed and its exit code.
 func Try(t *testing.T, stdin string, args ...string) (out, errs string, code int) {
 	t.Helper()
 	cmd := exec.Command(Binary(t), args...)

@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// Result is what a training run left.
+// Result is the output of a training run.
 type Result struct {
 	Dir     string
 	Losses  []float64
@@ -21,6 +21,7 @@ type Result struct {
 	Summary map[string]any
 }
 
+// Train runs a config with the built program.
 func Train(t *testing.T, config map[string]any, extra ...string) Result {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,6 +36,7 @@ func Train(t *testing.T, config map[string]any, extra ...string) Result {
 	return r
 }
 
+// Read reads metrics.jsonl and summary.json of r.Dir.
 func (r *Result) Read(t *testing.T) {
 	t.Helper()
 	metrics, err := os.ReadFile(filepath.Join(r.Dir, "metrics.jsonl"))
@@ -64,6 +66,7 @@ func (r *Result) Read(t *testing.T) {
 	}
 }
 
+// GoldenConfig is the part of run.json that all golden runs have in common.
 func GoldenConfig(shared, rows string) map[string]any {
 	return map[string]any{
 		"model":   filepath.Join(shared, "models/stories260k"),
@@ -75,7 +78,7 @@ func GoldenConfig(shared, rows string) map[string]any {
 	}
 }
 
-// Codes are the codes of a run's events, but of the tabs that join before it starts.
+// Codes are the codes of a run's events, in order. Events before the start, of tabs that join, are left out.
 func Codes(t *testing.T, out string) (all []string) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(out, "events.jsonl"))
@@ -94,7 +97,7 @@ func Codes(t *testing.T, out string) (all []string) {
 	return all
 }
 
-// SameRun holds what a run left against what another left, bit for bit.
+// SameRun compares the results and the metrics of two runs over tabs, bit for bit.
 func SameRun(t *testing.T, got, want string) {
 	t.Helper()
 	for _, dir := range []string{"model", "adapter"} {
@@ -137,14 +140,15 @@ func Steps(t *testing.T, out string) (all []message.Step) {
 	return all
 }
 
-// evaluation is what a step's line says of the held-out rows: loss, perplexity, accuracy and F1.
+// evaluation is the part of a step's line about held-out rows: loss, perplexity, accuracy and F1.
 func evaluation(s message.Step) [4]*message.Float {
 	return [4]*message.Float{s.EvalLoss, s.Perplexity, s.EvalAccuracy, s.EvalF1}
 }
 
-// Strategies are those that tabs can train under.
+// Strategies are the sharding strategies.
 var Strategies = []string{"NO_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "FULL_SHARD"}
 
+// WriteFile writes a text file.
 func WriteFile(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o666); err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TearLog puts the beginning of an entry at the end of a room's log, as a program leaves it that is killed while it writes.
-// The beginning is that of the first entry.
+// TearLog appends the beginning of an entry to a room's log, as a program does that is killed while it writes. It takes the
+// beginning of the first entry.
 func TearLog(t *testing.T, name string) {
 	t.Helper()
 	log, err := os.OpenFile(name, os.O_APPEND|os.O_RDWR, 0)

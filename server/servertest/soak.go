@@ -2,5 +2,5 @@
 
 package servertest
 
-// Soak tells that the long tests run as well.
+// Soak reports whether the long tests run as well.
 const Soak = true

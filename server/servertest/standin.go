@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// StandIn packs the page's files with the stand-in for the engine of server/testdata/engine, once in a test program, and
-// returns the folder.
+// StandIn packs the page's files with a small program, server/testdata/engine, in place of the engine. It does so once in a
+// test program, and returns the folder.
 func StandIn(t *testing.T) string {
 	t.Helper()
 	folder, err := standIn()
@@ -30,7 +30,7 @@ func RemoveStandIn() {
 
 var made string // the folder that holds the stand-in
 
-// standIn packs the page and, for the engine, the stand-in of testdata/engine.
+// standIn makes the folder of StandIn.
 var standIn = sync.OnceValues(func() (string, error) {
 	var err error
 	if made, err = os.MkdirTemp("", "llamatab-test-assets-"); err != nil {

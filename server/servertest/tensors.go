@@ -11,7 +11,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// Tensors reads a safetensors file whole.
+// Tensors reads the float tensors of a safetensors file.
 func Tensors(t *testing.T, path string) map[string][]float32 {
 	t.Helper()
 	c, err := weights.OpenFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
@@ -34,7 +34,7 @@ func Tensors(t *testing.T, path string) map[string][]float32 {
 	return all
 }
 
-// IDs reads an I32 tensor.
+// IDs reads an I32 tensor of a safetensors file.
 func IDs(t *testing.T, path, name string) []int32 {
 	t.Helper()
 	c, err := weights.OpenFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
@@ -58,7 +58,7 @@ func IDs(t *testing.T, path, name string) []int32 {
 	return ids
 }
 
-// TokensFile writes rows of T ids as a dataset.
+// TokensFile writes a dataset of token ids, T a row.
 func TokensFile(t *testing.T, ids []int32, T int) string {
 	t.Helper()
 	var b strings.Builder

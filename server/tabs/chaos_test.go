@@ -29,29 +29,29 @@ import (
 	"llamatab/server/servertest"
 )
 
-// These tests break runs over tabs of a real Chromium, in every phase of the protocol: tabs are killed, frozen and cut
-// off. What a run leaves must have the bits of the run that nothing happened to. Nothing here waits for a time to pass:
-// faults strike when the room notes the moment that they are for.
+// These tests inject faults into runs over tabs of a real Chromium, in every phase of the protocol: tabs are killed, frozen
+// and disconnected. The output must have the bits of an undisturbed run. A fault strikes when the room logs the moment that
+// it is meant for, and not after a fixed time.
 
-// fault is something that happens to a run.
+// fault is a fault that is injected into a run.
 type fault struct {
 	name string
-	at   string // the moment of a tab in which it strikes
-	from uint64 // not before the room is at this step
-	// strike does it to the tab with this renderer while the room stands still, and says what heals it once the room
-	// notes something.
+	at   string // the code of the log record at which it strikes
+	from uint64 // the first step in which it may strike
+	// strike injects the fault into the tab of this renderer, while the room waits. heal has what to do later, by the code
+	// of the log record at which it is done.
 	strike  func(c *chaos, pid int) (heal map[string]func())
-	joining bool     // it strikes a tab that has just come
-	story   []string // codes that the record then holds, in this order; "a|b" is one of them
+	joining bool     // it strikes a tab that has just joined
+	story   []string // codes of events that must follow, in this order; "a|b" is either of them
 }
 
-// victim is a tab as the system knows it.
+// victim is a tab and its process.
 type victim struct {
 	rank int
 	pid  int // of its renderer
 }
 
-// chaos is a run with faults. Its slog.Handler hears all that the room notes.
+// chaos is a run with faults. It is the slog.Handler of the room's log.
 type chaos struct {
 	slog.Handler // the run's own
 	t            *testing.T
@@ -59,13 +59,13 @@ type chaos struct {
 	tabs         int
 	wire         *wire
 
-	asking sync.Mutex // one page at a time is given something to do
+	asking sync.Mutex // held while a page is identified, which works for one page at a time
 
 	mu      sync.Mutex
-	faults  []*fault // that have not struck
+	faults  []*fault // faults that have not struck yet
 	struck  []string
 	heal    map[string]func()
-	victims map[uint32]victim // tabs that are in the room and whose renderers are known
+	victims map[uint32]victim // tabs in the room whose renderers are known
 	in      map[uint32]bool
 	hurt    bool // a fault has struck, and not all tabs are back
 	paused  bool
@@ -75,7 +75,7 @@ func (c *chaos) Enabled(context.Context, slog.Level) bool { return true }
 func (c *chaos) WithAttrs([]slog.Attr) slog.Handler       { return c }
 func (c *chaos) WithGroup(string) slog.Handler            { return c }
 
-// Handle is called by the room in the middle of what it does.
+// Handle is called by the room, which waits for it.
 func (c *chaos) Handle(ctx context.Context, r slog.Record) error {
 	var code string
 	var step uint64
@@ -98,8 +98,9 @@ func (c *chaos) Handle(ctx context.Context, r slog.Record) error {
 	return c.Handler.Handle(ctx, r)
 }
 
-// noted lets the next fault strike where it is time: one after another, and only when all tabs are there. A run that was
-// struck is paused after its next step until they are, so that there are steps left for the next fault.
+// noted lets the next fault strike if the log record is the one that it waits for. Faults strike one after another, and
+// only while all tabs are in the room. After a fault the run is paused after its next step until all tabs are back, so
+// that steps are left for the next fault.
 func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +118,7 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 		}
 	}
 	if f := c.heal[code]; f != nil {
-		c.heal = nil // what else would have healed it is not waited for
+		c.heal = nil // the other ways to heal the fault are dropped
 		f()
 		c.recovered()
 	}
@@ -136,7 +137,7 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 		c.mu.Lock()
 	case len(c.victims) < c.tabs:
 		return
-	case tab == 0: // it is about no tab: the one that the run follows
+	case tab == 0: // a record without a tab: the fault strikes the lead tab
 		c.run.mu.Lock()
 		lead := c.run.lead().rank
 		c.run.mu.Unlock()
@@ -154,7 +155,7 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 	c.hurt, c.heal = true, f.strike(c, pid)
 }
 
-// find makes a tab that has joined a victim.
+// find identifies the process of a tab that has joined.
 func (c *chaos) find(tab uint32, rank int) {
 	pid := c.identify(rank)
 	c.mu.Lock()
@@ -165,7 +166,7 @@ func (c *chaos) find(tab uint32, rank int) {
 	}
 }
 
-// recovered lets a run go on that all tabs are in again.
+// recovered resumes a paused run once all tabs are back.
 func (c *chaos) recovered() {
 	if !c.hurt || len(c.victims) < c.tabs || len(c.heal) > 0 {
 		return
@@ -179,14 +180,14 @@ func (c *chaos) recovered() {
 
 var rankInText = regexp.MustCompile(`\((rank \d+)\)`)
 
-// rankIn is the rank of the tab that a note is about.
+// rankIn is the rank of the tab that a log record names.
 func rankIn(text string) int {
 	rank, _ := rankOf(rankInText.FindStringSubmatch(text)[1])
 	return rank
 }
 
-// identify finds the renderer of the tab that a note is about: its page is given something to do, and whose main thread
-// does it is the one. 0: it is gone.
+// identify finds the renderer process of a rank. It lets the tab's page compute, and returns the process whose main thread
+// used the processor. 0 means that the tab is gone.
 func (c *chaos) identify(rank int) int {
 	c.asking.Lock()
 	defer c.asking.Unlock()
@@ -222,7 +223,7 @@ func (c *chaos) identify(rank int) int {
 	return 0
 }
 
-// mainThreads are the ticks of a processor that the main threads of our renderers have had.
+// mainThreads are the processor ticks of the main threads of this test's renderers, by process.
 func mainThreads() map[int]int {
 	parents, ticks := map[int]int{}, map[int]int{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -250,13 +251,13 @@ func mainThreads() map[int]int {
 	return ticks
 }
 
-// statOf reads parent and processor time from a stat file, nil where it is gone.
+// statOf reads the parent and the processor time from a stat file, nil where the process is gone.
 func statOf(name string) []int {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil
 	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // from the state on, field 3
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // fields from number 3 on
 	if len(fields) < 13 {
 		return nil
 	}
@@ -264,7 +265,7 @@ func statOf(name string) []int {
 	return []int{number(1), number(11) + number(12)}
 }
 
-// wire is the server's listener; it can cut the sockets of tabs.
+// wire is the server's listener, which can cut the sockets of tabs.
 type wire struct {
 	net.Listener
 	mu    sync.Mutex
@@ -275,7 +276,7 @@ type wireConn struct {
 	net.Conn
 	wire *wire
 	once sync.Once
-	path string // of the first request
+	path string // of the connection's first request
 	read time.Time
 }
 
@@ -311,7 +312,7 @@ func (c *wireConn) Close() error {
 	return c.Conn.Close()
 }
 
-// cut ends the socket of a lane that something has come from last, as a broken network does.
+// cut closes the socket of a lane on which bytes came last, as a broken network does.
 func (w *wire) cut(lane string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -335,15 +336,15 @@ func kill(name, at string, from uint64) *fault {
 		}}
 }
 
-// killNew kills a tab that has just come.
+// killNew kills a tab that has just joined.
 func killNew(name, at string, from uint64) *fault {
 	f := kill(name, at, from)
 	f.joining = true
 	return f
 }
 
-// freeze stops a renderer until the room has found help: others compute its slots as well, or it is taken for gone as
-// what it has computed does not come.
+// freeze stops a renderer until the room gives its slots to other tabs as well, or removes it because its gradients do not
+// come.
 func freeze(name, at string, from uint64) *fault {
 	return &fault{name: "a tab frozen " + name, at: at, from: from, story: []string{"copied|stalled"},
 		strike: func(c *chaos, pid int) map[string]func() {
@@ -375,7 +376,7 @@ func cut(lane, at string, from uint64) *fault {
 		}}
 }
 
-// through trains a config over tabs of this process's own browser, through faults, and returns the output folder.
+// through trains a config over tabs of a browser of this process, injects the faults, and returns the output folder.
 func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -402,7 +403,7 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc.Run.Checkpoint, rc.Run.Piece = 2, 20_000 // so that there are checkpoints, and pieces to be in the middle of
+	rc.Run.Checkpoint, rc.Run.Piece = 2, 20_000 // several checkpoints, and several pieces in a gradient
 	c := &chaos{Handler: run.roomLog, t: t, run: run, tabs: tabs, faults: faults, victims: map[uint32]victim{}, in: map[uint32]bool{}, wire: &wire{conns: map[*wireConn]bool{}}}
 	run.roomLog = c
 	run.listen = func() (net.Listener, error) {
@@ -432,8 +433,8 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	return out
 }
 
-// chaosConfig is a short fine-tuning of a real checkpoint, of all of it or by LoRA, under a strategy. Every third step, and
-// before the first, it is evaluated.
+// chaosConfig is a short run that fine-tunes all weights of a real checkpoint, or a LoRA adapter, under a strategy. It is
+// evaluated before the first step and every third step.
 func chaosConfig(t *testing.T, dir, strategy string, lora bool, steps int) map[string]any {
 	t.Helper()
 	cfg := servertest.GoldenConfig(dir, servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 16))
@@ -449,7 +450,7 @@ func chaosConfig(t *testing.T, dir, strategy string, lora bool, steps int) map[s
 	return cfg
 }
 
-// TestChaos strikes a run in one phase after another.
+// TestChaos injects a fault into one phase of a run after another.
 func TestChaos(t *testing.T) {
 	cfg := chaosConfig(t, servertest.Shared(t), servertest.Strategies[len(servertest.Strategies)-1], false, 18)
 	servertest.SameRun(t, through(t, cfg, 3,
@@ -465,19 +466,19 @@ func TestChaos(t *testing.T) {
 	), through(t, cfg, 1))
 }
 
-// commits is how many steps the log of a run's room has, and how often it says that a checkpoint is complete.
+// commits counts the committed steps and the complete checkpoints in the log of a run's room.
 func commits(out string) (steps, saved int) {
 	data, _ := os.ReadFile(filepath.Join(out, roomDir, roomID, "log"))
 	return bytes.Count(data, []byte(`"kind":"committed"`)), bytes.Count(data, []byte(`"kind":"saved"`))
 }
 
-// TestKilledProgram kills the whole program in the middle of a run over tabs, and starts it again.
+// TestKilledProgram kills the program in the middle of a run over tabs and starts it again.
 func TestKilledProgram(t *testing.T) {
 	killProgram(t, chaosConfig(t, servertest.Shared(t), servertest.Strategies[len(servertest.Strategies)-1], false, 12), func(steps, _ int) bool { return steps >= 5 })
 }
 
-// TestChaosMatrix strikes runs of every strategy, of all of the model and by LoRA, each in one phase, alone, and kills the
-// program as often as three times.
+// TestChaosMatrix injects each fault alone into runs of every strategy, over all weights and over LoRA, and kills the program
+// up to three times.
 func TestChaosMatrix(t *testing.T) {
 	if !servertest.Soak {
 		t.Skip("one of the long tests")
@@ -524,7 +525,7 @@ func TestChaosMatrix(t *testing.T) {
 	}
 }
 
-// killProgram kills a run of two tabs each time that one of when holds, in the middle of writing its log.
+// killProgram kills a run of two tabs when each condition of when holds, leaves a torn log, and starts it again.
 func killProgram(t *testing.T, cfg map[string]any, when ...func(steps, saved int) bool) {
 	t.Helper()
 	cfg["fsdp"].(map[string]any)["world_size"] = 2
