@@ -92,6 +92,7 @@ func (r *Room) stored(e Stored) {
 		r.fail(e.Err)
 		return
 	}
+	delete(r.bad, e.Hash) // it has been written again
 	switch e.Tag {
 	case tagReduced:
 		rec := r.commits[r.step]
@@ -126,6 +127,11 @@ func (r *Room) logged(e Logged) {
 		r.evals[rec.Step] = *rec.Eval
 		r.Stats.Evaluations++
 		r.begin()
+	case Rewound:
+		r.rewind(rec.Step, r.commits[rec.Step])
+		r.Stats.Rewound++
+		r.note("rewound", 0, "the run goes on from version %d again", rec.Step)
+		r.begin()
 	case Saved:
 		r.rebase(rec)
 		r.saving = nil
@@ -142,9 +148,6 @@ func (r *Room) logged(e Logged) {
 func (r *Room) take(rec Record) {
 	r.commits[rec.Step] = rec
 	r.updates = rec.Updates
-	if !rec.Applied {
-		r.skipped++
-	}
 }
 
 // auditOutlier has a slot computed elsewhere whose gradient is far larger than the others', before it counts: again

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -122,5 +124,57 @@ func TestDamagedLog(t *testing.T) {
 	}
 	if _, err := rooms.Open("bad-middle", toyConfig(fsdp.NoShard, 9), ""); err == nil {
 		t.Error("a new room took the place of a damaged one")
+	}
+}
+
+// TestBlobRot changes every byte of a blob and cuts it off everywhere, before it was read and after: no read gives other bytes
+// than were written.
+func TestBlobRot(t *testing.T) {
+	for _, size := range []int{1, 300, 2*sumBlock + 100} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(mix(uint64(i)))
+		}
+		disk := newMemDisk()
+		store, err := newLocal("disk", disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash, err := store.Put("r", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := disk.paths(hash)[0]
+		// damage holds a damaged blob against reads of all of it and of single bytes; of those, one that is not touched may be right.
+		damage := func(what string, f func(b []byte) []byte) {
+			t.Helper()
+			disk.change(path, f)
+			for _, fresh := range []bool{false, true} {
+				if fresh {
+					store, _ = newLocal("disk", disk)
+				}
+				var blob *BlobError
+				if got, err := store.Get("r", hash, 0, int64(size)); !errors.As(err, &blob) || blob.Hash != hash {
+					t.Fatalf("%d bytes, %s, read before %v: %d bytes, %v", size, what, !fresh, len(got), err)
+				}
+				for at := 0; at < size; at += 1 + size/50 {
+					if got, err := store.Get("r", hash, int64(at), 1); err == nil && got[0] != data[at] {
+						t.Fatalf("%d bytes, %s: byte %d is %d, not %d", size, what, at, got[0], data[at])
+					}
+				}
+			}
+			disk.change(path, func([]byte) []byte { return bytes.Clone(data) })
+			if got, err := store.Get("r", hash, 0, int64(size)); err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("%d bytes, whole again: %v", size, err)
+			}
+		}
+		for i := 0; i < size; i += 1 + size/400*10 {
+			damage(fmt.Sprintf("byte %d changed", i), func(b []byte) []byte { b[i] ^= 1 << (i % 8); return b })
+			damage(fmt.Sprintf("cut at %d", i), func(b []byte) []byte { return b[:i] })
+		}
+		disk.lose(path)
+		if _, err := store.Get("r", hash, 0, 1); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a blob that is gone: %v", err)
+		}
 	}
 }

@@ -52,6 +52,11 @@ type (
 		Data []byte
 		Err  error
 	}
+	// Damaged: a blob that the log names is missing, or not what it was.
+	Damaged struct {
+		Hash string
+		Err  error
+	}
 	// Ticked: time has passed. A few times a second is enough.
 	Ticked struct{}
 )
@@ -77,6 +82,7 @@ func (Asked) event()    {}
 func (Stored) event()   {}
 func (Logged) event()   {}
 func (Loaded) event()   {}
+func (Damaged) event()  {}
 func (Ticked) event()   {}
 
 // Effect is something that a room wants done.

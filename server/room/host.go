@@ -37,14 +37,14 @@ type Host struct {
 	store  Storage
 	bus    Bus
 	lease  Lease
+	fence  uint64
 	inbox  Inbox
 	log    *slog.Logger
 	code   string
 	secret []byte
 	run    fsdp.Run
-	past   []fsdp.Commit    // of earlier lives of the server
-	judged []fsdp.Evaluated // the same
-	text   json.RawMessage  // of run
+	past   history         // of earlier lives of the server
+	text   json.RawMessage // of run
 	conns  atomic.Uint64
 	opened time.Time
 
@@ -108,49 +108,21 @@ func open(id string, first *Record, store Storage, bus Bus, log *slog.Logger) (*
 	return h, nil
 }
 
-// open brings the room to where its log ends, and writes the record of this life; first is that of a new room. A log that
-// cannot be followed to its end is left as it is.
+// open takes up the room where its log ends; first is the first record of a new one.
 func (h *Host) open(first *Record) error {
-	entries, tail, err := h.store.Read(h.ID)
+	o, err := openRoom(h.ID, h.store, h.lease, first)
 	if err != nil {
 		return err
 	}
-	records, err := ParseLog(entries, tail)
-	if err != nil {
-		return err
-	}
-	switch {
-	case first != nil && len(records) > 0:
-		return fmt.Errorf("room: there is a room %s already", h.ID)
-	case first == nil && len(records) == 0:
-		return ErrUnborn
-	case first == nil:
-		first = &Record{Kind: Reopened}
-		h.chain, h.seq = records[len(records)-1].Hash, len(records)
-	}
-	text := Chain(first, h.chain, h.lease.Fence())
-	records = append(records, *first)
-	cfg, err := OpenedConfig(records)
-	if err != nil {
-		return err
-	}
-	if h.room, err = New(cfg, records); err != nil {
-		return err
-	}
-	if err := h.write(first, text); err != nil {
-		return err
-	}
-	h.code, h.secret = records[0].Code, records[0].Secret
+	h.room, h.fence = o.room, o.fence
+	h.chain, h.seq = o.records[len(o.records)-1].Hash, len(o.records)
+	h.code, h.secret = o.records[0].Code, o.records[0].Secret
 	lives := uint32(0)
-	for _, r := range records {
-		switch r.Kind {
-		case Reopened:
+	for _, r := range o.records {
+		if r.Kind == Reopened {
 			lives++
-		case Committed:
-			h.past = append(h.past, r.Commit())
-		case Evaluated:
-			h.judged = append(h.judged, *r.Eval)
 		}
+		h.past.add(r)
 		h.lost(r)
 	}
 	h.next = lives<<12 + 1 // tabs of earlier lives come back under their own numbers
@@ -159,31 +131,14 @@ func (h *Host) open(first *Record) error {
 		return err
 	}
 	h.use = newLedger(h.room, time.Now())
-	h.cut(tail)
-	if tail.Torn() { // else a record may have been cut off that names blobs
-		if err := h.sweep(); err != nil {
-			return err
-		}
+	for _, n := range o.notes {
+		h.note(n.level, n.note)
+	}
+	for _, fault := range o.faults {
+		h.handle(fault)
 	}
 	h.inbox, err = h.bus.Listen(homeAddress(h.ID), inboxBytes)
 	return err
-}
-
-// cut tells that the log ended in bytes that are no whole entry.
-func (h *Host) cut(tail Tail) {
-	note, level := Note{Step: h.room.step}, slog.LevelInfo
-	switch n := len(tail.Bytes); {
-	case n == 0:
-		return
-	case tail.Torn():
-		note.Code = "log_torn"
-		note.Text = fmt.Sprintf("the last %d bytes of the log were a record that was being written when the server was killed: they were cut off", n)
-	default:
-		note.Code, level = "log_damaged", slog.LevelWarn
-		note.Text = fmt.Sprintf("the log's last record is damaged: its %d bytes from %d on are kept as log.cut.%d, and the room goes on from step %d",
-			n, tail.Offset, tail.Offset, h.room.step)
-	}
-	h.note(level, note)
 }
 
 // note keeps a note in the diary and logs it; the caller holds the lock, or is alone.
@@ -193,21 +148,6 @@ func (h *Host) note(level slog.Level, n Note) {
 		h.diary = append(h.diary[:0], h.diary[diaryLines/2:]...)
 	}
 	h.diary = append(h.diary, n)
-}
-
-// sweep deletes blobs that a server left which was killed.
-func (h *Host) sweep() error {
-	names, err := h.store.List(h.ID)
-	if err != nil {
-		return err
-	}
-	live, dead := h.room.Live(), []string(nil)
-	for _, name := range names {
-		if !live[name] {
-			dead = append(dead, name)
-		}
-	}
-	return h.store.Delete(h.ID, dead...)
 }
 
 func homeAddress(room string) string { return "room/" + room + "/home" }
@@ -252,7 +192,7 @@ func (h *Host) Describes(run fsdp.Run) bool {
 }
 
 // Earlier are the steps that were committed before the room was opened, and its evaluations.
-func (h *Host) Earlier() ([]fsdp.Commit, []fsdp.Evaluated) { return h.past, h.judged }
+func (h *Host) Earlier() ([]fsdp.Commit, []fsdp.Evaluated) { return h.past.commits, h.past.evals }
 
 // Job is the run.json of a room that pages may join, nil for another.
 func (h *Host) Job() json.RawMessage { return h.run.Job }
@@ -305,6 +245,8 @@ func (h *Host) admit(hello fsdp.Hello) (tab uint32, err error) {
 // lost notes a step's loss for people, or that on held-out rows.
 func (h *Host) lost(r Record) {
 	switch {
+	case r.Kind == Rewound:
+		h.losses = h.losses[:r.Step]
 	case r.Kind == Committed:
 		h.losses = append(h.losses, Loss{Step: r.Step + 1, Loss: r.Loss, Norm: r.Norm})
 	case r.Kind != Evaluated || r.Eval.Invalid:
@@ -442,11 +384,7 @@ func (h *Host) work(ctx context.Context) {
 
 // append writes a record.
 func (h *Host) append(rec *Record) error {
-	return h.write(rec, Chain(rec, h.chain, h.lease.Fence()))
-}
-
-// write writes a record that has been spelled.
-func (h *Host) write(rec *Record, text []byte) error {
+	text := Chain(rec, h.chain, h.fence)
 	if err := h.store.Append(h.ID, h.seq, text); err != nil {
 		return err
 	}

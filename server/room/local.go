@@ -1,16 +1,18 @@
 package room
 
 import (
-	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -21,24 +23,30 @@ import (
 //	ROOM/lease        the number of the last lease, locked while it is held
 //	ROOM/blobs/HASH   one file each
 type Local struct {
-	dir string
-	mu  sync.Mutex
-	log map[string]*logFile
+	dir   string
+	files files
+
+	mu   sync.Mutex
+	log  map[string]*logFile
+	sums map[string]*blobSums // by path, of blobs whose SHA-256 was computed in this life
 }
 
 type logFile struct {
-	file *os.File
+	file file
+	end  int64
 	seq  int
 	tail Tail  // to be cut off before the next entry is written
 	err  error // of a write that may have left half an entry
 }
 
 // OpenLocal opens the folder, which is made where needed.
-func OpenLocal(dir string) (*Local, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func OpenLocal(dir string) (*Local, error) { return newLocal(dir, disk{}) }
+
+func newLocal(dir string, files files) (*Local, error) {
+	if err := files.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("room: %w", err)
 	}
-	return &Local{dir: dir, log: map[string]*logFile{}}, nil
+	return &Local{dir: dir, files: files, log: map[string]*logFile{}, sums: map[string]*blobSums{}}, nil
 }
 
 // ValidID tells whether id can name a room: it is part of paths and addresses.
@@ -60,14 +68,17 @@ func (l *Local) path(room string, elements ...string) string {
 
 // Rooms implements Storage.
 func (l *Local) Rooms() ([]string, error) {
-	entries, err := os.ReadDir(l.dir)
+	entries, err := l.files.ReadDir(l.dir)
 	if err != nil {
 		return nil, fmt.Errorf("room: %w", err)
 	}
 	var rooms []string
 	for _, e := range entries {
-		if _, err := os.Stat(l.path(e.Name(), "log")); err == nil && ValidID(e.Name()) {
-			rooms = append(rooms, e.Name())
+		if !ValidID(e.Name) {
+			continue
+		}
+		if _, err := l.files.Size(l.path(e.Name, "log")); err == nil {
+			rooms = append(rooms, e.Name)
 		}
 	}
 	return rooms, nil
@@ -78,10 +89,10 @@ func (l *Local) Forget(room string) error {
 	if !ValidID(room) {
 		return fmt.Errorf("room: %q cannot name a room", room)
 	}
-	if err := os.Remove(l.path(room, "log")); err != nil {
+	if err := l.files.Remove(l.path(room, "log")); err != nil {
 		return fmt.Errorf("room: %w", err)
 	}
-	if err := os.RemoveAll(l.path(room)); err != nil {
+	if err := l.files.RemoveAll(l.path(room)); err != nil {
 		return fmt.Errorf("room: %w", err)
 	}
 	return nil
@@ -95,24 +106,37 @@ func (l *Local) Read(room string) ([][]byte, Tail, error) {
 		f.file.Close()
 		delete(l.log, room)
 	}
-	if err := os.MkdirAll(l.path(room, "blobs"), 0o700); err != nil {
+	if err := l.files.MkdirAll(l.path(room, "blobs")); err != nil {
 		return nil, Tail{}, fmt.Errorf("room: %w", err)
 	}
-	file, err := os.OpenFile(l.path(room, "log"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := l.files.Open(l.path(room, "log"), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, Tail{}, fmt.Errorf("room: %w", err)
 	}
-	all, err := io.ReadAll(file)
+	all, err := readAll(file)
 	if err == nil {
-		err = syncDir(l.path(room)) // the log may be new
+		err = l.files.SyncDir(l.path(room)) // the log may be new
 	}
 	if err != nil {
 		file.Close()
 		return nil, Tail{}, fmt.Errorf("room: reading the log: %w", err)
 	}
 	entries, tail := parseEntries(all)
-	l.log[room] = &logFile{file: file, seq: len(entries), tail: tail}
+	l.log[room] = &logFile{file: file, end: tail.Offset, seq: len(entries), tail: tail}
 	return entries, tail, nil
+}
+
+func readAll(f file) ([]byte, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]byte, size)
+	n, err := f.ReadAt(all, 0)
+	if err == io.EOF && int64(n) == size {
+		err = nil
+	}
+	return all[:n], err
 }
 
 // Append implements Log.
@@ -132,7 +156,8 @@ func (l *Local) Append(room string, seq int, text []byte) error {
 		f.err = fmt.Errorf("room: cutting off the log's last %d bytes: %w", len(f.tail.Bytes), err)
 		return f.err
 	}
-	_, err := f.file.Write(appendEntry(nil, text))
+	entry := appendEntry(nil, text)
+	_, err := f.file.WriteAt(entry, f.end)
 	if err == nil {
 		err = f.file.Sync()
 	}
@@ -140,7 +165,7 @@ func (l *Local) Append(room string, seq int, text []byte) error {
 		f.err = fmt.Errorf("room: writing the log: %w", err)
 		return f.err
 	}
-	f.seq++
+	f.seq, f.end = f.seq+1, f.end+int64(len(entry))
 	return nil
 }
 
@@ -158,21 +183,22 @@ func (l *Local) cutTail(room string, f *logFile) error {
 	if err := errors.Join(f.file.Truncate(t.Offset), f.file.Sync()); err != nil {
 		return err
 	}
-	_, err := f.file.Seek(t.Offset, io.SeekStart)
 	f.tail = Tail{}
-	return err
+	return nil
 }
 
 // Put implements Blobs.
 func (l *Local) Put(room string, data []byte) (string, error) {
 	hash := hashOf(data)
 	place := l.path(room, "blobs", hash)
-	if info, err := os.Stat(place); err == nil && info.Size() == int64(len(data)) {
-		return hash, nil
-	}
 	if err := l.write(place, data); err != nil {
 		return "", fmt.Errorf("room: keeping a blob: %w", err)
 	}
+	sums := &blobSums{size: int64(len(data))}
+	for block := range slices.Chunk(data, sumBlock) {
+		sums.blocks = append(sums.blocks, crc32.Checksum(block, castagnoli))
+	}
+	l.remember(place, sums)
 	return hash, nil
 }
 
@@ -181,68 +207,121 @@ func (l *Local) write(place string, data []byte) error {
 	var random [8]byte
 	rand.Read(random[:])
 	unfinished := place + "." + hex.EncodeToString(random[:])
-	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := l.files.Open(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(file, bytes.NewReader(data))
+	_, err = file.WriteAt(data, 0)
 	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(unfinished, place)
+		err = l.files.Rename(unfinished, place)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(place))
+		err = l.files.SyncDir(filepath.Dir(place))
 	}
 	if err != nil {
-		os.Remove(unfinished)
+		l.files.Remove(unfinished)
 	}
 	return err
 }
 
-// syncDir makes a rename last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
-		return err
-	}
-	return nil
+// sumBlock is how many bytes of a blob have a checksum of their own.
+const sumBlock = 64 << 10
+
+// blobSums are the CRC-32Cs of a blob's blocks, computed together with its SHA-256. With them a part of a blob is verified
+// without reading all of it.
+type blobSums struct {
+	size   int64
+	blocks []uint32
 }
 
-// Get implements Blobs.
+func (l *Local) remember(place string, sums *blobSums) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sums == nil {
+		delete(l.sums, place)
+	} else {
+		l.sums[place] = sums
+	}
+}
+
+// Get implements Blobs. The first time it reads the whole blob and compares its SHA-256 with its name; later it compares the
+// checksums of the blocks that the part lies in.
 func (l *Local) Get(room, hash string, off, n int64) ([]byte, error) {
-	file, err := os.Open(l.path(room, "blobs", hash))
+	fault := func(err error) error { return &BlobError{Hash: hash, Err: err} }
+	place := l.path(room, "blobs", hash)
+	file, err := l.files.Open(place, os.O_RDONLY)
 	if err != nil {
-		return nil, fmt.Errorf("room: %w", err)
+		return nil, fault(err)
 	}
 	defer file.Close()
-	data := make([]byte, n)
-	if _, err := io.ReadFull(io.NewSectionReader(file, off, n), data); err != nil {
-		return nil, fmt.Errorf("room: blob %s, %d bytes at %d: %w", hash, n, off, err)
+	l.mu.Lock()
+	sums := l.sums[place]
+	l.mu.Unlock()
+	if sums == nil {
+		if sums, err = sumBlob(file, hash); err != nil {
+			return nil, fault(err)
+		}
+		l.remember(place, sums)
 	}
-	return data, nil
+	if off < 0 || n < 0 || off+n > sums.size {
+		return nil, fault(fmt.Errorf("it has %d bytes, %d at %d are wanted", sums.size, n, off))
+	}
+	first, last := off/sumBlock, (off+n+sumBlock-1)/sumBlock
+	data := make([]byte, min(last*sumBlock, sums.size)-first*sumBlock)
+	if k, err := file.ReadAt(data, first*sumBlock); k < len(data) {
+		return nil, fault(fmt.Errorf("reading %d bytes at %d: %w", n, off, err))
+	}
+	i := first
+	for block := range slices.Chunk(data, sumBlock) {
+		if crc32.Checksum(block, castagnoli) != sums.blocks[i] {
+			l.remember(place, nil)
+			return nil, fault(fmt.Errorf("%w: its bytes from %d on", errChanged, i*sumBlock))
+		}
+		i++
+	}
+	return data[off-first*sumBlock:][:n], nil
+}
+
+var errChanged = errors.New("it has changed since it was written")
+
+// sumBlob reads a whole blob and compares it with its hash.
+func sumBlob(f file, hash string) (*blobSums, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	sums, whole := &blobSums{size: size}, sha256.New()
+	block := make([]byte, sumBlock)
+	for at := int64(0); at < size; at += sumBlock {
+		block = block[:min(sumBlock, size-at)]
+		if n, err := f.ReadAt(block, at); n < len(block) {
+			return nil, fmt.Errorf("reading %d bytes at %d: %w", len(block), at, err)
+		}
+		whole.Write(block)
+		sums.blocks = append(sums.blocks, crc32.Checksum(block, castagnoli))
+	}
+	if got := hex.EncodeToString(whole.Sum(nil)); got != hash {
+		return nil, fmt.Errorf("%w: the SHA-256 of its %d bytes is %s", errChanged, size, got)
+	}
+	return sums, nil
 }
 
 // List implements Blobs.
-func (l *Local) List(room string) ([]string, error) {
-	entries, err := os.ReadDir(l.path(room, "blobs"))
+func (l *Local) List(room string) ([]Blob, error) {
+	list, err := l.files.ReadDir(l.path(room, "blobs"))
 	if err != nil {
 		return nil, fmt.Errorf("room: %w", err)
 	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names, nil
+	return list, nil
 }
 
 // Delete implements Blobs.
 func (l *Local) Delete(room string, hashes ...string) error {
 	var errs []error
 	for _, hash := range hashes {
-		if err := os.Remove(l.path(room, "blobs", filepath.Base(hash))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		place := l.path(room, "blobs", filepath.Base(hash))
+		l.remember(place, nil)
+		if err := l.files.Remove(place); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
@@ -254,43 +333,59 @@ func (l *Local) Acquire(room string) (Lease, error) {
 	if !ValidID(room) {
 		return nil, fmt.Errorf("room: %q cannot name a room", room)
 	}
-	if err := os.MkdirAll(l.path(room), 0o700); err != nil {
+	if err := errors.Join(l.files.MkdirAll(l.path(room)), l.files.SyncDir(l.dir)); err != nil {
 		return nil, fmt.Errorf("room: %w", err)
 	}
-	file, err := os.OpenFile(l.path(room, "lease"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := l.files.Open(l.path(room, "lease"), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("room: %w", err)
 	}
-	if err := lockFile(file); err != nil {
+	lease := &localLease{local: l, room: room, file: file}
+	if err := lease.take(); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("room: %s: %w", room, err)
+		return nil, fmt.Errorf("room: the lease of %s: %w", room, err)
 	}
-	var number [8]byte
-	if _, err := file.ReadAt(number[:], 0); err != nil && err != io.EOF {
-		file.Close()
-		return nil, fmt.Errorf("room: %w", err)
-	}
-	fence := binary.LittleEndian.Uint64(number[:]) + 1
-	binary.LittleEndian.PutUint64(number[:], fence)
-	if _, err := file.WriteAt(number[:], 0); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("room: %w", err)
-	}
-	if err := file.Sync(); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("room: %w", err)
-	}
-	return &localLease{l, room, file, fence}, nil
+	return lease, nil
 }
 
 type localLease struct {
 	local *Local
 	room  string
-	file  *os.File
+	file  file
 	fence uint64
 }
 
+// take locks the file and counts its number up. A file that is too short to hold one counts from 0.
+func (l *localLease) take() error {
+	if err := l.file.Lock(); err != nil {
+		return err
+	}
+	var number [8]byte
+	n, err := l.file.ReadAt(number[:], 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if n == len(number) {
+		l.fence = binary.LittleEndian.Uint64(number[:])
+	}
+	return l.Raise(l.fence + 1)
+}
+
 func (l *localLease) Fence() uint64 { return l.fence }
+
+// Raise implements Lease.
+func (l *localLease) Raise(fence uint64) error {
+	var number [8]byte
+	binary.LittleEndian.PutUint64(number[:], fence)
+	if _, err := l.file.WriteAt(number[:], 0); err != nil {
+		return err
+	}
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	l.fence = fence
+	return nil
+}
 
 // Release closes the room's log and gives the lease back.
 func (l *localLease) Release() error {

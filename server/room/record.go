@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"llamatab/engine/fsdp"
 )
@@ -21,6 +22,7 @@ const (
 	Committed Kind = "committed"
 	Evaluated Kind = "evaluated"
 	Saved     Kind = "saved"   // a checkpoint is complete
+	Rewound   Kind = "rewound" // the run goes on from version Step again, as what later ones are made from is lost
 	Removed   Kind = "removed" // a tab may not come back
 	Locked    Kind = "locked"  // nobody else is let in
 	Unlocked  Kind = "unlocked"
@@ -129,4 +131,22 @@ func OpenedConfig(records []Record) (Config, error) {
 		return cfg, fmt.Errorf("%w: the room's config: %w", ErrDamaged, err)
 	}
 	return cfg, nil
+}
+
+// history is what the records of a log lead to: the commits and evaluations that count.
+type history struct {
+	commits []fsdp.Commit
+	evals   []fsdp.Evaluated
+}
+
+func (h *history) add(r Record) {
+	switch r.Kind {
+	case Committed:
+		h.commits = append(h.commits, r.Commit())
+	case Evaluated:
+		h.evals = append(h.evals, *r.Eval)
+	case Rewound:
+		h.commits = h.commits[:r.Step]
+		h.evals = slices.DeleteFunc(h.evals, func(e fsdp.Evaluated) bool { return e.Version > r.Step })
+	}
 }

@@ -69,7 +69,6 @@ type Room struct {
 	phase   Phase
 	epoch   uint32
 	step    uint64 // the version that slots are computed from
-	skipped int
 	updates int
 	chain   string // hash of the last record
 	reason  string // of Failed
@@ -96,6 +95,8 @@ type Room struct {
 	base   saved // the last checkpoint
 	before saved // the one before it
 	loads  map[string]load
+	bad    map[string]bool // blobs that are damaged, and needed
+	alarm  time.Time       // since when
 	audit  *audit
 	secret maphash.Seed // of hashes that tabs cannot aim at
 
@@ -112,6 +113,7 @@ type Stats struct {
 	Copies, Recomputed   int64 // slots given out twice; given out again
 	Restored             int64 // shards given to a tab that did not have them
 	Audits, Liars        int64
+	Lost, Rewound        int64 // blobs that were damaged; times that the run went back for one
 	OrdersSent, Statuses int64
 }
 
@@ -148,7 +150,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		cfg.MaxTabs = 64
 	}
 	r := &Room{cfg: cfg, table: table, all: table.All(), phase: Lobby, tabs: map[uint32]*tab{}, removed: map[uint32]bool{},
-		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]fsdp.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, secret: maphash.MakeSeed()}
+		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]fsdp.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, bad: map[string]bool{}, secret: maphash.MakeSeed()}
 	r.run = &r.cfg.Run
 	r.folded, r.sums = make([]uint16, len(r.all.Pieces)), make([]float64, len(r.all.Pieces))
 	r.acc = make([]float32, table.Len)
@@ -212,6 +214,8 @@ func (r *Room) Handle(now time.Time, e Event) []Effect {
 		r.logged(e)
 	case Loaded:
 		r.loaded(e)
+	case Damaged:
+		r.damaged(e)
 	case Ticked:
 	}
 	if r.phase != Failed {
@@ -412,6 +416,7 @@ func (r *Room) settle() {
 		return
 	}
 	r.watch()
+	r.rescue()
 	r.place() // before the start, when shards still move for nothing
 	if !r.started && r.cfg.MinTabs > 0 {
 		ready := 0
@@ -482,16 +487,16 @@ func (r *Room) order(t *tab) {
 	if !t.dirty && !unseen && t.sent.Seq > 0 {
 		return
 	}
-	o := fsdp.Orders{Seq: t.sent.Seq + 1, Epoch: r.epoch, Version: r.step, Oldest: r.before.version, Gather: r.sealed(), Work: slices.Clone(t.work),
+	o := fsdp.Orders{Seq: t.sent.Seq + 1, Epoch: r.epoch, Version: r.step, Oldest: r.oldest(), Gather: r.sealed(), Work: slices.Clone(t.work),
 		Done: r.phase == Done, Phase: string(r.Phase())}
 	oldest := r.step
 	for _, i := range slices.Sorted(maps.Keys(t.keep)) {
-		k := fsdp.Keep{Shard: i, Base: r.base.version}
-		o.Shards = append(o.Shards, k)
+		base := r.baseOf(i)
+		o.Shards = append(o.Shards, fsdp.Keep{Shard: i, Base: base})
 		if v, ok := t.held[i]; ok {
 			oldest = min(oldest, v)
 		} else {
-			oldest = min(oldest, r.base.version)
+			oldest = min(oldest, base)
 		}
 	}
 	if oldest == r.step && oldest > 0 {
@@ -561,6 +566,12 @@ func (r *Room) replay(rec Record) error {
 		if rec.Step == uint64(r.run.Steps) {
 			r.phase = Done
 		}
+	case Rewound:
+		c, ok := r.commits[rec.Step]
+		if !ok || rec.Step >= r.step || rec.Step < r.before.version {
+			return fmt.Errorf("%w: back to version %d at step %d", errRecord, rec.Step, r.step)
+		}
+		r.rewind(rec.Step, c)
 	case Removed:
 		r.removed[rec.Tab] = true
 	case Locked, Unlocked:

@@ -331,33 +331,45 @@ func (r *Room) stateStored(hash string) {
 	r.do(Append{Record{Kind: Saved, Step: c.version, Epoch: r.epoch, Blobs: c.hashes}})
 }
 
-// rebase takes a finished checkpoint in. The one before it stays, with the gradients since: somebody may be reading.
+// rebase takes a finished checkpoint in. The one before it stays, with the gradients since: somebody may be reading, and it
+// takes the place of one that is damaged. A checkpoint of the same version is another copy.
 func (r *Room) rebase(rec Record) {
-	dead := slices.Clone(r.before.hashes)
-	for step, c := range r.commits {
-		if step < r.base.version {
-			dead = append(dead, c.Reduced)
-			delete(r.commits, step)
+	dead := r.base.hashes
+	if rec.Step != r.base.version {
+		dead = slices.Clone(r.before.hashes)
+		for step, c := range r.commits {
+			if step < r.base.version {
+				dead = append(dead, c.Reduced)
+				delete(r.commits, step)
+			}
 		}
+		r.before = r.base
 	}
-	r.before, r.base = r.base, saved{rec.Step, rec.Blobs}
+	r.base = saved{rec.Step, rec.Blobs}
+	r.letGo(dead)
+}
+
+// letGo deletes those of some blobs that are not needed any more.
+func (r *Room) letGo(hashes []string) {
 	live := r.Live()
-	dead = slices.DeleteFunc(dead, func(hash string) bool { return hash == "" || live[hash] })
+	dead := slices.DeleteFunc(slices.Clone(hashes), func(hash string) bool { _, needed := live[hash]; return hash == "" || needed })
 	if len(dead) > 0 {
 		slices.Sort(dead)
 		r.do(Delete{slices.Compact(dead)})
 	}
 }
 
-// Live are the blobs that the room may still need.
-func (r *Room) Live() map[string]bool {
-	live := map[string]bool{}
-	for _, hash := range slices.Concat(r.before.hashes, r.base.hashes) {
-		live[hash] = true
+// Live are the blobs that the room may still need, and their bytes.
+func (r *Room) Live() map[string]int64 {
+	live := map[string]int64{}
+	for _, s := range []saved{r.before, r.base} {
+		for i, hash := range s.hashes {
+			live[hash] = int64(12 * r.table.Shard(i).Len)
+		}
 	}
 	for _, c := range r.commits {
 		if c.Reduced != "" {
-			live[c.Reduced] = true
+			live[c.Reduced] = int64(4 * r.table.Len)
 		}
 	}
 	return live
@@ -423,7 +435,7 @@ func (r *Room) serve(t *tab, p fsdp.Pull) {
 	default:
 		return
 	}
-	if data == nil && hash == "" {
+	if data == nil && (hash == "" || r.bad[hash]) {
 		return
 	}
 	switch last := min(p.To, p.From+r.run.Window, n); {
@@ -462,9 +474,7 @@ func (r *Room) loaded(e Loaded) {
 		return
 	}
 	if e.Err != nil {
-		if r.Live()[l.hash] { // else a checkpoint has made it superfluous meanwhile
-			r.fail(e.Err)
-		}
+		r.damaged(Damaged{l.hash, e.Err})
 		return
 	}
 	if t := r.tabs[l.tab]; t != nil && t.attached {

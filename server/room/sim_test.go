@@ -5,8 +5,10 @@ import (
 	"container/heap"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,12 +40,15 @@ type sim struct {
 
 	room      *Room
 	life      int // of the server: events of an earlier one are void
-	file      []byte
+	disk      *memDisk
+	store     *Local
+	lease     Lease
+	fence     uint64
+	seq       int             // records in the log
 	written   time.Time       // when the last record is in the file
 	committed uint64          // version that the last commit in the file leads to
 	evaluated map[uint64]bool // versions whose evaluations are in the file
 	chain     string
-	blobs     map[string][]byte
 	tabs      []*simTab
 	nextTab   uint32
 
@@ -52,6 +57,7 @@ type sim struct {
 	tracing bool
 	stats   Stats // of all lives
 	sound   bool  // no slot is poisoned by its data
+	gaveUp  bool  // the room has failed, and has said what is lost
 	most    int   // bytes under way to one tab at most
 
 	live *sync.Mutex // the clock is the real one, and this guards all
@@ -64,6 +70,7 @@ type faults struct {
 	kill, freeze, cut, die time.Duration // mean time between tabs killed, frozen, cut off; the server killed
 	joins, leaves          time.Duration
 	pauses                 time.Duration
+	rots                   time.Duration // a stored blob changes, is cut short or lost
 	liar, broken           bool
 }
 
@@ -169,30 +176,47 @@ func (s *sim) every(mean time.Duration, f func()) {
 
 // Server.
 
+const simRoom = "room"
+
 func (s *sim) boot() {
 	s.life++
-	entries, tail := parseEntries(s.file)
-	s.file = s.file[:tail.Offset:tail.Offset]
-	records, err := ParseLog(entries, tail)
-	if err != nil {
-		s.fail("the log does not verify: %v", err)
+	var err error
+	if s.store, err = newLocal("disk", s.disk); err != nil {
+		s.fail("%v", err)
 		return
 	}
-	first := Record{Kind: Reopened}
-	if len(records) == 0 {
-		first = OpenedRecord(s.cfg, "code", []byte("secret"))
-		s.chain = ""
-	} else {
-		s.chain = records[len(records)-1].Hash
+	if s.lease, err = s.store.Acquire(simRoom); err != nil {
+		s.fail("%v", err)
+		return
 	}
-	s.file = appendEntry(s.file, Chain(&first, s.chain, uint64(s.life)))
-	s.chain = first.Hash
-	records = append(records, first)
-	if s.room, err = New(s.cfg, records); err != nil {
+	var first *Record
+	if entries, _, err := s.store.Read(simRoom); err == nil && len(entries) == 0 {
+		rec := OpenedRecord(s.cfg, "code", []byte("secret"))
+		first = &rec
+	}
+	o, err := openRoom(simRoom, s.store, s.lease, first)
+	if err != nil {
 		s.fail("the room does not open: %v", err)
 		return
 	}
+	s.room, s.fence, s.seq, s.chain = o.room, o.fence, len(o.records), o.records[len(o.records)-1].Hash
+	var past history
+	for _, rec := range o.records {
+		past.add(rec)
+	}
+	s.committed = uint64(len(past.commits))
+	clear(s.evaluated)
+	for _, e := range past.evals {
+		s.evaluated[e.Version] = true
+	}
+	for _, n := range o.notes {
+		s.log("  %s: %s", n.note.Code, n.note.Text)
+	}
+	records := o.records
 	s.log("server up, life %d, step %d, %d records", s.life, s.room.step, len(records))
+	for _, fault := range o.faults {
+		s.event(fault)
+	}
 	life := s.life
 	var tick func()
 	tick = func() {
@@ -204,6 +228,29 @@ func (s *sim) boot() {
 	tick()
 }
 
+// rot damages a stored blob.
+func (s *sim) rot() {
+	blobs := s.disk.paths("/blobs/")
+	if len(blobs) == 0 || s.room == nil {
+		return
+	}
+	path := blobs[s.rng.IntN(len(blobs))]
+	s.log("%s rots", filepath.Base(path)[:8])
+	switch s.rng.IntN(3) {
+	case 0:
+		s.disk.lose(path)
+	case 1:
+		s.disk.change(path, func(b []byte) []byte { return b[:s.rng.IntN(len(b)+1)] })
+	case 2:
+		s.disk.change(path, func(b []byte) []byte {
+			if len(b) > 0 {
+				b[s.rng.IntN(len(b))] ^= 1 << s.rng.IntN(8)
+			}
+			return b
+		})
+	}
+}
+
 // crash kills the server in whatever it is doing, and starts another a little later.
 func (s *sim) crash() {
 	if s.room == nil {
@@ -213,13 +260,21 @@ func (s *sim) crash() {
 	s.stats.add(s.room.Stats)
 	s.room = nil
 	s.life++
-	torn := appendEntry(nil, Chain(&Record{Kind: Committed, Step: 1 << 40}, s.chain, uint64(s.life)))
-	switch s.rng.IntN(3) { // it was writing
-	case 0:
-		s.file = append(s.file, torn[:s.rng.IntN(len(torn))]...)
-	case 1: // as some file systems leave it
-		s.file = append(append(s.file, torn[:s.rng.IntN(entryHeader)]...), make([]byte, s.rng.IntN(40))...)
+	torn := appendEntry(nil, Chain(&Record{Kind: Committed, Step: 1 << 40}, s.chain, s.fence))
+	if s.rng.IntN(2) == 0 {
+		s.disk.die()
+	} else {
+		s.disk.power(s.rng)
 	}
+	s.disk.change("disk/room/log", func(b []byte) []byte {
+		switch s.rng.IntN(3) { // it was writing
+		case 0:
+			return append(b, torn[:s.rng.IntN(len(torn))]...)
+		case 1: // as some file systems leave it
+			return append(append(b, torn[:s.rng.IntN(entryHeader)]...), make([]byte, s.rng.IntN(40))...)
+		}
+		return b
+	})
 	for _, t := range s.tabs {
 		t.hangUp()
 	}
@@ -240,6 +295,8 @@ func (a *Stats) add(b Stats) {
 	a.Recomputed += b.Recomputed
 	a.Restored += b.Restored
 	a.Audits += b.Audits
+	a.Lost += b.Lost
+	a.Rewound += b.Rewound
 	a.Liars += b.Liars
 	a.BytesIn += b.BytesIn
 	a.BytesOut += b.BytesOut
@@ -305,9 +362,15 @@ func (s *sim) effect(effect Effect, life int) {
 				return
 			}
 			rec := e.Record
-			s.file = appendEntry(s.file, Chain(&rec, s.chain, uint64(life)))
-			s.chain = rec.Hash
+			if err := s.store.Append(simRoom, s.seq, Chain(&rec, s.chain, s.fence)); err != nil {
+				s.fail("%v", err)
+				return
+			}
+			s.chain, s.seq = rec.Hash, s.seq+1
 			switch rec.Kind {
+			case Rewound:
+				s.committed = rec.Step
+				maps.DeleteFunc(s.evaluated, func(version uint64, _ bool) bool { return version > rec.Step })
 			case Committed:
 				s.committed = rec.Step + 1
 			case Evaluated:
@@ -321,21 +384,17 @@ func (s *sim) effect(effect Effect, life int) {
 			if s.life != life || s.room == nil {
 				return
 			}
-			hash := hashOf(data)
-			s.blobs[hash] = bytes.Clone(data)
-			s.event(Stored{Tag: e.Tag, Hash: hash})
+			hash, err := s.store.Put(simRoom, data)
+			s.event(Stored{Tag: e.Tag, Hash: hash, Err: err})
 		})
 	case Load:
 		s.ifAlive(life, disk, func() Event {
-			data, ok := s.blobs[e.Hash]
-			if !ok {
-				return Loaded{Tag: e.Tag, Err: fmt.Errorf("blob %.8s is gone but wanted as %s", e.Hash, e.Tag)}
-			}
-			return Loaded{Tag: e.Tag, Data: data[e.Off : e.Off+e.Len]}
+			data, err := s.store.Get(simRoom, e.Hash, e.Off, e.Len)
+			return Loaded{Tag: e.Tag, Data: data, Err: err}
 		})
 	case Delete:
-		for _, hash := range e.Hashes {
-			delete(s.blobs, hash)
+		if err := s.store.Delete(simRoom, e.Hashes...); err != nil {
+			s.fail("%v", err)
 		}
 	case Note:
 		s.log("  step %d %s: %s", e.Step, e.Code, e.Text)
@@ -550,7 +609,7 @@ func (s *sim) victim() *simTab {
 // scenario draws a run and its faults from the seed.
 func scenario(seed uint64) *sim {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	s := &sim{seed: seed, rng: rng, now: epochZero, blobs: map[string][]byte{}, evaluated: map[uint64]bool{}}
+	s := &sim{seed: seed, rng: rng, now: epochZero, disk: newMemDisk(), evaluated: map[uint64]bool{}}
 	pick := func(n int) int { return rng.IntN(n) }
 	var params []fsdp.Param
 	for i := range 1 + pick(5) {
@@ -586,6 +645,9 @@ func scenario(seed uint64) *sim {
 	}
 	if pick(3) == 0 {
 		s.cfg.Audit = 0.3
+	}
+	if pick(3) == 0 {
+		s.plan.rots = time.Duration(500+pick(6000)) * time.Millisecond
 	}
 	s.cfg.Run.SumFirst = pick(4) == 0
 	if pick(4) == 0 { // one bad tab among three that stay
@@ -650,6 +712,7 @@ func (s *sim) simulate() {
 		}
 	})
 	s.every(s.plan.die, s.crash)
+	s.every(s.plan.rots, s.rot)
 	s.every(s.plan.joins, func() {
 		if len(s.alive()) < 8 {
 			s.join()
@@ -690,6 +753,11 @@ func (s *sim) simulate() {
 		}
 		e.f()
 		if s.room != nil && s.room.phase == Failed {
+			if s.plan.rots > 0 && strings.Contains(s.room.reason, "damaged, and no tab holds") {
+				s.gaveUp = true
+				s.stats.add(s.room.Stats)
+				return
+			}
 			s.fail("the room failed: %s", s.room.reason)
 		}
 		if s.room != nil && s.room.phase == Done { // a little trouble more, and then rest
@@ -699,7 +767,7 @@ func (s *sim) simulate() {
 			break
 		}
 	}
-	if s.failure == "" {
+	if s.failure == "" && s.room != nil {
 		s.stats.add(s.room.Stats)
 		s.check()
 	}
@@ -741,18 +809,35 @@ func (s *sim) allFinished() bool {
 
 // check holds the end against the reference.
 func (s *sim) check() {
-	entries, tail := parseEntries(s.file)
-	records, err := ParseLog(entries, tail)
-	if err != nil || len(tail.Bytes) > 0 {
-		s.fail("the log does not verify: %v, %d of %d bytes", err, tail.Offset, len(s.file))
+	entries, tail, err := s.store.Read(simRoom)
+	if err != nil {
+		s.fail("%v", err)
 		return
+	}
+	all, err := ParseLog(entries, tail)
+	if err != nil || len(tail.Bytes) > 0 {
+		s.fail("the log does not verify: %v, and %d bytes that are no entry", err, len(tail.Bytes))
+		return
+	}
+	var records []Record // commits that count
+	var evals []fsdp.Evaluated
+	for _, rec := range all {
+		switch rec.Kind {
+		case Rewound:
+			records = records[:rec.Step]
+			evals = slices.DeleteFunc(evals, func(e fsdp.Evaluated) bool { return e.Version > rec.Step })
+		case Committed:
+			records = append(records, rec)
+		case Evaluated:
+			if evals = append(evals, *rec.Eval); rec.Step != uint64(len(records)) || len(rec.Slots) != len(s.run.Eval.Tokens) {
+				s.fail("the evaluation %+v stands after %d commits", rec, len(records))
+			}
+		}
 	}
 	if s.run.SumFirst {
 		var groups []int
 		for _, rec := range records {
-			if rec.Kind == Committed {
-				groups = append(groups, len(rec.Slots))
-			}
+			groups = append(groups, len(rec.Slots))
 		}
 		if len(groups) != s.run.Steps || slices.Min(groups) < 1 || slices.Max(groups) > s.run.Slots {
 			s.fail("the steps had %v slots, at most %d micro-batches each", groups, s.run.Slots)
@@ -760,31 +845,19 @@ func (s *sim) check() {
 		}
 		s.want = toyReference(s.run, s.table, s.seed, groups)
 	}
-	commits := 0
-	var evals []fsdp.Evaluated
-	for _, rec := range records {
-		if rec.Kind == Evaluated {
-			evals = append(evals, *rec.Eval)
-			if rec.Step != uint64(commits) || len(rec.Slots) != len(s.run.Eval.Tokens) {
-				s.fail("the evaluation %+v stands after %d commits", rec, commits)
-			}
-		}
-		if rec.Kind != Committed {
-			continue
-		}
-		w := s.want.commits[commits]
+	if len(records) != s.run.Steps {
+		s.fail("%d commits in the log, want %d", len(records), s.run.Steps)
+		return
+	}
+	for i, rec := range records {
+		w := s.want.commits[i]
 		if rec.Step != w.Step || rec.Applied != w.Applied || rec.Factor != w.Factor || rec.Updates != w.Updates || rec.Loss != w.Loss || rec.Norm != w.Norm || rec.Applied && rec.Tokens != w.Tokens {
-			s.fail("commit %d is %+v, want %+v", commits, rec, w)
+			s.fail("commit %d is %+v, want %+v", i, rec, w)
 			return
 		}
 		if !s.run.SumFirst && len(rec.Slots) != s.run.Slots {
-			s.fail("commit %d names %d slots", commits, len(rec.Slots))
+			s.fail("commit %d names %d slots", i, len(rec.Slots))
 		}
-		commits++
-	}
-	if commits != s.run.Steps {
-		s.fail("%d commits in the log, want %d", commits, s.run.Steps)
-		return
 	}
 	if !reflect.DeepEqual(evals, s.want.evals) {
 		s.fail("the evaluations are %+v, want %+v", evals, s.want.evals)
@@ -802,7 +875,9 @@ func (s *sim) check() {
 		for _, x := range [][]float32{s.want.p, s.want.m, s.want.v} {
 			v.Flat(0, v.Len, func(_ int, sp fsdp.Span) { want = tensor.EncodeF32(want, x[sp.Off:sp.Off+sp.Len], tensor.F32) })
 		}
-		if !bytes.Equal(s.blobs[final[i]], want) {
+		if got, err := s.store.Get(simRoom, final[i], 0, int64(len(want))); s.room.bad[final[i]] || s.plan.rots > 0 && err != nil {
+			s.log("the final state of shard %d is damaged, which is known: %v", i, err)
+		} else if !bytes.Equal(got, want) {
 			s.fail("the final state of shard %d differs from the run without faults", i)
 			return
 		}
@@ -815,8 +890,8 @@ func (s *sim) check() {
 		}
 	}
 	live := s.room.Live()
-	if len(s.blobs) > len(live)+s.life {
-		s.fail("%d blobs are kept, %d are needed", len(s.blobs), len(live))
+	if blobs := s.disk.paths("/blobs/"); len(blobs) > len(live)+s.life {
+		s.fail("%d blobs are kept, %d are needed", len(blobs), len(live))
 	}
 	bound := 2 * (s.table.Shards + 1) * 2 * s.run.Window * (4*s.run.Piece + fsdp.HeaderLen)
 	if s.plan.drop+s.plan.dup+s.plan.swap+s.plan.tear == 0 && s.plan.freeze == 0 && s.most > bound {
@@ -899,7 +974,7 @@ func simulateSeeds(t *testing.T, first, n uint64) {
 	})
 	t.Logf("%.0f seeds a second; %+v", float64(n)/time.Since(begin).Seconds(), sum)
 	for what, n := range map[string]int64{"recomputed": sum.Recomputed, "restored": sum.Restored, "copies": sum.Copies, "refused": sum.Refused,
-		"insane": sum.Insane, "skips": int64(sum.Skips), "evaluations": int64(sum.Evaluations), "liars": sum.Liars, "audits": sum.Audits} {
+		"insane": sum.Insane, "skips": int64(sum.Skips), "evaluations": int64(sum.Evaluations), "liars": sum.Liars, "audits": sum.Audits, "damaged blobs": sum.Lost, "rewinds": sum.Rewound} {
 		if n == 0 && !t.Failed() {
 			t.Errorf("no seed saw any %s: the simulation misses something", what)
 		}

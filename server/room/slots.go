@@ -163,14 +163,13 @@ func (r *Room) work(slot int) fsdp.Work {
 	return w
 }
 
-// alone tells whether somebody is there, and nobody but the given tabs, who may yet become able to compute.
+// alone tells whether one of the given tabs is there, and no other tab is or may be back in a moment.
 func (r *Room) alone(ids []uint32) bool {
 	some := false
 	for _, t := range r.tabs {
-		if t.attached && !t.leaving {
-			if !slices.Contains(ids, t.id) {
-				return false
-			}
+		if given := slices.Contains(ids, t.id); !given && r.stays(t.id) {
+			return false
+		} else if given && t.attached && !t.leaving {
 			some = true
 		}
 	}

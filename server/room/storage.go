@@ -1,6 +1,9 @@
 package room
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The four interfaces behind which a room's storage and messages stand. Local files and queues are the default; an
 // engine that several servers share can take their place.
@@ -29,13 +32,28 @@ type Log interface {
 type Blobs interface {
 	// Put keeps data, durably.
 	Put(room string, data []byte) (hash string, err error)
-	// Get reads n bytes from off on.
+	// Get reads n bytes from off on. A blob that is missing, too short or not what its name says is a *BlobError.
 	Get(room, hash string, off, n int64) ([]byte, error)
 	// Delete lets blobs go; one that is not there is no error.
 	Delete(room string, hashes ...string) error
-	// List names all blobs of a room, and what a torn Put has left.
-	List(room string) ([]string, error)
+	// List lists all blobs of a room, and what a torn Put has left.
+	List(room string) ([]Blob, error)
 }
+
+// Blob is a blob that is there.
+type Blob struct {
+	Name string // its hash
+	Size int64
+}
+
+// BlobError says what is wrong with a stored blob.
+type BlobError struct {
+	Hash string
+	Err  error
+}
+
+func (e *BlobError) Error() string { return fmt.Sprintf("blob %s: %v", e.Hash, e.Err) }
+func (e *BlobError) Unwrap() error { return e.Err }
 
 // Leases make sure that one server at a time is the home of a room.
 type Leases interface {
@@ -47,6 +65,8 @@ type Leases interface {
 type Lease interface {
 	// Fence grows with every lease of the room; a record says under which one it was written.
 	Fence() uint64
+	// Raise sets the fence to a higher number, durably: the log may have seen higher ones where the lease's file was lost.
+	Raise(fence uint64) error
 	Release() error
 }
 
