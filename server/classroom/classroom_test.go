@@ -145,7 +145,13 @@ func TestClassroom(t *testing.T) {
 	if len(ada.Sources["model"]) < 3 || len(ada.Sources["dataset"]) != 1 {
 		t.Errorf("the sources are %v", ada.Sources)
 	}
+}
 
+// TestRosterAndPlan checks what the pages of a room see: the roster, and the forecast of each sharding strategy.
+func TestRosterAndPlan(t *testing.T) {
+	c := newClassroom(t)
+	o := c.open()
+	ada := c.join(`{"code": "` + o.Code + `", "name": "Ada"}`)
 	// The roster lists pages that are still loading, with their progress.
 	bo := c.join(`{"code": "` + o.Code + `", "name": "Bo"}`)
 	c.look(o.ID, bo.bearer(), `{"phase": "load", "done": 6, "total": 10, "hidden": true}`)
@@ -170,7 +176,14 @@ func TestClassroom(t *testing.T) {
 			t.Errorf("a plan of %s is answered with %d", body, code)
 		}
 	}
+}
 
+// TestSeats checks who may join a room, come back to it, lock it and end it.
+func TestSeats(t *testing.T) {
+	c := newClassroom(t)
+	o := c.open()
+	ada := c.join(`{"code": "` + o.Code + `", "name": "Ada"}`)
+	bo := c.join(`{"code": "` + o.Code + `", "name": "Bo"}`)
 	// A page that comes back gets its seat again. A third page is the last that may join.
 	if again := c.join(fmt.Sprintf(`{"id": %q, "tab": %d, "token": %q, "name": "Bo"}`, o.ID, bo.Tab, bo.Token)); again.Tab != bo.Tab {
 		t.Errorf("tab %d came back as %d", bo.Tab, again.Tab)

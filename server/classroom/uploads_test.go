@@ -14,32 +14,41 @@ import (
 	"llamatab/server/library"
 )
 
-// TestUploads uploads files from a page of this machine and opens a room with them. Other machines may not upload, files are
-// not overwritten, no path leaves its folder, and uploads that no room needs are removed after a while.
-func TestUploads(t *testing.T) {
-	c := newClassroom(t)
-	put := func(path, body string, change ...func(*http.Request)) int {
-		t.Helper()
-		code, _ := c.request("PUT", "/api/handed/"+path, body, "", change...)
-		return code
-	}
+// put uploads a file and returns the status.
+func (c classroom) put(path, body string, change ...func(*http.Request)) int {
+	c.Helper()
+	code, _ := c.request("PUT", "/api/handed/"+path, body, "", change...)
+	return code
+}
+
+// uploadLesson uploads the built-in model and some rows, and returns a lesson over both.
+func (c classroom) uploadLesson(rows string) (lesson string) {
+	c.Helper()
 	model, err := filepath.Glob("../../testdata/builtin/models/tales/*")
 	if err != nil || len(model) < 3 {
-		t.Fatalf("the built-in model is %v (%v)", model, err)
+		c.Fatalf("the built-in model is %v (%v)", model, err)
 	}
 	for _, file := range model {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			c.Fatal(err)
 		}
-		if code := put("mine-1/"+filepath.Base(file), string(data)); code != http.StatusCreated {
-			t.Fatalf("%s: %d", file, code)
+		if code := c.put("mine-1/"+filepath.Base(file), string(data)); code != http.StatusCreated {
+			c.Fatalf("%s: %d", file, code)
 		}
 	}
+	if code := c.put("rows-2/my%20own.jsonl", rows); code != http.StatusCreated {
+		c.Fatal(code)
+	}
+	return strings.NewReplacer("builtin:tales", "handed:mine-1", "builtin:pirate", "handed:rows-2").Replace(lessonOfClass)
+}
+
+// TestUploads uploads files from a page of this machine and opens a room with them. Other machines may not upload, files are
+// not overwritten, and no path leaves its folder.
+func TestUploads(t *testing.T) {
+	c := newClassroom(t)
 	rows := strings.Repeat(`{"text": "Once there was a fox."}`+"\n", 8)
-	if code := put("rows-2/my%20own.jsonl", rows); code != http.StatusCreated {
-		t.Fatal(code)
-	}
+	lesson := c.uploadLesson(rows)
 	for _, x := range []struct {
 		name, path string
 		change     func(*http.Request)
@@ -60,30 +69,38 @@ func TestUploads(t *testing.T) {
 		if change == nil {
 			change = func(*http.Request) {}
 		}
-		if code := put(x.path, rows, change); code != x.want {
+		if code := c.put(x.path, rows, change); code != x.want {
 			t.Errorf("%s: %d, want %d", x.name, code, x.want)
 		}
 	}
-	lesson := strings.NewReplacer("builtin:tales", "handed:mine-1", "builtin:pirate", "handed:rows-2").Replace(lessonOfClass)
 	code, body := c.request("POST", "/api/rooms", opening(lesson), "")
 	if code != http.StatusCreated {
-		t.Fatalf("a room of files that were handed over: %d %s", code, body)
+		t.Fatalf("a room of uploaded files: %d %s", code, body)
 	}
 	if code, body := c.request("POST", "/api/rooms", opening(strings.Replace(lesson, "mine-1", "mine-9", 1)), ""); code != 422 || !strings.Contains(body, "offers no model") {
-		t.Errorf("a room of what was not handed over: %d %s", code, body)
+		t.Errorf("a room of a model that was not uploaded: %d %s", code, body)
 	}
 	r := httptest.NewRequest("GET", "http://127.0.0.1:8080"+library.DatasetURL("handed:rows-2"), nil)
 	w := httptest.NewRecorder()
 	if c.handler.ServeHTTP(w, r); w.Body.String() != rows {
 		t.Errorf("a tab gets %d and %d bytes", w.Code, w.Body.Len())
 	}
+}
 
+// TestOldUploads checks that a folder of uploads has a limited number of files, and that uploads are removed after a while
+// unless a room needs them.
+func TestOldUploads(t *testing.T) {
+	c := newClassroom(t)
+	lesson := c.uploadLesson(`{"text": "Once there was a fox."}` + "\n" + `{"text": "It slept."}` + "\n")
+	if code, body := c.request("POST", "/api/rooms", opening(lesson), ""); code != http.StatusCreated {
+		t.Fatalf("a room of uploaded files: %d %s", code, body)
+	}
 	for i := range library.MaxUploadFiles {
-		if code := put(fmt.Sprintf("many-4/%d", i), "x"); code != http.StatusCreated {
+		if code := c.put(fmt.Sprintf("many-4/%d", i), "x"); code != http.StatusCreated {
 			t.Fatal(code)
 		}
 	}
-	if code := put("many-4/more", "x"); code != http.StatusRequestEntityTooLarge {
+	if code := c.put("many-4/more", "x"); code != http.StatusRequestEntityTooLarge {
 		t.Errorf("one file too many: %d", code)
 	}
 	old := time.Now().Add(-2 * library.UploadIdle)
@@ -92,7 +109,7 @@ func TestUploads(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if code := put("new-5/a", "x"); code != http.StatusCreated { // now old uploads are removed
+	if code := c.put("new-5/a", "x"); code != http.StatusCreated { // now old uploads are removed
 		t.Fatal(code)
 	}
 	for name, want := range map[string]bool{"mine-1": true, "rows-2": true, "new-5": true, "many-4": false} {

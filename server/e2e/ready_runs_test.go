@@ -48,36 +48,7 @@ func TestReadyRuns(t *testing.T) {
 				t.Errorf("generate with the adapter says %q", out)
 			}
 		}},
-		{"mood", false, func(v visitor) {
-			sure := 0
-			for i, want := range []string{"happy", "sad", "scary"} {
-				v.ask(fmt.Sprintf(`document.querySelectorAll(".prompts button")[%d].click()`, i))
-				v.press("generate")
-				v.until("the work on both", `document.getElementById("generate").disabled`)
-				v.until("both labels", `document.getElementById("before-scores").dataset.n === "3" && document.querySelector("#after-scores [data-label=`+want+`]") && !document.getElementById("generate").disabled`)
-				first := func(side string) (label string, share int) {
-					label = v.ask(`return document.querySelector("#` + side + `-scores li").dataset.label`)
-					share, _ = strconv.Atoi(digits.FindString(v.ask(`return document.querySelector("#` + side + `-scores li").textContent`)))
-					return label, share
-				}
-				guess, share := first("before")
-				if share >= 80 {
-					v.Errorf("before training the model is sure: %s, %d %%", guess, share)
-				}
-				if label, share := first("after"); label != want || share < 80 {
-					v.Errorf("after training the %s text is %s, %d %%", want, label, share)
-				}
-				if guess == want {
-					sure++
-				}
-			}
-			if sure == 3 {
-				v.Error("before training the model knows all moods")
-			}
-			if before, after := v.number("accuracy-before"), v.number("accuracy"); before > 70 || after < 90 {
-				v.Errorf("held-out accuracy %v %%, before %v %%", after, before)
-			}
-		}, func(t *testing.T, adapter string) {
+		{"mood", false, visitor.tryMoods, func(t *testing.T, adapter string) {
 			var said message.Verdict
 			out := servertest.Run(t, "", "generate", "--model", "builtin:tales", "--adapter", adapter, "--json", "--prompt", "Two red eyes looked at Zoe from the dark. She was so afraid that she ran. Something ran after her!")
 			if err := json.Unmarshal([]byte(out), &said); err != nil || said.Label != "scary" || len(said.Scores) != 3 {
@@ -116,6 +87,39 @@ func TestReadyRuns(t *testing.T) {
 			v.ask(`location.hash = "#export"`)
 			run.says(t, filepath.Join(v.download("export-adapter"), "adapter"))
 		})
+	}
+}
+
+// tryMoods classifies the three prompts of the ready run "mood" with the models before and after training.
+func (v visitor) tryMoods() {
+	v.Helper()
+	sure := 0
+	for i, want := range []string{"happy", "sad", "scary"} {
+		v.ask(fmt.Sprintf(`document.querySelectorAll(".prompts button")[%d].click()`, i))
+		v.press("generate")
+		v.until("the work on both", `document.getElementById("generate").disabled`)
+		v.until("both labels", `document.getElementById("before-scores").dataset.n === "3" && document.querySelector("#after-scores [data-label=`+want+`]") && !document.getElementById("generate").disabled`)
+		first := func(side string) (label string, share int) {
+			label = v.ask(`return document.querySelector("#` + side + `-scores li").dataset.label`)
+			share, _ = strconv.Atoi(digits.FindString(v.ask(`return document.querySelector("#` + side + `-scores li").textContent`)))
+			return label, share
+		}
+		guess, share := first("before")
+		if share >= 80 {
+			v.Errorf("before training the model is sure: %s, %d %%", guess, share)
+		}
+		if label, share := first("after"); label != want || share < 80 {
+			v.Errorf("after training the %s text is %s, %d %%", want, label, share)
+		}
+		if guess == want {
+			sure++
+		}
+	}
+	if sure == 3 {
+		v.Error("before training the model knows all moods")
+	}
+	if before, after := v.number("accuracy-before"), v.number("accuracy"); before > 70 || after < 90 {
+		v.Errorf("held-out accuracy %v %%, before %v %%", after, before)
 	}
 }
 

@@ -148,12 +148,18 @@ func compareSaved(t *testing.T, golden, dir string) {
 	if !(d <= 5e-3) {
 		t.Errorf("final tensors are off by %v of the distance moved", d)
 	}
+	compareLogits(t, golden, dir, run.Dataset.Format, args)
+}
+
+// compareLogits compares the logits that eval computes, with the model and adapter of args, with those of torch.
+func compareLogits(t *testing.T, golden, dir, format string, args []string) {
+	t.Helper()
 	probe := "probe.jsonl"
-	if run.Dataset.Format == "classification" {
+	if format == "classification" {
 		probe = "probe_classes.jsonl"
 	}
 	out := filepath.Join(dir, "probe")
-	servertest.Run(t, "", append([]string{"eval", "--dataset", filepath.Join(golden, "../data", probe), "--format", run.Dataset.Format,
+	servertest.Run(t, "", append([]string{"eval", "--dataset", filepath.Join(golden, "../data", probe), "--format", format,
 		"--dump-logits", out + ".safetensors", "--out", out + ".json"}, args...)...)
 	logits, torch := servertest.Tensors(t, out+".safetensors")["logits"], servertest.Tensors(t, filepath.Join(golden, "logits.safetensors"))["logits"]
 	if len(logits) != len(torch) {

@@ -17,10 +17,6 @@ import (
 // 2e-2. The number of tabs and the sharding strategy change no bit.
 func TestGoldenTabs(t *testing.T) {
 	dir := servertest.Shared(t)
-	type tabsCase struct {
-		method, reduce, strategy string
-		tabs                     int
-	}
 	last := servertest.Strategies[len(servertest.Strategies)-1]
 	cases := []tabsCase{
 		{"full_finetune", "float32", "NO_SHARD", 1}, {"full_finetune", "float32", last, 2}, {"lora_qv_r8", "float32", last, 4}, {"full_finetune", "bfloat16", last, 4},
@@ -43,18 +39,7 @@ func TestGoldenTabs(t *testing.T) {
 	for _, c := range cases {
 		t.Run(fmt.Sprintf("%s/%s/%s/%d", c.method, c.reduce, c.strategy, c.tabs), func(t *testing.T) {
 			golden := filepath.Join(dir, "golden", c.method)
-			cfg := servertest.GoldenConfig(dir, rows)
-			cfg["training"].(map[string]any)["per_device_train_batch_size"] = 1
-			cfg["precision"] = map[string]any{"reduce_dtype": c.reduce}
-			cfg["fsdp"] = map[string]any{"world_size": c.tabs, "slots": 4, "sharding_strategy": c.strategy}
-			result, initial, final := "model/model.safetensors", filepath.Join(dir, "models/stories260k/model.safetensors"), filepath.Join(golden, "final.safetensors")
-			if c.method == "full_finetune" {
-				cfg["trainable"] = []string{"all"}
-			} else {
-				cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": []string{"v_proj", "q_proj"}}
-				cfg["init_adapter"] = filepath.Join(golden, "adapter_init")
-				result, initial, final = "adapter/adapter_model.safetensors", filepath.Join(golden, "adapter_init/adapter_model.safetensors"), filepath.Join(golden, "adapter_final/adapter_model.safetensors")
-			}
+			cfg, result, initial, final := c.config(dir, rows)
 			r := servertest.Train(t, cfg)
 			var want struct {
 				Loss []float64 `json:"loss"`
@@ -95,6 +80,31 @@ func TestGoldenTabs(t *testing.T) {
 			servertest.SameRun(t, r.Dir, first[key])
 		})
 	}
+}
+
+// tabsCase is a golden run over tabs: a method, the type of the reduced gradients, a strategy and a number of tabs.
+type tabsCase struct {
+	method, reduce, strategy string
+	tabs                     int
+}
+
+// config is the run.json of the case, the file of its result in the output folder, and the files of torch's tensors before
+// and after training.
+func (c tabsCase) config(dir, rows string) (cfg map[string]any, result, initial, final string) {
+	golden := filepath.Join(dir, "golden", c.method)
+	cfg = servertest.GoldenConfig(dir, rows)
+	cfg["training"].(map[string]any)["per_device_train_batch_size"] = 1
+	cfg["precision"] = map[string]any{"reduce_dtype": c.reduce}
+	cfg["fsdp"] = map[string]any{"world_size": c.tabs, "slots": 4, "sharding_strategy": c.strategy}
+	result, initial, final = "model/model.safetensors", filepath.Join(dir, "models/stories260k/model.safetensors"), filepath.Join(golden, "final.safetensors")
+	if c.method == "full_finetune" {
+		cfg["trainable"] = []string{"all"}
+	} else {
+		cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": []string{"v_proj", "q_proj"}}
+		cfg["init_adapter"] = filepath.Join(golden, "adapter_init")
+		result, initial, final = "adapter/adapter_model.safetensors", filepath.Join(golden, "adapter_init/adapter_model.safetensors"), filepath.Join(golden, "adapter_final/adapter_model.safetensors")
+	}
+	return cfg, result, initial, final
 }
 
 // checkFSDPReport checks the measurements of a run over tabs: the values by rank in each line of metrics.jsonl, and the
