@@ -75,6 +75,7 @@ var engineTexts = texts{
 	"event.tokens_added":           {"Tokens that only the files beside tokenizer.json name are added: {tokens}, with the ids {ids}.", "已添加仅在 tokenizer.json 之外的文件中出现的词元：{tokens}，编号为 {ids}。"},
 	"event.token_id_moved":         {"{file} gives {token} the id {said}. It becomes {id}, the next free one, as in transformers.", "{file} 为 {token} 指定编号 {said}。与 transformers 相同，实际使用下一个空闲编号 {id}。"},
 	"event.prefix_space":           {"{file}: add_prefix_space is {value}, which counts more than what tokenizer.json says.", "{file}：add_prefix_space 为 {value}，优先于 tokenizer.json。"},
+	"event.rows_own_ends":          {"{file}: {n} of {rows} rows begin with BOS or end with EOS themselves. None is added a second time.", "{file}：{rows} 行中有 {n} 行自带 BOS 或 EOS，不会重复添加。"},
 	"event.tokenizer_larger":       {"The tokenizer has ids up to {id}, the model's vocabulary has {vocabulary}: text that needs the rest is refused.", "分词器的编号最大为 {id}，模型词表有 {vocabulary} 个：需要其余编号的文本会被拒绝。"},
 	"event.unfrozen":               {"More of the model trains now.", "模型更多部分开始训练。"},
 	"event.weight_repeated":        {"{tensor} of the adapter repeats a weight of the model and is left out.", "适配器中的 {tensor} 与模型权重重复，已略去。"},

@@ -37,7 +37,7 @@ var classification = Format{
 		if err != nil {
 			return err
 		}
-		if len(tokens) == 0 {
+		if tokens = e.onceEnded(tokens); len(tokens) == 0 {
 			e.drop()
 			return nil
 		}

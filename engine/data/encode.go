@@ -16,6 +16,8 @@ type Encoder struct {
 	opt          Options
 	length       int // tokens a row is cut to
 	bos, eos     []int
+	tail         []int // what the tokenizer's template puts after a text
+	ownEnds      int   // rows that brought BOS or EOS themselves
 	d            *Dataset
 	seen         map[uint64]bool // hashes of the samples
 	line         int             // of the record at hand
@@ -43,16 +45,30 @@ func newEncoder(name string, opt Options) (*Encoder, error) {
 		e.eos = []int{id}
 	}
 	// A model may know a BOS that its tokenizer does not put before a text: then it was not trained with it.
-	if id, ok := opt.Tokenizer.BOS(); ok {
-		around, err := opt.Tokenizer.Encode("", true)
-		if err != nil {
-			return nil, err
-		}
-		if len(around) > 0 && around[0] == id {
-			e.bos = around[:1]
-		}
+	around, err := opt.Tokenizer.Encode("", true)
+	if err != nil {
+		return nil, err
+	}
+	e.tail = around
+	if id, ok := opt.Tokenizer.BOS(); ok && len(around) > 0 && around[0] == id {
+		e.bos, e.tail = around[:1], around[1:]
 	}
 	return e, nil
+}
+
+// onceEnded is a text with the template around it, less a BOS or EOS that the text brought itself.
+func (e *Encoder) onceEnded(ids []int) []int {
+	n := len(ids)
+	if len(e.bos) > 0 && len(ids) > 1 && ids[1] == e.bos[0] {
+		ids = ids[1:]
+	}
+	if last := len(ids) - 1; len(e.tail) > 0 && last > 0 && len(e.eos) > 0 && e.tail[len(e.tail)-1] == e.eos[0] && ids[last-1] == e.eos[0] {
+		ids = ids[:last]
+	}
+	if len(ids) < n {
+		e.ownEnds++
+	}
+	return ids
 }
 
 var errTokenizer = errors.New("text needs a tokenizer, and the model has none: add its tokenizer.json, or use rows of input_ids")
@@ -70,7 +86,24 @@ func (e *Encoder) document(text string) error {
 	if err != nil {
 		return err
 	}
-	return e.row(slices.Concat(e.bos, ids, e.eos), 0)
+	bos, eos := e.ends(ids)
+	return e.row(slices.Concat(bos, ids, eos), 0)
+}
+
+// ends are the BOS and EOS that a row of ids still needs: one that begins or ends with them, as a rendered chat does, does
+// not get them a second time, and is counted.
+func (e *Encoder) ends(ids []int) (bos, eos []int) {
+	bos, eos = e.bos, e.eos
+	if len(bos) > 0 && len(ids) > 0 && ids[0] == bos[0] {
+		bos = nil
+	}
+	if len(eos) > 0 && len(ids) > 0 && ids[len(ids)-1] == eos[0] {
+		eos = nil
+	}
+	if len(bos) < len(e.bos) || len(eos) < len(e.eos) {
+		e.ownEnds++
+	}
+	return bos, eos
 }
 
 // stream adds a long text as rows of BOS and the next length−1 tokens. The last row may be shorter.
@@ -83,7 +116,11 @@ func (e *Encoder) stream(text string) error {
 		return err
 	}
 	for chunk := range slices.Chunk(ids, e.length-len(e.bos)) {
-		if err := e.row(slices.Concat(e.bos, chunk), 0); err != nil {
+		bos := e.bos
+		if len(bos) > 0 && chunk[0] == bos[0] {
+			bos = nil
+		}
+		if err := e.row(slices.Concat(bos, chunk), 0); err != nil {
 			return err
 		}
 	}
@@ -105,15 +142,16 @@ func (e *Encoder) pair(prompt, completion string) error {
 	if err != nil {
 		return err
 	}
+	bos, eos := e.ends(ids)
 	masked := 0
 	if !e.opt.TrainOnPrompt {
 		border := slices.IndexFunc(offsets, func(o [2]int) bool { return o[1] > len(prompt) })
 		if border < 0 {
 			border = len(ids)
 		}
-		masked = len(e.bos) + border
+		masked = len(bos) + border
 	}
-	return e.row(slices.Concat(e.bos, ids, e.eos), masked)
+	return e.row(slices.Concat(bos, ids, eos), masked)
 }
 
 // row adds ids, the first masked of them untrained, cut to the longest length.
@@ -216,6 +254,10 @@ func (e *Encoder) finish() (*Dataset, error) {
 	if s.Truncated > 0 {
 		remark("rows_cut", "{file}: {n} of {rows} rows cut to {length} tokens: {lost} tokens lost, {share} %",
 			"file", d.Name, "n", s.Truncated, "rows", all, "length", e.length, "lost", s.Lost, "share", math.Round(1000*float64(s.Lost)/float64(s.Lost+s.Tokens))/10)
+	}
+	if e.ownEnds > 0 {
+		remark("rows_own_ends", "{file}: {n} of {rows} rows begin with BOS or end with EOS themselves: none is added a second time",
+			"file", d.Name, "n", e.ownEnds, "rows", all)
 	}
 	if s.Duplicates > 0 {
 		remark("rows_repeated", "{file}: {n} of {rows} rows repeat an earlier one", "file", d.Name, "n", s.Duplicates, "rows", s.Rows)

@@ -126,7 +126,7 @@ func (o output) tensors(w io.Writer, specs []weights.Spec, metadata map[string]s
 
 // copied are the files of a model folder that a result takes over as they are.
 var copied = []string{
-	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
 	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
 }
 
