@@ -6,18 +6,18 @@ export CGO_ENABLED := 0
 
 WASM    := GOOS=js GOARCH=wasm
 
-# The engine goes over the wire: only what loops over numbers and text is inlined, which leaves it an eighth smaller.
+# Page and engine go over the wire: only what loops over numbers and text is inlined, which leaves them an eighth smaller.
 INLINED := runtime/... internal/... math/... unicode/... encoding/binary llamatab/engine/tensor llamatab/engine/tokenizer
 SMALL   := -gcflags=all=-l $(foreach p,$(INLINED),-gcflags=$(p)=)
 
 # What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
 NPM  = ui/node_modules
-PAGE = index.html $(wildcard wasm/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) ui/icon.svg ui/app.webmanifest \
+PAGE = index.html $(wildcard wasm/*/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) ui/icon.svg ui/app.webmanifest \
        $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs
 
 # Packages whose tests use the GPU, or JavaScript: they run in Chromium.
 GPU_DIRS     = device graph op tune nn model peft optim train
-GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm
+GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm/engine
 
 # Go itself knows what is current, so the targets that build are always asked for.
 .PHONY: all run build test vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help
@@ -38,12 +38,13 @@ bin/wasmexec:
 	@$(GO) build -o $@ ./tools/wasmexec
 
 assets: ui/node_modules
-	@echo "== building the engine for the browser"
+	@echo "== building page and engine for the browser"
 	@mkdir -p build
-	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(SMALL) -o build/llamatab.wasm ./wasm
+	@for program in page engine; do \
+		$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(SMALL) -o build/$$program.wasm ./wasm/$$program || exit 1; done
 	@echo "== packing page and engine"
-	@$(GO) run ./tools/pack --out server/web/assets --server ./server --wasm ./wasm --npm ui --builtin testdata/builtin \
-		build/llamatab.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
+	@$(GO) run ./tools/pack --out server/web/assets --server ./server --wasm ./wasm/... --npm ui --builtin testdata/builtin \
+		build/page.wasm build/engine.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
 
 # The lock file holds exact versions and hashes.
 ui/node_modules: ui/package-lock.json
@@ -66,12 +67,12 @@ test: chromium build vet ## everything that must hold: vet, tests without a brow
 vet:
 	@echo "== vet"
 	@$(GO) vet ./...
-	@$(WASM) $(GO) vet ./engine/... ./shaders/... $(if $(wildcard wasm/*.go),./wasm/...) $(if $(wildcard ui/*.go),./ui/...)
+	@$(WASM) $(GO) vet ./engine/... ./shaders/... ./wasm/... ./ui/...
 
 lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
 	@bad="$$(gofmt -l engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
-	@for f in wasm/*.js tools/wasmexec/*.js ui/*.js; do \
-		case $$f in */loader.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
+	@for f in wasm/*/*.js tools/wasmexec/*.js ui/*.js; do \
+		case $$f in */loader.js|*/engine.js|*/job.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
 	@sum() { cat ui/*_gen.go 2>/dev/null | cksum; }; before="$$(sum)"; $(MAKE) -s generate; \
 		[ "$$before" = "$$(sum)" ] || { echo "generated code was not current; it is now" >&2; exit 1; }
 

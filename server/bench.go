@@ -56,13 +56,13 @@ func bench(ctx context.Context, args []string) error {
 func wasmSizes(assets fs.FS) (map[string]int64, error) {
 	sizes := map[string]int64{}
 	for _, encoding := range []string{"gz", "zst"} {
-		info, err := fs.Stat(assets, "llamatab.wasm."+encoding)
+		info, err := fs.Stat(assets, "engine.wasm."+encoding)
 		if err != nil {
 			return nil, fmt.Errorf("the engine's size: %w", err)
 		}
 		sizes[encoding] = info.Size()
 	}
-	zipped, err := fs.ReadFile(assets, "llamatab.wasm.gz")
+	zipped, err := fs.ReadFile(assets, "engine.wasm.gz")
 	if err != nil {
 		return nil, fmt.Errorf("the engine's size: %w", err)
 	}
@@ -71,7 +71,7 @@ func wasmSizes(assets fs.FS) (map[string]int64, error) {
 		sizes["plain"], err = io.Copy(io.Discard, z)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the engine's size: llamatab.wasm.gz: %w", err)
+		return nil, fmt.Errorf("the engine's size: engine.wasm.gz: %w", err)
 	}
 	return sizes, nil
 }

@@ -67,13 +67,13 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 		t.Fatalf("building the page: %v\n%s", err, out)
 	}
 	files := map[string]string{
-		"/llamatab.wasm": wasm, "/loader.js": "../wasm/loader.js", "/store.js": "../wasm/store.js",
-		"/page.js": "page.js", "/charts.js": "charts.js", "/offline.js": "offline.js", "/replay.js": "../wasm/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
+		"/page.wasm": wasm, "/loader.js": "../wasm/page/loader.js", "/engine.js": "../wasm/engine/engine.js", "/store.js": "../wasm/engine/store.js",
+		"/page.js": "page.js", "/charts.js": "charts.js", "/offline.js": "offline.js", "/replay.js": "../wasm/engine/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
 		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/rooms.js": "rooms.js", "/room.css": "room.css",
 		"/icon.svg": "icon.svg", "/app.webmanifest": "app.webmanifest",
 	}
-	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
+	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
 	helper := vuguHelper(t)
 	worker, err := os.ReadFile("testdata/worker.js")
 	if err != nil {
@@ -83,7 +83,6 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	worker = bytes.Replace(worker, []byte("description = {}"), append([]byte("description = "), description...), 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("Content-Type", types[filepath.Ext(r.URL.Path)])
@@ -101,6 +100,10 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 			w.Write(helper)
 		case r.URL.Path == "/worker.js":
 			w.Write(worker)
+		case r.URL.Path == "/engine.wasm": // a program without content: the stand-in for the worker runs none
+			w.Write([]byte("\x00asm\x01\x00\x00\x00"))
+		case r.URL.Path == "/describe.json":
+			w.Write(description)
 		case r.URL.Path == "/axe.js":
 			http.ServeFile(w, r, "node_modules/axe-core/axe.min.js")
 		case offers[r.URL.Path] != "":

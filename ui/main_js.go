@@ -26,6 +26,7 @@ func Main() {
 	time.Sleep(time.Millisecond) // the program's start was one task for the browser; the first render is another
 	b := browser{js.Global().Get("llamatabPage")}
 	page := NewPage(b, b.page.Call("language").String(), b.page.Call("theme").String())
+	page.Studio.describe(json.RawMessage(js.Global().Get("llamatab").Get("description").String()))
 	go pump(b, page, env)
 	for ok := true; ok; ok = renderer.EventWait() {
 		env.RLock()

@@ -92,11 +92,6 @@ func NewPage(h host, language, theme string) *Page {
 	p.Room = &Room{Words: words, page: p}
 	p.Join = &Join{p.Room}
 	p.OpenRoom = newOpenRoom(p)
-	p.ask(message.Job{Command: message.Describe}, map[string]source{}, func(e message.Envelope) {
-		if e.Result != nil {
-			p.Studio.describe(e.Result)
-		}
-	})
 	p.refresh(time.Now())
 	return p
 }

@@ -247,7 +247,7 @@ globalThis.llamatabPage = (() => {
     const [models, data, ready, recipes] = await Promise.all(["/api/models", "/api/data", "/api/runs", "/api/recipes"].map(ask));
     tellThat({ type: "offers", models, data, ready, recipes });
   };
-  if (!location.pathname.startsWith("/job/")) offers(); // so that they are there when Go is
+  offers(); // so that they are there when Go is
   const adapter = async () => {
     const gpu = await navigator.gpu?.requestAdapter();
     if (!gpu) return;
@@ -276,7 +276,7 @@ globalThis.llamatabPage = (() => {
     await navigator.serviceWorker?.register("/offline.js");
     if (had || !navigator.serviceWorker) return;
     const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
-    await (await caches.open("llamatab")).addAll([...new Set(["/", "/client-zip.js", "/replay.js", ...fetched])].filter((path) => !path.startsWith("/api/rooms")));
+    await (await caches.open("llamatab")).addAll([...new Set(["/", "/client-zip.js", "/engine.wasm", "/worker.js", "/replay.js", ...fetched])].filter((path) => !path.startsWith("/api/rooms")));
   };
 
   const waiting = new Map(); // what is to be done with elements once they are there, by their ids
@@ -404,6 +404,7 @@ globalThis.llamatabPage = (() => {
 
     // Islands: elements without content of vugu's. What is to be shown in one waits until vugu has made it.
     rendered() {
+      llamatab.prepare();
       for (const [id, { ready, act }] of waiting) {
         const e = byId(id.split("#").at(-1));
         if (!e || !ready(e)) continue;

@@ -85,7 +85,7 @@ func newStudio(p *Page) *Studio {
 	return s
 }
 
-// describe takes the engine's description.
+// describe takes the description of the settings, which the loader has fetched from /describe.json.
 func (s *Studio) describe(text json.RawMessage) {
 	var d description
 	if json.Unmarshal(text, &d) == nil {

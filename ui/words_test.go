@@ -106,7 +106,7 @@ func TestSettings(t *testing.T) {
 func TestTroubles(t *testing.T) {
 	fails := regexp.MustCompile(`\breport\.Fail\("(\w+)"|(?:Failed|Error)\{Code: +"(\w+)"`)
 	known := map[string]bool{}
-	for _, pattern := range []string{"../engine/*/*.go", "../engine/*/*/*.go", "*.js", "../wasm/*.go", "../wasm/*.js"} {
+	for _, pattern := range []string{"../engine/*/*.go", "../engine/*/*/*.go", "*.js", "../wasm/*/*.go", "../wasm/*/*.js"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
 			if strings.HasSuffix(file, "_test.go") {
@@ -162,7 +162,7 @@ func TestEvents(t *testing.T) {
 			}
 		}
 	}
-	files, set := sources(t, "../engine/*/*.go", "../engine/*/*/*.go", "../wasm/*.go")
+	files, set := sources(t, "../engine/*/*.go", "../engine/*/*/*.go", "../wasm/*/*.go")
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)

@@ -178,7 +178,7 @@ func TestColdStart(t *testing.T) {
 		if err := v.browser.Evaluate(v.ctx, `(async () => {
 			while (!document.getElementById("ready-pirate")) await new Promise((done) => setTimeout(done, 5));
 			const usable = performance.now();
-			const program = performance.getEntriesByName(location.origin + "/llamatab.wasm");
+			const program = performance.getEntriesByName(location.origin + "/page.wasm");
 			return { fetched: program.length, painted: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? usable,
 				program: program[0]?.responseEnd ?? usable, usable };
 		})()`, &times); err != nil {

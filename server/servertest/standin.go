@@ -61,6 +61,6 @@ var standIn = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	folder := filepath.Join(made, "assets")
-	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "llamatab.wasm="+engine,
-		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/loader.js", "wasm/worker.js", "wasm/replay.js", "wasm/store.js")
+	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "engine.wasm="+engine,
+		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/engine/engine.js", "wasm/engine/job.js", "wasm/engine/worker.js", "wasm/engine/replay.js", "wasm/engine/store.js")
 })

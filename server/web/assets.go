@@ -39,7 +39,7 @@ type Assets struct{ files fs.FS }
 
 // Open opens the embedded assets.
 func Open() (*Assets, error) {
-	if _, err := fs.Stat(Packed, "llamatab.wasm.gz"); err != nil {
+	if _, err := fs.Stat(Packed, "engine.wasm.gz"); err != nil {
 		return nil, errNoAssets
 	}
 	return &Assets{Packed}, nil

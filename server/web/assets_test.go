@@ -29,7 +29,7 @@ func TestAssetEncodings(t *testing.T) {
 		{"br", ""},
 		{"", ""},
 	} {
-		r := httptest.NewRequest("GET", "/llamatab.wasm", nil)
+		r := httptest.NewRequest("GET", "/engine.wasm", nil)
 		r.Header.Set("Accept-Encoding", c.accept)
 		w := httptest.NewRecorder()
 		page.ServeHTTP(w, r)

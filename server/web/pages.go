@@ -15,8 +15,8 @@ func Blank(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "<!doctype html><title>llamatab</title><link rel=\"icon\" href=\"data:,\">\n")
 }
 
-// jobPage is the page of a headless job. Its script is loader.js.
-const jobPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>llamatab job</title><link rel="icon" href="data:,"><script type="module" src="/loader.js"></script></html>
+// jobPage is the page of a headless job. Its script is wasm/engine/job.js.
+const jobPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>llamatab job</title><link rel="icon" href="data:,"><script type="module" src="/job.js"></script></html>
 `
 
 // JobPage answers the page of a headless job.

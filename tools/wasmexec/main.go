@@ -133,7 +133,7 @@ func (h handler) routes() http.Handler {
 	mux.HandleFunc("GET /wasm_exec.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, h.glue) })
 	mux.HandleFunc("GET /replay.js", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		script, _ := os.ReadFile(filepath.Join(readable(h.directory)[0], "wasm", "replay.js"))
+		script, _ := os.ReadFile(filepath.Join(readable(h.directory)[0], "wasm", "engine", "replay.js"))
 		w.Write(script) // a program of another module has none and needs none
 	})
 	mux.HandleFunc("GET /program.wasm", func(w http.ResponseWriter, r *http.Request) {

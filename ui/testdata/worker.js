@@ -27,7 +27,7 @@ onmessage = ({ data }) => {
   switch (data.type) {
     case "job": {
       const job = JSON.parse(data.job);
-      turn = turn.then(() => ({ describe, plan, preview, generate, export: merge, train })[job.command](job, data));
+      turn = turn.then(() => ({ plan, preview, generate, export: merge, train })[job.command](job, data));
       break;
     }
     case "control":
@@ -40,9 +40,6 @@ onmessage = ({ data }) => {
 };
 
 const answer = (result) => say({ type: "result", result }, { type: "done", done: {} });
-
-const description = {}; // replaced by the test: what the engine says
-function describe() { answer(description); }
 
 function compare() {
   const lora = { peft_type: "LORA", r: 16, target_modules: "all-linear" };

@@ -4,7 +4,7 @@
 // # One call a submission
 //
 // Compile turns commands into a list of integers that names pipelines, bind groups and buffers by their ids in a
-// registry on the JavaScript side (wasm/replay.js). Submit packs writes and the ids of such lists into one array and
+// registry on the JavaScript side (wasm/engine/replay.js). Submit packs writes and the ids of such lists into one array and
 // hands it over in one call; nothing is made on the way. The page must have loaded replay.js before the program
 // starts; Open says so where it did not.
 //

@@ -10,7 +10,7 @@ import (
 	"github.com/hack-pad/safejs"
 )
 
-// The words of scripts and programs, as in wasm/replay.js.
+// The words of scripts and programs, as in wasm/engine/replay.js.
 const (
 	scriptWrite = 0
 	scriptRun   = 1
@@ -26,7 +26,7 @@ const (
 	writeChunk  = 4 << 20  // bytes that a larger one hands over at a time
 )
 
-// replay is the Go side of wasm/replay.js.
+// replay is the Go side of wasm/engine/replay.js.
 type replay struct {
 	object safejs.Value
 	inbox  safejs.Value // the Uint8Array that both sides see

@@ -1,3 +1,7 @@
+//go:build js
+
+// Command engine is the program of a worker: it takes jobs, from the page or from the server of a headless run, and
+// runs them on WebGPU.
 package main
 
 import (
@@ -15,8 +19,8 @@ import (
 	"llamatab/engine/train"
 )
 
-// engine waits for jobs and runs them: the one job of a headless run, or those that the page posts.
-func engine() {
+// main waits for jobs and runs them: the one job of a headless run, or those that the page posts.
+func main() {
 	if base := js.Global().Get("llamatab").Get("job"); base.Type() == js.TypeString {
 		h := newHTTPHost(base.String())
 		run(h, h.fetchJob)
