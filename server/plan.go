@@ -119,7 +119,8 @@ func (p *planner) run(file string) error {
 // one plans one method for each known model.
 func (p *planner) one(models []memory.Known, cfg *config.Config, method string) error {
 	var names []string
-	for _, w := range engine.Ways {
+	ways := engine.Ways()
+	for _, w := range ways {
 		names = append(names, w.Name)
 	}
 	at := slices.Index(names, method)
@@ -129,7 +130,7 @@ func (p *planner) one(models []memory.Known, cfg *config.Config, method string) 
 	}
 	var all []*engine.Forecast
 	for _, m := range models {
-		run, err := engine.Ways[at].Apply(cfg, m.Layers())
+		run, err := ways[at].Apply(cfg, m.Layers())
 		if err != nil {
 			return err
 		}

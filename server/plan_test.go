@@ -49,7 +49,7 @@ func TestPlanCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(says(0, "--model stories260k --batch 2 --length 64 --json")), &all); err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 1 || all[0].Model.Parameters != 260032 || len(all[0].Methods) != len(engine.Ways) || all[0].Methods[0].Forecast.Trainable != 260032 {
+	if len(all) != 1 || all[0].Model.Parameters != 260032 || len(all[0].Methods) != len(engine.Ways()) || all[0].Methods[0].Forecast.Trainable != 260032 {
 		t.Errorf("%+v", all)
 	}
 

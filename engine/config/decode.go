@@ -2,7 +2,7 @@ package config
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"math"
 	"reflect"
 	"strconv"
@@ -17,10 +17,16 @@ type decoder struct {
 	dropped *[]string
 }
 
-// decoded is a type with a spelling of its own in JSON.
+// decoded is a type of this package with a spelling of its own in JSON. Types of other packages implement
+// json.Unmarshaler for that, and return an *Error or Wants.
 type decoded interface {
 	decode(d *decoder, n *node, path string) error
 }
+
+// Wants is the error of an UnmarshalJSON that got another kind of value than what it names, "true or false".
+type Wants string
+
+func (w Wants) Error() string { return "wants " + string(w) }
 
 // defaulted is a type that is absent as a whole, but has defaults once it is there.
 type defaulted interface{ defaults() }
@@ -65,6 +71,9 @@ func (d *decoder) value(n *node, path string, v reflect.Value) error {
 	if t, ok := v.Addr().Interface().(decoded); ok {
 		return t.decode(d, n, path)
 	}
+	if t, ok := v.Addr().Interface().(json.Unmarshaler); ok {
+		return d.unmarshal(n, path, t)
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		return d.fields(n, path, v)
@@ -108,6 +117,24 @@ func (d *decoder) value(n *node, path string, v reflect.Value) error {
 	return nil
 }
 
+// unmarshal has a type of another package read n.
+func (d *decoder) unmarshal(n *node, path string, into json.Unmarshaler) error {
+	text, err := json.Marshal(n)
+	if err == nil {
+		err = into.UnmarshalJSON(text)
+	}
+	if what, ok := errors.AsType[Wants](err); ok {
+		return d.wants(n, path, string(what))
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return d.fail(n, path, e.Message, e.Next)
+	}
+	if err != nil {
+		return d.fail(n, path, err.Error(), "")
+	}
+	return nil
+}
+
 func (d *decoder) fields(n *node, path string, v reflect.Value) error {
 	o, ok := n.value.(*object)
 	if !ok {
@@ -116,17 +143,17 @@ func (d *decoder) fields(n *node, path string, v reflect.Value) error {
 	for _, key := range o.keys {
 		value, at := o.values[key], join(path, key)
 		i := fieldIndex(v.Type(), key)
-		if i < 0 {
+		if i == nil {
 			if err := d.unknown(value, path, key, keysOf(v.Type())); err != nil {
 				return err
 			}
 			continue
 		}
-		if value.value == nil && v.Type().Field(i).Tag.Get("null") == "zero" {
-			v.Field(i).SetZero()
+		if value.value == nil && v.Type().FieldByIndex(i).Tag.Get("null") == "zero" {
+			v.FieldByIndex(i).SetZero()
 			continue
 		}
-		if err := d.value(value, at, v.Field(i)); err != nil {
+		if err := d.value(value, at, v.FieldByIndex(i)); err != nil {
 			return err
 		}
 	}
@@ -197,7 +224,7 @@ func (d *decoder) unknown(n *node, path, key string, known []string) error {
 		best = join(path, best)
 	}
 	// A key that is almost right but stands in the wrong section is the likelier slip.
-	for _, p := range sections {
+	for _, p := range pathsOf(reflect.TypeFor[Config](), "") {
 		if e := editDistance(key, p[strings.LastIndexByte(p, '.')+1:]); e < least && e <= 2 && e < len(key)/2 {
 			best, least = p, e
 		}
@@ -209,12 +236,10 @@ func (d *decoder) unknown(n *node, path, key string, known []string) error {
 	return d.fail(n, join(path, clip(key)), "unknown key", next)
 }
 
-// sections lists the path of every key at a fixed place in run.json.
-var sections = pathsOf(reflect.TypeFor[Config](), "")
-
+// pathsOf lists the path of every key at a fixed place below path, which holds a t.
 func pathsOf(t reflect.Type, path string) (all []string) {
-	for i := range t.NumField() {
-		at, field := join(path, jsonName(t.Field(i))), t.Field(i).Type
+	for _, f := range settings(t) {
+		at, field := join(path, jsonName(f)), f.Type
 		all = append(all, at)
 		if field.Kind() == reflect.Pointer {
 			field = field.Elem()
@@ -235,18 +260,29 @@ func jsonName(f reflect.StructField) string {
 	return name
 }
 
-func fieldIndex(t reflect.Type, key string) int {
-	for i := range t.NumField() {
-		if jsonName(t.Field(i)) == key {
-			return i
+// settings lists the fields of a struct that are keys, those of embedded structs among them.
+func settings(t reflect.Type) (fields []reflect.StructField) {
+	for _, f := range reflect.VisibleFields(t) {
+		if !f.Anonymous && jsonName(f) != "-" {
+			fields = append(fields, f)
 		}
 	}
-	return -1
+	return fields
+}
+
+// fieldIndex finds the field of a key, nil where there is none.
+func fieldIndex(t reflect.Type, key string) []int {
+	for _, f := range settings(t) {
+		if jsonName(f) == key {
+			return f.Index
+		}
+	}
+	return nil
 }
 
 func keysOf(t reflect.Type) (keys []string) {
-	for i := range t.NumField() {
-		keys = append(keys, jsonName(t.Field(i)))
+	for _, f := range settings(t) {
+		keys = append(keys, jsonName(f))
 	}
 	return keys
 }
@@ -285,9 +321,4 @@ func editDistance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// choice is the error for a word that is not among those allowed.
-func choice(got string, allowed []string) string {
-	return fmt.Sprintf("%q is not one of %s", clip(got), strings.Join(allowed, ", "))
 }

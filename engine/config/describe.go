@@ -1,38 +1,17 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
+
+	"llamatab/engine/message"
 )
-
-// A Description tells a program that offers run.json to people what there is, and what of it this version takes. It
-// is made by asking Parse, so that it never says what Parse does not.
-type Description struct {
-	// Defaults is the resolved run.json of a run without settings.
-	Defaults json.RawMessage `json:"defaults"`
-	// Methods are the adapters, each with the defaults of its config.
-	Methods []Method `json:"methods"`
-	// Choices are the words that a key takes, by its path.
-	Choices map[string][]Choice `json:"choices"`
-	// Parts are the words that trainable takes; the last of some is an example.
-	Parts []Choice `json:"parts"`
-}
-
-// Method is a peft_type, or a switch of one that has a name of its own.
-type Method struct {
-	Choice
-	Defaults json.RawMessage `json:"defaults,omitempty"` // of peft, with peft_type
-}
-
-// Choice is one value of a key.
-type Choice struct {
-	Value   string `json:"value"`
-	Refused string `json:"refused,omitempty"` // why this version does not take it
-}
 
 // words are the values that keys take, by their paths. A test holds them against what Parse says of other words.
 var words = map[string][]string{
-	"dataset.format":                  {"auto", "text", "alpaca", "prompt_completion", "sharegpt", "messages", "csv", "classification", "tokens"},
 	"dataset.on_bad_row":              {"stop", "skip"},
 	"training.lr_scheduler_type":      Schedulers,
 	"training.on_nonfinite":           {"skip", "stop", "rollback"},
@@ -45,48 +24,89 @@ var words = map[string][]string{
 	"fsdp.sharding_strategy":          {"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD", "HYBRID_SHARD"},
 }
 
-// methods are the adapters as people tell them apart, each with the least that its config says.
-var methods = [][2]string{
-	{LORA, `{"peft_type": "LORA"}`},
-	{"DORA", `{"peft_type": "LORA", "use_dora": true}`},
-	{"IA3", `{"peft_type": "IA3"}`},
-	{"PREFIX_TUNING", `{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 8}`},
-	{"ADAPTION_PROMPT", `{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": 2}`},
-	{"PROMPT_TUNING", `{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 8}`},
-}
-
-// parts are entries of trainable.
-var parts = []string{"all", "lm_head", "score", "embed_tokens", "norm", "layers:last:2", "layers:first:1", `regex:\.mlp\.`}
-
-// Describe makes the Description.
-func Describe() *Description {
-	try := func(sets ...string) (*Config, string) {
-		c, err := ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}, "trainable": ["all"]}`), "", sets)
-		if e, ok := errors.AsType[*Error](err); ok {
-			return nil, e.Message
-		}
-		return c, ""
-	}
-	d := &Description{Choices: map[string][]Choice{}}
+// Describe says what run.json may hold. Whether this version takes a value is found by asking Parse, so a description
+// never says what Parse does not.
+func Describe() *message.Description {
+	d := &message.Description{Choices: map[string][]message.Option{}}
 	d.Defaults, _ = json.Marshal(Default())
-	for _, m := range methods {
-		c, refused := try("peft="+m[1], "trainable=[]")
-		method := Method{Choice: Choice{m[0], refused}}
-		if c != nil {
-			method.Defaults, _ = json.Marshal(c.PEFT)
-		}
-		d.Methods = append(d.Methods, method)
-	}
+	d.Methods = describeMethods()
 	for path, values := range words {
 		for _, v := range values {
 			_, refused := try(path + "=" + v)
-			d.Choices[path] = append(d.Choices[path], Choice{v, refused})
+			d.Choices[path] = append(d.Choices[path], message.Option{Value: v, Refused: refused})
 		}
 	}
-	for _, p := range parts {
-		quoted, _ := json.Marshal([]string{p})
+	d.Choices["dataset.format"] = describeFormats()
+	for _, p := range partWords {
+		if p.example == "" {
+			continue
+		}
+		quoted, _ := json.Marshal([]string{p.example})
 		_, refused := try("trainable=" + string(quoted))
-		d.Parts = append(d.Parts, Choice{p, refused})
+		d.Parts = append(d.Parts, message.Option{Value: p.example, Refused: refused, Title: p.title})
+	}
+	for _, e := range Examples() {
+		d.Examples = append(d.Examples, message.Option{Value: e.Name, Title: &e.Title})
 	}
 	return d
+}
+
+// try parses a small run.json with settings; refused is what Parse has against them.
+func try(sets ...string) (c *Config, refused string) {
+	c, err := ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}, "trainable": ["all"]}`), "", sets)
+	if e, ok := errors.AsType[*Error](err); ok {
+		return nil, e.Message
+	}
+	return c, ""
+}
+
+func describeMethods() (all []message.Method) {
+	places := map[string]int{}
+	for _, t := range peftTypes {
+		for _, v := range t.Variants {
+			places[v.Name] = v.Place
+			all = append(all, t.describe(v))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b message.Method) int { return cmp.Compare(places[a.Value], places[b.Value]) })
+	return all
+}
+
+func (t *PEFTType) describe(v Variant) message.Method {
+	least := map[string]any{"peft_type": t.Name}
+	maps.Copy(least, v.Switch)
+	maps.Copy(least, v.Needs)
+	text, _ := json.Marshal(least)
+	c, refused := try("peft="+string(text), "trainable=[]")
+	m := message.Method{
+		Option: message.Option{Value: v.Name, Refused: refused, Title: &v.Title},
+		Type:   t.Name, Switch: v.Switch, Start: maps.Clone(least), Main: v.Main, About: v.About,
+	}
+	maps.Copy(m.Start, v.Usual)
+	for _, s := range t.Settings {
+		if i := slices.IndexFunc(sharedSettings, func(shared message.Setting) bool { return shared.Key == s.Key }); i >= 0 {
+			s = sharedSettings[i]
+		}
+		m.Settings = append(m.Settings, s)
+	}
+	if c != nil {
+		m.Defaults, _ = json.Marshal(c.PEFT)
+	}
+	return m
+}
+
+// sharedSettings are the keys of peft that several methods have.
+var sharedSettings = []message.Setting{
+	{Key: "target_modules", Name: message.Both("Adapted modules", "适配的模块"),
+		Help: message.Both("Names of the linear layers, or all-linear.", "线性层的名称，或 all-linear。")},
+	{Key: "exclude_modules", Name: message.Both("Modules left out", "排除的模块"),
+		Help: message.Both("Names of layers that get no adapter.", "不加适配器的层的名称。")},
+	{Key: "modules_to_save", Name: message.Both("Modules trained whole", "完整训练的模块"),
+		Help: message.Both("Modules that train beside the adapter and are saved with it.", "与适配器一起训练并保存的模块。")},
+	{Key: "base_model_name_or_path", Name: message.Both("Name of the base model", "基础模型名称"),
+		Help: message.Both("Written into the adapter's config.", "写入适配器配置。")},
+	{Key: "revision", Name: message.Both("Revision of the base", "基础模型版本"),
+		Help: message.Both("Written into the adapter's config.", "写入适配器配置。")},
+	{Key: "task_type", Name: message.Both("Task", "任务"),
+		Help: message.Both("CAUSAL_LM continues text, SEQ_CLS classifies it.", "CAUSAL_LM 续写文本，SEQ_CLS 对其分类。")},
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"llamatab/engine/message"
 )
 
 // What is offered is exactly what Parse lists when it is given something else.
@@ -46,7 +48,7 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%s is unknown: %s", p.Value, p.Refused)
 		}
 	}
-	if i := slices.IndexFunc(d.Parts, func(c Choice) bool { return c.Value == "all" }); d.Parts[i].Refused != "" {
+	if i := slices.IndexFunc(d.Parts, func(c message.Option) bool { return c.Value == "all" }); d.Parts[i].Refused != "" {
 		t.Error(`"all" is refused`)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
 // Part is one entry of trainable: a selection of the base model's parameters, or a head that is added to it.
@@ -37,17 +39,17 @@ const (
 )
 
 // rules of a head that stands at path.
-func (h *Head) rules(path string) []rule {
-	rules := []rule{
-		oneOf(join(path, "add"), h.Add, []string{"fc"}),
-		oneOf(join(path, "at"), h.At, []string{"classify", "between"}),
-		oneOf(join(path, "activation"), h.Activation, Activations),
-		must(len(h.Sizes) <= maxLayers, join(path, "sizes"), fmt.Sprintf("has %d layers, more than %d", len(h.Sizes), maxLayers), ""),
-		must(h.NumLabels == 0 || h.NumLabels > 1 && h.NumLabels <= maxWidth, join(path, "num_labels"), fmt.Sprintf("is %d, wants at least 2 classes", h.NumLabels), "leave it out: the dataset's labels are counted"),
-		must(h.Init == nil || *h.Init != "", join(path, "init"), "is empty", "use null or a file"),
+func (h *Head) rules(path string) []Rule {
+	rules := []Rule{
+		OneOf(join(path, "add"), h.Add, []string{"fc"}),
+		OneOf(join(path, "at"), h.At, []string{"classify", "between"}),
+		OneOf(join(path, "activation"), h.Activation, Activations),
+		Must(len(h.Sizes) <= maxLayers, join(path, "sizes"), fmt.Sprintf("has %d layers, more than %d", len(h.Sizes), maxLayers), ""),
+		Must(h.NumLabels == 0 || h.NumLabels > 1 && h.NumLabels <= maxWidth, join(path, "num_labels"), fmt.Sprintf("is %d, wants at least 2 classes", h.NumLabels), "leave it out: the dataset's labels are counted"),
+		Must(h.Init == nil || *h.Init != "", join(path, "init"), "is empty", "use null or a file"),
 	}
 	for i, n := range h.Sizes {
-		rules = append(rules, within(index(join(path, "sizes"), i), n, 1, maxWidth))
+		rules = append(rules, Within(index(join(path, "sizes"), i), n, 1, maxWidth))
 	}
 	return rules
 }
@@ -101,8 +103,38 @@ const (
 	regexPrefix  = "regex:"
 )
 
+// partWord is one form of an entry of trainable.
+type partWord struct {
+	form, example string
+	title         *message.Text
+}
+
+// partWords are the forms of an entry of trainable, in the order in which they are named. A form that has an example is
+// offered by it, under its title where it has one.
+var partWords = []partWord{
+	{All, All, both("All weights", "全部权重")},
+	{LMHead, LMHead, both("Output head", "输出头")},
+	{Score, Score, both("Classification head", "分类头")},
+	{EmbedTokens, EmbedTokens, both("Embeddings", "词嵌入")},
+	{Norm, Norm, both("Final norm", "最后的归一化")},
+	{layersPrefix + "last:N", layersPrefix + "last:2", both("Last two layers", "最后两层")},
+	{layersPrefix + "first:N", layersPrefix + "first:1", both("First layer", "第一层")},
+	{layersPrefix + "3,7", "", nil},
+	{regexPrefix + "PATTERN", regexPrefix + `\.mlp\.`, nil},
+}
+
+func both(en, zh string) *message.Text {
+	t := message.Both(en, zh)
+	return &t
+}
+
 // partForms spells what an entry of trainable may be, for messages.
-var partForms = []string{All, LMHead, Score, EmbedTokens, Norm, "layers:last:N", "layers:first:N", "layers:3,7", "regex:PATTERN", `or {"add": "fc", …}`}
+func partForms() (forms []string) {
+	for _, w := range partWords {
+		forms = append(forms, w.form)
+	}
+	return append(forms, `or {"add": "fc", …}`)
+}
 
 // layerSet is what a layers entry says: the first or the last so many blocks, or a list of them.
 type layerSet struct {
@@ -143,7 +175,7 @@ func (c *Config) Parts() []Part {
 func ParseParts(selections []string, path string) (parts []Part, err error) {
 	for i, s := range selections {
 		p := Part{Select: s}
-		if bad := firstBroken([]rule{p.rule(index(path, i))}); bad != nil {
+		if bad := firstBroken([]Rule{p.rule(index(path, i))}); bad != nil {
 			return nil, bad
 		}
 		parts = append(parts, p)
@@ -192,12 +224,12 @@ func (p Part) Regexp() *regexp.Regexp {
 }
 
 // rule is what must hold of an entry that stands at path, as far as that can be told without the model.
-func (p Part) rule(path string) rule {
-	bad := func(message, next string) rule { return must(false, path, message, next) }
+func (p Part) rule(path string) Rule {
+	bad := func(message, next string) Rule { return Must(false, path, message, next) }
 	switch layerSpec, isLayers := strings.CutPrefix(p.Select, layersPrefix); {
 	case p.Head != nil:
 		if e := firstBroken(p.Head.rules(path)); e != nil {
-			return rule{path: e.Path, message: e.Message, next: e.Next, kind: e.Kind, about: e.About}
+			return Rule{path: e.Path, message: e.Message, next: e.Next, kind: e.Kind, about: e.About}
 		}
 	case isLayers:
 		if _, err := parseLayers(layerSpec); err != nil {
@@ -207,8 +239,19 @@ func (p Part) rule(path string) rule {
 		if _, err := regexp.Compile(p.Select[len(regexPrefix):]); err != nil {
 			return bad(fmt.Sprintf("%q: is no regular expression: %v", clip(p.Select), err), "use Go's syntax (RE2)")
 		}
-	case !slices.Contains([]string{All, LMHead, Score, EmbedTokens, Norm}, p.Select):
-		return bad(choice(p.Select, partForms), "")
+	case !slices.ContainsFunc(partWords, func(w partWord) bool { return w.form == p.Select && w.form == w.example }):
+		return bad(NotOneOf(p.Select, partForms()), "")
 	}
-	return rule{ok: true}
+	return Rule{ok: true}
+}
+
+// partExamples are the ways of fine-tuning without an adapter that are compared with others.
+var partExamples = []Example{
+	trainable("full", 0, "all weights", message.Both("all weights", "全部权重"), 3e-3, All),
+	trainable("layers-last-2", 10, "the last two blocks", message.Both("the last two blocks", "最后两个块"), 3e-3, "layers:last:2"),
+	trainable("head", 20, "the output head, untied", message.Both("the output head alone", "仅输出头"), 1e-2, LMHead),
+}
+
+func trainable(name string, place int, trains string, title message.Text, rate float64, part string) Example {
+	return Example{Name: name, Place: place, Trains: trains, Title: title, Rate: rate, Key: "trainable", Value: func(int) any { return []string{part} }}
 }

@@ -2,11 +2,17 @@ package data
 
 import (
 	"strconv"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
 )
 
-// alpaca is {"instruction": …, "input": …, "output": …}; input may be empty or absent.
-var alpaca = Format{
-	Name:   "alpaca",
+func init() { Register(alpacaFormat) }
+
+// alpacaFormat is {"instruction": …, "input": …, "output": …}; input may be empty or absent.
+var alpacaFormat = Format{
+	Config: config.Format{Name: "alpaca", Place: 20, Title: message.Both("instruction and output", "instruction 与 output"), Columns: []string{"instruction", "input", "output"}},
+	Turn:   20,
 	Detect: has("instruction", "output"),
 	Rows: func(r *Record, e *Encoder) error {
 		instruction, err := r.String("instruction")

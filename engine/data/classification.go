@@ -7,12 +7,19 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
 )
 
-// classification is {"text": …, "label": …} or {"input_ids": […], "label": …}: one label, a number or a text, for a whole
+func init() { Register(classificationFormat) }
+
+// classificationFormat is {"text": …, "label": …} or {"input_ids": […], "label": …}: one label, a number or a text, for a whole
 // row. A text is encoded as the tokenizer does, with the tokens that the model expects around it; ids are used as they stand.
-var classification = Format{
-	Name:   "classification",
+var classificationFormat = Format{
+	Config: config.Format{Name: "classification", Place: 70, Title: message.Both("text and label", "text 与 label"), Columns: []string{"text", "input_ids", "label"}},
+	Turn:   50,
+	Labels: true, Classifiable: true,
 	Detect: func(r *Record) bool { return r.Has("label") && (r.Has("text") || r.Has("input_ids")) },
 	Rows: func(r *Record, e *Encoder) error {
 		label, err := r.Label("label")

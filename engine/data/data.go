@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"llamatab/engine/message"
 )
@@ -128,26 +127,38 @@ func Load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	return d, nil
 }
 
+// chooseFormat is the format that opt names, nil where the first record decides.
+func chooseFormat(name string, opt Options) (*Format, error) {
+	automatic := opt.Format == "" || opt.Format == "auto"
+	format := byName(opt.Format)
+	switch refusal := refusedExtension(extension(name)); {
+	case opt.Classify && (automatic || format != nil && format.Classifiable):
+		return &classificationFormat, nil
+	case opt.Classify:
+		return nil, fmt.Errorf("format %q has no labels for a classification: use %s", opt.Format, classificationFormat.Name())
+	case format != nil && format.Labels:
+		return nil, errClassify
+	case format != nil:
+		return format, nil
+	case !automatic:
+		return nil, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())
+	case refusal != "":
+		return nil, errors.New(refusal)
+	}
+	return nil, nil
+}
+
 func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	e, err := newEncoder(name, opt)
 	if err != nil {
 		return nil, err
 	}
-	format, known := byName(opt.Format)
-	switch ext := extension(name); {
-	case opt.Classify && !slices.Contains([]string{"", "auto", "text", "tokens", classification.Name}, opt.Format):
-		return nil, fmt.Errorf("format %q has no labels for a classification: use %s", opt.Format, classification.Name)
-	case opt.Classify:
-		format, known = classification, true
-	case format.Name == classification.Name:
-		return nil, errClassify
-	case known:
-	case opt.Format != "" && opt.Format != "auto":
-		return nil, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())
-	case ext == ".csv" || ext == ".tsv":
-		return nil, errors.New("tables are not available in this version: use JSON lines")
+	format, err := chooseFormat(name, opt)
+	if err != nil {
+		return nil, err
 	}
-	plain := !known || format.Name == "text" // may be plain text
+	known := format != nil
+	plain := !known || format.Plain // may be plain text
 	for record, err := range records(r, name, plain) {
 		_, row := errors.AsType[rowError](err)
 		broken := err != nil && !row // the file cannot be read on from here
@@ -173,6 +184,8 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 			return nil, err
 		}
 	}
-	e.d.Format = format.Name
+	if format != nil {
+		e.d.Format = format.Name()
+	}
 	return e.finish()
 }

@@ -4,12 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
 )
 
-// tokens is {"input_ids": […], "labels": […]}, used exactly as it stands. Without labels every token is trained.
-var tokens = Format{
-	Name:   "tokens",
-	Detect: has("input_ids"),
+func init() { Register(tokensFormat) }
+
+// tokensFormat is {"input_ids": […], "labels": […]}, used exactly as it stands. Without labels every token is trained.
+var tokensFormat = Format{
+	Config:       config.Format{Name: "tokens", Place: 80, Title: message.Both("token ids", "词元编号"), Columns: []string{"input_ids", "label"}},
+	Turn:         10,
+	Classifiable: true,
+	Detect:       has("input_ids"),
 	Rows: func(r *Record, e *Encoder) error {
 		ids, err := e.ids(r)
 		if err != nil {

@@ -5,9 +5,28 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/graph"
+	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/op"
 	"llamatab/engine/tensor"
+)
+
+// DoRA as people choose it: PEFT has it as a switch of LoRA.
+var (
+	doraSetting = message.Setting{
+		Key: "use_dora", Name: message.Both("DoRA", "DoRA"),
+		Help: message.Both("Learns the length of each weight column apart from its direction.", "把每列权重的长度与方向分开学习。"),
+	}
+	doraVariant = config.Variant{
+		Name: "DORA", Title: message.Both("DoRA", "DoRA"), Place: 20,
+		About:  message.Both("LoRA that learns length and direction apart", "把长度与方向分开学习的 LoRA"),
+		Switch: map[string]any{"use_dora": true}, Usual: loraUsual, Main: loraMain,
+	}
+	doraExample = config.Example{
+		Name: "dora-qv-r8", Place: 50, Trains: "the same, and the length of each output's weights",
+		Title: message.Both("DoRA of rank 8 on queries and values", "查询和值上的 DoRA，秩 8"), Rate: 1e-2,
+		Key: "peft", Value: always(map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": DefaultTargets, "use_dora": true}),
+	}
 )
 
 // doraPair is DoRA on one module, as PEFT computes it: LoRA changes the direction of the weight's rows, m (out) is their
@@ -89,7 +108,7 @@ func (p doraPair) fold(t *graph.Tape, w graph.Var) {
 }
 
 // refuseDoRA refuses a module whose outputs DoRA cannot scale.
-func refuseDoRA(cfg *config.PEFT, path string) error {
+func refuseDoRA(cfg *LoRAConfig, path string) error {
 	if !cfg.DoRA {
 		return nil
 	}

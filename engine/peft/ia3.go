@@ -1,14 +1,67 @@
 package peft
 
 import (
+	"slices"
+
 	"llamatab/engine/config"
 	"llamatab/engine/graph"
+	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/op"
 	"llamatab/engine/tensor"
 )
 
-func init() { registry[config.IA3] = newIA3 }
+// IA3Config holds the settings of (IA)³, under the names of PEFT's IA3Config.
+type IA3Config struct {
+	FeedForward config.Modules `json:"feedforward_modules"` // those of target_modules whose input is scaled
+	Init        bool           `json:"init_ia3_weights"`    // start at 1
+}
+
+func init() {
+	Register(Descriptor{
+		Type: &config.PEFTType{
+			Name: "IA3", Place: 20,
+			New: func() any { return &IA3Config{Init: true} },
+			Settings: []message.Setting{
+				{Key: "target_modules"}, {Key: "exclude_modules"}, {Key: "modules_to_save"},
+				{Key: "base_model_name_or_path"}, {Key: "revision"}, {Key: "task_type"},
+				{Key: "feedforward_modules", Name: message.Both("Feed-forward modules", "前馈模块"), Help: message.Both("Which of the adapted modules are scaled at their input.", "哪些适配模块在输入处缩放。")},
+				{Key: "init_ia3_weights", Name: message.Both("Start at one", "从一开始"), Help: message.Both("Leaves the model unchanged at first.", "模型起初不变。")},
+			},
+			Start:    []string{"init_ia3_weights"},
+			Refused:  []string{"fan_in_fan_out"},
+			Since:    []string{"exclude_modules"},
+			Constant: map[string]any{"fan_in_fan_out": false},
+			Rules:    ia3Rules,
+			Variants: []config.Variant{{
+				Name: "IA3", Title: message.Both("IA³", "IA³"), Place: 30,
+				About: message.Both("only scales activations: the fewest numbers", "只缩放激活值：参数最少"),
+			}},
+			Examples: []config.Example{{
+				Name: "ia3", Place: 80, Trains: "scales of keys, values and inner activations",
+				Title: message.Both("(IA)³, scales of activations", "(IA)³，缩放激活值"), Rate: 3e-2,
+				Key: "peft", Value: always(map[string]any{"peft_type": "IA3"}),
+			}},
+		},
+		Mark: ".ia3_",
+		Resolve: func(d *nn.Decoder, cfg *config.PEFT) error {
+			resolveTargets(d, &cfg.TargetModules, ia3Targets)
+			if own := cfg.Own.(*IA3Config); own.FeedForward.IsZero() {
+				own.FeedForward.Names = slices.Clone(ia3FeedForward)
+			}
+			return nil
+		},
+		Make: newIA3,
+	})
+}
+
+func ia3Rules(p *config.PEFT, at func(string) string) []config.Rule {
+	subset := true
+	for _, name := range p.Own.(*IA3Config).FeedForward.Names {
+		subset = subset && (p.TargetModules.Names == nil || slices.Contains(p.TargetModules.Names, name))
+	}
+	return []config.Rule{config.Must(subset, at("feedforward_modules"), "names a module that target_modules does not", "PEFT wants a subset of target_modules")}
+}
 
 // PEFT's defaults for Llama.
 var (
@@ -36,12 +89,13 @@ func (v ia3Vector) Project(t *graph.Tape, _ *nn.Input, l *nn.Linear, x graph.Var
 }
 
 func newIA3(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
+	own := cfg.Own.(*IA3Config)
 	m := &Method{Patch: &nn.Patch{Linears: map[*nn.Linear]nn.Adapter{}}}
 	chosen, err := newSelector(cfg)
 	if err != nil {
 		return nil, err
 	}
-	feedForward, err := newSuffixes("feedforward_modules", cfg.FeedForward)
+	feedForward, err := newSuffixes("feedforward_modules", own.FeedForward)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +119,7 @@ func newIA3(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		if v.input {
 			v.l.Shape = tensor.Of(1, l.In)
 		}
-		if !cfg.InitIA3 {
+		if !own.Init {
 			v.l.Init = nn.Init{Kind: nn.Normal, Scale: 1}
 		}
 		m.Patch.Linears[l] = v

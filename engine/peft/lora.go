@@ -11,8 +11,6 @@ import (
 	"llamatab/engine/tensor"
 )
 
-func init() { registry[config.LORA] = newLoRA }
-
 // loraPair is LoRA on one module, as PEFT computes it:
 //
 //	y = W·x + s·B·A·dropout(x),   A (r,in), B (out,r),   s = alpha/r, or alpha/√r with rank stabilisation
@@ -60,6 +58,8 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := cfg.Own.(*LoRAConfig)
+	l.bias = own.Bias
 	saved := c.whole.has
 	linears := d.Linears()
 	site := uint32(0)
@@ -69,7 +69,7 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			return nil, err
 		}
 		scale := alpha / float64(r)
-		if cfg.RSLoRA {
+		if own.RSLoRA {
 			scale = alpha / math.Sqrt(float64(r))
 		}
 		key := Prefix + path + ".lora_"
@@ -77,7 +77,7 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		return &loraPair{
 			a:     &nn.Param{Name: key + "A.weight", Shape: tensor.Of(r, in), Unit: unit, Trainable: true},
 			b:     &nn.Param{Name: key + "B.weight", Shape: tensor.Of(out, r), Unit: unit, Trainable: true},
-			scale: float32(scale), dropout: float32(cfg.Dropout), site: site,
+			scale: float32(scale), dropout: float32(own.Dropout), site: site,
 		}, nil
 	}
 	if chosen.has(embedTokens) && !saved(embedTokens) {
@@ -85,7 +85,7 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := refuseDoRA(cfg, embedTokens); err != nil {
+		if err := refuseDoRA(own, embedTokens); err != nil {
 			return nil, err
 		}
 		// A is kept transposed, so that its column for a token is a row to look up.
@@ -93,7 +93,7 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		p.a.Name, p.a.Shape, p.a.Transposed = Prefix+embedTokens+".lora_embedding_A", tensor.Of(d.Vocab, r), true
 		p.b.Name = Prefix + embedTokens + ".lora_embedding_B"
 		p.b.Init = nn.Init{Kind: nn.Normal, Scale: 1}
-		if cfg.Init == config.InitRandom {
+		if own.Init == InitRandom {
 			p.a.Init = p.b.Init
 		}
 		patch.Embed = func(t *graph.Tape, in *nn.Input, x graph.Var) graph.Var {
@@ -115,30 +115,30 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			return nil, err
 		}
 		if m == d.Head {
-			if err := refuseDoRA(cfg, m.Path); err != nil {
+			if err := refuseDoRA(own, m.Path); err != nil {
 				return nil, err
 			}
 			p.a.Unit, p.b.Unit = "head", "head"
 		}
 		r := p.a.Shape[0]
 		p.a.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(m.In))}
-		switch cfg.Init {
-		case config.InitGaussian:
+		switch own.Init {
+		case InitGaussian:
 			p.a.Init = nn.Init{Kind: nn.Normal, Scale: 1 / float64(r)}
-		case config.InitRandom:
+		case InitRandom:
 			p.b.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(r))}
-		case config.InitPiSSA, config.InitOLoRA:
+		case InitPiSSA, InitOLoRA:
 			if m.Weight == d.Embedding {
-				return nil, refuse("init_lora_weights "+string(cfg.Init), m.Path, "it would take a part out of the embedding, too, which the model ties to it")
+				return nil, refuse("init_lora_weights "+string(own.Init), m.Path, "it would take a part out of the embedding, too, which the model ties to it")
 			}
-			if err := newResidual(l, cfg.Init, p, m); err != nil {
+			if err := newResidual(l, own.Init, p, m); err != nil {
 				return nil, err
 			}
 		}
 		l.own(p.a, p.b)
 		merge := Merge{W: m.Weight, Head: m == d.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}
 		patch.Linears[m] = p
-		if cfg.DoRA {
+		if own.DoRA {
 			dora := newDoRA(l, p, m, c.Seed)
 			l.own(dora.m)
 			patch.Linears[m] = dora
@@ -154,16 +154,16 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 
 // rank is the rank and alpha of a module: the first pattern that hits, each for itself.
 func (s *selector) rank(path string) (r int, alpha float64, err error) {
-	r, alpha = s.cfg.R, s.cfg.Alpha
+	r, alpha = s.lora.R, s.lora.Alpha
 	for i, re := range s.ranks {
 		if re.MatchString(path) {
-			r = s.cfg.RankPattern[i].Value
+			r = s.lora.RankPattern[i].Value
 			break
 		}
 	}
 	for i, re := range s.alphas {
 		if re.MatchString(path) {
-			alpha = s.cfg.AlphaPattern[i].Value
+			alpha = s.lora.AlphaPattern[i].Value
 			break
 		}
 	}

@@ -30,8 +30,10 @@ type Method struct {
 	merges  []Merge
 	// unmergeable says why the method cannot be folded into the weights, "" where it can.
 	unmergeable string
-	starts      map[*nn.Param]Start
-	residuals   map[*nn.Param]*residual
+	// bias names the biases of the base that train along: none, all, or lora_only; "" is none.
+	bias      string
+	starts    map[*nn.Param]Start
+	residuals map[*nn.Param]*residual
 }
 
 // Tensors lists what the files of the adapter hold.
@@ -44,6 +46,9 @@ func (m *Method) Merges() ([]Merge, error) {
 	}
 	return m.merges, nil
 }
+
+// LosesBiases reports whether PEFT 0.13 saves the biases of adapted modules, which train, nowhere.
+func (m *Method) LosesBiases() bool { return m.bias == "lora_only" }
 
 // Start returns what makes the first values of a parameter of the method, nil where its Init says them.
 func (m *Method) Start(p *nn.Param) Start { return m.starts[p] }
@@ -99,32 +104,79 @@ type Context struct {
 	whole wholeModules
 }
 
-// maker makes a method for a decoder. Modules that c.whole names are saved whole, and so not adapted.
-type maker func(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error)
+// Descriptor is all that the program knows about one method of PEFT. Each file of a method registers one; validation,
+// llamatab's help and plans, the page and the reader of adapter files use nothing else.
+type Descriptor struct {
+	// Type describes the configuration.
+	Type *config.PEFTType
+	// Mark stands between the path of an adapted module and the name of the method's tensor in the keys of
+	// adapter_model.safetensors, ".lora_"; "" where no module has tensors of its own.
+	Mark string
+	// Unmergeable says why the method cannot be folded into the weights, "" where it can.
+	Unmergeable string
+	// Resolve fills in what a configuration leaves to the model; nil where it leaves nothing.
+	Resolve func(d *nn.Decoder, cfg *config.PEFT) error
+	// Make makes the method for a decoder, without changing what the decoder computes. Modules that c.whole names are
+	// saved whole, and so not adapted.
+	Make func(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error)
+}
 
-var registry = map[string]maker{}
+var descriptors []*Descriptor
+
+// Register makes a method known. It is called from init functions.
+func Register(d Descriptor) {
+	descriptors = append(descriptors, &d)
+	config.RegisterPEFTType(d.Type)
+}
+
+// find is the descriptor of a peft_type, nil where none is registered.
+func find(name string) *Descriptor {
+	for _, d := range descriptors {
+		if d.Type.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// AdaptedModule is the path of the module that a key of adapter_model.safetensors holds a tensor of a method for.
+func AdaptedModule(key string) (path string, ok bool) {
+	for _, d := range descriptors {
+		if d.Mark == "" {
+			continue
+		}
+		if path, _, ok := strings.Cut(strings.TrimPrefix(key, Prefix), d.Mark); ok {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// always is the value of an example that is the same for every model.
+func always(v any) func(int) any { return func(int) any { return v } }
 
 // New makes the method that cfg describes for d, without changing what d computes: set d.Patch to the method's for that.
 // Only base tensors that train along (modules_to_save, biases) are those of d itself. What cfg leaves to the model is
 // filled in as PEFT does before it saves a configuration. Methods that nobody registered are refused by name.
 func New(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
-	make, ok := registry[cfg.Type]
-	if !ok {
-		var known []string
-		for n := range registry {
-			known = append(known, n)
+	known := find(cfg.Type)
+	if known == nil {
+		var names []string
+		for _, d := range descriptors {
+			names = append(names, d.Type.Name)
 		}
-		slices.Sort(known)
-		return nil, fmt.Errorf("peft_type %q is not available in this version, want %s", cfg.Type, strings.Join(known, ", "))
+		slices.Sort(names)
+		return nil, fmt.Errorf("peft_type %q is not available in this version, want %s", cfg.Type, strings.Join(names, ", "))
 	}
 	if err := Resolve(d, cfg); err != nil {
 		return nil, err
 	}
 	c.whole = newWholeModules(d, cfg)
-	m, err := make(d, cfg, c)
+	m, err := known.Make(d, cfg, c)
 	if err != nil {
 		return nil, err
 	}
+	m.unmergeable = known.Unmergeable
 	if m.Prefix = Prefix; m.Patch.Virtual > 0 {
 		m.Prefix = promptPrefix
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"llamatab/engine/config"
 	"llamatab/engine/nn"
 )
 
@@ -17,14 +16,14 @@ import (
 // and A the first r columns of Q and rows of R of W = Q·R (Büyükakyüz 2024, arXiv:2406.01775). A saved adapter holds A and B alone: whoever
 // loads it takes the part out of the base's weight again, as PEFT does.
 type residual struct {
-	init       config.InitLoRA
+	init       InitLoRA
 	pair       *loraPair
 	out, in, r int
 	a, b       []float32 // the first values, once they have been made
 }
 
 // newResidual has a pair start as init says.
-func newResidual(m *Method, init config.InitLoRA, p *loraPair, l *nn.Linear) error {
+func newResidual(m *Method, init InitLoRA, p *loraPair, l *nn.Linear) error {
 	x := &residual{init: init, pair: p, out: l.Out, in: l.In, r: p.a.Shape[0]}
 	if most := min(l.In, l.Out); x.r > most {
 		return fmt.Errorf("init_lora_weights: %s wants a rank of at most %d for %s, which is %d by %d", init, most, l.Path, l.Out, l.In)
@@ -72,13 +71,19 @@ func (m *Method) Residual(w *nn.Param) func(values []float32) {
 	}
 }
 
-// Moves tells whether the method starts as a part of base weights.
-func (m *Method) Moves() bool { return len(m.residuals) > 0 }
+// MovesBase is the setting by which the method starts as a part of base weights, which these then lack; "" where it does
+// not.
+func (m *Method) MovesBase() string {
+	for _, x := range m.residuals {
+		return fmt.Sprintf("init_lora_weights %q", x.init)
+	}
+	return ""
+}
 
 // split makes the first values of A (r,in) and B (out,r) from W (out,in).
 func (x *residual) split(w []float32) {
 	x.a, x.b = make([]float32, x.r*x.in), make([]float32, x.out*x.r)
-	if x.init == config.InitOLoRA {
+	if x.init == InitOLoRA {
 		x.qr(w)
 	} else {
 		x.svd(w)

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"llamatab/engine/config"
 	"llamatab/engine/nn"
 	"llamatab/engine/tensor"
 )
@@ -58,7 +57,7 @@ func TestResidual(t *testing.T) {
 		for i := range w {
 			w[i] = float32(r.NormFloat64())
 		}
-		for _, init := range []config.InitLoRA{config.InitPiSSA, config.InitOLoRA} {
+		for _, init := range []InitLoRA{InitPiSSA, InitOLoRA} {
 			l := &nn.Linear{Path: "m", In: in, Out: out, Weight: &nn.Param{Name: "m.weight", Shape: tensor.Of(out, in)}}
 			p := &loraPair{a: &nn.Param{Name: "a", Shape: tensor.Of(rank, in)}, b: &nn.Param{Name: "b", Shape: tensor.Of(out, rank)}, scale: 2}
 			m := &Method{}
@@ -86,7 +85,7 @@ func TestResidual(t *testing.T) {
 			}
 			// Of the directions of the pair the rest has 1−s times what W had: OLoRA takes B·A out s times, PiSSA shares s out.
 			kept := 0.0
-			if init == config.InitOLoRA {
+			if init == InitOLoRA {
 				kept = 1 - 2
 			}
 			for j := range rank {
@@ -100,7 +99,7 @@ func TestResidual(t *testing.T) {
 					}
 				}
 			}
-			if init == config.InitOLoRA {
+			if init == InitOLoRA {
 				continue
 			}
 			// Of the squared length, the largest eigenvalues are gone.
@@ -128,7 +127,7 @@ func TestResidual(t *testing.T) {
 	}
 	l := &nn.Linear{Path: "m", In: 2, Out: 9, Weight: &nn.Param{Name: "m.weight", Shape: tensor.Of(9, 2)}}
 	p := &loraPair{a: &nn.Param{Shape: tensor.Of(3, 2)}, b: &nn.Param{Shape: tensor.Of(9, 3)}, scale: 1}
-	if err := newResidual(&Method{}, config.InitPiSSA, p, l); err == nil {
+	if err := newResidual(&Method{}, InitPiSSA, p, l); err == nil {
 		t.Error("a rank above the weight's is taken")
 	}
 }

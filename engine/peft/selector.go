@@ -14,6 +14,7 @@ import (
 // selector decides which modules a LoRA configuration adapts, by the rules of PEFT's check_target_module_exists.
 type selector struct {
 	cfg     *config.PEFT
+	lora    *LoRAConfig // of LoRA; without a value in any other method
 	targets []string
 	pattern *regexp.Regexp // set where target_modules is a regular expression
 	exclude *regexp.Regexp
@@ -23,7 +24,10 @@ type selector struct {
 }
 
 func newSelector(cfg *config.PEFT) (*selector, error) {
-	s := &selector{cfg: cfg, targets: cfg.TargetModules.Names}
+	s := &selector{cfg: cfg, lora: new(LoRAConfig), targets: cfg.TargetModules.Names}
+	if own, ok := cfg.Own.(*LoRAConfig); ok {
+		s.lora = own
+	}
 	var bad error
 	compile := func(key, expr string) *regexp.Regexp {
 		re, err := regexp.Compile(expr)
@@ -39,20 +43,20 @@ func newSelector(cfg *config.PEFT) (*selector, error) {
 		s.exclude = compile("exclude_modules", `^(?:`+p+`)$`)
 	}
 	layer := `\.(\d+)\.`
-	if len(cfg.LayersPattern) > 0 {
-		layer = `\.(?:` + strings.Join(cfg.LayersPattern, "|") + `)\.(\d+)\.`
+	if len(s.lora.LayersPattern) > 0 {
+		layer = `\.(?:` + strings.Join(s.lora.LayersPattern, "|") + `)\.(\d+)\.`
 	}
 	s.layer = compile("layers_pattern", layer)
-	for _, p := range cfg.RankPattern {
+	for _, p := range s.lora.RankPattern {
 		s.ranks = append(s.ranks, compile("rank_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
 	}
-	for _, p := range cfg.AlphaPattern {
+	for _, p := range s.lora.AlphaPattern {
 		s.alphas = append(s.alphas, compile("alpha_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
 	}
 	if bad != nil {
 		return nil, bad
 	}
-	if len(cfg.LayersToTransform) > 0 && s.pattern != nil {
+	if len(s.lora.LayersToTransform) > 0 && s.pattern != nil {
 		return nil, fmt.Errorf("layers_to_transform goes with a list of target_modules, not with %q", cfg.TargetModules.Pattern)
 	}
 	return s, nil
@@ -67,7 +71,7 @@ func (s *selector) has(path string) bool {
 		return s.pattern.MatchString(path)
 	case !endsWithAny(path, s.targets):
 		return false
-	case len(s.cfg.LayersToTransform) == 0:
+	case len(s.lora.LayersToTransform) == 0:
 		return true
 	}
 	m := s.layer.FindStringSubmatch(path)
@@ -75,7 +79,7 @@ func (s *selector) has(path string) bool {
 		return false
 	}
 	i, err := strconv.Atoi(m[1])
-	return err == nil && slices.Contains(s.cfg.LayersToTransform, i)
+	return err == nil && slices.Contains(s.lora.LayersToTransform, i)
 }
 
 func endsWithAny(path string, names []string) bool {

@@ -43,10 +43,10 @@ func (w wholeModules) has(path string) bool {
 	return false
 }
 
-// train has the modules train and adds them to the method's tensors, as well as the biases that bias names: none, all,
-// or lora_only, those of adapted modules.
+// train has the modules train and adds them to the method's tensors, as well as the biases that m.bias names: none, all, or
+// lora_only, those of adapted modules.
 func (w wholeModules) train(m *Method, d *nn.Decoder, cfg *config.PEFT) error {
-	bias := cfg.Bias
+	bias := m.bias
 	adapted := func(path string) bool {
 		for l := range m.Patch.Linears {
 			if l.Path == path {

@@ -28,7 +28,7 @@ var All = []Recipe{
 			"zh": "先花几分钟，再花几小时：在所有线性层上用 LoRA 训练 100 步，就能看出数据和格式是否教得对。它只训练不到百分之一的权重，很难把模型练坏，基座保持原样，学习率可以是全量微调的十倍。如果留出集的损失下降，就增加步数或秩；如果不降，该检查的是数据，而不是方法。",
 		},
 		Config: fragment(map[string]any{
-			"peft":    map[string]any{"peft_type": config.LORA, "r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"},
+			"peft":    map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"},
 			"dataset": map[string]any{"validation_split": 0.05},
 			"training": map[string]any{
 				"learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 100, "eval_steps": 25,
@@ -71,7 +71,7 @@ var All = []Recipe{
 			"zh": "LoRA 让每一层改变一点，最后一块和最后的归一化层则可以随意改变。适合输出形式与模型以往所写全然不同、单用 LoRA 会停滞的任务：顶层学新的形式，适配器把通向它的路弯过去。训练过的一切都在适配器文件夹里（PEFT 的 modules_to_save），单凭这个文件夹就能重现结果。",
 		},
 		Config: fragment(map[string]any{
-			"peft":      map[string]any{"peft_type": config.LORA, "r": 8, "lora_alpha": 16, "target_modules": []string{"q_proj", "v_proj"}},
+			"peft":      map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": []string{"q_proj", "v_proj"}},
 			"trainable": []string{"layers:last:1", config.Norm},
 			"dataset":   map[string]any{"validation_split": 0.05},
 			"training":  map[string]any{"learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 200, "eval_steps": 50},
@@ -100,7 +100,7 @@ var All = []Recipe{
 			"zh": "每行是一段文本和一个标签；分类头读每段文本的最后一个词元，LoRA 让主干学会找重点。分类头从随机值开始，所以学习率比语言模型高。留出行上的准确率和宏平均 F1 说明好坏：保留最好的一次评估，连续三次没有进步就结束。",
 		},
 		Config: fragment(map[string]any{
-			"peft":    map[string]any{"peft_type": config.LORA, "task_type": config.SeqCls, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+			"peft":    map[string]any{"peft_type": "LORA", "task_type": config.SeqCls, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
 			"dataset": map[string]any{"format": "classification", "validation_split": 0.1},
 			"training": map[string]any{
 				"learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 300, "eval_steps": 25,

@@ -4,7 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"llamatab/engine/config"
+	_ "llamatab/engine/data" // registers the formats of data
+	"llamatab/engine/peft"
 )
 
 // Every recipe is a run once it is given a model and data, and says why in both languages.
@@ -38,11 +39,11 @@ func TestRecipePrecedence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Training.MaxSteps != 7 || c.Training.EvalSteps != 3 || c.Training.WarmupSteps != 10 || c.PEFT.R != 4 || c.PEFT.Alpha != 16 || c.PEFT.TargetModules.Pattern != "all-linear" {
+	if c.Training.MaxSteps != 7 || c.Training.EvalSteps != 3 || c.Training.WarmupSteps != 10 || c.PEFT.Own.(*peft.LoRAConfig).R != 4 || c.PEFT.Own.(*peft.LoRAConfig).Alpha != 16 || c.PEFT.TargetModules.Pattern != "all-linear" {
 		t.Errorf("%+v, %+v", c.Training, c.PEFT)
 	}
 	c, err = Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "IA3"}}`), "run.json", "lora-first", nil)
-	if err != nil || c.PEFT.Type != config.IA3 || !c.PEFT.TargetModules.IsZero() {
+	if err != nil || c.PEFT.Type != "IA3" || !c.PEFT.TargetModules.IsZero() {
 		t.Errorf("another adapter: %+v, %v", c.PEFT, err)
 	}
 	c, err = Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": null, "trainable": ["norm"]}`), "run.json", "hybrid", nil)

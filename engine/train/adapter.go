@@ -62,10 +62,8 @@ func adaptedModules(fsys fs.FS) map[string]bool {
 	}
 	defer c.Close()
 	for _, name := range c.Names() {
-		for _, part := range []string{".lora_", ".ia3_"} {
-			if path, _, ok := strings.Cut(strings.TrimPrefix(name, peft.Prefix), part); ok {
-				modules[path] = true
-			}
+		if path, ok := peft.AdaptedModule(name); ok {
+			modules[path] = true
 		}
 	}
 	return modules
@@ -167,8 +165,8 @@ func (m *Model) stackFolder(name string, fsys fs.FS) error {
 	if err != nil {
 		return report.Fail("adapter", report.ExitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
 	}
-	if a.method.Moves() {
-		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: init_lora_weights %q takes a part out of the base's weights, and other adapters need the base as it was", name, a.cfg.Init))
+	if init := a.method.MovesBase(); init != "" {
+		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: %s takes a part out of the base's weights, and other adapters need the base as it was", name, init))
 	}
 	base := m.Decoder.Params()
 	for _, t := range a.tensors() {
@@ -226,7 +224,7 @@ func (m *Model) load(a *attached, fsys fs.FS, complete bool) error {
 		if t.Param == nil {
 			continue // what it is computed from is there
 		}
-		lost := a.cfg.Bias == "lora_only" && strings.HasSuffix(t.Key, ofBase+".bias") // PEFT 0.13 trains these and saves none
+		lost := a.method.LosesBiases() && strings.HasSuffix(t.Key, ofBase+".bias") // PEFT 0.13 trains these and saves none
 		if _, ok := a.file(t).Tensor(t.Key); !ok && (!complete || lost) && slices.Contains(base, t.Param) {
 			continue
 		}

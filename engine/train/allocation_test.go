@@ -59,7 +59,7 @@ func settings(t *testing.T, layers int) map[string][]string {
 		"hybrid":                       {lora, `trainable=["norm", "layers:last:1"]`},
 		"unfreeze":                     {`unfreeze=[{"step": 0, "trainable": ["lm_head"]}, {"step": 2, "trainable": ["lm_head", "layers:last:1"]}]`},
 	}
-	for _, w := range train.Ways {
+	for _, w := range train.Ways() {
 		all[w.Name] = nil
 		for _, c := range w.Settings(layers) {
 			all[w.Name] = append(all[w.Name], c.Path+"="+string(c.Value))

@@ -9,41 +9,21 @@ import (
 // Way is one way of fine-tuning, as settings of run.json.
 type Way struct {
 	Name   string
-	Trains string // in words
+	Trains string  // in words
+	Rate   float64 // a learning rate at which a small model learns well from a hundred steps
 	// Settings puts values in place of peft, trainable and unfreeze, for a model of so many layers.
 	Settings func(layers int) []message.Change
 }
 
-func base(parts ...string) func(int) []message.Change {
-	return func(int) []message.Change { return []message.Change{change("trainable", parts)} }
-}
-
-func adapter(keys map[string]any) func(int) []message.Change {
-	return func(int) []message.Change { return []message.Change{change("peft", keys)} }
-}
-
-var (
-	queryValue = []string{"q_proj", "v_proj"}
-	lora       = "LORA"
-)
-
-// Ways are the ways of fine-tuning that are compared, from all weights to a few numbers.
-var Ways = []Way{
-	{"full", "all weights", base("all")},
-	{"layers-last-2", "the last two blocks", base("layers:last:2")},
-	{"head", "the output head, untied", base("lm_head")},
-	{"lora-all-r16", "low-rank pairs of rank 16 on every linear layer", adapter(map[string]any{
-		"peft_type": lora, "r": 16, "lora_alpha": 32, "target_modules": "all-linear"})},
-	{"lora-qv-r8", "low-rank pairs of rank 8 on queries and values", adapter(map[string]any{
-		"peft_type": lora, "r": 8, "lora_alpha": 16, "target_modules": queryValue})},
-	{"dora-qv-r8", "the same, and the length of each output's weights", adapter(map[string]any{
-		"peft_type": lora, "r": 8, "lora_alpha": 16, "target_modules": queryValue, "use_dora": true})},
-	{"prefix-20", "20 keys and values before each layer's", adapter(map[string]any{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20})},
-	{"llama-adapter-10", "10 gated prompts in every layer", func(layers int) []message.Change {
-		return []message.Change{change("peft", map[string]any{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": layers})}
-	}},
-	{"ia3", "scales of keys, values and inner activations", adapter(map[string]any{"peft_type": "IA3"})},
-	{"prompt-20", "20 virtual tokens before the text", adapter(map[string]any{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20})},
+// Ways are the ways of fine-tuning that are compared, from all weights to a few numbers: the examples of the parts of a
+// model and of the registered methods.
+func Ways() (all []Way) {
+	for _, e := range config.Examples() {
+		all = append(all, Way{e.Name, e.Trains, e.Rate, func(layers int) []message.Change {
+			return []message.Change{change(e.Key, e.Value(layers))}
+		}})
+	}
+	return all
 }
 
 // Method is one row of a comparison: a way and what the run takes with it.
@@ -76,7 +56,7 @@ func Compare(cfg *config.Config, files report.Files, c Conditions) ([]Method, er
 	}
 	defer s.Close()
 	var all []Method
-	for _, w := range Ways {
+	for _, w := range Ways() {
 		row := Method{Name: w.Name, Trains: w.Trains, Settings: w.Settings(s.Decoder.Layers)}
 		t, err := s.changed(w.all(s.Decoder.Layers))
 		if err == nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"llamatab/engine/config"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
 	"llamatab/engine/train"
@@ -28,9 +27,9 @@ func answer(t *testing.T, j *train.Job, into any) {
 }
 
 func TestDescribe(t *testing.T) {
-	var d config.Description
+	var d message.Description
 	answer(t, &train.Job{Job: message.Job{Command: message.Describe}, Host: newHost()}, &d)
-	if len(d.Methods) == 0 || d.Methods[0].Value != config.LORA || d.Methods[0].Refused != "" {
+	if len(d.Methods) == 0 || d.Methods[0].Value != "LORA" || d.Methods[0].Refused != "" {
 		t.Errorf("got %+v", d.Methods)
 	}
 }
@@ -91,7 +90,7 @@ func TestPlanKnownModel(t *testing.T) {
 	}
 	var methods []train.Method
 	answer(t, ask(message.PlanJob{Model: "SmolLM2-135M", Compare: true}), &methods)
-	if len(methods) != len(train.Ways) || methods[0].Forecast == nil || methods[0].Forecast.Bytes["total"] != f.Bytes["total"] {
+	if len(methods) != len(train.Ways()) || methods[0].Forecast == nil || methods[0].Forecast.Bytes["total"] != f.Bytes["total"] {
 		t.Errorf("%+v", methods)
 	}
 	for _, m := range methods {

@@ -135,7 +135,7 @@ func (s *Setup) readRows(cfg *config.Config) error {
 		skipBad: cfg.Dataset.OnBadRow == "skip", classify: classifies(cfg),
 	}
 	if cfg.PEFT != nil {
-		o.virtual = cfg.PEFT.VirtualTokens
+		o.virtual = peft.VirtualTokens(cfg.PEFT)
 	}
 	if h, err := headOf(cfg); err != nil {
 		return err

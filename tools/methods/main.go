@@ -20,14 +20,6 @@ import (
 	"llamatab/engine/train"
 )
 
-// rates are learning rates at which each method learns well in a hundred steps on a model of less than a million
-// parameters. Methods with fewer trained parameters have larger rates.
-var rates = map[string]float64{
-	"full": 3e-3, "layers-last-2": 3e-3, "head": 1e-2,
-	"lora-all-r16": 1e-2, "lora-qv-r8": 1e-2, "dora-qv-r8": 1e-2,
-	"prefix-20": 3e-2, "llama-adapter-10": 3e-2, "ia3": 3e-2, "prompt-20": 1e-1,
-}
-
 var (
 	program = flag.String("program", "bin/llamatab", "the built `FILE`")
 	model   = flag.String("model", "", "the model's `FOLDER`")
@@ -78,11 +70,11 @@ func run() error {
 	}
 	fmt.Printf("| method | learning rate | trainable | first training loss | held-out loss after %d steps | training loss of the last 10 | seconds a step | file |\n", *steps)
 	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-	for _, way := range train.Ways {
+	for _, way := range train.Ways() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), way.Name) {
 			continue
 		}
-		lr := rates[way.Name]
+		lr := way.Rate
 		if *rate > 0 {
 			lr = *rate
 		}
