@@ -220,7 +220,7 @@ func TestEvents(t *testing.T) {
 
 // Every kind of mistake in a setting that the engine names is said in both languages, by what the engine says it is about.
 func TestWrongSettings(t *testing.T) {
-	files, set := sources(t, "../engine/config/*.go")
+	files, set := sources(t, "../engine/config/*.go", "../engine/peft/*.go")
 	told := map[string]bool{"row": true} // which is of the data, and has a test of its own
 	tell := func(where token.Pos, kind string, about ...string) {
 		told[kind] = true
@@ -238,7 +238,7 @@ func TestWrongSettings(t *testing.T) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if of, ok := n.Fun.(*ast.SelectorExpr); ok && of.Sel.Name == "of" {
+				if of, ok := n.Fun.(*ast.SelectorExpr); ok && of.Sel.Name == "As" {
 					var about []string
 					for i := 1; i < len(n.Args); i += 2 {
 						about = append(about, text(n.Args[i]))
