@@ -20,7 +20,7 @@ GPU_DIRS     = device graph op tune nn model peft optim train
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm/engine
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help
+.PHONY: all run build test jstest vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help
 
 all: build
 
@@ -58,7 +58,15 @@ chromium:
 		echo "== installing Chromium"; $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq chromium; \
 	else echo "The tests need Chromium or Chrome: install it (Debian: apt-get install chromium), or name it in CHROME." >&2; exit 1; fi
 
+# Pattern of the JavaScript tests; folders below ui are named so that those of the libraries are left out.
+JS_TESTS = $(wildcard wasm/*/*.test.mjs ui/*.test.mjs ui/testdata/*.test.mjs)
+
+jstest: ## the unit tests of the JavaScript, in Node
+	@node --test $(JS_TESTS)
+
 test: chromium build vet ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
+	@echo "== tests of the JavaScript in Node"
+	@$(MAKE) --no-print-directory jstest
 	@echo "== tests on the reference device, and whole runs in headless Chromium"
 	@$(GO) test -timeout 40m ./...
 	@echo "== the same tests on WebGPU in headless Chromium"
