@@ -78,7 +78,7 @@ vet:
 	@$(WASM) $(GO) vet ./engine/... ./shaders/... ./wasm/... ./ui/...
 
 lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
-	@bad="$$(gofmt -l engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
+	@bad="$$(gofmt -l docs engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
 	@for f in wasm/*/*.js tools/wasmexec/*.js ui/*.js; do \
 		case $$f in */loader.js|*/engine.js|*/job.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
 	@sum() { cat ui/*_gen.go 2>/dev/null | cksum; }; before="$$(sum)"; $(MAKE) -s generate; \

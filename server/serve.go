@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"llamatab/server/classroom"
-	"llamatab/server/docs"
+	"llamatab/docs"
 	"llamatab/server/exit"
 	"llamatab/server/lan"
 	"llamatab/server/library"

@@ -1,4 +1,4 @@
-// Command fsdpguide writes the pages server/docs/fsdp.html and fsdp.zh.html.
+// Command fsdpguide writes the pages docs/fsdp.html and fsdp.zh.html.
 //
 //	go run ./tools/fsdpguide                      draws the pictures from the recorded traces and writes the pages
 //	go run ./tools/fsdpguide record bin/llamatab  records the traces: it trains the built-in model in four tabs under each
@@ -24,7 +24,7 @@ var pages = map[string]string{"en": "fsdp.html", "zh": "fsdp.zh.html"}
 
 // The folders of the pages and of the recorded traces.
 const (
-	folder = "server/docs"
+	folder = "docs"
 	traces = "tools/fsdpguide/traces"
 )
 

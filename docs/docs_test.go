@@ -1,0 +1,92 @@
+package docs
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMarkdown(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"# A `b` & *c*\n\nOne\ntwo.", "<h1>A <code>b</code> &amp; <em>c</em></h1>\n<p>One\ntwo.</p>\n"},
+		{"- a\n- b\n  c\n\nd", "<ul>\n<li>a</li>\n<li>b\nc</li>\n</ul>\n<p>d</p>\n"},
+		{"1. a\n2. **b**", "<ol>\n<li>a</li>\n<li><strong>b</strong></li>\n</ol>\n"},
+		{"```sh\na <b> `c`\n\n# d\n```\ne", "<pre><code>a &lt;b&gt; `c`\n\n# d\n</code></pre>\n<p>e</p>\n"},
+		{"| a | b |\n| --- | ---: |\n| `x\\|y` | 1 |", "<table>\n<tr><th>a</th><th>b</th></tr>\n<tr><td><code>x|y</code></td><td>1</td></tr>\n</table>\n"},
+		{"[x](y.md#z), [r](../README.md), [w](https://e.org/a.md) and ![p](q.webp)",
+			"<p><a href=\"y.html#z\">x</a>, <a href=\"./\">r</a>, <a href=\"https://e.org/a.md\">w</a> and <img src=\"q.webp\" alt=\"p\"></p>\n"},
+		{"`*a* [b](c)` 2 * 3 * 4", "<p><code>*a* [b](c)</code> 2 * 3 * 4</p>\n"},
+		{"<script>", "<p>&lt;script&gt;</p>\n"},
+	} {
+		if _, got := markdown(c.text); string(got) != c.want {
+			t.Errorf("%q becomes\n%s\nwant\n%s", c.text, got, c.want)
+		}
+	}
+	if title, _ := markdown("text\n\n## The `title` of [it](x.md)\n\n# other"); title != "The title of it" {
+		t.Errorf("the title is %q", title)
+	}
+}
+
+// TestPages fetches every page and follows its links to other pages of this folder.
+func TestPages(t *testing.T) {
+	handler := Handler()
+	get := func(name string) (int, string) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest("GET", "/docs/"+name, nil))
+		return w.Code, w.Body.String()
+	}
+	names := []string{""}
+	for _, d := range append(slices.Clone(guides), documents()...) {
+		names = append(names, d.Name)
+	}
+	href := regexp.MustCompile(`(?:href|src)="([^"#:]+)`)
+	for _, name := range names {
+		code, body := get(name)
+		if code != http.StatusOK || !strings.Contains(body, "<h1>") {
+			t.Errorf("%q: status %d, %d bytes", name, code, len(body))
+		}
+		if name == "" {
+			for _, n := range names[1:] {
+				if !strings.Contains(body, `href="`+n+`"`) {
+					t.Errorf("the list of pages lacks %s", n)
+				}
+			}
+		}
+		for _, m := range href.FindAllStringSubmatch(body, -1) {
+			if strings.HasPrefix(m[1], "/") || m[1] == "https" {
+				continue // a page of the program, or of another site
+			}
+			if code, _ := get(strings.TrimPrefix(m[1], "./")); code != http.StatusOK {
+				t.Errorf("%q links to %s, which is answered with status %d", name, m[1], code)
+			}
+		}
+	}
+	if code, _ := get("docs.go"); code != http.StatusNotFound {
+		t.Errorf("docs.go is answered with status %d", code)
+	}
+}
+
+// TestLanguages checks that each reference page exists in both languages, except those for people who change the program.
+func TestLanguages(t *testing.T) {
+	english := []string{"room-protocol.html", "page-state.html"}
+	for _, d := range documents() {
+		if !d.Translated && !slices.Contains(english, d.Name) {
+			t.Errorf("%s exists in one language only", d.Name)
+		}
+	}
+}
+
+// TestParagraphs checks that no paragraph and no table cell is longer than 400 characters.
+func TestParagraphs(t *testing.T) {
+	const most = 400
+	for _, d := range documents() {
+		for _, p := range regexp.MustCompile(`(?s)<(?:p|li|td)>(.*?)</(?:p|li|td)>`).FindAllStringSubmatch(string(d.Body), -1) {
+			if text := regexp.MustCompile(`<[^>]+>`).ReplaceAllString(p[1], ""); len([]rune(text)) > most {
+				t.Errorf("%s: a paragraph has %d characters: %.80s", d.Name, len([]rune(text)), text)
+			}
+		}
+	}
+}
