@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"llamatab/server/classroom"
 	"llamatab/docs"
+	"llamatab/server/classroom"
 	"llamatab/server/exit"
 	"llamatab/server/lan"
 	"llamatab/server/library"

@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 	"server/e2e":        {},
 	"server/headless":   {},
 	"server/lan":        {},
-	"docs":       {},
+	"docs":              {},
 	"server/web":        {},
 	"server/job":        {"engine/message"},
 	"server/room":       {"engine/fsdp", "engine/tensor"},
