@@ -20,6 +20,8 @@ import (
 	"strings"
 
 	"llamatab/engine/config"
+	_ "llamatab/engine/data" // registers the formats of data that the description names
+	_ "llamatab/engine/peft" // and the methods
 )
 
 // Limits on what goes over the wire, in bytes of the zstd form. A classroom of thirty opens the page at once over a weak
