@@ -187,12 +187,14 @@ func readSettings(fsys fs.FS) (*settings, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if s.decoder = len(s.config.Decoder) > 0; s.decoder {
-		err = s.fromDecoder()
-	} else {
-		err = s.fromOlderFiles(fsys)
+	s.decoder = len(s.config.Decoder) > 0
+	if err := s.fromDecoder(); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := s.fromSpecialMap(fsys); err != nil {
+		return nil, err
+	}
+	if err := s.fromAddedTokens(fsys); err != nil {
 		return nil, err
 	}
 	for _, n := range append(s.config.all(), slices.Concat(s.config.Additional, s.config.Extra)...) {
@@ -225,28 +227,39 @@ func (s *settings) fromDecoder() error {
 	return nil
 }
 
-// fromOlderFiles takes the tokens of special_tokens_map.json and added_tokens.json, which count only where there is no
-// added_tokens_decoder.
-func (s *settings) fromOlderFiles(fsys fs.FS) error {
+// fromSpecialMap takes what special_tokens_map.json says. Its roles (bos_token, …) take the place of tokenizer_config.json's
+// where there is no added_tokens_decoder, as in transformers.
+func (s *settings) fromSpecialMap(fsys fs.FS) error {
 	data, err := readFile(fsys, specialMapName, maxConfig)
-	if err == nil {
-		// What the map says takes the place of tokenizer_config.json's keys.
-		more := s.config.Additional
-		s.config.Additional = nil
-		if err := decodeJSON(data, &struct {
-			*specialTokens
-			Additional *tokenList `json:"additional_special_tokens"`
-		}{&s.config.specialTokens, &s.config.Additional}); err != nil {
-			return fmt.Errorf("%s: %w", specialMapName, err)
-		}
-		s.config.Additional = append(more, s.config.Additional...)
-		if s.merged, err = overlaid(s.merged, data, "bos_token", "eos_token"); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
 		return err
 	}
-	if data, err = readFile(fsys, addedName, maxConfig); errors.Is(err, fs.ErrNotExist) {
+	var more struct {
+		specialTokens
+		Additional tokenList `json:"additional_special_tokens"`
+	}
+	if !s.decoder {
+		more.specialTokens = s.config.specialTokens
+	}
+	if err := decodeJSON(data, &more); err != nil {
+		return fmt.Errorf("%s: %w", specialMapName, err)
+	}
+	s.config.Additional = append(s.config.Additional, more.Additional...)
+	if s.decoder {
+		return nil
+	}
+	s.config.specialTokens = more.specialTokens
+	s.merged, err = overlaid(s.merged, data, "bos_token", "eos_token")
+	return err
+}
+
+// fromAddedTokens takes the tokens of added_tokens.json. transformers does not read it beside an added_tokens_decoder; where
+// it names a token that nobody else does, the model was trained with that token all the same.
+func (s *settings) fromAddedTokens(fsys fs.FS) error {
+	data, err := readFile(fsys, addedName, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err

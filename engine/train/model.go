@@ -103,6 +103,9 @@ func openWeights(files report.Files, random *config.RandomInit, seed uint64) (*M
 			return bad(err)
 		}
 		m.Remarks = append(m.Remarks, m.Base.Remarks...)
+		if err := m.reconcile(); err != nil {
+			return bad(err)
+		}
 	}
 	return m, nil
 }
@@ -188,15 +191,11 @@ func (m *Model) settle() error {
 			p.DType = tensor.BF16
 		}
 	}
-	for _, name := range m.Base.Names() {
-		switch {
-		case used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
-		case name == lmHeadWeight:
-			// A tied model's file may repeat the head, and a classifier has another one; transformers does not read it either.
-		default:
-			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
-		}
+	extra, err := m.leftOver(used)
+	if err != nil {
+		return report.Fail("model", report.ExitConfig, modelHint, fmt.Errorf("model: %w", err))
 	}
+	wrong = append(wrong, extra...)
 	if wrong != nil {
 		sort.Strings(wrong)
 		return report.Fail("model", report.ExitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", list(wrong)))

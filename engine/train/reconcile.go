@@ -1,0 +1,108 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"llamatab/engine/message"
+	"llamatab/engine/tensor"
+	"llamatab/engine/weights"
+)
+
+// reconcile decides, as transformers 5 does, what a file means that holds a tied model's head under both of its names,
+// or only under the head's.
+func (m *Model) reconcile() error {
+	d := m.Decoder
+	if m.Base == nil || !d.Tied {
+		return nil
+	}
+	embedding, hasEmbedding := m.Base.Tensor(d.Embedding.Name)
+	head, hasHead := m.Base.Tensor(lmHeadWeight)
+	switch {
+	case !hasHead:
+		return nil
+	case !hasEmbedding:
+		d.Embedding.Source = lmHeadWeight
+		m.remark("tied_head_only", "the model is tied and its file holds {head} only: it is the embedding too", "head", lmHeadWeight)
+		return nil
+	}
+	same, err := m.Base.Same(embedding, head)
+	if err != nil || same {
+		return err
+	}
+	own := d.Untie()
+	own.Source = ""
+	m.remark("tied_head_differs", "tie_word_embeddings is true, but the file holds {head} with other values than {embedding}: the two are not tied, as in transformers 5",
+		"head", lmHeadWeight, "embedding", d.Embedding.Name)
+	return nil
+}
+
+// leftOver sorts the tensors of the base that the model does not use: buffers that it computes itself are left out with
+// a remark; for any other it says what is wrong.
+func (m *Model) leftOver(used map[string]bool) (wrong []string, err error) {
+	var buffers []string
+	for _, name := range m.Base.Names() {
+		t, _ := m.Base.Tensor(name)
+		switch {
+		case used[name]:
+		case name == lmHeadWeight:
+			// A tied model's file may repeat the head, which reconcile has compared, and a classifier has another one;
+			// transformers does not read it either.
+		case strings.HasSuffix(name, ".rotary_emb.inv_freq"):
+			if err := m.compareFrequencies(t); err != nil {
+				return nil, err
+			}
+		case isBuffer(t):
+			buffers = append(buffers, name)
+		default:
+			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
+		}
+	}
+	if buffers != nil {
+		m.remark("buffers_left_out", "{tensors}: no weights of this model, left out, as in transformers", "tensors", list(buffers))
+	}
+	return wrong, nil
+}
+
+// isBuffer says whether a tensor can be no weight of a model of these families: it holds no floats, or has the name of a
+// cache or mask.
+func isBuffer(t weights.Tensor) bool {
+	if !t.DType.IsFloat() && !strings.HasPrefix(t.RawDType, "F") {
+		return !strings.HasSuffix(t.Name, ".weight") && !strings.HasSuffix(t.Name, ".qweight") && !strings.HasSuffix(t.Name, ".qzeros")
+	}
+	last := t.Name[strings.LastIndexByte(t.Name, '.')+1:]
+	return strings.Contains(t.Name, ".rotary_emb.") || slices.Contains([]string{"cos_cached", "sin_cached", "cos_cache", "sin_cache", "inv_freq", "masked_bias", "causal_mask", "position_ids"}, last)
+}
+
+// compareFrequencies holds the rotary frequencies of a file, which nobody reads, against those that config.json gives.
+func (m *Model) compareFrequencies(t weights.Tensor) error {
+	if t.CheckFloat() != nil || t.Shape.Size() != len(m.Decoder.InvFreq) {
+		m.remark("frequencies_differ", "{tensor} does not hold the rotary frequencies that config.json gives: it is left out, as in transformers", "tensor", t.Name)
+		return nil
+	}
+	h, err := m.Base.ReadF32(t)
+	if err != nil {
+		return err
+	}
+	tolerance := 1e-5 // of what single precision leaves
+	if t.DType != tensor.F32 {
+		tolerance = 1e-2
+	}
+	for j, f := range m.Decoder.InvFreq {
+		if math.Abs(float64(h.Data[j])-f) > tolerance*f && !m.said("frequencies_differ") {
+			m.remark("frequencies_differ", "{tensor} does not hold the rotary frequencies that config.json gives: it is left out, as in transformers", "tensor", t.Name)
+		}
+	}
+	return nil
+}
+
+// said says whether there is a remark with a code.
+func (m *Model) said(code string) bool {
+	return slices.ContainsFunc(m.Remarks, func(r message.Remark) bool { return r.Code == code })
+}
+
+func (m *Model) remark(code, text string, pairs ...any) {
+	m.Remarks = append(m.Remarks, message.NewRemark(code, text, pairs...))
+}
