@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"llamatab/engine/message"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
+	"llamatab/server/job"
 	"llamatab/server/runner"
 )
 
@@ -56,44 +58,67 @@ func generate(ctx context.Context, args []string) error {
 	if *asJSON {
 		return runner.ForResult(ctx, j, *browser, "")
 	}
-	show, streamed := runner.NewProgress(), false
-	type text struct {
-		Name string `json:"name"`
-		Text string `json:"text"`
-	}
-	var result struct {
-		text
-		Base     text   `json:"base"` // of a comparison, with what follows
-		Adapters []text `json:"adapters"`
+	return generateText(ctx, j, *browser)
+}
 
-		Scores []message.Score `json:"scores"` // of a classifier
-	}
+// generatedText is a text of a result, with the adapter that it comes from.
+type generatedText struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// generated is the result of a generate job in all its forms.
+type generated struct {
+	generatedText                 // of a model with one adapter or none
+	Base          generatedText   `json:"base"`     // with several adapters: the base model's
+	Adapters      []generatedText `json:"adapters"` // with several adapters: each one's
+	Scores        []message.Score `json:"scores"`   // of a classifier
+}
+
+// generateText runs the job and prints its result for people. Tokens are printed as they come.
+func generateText(ctx context.Context, j *job.Job, browser runner.Browser) error {
+	progress, streamed := runner.NewProgress(), false
+	var result generated
+	var broken error
 	j.Observe = func(e message.Envelope) {
 		switch {
 		case e.Token != nil:
-			show.Clear()
+			progress.Clear()
 			fmt.Print(e.Token.Text)
 			streamed = true
 		case e.Result != nil:
-			json.Unmarshal(e.Result, &result) // shape checked by the text being there
+			broken = json.Unmarshal(e.Result, &result)
 		default:
-			show.Observe(e)
+			progress.Observe(e)
 		}
 	}
-	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser})
+	err := runner.Start(ctx, runner.Run{Job: j, Browser: browser})
 	if streamed {
 		fmt.Println()
-	} else if err == nil && compare != nil {
-		result.Base.Name = "without an adapter"
-		for _, t := range append([]text{result.Base}, result.Adapters...) {
-			fmt.Fprintf(os.Stdout, "== %s\n%s\n\n", t.Name, t.Text)
-		}
-	} else if err == nil && result.Scores != nil {
-		for _, s := range result.Scores {
-			fmt.Fprintf(os.Stdout, "%-12s %5.1f %%\n", s.Label, 100*float64(s.Score))
-		}
-	} else if err == nil {
-		fmt.Fprintln(os.Stdout, result.Text)
+		return err
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if broken != nil {
+		return fmt.Errorf("the engine's result: %w", broken)
+	}
+	result.print(os.Stdout)
+	return nil
+}
+
+func (g *generated) print(w io.Writer) {
+	switch {
+	case g.Adapters != nil:
+		fmt.Fprintf(w, "== without an adapter\n%s\n\n", g.Base.Text)
+		for _, t := range g.Adapters {
+			fmt.Fprintf(w, "== %s\n%s\n\n", t.Name, t.Text)
+		}
+	case g.Scores != nil:
+		for _, s := range g.Scores {
+			fmt.Fprintf(w, "%-12s %5.1f %%\n", s.Label, 100*float64(s.Score))
+		}
+	default:
+		fmt.Fprintln(w, g.Text)
+	}
 }
