@@ -23,7 +23,11 @@ import (
 // The simulator runs a room and its tabs on a clock of its own. Everything that happens is decided by the seed, so a
 // failing seed can be looked at: go test ./server/room -run TestSimulation -seed N -v.
 
-var oneSeed = flag.Uint64("seed", 0, "run only this seed of the simulation, and print what happens")
+var (
+	oneSeed   = flag.Uint64("seed", 0, "run only this seed of the simulation, and print what happens")
+	seedCount = flag.Uint64("seeds", 2000, "run `N` seeds of the simulation; 2000 take about 20 seconds of a processor")
+	firstSeed = flag.Uint64("first", 1, "the first of the seeds")
+)
 
 type sim struct {
 	seed  uint64
@@ -942,15 +946,13 @@ func trySeed(t *testing.T, seed uint64) (s *sim) {
 	return s
 }
 
-const simSeeds = 2000 // about 10 seconds of a processor
-
 // Every seed is a run of its own; two halves run side by side.
 func TestSimulation(t *testing.T) {
 	if *oneSeed != 0 {
 		trySeed(t, *oneSeed)
 		return
 	}
-	simulateSeeds(t, 1, simSeeds)
+	simulateSeeds(t, *firstSeed, *seedCount)
 }
 
 // simulateSeeds tries seeds and checks that together they met with every kind of trouble.
