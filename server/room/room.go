@@ -325,9 +325,11 @@ func (r *Room) hear(t *tab, m fsdp.Message) {
 		for _, h := range m.Held {
 			if h.Shard < r.table.Shards {
 				t.held[h.Shard] = h.Version
-				// It has what it was told to drop, or lacks commits: the orders were for what it had before.
+				// It has what it was told to drop, or was updating when the run went back, or lacks commits: the orders were for
+				// what it had before.
+				ahead := h.Version > r.step
 				lacks := h.Version < r.step && !slices.ContainsFunc(t.sent.Commits, func(c fsdp.Commit) bool { return c.Step == h.Version })
-				t.dirty = t.dirty || (!t.keep[h.Shard] || lacks) && m.Seen == t.sent.Seq
+				t.dirty = t.dirty || (!t.keep[h.Shard] || ahead || lacks) && m.Seen == t.sent.Seq
 			}
 		}
 		t.dirty = t.dirty || r.lacksEval(t) && m.Seen == t.sent.Seq
