@@ -53,7 +53,7 @@ func (e *Evaluation) check() error {
 // Fault tells why a slot's result cannot be right, "" where it can. Rounding may put a cross-entropy near 0 below it, by far
 // less than a nat a token.
 func (e *Evaluation) Fault(r Ready) string {
-	if r.Invalid || math.IsNaN(r.Loss-r.Loss) || r.Loss >= Absurd {
+	if r.Invalid || math.IsNaN(r.Loss-r.Loss) || r.Loss >= TooLarge {
 		return "its loss is not a finite number"
 	}
 	if want := e.Tokens[r.Slot]; r.Tokens != want {

@@ -8,16 +8,16 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Absurd is the magnitude from which on a gradient is taken for a fault, like infinities and NaNs: squares of what is
+// TooLarge is the magnitude from which on a gradient is taken for a fault, like infinities and NaNs: squares of what is
 // below it still add up in float32.
-const Absurd = 1 << 62
+const TooLarge = 1 << 62
 
 // littleEndian tells whether float32s in memory are what travels.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// Sane reports whether all little-endian numbers in b are finite and smaller than Absurd in magnitude. It reads only
+// Finite reports whether all little-endian numbers in b are finite and smaller than TooLarge in magnitude. It reads only
 // exponents, 8 bytes at a time: an exponent that is large enough carries into the sign's place.
-func Sane(b []byte, d tensor.DType) bool {
+func Finite(b []byte, d tensor.DType) bool {
 	// Biased exponent of 2^62 is 189. Sign bits are masked off first.
 	lanes, field, carry := uint64(0x8000_8000_8000_8000), uint64(0x7f80_7f80_7f80_7f80), uint64(0x8000-189<<7)*0x0001_0001_0001_0001
 	if d == tensor.F32 {

@@ -14,21 +14,21 @@ import (
 func TestSane(t *testing.T) {
 	for u := range 1 << 16 {
 		x := tensor.F32FromBF16(uint16(u))
-		want := math.Abs(float64(x)) < Absurd
+		want := math.Abs(float64(x)) < TooLarge
 		for _, n := range []int{1, 4, 17} {
 			b := make([]byte, 2*n)
 			binary.LittleEndian.PutUint16(b[2*(u%n):], uint16(u))
-			if got := Sane(b, tensor.BF16); got != want {
+			if got := Finite(b, tensor.BF16); got != want {
 				t.Fatalf("bfloat16 %#04x (%g) as one of %d: %v", u, x, n, got)
 			}
 		}
 		for _, low := range []uint32{0, 1, 0xffff} {
 			bits := uint32(u)<<16 | low
-			want := math.Abs(float64(math.Float32frombits(bits))) < Absurd
+			want := math.Abs(float64(math.Float32frombits(bits))) < TooLarge
 			for _, n := range []int{1, 9} {
 				b := make([]byte, 4*n)
 				binary.LittleEndian.PutUint32(b[4*(u%n):], bits)
-				if got := Sane(b, tensor.F32); got != want {
+				if got := Finite(b, tensor.F32); got != want {
 					t.Fatalf("float32 %#08x as one of %d: %v", bits, n, got)
 				}
 			}
@@ -38,7 +38,7 @@ func TestSane(t *testing.T) {
 	for i := range 32 {
 		binary.LittleEndian.PutUint16(all[2*i:], 0xde7f)
 	}
-	if !Sane(all, tensor.BF16) {
+	if !Finite(all, tensor.BF16) {
 		t.Error("the largest that is not absurd is refused")
 	}
 }
@@ -117,7 +117,7 @@ func BenchmarkFold(b *testing.B) {
 				acc, wire := make([]float32, n), make([]byte, n*d.Size())
 				b.SetBytes(int64(len(wire)))
 				for b.Loop() {
-					if !Sane(wire, d) {
+					if !Finite(wire, d) {
 						b.Fatal("zeros are not sane")
 					}
 					Fold(acc, wire, d)

@@ -73,11 +73,12 @@ type Worker struct {
 	gathers map[int][]*Puller // by unit
 	version uint64            // that gathers are of
 	evals   map[uint64]Evaluated
-	told    uint64 // steps that the engine has heard of
-	judged  uint64 // versions of whose evaluations it has
-	dirty   bool
-	said    time.Time
-	done    bool
+	// toldStep and toldEval count what the engine was told: the steps before toldStep, and the evaluations of the versions
+	// before toldEval.
+	toldStep, toldEval uint64
+	dirty              bool // the status has changed since it was sent
+	sentAt             time.Time
+	done               bool
 }
 
 type shardHeld struct {
@@ -127,15 +128,15 @@ func (w *Worker) Tick(now time.Time) {
 func (w *Worker) Receive(now time.Time, m Message) {
 	switch m := m.(type) {
 	case Orders:
-		w.take(m)
+		w.follow(m)
 	case Pull:
 		w.serve(m)
 	}
 	w.settle(now)
 }
 
-// take follows orders that are newer than the last.
-func (w *Worker) take(o Orders) {
+// follow takes in orders that are newer than the last.
+func (w *Worker) follow(o Orders) {
 	if o.Seq <= w.orders.Seq {
 		return
 	}
@@ -193,37 +194,37 @@ func (w *Worker) take(o Orders) {
 		w.version = o.Version
 		clear(w.gathers)
 	}
-	w.tell()
+	w.tellEngine()
 }
 
-// tell lets the engine hear of steps and evaluations, in order.
-func (w *Worker) tell() {
+// tellEngine lets the engine hear of steps and evaluations, in order.
+func (w *Worker) tellEngine() {
 	for {
 		if w.awaits() {
-			e, ok := w.evals[w.told]
+			e, ok := w.evals[w.toldStep]
 			if !ok {
 				return
 			}
-			w.judged = w.told + 1
+			w.toldEval = w.toldStep + 1
 			w.engine.Evaluated(e)
 		}
-		maps.DeleteFunc(w.evals, func(version uint64, _ Evaluated) bool { return version < w.told })
+		maps.DeleteFunc(w.evals, func(version uint64, _ Evaluated) bool { return version < w.toldStep })
 		next, ok := uint64(0), false
 		for step := range w.commits {
-			if step >= w.told && (!ok || step < next) {
+			if step >= w.toldStep && (!ok || step < next) {
 				next, ok = step, true
 			}
 		}
 		if !ok {
 			return
 		}
-		w.told = next + 1
+		w.toldStep = next + 1
 		w.engine.Committed(w.commits[next])
 	}
 }
 
 // awaits tells whether the version that the engine has heard of last is evaluated, and it has not heard the outcome.
-func (w *Worker) awaits() bool { return w.run.Eval.Due(w.told) && w.judged <= w.told }
+func (w *Worker) awaits() bool { return w.run.Eval.Due(w.toldStep) && w.toldEval <= w.toldStep }
 
 // ReceiveBulk takes a frame from the data socket and reports whether it was wanted.
 func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
@@ -403,8 +404,8 @@ func (w *Worker) settle(now time.Time) {
 			w.port.Send(pull)
 		}
 	})
-	if w.dirty || now.Sub(w.said) >= beat {
-		w.say(now)
+	if w.dirty || now.Sub(w.sentAt) >= beat {
+		w.sendStatus(now)
 	}
 	if w.orders.Done && !w.done && w.current() && !w.awaits() {
 		w.done = true
@@ -475,8 +476,8 @@ func (w *Worker) compute() {
 	}
 }
 
-// say sends the status.
-func (w *Worker) say(now time.Time) {
+// sendStatus sends the status.
+func (w *Worker) sendStatus(now time.Time) {
 	w.status.Seq++
 	w.status.Held, w.status.Slots = nil, nil
 	oldest := w.orders.Version
@@ -489,7 +490,7 @@ func (w *Worker) say(now time.Time) {
 		}
 	}
 	for step := range w.commits {
-		if step < min(oldest, w.told) {
+		if step < min(oldest, w.toldStep) {
 			delete(w.commits, step)
 		}
 	}
@@ -499,9 +500,9 @@ func (w *Worker) say(now time.Time) {
 		}
 	}
 	if w.status.Awaits = 0; w.awaits() {
-		w.status.Awaits = w.told
+		w.status.Awaits = w.toldStep
 	}
-	w.dirty, w.said = false, now
+	w.dirty, w.sentAt = false, now
 	w.port.Send(w.status)
 }
 

@@ -32,7 +32,7 @@ type voter struct {
 // auditPatience bounds how long a step waits for an audit.
 const auditPatience = 20 * time.Second
 
-// chooseAudit picks a slot of the step by chance, as often as the room's config says. Tabs cannot tell beforehand.
+// chooseAudit picks a slot of the step at random, with the probability that the room's config gives. No tab can know it before.
 func (r *Room) chooseAudit() {
 	h := splitmix(splitmix(r.cfg.Schedule) ^ r.step)
 	if r.cfg.Audit > 0 && float64(h>>11)/(1<<53) < r.cfg.Audit*float64(len(r.slots)) {
@@ -55,12 +55,12 @@ func (a *audit) without(tab uint32) {
 	}
 }
 
-// involves tells whether the audit is about a tab.
+// involves reports whether a tab takes part in the audit.
 func (a *audit) involves(tab uint32) bool {
 	return a != nil && (a.tab == tab || slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == tab }))
 }
 
-// auditReady takes in that the auditor has computed the slot.
+// auditReady handles the auditor's message that it has computed the slot. It reports whether the message was the auditor's.
 func (r *Room) auditReady(t *tab, m fsdp.Ready) bool {
 	a := r.audit
 	if a == nil || a.tab != t.id || m.Work != a.work {
@@ -74,31 +74,31 @@ func (r *Room) auditReady(t *tab, m fsdp.Ready) bool {
 	return true
 }
 
-// gradient takes a piece of the auditor's gradient in: only its hash is kept.
+// gradient hashes a piece of the auditor's gradient; the piece itself is not kept.
 func (a *audit) gradient(r *Room, t *tab, f fsdp.Frame) bool {
 	if a == nil || a.tab != t.id || a.pull == nil || f.Step != a.work.Step || int(f.Slot) != a.slot || f.Epoch != a.work.Epoch ||
 		int(f.Chunk) >= len(a.hashes) || len(f.Body) != r.all.Pieces[f.Chunk].Len*r.run.Reduce().Size() || !a.pull.Got(r.now, int(f.Chunk)) {
 		return false
 	}
-	if !fsdp.Sane(f.Body, r.run.Reduce()) {
-		r.unfit(t, "its gradient has infinities, NaNs or numbers beyond all measure")
+	if !fsdp.Finite(f.Body, r.run.Reduce()) {
+		r.unfit(t, "its gradient has infinities, NaNs or numbers of 2^62 or more")
 		return true
 	}
 	a.hashes[f.Chunk] = maphash.Bytes(r.secret, f.Body)
 	return true
 }
 
-// unfit takes the audit from a tab that cannot compute the slot; another one may.
+// unfit withdraws the audit from a tab whose result is not finite; another tab is asked.
 func (r *Room) unfit(t *tab, what string) {
 	a := r.audit
-	r.Stats.Insane++
+	r.Stats.NotFinite++
 	r.note("unsound", t.id, "the audit of slot %d at %s: %s", a.slot, t.label(), what)
 	a.barred = append(a.barred, t.id)
 	r.takeBack(t.id, a.slot)
 	a.tab, a.pull = 0, nil
 }
 
-// runAudit goes on with an audit.
+// runAudit takes the next step of an open audit: choose an auditor, pull its gradient, compare.
 func (r *Room) runAudit() {
 	a := r.audit
 	if a == nil || !r.slots[a.slot].done() {
@@ -138,11 +138,11 @@ func (r *Room) runAudit() {
 		a.voters = append(a.voters, voter{a.tab, a.hashes})
 		r.takeBack(a.tab, a.slot)
 		a.tab, a.pull = 0, nil
-		r.judge()
+		r.compareVotes()
 	}
 }
 
-// auditor is a tab that has no part in the audit yet and computes the same bits as those that have.
+// auditor is a tab of the same class that does not take part in the audit yet, nil if there is none.
 func (r *Room) auditor(a *audit) *tab {
 	class := r.tabs[a.voters[0].tab].class
 	for _, t := range r.inOrder() {
@@ -168,11 +168,11 @@ func (r *Room) closeAudit(why string) {
 	r.audit = nil
 }
 
-// mostVoters bounds how many tabs are asked before a class of adapters is taken for one that does not agree on bits.
+// mostVoters bounds how many tabs compute the slot. If no two of them agree, the class does not compute equal bits.
 const mostVoters = 5
 
-// judge compares what the voters computed: two that agree are right.
-func (r *Room) judge() {
+// compareVotes compares the last voter's gradient with the others': two equal ones are right.
+func (r *Room) compareVotes() {
 	a := r.audit
 	last := a.voters[len(a.voters)-1]
 	right := slices.IndexFunc(a.voters[:len(a.voters)-1], func(v voter) bool { return slices.Equal(v.hashes, last.hashes) })

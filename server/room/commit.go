@@ -8,8 +8,8 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// begin begins the current step, or what comes after the last; before either the evaluation of its version, if one is due
-// and not done. A checkpoint waits for that, so that a run whose last version is saved is over.
+// begin begins the evaluation of the current version if it is due; else the current step, or the last checkpoint after all
+// steps. The last checkpoint waits for the last evaluation, so a run whose last version is saved is over.
 func (r *Room) begin() {
 	r.dirtyAll()
 	if r.evaluationDue() {
@@ -31,7 +31,9 @@ func (r *Room) begin() {
 	}
 }
 
-// decide ends the step once all slots are folded, no audit is open, and no checkpoint needs the version to stay.
+// decide decides the step once the gradients of all slots are added, no audit is open and no checkpoint is being pulled.
+//
+//	norm = ‖Σ gradients‖ / tokens    clip = min(1, max_grad_norm / (norm + 1e-6))    factor = clip / tokens
 func (r *Room) decide() {
 	for _, s := range r.slots {
 		if !s.done() {
@@ -69,13 +71,13 @@ func (r *Room) decide() {
 	r.phase = Deciding
 	data := r.shardMajor()
 	r.reduced[r.step] = data
-	r.commits[r.step] = rec // without its blob's hash until that is stored; not yet a commit, as the step has not moved
+	r.commits[r.step] = rec // no commit yet: the hash of its blob is missing, and r.step has not moved
 	r.do(Store{Tag: tagReduced, Data: data})
 }
 
 const tagReduced, tagState = "reduced", "state"
 
-// shardMajor is the sum as it is stored and served: shard after shard.
+// shardMajor is the sum as it is stored and sent: shard after shard, float32.
 func (r *Room) shardMajor() []byte {
 	out := make([]byte, 0, 4*r.table.Len)
 	for i := range r.table.Shards {
@@ -144,14 +146,14 @@ func (r *Room) logged(e Logged) {
 	}
 }
 
-// take counts a commit in.
+// take applies a commit.
 func (r *Room) take(rec Record) {
 	r.commits[rec.Step] = rec
 	r.updates = rec.Updates
 }
 
-// auditOutlier has a slot computed elsewhere whose gradient is far larger than the others', before it counts: again
-// the same means that the data is so.
+// auditOutlier begins an audit of a slot whose gradient is more than ten times as large as the median of the slots. If a second
+// tab computes the same gradient, the data is the reason and the gradient counts.
 func (r *Room) auditOutlier() bool {
 	const fewest, factor = 5, 10.0
 	if len(r.slots) < fewest {

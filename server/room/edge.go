@@ -16,8 +16,8 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// A tab has two sockets, so that a heartbeat does not wait behind a gradient. Each begins with a frame that says who
-// the tab is, and is served by two goroutines: one reads, checks and hands over what comes, one writes what waits.
+// A tab has two sockets, so that a status does not wait behind a gradient. The first frame of a socket says which tab it belongs
+// to. Two goroutines serve a socket: one reads and checks frames and passes them on, one writes the frames that wait.
 
 const (
 	helloWithin  = 10 * time.Second // for the first frame
@@ -32,8 +32,8 @@ func dataQueue(run *fsdp.Run) int {
 	return 4<<20 + 4*run.Window*(4*run.Piece+fsdp.HeaderLen+parcelCost)
 }
 
-// OriginAllowed compares a request's Origin with where it went: only the server's own pages may open sockets. A
-// program that is no browser sends none; it needs the code all the same.
+// OriginAllowed reports whether a request comes from a page of this server or of Origins. A program that is no browser sends no
+// Origin; it needs the room's code like any other.
 func (s *Rooms) OriginAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -125,7 +125,7 @@ func (c *conn) close() {
 	c.ws.CloseNow()
 }
 
-// serve returns why the socket ended, "" where that was its tab's own doing.
+// serve serves the socket and returns why it was ended, "" if the tab closed it.
 func (c *conn) serve(ctx context.Context) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -202,7 +202,7 @@ func (c *conn) serve(ctx context.Context) string {
 	return code
 }
 
-// reader hands over what comes until the socket ends.
+// reader passes frames on until the socket ends.
 func (c *conn) reader(ctx context.Context) string {
 	for {
 		b, f, err := c.read(ctx)
@@ -234,7 +234,7 @@ func (c *conn) reader(ctx context.Context) string {
 	}
 }
 
-// hand puts a parcel into the room's inbox. While that is full the socket is not read, which TCP makes the sender feel.
+// hand puts a parcel into the room's inbox. While the inbox is full the socket is not read, and TCP stops the sender.
 func (c *conn) hand(ctx context.Context, p Parcel) error {
 	p.Tab, p.Conn, p.Lane = c.tab, c.number, c.lane
 	for {

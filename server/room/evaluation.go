@@ -7,10 +7,10 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// works tells whether slots are given out.
+// works reports whether slots are given out.
 func (r *Room) works() bool { return r.phase == Computing || r.phase == Evaluating }
 
-// pace is the mean time of a slot from order to readiness. Those of an evaluation are shorter.
+// pace is the moving mean of the time from a slot's order to its result, separate for steps and evaluations.
 func (r *Room) pace() *time.Duration {
 	if r.phase == Evaluating {
 		return &r.evalPace
@@ -18,13 +18,13 @@ func (r *Room) pace() *time.Duration {
 	return &r.stepPace
 }
 
-// evaluationDue tells whether the current version is still to be evaluated.
+// evaluationDue reports whether the current version is still to be evaluated.
 func (r *Room) evaluationDue() bool {
 	_, done := r.evals[r.step]
 	return !done && r.run.Eval.Due(r.step)
 }
 
-// evaluated takes a slot's result in.
+// evaluated handles a slot's result.
 func (r *Room) evaluated(t *tab, m fsdp.Ready) {
 	if fault := r.run.Eval.Fault(m); fault != "" {
 		r.unsound(t, m.Slot, fault)
@@ -37,7 +37,7 @@ func (r *Room) evaluated(t *tab, m fsdp.Ready) {
 	}
 }
 
-// conclude ends the evaluation once all slots are there. It is logged before anybody hears of it, and counts once.
+// conclude logs the evaluation once the results of all slots are there. Tabs are told of it after that.
 func (r *Room) conclude() {
 	if slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.done() }) {
 		return
@@ -60,7 +60,7 @@ func (r *Room) conclude() {
 	r.do(Append{rec})
 }
 
-// evalsFor are the evaluations that a tab is to hear of with commits.
+// evalsFor lists the evaluations that a tab is sent together with commits.
 func (r *Room) evalsFor(t *tab, commits []fsdp.Commit) (list []fsdp.Evaluated) {
 	add := func(version uint64) {
 		if e, ok := r.evals[version]; ok && (len(list) == 0 || list[len(list)-1].Version < version) {
@@ -75,7 +75,7 @@ func (r *Room) evalsFor(t *tab, commits []fsdp.Commit) (list []fsdp.Evaluated) {
 	return list
 }
 
-// lacksEval tells whether a tab awaits an evaluation that is done, and was not sent it.
+// lacksEval reports whether a tab awaits an evaluation that is done and was not sent to it.
 func (r *Room) lacksEval(t *tab) bool {
 	_, done := r.evals[t.status.Awaits]
 	return t.status.Awaits > 0 && done && !slices.ContainsFunc(t.sent.Evals, func(e fsdp.Evaluated) bool { return e.Version == t.status.Awaits })

@@ -58,7 +58,7 @@ func evaluating(t *testing.T) (r *Room, handle func(e Event) []Effect) {
 		handle(Attached{tab + 1})
 	}
 	for tab := range uint32(2) {
-		handle(Said{tab + 1, fsdp.Status{Seq: 1, Held: []fsdp.Held{{Shard: 0, Version: 2}}}})
+		handle(GotMessage{tab + 1, fsdp.Status{Seq: 1, Held: []fsdp.Held{{Shard: 0, Version: 2}}}})
 	}
 	if r.Phase() != Evaluating {
 		t.Fatalf("the room is %s", r.Phase())
@@ -88,14 +88,14 @@ func TestEvaluationByHand(t *testing.T) {
 		for _, w := range r.tabs[tab].work {
 			if w.Slot == slot && w.Eval && w.Step == 2 {
 				seq++
-				return handle(Said{tab, fsdp.Status{Seq: seq, Held: []fsdp.Held{{Shard: 0, Version: 2}}, Slots: []fsdp.Ready{{Work: w, Loss: loss, Tokens: tokens}}}})
+				return handle(GotMessage{tab, fsdp.Status{Seq: seq, Held: []fsdp.Held{{Shard: 0, Version: 2}}, Slots: []fsdp.Ready{{Work: w, Loss: loss, Tokens: tokens}}}})
 			}
 		}
 		t.Fatalf("tab %d is to compute %+v, not slot %d of the evaluation", tab, r.tabs[tab].work, slot)
 		return nil
 	}
 	say(1, 0, 2, 4) // there are 5
-	if r.Stats.Insane != 1 || r.slots[0].done() {
+	if r.Stats.NotFinite != 1 || r.slots[0].done() {
 		t.Errorf("a wrong count is taken: %+v", r.slots[0])
 	}
 	say(2, 0, 2.5, 5)
@@ -129,7 +129,7 @@ func TestNoFiniteLoss(t *testing.T) {
 			for _, w := range tab.work {
 				s.Slots = append(s.Slots, fsdp.Ready{Work: w, Invalid: w.Slot == 1, Loss: 1, Tokens: r.run.Eval.Tokens[w.Slot]})
 			}
-			for _, e := range handle(Said{tab.id, s}) {
+			for _, e := range handle(GotMessage{tab.id, s}) {
 				if a, ok := e.(Append); ok {
 					handle(Logged{Record: a.Record})
 				}
@@ -151,10 +151,10 @@ func TestMissedEvaluation(t *testing.T) {
 	held := []fsdp.Held{{Shard: 0, Version: 3}}
 	r.Handle(now, Joined{Tab: 1})
 	r.Handle(now, Attached{1})
-	if seen := lastOrders(r.Handle(now, Said{1, fsdp.Status{Seq: 1, Held: held}}), 1); len(seen.Evals) > 0 {
+	if seen := lastOrders(r.Handle(now, GotMessage{1, fsdp.Status{Seq: 1, Held: held}}), 1); len(seen.Evals) > 0 {
 		t.Fatalf("it is told of %+v", seen.Evals)
 	}
-	o := lastOrders(r.Handle(now, Said{1, fsdp.Status{Seq: 2, Seen: r.tabs[1].sent.Seq, Held: held, Awaits: 2}}), 1)
+	o := lastOrders(r.Handle(now, GotMessage{1, fsdp.Status{Seq: 2, Seen: r.tabs[1].sent.Seq, Held: held, Awaits: 2}}), 1)
 	if len(o.Evals) != 1 || o.Evals[0].Version != 2 {
 		t.Errorf("it awaits version 2 and is told of %+v", o.Evals)
 	}

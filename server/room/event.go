@@ -20,17 +20,17 @@ type (
 		Tab    uint32
 		Reason string
 	}
-	// Said is a message from a tab.
-	Said struct {
+	// GotMessage is a message from a tab.
+	GotMessage struct {
 		Tab     uint32
 		Message fsdp.Message
 	}
-	// Came is a frame from a tab's data socket. The body is the host's again once Handle has returned.
-	Came struct {
+	// GotFrame is a frame from a tab's data socket. The room may use the body only until Handle returns.
+	GotFrame struct {
 		Tab   uint32
 		Frame fsdp.Frame
 	}
-	// Asked: the room's owner wants something.
+	// Asked is an operation of the room's owner.
 	Asked struct {
 		Op  Op
 		Tab uint32
@@ -61,7 +61,7 @@ type (
 	Ticked struct{}
 )
 
-// Op is what an owner may ask for.
+// Op is an operation of the room's owner.
 type Op string
 
 const (
@@ -69,23 +69,23 @@ const (
 	Pause  Op = "pause"
 	Resume Op = "resume"
 	Remove Op = "remove"
-	Lock   Op = "lock" // nobody else is let in
+	Lock   Op = "lock" // no further tab may join
 	Unlock Op = "unlock"
 )
 
-func (Joined) event()   {}
-func (Attached) event() {}
-func (Gone) event()     {}
-func (Said) event()     {}
-func (Came) event()     {}
-func (Asked) event()    {}
-func (Stored) event()   {}
-func (Logged) event()   {}
-func (Loaded) event()   {}
-func (Damaged) event()  {}
-func (Ticked) event()   {}
+func (Joined) event()     {}
+func (Attached) event()   {}
+func (Gone) event()       {}
+func (GotMessage) event() {}
+func (GotFrame) event()   {}
+func (Asked) event()      {}
+func (Stored) event()     {}
+func (Logged) event()     {}
+func (Loaded) event()     {}
+func (Damaged) event()    {}
+func (Ticked) event()     {}
 
-// Effect is something that a room wants done.
+// Effect is something that the host has to do for the room.
 type Effect interface{ effect() }
 
 type (
@@ -94,7 +94,7 @@ type (
 		Tab     uint32
 		Message fsdp.Message
 	}
-	// SendBulk sends a frame on a tab's data socket. Nobody changes the body any more.
+	// SendBulk sends a frame on a tab's data socket. The body does not change any more.
 	SendBulk struct {
 		Tab   uint32
 		Frame fsdp.Frame
@@ -116,7 +116,7 @@ type (
 		Tag, Hash string
 		Off, Len  int64
 	}
-	// Delete lets blobs go.
+	// Delete deletes blobs.
 	Delete struct{ Hashes []string }
 	// Note is for the room's diary and for people.
 	Note struct {
@@ -125,7 +125,7 @@ type (
 		Step uint64 `json:"step"`
 		Text string `json:"text"`
 	}
-	// Moment is a Note that is of interest only to who looks closely: what a tab is in the middle of.
+	// Moment is a Note for debugging and tests: what a tab is in the middle of.
 	Moment Note
 )
 

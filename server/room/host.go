@@ -30,7 +30,7 @@ const (
 	diaryLines = 500 // that a room keeps for people
 )
 
-// Host runs a room: it brings events to the state machine and does what that wants done.
+// Host runs a room: it passes events to the state machine and carries out its effects on disk and sockets.
 type Host struct {
 	ID string
 
@@ -53,20 +53,20 @@ type Host struct {
 	stop   context.CancelFunc
 	ended  chan struct{}
 
-	mu     sync.Mutex // guards what follows, which the loop writes and others read
+	mu     sync.Mutex // guards the fields below: the loop writes them, HTTP handlers read them
 	room   *Room
 	use    *ledger
 	diary  []Note
 	next   uint32            // number of the next tab
-	live   map[uint32]uint64 // the connection of each tab that is in
+	live   map[uint32]uint64 // the connection of each connected tab
 	seats  map[uint32]*seat
-	losses []Loss   // of all steps, for people
+	losses []Loss   // of all steps, for the page
 	before *float64 // the loss on held-out rows before the first step
 	chain  string
 	seq    int
 }
 
-// job is something that is done on the disk, in order. It returns the event that answers it, nil for none.
+// job is a disk operation. Jobs run in order. A job returns the event that answers it, nil for none.
 type job func() Event
 
 // Create opens a new room. An empty code is drawn.
@@ -123,7 +123,7 @@ func (h *Host) open(first *Record) error {
 			lives++
 		}
 		h.past.add(r)
-		h.lost(r)
+		h.noteLoss(r)
 	}
 	h.next = lives<<12 + 1 // tabs of earlier lives come back under their own numbers
 	h.run = *h.room.run
@@ -156,7 +156,7 @@ func tabAddress(room string, tab uint32, conn uint64, lane Lane) string {
 	return fmt.Sprintf("room/%s/%d/%d/%s", room, tab, conn, lane)
 }
 
-// end ends the room for good and forgets it.
+// end closes the room for good and deletes its folder.
 func (h *Host) end() error {
 	h.mu.Lock()
 	for tab := range h.live {
@@ -166,14 +166,14 @@ func (h *Host) end() error {
 	return errors.Join(h.Close(), h.store.Forget(h.ID))
 }
 
-// Close ends the room's life on this server. Tabs are told to come back.
+// Close stops the room on this server; its folder stays. Tabs are told to come back.
 func (h *Host) Close() error {
 	h.stop()
 	<-h.ended
 	return h.lease.Release()
 }
 
-// NewCode draws a code of six figures, which are easy to read out and to type. Guesses are few: see limiter.
+// NewCode draws a code of six digits, which is easy to read out and to type. limiter bounds the number of guesses.
 func NewCode() string {
 	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
 	if err != nil { // the system's source of randomness does not fail
@@ -191,7 +191,7 @@ func (h *Host) Describes(run fsdp.Run) bool {
 	return err == nil && string(text) == string(h.text)
 }
 
-// Earlier are the steps that were committed before the room was opened, and its evaluations.
+// Earlier returns the commits and evaluations that the log held when the room was opened.
 func (h *Host) Earlier() ([]fsdp.Commit, []fsdp.Evaluated) { return h.past.commits, h.past.evals }
 
 // Job is the run.json of a room that pages may join, nil for another.
@@ -200,14 +200,14 @@ func (h *Host) Job() json.RawMessage { return h.run.Job }
 // Code is what lets people in.
 func (h *Host) Code() string { return h.code }
 
-// token proves to be tab number id; 0 is the owner.
+// token is the token of tab number id: HMAC-SHA-256 of room and number under the room's secret. 0 is the owner.
 func (h *Host) token(id uint32) string {
 	mac := hmac.New(sha256.New, h.secret)
 	mac.Write(binary.LittleEndian.AppendUint32([]byte(h.ID), id))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// OwnerToken is what lets its bearer start, pause and remove.
+// OwnerToken is the token of the room's owner, who may start and pause the run and remove tabs.
 func (h *Host) OwnerToken() string { return h.token(0) }
 
 // Owns tells whether a token is the owner's.
@@ -216,12 +216,12 @@ func (h *Host) Owns(token string) bool { return same(token, h.token(0)) }
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 var (
-	errCode   = errors.New("the room's code is another")
-	errToken  = errors.New("this is not the tab's token")
-	errLocked = errors.New("the room's owner lets nobody else in")
+	errCode   = errors.New("wrong room code")
+	errToken  = errors.New("wrong token")
+	errLocked = errors.New("the room's owner has locked the room")
 )
 
-// admit checks who says Hello and gives a number to who is new.
+// admit checks a Hello and returns the tab's number, a new one for a tab that comes for the first time.
 func (h *Host) admit(hello fsdp.Hello) (tab uint32, err error) {
 	if hello.Token != "" && hello.Tab != 0 {
 		if !same(hello.Token, h.token(hello.Tab)) {
@@ -242,8 +242,8 @@ func (h *Host) admit(hello fsdp.Hello) (tab uint32, err error) {
 	return tab, nil
 }
 
-// lost notes a step's loss for people, or that on held-out rows.
-func (h *Host) lost(r Record) {
+// noteLoss keeps the loss of a commit or an evaluation for the page.
+func (h *Host) noteLoss(r Record) {
 	switch {
 	case r.Kind == Rewound:
 		h.losses = h.losses[:r.Step]
@@ -257,7 +257,7 @@ func (h *Host) lost(r Record) {
 	}
 }
 
-// Ask does what the owner wants.
+// Ask passes the owner's operation on to the room.
 func (h *Host) Ask(op Op, tab uint32) { h.send(Asked{Op: op, Tab: tab}) }
 
 func (h *Host) send(e Event) {
@@ -267,7 +267,7 @@ func (h *Host) send(e Event) {
 	}
 }
 
-// loop is the only one that touches the state machine's state.
+// loop is the only goroutine that changes the room.
 func (h *Host) loop(ctx context.Context) {
 	defer close(h.ended)
 	defer h.inbox.Close()
@@ -284,7 +284,7 @@ func (h *Host) loop(ctx context.Context) {
 		case <-tick.C:
 			h.handle(Ticked{})
 		case <-h.inbox.Ready():
-			// Answers of the disk must not wait behind a full inbox, so this takes one at a time.
+			// One parcel at a time, so that answers of the disk do not wait behind a full inbox.
 			if p, ok := h.inbox.Take(); ok {
 				h.parcel(p)
 			}
@@ -292,7 +292,7 @@ func (h *Host) loop(ctx context.Context) {
 	}
 }
 
-// hangUp says goodbye to all.
+// hangUp says goodbye to all tabs.
 func (h *Host) hangUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -305,17 +305,17 @@ func (h *Host) handle(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l, ok := e.(Logged); ok && l.Err == nil {
-		h.lost(l.Record)
+		h.noteLoss(l.Record)
 	}
 	begin := time.Now()
 	effects := h.room.Handle(begin, e)
 	switch e := e.(type) {
-	case Came:
+	case GotFrame:
 		if e.Frame.Type == fsdp.TypeGradient {
 			h.use.reduced(e.Frame.Header, time.Since(begin))
 		}
-	case Said:
-		h.use.said(e.Tab)
+	case GotMessage:
+		h.use.startClock(e.Tab)
 	}
 	for _, effect := range effects {
 		h.do(effect)
@@ -323,7 +323,7 @@ func (h *Host) handle(e Event) {
 	h.use.settle(begin)
 }
 
-// parcel takes what comes from a tab's socket. What comes from a connection that has been replaced is void.
+// parcel handles what came from a tab's socket. Parcels of a connection that another one has replaced are ignored.
 func (h *Host) parcel(p Parcel) {
 	defer recycle(p.Frame)
 	h.mu.Lock()
@@ -352,7 +352,7 @@ func (h *Host) parcel(p Parcel) {
 		h.drop(p.Tab, fsdp.Bye{Code: "closed", Reason: "the other socket is closed", Again: true})
 		h.mu.Unlock()
 		h.handle(Gone{p.Tab, p.Text})
-	default: // the socket's reader has parsed it already and found it good
+	default: // the socket's reader has checked the frame
 		f, err := fsdp.Parse(p.Frame)
 		if err != nil {
 			return
@@ -361,14 +361,14 @@ func (h *Host) parcel(p Parcel) {
 		h.use.frame(p.Tab, true, f.Header, len(p.Frame))
 		h.mu.Unlock()
 		if f.Type.Bulk() {
-			h.handle(Came{p.Tab, f})
+			h.handle(GotFrame{p.Tab, f})
 		} else if m, err := fsdp.Decode(f); err == nil {
-			h.handle(Said{p.Tab, m})
+			h.handle(GotMessage{p.Tab, m})
 		}
 	}
 }
 
-// work does the disk's jobs in order.
+// work runs the jobs in order.
 func (h *Host) work(ctx context.Context) {
 	for {
 		select {
@@ -382,7 +382,7 @@ func (h *Host) work(ctx context.Context) {
 	}
 }
 
-// append writes a record.
+// append writes a record to the log.
 func (h *Host) append(rec *Record) error {
 	text := Chain(rec, h.chain, h.fence)
 	if err := h.store.Append(h.ID, h.seq, text); err != nil {
@@ -392,7 +392,7 @@ func (h *Host) append(rec *Record) error {
 	return nil
 }
 
-// do does one effect; the caller holds the lock. Nothing in here waits.
+// do carries out one effect without waiting; the caller holds the lock.
 func (h *Host) do(effect Effect) {
 	switch e := effect.(type) {
 	case Send:
@@ -431,8 +431,7 @@ func (h *Host) do(effect Effect) {
 	}
 }
 
-// out puts a frame into the queue of a tab's socket. A tab whose queue is full is too slow for what it asked for: it
-// is dropped, and the room goes on.
+// out puts a frame into the queue of a tab's socket. A tab whose queue is full reads too slowly: it is dropped.
 func (h *Host) out(tab uint32, lane Lane, frame []byte) {
 	conn, in := h.live[tab]
 	if !in {
@@ -443,9 +442,9 @@ func (h *Host) out(tab uint32, lane Lane, frame []byte) {
 	}
 	err := h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Tab: tab, Lane: lane, Frame: frame})
 	if errors.Is(err, ErrFull) {
-		h.drop(tab, fsdp.Bye{Code: "slow", Reason: "it does not take what it asked for", Again: true})
-		// The state machine hears of it as of any other loss, after what it is in the middle of.
-		go h.send(Gone{tab, "it does not take what it asked for"})
+		h.drop(tab, fsdp.Bye{Code: "slow", Reason: "the tab reads too slowly what it asked for", Again: true})
+		// The room is in the middle of an event, so it is told of the loss later.
+		go h.send(Gone{tab, "it reads too slowly what it asked for"})
 	}
 }
 
@@ -461,7 +460,7 @@ func (h *Host) drop(tab uint32, bye fsdp.Bye) {
 	}
 }
 
-// View is what people see of the room. All but its owner see no more than numbers.
+// View describes the room for the page. full includes the roster and the diary, which only the owner sees.
 func (h *Host) View(full bool) View {
 	v := h.view(math.MaxUint64)
 	if !full {
@@ -470,7 +469,7 @@ func (h *Host) View(full bool) View {
 	return v
 }
 
-// view has the losses from a step on.
+// view is the full view, with the losses from step since on.
 func (h *Host) view(since uint64) View {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -481,7 +480,7 @@ func (h *Host) view(since uint64) View {
 	return v
 }
 
-// Steps is what the steps took that are over, from one on. What is too long ago is not known any more.
+// Steps returns time and traffic of the finished steps from step from on; the last 1024 are kept.
 func (h *Host) Steps(from uint64) []StepUse {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -489,7 +488,7 @@ func (h *Host) Steps(from uint64) []StepUse {
 	return slices.Clone(h.use.closed[i:])
 }
 
-// Done tells whether all steps are done, or the room has failed and why.
+// Done reports whether all steps are done, or the error that the room has failed with.
 func (h *Host) Done() (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,25 +8,25 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// StepUse is what a step took.
+// StepUse is the time and traffic of a step.
 type StepUse struct {
 	Step    uint64 // from 0
 	Seconds float64
-	Reduce  float64  // seconds in which the room checked gradients and added them up
+	Reduce  float64  // seconds in which the room checked and added gradients
 	Reduced int64    // bytes of those gradients
-	Tabs    []TabUse // that took part, by number
+	Tabs    []TabUse // those that took part, by number
 }
 
-// TabUse is what a tab did in a step. Bytes are those of the frames on its two sockets.
+// TabUse is a tab's part of a step. Bytes are those of the frames on its two sockets.
 type TabUse struct {
 	Tab  uint32
 	Name string
 
-	Up, Down int64 // what fsdp.Forecast is about: gradients and parameters up, reduced gradients and parameters down, without headers
-	Sent     int64 // all that belongs to the step, with headers and control messages
+	Up, Down int64 // what fsdp.Forecast computes: gradients and parameters up, reduced gradients and parameters down, without headers
+	Sent     int64 // everything that belongs to the step, with headers and control messages
 	Received int64
-	// Besides the step: checkpoints up; down what the result is written from, and the
-	// state and the gradients of earlier steps that a shard is made of.
+	// Not part of the step: checkpoints up; down the masters of the result, and the states and gradients of earlier steps that a
+	// shard is made again from.
 	StateUp, StateDown int64
 
 	Pulled float64          // seconds in which the room waited for pieces of it
@@ -34,7 +34,7 @@ type TabUse struct {
 	Usage  map[string]int64 // bytes on its GPU by class, at the end of the step
 }
 
-// Add adds what is in b, which is later.
+// Add adds b, which is later: its Usage replaces that of a.
 func (a *TabUse) Add(b TabUse) {
 	a.Up, a.Down, a.Sent, a.Received = a.Up+b.Up, a.Down+b.Down, a.Sent+b.Sent, a.Received+b.Received
 	a.StateUp, a.StateDown, a.Pulled = a.StateUp+b.StateUp, a.StateDown+b.StateDown, a.Pulled+b.Pulled
@@ -44,20 +44,20 @@ func (a *TabUse) Add(b TabUse) {
 	}
 }
 
-// ledger accounts for the steps of a room. A frame counts for the step that it names, so a step is closed only when its
-// update has reached every tab: by then the next ones may have begun.
+// ledger measures the steps of a room. A frame counts for the step that it names, so a step is closed only when its update has
+// reached every tab; the next steps may have begun by then.
 type ledger struct {
-	room    *Room
-	open    []*page // the steps from first on, without gaps
-	first   uint64
-	closed  []StepUse // the last ones
-	clocks  map[uint32]fsdp.Spent
-	at      time.Time
-	awaited []uint32 // since at, tabs of which pieces are awaited
-	aside   bool     // since at, an evaluation goes on, which is no part of a step
+	room       *Room
+	open       []*page // the steps from first on, without gaps
+	first      uint64
+	closed     []StepUse // the last ones
+	clocks     map[uint32]fsdp.Spent
+	at         time.Time
+	awaited    []uint32 // since at, tabs of which pieces are awaited
+	evaluating bool     // since at, an evaluation goes on, which is no part of a step
 }
 
-// page is a step that is open.
+// page is an open step.
 type page struct {
 	StepUse
 	tabs map[uint32]*TabUse
@@ -118,8 +118,8 @@ func (l *ledger) frame(tab uint32, up bool, h fsdp.Header, n int) {
 	}
 }
 
-// said looks at a tab's clock: what it has shown before the run began, or when it is seen first, is no part of a step.
-func (l *ledger) said(tab uint32) {
+// startClock notes a tab's clock when the tab is seen first or the run has not begun: time before that is no part of a step.
+func (l *ledger) startClock(tab uint32) {
 	t := l.room.tabs[tab]
 	if t == nil || t.status.Spent == (fsdp.Spent{}) {
 		return
@@ -129,18 +129,18 @@ func (l *ledger) said(tab uint32) {
 	}
 }
 
-// reduced counts the time that it took to add a gradient's piece up.
+// reduced counts the time that it took to add a piece of a gradient.
 func (l *ledger) reduced(h fsdp.Header, d time.Duration) {
 	p := l.page(h.Step)
 	p.Reduce += d.Seconds()
 	p.Reduced += int64(h.Len)
 }
 
-// settle looks at the room after an event.
+// settle counts the time since the last event, and closes steps that are over.
 func (l *ledger) settle(now time.Time) {
 	d := now.Sub(l.at).Seconds()
 	l.at = now
-	if len(l.open) > 0 && !l.aside {
+	if len(l.open) > 0 && !l.evaluating {
 		p := l.page(l.room.step)
 		p.Seconds += d
 		for _, tab := range l.awaited {
@@ -148,14 +148,14 @@ func (l *ledger) settle(now time.Time) {
 		}
 	}
 	l.awaited = l.room.awaited(l.awaited[:0])
-	if l.aside && l.room.phase == Computing && l.first == l.room.step { // what the tabs have passed their time with is over
+	if l.evaluating && l.room.phase == Computing && l.first == l.room.step { // the evaluation is over: clocks start anew
 		for id := range l.clocks {
 			if t := l.room.tabs[id]; t != nil && t.status.Spent != (fsdp.Spent{}) {
 				l.clocks[id] = t.status.Spent
 			}
 		}
 	}
-	l.aside = l.room.phase == Evaluating || l.aside && l.room.phase == Deciding
+	l.evaluating = l.room.phase == Evaluating || l.evaluating && l.room.phase == Deciding
 	for l.first+uint64(len(l.open)) <= l.room.step || len(l.open) == 0 {
 		l.open = append(l.open, &page{StepUse{Step: l.first + uint64(len(l.open))}, map[uint32]*TabUse{}})
 	}
@@ -169,7 +169,7 @@ func (l *ledger) settle(now time.Time) {
 	}
 }
 
-// take completes a page with what the tabs' clocks have told since the last one.
+// take completes a page with the time that the tabs' clocks have counted since the last one.
 func (l *ledger) take(p *page) StepUse {
 	for id, t := range l.room.tabs {
 		spent := t.status.Spent
@@ -192,7 +192,7 @@ func (l *ledger) take(p *page) StepUse {
 	return p.StepUse
 }
 
-// awaited appends the tabs that pieces have been asked of which have not come.
+// awaited appends the tabs that owe the room pieces.
 func (r *Room) awaited(tabs []uint32) []uint32 {
 	add := func(tab uint32, p *fsdp.Puller) {
 		if p != nil && p.Waits() && !slices.Contains(tabs, tab) {
@@ -214,7 +214,7 @@ func (r *Room) awaited(tabs []uint32) []uint32 {
 	return tabs
 }
 
-// reached tells whether all that tabs hold is at a version at least.
+// reached reports whether all shards of connected tabs are at least at a version.
 func (r *Room) reached(version uint64) bool {
 	for _, t := range r.tabs {
 		if !t.attached {

@@ -19,8 +19,8 @@ func TestLedgerOfEvaluations(t *testing.T) {
 	say := func(seq uint64, s fsdp.Status) {
 		for tab := range uint32(2) {
 			s.Seq, s.Held = seq, []fsdp.Held{{Shard: 0, Version: max(2, r.Step())}}
-			handle(Said{tab + 1, s})
-			l.said(tab + 1)
+			handle(GotMessage{tab + 1, s})
+			l.startClock(tab + 1)
 		}
 	}
 	say(2, fsdp.Status{Spent: fsdp.Spent{Clock: 5, Busy: 1}})

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// bucket lets things happen at a rate, and a number of them at once.
+// bucket is a token bucket.
 type bucket struct {
 	level float64
 	last  time.Time
 }
 
-// rate is what a bucket fills by, in things a second, and what it holds.
+// rate is how many tokens a bucket gains a second, and how many it holds.
 type rate struct{ perSecond, burst float64 }
 
-// allow takes one thing out of the bucket.
+// allow takes one token out of the bucket, false if there is none.
 func (b *bucket) allow(now time.Time, r rate) bool {
 	if b.last.IsZero() {
 		b.level = r.burst
@@ -33,7 +33,7 @@ func (b *bucket) allow(now time.Time, r rate) bool {
 
 // Rates and counts that protect a server.
 var (
-	handshakes   = rate{20, 80}    // sockets of a lane that an address opens
+	handshakes   = rate{20, 80}    // sockets of one lane that an address opens
 	wrongCodes   = rate{0.1, 5}    // of an address
 	allCodes     = rate{1, 50}     // wrong codes of all addresses together
 	controlRate  = rate{500, 2000} // control frames of a socket
@@ -59,7 +59,7 @@ func of(m map[string]*bucket, key string) *bucket {
 	b := m[key]
 	if b == nil {
 		if len(m) >= maxAddresses {
-			for k, old := range m { // whose bucket is full again need not be remembered; some other goes where all are busy
+			for k, old := range m { // forget full buckets, and any other bucket if none is full
 				if time.Since(old.last) > time.Minute || len(m) >= maxAddresses {
 					delete(m, k)
 				}
@@ -71,8 +71,8 @@ func of(m map[string]*bucket, key string) *bucket {
 	return b
 }
 
-// enter counts a socket in. Lanes have rates of their own: were the data socket of a tab that is let in to compete with
-// those that still knock, many tabs of one address would keep each other from ever having both.
+// enter counts a new socket, false if there are too many. Each lane has a rate of its own: if they shared one, many tabs of one
+// address that open control sockets could keep each other from opening their data sockets.
 func (l *limiter) enter(address string, lane Lane) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *limiter) drop(reason string) {
 	l.dropped[reason]++
 }
 
-// Dropped is how many sockets were ended, by reason.
+// counts is how many sockets and requests were refused or ended, by reason.
 func (l *limiter) counts() map[string]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,7 +124,7 @@ func (l *limiter) counts() map[string]int64 {
 	return m
 }
 
-// addressOf is who a request comes from, without the port.
+// addressOf is the IP address that a request comes from.
 func addressOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -23,12 +23,12 @@ const (
 	Evaluated Kind = "evaluated"
 	Saved     Kind = "saved"   // a checkpoint is complete
 	Rewound   Kind = "rewound" // the run goes on from version Step again, as what later ones are made from is lost
-	Removed   Kind = "removed" // a tab may not come back
-	Locked    Kind = "locked"  // nobody else is let in
+	Removed   Kind = "removed" // a tab was removed and may not come back
+	Locked    Kind = "locked"  // no further tab may join
 	Unlocked  Kind = "unlocked"
 )
 
-// Record is a line of a room's log. Each names the hash of the one before, so that nobody can change one unseen.
+// Record is an entry of a room's log. Each holds the hash of the one before, so a change of any is noticed.
 type Record struct {
 	Kind  Kind   `json:"kind"`
 	Prev  string `json:"prev"`            // hash of the record before
@@ -55,12 +55,12 @@ type Record struct {
 	Hash string `json:"-"` // of the record itself
 }
 
-// Commit is what tabs hear of a committed step.
+// Commit is what tabs are told of a committed step.
 func (r Record) Commit() fsdp.Commit {
 	return fsdp.Commit{Step: r.Step, Applied: r.Applied, Factor: r.Factor, Updates: r.Updates, Loss: r.Loss, Norm: r.Norm, Tokens: r.Tokens}
 }
 
-// Chain spells a record that follows the one with the given hash, and gives it its own.
+// Chain encodes a record that follows the one with hash prev, and sets the record's hash.
 func Chain(rec *Record, prev string, fence uint64) []byte {
 	rec.Prev, rec.Fence = prev, fence
 	text, err := json.Marshal(rec)

@@ -17,7 +17,7 @@ import (
 type Config struct {
 	Run      fsdp.Run `json:"run"`
 	Name     string   `json:"name,omitempty"`
-	MinTabs  int      `json:"min_tabs"` // the run starts by itself with so many tabs; 0: when it is told to
+	MinTabs  int      `json:"min_tabs"` // the run starts by itself with so many tabs; 0: the owner starts it
 	MaxTabs  int      `json:"max_tabs"`
 	Audit    float64  `json:"audit"`              // fraction of slots that a second tab computes, to compare
 	Schedule uint64   `json:"schedule,omitempty"` // seeds the choice of audits
@@ -25,31 +25,31 @@ type Config struct {
 
 // Times of a room, as the protocol's document gives them.
 const (
-	suspectAfter  = 5 * time.Second  // without a status: what the tab does is given to others as well
-	deadAfter     = 15 * time.Second // without a status: the tab is taken for gone
-	forgetAfter   = 2 * time.Minute  // after which a tab that comes back is a new one
-	graceAfter    = 3 * time.Second  // a tab that lost its connection keeps its shards for so long
-	attachWithin  = 10 * time.Second // after the control socket, the data socket
-	retryAfter    = 2 * time.Second  // pieces that do not come are asked for again
-	retryBusy     = 15 * time.Second // the same of a shard from a tab that is computing
-	stallAfter    = 10 * time.Second // pieces that do not come are pulled from somebody else
-	stuckAfter    = 2 * time.Minute  // the same of a shard from a tab that is computing
-	repeatAfter   = time.Second      // orders that were not seen are said again
-	copyFloor     = 2 * time.Second  // a slot gets no copy before that
-	copyFactor    = 3                // nor before so many times the mean time of a slot
-	aheadPerTab   = 2                // slots of a tab: one that it computes, one that is pulled meanwhile
+	suspectAfter  = 5 * time.Second  // without a status: the tab's slots are given to others as well
+	deadAfter     = 15 * time.Second // without a status: the tab is dropped
+	forgetAfter   = 2 * time.Minute  // offline: the tab is forgotten
+	graceAfter    = 3 * time.Second  // offline: the tab's shards are given to others
+	attachWithin  = 10 * time.Second // between the control socket and the data socket of a tab
+	retryAfter    = 2 * time.Second  // pieces that have not come are asked for again
+	retryBusy     = 15 * time.Second // the same for a shard of a tab that is computing
+	stallAfter    = 10 * time.Second // pieces that have not come are pulled from another tab
+	stuckAfter    = 2 * time.Minute  // the same for a shard of a tab that is computing
+	repeatAfter   = time.Second      // orders that the tab has not seen are sent again
+	copyFloor     = 2 * time.Second  // a slot is given to a second tab after this time at the earliest
+	copyFactor    = 3                // and after so many times the mean time of a slot
+	aheadPerTab   = 2                // slots of a tab: one that it computes, one that the room pulls meanwhile
 	copiesOfASlot = 3
 )
 
-// Phase is where a room stands.
+// Phase is a state of the room.
 type Phase string
 
 const (
 	Lobby      Phase = "lobby"      // waiting for tabs, or for the start
 	Evaluating Phase = "evaluating" // the loss of the version on held-out rows is computed
-	Computing  Phase = "computing"  // slots are computed and folded
-	Deciding   Phase = "deciding"   // the decision, or the outcome of the evaluation, is being stored
-	Saving     Phase = "saving"     // all steps are done, the last checkpoint is being pulled
+	Computing  Phase = "computing"  // slots are computed, and their gradients added
+	Deciding   Phase = "deciding"   // the decision about a step, or the result of an evaluation, is being stored
+	Saving     Phase = "saving"     // all steps are decided, the last checkpoint is being pulled
 	Done       Phase = "done"
 	Failed     Phase = "failed" // the room's storage failed
 )
@@ -65,10 +65,10 @@ type Room struct {
 	effects []Effect
 	started bool
 	paused  bool
-	locked  bool // nobody else is let in
+	locked  bool // no further tab may join
 	phase   Phase
 	epoch   uint32
-	step    uint64 // the version that slots are computed from
+	step    uint64 // the step being computed, and the version that its slots are computed from
 	updates int
 	chain   string // hash of the last record
 	reason  string // of Failed
@@ -76,16 +76,16 @@ type Room struct {
 	tabs    map[uint32]*tab
 	sorted  []*tab // by number
 	removed map[uint32]bool
-	changed bool // what tabs have or are to do has, so that more than the pulls has to be gone through
+	changed bool // the event changed what tabs have or have to do; otherwise only the pulls go on
 
 	slots              []*slot
-	folded             []uint16 // by piece of all: the slots that are added up
-	sums               []float64
-	acc                []float32
+	folded             []uint16      // by piece: slots 0 to n-1 are in the sum
+	acc                []float32     // the sum of the gradients
+	sums               []float64     // by piece: its sum of squares, once all slots are in it
 	stepPace, evalPace time.Duration // see pace
 
 	reduced map[uint64][]byte         // by step: the reduced gradient, shard after shard, float32
-	commits map[uint64]Record         // since the base before the last
+	commits map[uint64]Record         // by step: since the checkpoint before the last
 	evals   map[uint64]fsdp.Evaluated // by version, all of them
 	starts  []int                     // of each shard in a reduced gradient, elements
 
@@ -98,19 +98,19 @@ type Room struct {
 	bad    map[string]bool // blobs that are damaged, and needed
 	alarm  time.Time       // since when
 	audit  *audit
-	secret maphash.Seed // of hashes that tabs cannot aim at
+	secret maphash.Seed // of the hashes that audits compare: no tab can make two gradients collide
 
 	Stats Stats
 }
 
-// Stats counts what a room saw.
+// Stats counts what happened in a room.
 type Stats struct {
 	Commits, Skips       int
 	Evaluations          int
 	BytesIn, BytesOut    int64 // bodies of bulk frames
 	Frames, Refused      int64 // bulk frames taken in; stale, doubled or malformed ones
-	Insane               int64 // frames with infinities, NaNs or absurd numbers
-	Copies, Recomputed   int64 // slots given out twice; given out again
+	NotFinite            int64 // frames and results with infinities, NaNs or numbers of 2^62 or more
+	Copies, Recomputed   int64 // slots given to a second tab; given out again
 	Restored             int64 // shards given to a tab that did not have them
 	Audits, Liars        int64
 	Lost, Rewound        int64 // blobs that were damaged; times that the run went back for one
@@ -131,7 +131,7 @@ type tab struct {
 	keep               map[int]bool
 	held               map[int]uint64
 	work               []fsdp.Work
-	slots              int // computed so far, that counted
+	slots              int // computed so far, whose gradients were added
 	slotTime           time.Duration
 	leaving            bool
 	usage              map[string]int64 // bytes on its GPU by class
@@ -139,8 +139,7 @@ type tab struct {
 	took, refused      int64 // bulk frames
 }
 
-// New opens a room with what its log holds, nothing for a new one. The first record to log is among the effects of the
-// first event.
+// New makes the room that the records of a log lead to.
 func New(cfg Config, records []Record) (*Room, error) {
 	table, err := cfg.Run.Table()
 	if err != nil {
@@ -175,11 +174,10 @@ func New(cfg Config, records []Record) (*Room, error) {
 	return r, nil
 }
 
-// Epochs of orders are never used twice: each assignment has one of its own, and a frame that answers an older one is
-// told by it.
+// nextEpoch numbers an order or a pull. No number is used twice, so a frame that answers an older order is recognised.
 func (r *Room) nextEpoch() uint32 { r.epoch++; return r.epoch }
 
-// Handle lets an event happen at a time and returns what is to be done for it, in order.
+// Handle takes an event that happens at time now and returns its effects, in the order in which they must be carried out.
 func (r *Room) Handle(now time.Time, e Event) []Effect {
 	r.now, r.effects, r.changed = now, nil, true
 	switch e := e.(type) {
@@ -193,14 +191,14 @@ func (r *Room) Handle(now time.Time, e Event) []Effect {
 		if t := r.tabs[e.Tab]; t != nil && t.online {
 			r.lose(t, e.Reason)
 		}
-	case Said:
+	case GotMessage:
 		if t := r.tabs[e.Tab]; t != nil && t.online {
 			_, pull := e.Message.(fsdp.Pull)
 			r.changed = !pull
 			r.hear(t, e.Message)
 		}
-	case Came:
-		r.changed = false // but by the last piece of something
+	case GotFrame:
+		r.changed = false // set again by the last piece of a slot or a shard
 		if t := r.tabs[e.Tab]; t != nil && t.attached {
 			r.bulk(t, e.Frame)
 		} else {
@@ -230,29 +228,29 @@ func (r *Room) note(code string, tab uint32, format string, args ...any) {
 	r.do(Note{Code: code, Tab: tab, Step: r.step, Text: fmt.Sprintf(format, args...)})
 }
 
-// Moments of a tab, in the order in which it meets with them in a step.
+// Codes of a Moment, in their order within a step.
 const (
 	Evaluates  = "evaluates"  // it is to compute a slot of an evaluation
 	Given      = "given"      // it is to compute a slot
-	Computes   = "computes"   // it has taken the order in, and has not computed the slot
-	Pulled     = "pulled"     // the first piece of a slot's gradient has come, more are to
-	Folded     = "folded"     // all of the gradient is added up
-	Updates    = "updates"    // it was sent the last piece of a reduced gradient that it updates a shard by
+	Computes   = "computes"   // it has seen the order and is computing the slot
+	Pulled     = "pulled"     // the first piece of a slot's gradient has come, others are missing
+	Folded     = "folded"     // the gradient of a slot is added completely
+	Updates    = "updates"    // it was sent the last piece of a reduced gradient and updates a shard
 	Publishes  = "publishes"  // the first piece of a shard's new parameters has come
 	Gathers    = "gathers"    // it is sent a first piece of parameters
 	Saves      = "saves"      // the first piece of a shard's state has come, for a checkpoint
 	Recovering = "recovering" // it is sent a first piece of a shard's state
-	Commits    = "commits"    // of all: the step is decided
+	Commits    = "commits"    // of all tabs: the step is decided
 )
 
 func (r *Room) moment(code string, tab uint32, format string, args ...any) {
 	r.do(Moment{Code: code, Tab: tab, Step: r.step, Text: fmt.Sprintf(format, args...)})
 }
 
-// inOrder lists the tabs by number, so that nothing depends on the order of a map.
+// inOrder lists the tabs by number: no result depends on the order of a map.
 func (r *Room) inOrder() []*tab { return r.sorted }
 
-// listed makes the list of the tabs anew, which others may be in the middle of.
+// listed makes a new list of the tabs; loops over the old list go on.
 func (r *Room) listed() {
 	r.sorted = slices.SortedFunc(maps.Values(r.tabs), func(a, b *tab) int { return cmp.Compare(a.id, b.id) })
 }
@@ -282,7 +280,7 @@ func (r *Room) join(e Joined) {
 	t.group = cmp.Or(e.Hello.Group, t.group, r.smallestGroup())
 	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
 	t.status, t.sent, t.sentAt = fsdp.Status{}, fsdp.Orders{}, time.Time{}
-	t.away = r.now // of the connection's beginning, for the data socket's limit
+	t.away = r.now // when it connected: the data socket must follow within attachWithin
 	r.note("joined", t.id, "%s joined", t.label())
 }
 
@@ -293,7 +291,7 @@ func (t *tab) label() string {
 	return fmt.Sprintf("tab %d", t.id)
 }
 
-// lose takes a tab for gone: its slots are free at once, its shards after a grace.
+// lose marks a tab as offline. Its slots are given to others at once, its shards after graceAfter.
 func (r *Room) lose(t *tab, reason string) {
 	r.changed = true
 	t.online, t.attached, t.away, t.held = false, false, r.now, map[int]uint64{}
@@ -301,7 +299,7 @@ func (r *Room) lose(t *tab, reason string) {
 	r.note("gone", t.id, "%s is gone: %s", t.label(), reason)
 }
 
-// release gives back what t has to do.
+// release takes all slots from t.
 func (r *Room) release(t *tab) {
 	t.work = nil
 	for _, s := range r.slots {
@@ -358,7 +356,7 @@ func (r *Room) hear(t *tab, m fsdp.Message) {
 	}
 }
 
-// ask does what the room's owner asks for.
+// ask carries out an operation of the room's owner.
 func (r *Room) ask(e Asked) {
 	switch e.Op {
 	case Start:
@@ -373,7 +371,7 @@ func (r *Room) ask(e Asked) {
 		}
 		r.locked = e.Op == Lock
 		r.do(Append{Record{Kind: map[bool]Kind{true: Locked, false: Unlocked}[r.locked], Epoch: r.epoch}})
-		r.note(string(e.Op), 0, "nobody else is let in: %v", r.locked)
+		r.note(string(e.Op), 0, "the room is locked: %v", r.locked)
 	case Remove:
 		t := r.tabs[e.Tab]
 		if t == nil || r.removed[e.Tab] {
@@ -409,7 +407,7 @@ func (r *Room) dirtyAll() {
 	}
 }
 
-// settle does all that can be done now, and tells the tabs.
+// settle does all that the room can do now, and sends orders to the tabs.
 func (r *Room) settle() {
 	if !r.changed {
 		r.pull()
@@ -419,7 +417,7 @@ func (r *Room) settle() {
 	}
 	r.watch()
 	r.rescue()
-	r.place() // before the start, when shards still move for nothing
+	r.place() // also before the start, when moving a shard costs nothing
 	if !r.started && r.cfg.MinTabs > 0 {
 		ready := 0
 		for _, t := range r.tabs {
@@ -460,7 +458,7 @@ func (r *Room) pull() {
 	}
 }
 
-// watch looks for tabs that have fallen silent.
+// watch drops tabs that are silent for too long, and forgets tabs that stay away.
 func (r *Room) watch() {
 	for _, t := range r.inOrder() {
 		switch silent := r.now.Sub(t.heard); {
@@ -477,7 +475,7 @@ func (r *Room) watch() {
 	}
 }
 
-// suspect tells whether a tab has said nothing for so long that others should do its work as well.
+// suspect reports whether a tab has sent no status for so long that others should compute its slots as well.
 func (r *Room) suspect(t *tab) bool { return r.now.Sub(t.heard) >= suspectAfter }
 
 // order sends t its orders where they changed, or were not seen for a while.
@@ -502,10 +500,10 @@ func (r *Room) order(t *tab) {
 		}
 	}
 	if oldest == r.step && oldest > 0 {
-		oldest-- // the last one is for people
+		oldest-- // the last commit carries the loss that the page shows
 	}
 	for s := oldest; s < r.step && len(o.Commits) < fsdp.MaxCommits; s++ {
-		if rec, ok := r.commits[s]; ok { // one that is too old for that starts again from the last checkpoint
+		if rec, ok := r.commits[s]; ok { // a shard that is too old for that starts again from the last checkpoint
 			o.Commits = append(o.Commits, rec.Commit())
 		}
 	}
@@ -515,7 +513,7 @@ func (r *Room) order(t *tab) {
 	r.do(Send{Tab: t.id, Message: o})
 }
 
-// Phase is where the room stands, for people.
+// Phase is the state that people are shown: the phase, or "paused".
 func (r *Room) Phase() Phase {
 	if r.paused && r.works() {
 		return "paused"
@@ -523,7 +521,7 @@ func (r *Room) Phase() Phase {
 	return r.phase
 }
 
-// Step is the step being computed, which is the version of the parameters that it starts from.
+// Step is the step being computed: the version of the parameters that it starts from.
 func (r *Room) Step() uint64 { return r.step }
 
 // Config is what the room was opened with, defaults filled in.
@@ -540,9 +538,9 @@ func (r *Room) fail(err error) {
 	}
 }
 
-var errRecord = errors.New("it does not follow from the records before it")
+var errRecord = errors.New("it contradicts the records before it")
 
-// replay takes in a record of the log.
+// replay applies a record of the log.
 func (r *Room) replay(rec Record) error {
 	r.epoch = max(r.epoch, rec.Epoch)
 	switch rec.Kind {

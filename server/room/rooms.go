@@ -30,20 +30,20 @@ import (
 //	GET    /api/rooms/ID/control     the control socket of a tab
 //	GET    /api/rooms/ID/data        its data socket
 //
-// Tokens are the header "Authorization: Bearer TOKEN", of a seat "Bearer TAB.TOKEN". Nothing secret is ever part of an
-// address. What is refused is answered with a fsdp.Bye or a Refused.
+// Tokens travel in the header "Authorization: Bearer TOKEN"; that of a seat is "Bearer TAB.TOKEN". No address holds a secret. A
+// refusal is answered with a fsdp.Bye or a Refused.
 type Rooms struct {
 	Origins   []string // of pages that may join besides the server's own, such as https://school.example
 	Code      string   // of every new room; "": each draws its own
-	MaxTabs   int      // most that a new room may ask for; 0: as many as it likes
-	Addresses []string // of the server for other machines, which a room's owner passes on
+	MaxTabs   int      // upper bound of a new room's max_tabs; 0: none
+	Addresses []string // of the server as other machines reach it, for the room's owner
 
-	// Describe makes the run of a room from its job, a run.json, which it replaces by the resolved one. Without it rooms
-	// are opened with their parameters, and joined only by the program that opened them.
+	// Describe fills in the run of a room from its job, a run.json, and replaces the job by the resolved one. If it is nil, rooms
+	// are opened with a list of their parameters, and only the program that opened a room opens tabs for it.
 	Describe func(run *fsdp.Run) error
 	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
 	Plan func(job json.RawMessage, tabs int) (any, error)
-	// Sources tells a page that joins where the files of a job are.
+	// Sources gives the addresses of a job's files for a page that joins.
 	Sources func(job json.RawMessage) (any, error)
 
 	store  Storage
@@ -56,7 +56,7 @@ type Rooms struct {
 	shut  map[string]error // rooms that the storage has and that cannot be opened, with the reason
 }
 
-// maxRooms bounds the rooms that are open at a time.
+// maxRooms bounds the rooms that are open at the same time.
 const maxRooms = 64
 
 // OpenRooms opens the rooms that the storage has. One that cannot be opened is reported, listed as failed and left alone.
@@ -81,7 +81,7 @@ func OpenRooms(store Storage, log *slog.Logger) (*Rooms, error) {
 	return s, nil
 }
 
-// Close ends all rooms' lives on this server.
+// Close stops all rooms on this server; their folders stay.
 func (s *Rooms) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +148,7 @@ func FromHere(r *http.Request) bool {
 // Dropped counts sockets that were ended, by reason.
 func (s *Rooms) Dropped() map[string]int64 { return s.limits.counts() }
 
-// maxCreate bounds the body that opens a room: the list of a model's parameters.
+// maxCreate bounds the body of a request that opens a room: it may list a model's parameters.
 const maxCreate = 8 << 20
 
 // Handler is the HTTP interface.
@@ -223,7 +223,7 @@ type Refused struct {
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Opening is what a room's owner gets.
+// Opening is the answer to a page that has opened a room.
 type Opening struct {
 	ID        string   `json:"id"`
 	Code      string   `json:"code"`
@@ -231,7 +231,7 @@ type Opening struct {
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// create opens a room for a page of this machine, whose owner the page then is.
+// create opens a room for a page on this machine, which becomes the room's owner.
 func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 	if !FromHere(r) {
 		answer(w, http.StatusForbidden, Refused{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
@@ -285,7 +285,7 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// end ends a room for good: its tabs are sent away, and nothing of it is kept.
+// end ends a room for good: its tabs are sent away and its folder is deleted.
 func (s *Rooms) end(w http.ResponseWriter, r *http.Request) {
 	h := s.Find(r.PathValue("id"))
 	if h == nil {

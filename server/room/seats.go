@@ -12,28 +12,27 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// A tab has its seat, a number with a token, from the moment its page was let in: long before its engine has loaded
-// the model and connects, and after a reload again. The page says once a second how it is getting on and hears how all
-// the others are.
+// A tab has a seat, which is a number and a token, as soon as its page is let in: before its engine has loaded the model and
+// connected, and after a reload as well. Once a second the page sends a Report and receives the View of the room.
 
-// Report is what a page says of its tab.
+// Report is what a page sends about its tab.
 type Report struct {
-	Phase  string `json:"phase,omitempty"` // what its engine is doing before it connects: "open", "load", "compile"
-	Done   int64  `json:"done,omitempty"`  // of that
+	Phase  string `json:"phase,omitempty"` // of its engine before it connects: "open", "load", "compile"
+	Done   int64  `json:"done,omitempty"`  // bytes or kernels of the phase that are done
 	Total  int64  `json:"total,omitempty"`
 	Memory int64  `json:"memory,omitempty"` // bytes on its GPU
-	Hidden bool   `json:"hidden,omitempty"` // nobody sees the tab, so that the browser may slow it down
-	Failed string `json:"failed,omitempty"` // the code of what has ended its engine
-	Left   bool   `json:"left,omitempty"`   // its person has taken it out of the room
-	Since  uint64 `json:"since"`            // steps from this one on are wanted
+	Hidden bool   `json:"hidden,omitempty"` // the tab is in the background, where browsers slow it down
+	Failed string `json:"failed,omitempty"` // the code of the failure that ended its engine
+	Left   bool   `json:"left,omitempty"`   // its user has left the room
+	Since  uint64 `json:"since"`            // the losses from this step on are wanted
 }
 
-// Loss is a step that was decided.
+// Loss is the loss of a decided step.
 type Loss struct {
 	Step uint64  `json:"step"` // counted from 1
 	Loss float64 `json:"loss"` // mean over its tokens
 	Norm float64 `json:"norm"` // of its gradient, before clipping
-	// Eval is the loss on held-out rows after the step, where it was measured: of the last step it may still come.
+	// Eval is the loss on held-out rows after the step, if it is evaluated; that of the last step may come later.
 	Eval *float64 `json:"eval,omitempty"`
 }
 
@@ -45,14 +44,14 @@ const (
 	lossesSent  = 2000             // at a time
 )
 
-// seat is what a room knows of a page.
+// seat is what a room knows about a page.
 type seat struct {
 	name  string
 	said  Report
 	heard time.Time
 }
 
-// cleanName makes a name of what somebody typed: a line of letters that is not long.
+// cleanName makes a name of at most 20 characters on one line of what somebody typed.
 func cleanName(name string) string {
 	name = strings.Join(strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsGraphic(c) || unicode.IsSpace(c) }), " ")
 	if letters := []rune(name); len(letters) > longestName {
@@ -61,13 +60,13 @@ func cleanName(name string) string {
 	return name
 }
 
-// bearer is what a request proves to be with: the owner's token, or "TAB.TOKEN" of a seat.
+// bearer is the token of a request: the owner's, or "TAB.TOKEN" of a seat.
 func bearer(r *http.Request) string {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return token
 }
 
-// seatOf is the tab that a request proves to be, 0 for none.
+// seatOf is the tab whose token a request carries, 0 for none.
 func (h *Host) seatOf(r *http.Request) uint32 {
 	number, token, _ := strings.Cut(bearer(r), ".")
 	tab, err := strconv.ParseUint(number, 10, 32)
@@ -77,7 +76,8 @@ func (h *Host) seatOf(r *http.Request) uint32 {
 	return uint32(tab)
 }
 
-// sit gives a seat to who has shown the code, or the seat back to who has shown its token. The goodbye says why not.
+// sit gives a new seat to a page with the right code, or its own seat to a page with the right token. The Bye says why it gets
+// none.
 func (h *Host) sit(tab uint32, name string) (uint32, *fsdp.Bye) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -98,7 +98,7 @@ func (h *Host) sit(tab uint32, name string) (uint32, *fsdp.Bye) {
 	return tab, nil
 }
 
-// here counts the tabs that are in the room, connected or on their way; the caller holds the lock.
+// here counts the tabs that are connected or still loading; the caller holds the lock.
 func (h *Host) here(now time.Time) (n int) {
 	for id, s := range h.seats {
 		if t := h.room.tabs[id]; t != nil && t.online {
@@ -116,7 +116,7 @@ func (h *Host) here(now time.Time) (n int) {
 	return n
 }
 
-// report takes what a page says of its tab.
+// report keeps a page's report.
 func (h *Host) report(tab uint32, said Report) *fsdp.Bye {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,7 +132,7 @@ func (h *Host) report(tab uint32, said Report) *fsdp.Bye {
 	return nil
 }
 
-// seated adds what the pages say to what the room knows; the caller holds the lock.
+// seated adds the pages' reports to the view; the caller holds the lock.
 func (h *Host) seated(now time.Time, v *View, since uint64) {
 	v.Here, v.Locked = h.here(now), h.room.locked
 	at := map[uint32]int{}
@@ -176,8 +176,8 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 // measuredSteps is how many of the last steps the means of a tab are over.
 const measuredSteps = 50
 
-// measured adds what the last steps took, and forecasts for as many tabs as took part in the last: by now some may have left.
-// The caller holds the lock.
+// measured adds time and traffic of the last steps, and the forecast for as many tabs as took part in the last step. The caller
+// holds the lock.
 func (h *Host) measured(v *View) {
 	if n := len(h.use.closed); n > 0 {
 		v.forecast(&h.run, max(len(h.use.closed[n-1].Tabs), 1))
@@ -204,7 +204,7 @@ func (h *Host) measured(v *View) {
 	}
 }
 
-// joined answers a page that was let in.
+// joined is the answer to a page that was let in.
 type joined struct {
 	ID      string          `json:"id"`
 	Tab     uint32          `json:"tab"`
@@ -216,7 +216,7 @@ type joined struct {
 	Sources any             `json:"sources"` // where its files are
 }
 
-// join lets a page in that shows a code, or its seat.
+// join gives a seat to a page with a room's code, or with the token of its seat.
 func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 	if !s.ours(r) {
 		answer(w, http.StatusForbidden, fsdp.Bye{Code: "origin", Reason: "send JSON from a page of this server"})
@@ -278,7 +278,7 @@ func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, joined{ID: h.ID, Tab: tab, Token: h.token(tab), Name: cleanName(asked.Name), Room: h.room.cfg.Name, Steps: h.run.Steps, Job: h.run.Job, Sources: sources})
 }
 
-// coded is the room that a code lets into: of several the newest, but one whose run is over only where there is no other.
+// coded is the room with a code. If several have it, the newest whose run is not over is preferred.
 func (s *Rooms) coded(code string) (found *Host) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,7 +293,7 @@ func (s *Rooms) coded(code string) (found *Host) {
 	return found
 }
 
-// figures drops what people put between the figures of a code.
+// figures drops spaces and dashes that people put between the digits of a code.
 func figures(c rune) rune {
 	if c == '-' || unicode.IsSpace(c) {
 		return -1
@@ -306,7 +306,8 @@ func (h *Host) over() bool {
 	return done || err != nil
 }
 
-// known is the room that a request is about, and whose page it comes from; nil where it was refused.
+// known finds the room of a request and checks its token: it returns the tab's number, or that the request is the owner's. It
+// answers a request that it refuses and returns nil.
 func (s *Rooms) known(w http.ResponseWriter, r *http.Request) (h *Host, tab uint32, owner bool) {
 	if h = s.Find(r.PathValue("id")); h == nil {
 		answer(w, http.StatusNotFound, fsdp.Bye{Code: "gone", Reason: "there is no such room any more"})
@@ -319,7 +320,7 @@ func (s *Rooms) known(w http.ResponseWriter, r *http.Request) (h *Host, tab uint
 	return h, tab, owner
 }
 
-// plan answers what each tab would hold and move if there were so many.
+// plan answers what each tab would hold and transfer for a number of tabs, by strategy.
 func (s *Rooms) plan(w http.ResponseWriter, r *http.Request) {
 	h, _, _ := s.known(w, r)
 	if h == nil {
@@ -345,7 +346,7 @@ func (s *Rooms) plan(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, plan)
 }
 
-// look takes a page's report and answers how the room is. The owner's page has nothing to report.
+// look takes a page's report and answers with the view of the room. The owner's page sends an empty report.
 func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 	h, tab, owner := s.known(w, r)
 	if h == nil {
@@ -373,8 +374,8 @@ func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 // maxWord bounds the words of a report, in bytes.
 const maxWord = 64
 
-// ours tells whether a request comes from a page of this server. A form of another page cannot send this type without
-// being asked first, and no page is allowed to.
+// ours reports whether a request comes from a page of this server. For this content type a browser asks the server before it
+// sends a request of another site, and this server allows none.
 func (s *Rooms) ours(r *http.Request) bool {
 	return s.OriginAllowed(r) && r.Header.Get("Content-Type") == "application/json"
 }

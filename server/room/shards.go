@@ -15,9 +15,9 @@ type place struct {
 	next  uint32 // takes over once it has the shard at the current version; 0: nobody
 }
 
-// place gives shards to tabs. Under NO_SHARD every tab holds everything; otherwise each group of tabs holds every
-// shard once, the shards spread evenly. A shard whose owner is gone goes to the tab that has it, or has the least. One
-// that moves for balance is made by the new owner while the old one still serves it.
+// place gives shards to tabs. Under NO_SHARD every tab holds everything; otherwise each group of tabs holds every shard once,
+// spread evenly. A shard whose owner is gone goes to a tab that has a copy, else to the tab with the fewest shards. A shard
+// that moves for balance stays with its old owner until the new one has it.
 func (r *Room) place() {
 	want := map[uint32]map[int]bool{}
 	keep := func(id uint32, i int) {
@@ -64,8 +64,8 @@ func (r *Room) place() {
 	}
 }
 
-// groups lists the tabs that share shards, members that are there by number. A group stays while a tab of it may
-// come back.
+// groups lists the connected tabs by group, in the order of their numbers. A group without connected tabs stays while one of
+// them may come back.
 func (r *Room) groups() map[string][]*tab {
 	groups := map[string][]*tab{}
 	for group := range r.places {
@@ -83,8 +83,7 @@ func (r *Room) groups() map[string][]*tab {
 	return groups
 }
 
-// smallestGroup is the group that a tab of HYBRID_SHARD joins if it does not care: the first that is not full, else a
-// new one.
+// smallestGroup is the group that a tab without a group joins under HYBRID_SHARD: the first that is not full, else a new one.
 func (r *Room) smallestGroup() string {
 	members := map[string]int{}
 	for _, t := range r.tabs {
@@ -99,7 +98,7 @@ func (r *Room) smallestGroup() string {
 	}
 }
 
-// stays tells whether a tab counts as holding what it was given.
+// stays reports whether a tab is connected, or has been away for less than graceAfter.
 func (r *Room) stays(id uint32) bool {
 	t := r.tabs[id]
 	return t != nil && !t.leaving && (t.attached || r.now.Sub(t.away) < graceAfter)
@@ -165,7 +164,7 @@ func (r *Room) settlePlaces(p []place, members []*tab) {
 	}
 }
 
-// holder is a tab that is to have shard i, and has it, at a version, the last choice first if it still has; nil if there is none.
+// holder is a connected tab that holds shard i at a version and is to keep it, nil if there is none. last is preferred.
 func (r *Room) holder(i int, version uint64, last uint32) *tab {
 	has := func(t *tab) bool {
 		v, ok := t.held[i]
@@ -182,15 +181,14 @@ func (r *Room) holder(i int, version uint64, last uint32) *tab {
 	return nil
 }
 
-// from is a pull of a shard from whoever holds it. What comes from two tabs is never mixed: they need not agree on
-// every bit.
+// from is a pull of a shard from one tab. Pieces of two tabs are never mixed: tabs of two classes may differ in bits.
 type from struct {
 	source uint32
 	pull   *fsdp.Puller
 	data   []byte
 }
 
-// advance goes on with a pull of shard i at a version, beginning again where its source is gone.
+// advance continues the pull of shard i at a version. It begins again when its tab is gone.
 func (r *Room) advance(f *from, kind fsdp.Type, i int, version uint64) {
 	if f.pull != nil && f.pull.Done() {
 		return
@@ -209,21 +207,21 @@ func (r *Room) advance(f *from, kind fsdp.Type, i int, version uint64) {
 		f.source, f.data = t.id, make([]byte, v.Len*size)
 		f.pull = fsdp.NewPuller(fsdp.Pull{Kind: kind, Epoch: r.nextEpoch(), Step: version, Slot: i, To: n})
 	}
-	if q := f.pull.Quiet(r.now); q >= stallAfter && (r.idle(t) || q >= stuckAfter) { // it answers once it has computed
+	if q := f.pull.Quiet(r.now); q >= stallAfter && (r.idle(t) || q >= stuckAfter) { // a tab that computes answers later
 		r.note("stalled", t.id, "%s has sent nothing of shard %d for %v", t.label(), i, q.Round(time.Second))
 		r.expel(t, fsdp.Bye{Code: "slow", Reason: "pieces that were asked for did not come", Again: true})
 		f.source, f.pull = 0, nil
 		return
 	}
 	after := retryAfter
-	if !r.idle(t) { // it answers between two slots
+	if !r.idle(t) { // a tab that computes answers between two slots
 		after = retryBusy
 	}
 	f.pull.Retry(r.now, after)
 	r.askFor(t.id, f.pull, nil)
 }
 
-// put takes a piece of a pulled shard in.
+// put stores a piece of a pulled shard. It reports whether the room had asked for it.
 func (r *Room) put(f *from, t *tab, frame fsdp.Frame) bool {
 	if f.pull == nil || f.source != t.id || f.pull.Want.Epoch != frame.Epoch || f.pull.Want.Step != frame.Step || f.pull.Want.Slot != int(frame.Slot) {
 		return false
@@ -240,9 +238,9 @@ func (r *Room) put(f *from, t *tab, frame fsdp.Frame) bool {
 	if len(frame.Body) != size*piece.Len || frame.Flags&^fsdp.FlagCRC != fsdp.Flag(d) {
 		return false
 	}
-	if !fsdp.Sane(frame.Body, d) {
-		r.Stats.Insane++
-		r.note("unsound", t.id, "shard %d of %s has infinities, NaNs or numbers beyond all measure", frame.Slot, t.label())
+	if !fsdp.Finite(frame.Body, d) {
+		r.Stats.NotFinite++
+		r.note("unsound", t.id, "shard %d of %s has infinities, NaNs or numbers of 2^62 or more", frame.Slot, t.label())
 		r.expel(t, fsdp.Bye{Code: "unsound", Reason: "its parameters are not finite"})
 		return true
 	}
@@ -256,13 +254,13 @@ func (r *Room) put(f *from, t *tab, frame fsdp.Frame) bool {
 	return true
 }
 
-// params are a shard's parameters as they are computed with.
+// params are a shard's parameters in param_dtype.
 type params struct {
 	from
 	version uint64
 }
 
-// sealed tells whether the room has all parameters of the current version, so that tabs can gather them.
+// sealed reports whether the room has all parameters of the current version, so that tabs can gather them.
 func (r *Room) sealed() bool {
 	if !r.run.Strategy.Sharded() || !r.started {
 		return false
@@ -277,7 +275,7 @@ func (r *Room) sealed() bool {
 }
 
 func (r *Room) pullParams() {
-	if !r.run.Strategy.Sharded() || r.phase == Saving || r.phase == Done || r.sealed() { // nothing is computed with the last version
+	if !r.run.Strategy.Sharded() || r.phase == Saving || r.phase == Done || r.sealed() { // no slot is computed with the last version
 		return
 	}
 	for i := range r.params {
@@ -293,7 +291,7 @@ func (r *Room) pullParams() {
 	}
 }
 
-// saving is a checkpoint under way: the states of all shards at a version, one after another.
+// saving is a checkpoint that is being pulled: the states of all shards at a version, one after another.
 type saving struct {
 	from
 	version uint64
@@ -383,15 +381,15 @@ func (r *Room) Final() []string {
 	return r.base.hashes
 }
 
-// load is a piece that is being read for a tab.
+// load is a piece that is being read from a blob for a tab.
 type load struct {
 	tab   uint32
 	hash  string
 	frame fsdp.Frame
 }
 
-// serve sends a tab what it pulls. What is not there, or not its own to have, it asks for again or learns from the
-// next orders.
+// serve answers a tab's pull. A pull of something that is not there, or of a shard that the tab does not hold, gets no answer:
+// the tab asks again, or new orders make it superfluous.
 func (r *Room) serve(t *tab, p fsdp.Pull) {
 	if p.Slot >= r.table.Shards || !t.attached {
 		return
@@ -420,7 +418,7 @@ func (r *Room) serve(t *tab, p fsdp.Pull) {
 			part, piece := fsdp.StatePiece(v, i)
 			return 4 * (part*v.Len + piece.Off), 4 * piece.Len
 		}
-	case fsdp.TypeMaster: // the first third of the last states
+	case fsdp.TypeMaster: // the masters are the first third of a state
 		if r.phase != Done || p.Step != r.base.version {
 			return
 		}
@@ -464,7 +462,7 @@ func (r *Room) serve(t *tab, p fsdp.Pull) {
 	}
 }
 
-// maxLoads bounds the reads under way; a tab that gets no answer asks again.
+// maxLoads bounds the reads that wait for the disk; a tab that gets no answer asks again.
 const maxLoads = 256
 
 func (r *Room) loaded(e Loaded) {
@@ -489,7 +487,7 @@ func (r *Room) sendBulk(t *tab, f fsdp.Frame) {
 	r.do(SendBulk{t.id, f})
 }
 
-// bulk takes a frame from a tab's data socket.
+// bulk handles a frame from a tab's data socket.
 func (r *Room) bulk(t *tab, f fsdp.Frame) {
 	r.Stats.BytesIn += int64(len(f.Body))
 	t.in += int64(len(f.Body))
@@ -508,11 +506,11 @@ func (r *Room) bulk(t *tab, f fsdp.Frame) {
 		return
 	}
 	r.Stats.Refused++
-	if t.refused++; t.refused > t.took+refusedMost { // what was asked for may come late or twice, but not most of it
+	if t.refused++; t.refused > t.took+refusedMost { // some pieces come late or twice, but never most of them
 		r.note("flooding", t.id, "%s sends frames that nobody asked for", t.label())
 		r.expel(t, fsdp.Bye{Code: "protocol", Reason: "it sends frames that nobody asked for"})
 	}
 }
 
-// refusedMost is how many useless frames a tab may send beyond the useful ones.
+// refusedMost is how many more useless frames than useful ones a tab may send.
 const refusedMost = 256

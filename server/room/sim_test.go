@@ -294,7 +294,7 @@ func (a *Stats) add(b Stats) {
 	a.Skips += b.Skips
 	a.Evaluations += b.Evaluations
 	a.Refused += b.Refused
-	a.Insane += b.Insane
+	a.NotFinite += b.NotFinite
 	a.Copies += b.Copies
 	a.Recomputed += b.Recomputed
 	a.Restored += b.Restored
@@ -557,7 +557,7 @@ func (t *simTab) toRoom(lane int, b []byte) {
 			return
 		}
 		if f.Type.Bulk() {
-			t.s.event(Came{t.id, f})
+			t.s.event(GotFrame{t.id, f})
 			return
 		}
 		m, err := fsdp.Decode(f)
@@ -565,7 +565,7 @@ func (t *simTab) toRoom(lane int, b []byte) {
 			t.s.fail("%v sent what cannot be decoded: %v", t, err)
 			return
 		}
-		t.s.event(Said{t.id, m})
+		t.s.event(GotMessage{t.id, m})
 	})
 }
 
@@ -976,7 +976,7 @@ func simulateSeeds(t *testing.T, first, n uint64) {
 	})
 	t.Logf("%.0f seeds a second; %+v", float64(n)/time.Since(begin).Seconds(), sum)
 	for what, n := range map[string]int64{"recomputed": sum.Recomputed, "restored": sum.Restored, "copies": sum.Copies, "refused": sum.Refused,
-		"insane": sum.Insane, "skips": int64(sum.Skips), "evaluations": int64(sum.Evaluations), "liars": sum.Liars, "audits": sum.Audits, "damaged blobs": sum.Lost, "rewinds": sum.Rewound} {
+		"not finite": sum.NotFinite, "skips": int64(sum.Skips), "evaluations": int64(sum.Evaluations), "liars": sum.Liars, "audits": sum.Audits, "damaged blobs": sum.Lost, "rewinds": sum.Rewound} {
 		if n == 0 && !t.Failed() {
 			t.Errorf("no seed saw any %s: the simulation misses something", what)
 		}

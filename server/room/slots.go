@@ -10,22 +10,22 @@ import (
 
 // slot is a micro-batch of the current step, or of the evaluation before it.
 type slot struct {
-	copies  []copyOf // given out and not given back
-	source  uint32   // the tab whose gradient is pulled, 0 for none
-	pull    *fsdp.Puller
-	left    int // pieces that are not folded
-	known   bool
-	result  fsdp.Ready
-	hashes  []uint64 // of its pieces, to compare with an audit's
-	audited bool
-	square  float64  // about the sum of squares of its gradient, from every 16th element
-	from    []uint32 // tabs whose pieces were folded, for the record
-	insane  []uint32 // tabs that sent, or told of, numbers that are none
-	poison  bool     // its numbers are none wherever it is computed: the step will be skipped
-	began   time.Time
+	copies    []copyOf // the tabs that compute it
+	source    uint32   // the tab whose gradient is pulled, 0: none
+	pull      *fsdp.Puller
+	left      int // pieces whose gradient is not added yet
+	known     bool
+	result    fsdp.Ready
+	hashes    []uint64 // of its pieces, to compare with an audit's
+	audited   bool
+	square    float64  // about the sum of squares of its gradient, from every 16th element
+	from      []uint32 // tabs whose pieces were added, for the record
+	unsoundAt []uint32 // tabs whose result was not finite
+	poison    bool     // its result is not finite at any tab: the step will be skipped
+	began     time.Time
 }
 
-// copyOf is one order to compute a slot.
+// copyOf is an order to one tab to compute a slot.
 type copyOf struct {
 	tab   uint32
 	epoch uint32
@@ -33,10 +33,10 @@ type copyOf struct {
 	ready bool
 }
 
-// done tells whether the slot needs nobody any more.
+// done reports whether no tab has to compute the slot any more.
 func (s *slot) done() bool { return s.known && s.left == 0 || s.poison }
 
-// without takes back what a tab has of the slot.
+// without forgets the copy of a tab.
 func (s *slot) without(tab uint32) {
 	s.copies = slices.DeleteFunc(s.copies, func(c copyOf) bool { return c.tab == tab })
 	if s.source == tab {
@@ -52,7 +52,7 @@ func (s *slot) copyAt(tab uint32) *copyOf {
 	return &s.copies[i]
 }
 
-// resetSlots begins a step of n slots, or an evaluation, with nothing done: of each slot so many pieces are to be folded.
+// resetSlots begins a step or an evaluation of n slots. pieces is how many pieces of each slot's gradient have to be added.
 func (r *Room) resetSlots(n, pieces int) {
 	r.slots = make([]*slot, n)
 	for k := range r.slots {
@@ -65,7 +65,7 @@ func (r *Room) resetSlots(n, pieces int) {
 	r.audit = nil
 }
 
-// able tells whether t can be given slots of the current step.
+// able reports whether t can be given slots of the current step.
 func (r *Room) able(t *tab) bool {
 	if !t.attached || t.leaving || t.status.Seq == 0 || r.suspect(t) {
 		return false
@@ -73,7 +73,7 @@ func (r *Room) able(t *tab) bool {
 	if r.run.Strategy.Sharded() {
 		return r.sealed()
 	}
-	for i := range t.keep { // it will have applied the last commit by the time it gets to the slot
+	for i := range t.keep { // a tab that lacks the last commit applies it before it computes
 		if v, ok := t.held[i]; !ok || v+1 < r.step {
 			return false
 		}
@@ -81,7 +81,7 @@ func (r *Room) able(t *tab) bool {
 	return len(t.keep) > 0
 }
 
-// assign gives slots to tabs: first those that nobody has, evenly; then copies of those that take too long.
+// assign gives each slot that no tab computes to the tab with the least to do, and slots that take too long to a second tab.
 func (r *Room) assign() {
 	if r.paused {
 		return
@@ -96,13 +96,14 @@ func (r *Room) assign() {
 	least := func(s *slot, fits func(t *tab) bool) *tab { // the tab with the least to do that may take s
 		var best *tab
 		for _, t := range able {
-			if fits(t) && s.copyAt(t.id) == nil && !slices.Contains(s.insane, t.id) && (best == nil || len(t.work) < len(best.work)) {
+			if fits(t) && s.copyAt(t.id) == nil && !slices.Contains(s.unsoundAt, t.id) && (best == nil || len(t.work) < len(best.work)) {
 				best = t
 			}
 		}
 		return best
 	}
-	// All other slots wait for the first that is not done, so it is given out even where every tab is full.
+	// Gradients are added in the order of the slots, so all others wait for the first slot that is not done: it is given out
+	// even where every tab has its two slots.
 	first := slices.IndexFunc(r.slots, func(s *slot) bool { return !s.done() })
 	for k, s := range r.slots {
 		if s.done() || len(s.copies) > 0 {
@@ -110,7 +111,7 @@ func (r *Room) assign() {
 		}
 		t := least(s, func(t *tab) bool { return len(t.work) < aheadPerTab || k == first && len(t.work) == aheadPerTab })
 		if t == nil {
-			if len(s.insane) > 0 && r.alone(s.insane) {
+			if len(s.unsoundAt) > 0 && r.alone(s.unsoundAt) {
 				r.poisoned(k, "and no other tab is there to compare with")
 			}
 			continue
@@ -138,7 +139,7 @@ func (r *Room) assign() {
 	}
 }
 
-// regroup makes as many slots as there are tabs, where these add up first, before any is given out.
+// regroup makes as many slots as there are tabs in a run with SumFirst, as long as no slot is given out.
 func (r *Room) regroup() {
 	tabs := 0
 	for _, t := range r.tabs {
@@ -154,7 +155,7 @@ func (r *Room) regroup() {
 	r.chooseAudit()
 }
 
-// work is an order to compute a slot of the step.
+// work is an order to compute a slot.
 func (r *Room) work(slot int) fsdp.Work {
 	w := fsdp.Work{Epoch: r.nextEpoch(), Step: r.step, Slot: slot, Eval: r.phase == Evaluating}
 	if r.run.SumFirst && !w.Eval {
@@ -176,7 +177,7 @@ func (r *Room) alone(ids []uint32) bool {
 	return some
 }
 
-// idle tells whether a tab has computed all that it was given.
+// idle reports whether a tab has computed all its slots.
 func (r *Room) idle(t *tab) bool {
 	for _, w := range t.work {
 		if c := r.slots[w.Slot].copyAt(t.id); c == nil || !c.ready {
@@ -202,7 +203,7 @@ func (r *Room) give(t *tab, k int) {
 	r.moment(code, t.id, "%s is to compute slot %d", t.label(), k)
 }
 
-// takeBack ends a tab's work on a slot.
+// takeBack withdraws a slot from a tab.
 func (r *Room) takeBack(id uint32, k int) {
 	r.changed = true
 	if t := r.tabs[id]; t != nil {
@@ -212,7 +213,7 @@ func (r *Room) takeBack(id uint32, k int) {
 	r.slots[k].without(id)
 }
 
-// ready takes in that a tab has computed a slot.
+// ready handles a tab's message that it has computed a slot.
 func (r *Room) ready(t *tab, m fsdp.Ready) {
 	if m.Step != r.step || m.Slot >= len(r.slots) || m.Eval != (r.phase == Evaluating) {
 		return
@@ -248,16 +249,16 @@ func (r *Room) ready(t *tab, m fsdp.Ready) {
 	}
 }
 
-// unsound takes a slot from a tab whose numbers for it are none. If two tabs agree on that it lies in the data.
+// unsound withdraws a slot from a tab whose result is not finite. If two tabs have that result the data is at fault.
 func (r *Room) unsound(t *tab, k int, what string) {
 	s := r.slots[k]
-	r.Stats.Insane++
+	r.Stats.NotFinite++
 	r.takeBack(t.id, k)
-	if !slices.Contains(s.insane, t.id) {
-		s.insane = append(s.insane, t.id)
+	if !slices.Contains(s.unsoundAt, t.id) {
+		s.unsoundAt = append(s.unsoundAt, t.id)
 	}
 	r.note("unsound", t.id, "slot %d of %s: %s", k, t.label(), what)
-	if len(s.insane) >= 2 {
+	if len(s.unsoundAt) >= 2 {
 		r.poisoned(k, "at two tabs")
 	}
 }
@@ -278,20 +279,20 @@ func (r *Room) poisoned(k int, why string) {
 	}
 }
 
-// passPoison lets a piece go on past slots that will never be added to it.
+// passPoison skips slots whose gradient is not finite when piece g waits for them.
 func (r *Room) passPoison(g int) {
 	for int(r.folded[g]) < len(r.slots) && r.slots[r.folded[g]].poison {
 		r.folded[g]++
 	}
 }
 
-// pullFrom begins to pull what a slot lacks from a copy.
+// pullFrom begins to pull the missing pieces of a slot's gradient from a tab.
 func (r *Room) pullFrom(s *slot, k int, c copyOf) {
 	s.source = c.tab
 	s.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
 	for g, n := range r.folded {
 		if int(n) > k {
-			s.pull.Got(r.now, g) // an earlier copy brought it
+			s.pull.Got(r.now, g) // it came from another tab
 		}
 	}
 }
@@ -322,7 +323,7 @@ func (r *Room) pullGradients() {
 	}
 }
 
-// askFor sends what a puller has to ask for.
+// askFor sends the pulls that the window allows.
 func (r *Room) askFor(tab uint32, p *fsdp.Puller, open func(int) bool) {
 	for {
 		pull, ok := p.Ask(r.now, r.run.Window, open)
@@ -333,7 +334,7 @@ func (r *Room) askFor(tab uint32, p *fsdp.Puller, open func(int) bool) {
 	}
 }
 
-// gradient folds a piece of a slot's gradient in. It reports whether the piece was wanted.
+// gradient adds a piece of a slot's gradient. It reports whether the room had asked for it.
 func (r *Room) gradient(t *tab, f fsdp.Frame) bool {
 	if r.phase != Computing || f.Step != r.step || int(f.Slot) >= len(r.slots) {
 		return false
@@ -348,8 +349,8 @@ func (r *Room) gradient(t *tab, f fsdp.Frame) bool {
 	if f.Flags&^fsdp.FlagCRC != fsdp.Flag(d) || len(f.Body) != p.Len*d.Size() {
 		return false
 	}
-	if !fsdp.Sane(f.Body, d) {
-		r.unsound(t, k, "its gradient has infinities, NaNs or numbers beyond all measure")
+	if !fsdp.Finite(f.Body, d) {
+		r.unsound(t, k, "its gradient has infinities, NaNs or numbers of 2^62 or more")
 		return true
 	}
 	if !s.pull.Got(r.now, g) {

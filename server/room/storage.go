@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// The four interfaces behind which a room's storage and messages stand. Local files and queues are the default; an
-// engine that several servers share can take their place.
+// A room's storage and messages stand behind four interfaces. Local and LocalBus implement them with files and with queues in
+// memory.
 
 // Storage is where rooms are kept.
 type Storage interface {
@@ -15,7 +15,7 @@ type Storage interface {
 	Leases
 	// Rooms lists the rooms that have a log.
 	Rooms() ([]string, error)
-	// Forget deletes all that there is of a room, whose lease nobody holds.
+	// Forget deletes a room. Nobody may hold its lease.
 	Forget(room string) error
 }
 
@@ -28,15 +28,15 @@ type Log interface {
 	Append(room string, seq int, text []byte) error
 }
 
-// Blobs keeps bytes under their SHA-256, in hexadecimal figures.
+// Blobs keeps bytes under their SHA-256 in hexadecimal.
 type Blobs interface {
-	// Put keeps data, durably.
+	// Put stores data durably.
 	Put(room string, data []byte) (hash string, err error)
 	// Get reads n bytes from off on. A blob that is missing, too short or not what its name says is a *BlobError.
 	Get(room, hash string, off, n int64) ([]byte, error)
-	// Delete lets blobs go; one that is not there is no error.
+	// Delete deletes blobs. A blob that is not there is no error.
 	Delete(room string, hashes ...string) error
-	// List lists all blobs of a room, and what a torn Put has left.
+	// List lists all blobs of a room, and unfinished files that a killed Put has left.
 	List(room string) ([]Blob, error)
 }
 
@@ -55,7 +55,7 @@ type BlobError struct {
 func (e *BlobError) Error() string { return fmt.Sprintf("blob %s: %v", e.Hash, e.Err) }
 func (e *BlobError) Unwrap() error { return e.Err }
 
-// Leases make sure that one server at a time is the home of a room.
+// Leases make sure that at most one server runs a room.
 type Leases interface {
 	// Acquire takes the lease of a room, or fails with ErrHeld.
 	Acquire(room string) (Lease, error)
@@ -70,7 +70,7 @@ type Lease interface {
 	Release() error
 }
 
-// Bus carries frames between the home of a room and the sockets of its tabs, wherever those end.
+// Bus carries frames between the host of a room and the sockets of its tabs.
 type Bus interface {
 	// Listen opens an address. Parcels wait in the inbox while they are no more than limit bytes.
 	Listen(address string, limit int) (Inbox, error)
@@ -80,16 +80,16 @@ type Bus interface {
 
 // Inbox is the receiving end of an address.
 type Inbox interface {
-	// Ready receives when there may be something to take.
+	// Ready receives when the inbox may hold a parcel.
 	Ready() <-chan struct{}
 	// Take returns the oldest parcel, false if there is none.
 	Take() (Parcel, bool)
-	// Closed is closed when nothing will come any more.
+	// Closed is closed when no parcel will come any more.
 	Closed() <-chan struct{}
 	Close()
 }
 
-// Parcel is what a bus carries: an event of one tab's socket, or a frame for it.
+// Parcel is an event of one tab's socket, or a frame for it.
 type Parcel struct {
 	Tab   uint32
 	Conn  uint64 // which connection of the tab
@@ -119,8 +119,8 @@ const (
 )
 
 var (
-	ErrConflict = errors.New("somebody else has written to the log")
+	ErrConflict = errors.New("another program has written to the log")
 	ErrHeld     = errors.New("another server has the room open")
-	ErrFull     = errors.New("too much is waiting")
-	ErrNobody   = errors.New("nobody listens there")
+	ErrFull     = errors.New("the queue is full")
+	ErrNobody   = errors.New("nobody listens at this address")
 )

@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// View is a room as people see it.
+// View describes a room for the page.
 type View struct {
 	ID       string    `json:"id"`
 	Name     string    `json:"name,omitempty"`
@@ -20,21 +20,20 @@ type View struct {
 	Slots    int       `json:"slots"`
 	Shards   int       `json:"shards"`
 	Online   int       `json:"online"` // tabs that are connected
-	Here     int       `json:"here"`   // those, and the ones on their way
-	Locked   bool      `json:"locked"` // nobody else is let in
+	Here     int       `json:"here"`   // connected tabs and tabs that are loading
+	Locked   bool      `json:"locked"` // no further tab may join
 	MinTabs  int       `json:"min_tabs"`
 	MaxTabs  int       `json:"max_tabs"`
 	Epoch    uint32    `json:"epoch"`
 	Params   int       `json:"params"`  // elements that train
-	Padding  int       `json:"padding"` // elements that equal shards would hold besides
+	Padding  int       `json:"padding"` // elements by which S equal shards would be larger
 	Saved    uint64    `json:"saved"`   // version of the last checkpoint
 	Stats    Stats     `json:"stats"`
 	Tabs     []TabView `json:"tabs,omitempty"`
 	Losses   []Loss    `json:"losses,omitempty"`
 	Before   *float64  `json:"before,omitempty"` // the loss on held-out rows before the first step
 	Diary    []Note    `json:"diary,omitempty"`
-	// Forecast is what a step moves per tab with the tabs that are there, DDP what it would move under NO_SHARD, in
-	// bytes without headers.
+	// Forecast is the traffic of a step and tab for the connected tabs, DDP the same under NO_SHARD, in bytes without headers.
 	Forecast fsdp.Traffic `json:"forecast"`
 	DDP      fsdp.Traffic `json:"ddp"`
 }
@@ -49,22 +48,22 @@ type TabView struct {
 	Version  uint64  `json:"version"` // of its oldest shard
 	Slots    int     `json:"slots"`   // computed so far
 	Working  []int   `json:"working,omitempty"`
-	Seconds  float64 `json:"seconds"`  // its last slot took
-	Relative float64 `json:"relative"` // that, over the median of all tabs
+	Seconds  float64 `json:"seconds"`  // time of its last slot
+	Relative float64 `json:"relative"` // Seconds divided by the median of all tabs
 	In       int64   `json:"in"`       // bytes from it, without headers
 	Out      int64   `json:"out"`      // bytes to it
-	Memory   int64   `json:"memory"`   // on its GPU, as it says
+	Memory   int64   `json:"memory"`   // bytes on its GPU, as the tab reports
 	// Usage is Memory by class.
 	Usage  map[string]int64 `json:"usage,omitempty"`
-	Silent float64          `json:"silent"` // seconds since it was heard
+	Silent float64          `json:"silent"` // seconds since its last status
 
-	// Of a step, as means over the last ones that it took part in: bytes as Forecast counts them, the part of its time in which
-	// it waited.
+	// Means over the last steps that the tab took part in: bytes as Forecast counts them, and the part of its time in which it
+	// waited.
 	Up     float64 `json:"up"`
 	Down   float64 `json:"down"`
 	Waited float64 `json:"waited"`
 
-	// Of what its page reports.
+	// From its page's Report.
 	Phase  string `json:"phase,omitempty"`
 	Done   int64  `json:"done,omitempty"`
 	Total  int64  `json:"total,omitempty"`
@@ -117,7 +116,7 @@ func (r *Room) View(now time.Time) View {
 	return v
 }
 
-// forecast says what a step moves per tab among n.
+// forecast computes the traffic of a step for n tabs.
 func (v *View) forecast(run *fsdp.Run, n int) {
 	reduce, param := run.Reduce().Size(), run.Param().Size()
 	v.Forecast = fsdp.Forecast(run.Strategy, v.Params, run.Travelling(n), n, reduce, param)
