@@ -12,7 +12,7 @@ SMALL   := -gcflags=all=-l $(foreach p,$(INLINED),-gcflags=$(p)=)
 
 # What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
 NPM  = ui/node_modules
-PAGE = index.html $(wildcard wasm/*/*.js) $(wildcard ui/*.css) $(wildcard ui/*.js) ui/icon.svg ui/app.webmanifest \
+PAGE = index.html $(wildcard wasm/*/*.js) $(wildcard ui/*.css) $(wildcard ui/js/*.js) ui/icon.svg ui/app.webmanifest \
        $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs
 
 # Packages whose tests use the GPU, or JavaScript: they run in Chromium.
@@ -79,7 +79,7 @@ vet:
 
 lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
 	@bad="$$(gofmt -l docs engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
-	@for f in wasm/*/*.js tools/wasmexec/*.js ui/*.js; do \
+	@for f in wasm/*/*.js tools/wasmexec/*.js ui/js/*.js; do \
 		case $$f in */loader.js|*/engine.js|*/job.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
 	@sum() { cat ui/*_gen.go 2>/dev/null | cksum; }; before="$$(sum)"; $(MAKE) -s generate; \
 		[ "$$before" = "$$(sum)" ] || { echo "generated code was not current; it is now" >&2; exit 1; }

@@ -68,10 +68,17 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 	}
 	files := map[string]string{
 		"/page.wasm": wasm, "/loader.js": "../wasm/page/loader.js", "/engine.js": "../wasm/engine/engine.js", "/store.js": "../wasm/engine/store.js",
-		"/page.js": "page.js", "/charts.js": "charts.js", "/offline.js": "offline.js", "/replay.js": "../wasm/engine/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
+		"/replay.js": "../wasm/engine/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
-		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/rooms.js": "rooms.js", "/room.css": "room.css",
+		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/room.css": "room.css",
 		"/icon.svg": "icon.svg", "/app.webmanifest": "app.webmanifest",
+	}
+	modules, err := filepath.Glob("js/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range modules {
+		files["/"+filepath.Base(module)] = module
 	}
 	types := map[string]string{".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
 	helper := vuguHelper(t)

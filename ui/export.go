@@ -101,7 +101,7 @@ var record = []string{"run.json", "summary.json", "metrics.jsonl", "events.jsonl
 
 // Save makes a thing and hands it over.
 func (x *Export) Save(item string) {
-	r, h := x.page.Run, x.page.host
+	r, b := x.page.Run, x.page.browser
 	if !x.Can(item) {
 		return
 	}
@@ -110,17 +110,17 @@ func (x *Export) Save(item string) {
 	switch item {
 	case "adapter", "model":
 		x.packing = item
-		h.Call("download", r.ID, append([]string{item}, record...), name+"-"+item+".zip", x.readme(item))
+		b.Download(r.ID, append([]string{item}, record...), name+"-"+item+".zip", x.readme(item))
 	case "run":
 		x.packing = item
-		h.Call("download", r.ID, append([]string{"adapter", "model"}, append(record, checkpoints(r)...)...), name+".zip", x.readme(item))
+		b.Download(r.ID, append([]string{"adapter", "model"}, append(record, checkpoints(r)...)...), name+".zip", x.readme(item))
 	case "log":
 		x.packing = item
-		h.Call("download", r.ID, record, name+"-log.zip", "")
+		b.Download(r.ID, record, name+"-log.zip", "")
 	case "merged":
 		x.merge()
 	default:
-		h.Call("picture", item, name+"-loss")
+		b.SavePicture(item, name+"-loss")
 	}
 }
 
@@ -141,7 +141,7 @@ func (x *Export) merge() {
 	r := x.page.Run
 	x.packing, x.merged = "merged", nil
 	adapter := source{From: "run", Run: r.ID, Folder: "adapter"}
-	if r.loose {
+	if r.inMemory {
 		adapter.From = "memory"
 	}
 	job := message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}, Mounts: map[string]string{"model": "", "adapter": ""}}
@@ -150,13 +150,10 @@ func (x *Export) merge() {
 		case e.Failed != nil:
 			x.packing, x.Problem, x.Detail = "", x.cause(e.Failed), Text(e.Failed.Message)
 		case e.Done != nil:
-			x.page.host.Call("download", "", x.merged, r.fileName()+"-merged.zip", x.readme("merged"))
+			x.page.browser.Download("", x.merged, r.fileName()+"-merged.zip", x.readme("merged"))
 		}
 	})
 }
-
-// filed notes a file of the merged model.
-func (x *Export) filed(path string) { x.merged = append(x.merged, path) }
 
 // packed tells that a download was handed over, or why not.
 func (x *Export) packed(problem string) {
@@ -198,7 +195,7 @@ func (x *Export) use(item string) (shell, python string) {
 }
 
 // CopyUse puts that on the clipboard.
-func (x *Export) CopyUse(vugu.DOMEvent) { x.page.host.Call("copy", x.Use()) }
+func (x *Export) CopyUse(vugu.DOMEvent) { x.page.browser.Copy(x.Use(), false) }
 
 // readme is the text beside a result: what it is, how it came about and how it is used.
 func (x *Export) readme(item string) string {

@@ -106,7 +106,7 @@ func (h *Home) Named(key string, r keptRun) Text { return h.T(key) + ": " + Text
 func (h *Home) Open(r keptRun, screen string) {
 	if !h.Busy() && h.page.Run.ID != r.ID {
 		h.page.pending = pendingRun{run: r}
-		h.page.host.Call("open", r.ID, math.MaxInt32)
+		h.page.browser.OpenRun(r.ID, math.MaxInt32)
 	}
 	if !h.Busy() || h.page.Run.ID == r.ID {
 		h.page.turn(screen)
@@ -119,7 +119,7 @@ func (h *Home) Resume(r keptRun) {
 		return
 	}
 	h.page.pending = pendingRun{run: r, resume: true}
-	h.page.host.Call("open", r.ID, r.Checkpoint)
+	h.page.browser.OpenRun(r.ID, r.Checkpoint)
 	h.page.turn(screenRun)
 }
 
@@ -138,7 +138,7 @@ func (h *Home) Remove(r keptRun) {
 		return
 	}
 	h.sure = ""
-	h.page.host.Call("remove", r.ID)
+	h.page.browser.RemoveRun(r.ID)
 }
 
 // StorageText says what the browser keeps.

@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"encoding/json"
 	"syscall/js"
 	"time"
 
@@ -9,7 +8,7 @@ import (
 	"github.com/vugu/vugu/domrender"
 )
 
-// renderEvery is the least time between two renders that the engine causes: each rewrites the whole page.
+// renderEvery is the least time between two renders that messages cause: each rewrites the whole page.
 const renderEvery = 150 * time.Millisecond
 
 // Main runs the page in the element with the id app. It returns when the page ends.
@@ -24,10 +23,9 @@ func Main() {
 		panic(err)
 	}
 	time.Sleep(time.Millisecond) // the program's start was one task for the browser; the first render is another
-	b := browser{js.Global().Get("llamatabPage")}
-	page := NewPage(b, b.page.Call("language").String(), b.page.Call("theme").String())
-	page.Studio.describe(json.RawMessage(js.Global().Get("llamatab").Get("description").String()))
-	go pump(b, page, env)
+	b := jsBrowser{js.Global().Get("llamatabPage")}
+	page := NewPage(b)
+	go receiveMessages(b, page, env)
 	for ok := true; ok; ok = renderer.EventWait() {
 		env.RLock()
 		result := build.RunBuild(page)
@@ -36,48 +34,25 @@ func Main() {
 		if err := renderer.Render(result); err != nil {
 			panic(err)
 		}
-		b.Call("rendered")
+		b.Rendered()
 	}
 }
 
-// pump brings what page.js tells into the page, at most once every renderEvery.
-func pump(b browser, page *Page, env vugu.EventEnv) {
-	told := make(chan struct{}, 1)
-	b.page.Call("listen", js.FuncOf(func(js.Value, []js.Value) any {
+// receiveMessages brings the messages of the page's JavaScript into the page, at most once every renderEvery.
+func receiveMessages(b jsBrowser, page *Page, env vugu.EventEnv) {
+	waiting := make(chan struct{}, 1)
+	b.Listen(js.FuncOf(func(js.Value, []js.Value) any {
 		select {
-		case told <- struct{}{}:
+		case waiting <- struct{}{}:
 		default:
 		}
 		return nil
 	}))
-	for range told {
+	b.Start()
+	for range waiting {
 		env.Lock()
-		page.receive(time.Now(), []byte(b.page.Call("drain").String()))
+		page.receive(time.Now(), b.Drain())
 		env.UnlockRender()
 		time.Sleep(renderEvery)
 	}
-}
-
-// browser is the host: every call is one of page.js.
-type browser struct{ page js.Value }
-
-func (b browser) Value(id string) string { return b.page.Call("value", id).String() }
-
-func (b browser) Remembered(name string) string { return b.page.Call("remembered", name).String() }
-
-func (b browser) Call(name string, args ...any) {
-	list := make([]any, len(args))
-	for i, a := range args {
-		switch v := a.(type) {
-		case string, int, bool:
-			list[i] = v
-		default:
-			text, err := json.Marshal(v)
-			if err != nil {
-				panic(err) // plain values
-			}
-			list[i] = string(text)
-		}
-	}
-	b.page.Call(name, list...)
 }

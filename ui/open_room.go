@@ -18,7 +18,7 @@ type OpenRoom struct {
 	Strategy string
 	Problem  problem
 	Working  bool
-	Handing  *handing // files are on their way to the server
+	Upload   *uploadProgress // files are on their way to the server, nil for none
 
 	asked Tree // the run.json of the room that is to be opened
 	page  *Page
@@ -82,24 +82,26 @@ func (o *OpenRoom) Begin(vugu.DOMEvent) {
 		o.open()
 		return
 	}
-	o.Handing = &handing{}
-	o.page.host.Call("handOver", own, names)
+	o.Upload = &uploadProgress{}
+	o.page.browser.Upload(own, names)
 }
 
 func (o *OpenRoom) open() {
-	o.page.host.Call("openRoom", map[string]any{"name": o.Name, "run": map[string]any{"job": o.asked}})
+	request := roomRequest{Name: o.Name}
+	request.Run.Job = o.asked
+	o.page.browser.CreateRoom(request)
 }
 
-// handing is how far files have got on their way to the server.
-type handing struct {
-	Done    int64   `json:"done"`
-	Total   int64   `json:"total"`
-	Seconds float64 `json:"seconds"` // since it began
+// uploading takes how far that is.
+func (o *OpenRoom) uploading(p uploadProgress) {
+	if o.Upload != nil {
+		o.Upload = &p
+	}
 }
 
-// HandingText says how far that is and how long the rest may take.
-func (o *OpenRoom) HandingText() Text {
-	h := o.Handing
+// UploadText says how far that is and how long the rest may take.
+func (o *OpenRoom) UploadText() Text {
+	h := o.Upload
 	if h == nil {
 		return ""
 	}
@@ -107,23 +109,23 @@ func (o *OpenRoom) HandingText() Text {
 	if h.Done > 0 {
 		left = o.Duration(h.Seconds * float64(h.Total-h.Done) / float64(h.Done))
 	}
-	return o.T("open_room.handing", "done", Bytes(h.Done), "total", Bytes(h.Total), "left", left)
+	return o.T("open_room.uploading", "done", Bytes(h.Done), "total", Bytes(h.Total), "left", left)
 }
 
-// HandingPart is the part that has got there, as <progress> takes it.
-func (o *OpenRoom) HandingPart() string {
-	if o.Handing == nil || o.Handing.Total == 0 {
+// UploadPart is the part that has got there, as <progress> takes it.
+func (o *OpenRoom) UploadPart() string {
+	if o.Upload == nil || o.Upload.Total == 0 {
 		return "0"
 	}
-	return strconv.FormatFloat(float64(o.Handing.Done)/float64(o.Handing.Total), 'f', 3, 64)
+	return strconv.FormatFloat(float64(o.Upload.Done)/float64(o.Upload.Total), 'f', 3, 64)
 }
 
-// StopHanding keeps the files here.
-func (o *OpenRoom) StopHanding(vugu.DOMEvent) { o.page.host.Call("stopHanding") }
+// StopUpload keeps the files here.
+func (o *OpenRoom) StopUpload(vugu.DOMEvent) { o.page.browser.StopUpload() }
 
-// handed goes on with the names that the server has for the files.
-func (o *OpenRoom) handed(names map[string]string) {
-	o.Handing = nil
+// uploaded goes on with the names that the server has for the files.
+func (o *OpenRoom) uploaded(names map[string]string) {
+	o.Upload = nil
 	if name := names["model"]; name != "" {
 		o.asked.Set("model", name)
 		const base = "peft.base_model_name_or_path" // the name that people know
@@ -141,6 +143,6 @@ func (o *OpenRoom) handed(names map[string]string) {
 
 // refused says why there is no room.
 func (o *OpenRoom) refused(f roomRefusal) {
-	o.Working, o.Handing = false, nil
+	o.Working, o.Upload = false, nil
 	o.Problem = o.page.Room.why(f)
 }

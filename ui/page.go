@@ -4,7 +4,6 @@
 package ui
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/vugu/vugu"
@@ -53,23 +52,14 @@ type Page struct {
 	OpenRoom *OpenRoom
 
 	Origin   string // of the page
-	host     host
+	browser  browser
+	arrived  bool       // the address has been read once
 	pending  pendingRun // a kept run whose record has been asked for
 	asked    []question // what the side engine has still to answer, in order
 	status   string     // the status sentence shown
 	spoken   Stage      // the stage of which a screen reader was told last
 	said     time.Time  // when
 	language string     // that the document has been told
-}
-
-// host is the browser, as far as the page needs it: page.js through main_js.go, or a stand-in under test.
-type host interface {
-	// Call calls a function of page.js. Arguments are strings, numbers and booleans; other values arrive as JSON text.
-	Call(name string, args ...any)
-	// Value is what stands in the control with the id.
-	Value(id string) string
-	// Remembered is what the browser keeps of the person's choices under a name, "" for nothing.
-	Remembered(name string) string
 }
 
 // adapter is the GPU that the browser offers.
@@ -80,10 +70,10 @@ type adapter struct {
 	MaxBinding int64  `json:"max_binding"`
 }
 
-// NewPage makes a page in the language of the tag.
-func NewPage(h host, language, theme string) *Page {
-	words := NewWords(language)
-	p := &Page{Words: words, Screen: screenHome, Theme: theme, Shortcuts: h.Remembered("keys") != "off", host: h}
+// NewPage makes the page, in the language and the theme that the browser remembers or prefers.
+func NewPage(b browser) *Page {
+	words := NewWords(b.Language())
+	p := &Page{Words: words, Screen: screenHome, Theme: b.Theme(), Shortcuts: b.Remembered("keys") != "off", browser: b}
 	p.Home = &Home{Words: words, page: p}
 	p.Studio = newStudio(p)
 	p.Run = &Run{Words: words, Stage: Idle, page: p}
@@ -92,92 +82,9 @@ func NewPage(h host, language, theme string) *Page {
 	p.Room = &Room{Words: words, page: p}
 	p.Join = &Join{p.Room}
 	p.OpenRoom = newOpenRoom(p)
+	p.Studio.describe(b.Description())
 	p.refresh(time.Now())
 	return p
-}
-
-// incoming is one thing that page.js tells.
-type incoming struct {
-	Type      string             `json:"type"`
-	From      string             `json:"from"`      // the engine that it comes from
-	Envelopes []message.Envelope `json:"envelopes"` // "envelopes": an engine's words; "opened": the record of a run
-	Kind      string             `json:"kind"`      // "files": what was chosen, "model" or "dataset"
-	Files     []file             `json:"files"`
-	Path      string             `json:"path"` // "file", "removed": a file of the result
-	Size      int64              `json:"size"`
-	Loose     bool               `json:"loose"`  // "file": it is in memory, as there is no room on disk
-	Text      string             `json:"text"`   // "config": a run.json; "packed": why not, or ""; "problem": the cause; "copied"
-	Newer     bool               `json:"newer"`  // "config": it is from a link that a newer page has made
-	Lesson    bool               `json:"lesson"` // "config": settings are not for the person to change
-	Name      string             `json:"name"`   // "screen"
-	Code      string             `json:"code"`   // "problem"
-	ID        string             `json:"id"`     // "opened"
-	Models    []offer            `json:"models"` // "offers"
-	Data      []serverFile       `json:"data"`
-	Ready     []readyRun         `json:"ready"`
-	What      string             `json:"what"` // "room": see Room.heard
-	Room      json.RawMessage    `json:"room"`
-	Origin    string             `json:"origin"` // "screen": of the page
-	Recipes   []recipe           `json:"recipes"`
-	Runs      []keptRun          `json:"runs"` // "runs"
-	Usage     int64              `json:"usage"`
-	Quota     int64              `json:"quota"`
-	Inputs    map[string]source  `json:"inputs"`   // "inputs": where the files of the run that begins can be found again
-	Software  bool               `json:"software"` // "gpu"
-	MaxBuffer int64              `json:"max_buffer"`
-	MaxBind   int64              `json:"max_binding"`
-}
-
-// receive follows what page.js tells, a JSON array of incoming.
-func (p *Page) receive(now time.Time, text []byte) {
-	var items []incoming
-	if err := json.Unmarshal(text, &items); err != nil {
-		items = []incoming{{Type: "envelopes", From: runEngine, Envelopes: []message.Envelope{{Failed: &message.Failed{
-			Code: "engine_crashed", Message: "the engine's words cannot be read: " + err.Error()}}}}}
-	}
-	for _, item := range items {
-		switch item.Type {
-		case "envelopes":
-			for _, e := range item.Envelopes {
-				if item.From == sideEngine {
-					p.answered(e)
-					continue
-				}
-				p.Run.take(now, e)
-			}
-		case "files":
-			p.Studio.choose(item.Kind, item.Files)
-		case "inputs":
-			p.Run.Meta.Inputs = item.Inputs
-		case "file", "removed":
-			p.filed(item)
-		case "packed":
-			p.Export.packed(item.Text)
-		case "screen":
-			p.Origin = item.Origin
-			p.show(item.Name)
-		case "room":
-			p.Room.heard(now, item.What, item.Room)
-		case "offers":
-			p.Home.Ready, p.Studio.Recipes = item.Ready, item.Recipes
-			p.Studio.offer(item.Models, item.Data)
-		case "gpu":
-			p.GPU = adapter{item.Name, item.Software, item.MaxBuffer, item.MaxBind}
-			p.Studio.changed()
-		case "runs":
-			p.Home.Runs, p.Home.Usage, p.Home.Quota = item.Runs, item.Usage, item.Quota
-		case "opened":
-			p.opened(now, item)
-		case "config":
-			p.Studio.arrive(item)
-		case "copied":
-			p.Studio.Shared, p.Studio.TooLong = item.Text, item.Text == ""
-		case "problem":
-			p.Run.note(message.Event{Level: "error", Code: item.Code, Message: item.Text})
-		}
-	}
-	p.Room.tell()
-	p.refresh(now)
 }
 
 // show turns to a screen; one that is not known is home.
@@ -190,27 +97,27 @@ func (p *Page) show(screen string) {
 	}
 	switch p.Screen {
 	case screenHome:
-		p.host.Call("refresh")
+		p.browser.ListRuns()
 	case screenStudio:
 		p.Studio.changed()
 	case screenTry:
 		p.Try.enter()
 	}
-	p.islands()
+	p.fillElements()
 }
 
-// islands fills what is around vugu on the screen that is shown: elements without content that vugu leaves alone,
-// which it does only where an attribute is an expression: others it takes for constant and rewrites.
-func (p *Page) islands() {
+// fillElements fills the elements of the screen that is shown whose content vugu leaves alone: those without content of its
+// own, where an attribute is an expression; vugu takes others for constant and rewrites them.
+func (p *Page) fillElements() {
 	switch p.Screen {
 	case screenStudio:
-		p.Studio.islands()
+		p.Studio.fillElements()
 	case screenRun:
-		p.host.Call("chart", p.Run.chartWords())
+		p.browser.ShowRunChart(p.Run.chartWords())
 	case screenTry:
-		p.Try.islands()
+		p.Try.fillElements()
 	case screenRoom:
-		p.Room.islands()
+		p.Room.fillElements()
 	}
 	p.status = ""
 }
@@ -220,7 +127,7 @@ func (p *Page) turn(screen string) {
 	if p.Screen != screen {
 		p.show(screen)
 	}
-	p.host.Call("go", screen)
+	p.browser.GoTo(screen)
 }
 
 // Current is what the navigation says of a screen.
@@ -234,20 +141,20 @@ func (p *Page) Current(screen string) any {
 // Speak switches the language.
 func (p *Page) Speak(vugu.DOMEvent) {
 	p.chinese = !p.chinese
-	p.islands()
+	p.fillElements()
 	p.refresh(time.Now())
 }
 
 // Paint goes on to the next theme.
 func (p *Page) Paint(vugu.DOMEvent) {
 	p.Theme = map[string]string{"auto": "light", "light": "dark", "dark": "auto"}[p.Theme]
-	p.host.Call("paint", p.Theme)
+	p.browser.SetTheme(p.Theme)
 }
 
 // Arm switches the shortcuts of a single key on or off: who speaks to a computer may press keys without meaning to.
 func (p *Page) Arm(event vugu.DOMEvent) {
 	p.Shortcuts = event.PropBool("target", "checked")
-	p.host.Call("remember", "keys", map[bool]string{true: "on", false: "off"}[p.Shortcuts])
+	p.browser.Remember("keys", map[bool]string{true: "on", false: "off"}[p.Shortcuts])
 }
 
 // ThemeText says which theme there is.
@@ -288,14 +195,14 @@ func (p *Page) refresh(now time.Time) {
 	text := r.Status()
 	if text != p.status {
 		p.status = text
-		p.host.Call("text", "status", text)
+		p.browser.SetText("status", text)
 	}
 	if r.Stage != p.spoken || r.Stage.Active() && now.Sub(p.said) >= announceEvery {
 		p.spoken, p.said = r.Stage, now
-		p.host.Call("text", "announcement", text)
+		p.browser.SetText("announcement", text)
 	}
 	if lang := p.Lang(); lang != p.language {
-		p.host.Call("speak", lang, p.language != "")
+		p.browser.SetLanguage(lang, p.language != "")
 		p.language = lang
 	}
 }

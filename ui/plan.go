@@ -64,7 +64,7 @@ func (f *forecast) Rows() []planRow {
 // last change counts.
 func (s *Studio) changed() {
 	s.page.Run.ready = s.ready()
-	s.islands()
+	s.fillElements()
 	if !s.ready() || s.page.Run.Stage.Active() || s.page.Screen != screenStudio {
 		return
 	}
@@ -153,7 +153,7 @@ func (s *Studio) BadBudget() bool { return s.Budget != "" && s.limit() == 0 }
 func (s *Studio) Limit(event vugu.DOMEvent) {
 	s.Budget = strings.TrimSpace(event.PropString("target", "value"))
 	if !s.BadBudget() {
-		s.page.host.Call("remember", "budget", s.Budget)
+		s.page.browser.Remember("budget", s.Budget)
 		s.changed()
 	}
 }

@@ -24,46 +24,40 @@ type Room struct {
 	Projector bool      // large, and without names
 	Plan      []sharded // the strategies over as many tabs as there are
 	Problem   problem   // of the last thing that was asked for
-	Newest    struct {  // the last step that the room has decided
-		Step int     `json:"step"`
-		Loss float64 `json:"loss"`
-	}
-	Held struct { // the last one after which the loss on held-out rows was measured
-		Step int     `json:"step"`
-		Loss float64 `json:"eval"`
-	}
+	Newest    roomLoss  // the last step that the room has decided
+	Held      roomLoss  // the last one after which the loss on held-out rows was measured
 
 	Given, Typed string // code and name in the form
 	Led          string // the name of a room that this browser has opened, in a tab that is no more; "" for none
 
-	sure    string // what was asked for once: "end", "leave", "remove-3"
-	report  string // as last told
-	planned int    // the number of tabs that Plan is of, or that it was asked for
+	sure    string     // what was asked for once: "end", "leave", "remove-3"
+	said    seatReport // as last reported
+	planned int        // the number of tabs that Plan is of, or that it was asked for
 	page    *Page
 }
 
 // roomView is server/room.View, as far as it is shown.
 type roomView struct {
-	Name     string          `json:"name"`
-	Phase    string          `json:"phase"`
-	Reason   string          `json:"reason"`
-	Strategy string          `json:"strategy"`
-	Step     int             `json:"step"`
-	Steps    int             `json:"steps"`
-	Slots    int             `json:"slots"`
-	Shards   int             `json:"shards"`
-	Online   int             `json:"online"`
-	Here     int             `json:"here"`
-	Locked   bool            `json:"locked"`
-	MaxTabs  int             `json:"max_tabs"`
-	Params   int64           `json:"params"`
-	Tabs     []roomTab       `json:"tabs"`
-	Diary    []roomNote      `json:"diary"`
-	Forecast traffic         `json:"forecast"`
-	DDP      traffic         `json:"ddp"`
-	Newest   json.RawMessage `json:"newest"` // of the losses, which rooms.js keeps
-	Held     json.RawMessage `json:"held"`   // of those, the newest with one on held-out rows
-	Before   *float64        `json:"before"` // that before training
+	Name     string     `json:"name"`
+	Phase    string     `json:"phase"`
+	Reason   string     `json:"reason"`
+	Strategy string     `json:"strategy"`
+	Step     int        `json:"step"`
+	Steps    int        `json:"steps"`
+	Slots    int        `json:"slots"`
+	Shards   int        `json:"shards"`
+	Online   int        `json:"online"`
+	Here     int        `json:"here"`
+	Locked   bool       `json:"locked"`
+	MaxTabs  int        `json:"max_tabs"`
+	Params   int64      `json:"params"`
+	Tabs     []roomTab  `json:"tabs"`
+	Diary    []roomNote `json:"diary"`
+	Forecast traffic    `json:"forecast"`
+	DDP      traffic    `json:"ddp"`
+	Newest   *roomLoss  `json:"newest"` // of the losses, which js/chart_room.js keeps
+	Held     *roomLoss  `json:"held"`   // of those, the newest with one on held-out rows
+	Before   *float64   `json:"before"` // that before training
 }
 
 type roomTab struct {
@@ -139,81 +133,71 @@ type (
 	}
 )
 
-// heard takes what rooms.js tells.
-func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
-	var refusal roomRefusal
-	if strings.HasSuffix(what, "-refused") {
-		json.Unmarshal(content, &refusal)
+// given takes the code of a link.
+func (r *Room) given(code string) {
+	if r.ID == "" {
+		r.Given = code
+		r.page.browser.Focus("join-name")
 	}
-	switch what {
-	case "given": // by a link
-		var o roomOpening
-		json.Unmarshal(content, &o)
-		if r.ID == "" {
-			r.Given = o.Code
-			r.page.host.Call("focus", "join-name")
-		}
-	case "led":
-		var v roomView
-		json.Unmarshal(content, &v)
-		r.Led = cmp.Or(v.Name, r.say("room"))
-	case "opened", "known":
-		var o roomOpening
-		json.Unmarshal(content, &o)
-		r.Led = ""
-		r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
-		if what == "opened" {
-			r.page.turn(screenRoom)
-			return
-		}
-		if o.Token == "" {
-			r.page.host.Call("watchRoom")
-			return
-		}
-		r.ask(map[string]any{"id": o.ID, "tab": o.Tab, "token": o.Token, "name": o.Name})
-	case "joined":
-		var s roomSeat
-		json.Unmarshal(content, &s)
-		r.sit(s)
-	case "handing":
-		if h := new(handing); r.page.OpenRoom.Handing != nil && json.Unmarshal(content, h) == nil {
-			r.page.OpenRoom.Handing = h
-		}
-	case "handed":
-		var names map[string]string
-		json.Unmarshal(content, &names)
-		r.page.OpenRoom.handed(names)
-	case "opened-refused", "handed-refused":
-		r.page.OpenRoom.refused(refusal)
-	case "joined-refused":
-		r.Problem = r.why(refusal)
-		if refusal.Code == "gone" || refusal.Code == "removed" {
-			r.gone(now, refusal.Code)
+}
+
+// led offers a room that this browser has opened, in a tab that is no more.
+func (r *Room) led(m ledMessage) { r.Led = cmp.Or(m.Name, r.say("room")) }
+
+// opened shows the room that this page has opened.
+func (r *Room) opened(o roomOpening) {
+	r.enter(o)
+	r.page.turn(screenRoom)
+}
+
+// known goes back to the room that this tab was in before a reload.
+func (r *Room) known(o roomOpening) {
+	r.enter(o)
+	if o.Token == "" {
+		r.page.browser.WatchRoom()
+		return
+	}
+	r.page.browser.JoinRoom(seatRequest{ID: o.ID, Tab: o.Tab, Token: o.Token, Name: o.Name})
+}
+
+func (r *Room) enter(o roomOpening) {
+	r.Led = ""
+	r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
+}
+
+// receiveView takes what the server says of the room, once a second.
+func (r *Room) receiveView(v roomView) {
+	r.View, r.Lost, r.Name = &v, "", v.Name
+	r.planFor(v.Online)
+	if v.Newest != nil {
+		r.Newest = *v.Newest
+	}
+	if v.Held != nil {
+		r.Held = *v.Held
+	}
+}
+
+// refused follows a request that came to nothing.
+func (r *Room) refused(now time.Time, m refusedMessage) {
+	switch m.Request {
+	case "room-opened", "uploaded":
+		r.page.OpenRoom.refused(m.Refusal)
+	case "room-joined":
+		r.Problem = r.why(m.Refusal)
+		if m.Refusal.Code == "gone" || m.Refusal.Code == "removed" {
+			r.gone(now, m.Refusal.Code)
 		} else if r.Owner {
-			r.page.host.Call("watchRoom")
+			r.page.browser.WatchRoom()
 		} else {
 			r.ID = ""
 		}
 		r.Tab = 0
 	case "view":
-		r.View, r.Lost = new(roomView), ""
-		json.Unmarshal(content, r.View)
-		r.Name = r.View.Name
-		r.planFor(r.View.Online)
-		if r.View.Newest != nil {
-			json.Unmarshal(r.View.Newest, &r.Newest)
-		}
-		if r.View.Held != nil {
-			json.Unmarshal(r.View.Held, &r.Held)
-		}
-	case "planned":
-		json.Unmarshal(content, &r.Plan)
-	case "view-refused":
-		r.Lost = refusal.Code
-	case "look-refused":
-		r.gone(now, refusal.Code)
-	case "act-refused":
-		r.Problem = r.why(refusal)
+		r.Lost = m.Refusal.Code
+	case "look":
+		r.gone(now, m.Refusal.Code)
+	case "act":
+		r.Problem = r.why(m.Refusal)
 	}
 }
 
@@ -222,9 +206,9 @@ func (r *Room) heard(now time.Time, what string, content json.RawMessage) {
 func (r *Room) gone(now time.Time, code string) {
 	why := r.why(roomRefusal{Code: code})
 	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
-		run.take(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why.Text)}})
+		run.receive(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why.Text)}})
 	}
-	r.page.host.Call("forgetRoom")
+	r.page.browser.ForgetRoom()
 	*r = Room{Words: r.Words, page: r.page, Problem: why, Typed: r.Typed}
 	if r.page.Screen == screenRoom {
 		r.page.turn(screenHome) // where one can join again
@@ -246,11 +230,11 @@ func (r *Room) why(f roomRefusal) problem {
 	return problem{r.T("room.no"), r.detail(failed)}
 }
 
-// islands fills what is beside vugu.
-func (r *Room) islands() {
+// fillElements fills the elements whose content vugu leaves alone.
+func (r *Room) fillElements() {
 	link := ""
 	if r.Owner {
 		link = r.Link()
 	}
-	r.page.host.Call("showRoom", link)
+	r.page.browser.ShowRoom(link)
 }

@@ -26,7 +26,7 @@ func (r *Room) planFor(tabs int) {
 	if tabs > 0 && tabs != r.planned || r.planned == 0 {
 		tabs = max(tabs, 1)
 		r.planned = tabs
-		r.page.host.Call("planRoom", tabs)
+		r.page.browser.PlanRoom(tabs)
 	}
 }
 

@@ -28,20 +28,20 @@ func (r *Room) SureText(what, key string) Text {
 // Act has the room do what its owner wants.
 func (r *Room) Act(op string) {
 	r.Problem = problem{}
-	r.page.host.Call("actRoom", op, 0)
+	r.page.browser.ActInRoom(op, 0)
 }
 
 // End ends the room for good.
 func (r *Room) End(vugu.DOMEvent) {
 	if r.twice("end") {
-		r.page.host.Call("actRoom", "end", 0)
+		r.page.browser.ActInRoom("end", 0)
 	}
 }
 
 // Remove sends a tab away.
 func (r *Room) Remove(t roomTab) {
 	if r.twice(removal(t)) {
-		r.page.host.Call("actRoom", "remove", int(t.Tab))
+		r.page.browser.ActInRoom("remove", t.Tab)
 	}
 }
 
@@ -117,12 +117,12 @@ func (r *Room) ReachText() Text {
 }
 
 // CopyLink puts the link on the clipboard.
-func (r *Room) CopyLink(vugu.DOMEvent) { r.page.host.Call("copy", r.Link()) }
+func (r *Room) CopyLink(vugu.DOMEvent) { r.page.browser.Copy(r.Link(), false) }
 
 // Project switches the projector's view: large, with no names.
 func (r *Room) Project(vugu.DOMEvent) {
 	r.Projector = !r.Projector
-	r.islands()
+	r.fillElements()
 }
 
 // Glyph is a tab's mark on the projector: told apart without colour.

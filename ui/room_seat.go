@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -38,14 +37,12 @@ func (r *Room) sit(s roomSeat) {
 	job := message.Job{Command: message.Train, Config: s.Job, Mounts: mounts, Room: &message.RoomJob{ID: s.ID, Name: s.Name, Tab: s.Tab, Token: s.Token}}
 	if over := r.page.Home.finished(meta.ID); over != nil { // before a reload: there is nothing left to compute
 		r.page.pending = pendingRun{run: *over}
-		r.page.host.Call("open", meta.ID, math.MaxInt32)
+		r.page.browser.OpenRun(meta.ID, math.MaxInt32)
 	} else {
 		r.page.rejoin(job, sources, meta)
 	}
 	r.page.turn(screenRoom)
 }
-
-func (r *Room) ask(request map[string]any) { r.page.host.Call("joinRoom", request) }
 
 // Join takes a seat: of the room whose code was typed, or of this page's own.
 func (r *Room) Join(event vugu.DOMEvent) {
@@ -61,10 +58,10 @@ func (r *Room) Join(event vugu.DOMEvent) {
 		r.Problem = problem{Text: r.T("room.busy")}
 	case strings.TrimSpace(code) == "":
 		r.Problem = problem{Text: r.T("room.codeless")}
-		r.page.host.Call("focus", "join-code")
+		r.page.browser.Focus("join-code")
 	default:
 		r.Problem = problem{}
-		r.ask(map[string]any{"code": code, "name": r.Typed})
+		r.page.browser.JoinRoom(seatRequest{Code: code, Name: r.Typed})
 	}
 }
 
@@ -87,29 +84,22 @@ func (r *Room) me() *roomTab {
 	return nil
 }
 
-// tell reports to the room how this tab is getting on.
-func (r *Room) tell() {
-	if r.Tab == 0 {
+// report says to the room how this tab is getting on, where that has changed.
+func (r *Room) report() {
+	run := r.page.Run
+	if r.Tab == 0 || !run.InRoom() || run.Meta.Room.ID != r.ID { // no seat, or another run has taken its place
 		return
 	}
-	run := r.page.Run
-	if !run.InRoom() || run.Meta.Room.ID != r.ID {
-		return // another run has taken its place
-	}
-	said := map[string]any{}
+	said := seatReport{Memory: run.Last.GPUBytes}
 	if w := run.Waiting; w != nil && run.Stage.Active() {
-		said["phase"], said["done"], said["total"] = w.Phase, w.Done, w.Total
-	}
-	if n := run.Last.GPUBytes; n > 0 {
-		said["memory"] = n
+		said.Phase, said.Done, said.Total = w.Phase, w.Done, w.Total
 	}
 	if run.Stage == Failed && run.Failure != nil {
-		said["failed"] = run.Failure.Code
+		said.Failed = run.Failure.Code
 	}
-	text, _ := json.Marshal(said)
-	if string(text) != r.report {
-		r.report = string(text)
-		r.page.host.Call("reportSeat", said)
+	if said != r.said {
+		r.said = said
+		r.page.browser.ReportSeat(said)
 	}
 }
 
@@ -123,10 +113,10 @@ func (r *Room) Leave(vugu.DOMEvent) {
 		run.Stage, run.Waiting = Stopped, nil
 		run.ended()
 	}
-	r.page.host.Call("leaveRoom")
-	r.Tab, r.report = 0, ""
+	r.page.browser.LeaveRoom()
+	r.Tab, r.said = 0, seatReport{}
 	if !r.Owner {
-		r.page.host.Call("forgetRoom")
+		r.page.browser.ForgetRoom()
 		*r = Room{Words: r.Words, page: r.page, Typed: r.Typed}
 		r.page.turn(screenHome)
 	}
@@ -138,7 +128,7 @@ func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
 
 // LeadAgain goes there.
 func (r *Room) LeadAgain(vugu.DOMEvent) {
-	r.page.host.Call("leadAgain")
+	r.page.browser.ReturnToLedRoom()
 	r.page.turn(screenRoom)
 }
 

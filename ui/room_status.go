@@ -20,7 +20,7 @@ func (r *Room) CurveText() Text {
 	}
 	text := r.T("room.loss", "step", r.Newest.Step, "loss", string(r.page.Run.lossText(r.Newest.Loss)))
 	if r.Held.Step > 0 {
-		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(r.Held.Loss)))
+		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(r.Held.Eval)))
 	}
 	if before := r.View.Before; before != nil {
 		text += " · " + r.T("before", "value", r.page.Run.lossText(*before))

@@ -28,17 +28,13 @@ func (s Stage) Active() bool { return s == Loading || s == Training || s == Paus
 // Run is the screen of a run: it grows by what the engine says, or is read from the record of a past one.
 type Run struct {
 	*Words
-	ID      string // "" before the first
-	Meta    runMeta
-	Stage   Stage
-	Total   int               // steps the run will take
-	Waiting *message.Progress // what is being waited for, nil while steps are made
-	Last    message.Step
-	Eval    *message.Float // newest held-out loss
-	Best    struct {       // lowest held-out loss
-		Step int
-		Loss float64
-	}
+	ID         string // "" before the first
+	Meta       runMeta
+	Stage      Stage
+	Total      int               // steps the run will take
+	Waiting    *message.Progress // what is being waited for, nil while steps are made
+	Last       message.Step
+	Eval       *message.Float  // newest held-out loss
 	Before     *measures       // on the held-out rows before training, nil where nobody has looked
 	Accuracy   *message.Float  // newest of a classifier, on the held-out rows
 	Latest     []message.Event // newest first
@@ -51,19 +47,19 @@ type Run struct {
 	Config     string         // run.json as the engine resolved it
 	ShowConfig bool
 
-	files map[string]int64 // the result: size by path
-	loose bool             // the result found no room on disk and lies in memory
-	since time.Time        // when the phase of Waiting began
-	eta   float64          // seconds that remain of it, 0 unknown
-	pace  float64          // seconds a step, smoothed
-	at    int              // the sample that is shown, counted from the newest
-	ready bool             // a run could be started
+	files    map[string]int64 // the result: size by path
+	inMemory bool             // the result found no room on disk and lies in memory
+	since    time.Time        // when the phase of Waiting began
+	eta      float64          // seconds that remain of it, 0 unknown
+	pace     float64          // seconds a step, smoothed
+	at       int              // the sample that is shown, counted from the newest
+	ready    bool             // a run could be started
 
 	page *Page
 }
 
-// take follows one message of the engine.
-func (r *Run) take(now time.Time, e message.Envelope) {
+// receive follows one message of the engine.
+func (r *Run) receive(now time.Time, e message.Envelope) {
 	switch {
 	case e.Progress != nil:
 		r.progress(now, e.Progress)
@@ -94,7 +90,7 @@ func (r *Run) take(now time.Time, e message.Envelope) {
 }
 
 func (r *Run) ended() {
-	r.page.host.Call("end", runEngine)
+	r.page.browser.EndEngine(runEngine)
 	r.page.Try.forget()
 }
 
@@ -132,9 +128,6 @@ func (r *Run) step(s *message.Step) {
 	}
 	if s.EvalLoss != nil {
 		r.Eval, r.Accuracy = s.EvalLoss, s.EvalAccuracy
-		if l := float64(*s.EvalLoss); r.Best.Step == 0 || l < r.Best.Loss {
-			r.Best.Step, r.Best.Loss = s.Step, l
-		}
 	}
 	if r.pace == 0 {
 		r.pace = s.StepSeconds

@@ -46,7 +46,7 @@ func (r *Run) Stop(vugu.DOMEvent) {
 }
 
 func (r *Run) control(c message.Control) {
-	r.page.host.Call("control", runEngine, string(c))
+	r.page.browser.ControlEngine(runEngine, c)
 	r.page.refresh(time.Now())
 }
 

@@ -144,7 +144,7 @@ func (r *Run) Do(event vugu.DOMEvent) {
 	case "half":
 		r.again(halve)
 	case "reload":
-		r.page.host.Call("reload")
+		r.page.browser.Reload()
 	case "home":
 		r.page.turn(screenHome)
 	case "choose":
@@ -170,5 +170,5 @@ func (r *Run) again(change func(Tree)) {
 
 // CopyFailure puts what is worth reporting on the clipboard.
 func (r *Run) CopyFailure(vugu.DOMEvent) {
-	r.page.host.Call("copy", string(r.FailedCode())+"\n"+string(r.FailedDetails())+"\n"+r.page.GPU.Name)
+	r.page.browser.Copy(string(r.FailedCode())+"\n"+string(r.FailedDetails())+"\n"+r.page.GPU.Name, false)
 }

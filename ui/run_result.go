@@ -34,19 +34,24 @@ func (r *Run) checkpoint() (newest int) {
 	return newest
 }
 
-// filed notes a file of a result.
-func (p *Page) filed(item incoming) {
-	switch {
-	case item.From == sideEngine:
-		p.Export.filed(item.Path)
-	case item.Type == "file":
-		p.Run.files[item.Path] = item.Size
-		p.Run.loose = p.Run.loose || item.Loose
-	default:
-		for path := range p.Run.files {
-			if path == item.Path || strings.HasPrefix(path, item.Path+"/") {
-				delete(p.Run.files, path)
-			}
+// fileWritten notes a file of a result. The side engine makes the merged model.
+func (p *Page) fileWritten(m writtenMessage) {
+	if m.Engine == sideEngine {
+		p.Export.merged = append(p.Export.merged, m.Path)
+		return
+	}
+	p.Run.files[m.Path] = m.Size
+	p.Run.inMemory = p.Run.inMemory || m.InMemory
+}
+
+// fileRemoved forgets a file of the run's result, or a folder with all that is in it.
+func (p *Page) fileRemoved(m removedMessage) {
+	if m.Engine == sideEngine {
+		return
+	}
+	for path := range p.Run.files {
+		if path == m.Path || strings.HasPrefix(path, m.Path+"/") {
+			delete(p.Run.files, path)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 		p.answered(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
 	}
 	if step == 0 {
-		p.host.Call("clear")
+		p.browser.ClearChart()
 		p.Run.begin(meta)
 	}
 	p.Run.Stage = Loading
@@ -29,12 +29,12 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 		job.Samples = &message.SampleJob{Prompts: meta.Prompts, Every: max(1, meta.Steps/6), MaxNewTokens: 40}
 	}
 	p.Try.forget()
-	p.host.Call("start", job, sources, meta, step)
+	p.browser.StartRun(job, sources, meta, step)
 	if meta.Room != nil {
 		return // the room's screen says what is waited for
 	}
 	p.turn(screenRun)
-	p.host.Call("focus", "run")
+	p.browser.Focus("run")
 }
 
 // begin forgets the last run.
@@ -43,19 +43,19 @@ func (r *Run) begin(meta runMeta) {
 }
 
 // opened takes the record of a kept run, and goes on with it where that was asked for.
-func (p *Page) opened(now time.Time, item incoming) {
+func (p *Page) opened(now time.Time, m recordMessage) {
 	pending := p.pending
-	if pending.run.ID != item.ID || p.Run.Stage.Active() {
+	if pending.run.ID != m.ID || p.Run.Stage.Active() {
 		return
 	}
 	p.pending = pendingRun{}
 	r := p.Run
 	r.begin(pending.run.Meta)
-	for _, e := range item.Envelopes {
-		r.take(now, e)
+	for _, e := range m.Envelopes {
+		r.receive(now, e)
 	}
 	r.Waiting = nil
-	for _, f := range item.Files {
+	for _, f := range m.Files {
 		r.files[f.Path] = f.Size
 	}
 	r.Stage = Cut
@@ -72,13 +72,13 @@ func (p *Page) opened(now time.Time, item incoming) {
 		r.goOn(pending.run.Checkpoint)
 	}
 	p.Try.forget()
-	p.islands()
+	p.fillElements()
 }
 
 // rejoin begins a run in a room, once the record of this seat from before a reload has been read: there may be none.
 func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) {
 	p.pending = pendingRun{run: keptRun{ID: meta.ID, Meta: meta}, rejoin: func(last int) { p.start(job, sources, meta, last) }}
-	p.host.Call("open", meta.ID, math.MaxInt32)
+	p.browser.OpenRun(meta.ID, math.MaxInt32)
 }
 
 // goOn continues the run from a checkpoint, or from its start where that is 0.
@@ -104,7 +104,7 @@ func (r *Run) goOn(checkpoint int, changes ...func(Tree)) {
 	r.Failure, r.Latest = nil, nil
 	if checkpoint == 0 {
 		r.Last, r.Eval, r.Samples, r.Units = message.Step{}, nil, nil, nil
-		r.page.host.Call("clear")
+		r.page.browser.ClearChart()
 	}
 	r.page.start(message.Job{Command: message.Train, Config: config.JSON(), Mounts: mounts}, sources, r.Meta, max(checkpoint, -1))
 }

@@ -8,7 +8,7 @@ type question struct{ hear func(message.Envelope) }
 // ask gives a job to the side engine.
 func (p *Page) ask(job message.Job, sources map[string]source, hear func(message.Envelope)) {
 	p.asked = append(p.asked, question{hear})
-	p.host.Call("ask", job, sources)
+	p.browser.AskSideEngine(job, sources)
 }
 
 // answered passes on what the side engine says. It answers in the order in which it was asked; when it has died, all
@@ -19,7 +19,7 @@ func (p *Page) answered(e message.Envelope) {
 	}
 	dead := e.Failed != nil && (e.Failed.Code == "engine_crashed" || e.Failed.Code == "engine_ended")
 	if dead {
-		p.host.Call("end", sideEngine)
+		p.browser.EndEngine(sideEngine)
 	}
 	for first := true; first || dead && len(p.asked) > 0; first = false {
 		q := p.asked[0]

@@ -76,7 +76,7 @@ type method struct {
 }
 
 func newStudio(p *Page) *Studio {
-	s := &Studio{Words: p.Words, Budget: p.host.Remembered("budget"), page: p}
+	s := &Studio{Words: p.Words, Budget: p.browser.Remembered("budget"), page: p}
 	s.reset(Tree{
 		"dataset":  map[string]any{"max_length": 256.0},
 		"peft":     map[string]any{"peft_type": "LORA", "r": 8.0, "lora_alpha": 16.0, "target_modules": "all-linear"},
@@ -85,7 +85,7 @@ func newStudio(p *Page) *Studio {
 	return s
 }
 
-// describe takes the description of the settings, which the loader has fetched from /describe.json.
+// describe takes the description of the settings.
 func (s *Studio) describe(text json.RawMessage) {
 	var d description
 	if json.Unmarshal(text, &d) == nil {
@@ -94,16 +94,16 @@ func (s *Studio) describe(text json.RawMessage) {
 	s.changed()
 }
 
-// islands fills what is beside vugu.
-func (s *Studio) islands() {
+// fillElements fills the elements whose content vugu leaves alone.
+func (s *Studio) fillElements() {
 	if s.page.Screen != screenStudio {
 		return
 	}
 	if s.Preview != nil {
-		s.page.host.Call("preview", s.Preview, map[string]string{"trained": s.say("preview.trained")})
+		s.page.browser.ShowPreview(s.Preview, map[string]string{"trained": s.say("preview.trained")})
 	}
 	if s.JSON {
-		s.page.host.Call("text", "config-text", s.config().Indented())
+		s.page.browser.SetText("config-text", s.config().Indented())
 	}
 }
 
@@ -117,16 +117,16 @@ func (s *Studio) Start(event vugu.DOMEvent) {
 		return
 	case !s.Model.Usable():
 		s.Problem = s.T("model.first")
-		s.page.host.Call("focus", "model-input")
+		s.page.browser.Focus("model-input")
 		return
 	case !s.Data.Usable():
 		s.Problem = s.T("data.first")
-		s.page.host.Call("focus", "data-input")
+		s.page.browser.Focus("data-input")
 		return
 	}
 	for path := range s.raw {
 		s.Problem = s.T("setting.bad", "name", s.label(path), "value", strconv.Quote(s.raw[path]))
-		s.page.host.Call("focus", fieldID(path))
+		s.page.browser.Focus(fieldID(path))
 		return
 	}
 	name := strings.TrimSuffix(path.Base(strings.TrimPrefix(s.Data.Name, "builtin:")), path.Ext(s.Data.Name))

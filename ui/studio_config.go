@@ -12,17 +12,17 @@ func (s *Studio) reset(config Tree) {
 	s.suggest()
 }
 
-// load takes a run.json. Model and data are chosen as far as the server has them.
-// arrive takes the settings of a file, a drop or a link.
-func (s *Studio) arrive(item incoming) {
-	if item.Newer {
+// takeSettings takes the settings of a file, a drop, a pasted text or a link.
+func (s *Studio) takeSettings(m settingsMessage) {
+	if m.Newer {
 		s.Problem = s.T("config.newer")
 		return
 	}
-	s.load(item.Text)
-	s.Lesson = item.Lesson && s.Problem == ""
+	s.load(m.Text)
+	s.Lesson = m.Lesson && s.Problem == ""
 }
 
+// load takes a run.json. Model and data are chosen as far as the server has them.
 func (s *Studio) load(text string) {
 	config, err := parseTree([]byte(text))
 	if err != nil || text == "" {
@@ -103,18 +103,25 @@ func (s *Studio) config() Tree {
 	return c
 }
 
-// Upload, Save, Share and Apply are what can be done with run.json.
-func (s *Studio) SaveJSON(vugu.DOMEvent) { s.page.host.Call("save", "run.json", s.config().Indented()) }
+// SaveJSON has the browser save run.json.
+func (s *Studio) SaveJSON(vugu.DOMEvent) { s.page.browser.SaveJSON("run.json", s.config().Indented()) }
 
-func (s *Studio) Share(vugu.DOMEvent) { s.page.host.Call("share", string(s.config().JSON()), s.Lock) }
+// Share makes a link of the settings, shows it and puts it on the clipboard.
+func (s *Studio) Share(vugu.DOMEvent) {
+	s.Shared = settingsLink(s.page.Origin, s.config().JSON(), s.Lock)
+	if s.TooLong = s.Shared == ""; !s.TooLong {
+		s.page.browser.Copy(s.Shared, true)
+	}
+}
 
+// Apply takes run.json as it stands in the text area.
 func (s *Studio) Apply(vugu.DOMEvent) {
-	s.load(s.page.host.Value("config-text"))
+	s.load(s.page.browser.ValueOf("config-text"))
 	s.changed()
 }
 
 // ShowJSON opens or closes the run.json.
 func (s *Studio) ShowJSON(vugu.DOMEvent) {
 	s.JSON = !s.JSON
-	s.islands()
+	s.fillElements()
 }

@@ -32,7 +32,7 @@ func (s *Studio) look(config Tree) {
 			if s.suggest(); first {
 				s.changed()
 			}
-			s.islands()
+			s.fillElements()
 		case e.Failed != nil:
 			s.Preview, s.DataFault = nil, e.Failed
 		}

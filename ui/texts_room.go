@@ -14,7 +14,7 @@ var roomTexts = texts{
 	"open_room.about":       {"The run is shared by several tabs, of this computer or of a class: each computes a part of every step, and the result does not depend on how many there are. You get a code to pass on.", "多个标签页（本机或全班）分担训练：每个标签页计算每一步的一部分，结果与标签页数量无关。你会得到一个可以分享的代码。"},
 	"open_room.already":     {"This page has a room already: end or leave that first.", "此页面已有一个教室：请先结束或离开它。"},
 	"open_room.first":       {"Choose a model and data first.", "请先选择模型和数据。"},
-	"open_room.handing":     {"Model and data of this computer go to the server, for the other tabs: {done} of {total}, {left} left.", "本机的模型和数据正在发给服务器，供其他标签页使用：已发送 {done}，共 {total}，剩余 {left}。"},
+	"open_room.uploading":   {"Model and data of this computer go to the server, for the other tabs: {done} of {total}, {left} left.", "本机的模型和数据正在发给服务器，供其他标签页使用：已发送 {done}，共 {total}，剩余 {left}。"},
 	"open_room.name":        {"Name of the room", "教室名称"},
 	"open_room.open":        {"Open the room", "打开教室"},
 	"open_room.slots":       {"Micro-batches of a step", "每步的微批数"},

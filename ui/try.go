@@ -65,10 +65,10 @@ func (t *Try) enter() {
 	}
 }
 
-func (t *Try) islands() {
-	t.page.host.Call("text", "prompt", t.prompt)
-	t.page.host.Call("text", "before", t.Before.Text)
-	t.page.host.Call("text", "after", t.After.Text)
+func (t *Try) fillElements() {
+	t.page.browser.SetText("prompt", t.prompt)
+	t.page.browser.SetText("before", t.Before.Text)
+	t.page.browser.SetText("after", t.After.Text)
 }
 
 // Prompts are those that the run brings along.
@@ -77,7 +77,7 @@ func (t *Try) Prompts() []string { return t.page.Run.Meta.Prompts }
 // Use takes one of them.
 func (t *Try) Use(prompt string) {
 	t.prompt = prompt
-	t.page.host.Call("text", "prompt", prompt)
+	t.page.browser.SetText("prompt", prompt)
 }
 
 func (t *Try) Busy() bool { return t.Before.Working || t.After.Working }
@@ -127,7 +127,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	if !t.CanGo() {
 		return
 	}
-	t.prompt = t.page.host.Value("prompt")
+	t.prompt = t.page.browser.ValueOf("prompt")
 	tokens, err1 := strconv.Atoi(t.Tokens)
 	temperature, err2 := strconv.ParseFloat(t.Temperature, 64)
 	seed, err3 := strconv.ParseUint(t.Seed, 10, 64)
@@ -141,7 +141,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	after := map[string]source{"model": model["model"]}
 	folder := run.resultFolder()
 	result := source{From: "run", Run: run.ID, Folder: folder}
-	if run.loose {
+	if run.inMemory {
 		result.From = "memory"
 	}
 	after[folder] = result // an adapter on the base, or a model instead of it
@@ -154,7 +154,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: likely, Seed: seed,
 	}}
 	t.Before, t.After = reply{}, reply{}
-	t.islands()
+	t.fillElements()
 	if t.Labels() { // what has been learned says which classes there are
 		t.hear(job, after, "after", &t.After, func() {
 			if model != nil && len(t.After.Scores) > 0 {
@@ -210,7 +210,7 @@ func (t *Try) hear(job message.Job, sources map[string]source, id string, r *rep
 			r.Text += e.Token.Text
 			r.tokens++
 			r.seconds = time.Since(r.began).Seconds()
-			t.page.host.Call("append", id, e.Token.Text)
+			t.page.browser.AppendText(id, e.Token.Text)
 		case e.Failed != nil:
 			r.Working = false
 			if e.Failed.Code != "superseded" {
@@ -230,11 +230,11 @@ func (t *Try) hear(job message.Job, sources map[string]source, id string, r *rep
 }
 
 // Stop ends both.
-func (t *Try) Stop(vugu.DOMEvent) { t.page.host.Call("control", sideEngine, string(message.Stop)) }
+func (t *Try) Stop(vugu.DOMEvent) { t.page.browser.ControlEngine(sideEngine, message.Stop) }
 
 // Copy puts both on the clipboard.
 func (t *Try) Copy(vugu.DOMEvent) {
-	t.page.host.Call("copy", t.prompt+"\n\n"+t.say("try.before")+":\n"+t.words(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.words(&t.After)+"\n")
+	t.page.browser.Copy(t.prompt+"\n\n"+t.say("try.before")+":\n"+t.words(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.words(&t.After)+"\n", false)
 }
 
 // words are all that a reply says.

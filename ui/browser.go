@@ -1,0 +1,86 @@
+package ui
+
+import (
+	"encoding/json"
+
+	"llamatab/engine/message"
+)
+
+// browser is what the page needs of the browser: each method is a function of js/page.js with the same name. What comes of a
+// call, where something does, arrives later as a message (messages.go). Tests of the page's logic stand in for it.
+type browser interface {
+	engines
+	keptRuns
+	rooms
+	runChart
+	elements
+
+	// The address and the document.
+	GoTo(screen string)                 // asks for another screen, which comes back as an address
+	ReplaceAddress(read, screen string) // puts a screen in place of a fragment that has been read
+	Reload()
+	SetLanguage(tag string, chosen bool) // chosen: the browser remembers it
+	SetTheme(name string)                // "auto", "light" or "dark"
+
+	Description() json.RawMessage // of the settings, as the server has it in /describe.json
+
+	// What the browser remembers of the person's choices; "" for nothing.
+	Language() string
+	Theme() string
+	Remember(name, value string)
+	Remembered(name string) string
+
+	// What the person takes away.
+	Copy(text string, shown bool) // to the clipboard; shown: the text is on the page, too, so that a failure is no problem
+	SaveJSON(name, text string)
+}
+
+// engines are the page's two engines (js/page_engines.js).
+type engines interface {
+	StartRun(job message.Job, sources map[string]source, meta runMeta, step int) // step is where the record goes on; 0 begins a new one
+	AskSideEngine(job message.Job, sources map[string]source)
+	ControlEngine(engine string, control message.Control)
+	EndEngine(engine string)
+}
+
+// keptRuns are the runs that the browser keeps (js/kept_runs.js).
+type keptRuns interface {
+	ListRuns()
+	OpenRun(id string, upTo int) // reads its record up to a step
+	RemoveRun(id string)
+	// Download packs what a run has below some paths as a zip. Without a run it packs what lies in the page's memory.
+	Download(run string, paths []string, name, readme string)
+}
+
+// rooms are the requests to the server about rooms (js/room.js, js/upload.js).
+type rooms interface {
+	RecallRoom() // tells what this tab was before a reload, or what room this browser leads
+	ReturnToLedRoom()
+	CreateRoom(roomRequest)
+	JoinRoom(seatRequest)
+	WatchRoom()
+	PlanRoom(tabs int)
+	ReportSeat(seatReport)
+	ActInRoom(op string, tab uint32) // tab 0: the whole room
+	LeaveRoom()
+	ForgetRoom()
+	ShowRoom(link string)                                      // the curve and, with a link, its QR code
+	Upload(sources map[string]source, names map[string]string) // both by kind, "model" or "dataset"
+	StopUpload()
+}
+
+// runChart are the charts of the run (js/chart_run.js).
+type runChart interface {
+	ShowRunChart(words map[string]string)
+	ClearChart()
+	SavePicture(kind, name string) // "svg", "png" or "csv"
+}
+
+// elements are those whose content vugu leaves alone (js/elements.js): each call waits until the element is there.
+type elements interface {
+	SetText(id, text string)
+	AppendText(id, text string)
+	ShowPreview(preview *message.DataPreview, words map[string]string)
+	Focus(id string)
+	ValueOf(id string) string // what stands in a control
+}

@@ -1,0 +1,27 @@
+// The files that the person has chosen on this visit. The File objects stay here; Go gets their paths and sizes.
+
+import { tell } from "./inbox.js";
+import { toUTF8 } from "./text_encoding.js";
+
+export const filesLimit = 4096; // a whole disk may be dropped by mistake
+const chosen = { model: [], dataset: [] };
+
+// choose replaces the files of a kind, "model" or "dataset"; each has a File and a path relative to what was chosen.
+export const choose = async (kind, files) => {
+  files = files.slice(0, filesLimit);
+  if (kind === "dataset") files = await Promise.all(files.map(async ({ file, path }) => ({ path, ...(await toUTF8(file)) })));
+  chosen[kind] = files;
+  tell("files-chosen", { kind, files: files.map(({ file, path, encoding }) => ({ path, size: file.size, encoding })) });
+};
+
+// chosenFiles are those of a kind at some positions of the list that Go has.
+export const chosenFiles = (kind, positions) => positions.map((i) => chosen[kind][i].file);
+
+// fingerprint names a set of files by their names, sizes and dates (64-bit FNV-1a), so that the same files are kept once.
+export const fingerprint = (files) => {
+  let hash = 0xcbf29ce484222325n;
+  for (const c of files.map((f) => `${f.name} ${f.size} ${f.lastModified}`).sort().join("\n")) {
+    hash = ((hash ^ BigInt(c.codePointAt(0))) * 0x100000001b3n) & 0xffffffffffffffffn;
+  }
+  return hash.toString(16);
+};

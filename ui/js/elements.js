@@ -1,0 +1,36 @@
+// Elements whose content vugu leaves alone. What is to be shown in one waits until vugu has made the element.
+
+const byId = (id) => document.getElementById(id);
+const waiting = new Map(); // by the subject of what is to be done, so that the latest counts: {id, act, ready}
+
+// whenThere acts on the element with the id once it is there and ready, after the next render.
+export const whenThere = (id, act, { subject = id, ready = () => true } = {}) => waiting.set(subject, { id, act, ready });
+
+// rendered is called after each render of vugu's.
+export const rendered = () => {
+  for (const [subject, { id, act, ready }] of waiting) {
+    const element = byId(id);
+    if (!element || !ready(element)) continue;
+    waiting.delete(subject);
+    act(element);
+  }
+};
+
+// setText replaces an element's text, or a control's value. What somebody is typing stays.
+export const setText = (id, text) => whenThere(id, (element) => {
+  const property = "value" in element ? "value" : "textContent";
+  if (element !== document.activeElement && element[property] !== text) element[property] = text;
+});
+
+// appendText adds to an element's text, after a text that still waits.
+export const appendText = (id, text) => {
+  const before = waiting.get(id)?.act;
+  if (before) whenThere(id, (element) => { before(element); element.append(text); });
+  else byId(id)?.append(text);
+};
+
+// focus moves the keyboard to an element once it is seen.
+export const focus = (id) => whenThere(id, (element) => element.focus(), { subject: "focus#" + id, ready: (element) => element.offsetParent });
+
+// valueOf is what stands in a control, "" where there is none.
+export const valueOf = (id) => byId(id)?.value ?? "";

@@ -1,0 +1,73 @@
+// Files of this computer that go to the server, so that the tabs of a room can get them from there. They go by XMLHttpRequest:
+// fetch does not tell how far it is.
+
+import { fingerprint } from "./chosen_files.js";
+import { tell } from "./inbox.js";
+import { tellRefused, unreachable } from "./room.js";
+import { filesByMount } from "./sources.js";
+
+const tellEvery = 250; // milliseconds
+const nameLimit = 40; // characters of what the person calls the files
+const addresses = { model: (name, file) => `/api/models/${name}/${encodeURIComponent(file.name)}`, dataset: (name) => `/api/data/${name}` };
+
+let stopped = new AbortController();
+
+// put sends a file; sent is called with the bytes that are under way. It rejects with a refusal.
+const put = (url, file, sent, signal) => new Promise((done, failed) => {
+  const request = new XMLHttpRequest();
+  request.open("PUT", url);
+  request.upload.onprogress = ({ loaded }) => sent(loaded);
+  request.onload = () => {
+    if (request.status === 201) return done();
+    try { failed(JSON.parse(request.responseText)); } catch { failed({ code: "server", reason: request.responseText.trim() }); }
+  };
+  request.onerror = () => failed(unreachable(request.statusText));
+  request.onabort = () => failed({ code: "stopped", reason: "" });
+  signal.addEventListener("abort", () => request.abort());
+  if (signal.aborted) failed({ code: "stopped", reason: "" });
+  else request.send(file);
+});
+
+// nameOnServer is under what the server keeps files: a readable part, and a fingerprint, so that the same files are sent once.
+export const nameOnServer = (kind, name, files) =>
+  `${name.replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "").slice(0, nameLimit) || kind}-${fingerprint(files)}`;
+
+const send = async (files, names) => {
+  const { signal } = stopped = new AbortController();
+  const began = performance.now(), total = Object.values(files).flat().reduce((n, f) => n + f.size, 0);
+  let before = 0, told = 0;
+  const sent = (bytes) => {
+    if (performance.now() - told < tellEvery) return;
+    told = performance.now();
+    tell("upload-progress", { done: Math.min(before + bytes, total), total, seconds: (told - began) / 1000 });
+  };
+  const uploaded = {};
+  for (const [kind, list] of Object.entries(files)) {
+    const name = nameOnServer(kind, names[kind], list);
+    uploaded[kind] = "handed:" + name;
+    for (const file of list) {
+      const there = await fetch(addresses[kind](uploaded[kind], file), { method: "HEAD", signal }).catch(() => ({}));
+      if (!there.ok) await put(`/api/handed/${name}/${encodeURIComponent(file.name)}`, file, sent, signal);
+      before += file.size;
+      sent(0);
+    }
+  }
+  return uploaded;
+};
+
+// upload sends the files of sources, by kind, and tells the names that the server has for them.
+export const upload = async (sources, names) => {
+  let files;
+  try {
+    files = await filesByMount(JSON.parse(sources));
+  } catch (error) {
+    return tellRefused("uploaded", { code: "inputs_gone", reason: String(error.message ?? error) });
+  }
+  try {
+    tell("uploaded", await send(files, JSON.parse(names)));
+  } catch (refusal) {
+    tellRefused("uploaded", refusal.code ? refusal : { code: "server", reason: String(refusal.message ?? refusal) });
+  }
+};
+
+export const stopUpload = () => stopped.abort();
