@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { File } from "node:buffer";
+import test from "node:test";
+import { fingerprint } from "./chosen_files.js";
+import { filesBelow } from "./downloads.js";
+import { nameOfPasted } from "./file_input.js";
+import { recordedInputs } from "./page_engines.js";
+import { toUTF8 } from "./text_encoding.js";
+import { nameOnServer } from "./upload.js";
+
+globalThis.File ??= File;
+const file = (name, size, lastModified) => ({ name, size, lastModified });
+
+test("a text in another encoding becomes UTF-8, and its name is kept", async () => {
+  for (const [bytes, text, encoding] of [
+    [[0xba, 0xa3, 0xb5, 0xc1], "海盗", "GB18030"], [[0xff, 0xfe, 0x77, 0x6d], "海", "UTF-16LE"], [[0xfe, 0xff, 0x6d, 0x77], "海", "UTF-16BE"],
+  ]) {
+    const got = await toUTF8(new File([new Uint8Array(bytes)], "a.txt", { lastModified: 5 }));
+    assert.equal(await got.file.text(), text);
+    assert.equal(got.encoding, encoding);
+    assert.deepEqual([got.file.name, got.file.lastModified], ["a.txt", 5]);
+  }
+});
+
+test("UTF-8 and what is no text stay as they are", async () => {
+  for (const bytes of [[0xe6, 0xb5, 0xb7], [0xff, 0xff, 0x00], []]) {
+    const given = new File([new Uint8Array(bytes)], "a.txt"), got = await toUTF8(given);
+    assert.equal(got.file, given);
+    assert.equal(got.encoding, undefined);
+  }
+});
+
+test("the same files have the same fingerprint in any order, others another", () => {
+  const a = file("a", 1, 2), b = file("b", 3, 4);
+  assert.equal(fingerprint([a, b]), fingerprint([b, a]));
+  assert.notEqual(fingerprint([a]), fingerprint([file("a", 1, 3)]));
+  assert.notEqual(fingerprint([a]), fingerprint([file("a", 2, 2)]));
+  assert.match(fingerprint([a, b]), /^[0-9a-f]+$/);
+});
+
+test("a pasted text is settings where it has a key of run.json, else data", () => {
+  assert.equal(nameOfPasted('{"training": {"max_steps": 5}}'), "run.json");
+  assert.equal(nameOfPasted('{"text": "One day"}'), "pasted.jsonl");
+  assert.equal(nameOfPasted('{"text": "a"}\n{"text": "b"}'), "pasted.jsonl");
+  assert.equal(nameOfPasted("[1, 2]"), "pasted.jsonl");
+  assert.equal(nameOfPasted("null"), "pasted.txt");
+  assert.equal(nameOfPasted("Once upon a time"), "pasted.txt");
+});
+
+test("a download takes what is asked for and what lies below it, sorted", () => {
+  const entries = [["run.json", 1], ["adapter/b", 2], ["adapter/a", 3], ["adapter-2/a", 4], ["run.json", 5]];
+  assert.deepEqual(filesBelow(entries, ["adapter", "run.json"]), [["adapter/a", 3], ["adapter/b", 2], ["run.json", 5]]);
+});
+
+test("chosen files are found again by their copies, and a checkpoint is no input of the run", () => {
+  const files = { model: [file("m", 1, 1)], dataset: [file("d", 2, 2)] };
+  const { keys, inputs } = recordedInputs({ model: { from: "server", files: [] }, dataset: { from: "chosen" }, resume: { from: "run" } }, files);
+  assert.deepEqual(keys, { dataset: fingerprint(files.dataset) });
+  assert.deepEqual(inputs, { model: { from: "server", files: [] }, dataset: { from: "kept", key: keys.dataset } });
+});
+
+test("files on the server have a readable name that an address can carry", () => {
+  const files = [file("d", 2, 2)], print = fingerprint(files);
+  assert.equal(nameOnServer("dataset", "My rows/2024.jsonl", files), "My-rows-2024.jsonl-" + print);
+  assert.equal(nameOnServer("dataset", "../海", files), "dataset-" + print);
+  assert.equal(nameOnServer("model", "x".repeat(99), files), "x".repeat(40) + "-" + print);
+});
