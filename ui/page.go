@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/vugu/vugu"
-
-	"llamatab/engine/message"
 )
 
 // announceEvery is the least time between two sentences that a screen reader reads while nothing but numbers changes.
