@@ -59,7 +59,7 @@ chromium:
 	else echo "The tests need Chromium or Chrome: install it (Debian: apt-get install chromium), or name it in CHROME." >&2; exit 1; fi
 
 # Pattern of the JavaScript tests; folders below ui are named so that those of the libraries are left out.
-JS_TESTS = $(wildcard wasm/*/*.test.mjs ui/*.test.mjs ui/testdata/*.test.mjs)
+JS_TESTS = $(wildcard wasm/*/*.test.mjs ui/js/*.test.mjs)
 
 jstest: ## the unit tests of the JavaScript, in Node
 	@node --test $(JS_TESTS)
