@@ -1,8 +1,3 @@
-// Package graph records a computation once and compiles it to a Program that a device replays.
-//
-// Model code runs forward against a Tape: each op launches kernels on Vars and says, with OnBackward, what to
-// launch for the gradients. Backward walks those records in reverse. Nothing is computed while recording.
-// Mistakes in shapes panic; Record turns such a panic into an error.
 package graph
 
 import (

@@ -1,5 +1,18 @@
-// Package plan forecasts what a run needs before anything is allocated. The trainer allocates by the same plan, so
-// forecast and allocation agree by construction.
+// Package plan forecasts what a run needs before anything is allocated. The trainer allocates by the same plan, so forecast
+// and allocation agree.
+//
+// A Layout puts each frozen parameter into a buffer of its own. Trained parameters lie side by side in Segments by unit.
+// Each segment has equal copies for weights, gradients and AdamW's two moments, and, where kernels read two-byte numbers,
+// for packed weights. A segment never crosses a unit, so that units can be gathered and reduced one at a time. Neighbours
+// with the same hyper-parameters share one AdamW launch.
+//
+// Memory adds up every buffer of a run and says whether it fits, or how many bytes are missing. Sharding is what a rank
+// holds and sends under each FSDP strategy. The forecast for a model that is not there (Models) uses a recording over a
+// folder whose weights are only a header, so it is the plan of the real run.
+//
+// A frozen matrix is packed when it is loaded. A trained parameter has a float32 master for files, moments and the update,
+// and a packed copy for the kernels, which each update writes. With stochastic rounding there is no master: AdamW rounds up
+// with the probability of the remainder, from a hash of run, step and position.
 package plan
 
 import (

@@ -1,6 +1,11 @@
-// Package tune chooses among the variants of a kernel. A variant is used only after it has computed a small problem
-// on the adapter at hand as the kernel's Go reference does; among those that did, a short timed sweep decides. The
-// choice belongs to the run: it is recorded, and a run that is given a table keeps to it.
+// Package tune chooses among the variants of a kernel: other tile sizes, or another shader with the same bindings.
+//
+// A variant must first compute a small, awkward problem (Kernel.Sample) on the adapter as the kernel's Go reference does.
+// A variant that is wrong or does not compile is dropped with an event. Where a run repeats a launch often enough to gain
+// from it, the remaining variants are timed at the real dimensions within a budget of a few seconds, before the first step.
+//
+// The choice maps a class of shapes to a variant. It is the table "kernels" in run.json. A run that is given a table uses
+// it, and a resumed run uses its checkpoint's. The same adapter and the same run.json therefore use the same kernels.
 package tune
 
 import (

@@ -1,4 +1,12 @@
 // Package runner runs one job of the engine in a tab of a headless Chromium.
+//
+// Start serves the job at a free loopback port and opens its page, /job/TOKEN/. The page starts the engine in a worker. The
+// worker fetches job.json, reads weights and data by byte ranges, and posts messages in batches, at least once a second. The
+// answers carry controls: pause, resume and stop. Results are appended at checked offsets below a hidden folder, and a
+// commit renames them into place. The address contains a random token, and requests under foreign host names are refused.
+//
+// The caller writes metrics.jsonl and the other records as messages arrive (job.Log). A tab whose engine is silent is asked
+// whether it is alive. In every case Start ends the browser and removes its profile.
 package runner
 
 import (

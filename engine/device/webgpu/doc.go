@@ -1,12 +1,18 @@
 // Package webgpu is the backend that trains: it runs kernels as WGSL on a browser's WebGPU, in a page or a worker.
 // It is built for GOOS=js only, and it alone knows the browser's API and the packages that bind it.
 //
-// # One call a submission
+// # One call for each submission
 //
-// Compile turns commands into a list of integers that names pipelines, bind groups and buffers by their ids in a
-// registry on the JavaScript side (wasm/engine/replay.js). Submit packs writes and the ids of such lists into one array and
-// hands it over in one call; nothing is made on the way. The page must have loaded replay.js before the program
-// starts; Open says so where it did not.
+// wasm/engine/replay.js keeps buffers, pipelines and programs by number. Compile turns commands into a program, a list of
+// int32:
+//
+//	DISPATCH pipeline group x y z     COPY source from target to size     CLEAR buffer from size     SPLIT
+//
+// Submit packs another such list, WRITE buffer offset size data… and RUN program, and passes it in one call. Only writes
+// above 64 KiB travel separately. Offsets count 4-byte words, so they reach beyond 2 GiB. Consecutive dispatches share a
+// compute pass. SPLIT ends a command buffer, so that a hardware adapter is not blocked for longer than about a frame; on a
+// software adapter there is none. A new program is encoded once without being submitted, so WebGPU validates all of it at
+// compile time. The page must load replay.js before the program starts. Open reports where it did not.
 //
 // # Errors
 //
