@@ -89,7 +89,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 	if err != nil {
 		return err
 	}
-	defer setup.Close()
+	defer setup.Model.Close()
 	dev := &spy{Device: l.dev}
 	t, err := train.New(setup, cfg, dev, events{l.host})
 	if err != nil {

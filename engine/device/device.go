@@ -156,6 +156,13 @@ type Slice struct {
 	Off, Len int
 }
 
+// Trim frees what a device keeps for reads that have ended, where it keeps anything.
+func Trim(dev Device) {
+	if t, ok := dev.(Trimmer); ok {
+		t.Trim()
+	}
+}
+
 // All is the whole of b.
 func All(b Buffer) Slice { return Slice{b, 0, b.Spec().Len} }
 

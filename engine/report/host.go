@@ -15,11 +15,14 @@ type Files struct {
 	Model     fs.FS            // a Hugging Face folder
 	Dataset   fs.FS            // holds one file
 	Adapter   fs.FS            // a PEFT folder
-	Compare   map[string]fs.FS // PEFT folders to compare, by mount name
+	Compare   map[string]fs.FS // PEFT folders to compare, by AdapterMount
 	Resume    fs.FS            // a checkpoint folder
 	Head      fs.FS            // holds the first values of an added head: one file, or a folder with head.safetensors
 	Tokenizer fs.FS            // holds tokenizer.json, where the model folder does not
 }
+
+// AdapterMount is the mount name of the i-th adapter of a comparison.
+func AdapterMount(i int) string { return fmt.Sprintf("adapter-%d", i) }
 
 // Host receives what a job produces.
 type Host interface {

@@ -218,7 +218,7 @@ func built(t *testing.T, j *train.Job, cfg *config.Config) map[string]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	run, err := train.New(s, cfg, dev, j.Host)
 	if err != nil {
 		t.Fatal(err)

@@ -54,11 +54,11 @@ func Compare(cfg *config.Config, files report.Files, c Conditions) ([]Method, er
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	var all []Method
 	for _, w := range Ways() {
-		row := Method{Name: w.Name, Trains: w.Trains, Settings: w.Settings(s.Decoder.Layers)}
-		t, err := s.changed(w.all(s.Decoder.Layers))
+		row := Method{Name: w.Name, Trains: w.Trains, Settings: w.Settings(s.Model.Decoder.Layers)}
+		t, err := s.changed(w.all(s.Model.Decoder.Layers))
 		if err == nil {
 			if err = t.planFor(c.Limits, c.Budget); err == nil {
 				row.Forecast, err = t.forecast(c)

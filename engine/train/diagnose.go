@@ -32,7 +32,7 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 	}
 	for k, rows := range l.rows {
 		b := t.collate(rows)
-		p, err := t.stepper.inspect(programKey{b.T, true, t.stageAt(l.Step.Step - 1)})
+		p, err := t.stepper.inspect(programKey{b.T, true, t.setup.stageAt(l.Step.Step - 1)})
 		if err != nil {
 			return f, err
 		}
@@ -48,11 +48,11 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 		f.tensor, f.unit = describe(*first)
 		for i, row := range rows { // alone, each in its own place
 			alone := make([]data.Sample, len(rows))
-			alone[i] = t.Train.Samples[row]
+			alone[i] = t.setup.Train.Samples[row]
 			if err := t.stepper.run(device.Work{Run: t.stepper.begin.Executable}); err != nil {
 				return f, err
 			}
-			if first, err = p.run(t.batchOf(alone, b.T), seed); err != nil {
+			if first, err = p.run(t.setup.batchOf(alone, b.T), seed); err != nil {
 				return f, err
 			} else if first != nil {
 				f.rows = append(f.rows, row)

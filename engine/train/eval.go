@@ -14,6 +14,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -24,18 +25,18 @@ const evalRows = 4
 
 // prepareModel opens the model of a job that does not train, with its adapter where there is one.
 func (j *Job) prepareModel() (*Setup, error) {
-	m, err := openModel(j.Files, nil, 0)
+	m, err := pretrained.Open(j.Files, nil, 0)
 	if err != nil {
 		return nil, err
 	}
 	s := &Setup{Model: m, batch: 1, limits: device.UnboundedLimits()}
 	if j.Files.Adapter != nil {
-		a, err := s.loadFolder("", j.Files.Adapter)
+		a, err := s.Model.AddAdapter("", j.Files.Adapter)
 		if err != nil {
 			m.Close()
 			return nil, err
 		}
-		s.use(a)
+		s.Model.Use(a)
 	}
 	return s, nil
 }
@@ -48,7 +49,7 @@ func (j *Job) ready(s *Setup) (st *stepper, closeAll func(), err error) {
 	}
 	mem, err := newMemory(dev, s.Layout, false)
 	if err == nil {
-		if err = mem.load(s.Model, s.Params(), j.Host); err == nil {
+		if err = mem.load(s.Model, s.Model.Params(), j.Host); err == nil {
 			st, err = newStepper(s, dev, mem, j.Host, nil)
 		}
 		if err != nil {
@@ -66,13 +67,6 @@ func (j *Job) ready(s *Setup) (st *stepper, closeAll func(), err error) {
 	}, nil
 }
 
-// freeze makes every parameter one that does not train.
-func (s *Setup) freeze() {
-	for _, p := range s.Params() {
-		p.Trainable = false
-	}
-}
-
 func (j *Job) eval(ctx context.Context) error {
 	e := j.Job.Eval
 	if e == nil {
@@ -85,20 +79,20 @@ func (j *Job) eval(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	s.batch = evalRows
 	if e.BatchSize > 0 {
 		s.batch = e.BatchSize
 	}
 	if e.DumpGradients == "" {
-		s.freeze()
+		s.Model.Freeze()
 	} else {
 		parts, err := config.ParseParts(e.Trainable, "--trainable")
 		if err != nil {
 			return report.Fail("config", report.ExitConfig, "See llamatab eval --help.", err)
 		}
-		untie(s.Decoder, parts)
-		chosen, err := choose(s.Decoder, parts, "--trainable")
+		pretrained.Untie(s.Model.Decoder, parts)
+		chosen, err := pretrained.Choose(s.Model.Decoder, parts, "--trainable")
 		if err != nil {
 			return err
 		}
@@ -107,7 +101,7 @@ func (j *Job) eval(ctx context.Context) error {
 		}
 	}
 	s.grads = e.DumpGradients != ""
-	if err := s.settle(); err != nil {
+	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
 	o := dataOptions{format: e.Format}
@@ -118,9 +112,9 @@ func (j *Job) eval(ctx context.Context) error {
 		return err
 	}
 	if s.Train.Classes != nil {
-		s.Classes = s.Train.Classes
+		s.Model.Classes = s.Train.Classes
 	}
-	s.repeats = device.CeilDiv(len(s.Train.Samples), s.batch) * s.Decoder.Layers
+	s.repeats = device.CeilDiv(len(s.Train.Samples), s.batch) * s.Model.Decoder.Layers
 	s.Valid = s.Train // the plan then covers the loss without gradients too
 	if err := s.plan(); err != nil {
 		return err
@@ -137,7 +131,7 @@ func (j *Job) eval(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out := output{j.Host, st.mem}
+	out := pretrained.Writer{Host: j.Host, Values: st.mem}
 	if e.DumpLogits != "" {
 		if err := s.dumpLogits(ctx, st, out, e.DumpLogits); err != nil {
 			return err
@@ -197,14 +191,14 @@ func (s *Setup) measure(ds *data.Dataset, st *stepper, h report.Host) (m measure
 	sum, v := 0.0, fsdp.Verdicts{}
 	err = s.batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.lossSum([]*data.Batch{b})
-		if err == nil && s.Decoder.Classes > 0 {
+		if err == nil && s.Model.Decoder.Classes > 0 {
 			err = st.judged(v, b)
 		}
 		sum, m.tokens = sum+l, m.tokens+b.Tokens
 		p.Update(int64(min(first+s.batch, len(ds.Samples))), "")
 		return err
 	})
-	if m.loss = sum / float64(m.tokens); s.Decoder.Classes > 0 {
+	if m.loss = sum / float64(m.tokens); s.Model.Decoder.Classes > 0 {
 		accuracy, f1 := v.Scores()
 		m.accuracy, m.f1 = (*message.Float)(&accuracy), (*message.Float)(&f1)
 	}
@@ -212,7 +206,7 @@ func (s *Setup) measure(ds *data.Dataset, st *stepper, h report.Host) (m measure
 }
 
 // dumpGradients writes the gradients of the mean loss, by parameter name: an adapter's tensors have its keys.
-func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) error {
+func (s *Setup) dumpGradients(st *stepper, out pretrained.Writer, name string, tokens int) error {
 	if err := st.buildBegin(); err != nil {
 		return err
 	}
@@ -229,8 +223,8 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 		return err
 	}
 	keys := map[*nn.Param]string{}
-	if s.Method != nil {
-		for _, x := range s.Method.Tensors() {
+	if s.Model.Method != nil {
+		for _, x := range s.Model.Method.Tensors() {
 			keys[x.Param] = x.Key
 		}
 	}
@@ -242,10 +236,10 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 			specs, params[name] = append(specs, weights.Spec{Name: name, DType: tensor.F32, Shape: p.FileShape()}), p
 		}
 	}
-	if err := out.file(name, func(w io.Writer) error {
-		return out.tensors(w, specs, nil, func(name string, w io.Writer) error {
+	if err := out.File(name, func(w io.Writer) error {
+		return out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
 			p := params[name]
-			return out.mem.stream(nn.GradOf{Param: p}, p.Shape, p.Transposed, func(raw []byte) error {
+			return out.Values.Stream(nn.GradOf{Param: p}, p.Shape, p.Transposed, func(raw []byte) error {
 				x := make([]float32, len(raw)/4)
 				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
 					return err
@@ -260,7 +254,7 @@ func (s *Setup) dumpGradients(st *stepper, out output, name string, tokens int) 
 	}); err != nil {
 		return err
 	}
-	return out.commit(name)
+	return out.Commit(name)
 }
 
 // logitsKey and hiddenKey are the buffers between the trunk, the head and the host.
@@ -273,10 +267,10 @@ type (
 const logitRows = 64
 
 // dumpLogits writes the logits of all rows as one tensor (rows, longest, V), of a classification (rows, classes).
-func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name string) error {
-	rows, T, V, H := len(s.Train.Samples), s.longest(), s.Decoder.Head.Out, s.Decoder.Head.In
+func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out pretrained.Writer, name string) error {
+	rows, T, V, H := len(s.Train.Samples), s.longest(), s.Model.Decoder.Head.Out, s.Model.Decoder.Head.In
 	each, shape := T, tensor.Of(rows, T, V) // logits a row
-	if s.Decoder.Classes > 0 {
+	if s.Model.Decoder.Classes > 0 {
 		each, shape = 1, tensor.Of(rows, V)
 	}
 	N := device.CeilDiv(s.batch*each, logitRows) * logitRows
@@ -321,9 +315,9 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	}
 	l := s.layoutOf(T)
 	trunk, pool, err := compile("trunk", l, -1, func(t *graph.Tape) {
-		in := s.Decoder.NewInput(t, s.batch, T, s.ropeRows())
-		h := s.Decoder.Output(t, in)
-		if s.Decoder.Classes == 0 {
+		in := s.Model.Decoder.NewInput(t, s.batch, T, s.ropeRows())
+		h := s.Model.Decoder.Output(t, in)
+		if s.Model.Decoder.Classes == 0 {
 			h = in.OfTokens(t, h)
 		}
 		t.Copy(t.Extern(graph.Extern{Key: hiddenKey{}, Shape: h.Shape, Name: "hidden"}), h)
@@ -337,7 +331,7 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	for chunk := range N / logitRows {
 		p, pool, err := compile("head", l, chunk, func(t *graph.Tape) {
 			h := t.Extern(graph.Extern{Key: hiddenKey{}, Shape: tensor.Of(logitRows, H), Name: "hidden"})
-			y := s.Decoder.Head.Forward(t, s.Decoder.NewInput(t, s.batch, T, s.ropeRows()), h)
+			y := s.Model.Decoder.Head.Forward(t, s.Model.Decoder.NewInput(t, s.batch, T, s.ropeRows()), h)
 			t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: "logits"}), y)
 		})
 		if err != nil {
@@ -347,9 +341,9 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 		defer p.Release()
 		heads = append(heads, p)
 	}
-	progress := report.NewProgress(out.host, "logits", "rows", int64(rows))
-	if err := out.file(name, func(w io.Writer) error {
-		return out.tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: shape}}, nil, func(_ string, w io.Writer) error {
+	progress := report.NewProgress(out.Host, "logits", "rows", int64(rows))
+	if err := out.File(name, func(w io.Writer) error {
+		return out.Tensors(w, []weights.Spec{{Name: "logits", DType: tensor.F32, Shape: shape}}, nil, func(_ string, w io.Writer) error {
 			for first := 0; first < rows; first += s.batch {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -378,5 +372,5 @@ func (s *Setup) dumpLogits(ctx context.Context, st *stepper, out output, name st
 	}); err != nil {
 		return err
 	}
-	return out.commit(name)
+	return out.Commit(name)
 }

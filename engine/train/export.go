@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tune"
@@ -32,8 +33,8 @@ func (j *Job) export(context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	if err := s.settle(); err != nil {
+	defer s.Model.Close()
+	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
 	run := j.exportMerged
@@ -45,7 +46,7 @@ func (j *Job) export(context.Context) error {
 		return err
 	}
 	for _, name := range files.created {
-		if err := (output{host: files}).commit(name); err != nil {
+		if err := (pretrained.Writer{Host: files}).Commit(name); err != nil {
 			return err
 		}
 	}
@@ -66,7 +67,7 @@ func (f *folderless) Create(path string) (io.WriteCloser, error) {
 // exportPEFT writes the adapter as PEFT does: F32, and the configuration in its own order.
 func (j *Job) exportPEFT(s *Setup, files report.Host) error {
 	var params []*nn.Param
-	for _, t := range s.saved() {
+	for _, t := range s.Model.AdapterTensors() {
 		if t.Param != nil {
 			params = append(params, t.Param)
 		}
@@ -82,48 +83,48 @@ func (j *Job) exportPEFT(s *Setup, files report.Host) error {
 	}
 	defer mem.free()
 	mem.tuner = newTuner(dev, nil, j.Host, 1, false)
-	for _, t := range s.saved() {
+	for _, t := range s.Model.AdapterTensors() {
 		if t.Param == nil {
 			continue
 		}
-		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.attached.file(t), t.Key, func(int64) {}); err != nil {
+		if err := mem.upload(t.Param, t.Param.Shape, t.Param.Transposed, s.Model.Adapter.File(t), t.Key, func(int64) {}); err != nil {
 			return report.Fail("adapter", report.ExitFailed, "Use another adapter file.", err)
 		}
 	}
-	return errors.Join(output{files, mem}.adapter("", s.Model), output{host: files}.head("", s.Model, s.headAsRead))
+	return errors.Join(pretrained.Writer{Host: files, Values: mem}.Adapter("", s.Model), pretrained.Writer{Host: files}.Head("", s.Model, s.Model.HeadAsRead))
 }
 
 // exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
 // at a time is on the device.
 func (j *Job) exportMerged(s *Setup, files report.Host) error {
-	all, err := s.Method.Merges()
+	all, err := s.Model.Method.Merges()
 	if err != nil {
-		return report.Fail("adapter", report.ExitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.PEFT.Type, err))
+		return report.Fail("adapter", report.ExitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.Model.PEFT.Type, err))
 	}
 	merges := map[*nn.Param]peft.Merge{}
 	for _, m := range all {
-		if m.W == s.Decoder.Embedding { // the tied head and the embedding no longer agree, so they part
-			if head := s.Decoder.Untie(); m.Head {
+		if m.W == s.Model.Decoder.Embedding { // the tied head and the embedding no longer agree, so they part
+			if head := s.Model.Decoder.Untie(); m.Head {
 				m.W = head
 			}
 		}
 		merges[m.W] = m
 	}
 	tensors := map[*nn.Param]peft.Tensor{} // the adapter's, by what holds them
-	for _, t := range s.saved() {
+	for _, t := range s.Model.AdapterTensors() {
 		tensors[t.Param] = t
 	}
-	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Params(), device.UnboundedLimits()), false, graph.Plan{}).Want())
+	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Model.Params(), device.UnboundedLimits()), false, graph.Plan{}).Want())
 	if err != nil {
 		return report.Fail("no_adapter", report.ExitBrowser, "Run llamatab doctor: it says what is missing.", err)
 	}
 	defer dev.Close()
-	out := output{host: files}
+	out := pretrained.Writer{Host: files}
 	tuner := newTuner(dev, nil, j.Host, 1, false)
 	progress := report.NewProgress(j.Host, "merge", "matrices", int64(len(merges)))
 	done := 0
-	if err := out.model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
-		base, _ := s.Base.Tensor(p.From())
+	if err := out.Model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
+		base, _ := s.Model.Base.Tensor(p.From())
 		dtype := base.DType
 		if dtype != tensor.BF16 {
 			dtype = tensor.F32
@@ -132,10 +133,10 @@ func (j *Job) exportMerged(s *Setup, files report.Host) error {
 		_, whole := tensors[p]
 		return weights.Spec{Name: p.Name, DType: dtype, Shape: p.Shape}, merged || whole
 	}, func(p *nn.Param, w io.Writer) error {
-		base, _ := s.Base.Tensor(p.From())
+		base, _ := s.Model.Base.Tensor(p.From())
 		whole, ok := tensors[p]
 		if _, merged := merges[p]; ok && !merged {
-			c := s.attached.file(whole)
+			c := s.Model.Adapter.File(whole)
 			t, _ := c.Tensor(whole.Key)
 			h, err := c.ReadF32(t)
 			if err != nil {
@@ -160,7 +161,7 @@ func (j *Job) exportMerged(s *Setup, files report.Host) error {
 	}); err != nil {
 		return err
 	}
-	if err := out.head("", s.Model, s.headAsRead); err != nil {
+	if err := out.Head("", s.Model, s.Model.HeadAsRead); err != nil {
 		return err
 	}
 	report.Event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)
@@ -184,11 +185,11 @@ func merge(dev device.Device, tuner *tune.Tuner, s *Setup, p *nn.Param, m peft.M
 		return err
 	}
 	defer mem.free()
-	base, name := s.Base, p.From()
+	base, name := s.Model.Base, p.From()
 	if whole, ok := tensors[p]; ok { // a bias that trained and is scaled besides
-		base, name = s.attached.file(whole), whole.Key
+		base, name = s.Model.Adapter.File(whole), whole.Key
 	}
-	if take := s.residual(p); take != nil {
+	if take := s.Model.Residual(p); take != nil {
 		err = mem.uploadResidual(&w, s.Model, take)
 	} else {
 		err = mem.upload(&w, w.Shape, false, base, name, func(int64) {})
@@ -197,7 +198,7 @@ func merge(dev device.Device, tuner *tune.Tuner, s *Setup, p *nn.Param, m peft.M
 		return err
 	}
 	for _, a := range m.From {
-		if err := mem.upload(a, a.Shape, a.Transposed, s.attached.file(tensors[a]), tensors[a].Key, func(int64) {}); err != nil {
+		if err := mem.upload(a, a.Shape, a.Transposed, s.Model.Adapter.File(tensors[a]), tensors[a].Key, func(int64) {}); err != nil {
 			return err
 		}
 	}
@@ -218,5 +219,5 @@ func merge(dev device.Device, tuner *tune.Tuner, s *Setup, p *nn.Param, m peft.M
 	if err := dev.Submit(device.Work{Run: prog.Executable}); err != nil {
 		return err
 	}
-	return mem.stream(&w, w.Shape, false, write)
+	return mem.Stream(&w, w.Shape, false, write)
 }

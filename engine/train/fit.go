@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -66,7 +67,7 @@ func change(path string, value any) message.Change {
 }
 
 func tryCheckpointing(s *Setup) [][]message.Change {
-	if s.recompute >= s.Decoder.Layers || s.cfg.Training.Checkpointing == config.CheckpointAuto {
+	if s.recompute >= s.Model.Decoder.Layers || s.cfg.Training.Checkpointing == config.CheckpointAuto {
 		return nil
 	}
 	return [][]message.Change{{change("training.gradient_checkpointing", true)}}
@@ -86,7 +87,7 @@ func tryMicroBatch(s *Setup) (all [][]message.Change) {
 const shortest = 32
 
 func tryLength(s *Setup) (all [][]message.Change) {
-	if _, free := s.files.Dataset.(imagined); s.Train.Format == "tokens" && !free {
+	if _, free := s.Model.Files.Dataset.(imagined); s.Train.Format == "tokens" && !free {
 		return nil // rows of tokens are never cut
 	}
 	for n := 1 << 20; n >= shortest; n /= 2 {
@@ -108,7 +109,7 @@ func tryFewerLayers(s *Setup) (all [][]message.Change) {
 	if len(s.cfg.Trainable) != 1 || s.cfg.PEFT != nil {
 		return nil
 	}
-	most := s.Decoder.Layers
+	most := s.Model.Decoder.Layers
 	switch text := s.cfg.Trainable[0].Select; {
 	case text == "all":
 	case strings.HasPrefix(text, "layers:last:"):
@@ -241,7 +242,7 @@ func (s *Setup) changed(changes []message.Change) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := s.files
+	files := s.Model.Files
 	if cfg.Model.Path != s.cfg.Model.Path {
 		known, _ := plan.FindModel(cfg.Model.Path)
 		if files, err = Imagine(known, cfg); err != nil {
@@ -249,14 +250,14 @@ func (s *Setup) changed(changes []message.Change) (*Setup, error) {
 		}
 	}
 	files.Resume, files.Adapter = nil, nil // what they hold takes no memory of its own
-	m, err := openWeights(files, cfg.Model.Random, cfg.Training.Seed)
+	m, err := pretrained.OpenWithoutTokenizer(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
 	t := newSetup(cfg, m, s.limits)
 	t.Train, t.Valid = cut(s.Train, cfg.Dataset.MaxLength), cut(s.Valid, cfg.Dataset.MaxLength)
-	t.files.Dataset = s.files.Dataset
+	t.Model.Files.Dataset = s.Model.Files.Dataset
 	return t, t.prepare(cfg)
 }
 

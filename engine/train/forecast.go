@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -95,7 +96,7 @@ func Plan(cfg *config.Config, files report.Files, c Conditions) (*Forecast, erro
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	f, err := s.forecast(c)
 	if err != nil || f.Fits {
 		return f, err
@@ -109,7 +110,7 @@ func Plan(cfg *config.Config, files report.Files, c Conditions) (*Forecast, erro
 
 // planned is a run prepared and planned for c.
 func planned(cfg *config.Config, files report.Files, c Conditions) (*Setup, error) {
-	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
+	m, err := pretrained.Open(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func planned(cfg *config.Config, files report.Files, c Conditions) (*Setup, erro
 		err = s.planFor(c.Limits, c.Budget)
 	}
 	if err != nil {
-		s.Close()
+		s.Model.Close()
 		return nil, err
 	}
 	return s, nil
@@ -137,14 +138,14 @@ func (s *Setup) forecast(c Conditions) (*Forecast, error) {
 	rows := s.batch * s.longest()
 	f := &Forecast{
 		Bytes: s.Memory.Usage.Map(), Units: s.units(), Recomputed: s.recompute, Unshared: s.Memory.Temporaries, Steps: sampler.TotalSteps(),
-		Logits:   4 * int64(min(op.ChunkRows(rows, s.Decoder.Vocab), rows)) * int64(s.Decoder.Vocab),
+		Logits:   4 * int64(min(op.ChunkRows(rows, s.Model.Decoder.Vocab), rows)) * int64(s.Model.Decoder.Vocab),
 		Launches: s.launches, Flops: s.flops * float64(cfg.Training.Accumulation),
-		RowLengths: s.lengths, Dataset: s.Train.Stats, Remarks: s.Remarks,
+		RowLengths: s.lengths, Dataset: s.Train.Stats, Remarks: s.Model.Remarks,
 	}
 	if c.FLOPS > 0 {
 		f.Seconds = f.Flops / c.FLOPS
 	}
-	if f.Result, err = s.resultBytes(); err != nil {
+	if f.Result, err = s.Model.ResultBytes(); err != nil {
 		return nil, err
 	}
 	f.Trainable, f.Total = s.Layout.Counts()
@@ -182,7 +183,7 @@ func (s *Setup) units() []Unit {
 		}
 		return usage[unit]
 	}
-	for _, p := range s.Params() { // in the order of use
+	for _, p := range s.Model.Params() { // in the order of use
 		at(p.Unit)
 		n := int64(p.Shape.Size())
 		counts[p.Unit][1] += n
@@ -240,7 +241,7 @@ func (s *Setup) shards(f *Forecast, c Conditions) []Shard {
 		run.Reduce = 4
 	}
 	P := float64(max(f.Trainable, 1))
-	whole := plan.NewLayout(s.Params(), s.limits) // whatever the run itself shards
+	whole := plan.NewLayout(s.Model.Params(), s.limits) // whatever the run itself shards
 	for i := range whole.Segments {
 		specs := whole.Segments[i].Specs()
 		part := map[int]*float64{

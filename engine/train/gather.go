@@ -56,17 +56,17 @@ type image struct {
 }
 
 func newGatherer(m *member) (*gatherer, error) {
-	g := &gatherer{m: m, lanes: m.Layout.Lanes, wanted: map[int]*image{}}
-	g.units = make([][]int, len(m.shared.Table.Units))
+	g := &gatherer{m: m, lanes: m.run.trainer.setup.Layout.Lanes, wanted: map[int]*image{}}
+	g.units = make([][]int, len(m.run.trainer.setup.shared.Table.Units))
 	for i, u := range g.lanes.Unit {
 		g.units[u] = append(g.units[u], i)
 	}
 	for _, segments := range g.units {
 		t := graph.NewTape()
 		for _, i := range segments {
-			t.Clear(segmentVar(t, m.Layout, i, plan.Gradient, 0, m.Layout.Segments[i].Len))
+			t.Clear(segmentVar(t, m.run.trainer.setup.Layout, i, plan.Gradient, 0, m.run.trainer.setup.Layout.Segments[i].Len))
 		}
-		p, err := t.Compile(m.dev, "clear gradients", nil, m.stepper.binder(batchLayout{}))
+		p, err := t.Compile(m.run.trainer.dev, "clear gradients", nil, m.run.trainer.stepper.binder(batchLayout{}))
 		if err != nil {
 			g.release()
 			return nil, err
@@ -143,7 +143,7 @@ func (im *image) dtype(g *gatherer) tensor.DType {
 	if im.master {
 		return tensor.F32
 	}
-	return g.m.run.Param()
+	return g.m.desc.Param()
 }
 
 // want begins to fetch; it runs where the worker does.
@@ -223,7 +223,7 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 		}
 	}
 	for i, parts := range im.parts {
-		b, err := g.m.dev.Assemble(im.size(g)*g.m.Layout.Segments[i].Len, parts...)
+		b, err := g.m.run.trainer.dev.Assemble(im.size(g)*g.m.run.trainer.setup.Layout.Segments[i].Len, parts...)
 		if err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 		}
 	}
 	for i, b := range im.segments {
-		if err := g.m.dev.Import(g.m.mem.segments[i][plan.Weight], 0, b); err != nil {
+		if err := g.m.run.trainer.dev.Import(g.m.run.trainer.mem.segments[i][plan.Weight], 0, b); err != nil {
 			return err
 		}
 		g.holds[g.lanes.Weight[i]] = i
@@ -263,7 +263,7 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 
 // visit says what a part does with the unit that it uses.
 type visit struct {
-	graph.Part
+	part        graph.Part
 	reads, adds bool
 	first, last bool // of the unit's gradients
 	ahead       int  // unit that is needed next, -1 for none
@@ -274,7 +274,7 @@ func visits(parts []graph.Part) []visit {
 	list := make([]visit, len(parts))
 	before, after := map[int]bool{}, map[int]bool{}
 	for i, p := range parts {
-		v := visit{Part: p, ahead: -1}
+		v := visit{part: p, ahead: -1}
 		for key := range p.Keys {
 			_, grad := key.(nn.GradOf)
 			v.reads, v.adds = v.reads || !grad, v.adds || grad
@@ -288,10 +288,10 @@ func visits(parts []graph.Part) []visit {
 	for i, v := range slices.Backward(list) {
 		list[i].ahead = next
 		if v.reads {
-			next = v.Unit
+			next = v.part.Unit
 		}
 		if v.adds {
-			list[i].last, after[v.Unit] = !after[v.Unit], true
+			list[i].last, after[v.part.Unit] = !after[v.part.Unit], true
 		}
 	}
 	return list
@@ -306,18 +306,18 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 		}
 	}()
 	m := g.m
-	parts, l, err := m.stepper.stretches(programKey{T: b.T, gradients: !w.Eval})
+	parts, l, err := m.run.trainer.stepper.stretches(programKey{T: b.T, gradients: !w.Eval})
 	if err != nil {
 		return nil, err
 	}
 	if g.version != w.Step {
 		g.begin(w.Step)
 	}
-	full := m.shared.Strategy != fsdp.ShardGradOp
+	full := m.run.trainer.setup.shared.Strategy != fsdp.ShardGradOp
 	if full {
 		g.free()
 	}
-	out := make([]device.Bytes, len(m.Layout.Segments))
+	out := make([]device.Bytes, len(m.run.trainer.setup.Layout.Segments))
 	var reads []*reading
 	finish := func(leave int) error {
 		for len(reads) > leave {
@@ -330,7 +330,7 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 		return nil
 	}
 	aside := map[int]*reading{} // gradients of units that the walk comes back to
-	work := []device.Work{{Run: m.stepper.begin.Executable}, {Buf: m.stepper.batch, Data: l.encode(b, seed)}}
+	work := []device.Work{{Run: m.run.trainer.stepper.begin.Executable}, {Buf: m.run.trainer.stepper.batch, Data: l.encode(b, seed)}}
 	list, backward, holder := visits(parts), false, -1
 	for i, v := range list {
 		select {
@@ -338,21 +338,21 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 			return nil, errForgotten
 		default:
 		}
-		if full && v.Backward && !backward {
+		if full && v.part.Backward && !backward {
 			backward = true
 			g.free()
 			m.spans.mark(g.span("reshard", w, -1))
 		}
 		if v.reads {
-			if err := g.load(ctx, v.Unit, stop); err != nil {
+			if err := g.load(ctx, v.part.Unit, stop); err != nil {
 				return nil, err
 			}
 		}
-		if v.adds && holder != v.Unit {
-			holder = v.Unit
-			work = append(work, device.Work{Run: g.clear[v.Unit].Executable})
-			if r := aside[v.Unit]; r != nil {
-				if err := m.dev.Submit(work...); err != nil {
+		if v.adds && holder != v.part.Unit {
+			holder = v.part.Unit
+			work = append(work, device.Work{Run: g.clear[v.part.Unit].Executable})
+			if r := aside[v.part.Unit]; r != nil {
+				if err := m.run.trainer.dev.Submit(work...); err != nil {
 					return nil, err
 				}
 				if work, err = nil, r.putBack(g); err != nil {
@@ -360,31 +360,31 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 				}
 			}
 		}
-		what := map[bool]string{false: "forward", true: "backward"}[v.Backward]
+		what := map[bool]string{false: "forward", true: "backward"}[v.part.Backward]
 		if w.Eval {
 			what = "evaluate"
 		}
-		end := m.spans.onGPU(g.span(what, w, v.Unit))
-		if err := errors.Join(m.stepper.run(append(work, device.Work{Run: v.Executable})...), end()); err != nil {
+		end := m.spans.onGPU(g.span(what, w, v.part.Unit))
+		if err := errors.Join(m.run.trainer.stepper.run(append(work, device.Work{Run: v.part.Executable})...), end()); err != nil {
 			return nil, err
 		}
 		work = nil
-		if v.ahead >= 0 && v.ahead != v.Unit && m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
+		if v.ahead >= 0 && v.ahead != v.part.Unit && m.run.trainer.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
 			if _, err := g.ask(ctx, v.ahead); err != nil {
 				return nil, err
 			}
 		}
-		if v.adds && nextHolder(list[i+1:]) != v.Unit {
-			read := m.spans.begin(g.span("pack", w, v.Unit))
-			r, err := g.read(v.Unit, v.last)
+		if v.adds && nextHolder(list[i+1:]) != v.part.Unit {
+			read := m.spans.begin(g.span("pack", w, v.part.Unit))
+			r, err := g.read(v.part.Unit, v.last)
 			if err != nil {
 				return nil, err
 			}
 			if holder = -1; !v.last {
-				aside[v.Unit] = r
+				aside[v.part.Unit] = r
 				continue
 			}
-			m.spans.mark(g.span("reduce", w, v.Unit))
+			m.spans.mark(g.span("reduce", w, v.part.Unit))
 			r.done = read
 			reads = append(reads, r)
 			if err := finish(1); err != nil { // one is read while the next is computed
@@ -395,9 +395,9 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 	if err := finish(0); err != nil || w.Eval {
 		return nil, err
 	}
-	for i, seg := range m.Layout.Segments {
+	for i, seg := range m.run.trainer.setup.Layout.Segments {
 		if out[i] == nil { // nothing that was computed depends on it
-			out[i] = device.Heap(make([]byte, seg.Len*m.run.Reduce().Size()))
+			out[i] = device.Heap(make([]byte, seg.Len*m.desc.Reduce().Size()))
 		}
 	}
 	return out, nil
@@ -407,7 +407,7 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 func nextHolder(list []visit) int {
 	for _, v := range list {
 		if v.adds {
-			return v.Unit
+			return v.part.Unit
 		}
 	}
 	return -1
@@ -438,7 +438,7 @@ func (g *gatherer) read(unit int, travel bool) (*reading, error) {
 		if travel {
 			p, err = g.m.wire.fetch(i)
 		} else {
-			p, err = g.m.dev.Fetch(g.m.mem.segments[i][plan.Gradient], 0, g.m.Layout.Segments[i].Len)
+			p, err = g.m.run.trainer.dev.Fetch(g.m.run.trainer.mem.segments[i][plan.Gradient], 0, g.m.run.trainer.setup.Layout.Segments[i].Len)
 		}
 		if err != nil {
 			return nil, err
@@ -464,7 +464,7 @@ func (r *reading) putBack(g *gatherer) error {
 	for k, i := range r.segments {
 		b, err := r.pending[k].Export()
 		if err == nil {
-			err = g.m.dev.Import(g.m.mem.segments[i][plan.Gradient], 0, b)
+			err = g.m.run.trainer.dev.Import(g.m.run.trainer.mem.segments[i][plan.Gradient], 0, b)
 		}
 		if err != nil {
 			return err
@@ -477,7 +477,7 @@ func (r *reading) putBack(g *gatherer) error {
 func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error) {
 	var last *image
 	return func(p *nn.Param) ([]byte, error) {
-		unit := g.m.shared.Unit(p)
+		unit := g.m.run.trainer.setup.shared.Unit(p)
 		if last == nil || last.unit != unit {
 			im := g.image(unit, true)
 			if err := g.m.post(ctx, func() { g.want(im) }); err != nil {
@@ -489,7 +489,7 @@ func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error
 			last = im
 		}
 		for _, i := range g.units[unit] {
-			seg := g.m.Layout.Segments[i]
+			seg := g.m.run.trainer.setup.Layout.Segments[i]
 			if j := slices.Index(seg.Params, p); j >= 0 {
 				return last.segments[i].Slice(4*seg.Offsets[j], 4*p.Shape.Size()).Go(), nil
 			}
@@ -501,22 +501,22 @@ func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error
 // assemble puts all that trains on the device at a time, as compute sees it, if the result has tensors that are functions
 // of it.
 func (m *member) assemble() error {
-	if m.Method == nil || !slices.ContainsFunc(m.Model.saved(), func(t peft.Tensor) bool { return t.Param == nil }) {
+	if m.run.trainer.setup.Model.Method == nil || !slices.ContainsFunc(m.run.trainer.setup.Model.AdapterTensors(), func(t peft.Tensor) bool { return t.Param == nil }) {
 		return nil
 	}
-	for _, seg := range m.Layout.Segments {
+	for _, seg := range m.run.trainer.setup.Layout.Segments {
 		for _, p := range seg.Params {
-			b, err := m.dev.Alloc(plan.FrozenSpec(p))
+			b, err := m.run.trainer.dev.Alloc(plan.FrozenSpec(p))
 			if err != nil {
 				return err
 			}
-			m.mem.bufs, m.mem.slices[p] = append(m.mem.bufs, b), device.All(b)
-			raw, err := m.mem.remote(p)
+			m.run.trainer.mem.bufs, m.run.trainer.mem.slices[p] = append(m.run.trainer.mem.bufs, b), device.All(b)
+			raw, err := m.run.trainer.mem.remote(p)
 			if err == nil {
 				raw, err = narrow(raw, p.DType)
 			}
 			if err == nil {
-				err = m.mem.put(piece{Slice: device.All(b)}, 0, raw)
+				err = m.run.trainer.mem.put(piece{Slice: device.All(b)}, 0, raw)
 			}
 			if err != nil {
 				return err

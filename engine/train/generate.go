@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -30,16 +31,16 @@ func (j *Job) generate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	if len(g.Labels) > 0 && s.Decoder.Classes == 0 {
-		s.addScore(len(g.Labels))
-		s.Classes, s.seed = g.Labels, g.Seed
+	defer s.Model.Close()
+	if len(g.Labels) > 0 && s.Model.Decoder.Classes == 0 {
+		s.Model.AddScore(len(g.Labels))
+		s.Model.Classes, s.Model.Seed = g.Labels, g.Seed
 	}
-	s.freeze()
-	if err := s.settle(); err != nil {
+	s.Model.Freeze()
+	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
-	if s.Decoder.Classes > 0 {
+	if s.Model.Decoder.Classes > 0 {
 		return j.judge(s)
 	}
 	prompt, err := s.prompt(g)
@@ -59,7 +60,7 @@ func (j *Job) generate(ctx context.Context) error {
 		return err
 	}
 	result, err := json.Marshal(map[string]any{
-		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Tokenizer.Decode(ids, true),
+		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Model.Tokenizer.Decode(ids, true),
 	})
 	j.Host.Emit(message.Envelope{Type: "result", Result: result})
 	return err
@@ -67,11 +68,11 @@ func (j *Job) generate(ctx context.Context) error {
 
 // prompt encodes the prompt of a job, and makes the setup one that continues it.
 func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
-	if s.Decoder.Classes > 0 {
+	if s.Model.Decoder.Classes > 0 {
 		return nil, report.Fail("model", report.ExitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
 			errors.New("generate: the model tells classes of texts apart, it does not continue them"))
 	}
-	context := s.Decoder.MaxPositions - s.longestPrefix()
+	context := s.Model.Decoder.MaxPositions - s.Model.LongestPrefix()
 	prompt, err := s.encode(g.Prompt)
 	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
 		err = report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
@@ -85,17 +86,17 @@ func (s *Setup) prompt(g *message.GenerateJob) ([]int, error) {
 
 // encode spells a prompt in tokens of the model.
 func (s *Setup) encode(text string) ([]int, error) {
-	if s.Tokenizer == nil {
-		return nil, report.Fail("tokenizer", report.ExitConfig, modelHint, errors.New("generate: the model folder has no tokenizer.json"))
+	if s.Model.Tokenizer == nil {
+		return nil, report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("generate: the model folder has no tokenizer.json"))
 	}
-	prompt, err := s.Tokenizer.EncodeOnce(text)
+	prompt, err := s.Model.Tokenizer.EncodeOnce(text)
 	if err == nil && len(prompt) == 0 {
 		err = errors.New("the prompt has no tokens and the tokenizer adds none")
 	}
 	for _, id := range prompt {
-		if err == nil && id >= s.Decoder.Vocab {
-			token, _ := s.Tokenizer.Token(id)
-			err = fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Decoder.Vocab)
+		if err == nil && id >= s.Model.Decoder.Vocab {
+			token, _ := s.Model.Tokenizer.Token(id)
+			err = fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Model.Decoder.Vocab)
 		}
 	}
 	if err != nil {
@@ -111,7 +112,7 @@ func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(messa
 		return nil, err
 	}
 	defer text.free()
-	tokens := st.setup.Tokenizer
+	tokens := st.setup.Model.Tokenizer
 	decoder := tokens.Continue(ids, true)
 	sampler := newTokenSampler(j.Job.Generate)
 	stops := tokens.Stops()
@@ -151,7 +152,7 @@ func (j *Job) write(ctx context.Context, st *stepper, ids []int, each func(messa
 func (s *Setup) recordDecode() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
 	err := graph.Record(func() {
-		y := s.Decoder.Decode(t, s.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) // (1, V)
+		y := s.Model.Decoder.Decode(t, s.Model.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) // (1, V)
 		t.Copy(t.Extern(graph.Extern{Key: logitsKey{}, Shape: y.Shape, Name: logitsSpec}), y)
 	})
 	return t, err
@@ -160,7 +161,7 @@ func (s *Setup) recordDecode() (*graph.Tape, error) {
 // recordVirtual puts the way of virtual tokens into the caches on a new tape.
 func (s *Setup) recordVirtual() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
-	err := graph.Record(func() { s.Decoder.DecodeVirtual(t, s.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) })
+	err := graph.Record(func() { s.Model.Decoder.DecodeVirtual(t, s.Model.Decoder.NewToken(t, 1, s.ropeRows()), s.ropeRows()) })
 	return t, err
 }
 
@@ -168,11 +169,11 @@ const logitsSpec = "logits"
 
 // decodeSpecs are the buffers that generation needs besides those of a step: the logits, and each layer's caches.
 func (s *Setup) decodeSpecs() map[any]device.Spec {
-	specs := map[any]device.Spec{logitsKey{}: {Len: s.Decoder.Vocab, Class: device.Activations, Label: logitsSpec}}
-	for i := range s.Decoder.Layers {
+	specs := map[any]device.Spec{logitsKey{}: {Len: s.Model.Decoder.Vocab, Class: device.Activations, Label: logitsSpec}}
+	for i := range s.Model.Decoder.Layers {
 		for _, values := range []bool{false, true} {
 			specs[nn.CacheKey{Layer: i, Values: values}] = device.Spec{
-				Len: s.ropeRows() * s.Decoder.KVHeads * s.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
+				Len: s.ropeRows() * s.Model.Decoder.KVHeads * s.Model.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
 			}
 		}
 	}
@@ -227,7 +228,7 @@ func (x *text) compile(label string, record func() (*graph.Tape, error)) (*graph
 
 // begin puts the adapter's virtual tokens into the caches.
 func (x *text) begin() error {
-	d := x.st.setup.Decoder
+	d := x.st.setup.Model.Decoder
 	if d.Virtual() == 0 {
 		return nil
 	}
@@ -273,7 +274,7 @@ func (x *text) read(ids []int) ([]float64, error) {
 	if err := x.st.run(work...); err != nil {
 		return nil, err
 	}
-	raw, err := x.st.dev.Read(x.bufs[logitsKey{}], 0, x.st.setup.Decoder.Vocab)
+	raw, err := x.st.dev.Read(x.bufs[logitsKey{}], 0, x.st.setup.Model.Decoder.Vocab)
 	return floatsOf(raw), err
 }
 

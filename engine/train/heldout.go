@@ -22,7 +22,7 @@ func (s *Setup) evaluation() (*fsdp.Evaluation, error) {
 	if s.Valid == nil || tr.EvalSteps == 0 && !tr.EvalOnStart {
 		return nil, nil
 	}
-	e := &fsdp.Evaluation{Every: tr.EvalSteps, First: tr.EvalOnStart, Classes: s.Decoder.Classes}
+	e := &fsdp.Evaluation{Every: tr.EvalSteps, First: tr.EvalOnStart, Classes: s.Model.Decoder.Classes}
 	err := s.batches(s.Valid, func(_ int, b *data.Batch) error { e.Tokens = append(e.Tokens, b.Tokens); return nil })
 	if err == nil && len(e.Tokens) > fsdp.MaxSlots {
 		err = report.Fail("config", report.ExitConfig, "Lower dataset.validation_split, or raise training.per_device_train_batch_size.", &config.Error{Path: "dataset.validation_split",
@@ -37,18 +37,18 @@ func (s *Setup) evaluation() (*fsdp.Evaluation, error) {
 
 // evaluateSlot computes a slot of an evaluation.
 func (m *member) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
-	first := r.Slot * m.batch
-	m.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "eval", Done: int64(first), Total: int64(len(m.Valid.Samples)), Unit: "rows"}})
-	b := m.batchFrom(m.Valid, first)
+	first := r.Slot * m.run.trainer.setup.batch
+	m.run.trainer.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "eval", Done: int64(first), Total: int64(len(m.run.trainer.setup.Valid.Samples)), Unit: "rows"}})
+	b := m.run.trainer.setup.batchFrom(m.run.trainer.setup.Valid, first)
 	if err := m.loss(r, b, stop); err != nil {
 		return err
 	}
 	r.Tokens = b.Tokens
-	if m.run.Eval.Classes == 0 {
+	if m.desc.Eval.Classes == 0 {
 		return nil
 	}
 	v := fsdp.Verdicts{}
-	err := m.stepper.judged(v, b)
+	err := m.run.trainer.stepper.judged(v, b)
 	r.Verdicts = v.List()
 	return err
 }
@@ -57,22 +57,22 @@ func (m *member) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
 func (m *member) loss(r *fsdp.Ready, b *data.Batch, stop <-chan struct{}) (err error) {
 	if m.gather == nil {
 		end := m.spans.onGPU(message.Span{What: "evaluate", Step: int(r.Step) + 1, Slot: r.Slot})
-		r.Loss, err = m.stepper.lossSum([]*data.Batch{b})
+		r.Loss, err = m.run.trainer.stepper.lossSum([]*data.Batch{b})
 		return errors.Join(err, end())
 	}
 	if _, err := m.gather.compute(m.ctx, r.Work, b, 0, stop); err != nil {
 		return err
 	}
-	r.Loss, err = m.stepper.readLoss()
+	r.Loss, err = m.run.trainer.stepper.readLoss()
 	return err
 }
 
 // Evaluated implements fsdp.Engine. The line of the step that led to the version is complete with it.
 func (m *member) Evaluated(e fsdp.Evaluated) {
 	found := measuredOf(e)
-	m.last = time.Now()
+	m.run.trainer.last = time.Now()
 	if e.Version == 0 {
-		m.startsFrom(found, m.worker.Version() == 0) // who comes later has not seen it
+		m.run.startsFrom(found, m.worker.Version() == 0) // who comes later has not seen it
 		return
 	}
 	step := m.held
@@ -83,9 +83,9 @@ func (m *member) Evaluated(e fsdp.Evaluated) {
 	found.into(step)
 	m.tell(step)
 	if int(e.BestStep) < step.Step { // what is the best may have been told to others only
-		m.watch.HeldOut.Best, m.watch.HeldOut.BestStep = e.Best, int(e.BestStep)
+		m.run.trainer.watch.HeldOut.Best, m.run.trainer.watch.HeldOut.BestStep = e.Best, int(e.BestStep)
 	}
-	if err := m.judgeEvaluation(step.Step, found.loss); err != nil {
+	if err := m.run.judgeEvaluation(step.Step, found.loss); err != nil {
 		m.failed <- err
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"llamatab/engine/data"
 	"llamatab/engine/model"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -48,7 +49,7 @@ func Imagine(m plan.Known, cfg *config.Config) (report.Files, error) {
 	}
 	for i := range max(cfg.Training.BatchSize, 2) {
 		row := map[string]any{"input_ids": make([]int, length)}
-		if classifies(cfg) {
+		if pretrained.Classifies(cfg) {
 			row["label"] = i % 2
 		}
 		raw, err := json.Marshal(row)

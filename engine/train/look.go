@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -59,7 +60,7 @@ func (j *Job) forecast() (any, error) {
 			return nil, report.Fail("config", report.ExitConfig, "Choose one of "+strings.Join(plan.ModelNames(), ", ")+".", fmt.Errorf("no known model is called %q", p.Model))
 		}
 		if files, err = Imagine(known, cfg); err != nil {
-			return nil, report.Fail("config", report.ExitConfig, modelHint, err)
+			return nil, report.Fail("config", report.ExitConfig, pretrained.ModelHint, err)
 		}
 	}
 	if p.Compare {
@@ -74,7 +75,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := openModel(j.Files, cfg.Model.Random, cfg.Training.Seed)
+	m, err := pretrained.Open(j.Files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	s := &Setup{Model: m}
 	ds, err := s.loadData(dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
-		skipBad: cfg.Dataset.OnBadRow == "skip", classify: classifies(cfg),
+		skipBad: cfg.Dataset.OnBadRow == "skip", classify: pretrained.Classifies(cfg),
 	})
 	if err != nil {
 		return nil, err
@@ -104,8 +105,8 @@ func (j *Job) preview() (*message.DataPreview, error) {
 func (s *Setup) spell(row data.Sample, most int) message.PreviewRow {
 	out := message.PreviewRow{Length: len(row.IDs), Tokens: []message.PreviewToken{}}
 	var text interface{ Next(int) string }
-	if s.Tokenizer != nil {
-		text = s.Tokenizer.Decoder(false)
+	if s.Model.Tokenizer != nil {
+		text = s.Model.Tokenizer.Decoder(false)
 	}
 	for i, id := range row.IDs[:min(most, len(row.IDs))] {
 		t := message.PreviewToken{ID: int(id), Trained: i > 0 && row.Labels != nil && row.Labels[i] != data.Ignore}

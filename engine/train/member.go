@@ -26,7 +26,7 @@ func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, erro
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	f := cfg.FSDP
 	run := &fsdp.Run{
 		ID: id, Strategy: fsdp.Strategy(f.ShardingStrategy), Wrap: f.AutoWrapPolicy, Slots: f.Slots, Shards: f.Shards(), SumFirst: !f.Reproducible,
@@ -54,10 +54,10 @@ func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, erro
 // member is a tab of a room: the engine of its worker. Calls of the worker put work into a queue that one goroutine
 // does in order, so that the tab answers the room also while its GPU is busy.
 type member struct {
-	*runner
+	run     *runner
 	ctx     context.Context
 	link    Link
-	run     *fsdp.Run
+	desc    *fsdp.Run
 	table   *fsdp.Table
 	worker  *fsdp.Worker
 	counted int           // steps whose tokens are counted
@@ -93,13 +93,13 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m := &member{runner: r, ctx: ctx, fresh: true, gradients: map[fsdp.Work][]device.Bytes{}, asked: map[fsdp.Header]bool{}, shards: map[int]*shard{}, spans: newTracer(r.job, r.dev), places: placesOf(r.Layout), clock: fsdp.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
+	m := &member{run: r, ctx: ctx, fresh: true, gradients: map[fsdp.Work][]device.Bytes{}, asked: map[fsdp.Header]bool{}, shards: map[int]*shard{}, spans: newTracer(r.job, r.trainer.dev), places: placesOf(r.trainer.setup.Layout), clock: fsdp.NewStopwatch(time.Now()), written: make(chan *message.Done, 1),
 		queue: make(chan func() (func(), error), 1<<14), answers: make(chan func()), failed: make(chan error, 1)}
 	if err := r.writeConfig(); err != nil {
 		return nil, err
 	}
 	r.trainStart = time.Now()
-	r.last = r.trainStart
+	r.trainer.last = r.trainStart
 	var working sync.WaitGroup
 	working.Go(func() { m.work(ctx) })
 	defer func() { // what is on the device goes once nobody works with it
@@ -157,7 +157,7 @@ func (r *runner) member(ctx context.Context) (*message.Done, error) {
 // release frees what the member has made.
 func (m *member) release() {
 	for _, s := range m.shards {
-		s.release(m.Trainer)
+		s.release(m.run.trainer)
 	}
 	if m.gather != nil {
 		m.gather.release()
@@ -177,7 +177,7 @@ func (f *Farewell) Error() string { return "the room says " + f.Code + ": " + f.
 
 // class names all that bits depend on besides the run: adapter and kernels.
 func (m *member) class() string {
-	i := m.dev.Info()
+	i := m.run.trainer.dev.Info()
 	return fmt.Sprintf("%s|%s|%s", i.Backend, i.Vendor, i.Architecture)
 }
 
@@ -192,7 +192,7 @@ func (m *member) welcome(w fsdp.Welcome) error {
 		return err
 	}
 	n := 0
-	for _, seg := range m.Layout.Segments {
+	for _, seg := range m.run.trainer.setup.Layout.Segments {
 		for _, p := range seg.Params {
 			if n >= len(run.Params) || run.Params[n].Name != p.Name || !run.Params[n].Shape.Equal(p.Shape) {
 				return fmt.Errorf("the room trains other parameters: number %d is not %s of shape %v", n, p.Name, p.Shape)
@@ -200,15 +200,15 @@ func (m *member) welcome(w fsdp.Welcome) error {
 			n++
 		}
 	}
-	if n != len(run.Params) || run.Steps != m.Total() || run.Slots != m.cfg.Micro() || run.SumFirst == m.cfg.FSDP.Reproducible {
+	if n != len(run.Params) || run.Steps != m.run.trainer.Total() || run.Slots != m.run.trainer.cfg.Micro() || run.SumFirst == m.run.trainer.cfg.FSDP.Reproducible {
 		return fmt.Errorf("the room's run of %d steps, %d slots and %d parameters is not this one of %d, %d and %d",
-			run.Steps, run.Slots, len(run.Params), m.Total(), m.cfg.Micro(), n)
+			run.Steps, run.Slots, len(run.Params), m.run.trainer.Total(), m.run.trainer.cfg.Micro(), n)
 	}
-	if f := m.cfg.FSDP; run.Strategy != fsdp.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
+	if f := m.run.trainer.cfg.FSDP; run.Strategy != fsdp.Strategy(f.ShardingStrategy) || run.Wrap != f.AutoWrapPolicy || run.Strategy.Sharded() && run.Shards != f.Shards() {
 		return fmt.Errorf("the room shares the run by %s in %d shards, wrapped by %s, and this tab by %s in %d, wrapped by %s",
 			run.Strategy, run.Shards, run.Wrap, f.ShardingStrategy, f.Shards(), f.AutoWrapPolicy)
 	}
-	eval, err := m.evaluation()
+	eval, err := m.run.trainer.setup.evaluation()
 	if err != nil {
 		return err
 	}
@@ -216,11 +216,11 @@ func (m *member) welcome(w fsdp.Welcome) error {
 		return errors.New("the room evaluates at other steps, or on other rows, than this tab")
 	}
 	if m.worker == nil {
-		m.run, m.table = run, table
-		if m.wire, err = newWire(m.mem, plan.Gradient, run.Reduce()); err != nil {
+		m.desc, m.table = run, table
+		if m.wire, err = newWire(m.run.trainer.mem, plan.Gradient, run.Reduce()); err != nil {
 			return err
 		}
-		if m.shared != nil {
+		if m.run.trainer.setup.shared != nil {
 			if m.gather, err = newGatherer(m); err != nil {
 				return err
 			}
@@ -252,7 +252,7 @@ func (m *member) talk(ctx context.Context) (*message.Done, error) {
 			if !m.done || m.saving {
 				continue
 			}
-			switch m.host.Control() {
+			switch m.run.trainer.host.Control() {
 			case message.Stop:
 				return &message.Done{}, nil
 			case message.Save:
@@ -342,7 +342,7 @@ func (m *member) work(ctx context.Context) {
 // Send implements fsdp.Port.
 func (m *member) Send(msg fsdp.Message) {
 	if s, ok := msg.(fsdp.Status); ok {
-		u := m.dev.Usage()
+		u := m.run.trainer.dev.Usage()
 		s.Spent, s.Memory = m.clock.Spent(time.Now()), u.Total()
 		if u != m.usage {
 			m.usage, s.Usage = u, u.Map()
@@ -380,7 +380,7 @@ func (m *member) SendPiece(h fsdp.Header, p fsdp.Piece) {
 	}
 	if h.Type == fsdp.TypeGradient {
 		if g, ok := m.gradients[fsdp.Work{Step: h.Step, Slot: int(h.Slot)}]; ok {
-			send(m.places.cut(g, m.run.Reduce().Size(), p.Off, p.Len))
+			send(m.places.cut(g, m.desc.Reduce().Size(), p.Off, p.Len))
 		}
 		return
 	}
@@ -414,19 +414,19 @@ func (m *member) part(h fsdp.Header, p fsdp.Piece) ([]device.Bytes, error) {
 		return m.own(s, false, p)
 	}
 	part, _ := fsdp.StatePiece(m.table.Shard(int(h.Slot)), int(h.Chunk))
-	return s.read(m.dev, stateCopy[part], p.Off, p.Len)
+	return s.read(m.run.trainer.dev, stateCopy[part], p.Off, p.Len)
 }
 
 // own is a piece of a shard's parameters: as tabs compute with them, or in full.
 func (m *member) own(s *shard, master bool, p fsdp.Piece) ([]device.Bytes, error) {
 	if master {
-		return s.read(m.dev, plan.Weight, p.Off, p.Len)
+		return s.read(m.run.trainer.dev, plan.Weight, p.Off, p.Len)
 	}
-	params, err := s.params(m.run.Param())
+	params, err := s.params(m.desc.Param())
 	if err != nil {
 		return nil, err
 	}
-	return s.cut(params, m.run.Param().Size(), p.Off, p.Len), nil
+	return s.cut(params, m.desc.Param().Size(), p.Off, p.Len), nil
 }
 
 // stateCopy are the copies of a segment that a shard's state consists of.
@@ -437,7 +437,7 @@ func (m *member) shard(i int) (*shard, error) {
 	if s := m.shards[i]; s != nil {
 		return s, nil
 	}
-	s, err := m.newShard(i)
+	s, err := m.run.trainer.newShard(i)
 	if err == nil {
 		m.shards[i] = s
 	}
@@ -462,7 +462,7 @@ func (m *member) Put(f fsdp.Header, b fsdp.Body) {
 	m.queue <- func() (func(), error) {
 		s, err := m.shard(i)
 		if err == nil {
-			err = s.write(m.dev, copy, piece.Off, body)
+			err = s.write(m.run.trainer.dev, copy, piece.Off, body)
 		}
 		return nil, err
 	}
@@ -475,7 +475,7 @@ func (m *member) Init(i int) {
 	m.queue <- func() (func(), error) {
 		s, err := m.shard(i)
 		if err == nil && !there {
-			err = s.init(m.Trainer)
+			err = s.init(m.run.trainer)
 		}
 		return nil, err
 	}
@@ -490,7 +490,7 @@ func (m *member) Drop(i int) {
 	m.queue <- func() (func(), error) {
 		if s := m.shards[i]; s != nil {
 			delete(m.shards, i)
-			s.release(m.Trainer)
+			s.release(m.run.trainer)
 		}
 		return nil, nil
 	}
@@ -543,28 +543,28 @@ func (m *member) Compute(w fsdp.Work) {
 
 // slot computes a slot: its gradient, by segment, as it travels. What it was is filled in.
 func (m *member) slot(r *fsdp.Ready, stop <-chan struct{}) (gradient []device.Bytes, err error) {
-	rows := m.sampler.Step(int(r.Step))
-	from, to := r.Micro(m.run)
+	rows := m.run.trainer.sampler.Step(int(r.Step))
+	from, to := r.Micro(m.desc)
 	if to = min(to, len(rows)); from >= to { // the last step of an epoch may have fewer
-		for _, seg := range m.Layout.Segments {
-			gradient = append(gradient, device.Heap(make([]byte, seg.Len*m.run.Reduce().Size())))
+		for _, seg := range m.run.trainer.setup.Layout.Segments {
+			gradient = append(gradient, device.Heap(make([]byte, seg.Len*m.desc.Reduce().Size())))
 		}
 		return gradient, nil
 	}
 	var batches []*data.Batch
 	for k := from; k < to; k++ {
-		batches = append(batches, m.collate(rows[k]))
+		batches = append(batches, m.run.trainer.collate(rows[k]))
 		r.Tokens += batches[k-from].Tokens
 	}
 	if m.gather != nil { // one micro-batch: gradients of all units do not lie on the device at a time
-		gradient, err = m.gather.compute(m.ctx, r.Work, batches[0], maskSeed(m.cfg.Training.Seed, int(r.Step), from), stop)
+		gradient, err = m.gather.compute(m.ctx, r.Work, batches[0], maskSeed(m.run.trainer.cfg.Training.Seed, int(r.Step), from), stop)
 	} else {
 		err = m.whole(r.Work, batches, from)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if r.Loss, err = m.stepper.readLoss(); err != nil {
+	if r.Loss, err = m.run.trainer.stepper.readLoss(); err != nil {
 		return nil, err
 	}
 	if m.gather == nil {
@@ -580,16 +580,16 @@ func (m *member) slot(r *fsdp.Ready, stop <-chan struct{}) (gradient []device.By
 // whole computes micro-batches, numbered from first on, where all parameters are here. Their gradients add up on the
 // device.
 func (m *member) whole(w fsdp.Work, batches []*data.Batch, first int) error {
-	work := []device.Work{{Run: m.stepper.begin.Executable}}
+	work := []device.Work{{Run: m.run.trainer.stepper.begin.Executable}}
 	for i, b := range batches {
-		p, l, err := m.stepper.program(programKey{T: b.T, gradients: true})
+		p, l, err := m.run.trainer.stepper.program(programKey{T: b.T, gradients: true})
 		if err != nil {
 			return err
 		}
-		work = append(work, device.Work{Buf: m.stepper.batch, Data: l.encode(b, maskSeed(m.cfg.Training.Seed, int(w.Step), first+i))}, device.Work{Run: p.Executable})
+		work = append(work, device.Work{Buf: m.run.trainer.stepper.batch, Data: l.encode(b, maskSeed(m.run.trainer.cfg.Training.Seed, int(w.Step), first+i))}, device.Work{Run: p.Executable})
 	}
 	end := m.spans.onGPU(message.Span{What: "compute", Step: int(w.Step) + 1, Slot: w.Slot})
-	return errors.Join(m.stepper.run(work...), end())
+	return errors.Join(m.run.trainer.stepper.run(work...), end())
 }
 
 // Apply implements fsdp.Engine.
@@ -604,10 +604,10 @@ func (m *member) Apply(i int, c fsdp.Commit) {
 		if err != nil {
 			return nil, err
 		}
-		tr := m.cfg.Training
+		tr := m.run.trainer.cfg.Training
 		scalars := optim.Scalars{LR: rate, Tokens: c.Tokens, Step: c.Updates, Number: int(c.Step), Beta1: tr.Beta1, Beta2: tr.Beta2}
 		end := m.spans.onGPU(message.Span{What: "apply", Step: int(c.Step) + 1})
-		if err := m.during(fsdp.Applying, func() error { return errors.Join(s.update(m.Trainer, scalars, c.Factor), end()) }); err != nil {
+		if err := m.during(fsdp.Applying, func() error { return errors.Join(s.update(m.run.trainer, scalars, c.Factor), end()) }); err != nil {
 			return nil, err
 		}
 		m.spans.memory(int(c.Step) + 1)
@@ -623,40 +623,40 @@ func (m *member) Committed(c fsdp.Commit) {
 		return
 	}
 	if !c.Applied {
-		report.Event(m.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
+		report.Event(m.run.trainer.host, "warning", "nonfinite_step_skipped", int(c.Step)+1, nil, "step %d: its gradient was not finite, and the update was not applied", c.Step+1)
 	}
 	m.line(c, rate)
 }
 
 // rate is the learning rate of a step.
 func (m *member) rate(c fsdp.Commit) (float64, error) {
-	tr := m.cfg.Training
-	mult, err := optim.Multiplier(tr.Scheduler, int(c.Step), tr.WarmupSteps, m.Total(), tr.LearningRate)
+	tr := m.run.trainer.cfg.Training
+	mult, err := optim.Multiplier(tr.Scheduler, int(c.Step), tr.WarmupSteps, m.run.trainer.Total(), tr.LearningRate)
 	return tr.LearningRate * mult, err
 }
 
 // line puts a step on record, one after which the loss on held-out rows is measured together with that.
 func (m *member) line(c fsdp.Commit, rate float64) {
 	now := time.Now()
-	m.Trainer.done = int(c.Step) + 1
-	step := &message.Step{Step: int(c.Step) + 1, Epoch: m.sampler.Epoch(int(c.Step) + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm),
-		LearningRate: rate, Tokens: c.Tokens, StepSeconds: now.Sub(m.last).Seconds(), GPUBytes: m.dev.Usage().Total()}
+	m.run.trainer.done = int(c.Step) + 1
+	step := &message.Step{Step: int(c.Step) + 1, Epoch: m.run.trainer.sampler.Epoch(int(c.Step) + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm),
+		LearningRate: rate, Tokens: c.Tokens, StepSeconds: now.Sub(m.run.trainer.last).Seconds(), GPUBytes: m.run.trainer.dev.Usage().Total()}
 	step.TokensPerSecond = float64(c.Tokens) / max(step.StepSeconds, 1e-9)
 	for ; m.counted <= int(c.Step); m.counted++ { // a tab that joined late counts what came before as well
-		for _, rows := range m.sampler.Step(m.counted) {
-			m.seen += int64(m.collate(rows).Inputs)
+		for _, rows := range m.run.trainer.sampler.Step(m.counted) {
+			m.run.trainer.seen += int64(m.run.trainer.collate(rows).Inputs)
 		}
 	}
-	step.NumInputTokensSeen = m.seen
-	m.last = now
-	m.tokens += int64(c.Tokens)
-	if m.firstStep == 0 {
-		m.firstStep = now.Sub(m.start).Seconds()
+	step.NumInputTokensSeen = m.run.trainer.seen
+	m.run.trainer.last = now
+	m.run.tokens += int64(c.Tokens)
+	if m.run.firstStep == 0 {
+		m.run.firstStep = now.Sub(m.run.start).Seconds()
 	}
 	if c.Applied && c.Tokens > 0 {
-		m.watch.Band.spike(c.Loss) // the mean, which evaluations are held against
+		m.run.trainer.watch.Band.spike(c.Loss) // the mean, which evaluations are held against
 	}
-	if m.run.Eval.Due(uint64(step.Step)) {
+	if m.desc.Eval.Due(uint64(step.Step)) {
 		m.held = step
 		return
 	}
@@ -664,30 +664,30 @@ func (m *member) line(c fsdp.Commit, rate float64) {
 }
 
 func (m *member) tell(step *message.Step) {
-	m.host.Emit(message.Envelope{Type: "step", Step: step}, message.Envelope{Type: "progress", Progress: &message.Progress{
-		Phase: "train", Done: int64(step.Step), Total: int64(m.Total()), Unit: "steps"}})
+	m.run.trainer.host.Emit(message.Envelope{Type: "step", Step: step}, message.Envelope{Type: "progress", Progress: &message.Progress{
+		Phase: "train", Done: int64(step.Step), Total: int64(m.run.trainer.Total()), Unit: "steps"}})
 }
 
 // Finished implements fsdp.Engine. All tabs can write what the run leaves: the host says which is to.
 func (m *member) Finished() {
 	m.done = true
-	report.NewProgress(m.host, "wait", "", 0)
+	report.NewProgress(m.run.trainer.host, "wait", "", 0)
 }
 
 // leave writes the result. Where this tab has a part only, the rest comes from the room's last checkpoint.
 func (m *member) leave(ctx context.Context) (*message.Done, error) {
 	if m.gather != nil {
-		m.mem.remote = m.gather.masters(ctx)
+		m.run.trainer.mem.remote = m.gather.masters(ctx)
 		if err := m.assemble(); err != nil {
 			return nil, err
 		}
 	}
 	dir := modelDir
-	if m.Method != nil {
+	if m.run.trainer.setup.Model.Method != nil {
 		dir = adapterDir
 	}
-	if err := errors.Join(m.result(dir), m.out.commit(dir)); err != nil {
+	if err := errors.Join(m.run.trainer.result(dir), m.run.trainer.out.Commit(dir)); err != nil {
 		return nil, err
 	}
-	return &message.Done{Files: []string{dir}}, m.summary()
+	return &message.Done{Files: []string{dir}}, m.run.summary()
 }

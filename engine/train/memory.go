@@ -1,9 +1,7 @@
 package train
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 
 	"llamatab/engine/device"
@@ -12,6 +10,7 @@ import (
 	"llamatab/engine/op"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/tune"
@@ -136,6 +135,15 @@ func (m *memory) share(alloc func(device.Spec) (device.Buffer, error)) error {
 	return nil
 }
 
+// segmentKey is the key of a range of one of a segment's copies.
+type segmentKey struct{ segment, copy, off, len int }
+
+// segmentVar is n elements of a copy of a segment on a tape, from element off on.
+func segmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
+	spec := l.Segments[segment].Specs()[copy]
+	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), DType: spec.DType, Name: spec.Label})
+}
+
 // recordPublish packs the masters into the copies that compute reads.
 func recordPublish(t *graph.Tape, l plan.Layout) {
 	for i, s := range l.Segments {
@@ -186,10 +194,6 @@ func (m *memory) master(key any) (device.Slice, error) {
 	return s, nil
 }
 
-// chunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
-// all the memory there is.
-const chunkBytes = 4 << 20
-
 // into tells where the values of key are to be stored, and as what: in full, or in the piece that is being loaded.
 func (m *memory) into(key any) (piece, tensor.DType, error) {
 	if p, ok := key.(*nn.Param); ok && p.Trainable && m.layout.Lanes != nil {
@@ -226,7 +230,7 @@ func (m *memory) upload(key any, shape tensor.Shape, transposed bool, c *weights
 	rounded := m.rounds(key)
 	var floats []float32
 	var out []byte
-	return c.ReadChunks(t, chunkBytes, func(offset int64, chunk []byte) error {
+	return c.ReadChunks(t, pretrained.ChunkBytes, func(offset int64, chunk []byte) error {
 		if i := tensor.FirstNonFinite(chunk, t.DType); i >= 0 {
 			return report.Fail("weights", report.ExitFailed, "The file is damaged or was saved from a run that diverged: use another checkpoint.",
 				fmt.Errorf("%s: tensor %q: element %d is not a finite number", t.File, name, offset/size+int64(i)))
@@ -306,15 +310,15 @@ func (m *memory) clear(key any) error {
 	if err != nil {
 		return err
 	}
-	zeros := make([]byte, min(chunkBytes, 4*dst.Len))
+	zeros := make([]byte, min(pretrained.ChunkBytes, 4*dst.Len))
 	for at := 0; err == nil && at < dst.Len; at += len(zeros) / 4 {
 		err = m.dev.Write(dst.Buf, dst.Off+at, zeros[:min(len(zeros), 4*(dst.Len-at))])
 	}
 	return err
 }
 
-// stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
-func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
+// Stream hands the little-endian F32 values of key to fn in pieces, row-major in shape, or its transpose.
+func (m *memory) Stream(key any, shape tensor.Shape, transposed bool, fn func([]byte) error) error {
 	if p, ok := key.(*nn.Param); ok && p.Trainable && m.remote != nil {
 		data, err := m.remote(p)
 		if err == nil && transposed {
@@ -332,7 +336,7 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 	if err != nil {
 		return err
 	}
-	step := chunkBytes / 4
+	step := pretrained.ChunkBytes / 4
 	if transposed {
 		step = src.Len
 	}
@@ -359,58 +363,21 @@ func (m *memory) stream(key any, shape tensor.Shape, transposed bool, fn func([]
 	return nil
 }
 
-// load fills parameters of a model: from the adapter's files, an overlay of trained tensors, the base checkpoint or their
-// first values, in this order of preference.
-func (m *memory) load(model *Model, params []*nn.Param, h report.Host) error {
-	type of struct {
-		peft.Tensor
-		*attached
-	}
-	adapted := map[*nn.Param]of{}
-	for _, a := range model.stack {
-		for _, t := range a.tensors() {
-			adapted[t.Param] = of{t, a}
-		}
-	}
-	source := func(p *nn.Param) (*weights.Checkpoint, string) {
-		t, ok := adapted[p]
-		if ok {
-			if c := t.file(t.Tensor); c != nil {
-				if _, there := c.Tensor(t.Key); there {
-					return c, t.Key
-				}
-			}
-		}
-		if model.head != nil {
-			if _, ok := model.head.Tensor(p.Name); ok && p.Unit == nn.StackUnit {
-				return model.head, p.Name
-			}
-		}
-		if model.overlay != nil {
-			if _, ok := model.overlay.Tensor(p.Name); ok {
-				return model.overlay, p.Name
-			}
-		}
-		if p.Fresh || ok && t.Key == p.Name { // a new head, the adapter's own
-			return nil, ""
-		}
-		return model.Base, p.From()
-	}
+// load gives parameters of a model their first values, from wherever the model takes them.
+func (m *memory) load(model *pretrained.Model, params []*nn.Param, h report.Host) error {
+	source := model.Sources()
 	params = slices.DeleteFunc(slices.Clone(params), func(p *nn.Param) bool { // shards that are not here
 		return p.Trainable && m.layout.Lanes != nil && m.pieces[p].Len == 0
 	})
 	var total, done int64
 	for _, p := range params {
-		if c, name := source(p); c != nil {
-			t, _ := c.Tensor(name)
-			total += t.Bytes
-		}
+		total += source(p).Bytes()
 	}
 	progress := report.NewProgress(h, "load", "bytes", total)
 	for _, p := range params {
-		c, name := source(p)
-		if c == nil {
-			x, err := model.first(adapted[p].attached, p)
+		src := source(p)
+		if src.File == nil {
+			x, err := model.FirstValues(src.Adapter, p)
 			if err == nil {
 				err = m.write(p, x)
 			}
@@ -419,26 +386,72 @@ func (m *memory) load(model *Model, params []*nn.Param, h report.Host) error {
 			}
 			continue
 		}
-		if c == model.Base {
-			if take := model.residual(p); take != nil {
-				if err := m.uploadResidual(p, model, take); err != nil {
-					return report.Fail("weights", report.ExitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
-				}
-				continue
-			}
+		var err error
+		if take := model.Residual(p); take != nil && src.File == model.Base {
+			err = m.uploadResidual(p, model, take)
+		} else {
+			err = m.upload(p, p.Shape, p.Transposed, src.File, src.Name, func(n int64) { done += n; progress.Update(done, p.Name) })
 		}
-		if err := m.upload(p, p.Shape, p.Transposed, c, name, func(n int64) { done += n; progress.Update(done, p.Name) }); err != nil {
-			return report.Fail("weights", report.ExitFailed, modelHint, fmt.Errorf("loading %s: %w", p.Name, err))
+		if err != nil {
+			return report.Fail("weights", report.ExitFailed, pretrained.ModelHint, fmt.Errorf("loading %s: %w", p.Name, err))
 		}
 	}
 	progress.Update(total, "")
 	return nil
 }
 
-func floatsOf(data []byte) []float64 {
-	x := make([]float64, len(data)/4)
-	for i := range x {
-		x[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+// uploadResidual puts a base weight into memory without what the adapter starts as. key is the weight's, or stands for it.
+func (m *memory) uploadResidual(key *nn.Param, model *pretrained.Model, take func([]float32)) error {
+	x, err := model.BaseValues(key)
+	if err != nil {
+		return err
 	}
-	return x
+	take(x)
+	return m.write(key, x)
+}
+
+// computedKey is the key of a computed tensor's memory on a tape.
+type computedKey struct{}
+
+// Compute makes the values of a tensor that is a function of what trains.
+func (m *memory) Compute(t peft.Tensor) (tensor.Shape, []byte, error) {
+	var shape tensor.Shape
+	tape := graph.NewInferenceTape()
+	if err := graph.Record(func() {
+		y := t.Computed(tape)
+		shape = y.Shape
+		tape.Copy(tape.Extern(graph.Extern{Key: computedKey{}, Shape: shape, Name: t.Key}), y)
+	}); err != nil {
+		return nil, nil, err
+	}
+	data, err := m.run(tape, t.Key, shape.Size())
+	return shape, data, err
+}
+
+// run replays a tape that leaves n values under computedKey, once, and reads them.
+func (m *memory) run(tape *graph.Tape, label string, n int) ([]byte, error) {
+	out, err := m.dev.Alloc(device.Spec{Len: n, Class: device.Activations, Label: label})
+	if err != nil {
+		return nil, err
+	}
+	defer m.dev.Free(out)
+	pool, err := graph.NewPool(m.dev, tape.Plan())
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Free()
+	prog, err := tape.Compile(m.dev, label, pool, graph.Binder{Prepare: m.tuner.Prepare, Choose: m.tuner.Choose, Extern: func(key any) (device.Slice, error) {
+		if _, ok := key.(computedKey); ok {
+			return device.All(out), nil
+		}
+		return m.find(key)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Release()
+	if err := m.dev.Submit(device.Work{Run: prog.Executable}); err != nil {
+		return nil, err
+	}
+	return m.dev.Read(out, 0, n)
 }

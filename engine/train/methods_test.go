@@ -353,7 +353,7 @@ func TestStack(t *testing.T) {
 	names := []string{"lora_all", "dora", "ia3", "prefix", "prefix_projection", "prompt", "adaption_prompt"}
 	files := report.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl"), Compare: map[string]fs.FS{}}
 	for i, name := range names {
-		files.Compare[train.AdapterMount(i)] = sub(t, golden, "tiny/"+name+"/init")
+		files.Compare[report.AdapterMount(i)] = sub(t, golden, "tiny/"+name+"/init")
 	}
 	run := func(j message.Job, files report.Files) (raw json.RawMessage) {
 		for _, m := range must(t, &train.Job{Job: j, Files: files, Host: newHost(), Open: reference}).sent {
@@ -384,7 +384,7 @@ func TestStack(t *testing.T) {
 			t.Errorf("base: %+v, alone %+v", got.Base, want)
 		}
 		for i, a := range got.Adapters {
-			if want := alone(files.Compare[train.AdapterMount(i)]); a.Name != names[i] || a.Type == "" || !same(a, want) {
+			if want := alone(files.Compare[report.AdapterMount(i)]); a.Name != names[i] || a.Type == "" || !same(a, want) {
 				t.Errorf("%s: %+v, alone %+v", names[i], a, want)
 			}
 		}
@@ -419,7 +419,7 @@ func TestStack(t *testing.T) {
 	})
 
 	// What brings base modules along has no place beside others, and dumps are of one adapter.
-	files.Compare[train.AdapterMount(1)] = sub(t, golden, "tiny/lora_saved_head/init")
+	files.Compare[report.AdapterMount(1)] = sub(t, golden, "tiny/lora_saved_head/init")
 	mustFail(t, &train.Job{Job: stacked, Files: files, Host: newHost(), Open: reference}, "adapter", 2, "dora", "lm_head.weight", "base modules of its own")
 	evaluation.Compare = names
 	evaluation.Eval.DumpLogits = "l.safetensors"

@@ -53,26 +53,26 @@ func (r *runner) goBack(s *setback) error {
 	}
 	if r.backs.row == maxBacks {
 		return s.stopFor(fmt.Sprintf("The run went back %d times and the learning rate is %.3g now. Set training.learning_rate to a tenth of that, look at the rows that the events name, or use training.warmup_steps.",
-			maxBacks, r.cfg.Training.LearningRate*r.factor))
+			maxBacks, r.trainer.cfg.Training.LearningRate*r.trainer.factor))
 	}
 	r.backs.all, r.backs.row, r.backs.last = r.backs.all+1, r.backs.row+1, s.step
-	if err := r.drop(); err != nil {
+	if err := r.trainer.drop(); err != nil {
 		return err
 	}
-	position := s.step + r.offset
-	to, err := r.revert(s.first-2, r.trained())
+	position := s.step + r.trainer.offset
+	to, err := r.trainer.revert(s.first-2, r.trainer.trained())
 	if err != nil {
 		return err
 	}
-	r.offset, r.factor = position-r.done, r.factor/2
-	r.leftOut = append(r.leftOut, s.rows...)
-	for n := len(r.saved); n > 0 && r.saved[n-1] > r.done; n = len(r.saved) { // of a way that is given up
-		r.discard(r.saved[n-1])
-		r.saved = r.saved[:n-1]
+	r.trainer.offset, r.trainer.factor = position-r.trainer.done, r.trainer.factor/2
+	r.trainer.leftOut = append(r.trainer.leftOut, s.rows...)
+	for n := len(r.trainer.saved); n > 0 && r.trainer.saved[n-1] > r.trainer.done; n = len(r.trainer.saved) { // of a way that is given up
+		r.trainer.discard(r.trainer.saved[n-1])
+		r.trainer.saved = r.trainer.saved[:n-1]
 	}
-	report.Event(r.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.done, "learning_rate_factor": r.factor, "cause": s.code, "left_out_rows": r.leftOut},
-		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.factor)
-	r.last = time.Now()
+	report.Event(r.trainer.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.trainer.done, "learning_rate_factor": r.trainer.factor, "cause": s.code, "left_out_rows": r.trainer.leftOut},
+		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.trainer.factor)
+	r.trainer.last = time.Now()
 	return nil
 }
 
@@ -95,12 +95,12 @@ func (t *Trainer) anchor(most int) (from fs.FS, name string, err error) {
 			at = i
 		}
 	}
-	if at < 0 && t.files.Resume == nil {
+	if at < 0 && t.setup.Model.Files.Resume == nil {
 		return nil, "the start of the run", nil
 	}
 	step := t.saved[max(at, 0)]
 	if name = checkpointDir(step); step == t.resumed {
-		return t.files.Resume, name, nil
+		return t.setup.Model.Files.Resume, name, nil
 	}
 	from, err = t.host.Open(name)
 	return from, name, err
@@ -116,12 +116,12 @@ func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) 
 	best := t.watch.HeldOut
 	var s trainerState
 	if from == nil {
-		err = errors.Join(t.place(s), t.mem.load(t.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
-	} else if back, e := t.valuesOf(from); e != nil {
+		err = errors.Join(t.place(s), t.mem.load(t.setup.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
+	} else if back, e := t.setup.Model.UseCheckpoint(from); e != nil {
 		err = e
 	} else {
 		defer back()
-		if err = t.mem.load(t.Model, params, t.host); err == nil {
+		if err = t.mem.load(t.setup.Model, params, t.host); err == nil {
 			s, err = t.restore(from)
 		}
 	}
@@ -134,7 +134,7 @@ func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) 
 
 // trained lists the parameters that training changes.
 func (t *Trainer) trained() (all []*nn.Param) {
-	for _, s := range t.Layout.Segments {
+	for _, s := range t.setup.Layout.Segments {
 		all = append(all, s.Params...)
 	}
 	return all

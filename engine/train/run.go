@@ -13,6 +13,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/message"
 	"llamatab/engine/optim"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 )
@@ -112,7 +113,7 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer setup.Close()
+	defer setup.Model.Close()
 	if j.Files.Resume != nil && cfg.Kernels == nil {
 		if err := keepKernels(cfg, j.Files); err != nil {
 			return nil, err
@@ -123,7 +124,7 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	r := runner{job: j, start: start}
-	if r.Trainer, err = New(setup, cfg, dev, j.Host); err != nil {
+	if r.trainer, err = New(setup, cfg, dev, j.Host); err != nil {
 		dev.Close()
 		return nil, err
 	}
@@ -132,11 +133,11 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 		return nil, err
 	}
 	loading := time.Now()
-	if err := r.Load(); err != nil {
+	if err := r.trainer.Load(); err != nil {
 		return nil, err
 	}
 	loaded := time.Now()
-	if err := r.Build(); err != nil {
+	if err := r.trainer.Build(); err != nil {
 		return nil, err
 	}
 	r.loadSeconds, r.compileSeconds = loaded.Sub(loading).Seconds(), time.Since(loaded).Seconds()
@@ -148,7 +149,7 @@ func (j *Job) train(ctx context.Context) (*message.Done, error) {
 
 // keepKernels takes over the table of kernel variants of the run that is resumed: the same bits need the same kernels.
 func keepKernels(cfg *config.Config, files report.Files) error {
-	raw, err := readSmall(files.Resume, "run.json")
+	raw, err := pretrained.ReadSmall(files.Resume, "run.json")
 	if err != nil {
 		return report.Fail("resume", report.ExitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
@@ -173,7 +174,7 @@ const bestDir = "best"
 
 // runner is the loop around a trainer: controls, metrics, evaluation, checkpoints, and what follows from the losses.
 type runner struct {
-	*Trainer
+	trainer        *Trainer
 	job            *Job
 	start          time.Time
 	loadSeconds    float64
@@ -196,7 +197,7 @@ type runner struct {
 }
 
 func (r *runner) loop(ctx context.Context) (*message.Done, error) {
-	r.first = r.Done()
+	r.first = r.trainer.Done()
 	if err := r.writeConfig(); err != nil {
 		return nil, err
 	}
@@ -224,27 +225,27 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 	if err := r.control(ctx); err != nil {
 		return nil, err
 	}
-	if r.stopped || r.early || r.Done() >= r.Total() {
+	if r.stopped || r.early || r.trainer.Done() >= r.trainer.Total() {
 		return r.finish()
 	}
 	if r.fresh && !r.idle() {
-		if err := r.report(r.Flush()); err != nil {
+		if err := r.report(r.trainer.Flush()); err != nil {
 			return nil, err
 		}
 		if err := r.begin(); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.report(r.Step(ctx)); err != nil {
+	if err := r.report(r.trainer.Step(ctx)); err != nil {
 		return nil, err
 	}
-	tr := r.cfg.Training
-	sample := r.samples.due(r.Done()) || r.samples != nil && r.Done() == r.Total()
-	evaluate := tr.EvalSteps > 0 && r.Done()%tr.EvalSteps == 0 && r.Valid != nil
-	save := tr.SaveSteps > 0 && r.Done()%tr.SaveSteps == 0 || r.saveNow
+	tr := r.trainer.cfg.Training
+	sample := r.samples.due(r.trainer.Done()) || r.samples != nil && r.trainer.Done() == r.trainer.Total()
+	evaluate := tr.EvalSteps > 0 && r.trainer.Done()%tr.EvalSteps == 0 && r.trainer.setup.Valid != nil
+	save := tr.SaveSteps > 0 && r.trainer.Done()%tr.SaveSteps == 0 || r.saveNow
 	r.saveNow = false
 	if evaluate || save || sample {
-		step, err := r.Flush()
+		step, err := r.trainer.Flush()
 		if err == nil && evaluate && step != nil {
 			err = r.evaluate(step)
 		}
@@ -253,13 +254,13 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 		}
 	}
 	if save {
-		if err := r.Save(); err != nil {
+		if err := r.trainer.Save(); err != nil {
 			return nil, err
 		}
-		r.last = time.Now()
+		r.trainer.last = time.Now()
 	}
 	if sample {
-		return nil, r.sample(r.Done())
+		return nil, r.sample(r.trainer.Done())
 	}
 	return nil, nil
 }
@@ -267,8 +268,8 @@ func (r *runner) advance(ctx context.Context) (*message.Done, error) {
 // idle reports whether the next update changes no weight: the first of a warm-up has the learning rate 0. A person then
 // sees a loss before what takes longer.
 func (r *runner) idle() bool {
-	tr := r.cfg.Training
-	m, err := optim.Multiplier(tr.Scheduler, r.Done(), tr.WarmupSteps, r.Total(), tr.LearningRate)
+	tr := r.trainer.cfg.Training
+	m, err := optim.Multiplier(tr.Scheduler, r.trainer.Done(), tr.WarmupSteps, r.trainer.Total(), tr.LearningRate)
 	return err == nil && m == 0
 }
 
@@ -280,14 +281,14 @@ func (r *runner) begin() error {
 			return err
 		}
 	}
-	if !r.cfg.Training.EvalOnStart || r.Valid == nil {
+	if !r.trainer.cfg.Training.EvalOnStart || r.trainer.setup.Valid == nil {
 		return nil
 	}
-	m, err := r.measure(r.Valid, r.stepper, r.host)
+	m, err := r.trainer.setup.measure(r.trainer.setup.Valid, r.trainer.stepper, r.trainer.host)
 	if err != nil {
 		return err
 	}
-	r.last = time.Now()
+	r.trainer.last = time.Now()
 	r.startsFrom(m, true)
 	return nil
 }
@@ -299,54 +300,54 @@ func (r *runner) startsFrom(m measured, tell bool) {
 		r.before["eval_accuracy"], r.before["eval_f1"] = m.accuracy, m.f1
 	}
 	if tell {
-		report.Event(r.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
+		report.Event(r.trainer.host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.loss)
 	}
 }
 
 // sample shows what the model writes after so many updates. Where it cannot, the run goes on without.
 func (r *runner) sample(step int) error {
-	err := r.samples.write(r.Trainer, step)
+	err := r.samples.write(r.trainer, step)
 	if err != nil && !errors.Is(err, device.ErrLost) {
-		report.Event(r.host, "warning", "samples_failed", r.Done(), nil, "no samples: %v", err)
+		report.Event(r.trainer.host, "warning", "samples_failed", r.trainer.Done(), nil, "no samples: %v", err)
 		r.samples, err = nil, nil
 	}
-	r.last = time.Now()
+	r.trainer.last = time.Now()
 	return err
 }
 
 // control obeys what the person asked for; it blocks while paused.
 func (r *runner) control(ctx context.Context) error {
 	if r.paused { // after a single step
-		if err := r.report(r.Flush()); err != nil {
+		if err := r.report(r.trainer.Flush()); err != nil {
 			return err
 		}
 	}
 	for {
-		switch r.host.Control() {
+		switch r.trainer.host.Control() {
 		case message.Stop:
 			r.stopped, r.paused = true, false
 		case message.Pause:
 			if !r.paused {
 				r.paused = true
-				if err := r.report(r.Flush()); err != nil {
+				if err := r.report(r.trainer.Flush()); err != nil {
 					return err
 				}
-				report.Event(r.host, "info", "paused", r.Done(), nil, "paused after step %d", r.Done())
+				report.Event(r.trainer.host, "info", "paused", r.trainer.Done(), nil, "paused after step %d", r.trainer.Done())
 			}
 		case message.Single:
-			r.paused, r.last = true, time.Now()
+			r.paused, r.trainer.last = true, time.Now()
 			return ctx.Err()
 		case message.Resume:
-			r.paused, r.last = false, time.Now()
-			report.Event(r.host, "info", "continued", r.Done(), nil, "going on")
+			r.paused, r.trainer.last = false, time.Now()
+			report.Event(r.trainer.host, "info", "continued", r.trainer.Done(), nil, "going on")
 		case message.Save:
 			r.saveNow = true
 		case message.Back:
-			if err := r.report(r.Flush()); err != nil {
+			if err := r.report(r.trainer.Flush()); err != nil {
 				return err
 			}
-			if r.Done() > 0 {
-				return &setback{code: "asked", asked: true, first: r.Done() + 1, step: r.Done()}
+			if r.trainer.Done() > 0 {
+				return &setback{code: "asked", asked: true, first: r.trainer.Done() + 1, step: r.trainer.Done()}
 			}
 		}
 		if !r.paused {
@@ -369,8 +370,8 @@ func (r *runner) report(step *landed, err error) error {
 		r.firstStep = time.Since(r.start).Seconds()
 	}
 	r.tokens += int64(step.Tokens)
-	done, total := int64(step.Step.Step), int64(r.Total())
-	r.host.Emit(message.Envelope{Type: "step", Step: &step.Step}, message.Envelope{Type: "progress", Progress: &message.Progress{
+	done, total := int64(step.Step.Step), int64(r.trainer.Total())
+	r.trainer.host.Emit(message.Envelope{Type: "step", Step: &step.Step}, message.Envelope{Type: "progress", Progress: &message.Progress{
 		Phase: "train", Done: done, Total: total, Unit: "steps",
 		ETASeconds: time.Since(r.trainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
 	}})
@@ -395,21 +396,21 @@ func (r *runner) judge(step *landed) error {
 		return err
 	}
 	if step.Tokens == 0 {
-		report.Event(r.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
+		report.Event(r.trainer.host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
 		return nil
 	}
-	loss, band := float64(step.Loss), &r.watch.Band
+	loss, band := float64(step.Loss), &r.trainer.watch.Band
 	if band.spike(loss) {
 		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
-		report.Event(r.host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
-		switch r.cfg.Training.OnSpike {
+		report.Event(r.trainer.host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
+		switch r.trainer.cfg.Training.OnSpike {
 		case "stop":
 			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
 		case "rollback":
 			return s
 		}
-	} else if step.applied && band.Above == 0 && r.watch.Plateau.take(n, band.Mean) {
-		report.Event(r.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
+	} else if step.applied && band.Above == 0 && r.trainer.watch.Plateau.take(n, band.Mean) {
+		report.Event(r.trainer.host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
 			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
 	}
 	return nil
@@ -422,11 +423,11 @@ func (r *runner) nonfinite(step *landed) error {
 		cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
 	about := map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}
 	if r.unsound++; r.unsound <= diagnoses {
-		f, err := r.diagnose(step)
+		f, err := r.trainer.diagnose(step)
 		if err != nil {
 			return err
 		}
-		r.last = time.Now()
+		r.trainer.last = time.Now()
 		if f.tensor != "" {
 			about["tensor"], about["unit"] = f.tensor, f.unit
 			s.cause += "; the first that was not finite is " + f.tensor
@@ -436,24 +437,24 @@ func (r *runner) nonfinite(step *landed) error {
 		if f.rows != nil {
 			lines := make([]int, len(f.rows))
 			for i, row := range f.rows {
-				lines[i] = r.Train.Samples[row].Line
+				lines[i] = r.trainer.setup.Train.Samples[row].Line
 			}
 			about["bad_rows"], about["bad_lines"] = f.rows, lines
 			if f.some {
 				s.rows = f.rows
 			}
-			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.Train.Name, lines)
+			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.trainer.setup.Train.Name, lines)
 		}
 	}
-	report.Event(r.host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
-	switch r.cfg.Training.OnNonfinite {
+	report.Event(r.trainer.host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
+	switch r.trainer.cfg.Training.OnNonfinite {
 	case "stop":
 		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
 	case "rollback":
 		return s
 	}
 	if r.unsound == unsoundRow {
-		report.Event(r.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
+		report.Event(r.trainer.host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
 			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
 	}
 	return nil
@@ -468,58 +469,58 @@ const unsoundRow = 10
 // judgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
 // patience may run out.
 func (r *runner) judgeEvaluation(n int, loss float64) error {
-	tr, held := r.cfg.Training, &r.watch.HeldOut
-	best, overfits := held.take(n, loss, r.watch.Band.Mean)
+	tr, held := r.trainer.cfg.Training, &r.trainer.watch.HeldOut
+	best, overfits := held.take(n, loss, r.trainer.watch.Band.Mean)
 	if overfits {
-		report.Event(r.host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
+		report.Event(r.trainer.host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
 			"the loss on held-out rows has risen %d times in a row, to %.4g, while that of training fell: the model learns its rows by heart; the best was %.4g after step %d", overfitRow, loss, held.Best, held.BestStep)
 	}
 	switch {
 	case best && tr.LoadBest:
-		if err := r.result(bestDir); err != nil {
+		if err := r.trainer.result(bestDir); err != nil {
 			return err
 		}
-		if err := r.out.commit(bestDir); err != nil {
+		if err := r.trainer.out.Commit(bestDir); err != nil {
 			return err
 		}
-		r.last = time.Now()
+		r.trainer.last = time.Now()
 		fallthrough
 	case best:
-		report.Event(r.host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
+		report.Event(r.trainer.host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
 	case tr.Patience > 0 && held.Stale >= tr.Patience:
 		r.early = true
-		report.Event(r.host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
+		report.Event(r.trainer.host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
 			"stopped early: %d evaluations without a lower loss than the %.4g after step %d", held.Stale, held.Best, held.BestStep)
 	}
 	return nil
 }
 
 func (r *runner) writeConfig() error {
-	run, err := r.resolved()
+	run, err := r.trainer.resolved()
 	if err == nil {
-		r.host.Emit(message.Envelope{Type: "config", Config: run})
+		r.trainer.host.Emit(message.Envelope{Type: "config", Config: run})
 	}
 	return err
 }
 
 // evaluate adds the loss on the held-out rows to a step's metrics.
 func (r *runner) evaluate(step *landed) error {
-	m, err := r.measure(r.Valid, r.stepper, r.host)
+	m, err := r.trainer.setup.measure(r.trainer.setup.Valid, r.trainer.stepper, r.trainer.host)
 	if err != nil {
 		return err
 	}
 	m.into(&step.Step)
-	r.last = time.Now()
+	r.trainer.last = time.Now()
 	return nil
 }
 
 // finish waits for the last step and writes what the run leaves.
 func (r *runner) finish() (*message.Done, error) {
-	if err := r.report(r.Flush()); err != nil {
+	if err := r.report(r.trainer.Flush()); err != nil {
 		return nil, err
 	}
-	if (r.stopped || r.cfg.Training.SaveSteps > 0) && r.Done() > r.first {
-		if err := r.Save(); err != nil {
+	if (r.stopped || r.trainer.cfg.Training.SaveSteps > 0) && r.trainer.Done() > r.first {
+		if err := r.trainer.Save(); err != nil {
 			return nil, err
 		}
 	}
@@ -527,29 +528,29 @@ func (r *runner) finish() (*message.Done, error) {
 		return nil, err
 	}
 	dir := modelDir
-	if r.Method != nil {
+	if r.trainer.setup.Model.Method != nil {
 		dir = adapterDir
 	}
-	p := report.NewProgress(r.host, "save", "", 0)
-	if err := r.result(dir); err != nil {
+	p := report.NewProgress(r.trainer.host, "save", "", 0)
+	if err := r.trainer.result(dir); err != nil {
 		return nil, err
 	}
-	if err := r.out.commit(dir); err != nil {
+	if err := r.trainer.out.Commit(dir); err != nil {
 		return nil, err
 	}
 	p.Update(1, dir)
-	trim(r.dev)
+	device.Trim(r.trainer.dev)
 	if r.stopped {
-		report.Event(r.host, "info", "stopped", r.Done(), nil, "stopped after step %d of %d on request", r.Done(), r.Total())
+		report.Event(r.trainer.host, "info", "stopped", r.trainer.Done(), nil, "stopped after step %d of %d on request", r.trainer.Done(), r.trainer.Total())
 	}
 	if err := r.summary(); err != nil {
 		return nil, err
 	}
 	files := []string{dir}
-	if r.cfg.Training.LoadBest && r.watch.HeldOut.BestStep > 0 {
+	if r.trainer.cfg.Training.LoadBest && r.trainer.watch.HeldOut.BestStep > 0 {
 		files = append(files, bestDir)
 	}
-	for _, step := range r.saved {
+	for _, step := range r.trainer.saved {
 		files = append(files, checkpointDir(step))
 	}
 	return &message.Done{Stopped: r.stopped, Files: files}, nil
@@ -557,54 +558,54 @@ func (r *runner) finish() (*message.Done, error) {
 
 // takeBest makes the weights of the best evaluation the result, where that is asked for.
 func (r *runner) takeBest() error {
-	held := r.watch.HeldOut
-	if !r.cfg.Training.LoadBest || held.BestStep == 0 {
+	held := r.trainer.watch.HeldOut
+	if !r.trainer.cfg.Training.LoadBest || held.BestStep == 0 {
 		return nil
 	}
-	best, err := r.host.Open(bestDir)
+	best, err := r.trainer.host.Open(bestDir)
 	if err != nil {
 		return err
 	}
-	back, err := r.valuesOf(best)
+	back, err := r.trainer.setup.Model.UseCheckpoint(best)
 	if err != nil {
 		return err
 	}
 	defer back()
-	report.Event(r.host, "info", "best_model_loaded", r.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
+	report.Event(r.trainer.host, "info", "best_model_loaded", r.trainer.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
 		"the result is that after step %d, whose loss on held-out rows was the lowest: %.4g", held.BestStep, held.Best)
-	return r.mem.load(r.Model, r.trained(), r.host)
+	return r.trainer.mem.load(r.trainer.setup.Model, r.trainer.trained(), r.trainer.host)
 }
 
 // summary sends summary.json.
 func (r *runner) summary() error {
-	r.weigh()
-	for c := range r.most { // a device that was lost has had its own
-		r.peak[c] = max(r.peak[c], r.most[c])
+	r.trainer.weigh()
+	for c := range r.trainer.most { // a device that was lost has had its own
+		r.peak[c] = max(r.peak[c], r.trainer.most[c])
 	}
-	trainable, total := r.Layout.Counts()
-	limits := r.dev.Limits()
+	trainable, total := r.trainer.setup.Layout.Counts()
+	limits := r.trainer.dev.Limits()
 	s := map[string]any{
-		"adapter":              r.dev.Info(),
+		"adapter":              r.trainer.dev.Info(),
 		"adapter_backend":      r.job.AdapterBackend,
 		"limits":               limits,
 		"trainable_parameters": trainable,
 		"total_parameters":     total,
-		"recomputed_blocks":    r.recompute,
-		"planned_bytes":        r.Memory.Usage.Map(),
+		"recomputed_blocks":    r.trainer.setup.recompute,
+		"planned_bytes":        r.trainer.setup.Memory.Usage.Map(),
 		"allocated_bytes":      r.peak.Map(),
-		"steps":                r.Done(),
+		"steps":                r.trainer.Done(),
 		"load_seconds":         r.loadSeconds,
 		"compile_seconds":      r.compileSeconds,
-		"dataset":              r.Train.Stats,
-		"skipped_steps":        r.skipped,
-		"loss_scale_overflows": r.scale.Overflows,
+		"dataset":              r.trainer.setup.Train.Stats,
+		"skipped_steps":        r.trainer.skipped,
+		"loss_scale_overflows": r.trainer.scale.Overflows,
 		"rollbacks":            r.backs.all,
-		"learning_rate_factor": r.factor,
+		"learning_rate_factor": r.trainer.factor,
 	}
 	for name, v := range r.before {
 		s["start_"+name] = v
 	}
-	if best := r.watch.HeldOut; best.BestStep > 0 {
+	if best := r.trainer.watch.HeldOut; best.BestStep > 0 {
 		s["best_step"], s["best_eval_loss"] = best.BestStep, best.Best
 	}
 	if e := time.Since(r.trainStart).Seconds(); !r.trainStart.IsZero() && e > 0 {
@@ -613,6 +614,6 @@ func (r *runner) summary() error {
 		s["seconds_to_first_step"] = r.firstStep
 	}
 	b, err := json.Marshal(s)
-	r.host.Emit(message.Envelope{Type: "summary", Summary: b})
+	r.trainer.host.Emit(message.Envelope{Type: "summary", Summary: b})
 	return err
 }

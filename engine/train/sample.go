@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"llamatab/engine/device"
 	"llamatab/engine/graph"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
@@ -19,14 +20,14 @@ type samples struct {
 // newSamples is nil where none are asked for, or nothing could be written. A classifier judges the prompts, with the
 // program that evaluates held-out rows.
 func newSamples(s *Setup, want *message.SampleJob) (*samples, error) {
-	if want == nil || len(want.Prompts) == 0 || want.Every < 1 || want.MaxNewTokens < 1 || s.Tokenizer == nil || s.Decoder.Classes > 0 && s.Valid == nil {
+	if want == nil || len(want.Prompts) == 0 || want.Every < 1 || want.MaxNewTokens < 1 || s.Model.Tokenizer == nil || s.Model.Decoder.Classes > 0 && s.Valid == nil {
 		return nil, nil
 	}
 	x := &samples{SampleJob: *want}
 	for _, p := range want.Prompts {
-		ids, err := s.Tokenizer.EncodeOnce(p)
-		if err == nil && (len(ids) == 0 || len(ids) >= s.Decoder.MaxPositions-s.Decoder.Virtual()) {
-			err = fmt.Errorf("%d tokens where 1 to %d can be continued", len(ids), s.Decoder.MaxPositions-s.Decoder.Virtual()-1)
+		ids, err := s.Model.Tokenizer.EncodeOnce(p)
+		if err == nil && (len(ids) == 0 || len(ids) >= s.Model.Decoder.MaxPositions-s.Model.Decoder.Virtual()) {
+			err = fmt.Errorf("%d tokens where 1 to %d can be continued", len(ids), s.Model.Decoder.MaxPositions-s.Model.Decoder.Virtual()-1)
 		}
 		if err != nil {
 			return nil, report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("samples: %q: %w", p, err))
@@ -42,16 +43,16 @@ func (x *samples) due(done int) bool { return x != nil && done%x.Every == 0 }
 // write continues all prompts with the weights as they are after so many updates, likeliest token by token, and tells
 // the host.
 func (x *samples) write(t *Trainer, step int) error {
-	if t.Decoder.Classes > 0 {
+	if t.setup.Model.Decoder.Classes > 0 {
 		return x.judge(t, step)
 	}
-	s := *t.Setup
+	s := *t.setup
 	s.decode, s.steps, s.grads, s.batch = true, false, false, 1
 	longest := 0
 	for _, p := range x.prompts {
 		longest = max(longest, len(p))
 	}
-	s.lengths = []int{min(longest+x.MaxNewTokens, s.Decoder.MaxPositions-s.Decoder.Virtual())}
+	s.lengths = []int{min(longest+x.MaxNewTokens, s.Model.Decoder.MaxPositions-s.Model.Decoder.Virtual())}
 	token, err := s.recordDecode()
 	if err != nil {
 		return err
@@ -80,14 +81,14 @@ func (x *samples) write(t *Trainer, step int) error {
 		}
 		t.host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: said}})
 	}
-	trim(t.dev)
+	device.Trim(t.dev)
 	return nil
 }
 
 // judge tells the classes of the prompts.
 func (x *samples) judge(t *Trainer, step int) error {
 	for i, prompt := range x.prompts {
-		scores, err := t.scoresOf(t.stepper, textSample(prompt[:min(len(prompt), t.longest())]))
+		scores, err := t.setup.scoresOf(t.stepper, textSample(prompt[:min(len(prompt), t.setup.longest())]))
 		if err != nil {
 			return err
 		}
@@ -99,8 +100,8 @@ func (x *samples) judge(t *Trainer, step int) error {
 
 // greedy is what follows a prompt, up to so many tokens in all.
 func (s *Setup) greedy(text *text, prompt []int, longest int) (string, error) {
-	decoder := s.Tokenizer.Continue(prompt, true)
-	sampler, stops := newTokenSampler(&message.GenerateJob{TopP: 1}), s.Tokenizer.Stops()
+	decoder := s.Model.Tokenizer.Continue(prompt, true)
+	sampler, stops := newTokenSampler(&message.GenerateJob{TopP: 1}), s.Model.Tokenizer.Stops()
 	said, next := "", prompt
 	for n := len(prompt); n < longest; n++ {
 		scores, err := text.read(next)

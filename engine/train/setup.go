@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
@@ -19,12 +18,13 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
 // Setup is a job made ready up to the point where a device is needed: model, data and the plan of its memory.
 type Setup struct {
-	*Model
+	Model        *pretrained.Model
 	Train, Valid *data.Dataset // Valid is nil without a held-out part
 	Layout       plan.Layout
 	Memory       plan.Memory
@@ -53,7 +53,7 @@ type Setup struct {
 
 // Prepare makes a training run ready. limits are those to plan for.
 func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Setup, error) {
-	m, err := openModel(files, cfg.Model.Random, cfg.Training.Seed)
+	m, err := pretrained.Open(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Set
 }
 
 // newSetup is the setup of a run before anything is attached or read.
-func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
+func newSetup(cfg *config.Config, m *pretrained.Model, limits device.Limits) *Setup {
 	s := &Setup{
 		Model: m, cfg: cfg, batch: cfg.Training.BatchSize, limits: limits, steps: true, grads: true,
 		numbers: numbersOf(cfg.Precision), checkpointing: cfg.Training.Checkpointing,
@@ -87,7 +87,7 @@ func newSetup(cfg *config.Config, m *Model, limits device.Limits) *Setup {
 
 // prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) prepare(cfg *config.Config) error {
-	if p := s.Decoder.AttentionDropout; p != 0 {
+	if p := s.Model.Decoder.AttentionDropout; p != 0 {
 		return report.Fail("model", report.ExitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
 	}
 	if s.Train == nil {
@@ -96,14 +96,18 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		}
 	}
 	if cfg.Model.Path != "" {
-		s.name = path.Base(filepath.ToSlash(cfg.Model.Path))
+		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
 	}
-	if err := s.addHeadOf(cfg); err != nil {
+	if h, err := pretrained.HeadOf(cfg); err != nil {
 		return err
+	} else if h != nil {
+		if err := s.Model.AddHead(h, s.Train.Classes); err != nil {
+			return err
+		}
 	}
 	if names := s.Train.Classes; names != nil {
-		if s.Classes = names; s.Decoder.Classes == 0 {
-			s.addScore(len(names))
+		if s.Model.Classes = names; s.Model.Decoder.Classes == 0 {
+			s.Model.AddScore(len(names))
 		}
 	}
 	chosen, err := s.chooseStages(cfg)
@@ -114,14 +118,14 @@ func (s *Setup) prepare(cfg *config.Config) error {
 		for p := range chosen {
 			p.Trainable = true
 		}
-	} else if err := s.adapt(cfg, chosen); err != nil {
+	} else if err := s.Model.Adapt(cfg.PEFT, chosen); err != nil {
 		return err
 	}
-	if err := s.settle(); err != nil {
+	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
-	if cfg.PEFT == nil && s.files.Resume != nil {
-		if err := s.overlayFrom(s.files.Resume); err != nil {
+	if cfg.PEFT == nil && s.Model.Files.Resume != nil {
+		if err := s.Model.UseTrained(s.Model.Files.Resume); err != nil {
 			return err
 		}
 	}
@@ -132,12 +136,12 @@ func (s *Setup) prepare(cfg *config.Config) error {
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := dataOptions{
 		format: cfg.Dataset.Format, columns: cfg.Dataset.Columns, maxLength: cfg.Dataset.MaxLength, trainOnPrompt: cfg.Dataset.TrainOnPrompt,
-		skipBad: cfg.Dataset.OnBadRow == "skip", classify: classifies(cfg),
+		skipBad: cfg.Dataset.OnBadRow == "skip", classify: pretrained.Classifies(cfg),
 	}
 	if cfg.PEFT != nil {
 		o.virtual = peft.VirtualTokens(cfg.PEFT)
 	}
-	if h, err := headOf(cfg); err != nil {
+	if h, err := pretrained.HeadOf(cfg); err != nil {
 		return err
 	} else if h != nil && h.At == string(nn.OnTop) {
 		o.classes = h.NumLabels
@@ -155,92 +159,6 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	return nil
 }
 
-// adapt attaches the adapter. Modules of the base that train besides it are its modules_to_save, as PEFT has it: the
-// folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
-// files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
-func (s *Setup) adapt(cfg *config.Config, chosen paramSet) error {
-	if cfg.PEFT.BaseModel == "" {
-		cfg.PEFT.BaseModel = s.name
-	}
-	if s.Decoder.Classes > 0 && s.headSpec.at != nn.OnTop && cfg.PEFT.TaskType != config.SeqCls {
-		return report.Fail("config", report.ExitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
-			&config.Error{Path: "peft.task_type", Message: fmt.Sprintf("is %q, and the run is a classification", cfg.PEFT.TaskType)})
-	}
-	if err := peft.Resolve(s.Decoder, cfg.PEFT); err != nil {
-		return report.Fail("peft", report.ExitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
-	}
-	own, adapted := *cfg.PEFT, adaptedModules(s.startOfAdapter())
-	var whole []string
-	for _, module := range modulesOf(s.Decoder, chosen) {
-		if !adapted[module] && !slices.Contains(own.ModulesToSave, module) {
-			whole = append(whole, module)
-		}
-	}
-	// A tied embedding stays one tensor with both gradients, also where it trains beside an adapter. PEFT knows it as two
-	// modules: it is saved under both names, so that the folder alone reproduces it there too.
-	d := s.Decoder
-	embedding := moduleOf(d.Embedding)
-	ends := []string{embedding, d.Head.Path}
-	tied := d.Tied && slices.Contains(whole, embedding) && !slices.ContainsFunc(ends, func(path string) bool {
-		return adapted[path] || slices.ContainsFunc(own.ModulesToSave, func(entry string) bool { return strings.HasSuffix(path, entry) })
-	})
-	if tied {
-		whole = slices.DeleteFunc(whole, func(module string) bool { return module == embedding })
-	}
-	own.ModulesToSave = slices.Concat(own.ModulesToSave, whole)
-	if err := s.attach(&own); err != nil {
-		return err
-	}
-	if tied {
-		own.ModulesToSave = append(own.ModulesToSave, ends...)
-		d.Embedding.Trainable = true
-		for _, path := range ends {
-			s.attached.beside = append(s.attached.beside, peft.Tensor{Key: s.attached.method.Prefix + path + ".weight", Param: d.Embedding})
-		}
-	}
-	for _, p := range s.Decoder.Added.Params() {
-		p.Trainable = chosen[p]
-	}
-	for _, p := range s.Decoder.Params() {
-		switch m := moduleOf(p); {
-		case slices.Contains(whole, m):
-			p.Trainable = chosen[p] // the file holds the whole module, of which a pattern may have chosen one tensor
-		case chosen[p] && !p.Trainable:
-			s.attached.keepBeside(p)
-		}
-	}
-	if s.files.Resume != nil {
-		return s.load(s.attached, s.files.Resume, true)
-	}
-	if s.files.Adapter == nil {
-		return nil
-	}
-	given, err := s.openAdapter(s.files.Adapter)
-	if err != nil {
-		return err
-	}
-	if err := peft.Resolve(s.Decoder, given); err != nil {
-		return report.Fail("adapter", report.ExitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
-	}
-	complete := len(given.BesideHead()) > 0 || len(chosen) == 0
-	if len(chosen) > 0 { // what is saved whole then follows from trainable: the tensors themselves are compared
-		given.ModulesToSave = own.ModulesToSave
-	}
-	if err := own.SameMaths(given); err != nil {
-		return report.Fail("adapter", report.ExitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
-			fmt.Errorf("init_adapter and peft differ: %w", err))
-	}
-	return s.load(s.attached, s.files.Adapter, complete)
-}
-
-// startOfAdapter is the folder whose adapter the run starts from, nil for none.
-func (s *Setup) startOfAdapter() fs.FS {
-	if s.files.Resume != nil {
-		return s.files.Resume
-	}
-	return s.files.Adapter
-}
-
 type dataOptions struct {
 	format        string
 	columns       map[string]string
@@ -255,29 +173,29 @@ type dataOptions struct {
 func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
 	bad := func(err error) (*data.Dataset, error) { return nil, report.Fail("data", report.ExitConfig, hint, err) }
-	if s.files.Dataset == nil {
+	if s.Model.Files.Dataset == nil {
 		return bad(errors.New("no dataset was given"))
 	}
-	entries, err := fs.ReadDir(s.files.Dataset, ".")
+	entries, err := fs.ReadDir(s.Model.Files.Dataset, ".")
 	if err != nil || len(entries) != 1 {
 		return bad(fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err))
 	}
 	name := entries[0].Name()
-	f, err := s.files.Dataset.Open(name)
+	f, err := s.Model.Files.Dataset.Open(name)
 	if err != nil {
 		return bad(fmt.Errorf("dataset: %w", err))
 	}
 	defer f.Close()
 	opt := data.Options{
-		Format: o.format, Columns: o.columns, Context: s.Decoder.MaxPositions - max(o.virtual, s.longestPrefix()), Vocab: s.Decoder.Vocab,
-		TrainOnPrompt: o.trainOnPrompt, SkipBad: o.skipBad, Classify: o.classify || s.Decoder.Classes > 0, Classes: s.Classes, NumClasses: s.Decoder.Classes,
+		Format: o.format, Columns: o.columns, Context: s.Model.Decoder.MaxPositions - max(o.virtual, s.Model.LongestPrefix()), Vocab: s.Model.Decoder.Vocab,
+		TrainOnPrompt: o.trainOnPrompt, SkipBad: o.skipBad, Classify: o.classify || s.Model.Decoder.Classes > 0, Classes: s.Model.Classes, NumClasses: s.Model.Decoder.Classes,
 	}
-	if opt.Classify && s.Decoder.Classes == 0 {
-		opt.NumClasses, opt.Classes = scoreOf(s.startOfAdapter())
+	if opt.Classify && s.Model.Decoder.Classes == 0 {
+		opt.NumClasses, opt.Classes = pretrained.ScoreOf(s.Model.AdapterStart())
 		opt.NumClasses = max(opt.NumClasses, o.classes)
 	}
-	if s.Tokenizer != nil {
-		opt.Tokenizer = s.Tokenizer
+	if s.Model.Tokenizer != nil {
+		opt.Tokenizer = s.Model.Tokenizer
 	}
 	if o.maxLength != nil {
 		opt.MaxLength = *o.maxLength
@@ -286,7 +204,7 @@ func (s *Setup) loadData(o dataOptions) (*data.Dataset, error) {
 	if err != nil {
 		return bad(err)
 	}
-	s.Remarks = append(s.Remarks, ds.Remarks...)
+	s.Model.Remarks = append(s.Model.Remarks, ds.Remarks...)
 	return ds, nil
 }
 
@@ -296,7 +214,7 @@ func (s *Setup) tell(h report.Host) {
 		return
 	}
 	s.told = true
-	for _, r := range s.Remarks {
+	for _, r := range s.Model.Remarks {
 		report.Event(h, "warning", r.Code, 0, r.Data, "%s", r.Message)
 	}
 	if s.Train == nil {
@@ -312,7 +230,7 @@ func (s *Setup) tell(h report.Host) {
 func (s *Setup) planFor(l device.Limits, budget int64) (err error) {
 	s.limits = l
 	if s.checkpointing == config.CheckpointAuto {
-		s.recompute = sort.Search(s.Decoder.Layers, func(n int) bool {
+		s.recompute = sort.Search(s.Model.Decoder.Layers, func(n int) bool {
 			s.recompute = n
 			if err == nil {
 				err = s.plan()
@@ -328,7 +246,7 @@ func (s *Setup) planFor(l device.Limits, budget int64) (err error) {
 
 // plan adds up what the job needs.
 func (s *Setup) plan() error {
-	s.numbers.store(s.Params())
+	s.numbers.store(s.Model.Params())
 	if err := s.layOut(); err != nil {
 		return err
 	}
@@ -337,11 +255,11 @@ func (s *Setup) plan() error {
 	}
 	t, err := s.recordDecode()
 	if err != nil {
-		return report.Fail("model", report.ExitConfig, modelHint, err)
+		return report.Fail("model", report.ExitConfig, pretrained.ModelHint, err)
 	}
 	virtual, err := s.recordVirtual()
 	if err != nil {
-		return report.Fail("model", report.ExitConfig, modelHint, err)
+		return report.Fail("model", report.ExitConfig, pretrained.ModelHint, err)
 	}
 	s.activations = graph.MergePlans(t.Plan(), virtual.Plan())
 	further := append(s.staging(t.DimsBytes()+virtual.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)
@@ -353,13 +271,13 @@ func (s *Setup) plan() error {
 func (s *Setup) layOut() (err error) {
 	s.shared = nil
 	if f := s.fsdp(); f != nil && fsdp.Strategy(f.ShardingStrategy).Sharded() {
-		if s.shared, err = plan.NewShared(s.Params(), fsdp.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
+		if s.shared, err = plan.NewShared(s.Model.Params(), fsdp.Strategy(f.ShardingStrategy), f.AutoWrapPolicy, f.Shards()); err != nil {
 			return report.Fail("config", report.ExitConfig, "Change fsdp.", fmt.Errorf("fsdp: %w", err))
 		}
-		s.Layout = plan.NewSharedLayout(s.Params(), s.limits, s.shared)
+		s.Layout = plan.NewSharedLayout(s.Model.Params(), s.limits, s.shared)
 		return nil
 	}
-	s.Layout = plan.NewLayout(s.Params(), s.limits)
+	s.Layout = plan.NewLayout(s.Model.Params(), s.limits)
 	return nil
 }
 
@@ -391,7 +309,7 @@ func (s *Setup) planBatches() error {
 		for _, key := range s.programs(T) {
 			t, err := s.record(key)
 			if err != nil {
-				return report.Fail("model", report.ExitConfig, modelHint, err)
+				return report.Fail("model", report.ExitConfig, pretrained.ModelHint, err)
 			}
 			if key.gradients || !s.grads {
 				s.launches, s.flops = t.Launches(), t.Flops()
@@ -444,14 +362,14 @@ func (s *Setup) record(key programKey) (t *graph.Tape, err error) {
 			if key.gradients && s.scaled() {
 				t.ScaleLoss(s.scaleVar(t))
 			}
-			in := s.Decoder.NewInput(t, s.batch, key.T, s.ropeRows())
+			in := s.Model.Decoder.NewInput(t, s.batch, key.T, s.ropeRows())
 			in.Train = key.gradients && s.steps
 			in.Recompute = s.recompute
-			h := s.Decoder.Output(t, in)
-			loss := s.Decoder.LossOf(t, in, h)
+			h := s.Model.Decoder.Output(t, in)
+			loss := s.Model.Decoder.LossOf(t, in, h)
 			addLoss(t, loss)
-			if !key.gradients && s.Decoder.Classes > 0 {
-				y := s.Decoder.Head.Forward(t, in, h)
+			if !key.gradients && s.Model.Decoder.Classes > 0 {
+				y := s.Model.Decoder.Head.Forward(t, in, h)
 				t.Copy(t.Extern(graph.Extern{Key: classLogitsKey{}, Shape: y.Shape, Name: s.classLogitsSpec().Label}), y)
 			}
 			if key.gradients {
@@ -472,28 +390,28 @@ func (s *Setup) lengthFor(T int) int {
 // batchOf makes the batch of rows, T columns of tokens with the patch's virtual ones before them.
 func (s *Setup) batchOf(rows []data.Sample, T int) *data.Batch {
 	b := data.Collate(rows, s.batch, T)
-	b.Prepend(s.Decoder.Prompt())
+	b.Prepend(s.Model.Decoder.Prompt())
 	return b
 }
 
 // layoutOf is how a batch with T columns of tokens lies in memory.
 func (s *Setup) layoutOf(T int) batchLayout {
-	return newBatchLayout(s.batch, T, s.Decoder.Prompt(), s.Decoder.Classes > 0, s.limits)
+	return newBatchLayout(s.batch, T, s.Model.Decoder.Prompt(), s.Model.Decoder.Classes > 0, s.limits)
 }
 
 // ropeFrom and ropeRows say which positions the rotation table has. A prefix takes the first positions, but a batch counts
 // its own from 0, as attention wants them: the table begins later instead. A text that grows counts the virtual tokens
 // along, since they lie in its caches.
 func (s *Setup) ropeFrom() int {
-	if s.decode || s.Decoder.Prompt() > 0 {
+	if s.decode || s.Model.Decoder.Prompt() > 0 {
 		return 0
 	}
-	return s.Decoder.Virtual()
+	return s.Model.Decoder.Virtual()
 }
 
-func (s *Setup) ropeRows() int { return s.longest() + s.Decoder.Virtual() - s.ropeFrom() }
+func (s *Setup) ropeRows() int { return s.longest() + s.Model.Decoder.Virtual() - s.ropeFrom() }
 
 // ropeSpec is the buffer of the rotation table.
 func (s *Setup) ropeSpec() device.Spec {
-	return device.Spec{Len: s.ropeRows() * s.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
+	return device.Spec{Len: s.ropeRows() * s.Model.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
 }

@@ -86,7 +86,7 @@ func (ps places) cut(segments []device.Bytes, size, off, n int) (body []device.B
 // shard is a part of what trains that this tab updates: float32 masters, reduced gradients and both moments. In a room
 // without shards it is all of it, in the trainer's own memory.
 type shard struct {
-	*memory
+	mem *memory
 	places
 	apply  *graph.Program
 	wire   *wire          // of parameters
@@ -95,26 +95,26 @@ type shard struct {
 
 // newShard makes the memory of shard i, empty.
 func (t *Trainer) newShard(i int) (*shard, error) {
-	s := &shard{memory: t.mem}
-	if t.shared != nil {
-		pieces := t.shared.Pieces(i, t.Layout)
+	s := &shard{mem: t.mem}
+	if t.setup.shared != nil {
+		pieces := t.setup.shared.Pieces(i, t.setup.Layout)
 		var err error
-		if s.memory, err = newMemory(t.dev, plan.ShardLayout(pieces, t.limits), true); err != nil {
+		if s.mem, err = newMemory(t.dev, plan.ShardLayout(pieces, t.setup.limits), true); err != nil {
 			return nil, err
 		}
-		s.pieces = map[*nn.Param]piece{}
+		s.mem.pieces = map[*nn.Param]piece{}
 		for _, p := range pieces {
-			s.pieces[p.Of] = piece{s.slices[&p.Param], p.At}
+			s.mem.pieces[p.Of] = piece{s.mem.slices[&p.Param], p.At}
 		}
 	}
-	s.places = placesOf(s.layout)
-	tape, err := t.recordApply(s.layout)
+	s.places = placesOf(s.mem.layout)
+	tape, err := t.setup.recordApply(s.mem.layout)
 	if err == nil {
 		b := t.stepper.binder(batchLayout{})
 		rest := b.Extern
 		b.Extern = func(key any) (device.Slice, error) {
 			if _, ok := key.(segmentKey); ok {
-				return s.find(key)
+				return s.mem.find(key)
 			}
 			return rest(key)
 		}
@@ -135,35 +135,35 @@ func (s *shard) release(t *Trainer) {
 	if s.wire != nil {
 		s.wire.release()
 	}
-	if s.memory != t.mem {
-		s.free()
+	if s.mem != t.mem {
+		s.mem.free()
 	}
 }
 
 // init makes the shard what it is before the first step.
 func (s *shard) init(t *Trainer) error {
 	s.packed = nil
-	if s.memory == t.mem {
-		for i, seg := range s.layout.Segments {
+	if s.mem == t.mem {
+		for i, seg := range s.mem.layout.Segments {
 			for _, copy := range []int{plan.Moment1, plan.Moment2} {
-				if err := t.dev.Write(s.segments[i][copy], 0, make([]byte, 4*seg.Len)); err != nil {
+				if err := t.dev.Write(s.mem.segments[i][copy], 0, make([]byte, 4*seg.Len)); err != nil {
 					return err
 				}
 			}
 		}
-		return s.load(t.Model, t.Params(), t.host)
+		return s.mem.load(t.setup.Model, t.setup.Model.Params(), t.host)
 	}
-	t.mem.pieces = s.pieces
+	t.mem.pieces = s.mem.pieces
 	defer func() { t.mem.pieces = nil }()
-	return t.mem.load(t.Model, t.trained(), t.host)
+	return t.mem.load(t.setup.Model, t.trained(), t.host)
 }
 
 // write puts float32 elements into a copy, from element off of the shard on.
 func (s *shard) write(dev device.Device, copy, off int, data device.Bytes) error {
 	s.packed = nil
-	s.stale = s.stale || copy == plan.Weight
+	s.mem.stale = s.mem.stale || copy == plan.Weight
 	return s.each(off, data.Len()/4, func(at int, p place) error {
-		return dev.Import(s.segments[p.segment][copy], p.off, data.Slice(4*at, 4*p.n))
+		return dev.Import(s.mem.segments[p.segment][copy], p.off, data.Slice(4*at, 4*p.n))
 	})
 }
 
@@ -177,7 +177,7 @@ func (s *shard) read(dev device.Device, copy, off, n int) (body []device.Bytes, 
 			end++
 		}
 		last := runs[end-1]
-		pending, err := dev.Fetch(s.segments[first.segment][copy], first.off, last.off+last.n-first.off)
+		pending, err := dev.Fetch(s.mem.segments[first.segment][copy], first.off, last.off+last.n-first.off)
 		if err != nil {
 			return nil, err
 		}
@@ -196,7 +196,7 @@ func (s *shard) read(dev device.Device, copy, off, n int) (body []device.Bytes, 
 // params are the shard's parameters by segment, as tabs compute with them.
 func (s *shard) params(d tensor.DType) (_ []device.Bytes, err error) {
 	if s.wire == nil {
-		if s.wire, err = newWire(s.memory, plan.Weight, d); err != nil {
+		if s.wire, err = newWire(s.mem, plan.Weight, d); err != nil {
 			return nil, err
 		}
 	}

@@ -8,55 +8,36 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
-
-// stackHint is what to do with an adapter that cannot lie on a base beside others.
-const stackHint = "Look at this adapter by itself: give one --adapter."
-
-// AdapterMount is the name of the mount of the i-th adapter of a comparison.
-func AdapterMount(i int) string { return fmt.Sprintf("adapter-%d", i) }
 
 // prepareStack opens a model with several adapters over it, none of them in use. An adapter that comes with base modules
 // of its own has no place there: the others and the base model need those as they were.
 func (j *Job) prepareStack() (*Setup, error) {
-	m, err := openModel(j.Files, nil, 0)
+	m, err := pretrained.Open(j.Files, nil, 0)
 	if err != nil {
 		return nil, err
 	}
 	s := &Setup{Model: m, batch: 1, limits: device.UnboundedLimits()}
 	for i, name := range j.Compare {
-		folder := j.Files.Compare[AdapterMount(i)]
+		folder := j.Files.Compare[report.AdapterMount(i)]
 		if folder == nil {
 			err = report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
-		} else if err = s.stackFolder(name, folder); err == nil {
+		} else if err = s.Model.AddCompared(name, folder); err == nil {
 			continue
 		}
 		m.Close()
 		return nil, err
 	}
-	s.freeze()
-	return s, s.settle()
-}
-
-// over calls f for the base model and then for each adapter of the stack in use, a nil one for the base.
-func (s *Setup) over(f func(a *attached) error) error {
-	for _, a := range append([]*attached{nil}, s.stack...) {
-		s.use(a)
-		if err := f(a); err != nil {
-			if a != nil {
-				return fmt.Errorf("%s: %w", a.name, err)
-			}
-			return err
-		}
-	}
-	return nil
+	s.Model.Freeze()
+	return s, s.Model.CheckWeights()
 }
 
 // openStack opens a device that holds the model with any of the adapters in use, and loads all of them.
 func (j *Job) openStack(s *Setup) (*memory, error) {
-	largest, most := (*attached)(nil), int64(-1)
-	if err := s.over(func(a *attached) error {
+	largest, most := (*pretrained.Adapter)(nil), int64(-1)
+	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
 		err := s.plan()
 		if n := s.Memory.Total(); err == nil && n > most {
 			largest, most = a, n
@@ -65,14 +46,14 @@ func (j *Job) openStack(s *Setup) (*memory, error) {
 	}); err != nil {
 		return nil, err
 	}
-	s.use(largest)
+	s.Model.Use(largest)
 	dev, err := j.open(s)
 	if err != nil {
 		return nil, err
 	}
 	mem, err := newMemory(dev, s.Layout, false)
 	if err == nil {
-		if err = mem.load(s.Model, s.Params(), j.Host); err != nil {
+		if err = mem.load(s.Model, s.Model.Params(), j.Host); err != nil {
 			mem.free()
 		}
 	}
@@ -89,15 +70,6 @@ func (j *Job) stepperFor(s *Setup, mem *memory) (*stepper, error) {
 		return nil, err
 	}
 	return newStepper(s, mem.dev, mem, j.Host, nil)
-}
-
-// longestPrefix is the most positions that an adapter of the stack takes before a text.
-func (s *Setup) longestPrefix() int {
-	n := s.Decoder.Virtual()
-	for _, a := range s.stack {
-		n = max(n, a.method.Patch.Virtual)
-	}
-	return n
 }
 
 // scored is what one of a comparison gives on a dataset.
@@ -121,7 +93,7 @@ func (j *Job) evalStack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	if s.batch = evalRows; e.BatchSize > 0 {
 		s.batch = e.BatchSize
 	}
@@ -140,7 +112,7 @@ func (j *Job) evalStack(ctx context.Context) error {
 	defer mem.free()
 	var base scored
 	adapters := []scored{}
-	if err := s.over(func(a *attached) error {
+	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -157,7 +129,7 @@ func (j *Job) evalStack(ctx context.Context) error {
 		if a == nil {
 			base = r
 		} else {
-			r.Name, r.Type = a.name, a.cfg.Type
+			r.Name, r.Type = a.Name, a.Config.Type
 			adapters = append(adapters, r)
 		}
 		return err
@@ -183,7 +155,7 @@ func (j *Job) generateStack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	prompt, err := s.prompt(j.Job.Generate)
 	if err != nil {
 		return err
@@ -196,18 +168,18 @@ func (j *Job) generateStack(ctx context.Context) error {
 	defer mem.free()
 	var base written
 	adapters := []written{}
-	if err := s.over(func(a *attached) error {
+	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
 		st, err := j.stepperFor(s, mem)
 		if err != nil {
 			return err
 		}
 		defer st.free()
 		ids, err := j.write(ctx, st, slices.Clone(prompt), func(message.Token) {})
-		w := written{Output: ids, Text: s.Tokenizer.Decode(ids, true)}
+		w := written{Output: ids, Text: s.Model.Tokenizer.Decode(ids, true)}
 		if a == nil {
 			base = w
 		} else {
-			w.Name, w.Type = a.name, a.cfg.Type
+			w.Name, w.Type = a.Name, a.Config.Type
 			adapters = append(adapters, w)
 		}
 		return err

@@ -9,6 +9,7 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/nn"
 	"llamatab/engine/optim"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -20,7 +21,7 @@ type stage struct {
 }
 
 // chooseStages finds what trains in each stage of a run, and returns what trains in the last.
-func (s *Setup) chooseStages(cfg *config.Config) (chosen paramSet, err error) {
+func (s *Setup) chooseStages(cfg *config.Config) (chosen pretrained.ParamSet, err error) {
 	list, path := cfg.Unfreeze, func(k int) string { return fmt.Sprintf("unfreeze[%d].trainable", k) }
 	if len(list) == 0 {
 		list, path = []config.Stage{{Trainable: cfg.Trainable}}, func(int) string { return "trainable" }
@@ -28,15 +29,15 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen paramSet, err error) {
 		s.stages = append(s.stages, stage{})
 	}
 	for _, u := range list {
-		untie(s.Decoder, u.Trainable)
+		pretrained.Untie(s.Model.Decoder, u.Trainable)
 	}
-	chosen, s.thaw = paramSet{}, map[*nn.Param]int{}
+	chosen, s.thaw = pretrained.ParamSet{}, map[*nn.Param]int{}
 	for k, u := range list {
-		set, err := choose(s.Decoder, u.Trainable, path(k))
+		set, err := pretrained.Choose(s.Model.Decoder, u.Trainable, path(k))
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range s.parts() {
+		for _, p := range s.Model.OwnParams() {
 			if chosen[p] && !set[p] {
 				return nil, report.Fail("config", report.ExitConfig, "Name again what trains already: a stage adds to the one before.",
 					&config.Error{Path: path(k), Message: fmt.Sprintf("leaves out %s, which trains in the stage before", p.Name)})
@@ -112,8 +113,8 @@ func (s *Setup) rates() (*rates, error) {
 		}
 		r.exempt = append(r.exempt, re)
 	}
-	L := s.Decoder.Layers
-	r.scale[s.Decoder.Embedding.Unit] = math.Pow(t.LayerLRDecay, float64(L))
+	L := s.Model.Decoder.Layers
+	r.scale[s.Model.Decoder.Embedding.Unit] = math.Pow(t.LayerLRDecay, float64(L))
 	for i := range L {
 		r.scale[nn.BlockUnit(i)] = math.Pow(t.LayerLRDecay, float64(L-1-i))
 	}

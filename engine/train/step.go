@@ -51,14 +51,12 @@ type (
 	startsKey  struct{} // of the units' partial sums
 	sumsKey    struct{} // of the units
 	scaleKey   struct{} // of the loss
-	// segmentKey is a range of one of a segment's copies.
-	segmentKey struct{ segment, copy, off, len int }
 )
 
 // staging are the buffers besides parameters and activations.
 func (s *Setup) staging(dims int64) []device.Spec {
 	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
-	if s.Decoder.Classes > 0 {
+	if s.Model.Decoder.Classes > 0 {
 		specs = append(specs, s.classLogitsSpec())
 	}
 	if s.steps {
@@ -150,7 +148,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host report.Host, 
 		skip bool
 	}{
 		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
-		{&st.loss, lossSpec, false}, {&st.classLogits, setup.classLogitsSpec(), setup.Decoder.Classes == 0},
+		{&st.loss, lossSpec, false}, {&st.classLogits, setup.classLogitsSpec(), setup.Model.Decoder.Classes == 0},
 		{&st.scalars, setup.scalarsSpec(), !setup.steps}, {&st.state, setup.stateSpec(), !setup.steps}, {&st.units, setup.startsSpec(), !setup.steps},
 	} {
 		if b.skip {
@@ -166,7 +164,7 @@ func newStepper(setup *Setup, dev device.Device, mem *memory, host report.Host, 
 			return nil, err
 		}
 	}
-	rotations := op.RopeTable(setup.Decoder.InvFreq, setup.Decoder.RopeScale, setup.ropeFrom(), setup.ropeRows())
+	rotations := op.RopeTable(setup.Model.Decoder.InvFreq, setup.Model.Decoder.RopeScale, setup.ropeFrom(), setup.ropeRows())
 	if err = tensor.Round(rotations, setup.numbers.buffers); err == nil {
 		err = dev.Write(st.rope, 0, tensor.EncodeF32(nil, rotations, tensor.F32))
 	}
@@ -218,15 +216,8 @@ func (st *stepper) build(h report.Host) error {
 		}
 		p.Update(int64(i+1), "")
 	}
-	trim(st.dev)
+	device.Trim(st.dev)
 	return nil
-}
-
-// trim lets go of what a device keeps for reads that are over.
-func trim(dev device.Device) {
-	if t, ok := dev.(device.Trimmer); ok {
-		t.Trim()
-	}
 }
 
 // table is the choice of kernel variants so far.
@@ -426,7 +417,7 @@ func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars
 			if to < len(seg.Params) {
 				end = seg.Offsets[to]
 			}
-			c.First, c.Site = uint32(off), site(s.seed, seg.Params[0].Name)
+			c.First, c.Site = uint32(off), site(s.Model.Seed, seg.Params[0].Name)
 			if from = to; thaw > stage {
 				continue // its gradient is zero, and it must not decay either
 			}
@@ -434,11 +425,6 @@ func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars
 			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(thaw), state, c)
 		}
 	}
-}
-
-func segmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
-	spec := l.Segments[segment].Specs()[copy]
-	return t.Extern(graph.Extern{Key: segmentKey{segment, copy, off, n}, Shape: tensor.Of(n), DType: spec.DType, Name: spec.Label})
 }
 
 // site is what the random numbers of a segment's updates are drawn from, besides the step.
@@ -535,4 +521,13 @@ func newTuner(dev device.Device, table map[string]string, host report.Host, repe
 			"kernel %s: variant %s is not used on this adapter: %v", kernel, variant, err)
 	}
 	return tune.New(dev, table, o)
+}
+
+// floatsOf are the float32 values of little-endian bytes.
+func floatsOf(data []byte) []float64 {
+	x := make([]float64, len(data)/4)
+	for i := range x {
+		x[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+	}
+	return x
 }

@@ -18,7 +18,7 @@ func Told(cfg *config.Config, files report.Files, commits []fsdp.Commit, evals [
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer s.Model.Close()
 	tr := cfg.Training
 	sampler, err := data.NewSampler(data.Plan{
 		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,

@@ -20,6 +20,7 @@ import (
 	"llamatab/engine/nn"
 	"llamatab/engine/optim"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -28,14 +29,14 @@ import (
 // Trainer runs optimizer steps. It reads a step's loss after it has submitted the next one, so the device never waits
 // for the host.
 type Trainer struct {
-	*Setup
+	setup   *Setup
 	cfg     *config.Config
 	host    report.Host
 	dev     device.Device
 	mem     *memory
 	stepper *stepper
 	sampler *data.Sampler
-	out     output
+	out     pretrained.Writer
 
 	units      []string // names
 	unitsEvery int      // steps from one whose units are on record to the next
@@ -61,7 +62,7 @@ type Trainer struct {
 
 // flight is a submitted step whose result is not known yet.
 type flight struct {
-	landed
+	landed  landed
 	pending device.Pending
 }
 
@@ -77,7 +78,7 @@ type landed struct {
 
 // New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
 func New(setup *Setup, cfg *config.Config, dev device.Device, host report.Host) (*Trainer, error) {
-	t := &Trainer{Setup: setup, cfg: cfg, host: host, dev: dev, factor: 1, skips: make([]int, len(setup.stages))}
+	t := &Trainer{setup: setup, cfg: cfg, host: host, dev: dev, factor: 1, skips: make([]int, len(setup.stages))}
 	var err error
 	tr := cfg.Training
 	t.sampler, err = data.NewSampler(data.Plan{
@@ -87,14 +88,14 @@ func New(setup *Setup, cfg *config.Config, dev device.Device, host report.Host) 
 	if err != nil {
 		return nil, report.Fail("data", report.ExitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
-	setup.repeats = t.Total() * cfg.Micro() * setup.Decoder.Layers
+	setup.repeats = t.Total() * cfg.Micro() * setup.Model.Decoder.Layers
 	t.units = setup.unitNames()
 	t.unitsEvery = max(1, device.CeilDiv(t.Total()*len(t.units), unitLines))
 	if t.mem, err = newMemory(dev, setup.Layout, true); err != nil {
 		return nil, err
 	}
 	t.mem.frozen = setup.numbers.params
-	t.out = output{host, t.mem}
+	t.out = pretrained.Writer{Host: host, Values: t.mem}
 	if t.stepper, err = newStepper(setup, dev, t.mem, host, cfg.Kernels); err != nil {
 		t.Close()
 		return nil, err
@@ -112,10 +113,10 @@ func (t *Trainer) Close() {
 
 // Load fills the parameters, and the optimizer's state from the checkpoint that is resumed, if one is.
 func (t *Trainer) Load() error {
-	if err := errors.Join(t.place(trainerState{}), t.mem.load(t.Model, t.Params(), t.host)); err != nil || t.files.Resume == nil {
+	if err := errors.Join(t.place(trainerState{}), t.mem.load(t.setup.Model, t.setup.Model.Params(), t.host)); err != nil || t.setup.Model.Files.Resume == nil {
 		return err
 	}
-	s, err := t.restore(t.files.Resume)
+	s, err := t.restore(t.setup.Model.Files.Resume)
 	if err != nil {
 		return err
 	}
@@ -177,14 +178,14 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 	if t.last.IsZero() {
 		t.last = time.Now()
 	}
-	in := stepInput{step: t.done + t.offset, seed: t.cfg.Training.Seed, stage: t.stageAt(t.done)}
-	for k, stage := range t.stages { // each counts the updates since it began
+	in := stepInput{step: t.done + t.offset, seed: t.cfg.Training.Seed, stage: t.setup.stageAt(t.done)}
+	for k, stage := range t.setup.stages { // each counts the updates since it began
 		in.scalars = append(in.scalars, optim.Scalars{
-			LR: f.LearningRate, Tokens: tokens, Step: t.done - stage.from - t.skips[k] + 1, KnownSkips: t.skipped - t.before,
+			LR: f.landed.LearningRate, Tokens: tokens, Step: t.done - stage.from - t.skips[k] + 1, KnownSkips: t.skipped - t.before,
 			Number: t.done + t.offset, Beta1: t.cfg.Training.Beta1, Beta2: t.cfg.Training.Beta2,
 		})
 	}
-	t.enter(in.stage, &f.Step)
+	t.enter(in.stage, &f.landed.Step)
 	if f.pending, err = t.stepper.submit(batches, in); err != nil {
 		return nil, err
 	}
@@ -209,15 +210,15 @@ func (t *Trainer) weigh() device.Usage {
 
 // enter puts what trains on record: in a step's metrics, and where a stage begins as an event.
 func (t *Trainer) enter(k int, step *message.Step) {
-	stage := t.stages[k]
+	stage := t.setup.stages[k]
 	if step.Stage = stage.entry; stage.entry == 0 {
 		return
 	}
-	step.Trainable = t.trainable(k)
+	step.Trainable = t.setup.trainable(k)
 	if t.done == stage.from && t.done > 0 {
 		added := step.Trainable
 		if k > 0 {
-			added -= t.trainable(k - 1)
+			added -= t.setup.trainable(k - 1)
 		}
 		report.Event(t.host, "info", "unfrozen", t.done, map[string]any{"stage": stage.entry, "trainable_parameters": step.Trainable},
 			"stage %d after step %d: %d parameters more train, %d in all", stage.entry, t.done, added, step.Trainable)
@@ -241,44 +242,44 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 		return nil, err
 	}
 	now := time.Now()
-	f.StepSeconds = now.Sub(t.last).Seconds()
+	f.landed.StepSeconds = now.Sub(t.last).Seconds()
 	t.last = now
-	f.TokensPerSecond = float64(f.Tokens) / max(f.StepSeconds, 1e-9)
+	f.landed.TokensPerSecond = float64(f.landed.Tokens) / max(f.landed.StepSeconds, 1e-9)
 	state, err := optim.DecodeState(raw[:4*optim.NumState])
 	if err != nil {
 		return nil, err
 	}
-	f.applied, f.scaled = state.Applied, state.Overflow
-	times := f.Tokens // of the mean loss's gradient, what the device has
-	if t.scaled() {
-		times = max(f.Tokens, 1) * int(t.scale.Scale)
+	f.landed.applied, f.landed.scaled = state.Applied, state.Overflow
+	times := f.landed.Tokens // of the mean loss's gradient, what the device has
+	if t.setup.scaled() {
+		times = max(f.landed.Tokens, 1) * int(t.scale.Scale)
 	}
-	if !f.applied || f.Step.Step%t.unitsEvery == 0 {
-		if f.Units, err = t.unitNorms(raw[4*t.sumsAt():][:12*len(t.units)], state, times); err != nil {
+	if !f.landed.applied || f.landed.Step.Step%t.unitsEvery == 0 {
+		if f.landed.Units, err = t.unitNorms(raw[4*t.setup.sumsAt():][:12*len(t.units)], state, times); err != nil {
 			return nil, err
 		}
 	}
-	f.Loss, f.GradNorm = message.Float(state.LossSum/float64(max(f.Tokens, 1))), message.Float(state.Norm)
-	f.GPUBytes = t.weigh().Total()
-	if !f.applied {
+	f.landed.Loss, f.landed.GradNorm = message.Float(state.LossSum/float64(max(f.landed.Tokens, 1))), message.Float(state.Norm)
+	f.landed.GPUBytes = t.weigh().Total()
+	if !f.landed.applied {
 		t.skipped++
-		for k, stage := range t.stages {
-			if f.Step.Step > stage.from {
+		for k, stage := range t.setup.stages {
+			if f.landed.Step.Step > stage.from {
 				t.skips[k]++
 			}
 		}
-		for _, u := range f.Units {
+		for _, u := range f.landed.Units {
 			if !finite(float64(u.GradNorm)) {
-				f.overflow = u.Name
+				f.landed.overflow = u.Name
 				break
 			}
 		}
 	}
-	if t.scaled() {
-		if t.scale, err = optim.DecodeLossScale(raw[4*t.scaleAt():]); err != nil {
+	if t.setup.scaled() {
+		if t.scale, err = optim.DecodeLossScale(raw[4*t.setup.scaleAt():]); err != nil {
 			return nil, err
 		}
-		f.LossScale = t.scale.Scale
+		f.landed.LossScale = t.scale.Scale
 	}
 	return &f.landed, nil
 }
@@ -314,7 +315,7 @@ func short(x float64) message.Float {
 
 // collate puts rows of the dataset into a micro-batch.
 func (t *Trainer) collate(rows []int) *data.Batch {
-	samples := t.Train.Pick(rows)
+	samples := t.setup.Train.Pick(rows)
 	longest := 0
 	for i, s := range samples {
 		if slices.Contains(t.leftOut, rows[i]) {
@@ -323,7 +324,7 @@ func (t *Trainer) collate(rows []int) *data.Batch {
 		}
 		longest = max(longest, len(s.IDs))
 	}
-	return t.batchOf(samples, t.lengthFor(longest))
+	return t.setup.batchOf(samples, t.setup.lengthFor(longest))
 }
 
 // trainerState is what a checkpoint holds besides tensors.
@@ -360,7 +361,7 @@ const (
 
 // moments calls f for every moment of every parameter that trains, with its name in a checkpoint.
 func (t *Trainer) moments(f func(name string, key momentKey) error) error {
-	for _, s := range t.Layout.Segments {
+	for _, s := range t.setup.Layout.Segments {
 		for _, p := range s.Params {
 			if err := f(p.Name+firstMoment, momentKey{p, plan.Moment1}); err != nil {
 				return err
@@ -391,20 +392,20 @@ func (t *Trainer) Save() error {
 		specs, keys[name] = append(specs, weights.Spec{Name: name, DType: tensor.F32, Shape: key.Shape}), key
 		return nil
 	})
-	if err := t.out.file(path.Join(dir, optimizerFile), func(w io.Writer) error {
-		return t.out.tensors(w, specs, nil, func(name string, w io.Writer) error {
+	if err := t.out.File(path.Join(dir, optimizerFile), func(w io.Writer) error {
+		return t.out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
 			key := keys[name]
-			return t.mem.stream(key, key.Shape, false, func(b []byte) error { _, err := w.Write(b); return err })
+			return t.mem.Stream(key, key.Shape, false, func(b []byte) error { _, err := w.Write(b); return err })
 		})
 	}); err != nil {
 		return err
 	}
 	var scale *optim.LossScale
-	if t.scaled() {
+	if t.setup.scaled() {
 		scale = &t.scale
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Skips: t.skips, Seed: t.cfg.Training.Seed, Rows: len(t.Train.Samples),
+		GlobalStep: t.done, MaxSteps: t.Total(), NumInputTokensSeen: t.seen, Skipped: t.skipped, Skips: t.skips, Seed: t.cfg.Training.Seed, Rows: len(t.setup.Train.Samples),
 		LossScale:  scale,
 		DataOffset: t.offset, LeftOut: t.leftOut, LearningRateFactor: &t.factor, Watch: t.watch,
 	}, "", "  ")
@@ -415,11 +416,11 @@ func (t *Trainer) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.out.bytes(path.Join(dir, stateFile), append(state, '\n')), t.out.bytes(path.Join(dir, "run.json"), run)); err != nil {
+	if err := errors.Join(t.out.Bytes(path.Join(dir, stateFile), append(state, '\n')), t.out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
 		return err
 	}
-	err = t.out.commit(dir)
-	trim(t.dev)
+	err = t.out.Commit(dir)
+	device.Trim(t.dev)
 	if full := (*report.NoRoom)(nil); errors.As(err, &full) {
 		return t.makeRoom(full)
 	} else if err != nil {
@@ -462,10 +463,10 @@ func (t *Trainer) discard(step int) {
 
 // result writes what the run is for into dir: the adapter, or the model.
 func (t *Trainer) result(dir string) error {
-	if t.Method != nil {
-		return errors.Join(t.out.adapter(dir, t.Model), t.out.head(dir, t.Model, func(p *nn.Param, w io.Writer) error { return t.out.stream(w, p, p) }))
+	if t.setup.Model.Method != nil {
+		return errors.Join(t.out.Adapter(dir, t.setup.Model), t.out.Head(dir, t.setup.Model, func(p *nn.Param, w io.Writer) error { return t.out.Stream(w, p, p) }))
 	}
-	return t.out.trained(dir, t.Model)
+	return t.out.Trained(dir, t.setup.Model)
 }
 
 // resolved is run.json with every default and the table of kernel variants.
@@ -473,7 +474,7 @@ func (t *Trainer) resolved() ([]byte, error) {
 	c := *t.cfg
 	c.Kernels = t.stepper.table()
 	if c.Training.Checkpointing == config.CheckpointAuto {
-		c.Training.Checkpointing = config.Checkpointing(t.recompute)
+		c.Training.Checkpointing = config.Checkpointing(t.setup.recompute)
 	}
 	b, err := json.MarshalIndent(&c, "", "  ")
 	return append(b, '\n'), err
@@ -485,7 +486,7 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	bad := func(err error) (trainerState, error) {
 		return s, report.Fail("resume", report.ExitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
-	raw, err := readSmall(from, stateFile)
+	raw, err := pretrained.ReadSmall(from, stateFile)
 	if err != nil {
 		return bad(err)
 	}
@@ -495,14 +496,14 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	switch {
 	case s.GlobalStep < 0 || s.Skipped < 0 || s.Skipped > s.GlobalStep || s.DataOffset < 0:
 		return bad(fmt.Errorf("%s: step %d with %d skipped", stateFile, s.GlobalStep, s.Skipped))
-	case len(s.Skips) != len(t.stages):
-		return bad(fmt.Errorf("the run has %d stages of unfreezing, the checkpoint's had %d", len(t.stages), len(s.Skips)))
+	case len(s.Skips) != len(t.setup.stages):
+		return bad(fmt.Errorf("the run has %d stages of unfreezing, the checkpoint's had %d", len(t.setup.stages), len(s.Skips)))
 	case !(s.factor() > 0 && s.factor() <= 1):
 		return bad(fmt.Errorf("%s: learning_rate_factor is %v", stateFile, s.factor()))
 	case s.Seed != t.cfg.Training.Seed:
 		return bad(fmt.Errorf("seed is %d, the checkpoint's is %d", t.cfg.Training.Seed, s.Seed))
-	case s.Rows != len(t.Train.Samples):
-		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", len(t.Train.Samples), s.Rows))
+	case s.Rows != len(t.setup.Train.Samples):
+		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", len(t.setup.Train.Samples), s.Rows))
 	}
 	c, err := weights.OpenFile(from, optimizerFile)
 	if err != nil {
@@ -510,7 +511,7 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	}
 	defer c.Close()
 	if err := t.moments(func(name string, key momentKey) error {
-		if msg := mismatch(c, name, key.Shape); msg != "" {
+		if msg := pretrained.Mismatch(c, name, key.Shape); msg != "" {
 			return errors.New(msg)
 		}
 		return t.mem.upload(key, key.Shape, false, c, name, func(int64) {})
@@ -524,7 +525,7 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 func (t *Trainer) place(s trainerState) error {
 	t.done, t.seen = s.GlobalStep, s.NumInputTokensSeen
 	t.skipped, t.before = s.Skipped, s.Skipped
-	t.skips = make([]int, len(t.stages))
+	t.skips = make([]int, len(t.setup.stages))
 	copy(t.skips, s.Skips) // none at the start of the run
 	t.scale = optim.FirstLossScale
 	if s.LossScale != nil {

@@ -11,7 +11,6 @@ import (
 
 	"llamatab/engine/message"
 	"llamatab/engine/report"
-	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/job"
 	"llamatab/server/library"
@@ -109,7 +108,7 @@ func (m *Mounts) Adapters(what string, paths []string) (compare []string, err er
 		return nil, m.Adapter(what, &paths[0])
 	}
 	for i, path := range paths {
-		if err := m.Add(engine.AdapterMount(i), what, &path); err != nil {
+		if err := m.Add(report.AdapterMount(i), what, &path); err != nil {
 			return nil, err
 		}
 		if err := holds(what, path, "adapter_config.json", "a PEFT adapter"); err != nil {

@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"encoding/json"
@@ -116,7 +116,7 @@ func (m *Model) headFrom(c *weights.Checkpoint) error {
 		return nil
 	}
 	for _, p := range m.Decoder.Added.Params() {
-		if msg := mismatch(c, p.Name, p.Shape); msg != "" {
+		if msg := Mismatch(c, p.Name, p.Shape); msg != "" {
 			return errors.New(msg)
 		}
 	}
@@ -147,7 +147,7 @@ func namesHead(data []byte) bool {
 }
 
 // headOf finds the added head among the entries of a run, nil for none. All entries name one head.
-func headOf(cfg *config.Config) (*config.Head, error) {
+func HeadOf(cfg *config.Config) (*config.Head, error) {
 	var found *config.Head
 	look := func(parts []config.Part, path string) error {
 		for i, p := range parts {
@@ -171,40 +171,25 @@ func headOf(cfg *config.Config) (*config.Head, error) {
 
 // addHeadOf adds the head that a run asks for, unless the model has it already. It starts from the run's checkpoint, from its
 // init, or at random.
-func (s *Setup) addHeadOf(cfg *config.Config) error {
-	h, err := headOf(cfg)
-	if h == nil || err != nil {
-		return err
-	}
+func (m *Model) AddHead(h *config.Head, classes []string) error {
 	want := headSpec{at: nn.Place(h.At), sizes: h.Sizes, activation: h.Activation}
 	if want.at == nn.OnTop {
-		want.names = s.Train.Classes
+		want.names = classes
 		want.classes = len(want.names)
 	}
 	bad := func(err error) error {
 		return report.Fail("head", report.ExitConfig, headHint, fmt.Errorf("added head: %w", err))
 	}
-	if own := s.Decoder.Added; own != nil {
-		if got := s.headSpec; got.at != want.at || fmt.Sprint(got.sizes) != fmt.Sprint(want.sizes) || got.activation != want.activation {
+	if own := m.Decoder.Added; own != nil {
+		if got := m.headSpec; got.at != want.at || fmt.Sprint(got.sizes) != fmt.Sprint(want.sizes) || got.activation != want.activation {
 			return bad(fmt.Errorf("the model has one %s of sizes %v with %s, not %s of sizes %v with %s", got.at, got.sizes, got.activation, want.at, want.sizes, want.activation))
 		}
-	} else if err := s.addHead(want, nil); err != nil {
+	} else if err := m.addHead(want, nil); err != nil {
 		return bad(err)
 	}
-	from, name := s.files.Resume, headFile
-	if from == nil && s.files.Head != nil {
-		if from, name = s.files.Head, ""; s.head != nil {
-			s.head.Close()
-		}
-		entries, err := fs.ReadDir(from, ".")
-		for _, e := range entries {
-			if e.Name() == headFile || name == "" && len(entries) == 1 {
-				name = e.Name()
-			}
-		}
-		if err != nil || name == "" {
-			return bad(fmt.Errorf("init holds no %s", headFile))
-		}
+	from, name, err := m.startOfHead()
+	if err != nil {
+		return bad(err)
 	}
 	if from == nil {
 		return nil
@@ -213,7 +198,7 @@ func (s *Setup) addHeadOf(cfg *config.Config) error {
 	if err != nil {
 		return bad(err)
 	}
-	if err := s.headFrom(c); err != nil {
+	if err := m.headFrom(c); err != nil {
 		return bad(err)
 	}
 	if got.at != want.at || got.activation != want.activation {
@@ -222,8 +207,31 @@ func (s *Setup) addHeadOf(cfg *config.Config) error {
 	return nil
 }
 
+// startOfHead is the folder with the first values of an added head and the file's name in it, nil for none.
+func (m *Model) startOfHead() (from fs.FS, name string, err error) {
+	if m.Files.Resume != nil {
+		return m.Files.Resume, headFile, nil
+	}
+	if m.Files.Head == nil {
+		return nil, "", nil
+	}
+	if m.head != nil {
+		m.head.Close()
+	}
+	entries, err := fs.ReadDir(m.Files.Head, ".")
+	for _, e := range entries {
+		if e.Name() == headFile || name == "" && len(entries) == 1 {
+			name = e.Name()
+		}
+	}
+	if err != nil || name == "" {
+		return nil, "", fmt.Errorf("init holds no %s", headFile)
+	}
+	return m.Files.Head, name, nil
+}
+
 // head writes the added stack beside a result, where there is one.
-func (o output) head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) error) error {
+func (o Writer) Head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) error) error {
 	params := map[string]*nn.Param{}
 	var specs []weights.Spec
 	for _, p := range m.Decoder.Added.Params() {
@@ -236,17 +244,17 @@ func (o output) head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) e
 	if s.at == nn.OnTop {
 		s.names = m.Classes
 	}
-	metadata, err := s.metadata(m.name)
+	metadata, err := s.metadata(m.Name)
 	if err != nil {
 		return err
 	}
-	return o.file(path.Join(dir, headFile), func(w io.Writer) error {
-		return o.tensors(w, specs, metadata, func(name string, w io.Writer) error { return fill(params[name], w) })
+	return o.File(path.Join(dir, headFile), func(w io.Writer) error {
+		return o.Tensors(w, specs, metadata, func(name string, w io.Writer) error { return fill(params[name], w) })
 	})
 }
 
 // headAsRead writes a parameter of the stack as its file has it.
-func (m *Model) headAsRead(p *nn.Param, w io.Writer) error {
+func (m *Model) HeadAsRead(p *nn.Param, w io.Writer) error {
 	t, _ := m.head.Tensor(p.Name)
 	h, err := m.head.ReadF32(t)
 	if err == nil {

@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"encoding/json"
@@ -35,12 +35,12 @@ type Model struct {
 	head     *weights.Checkpoint // of the added stack; nil where it starts fresh
 	headSpec headSpec            // of the same
 	tiedBase bool                // the model was tied before a stack took the place of its head
-	name     string              // for files that tell which model they belong to
+	Name     string              // for files that tell which model they belong to
 
-	files    report.Files
-	seed     uint64
-	attached *attached   // of Method and PEFT
-	stack    []*attached // all adapters that were made for the model
+	Files    report.Files
+	Seed     uint64
+	Adapter  *Adapter   // of Method and PEFT
+	Adapters []*Adapter // all adapters that were made for the model
 	// overlay holds trained tensors that replace the base's: those of a checkpoint.
 	overlay *weights.Checkpoint
 }
@@ -52,37 +52,37 @@ func (m *Model) Close() {
 			c.Close()
 		}
 	}
-	for _, a := range m.stack {
+	for _, a := range m.Adapters {
 		a.close()
 	}
 }
 
-const modelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
+const ModelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
 
 // openModel reads what describes the model and its texts. random is nil for a model with weights.
-func openModel(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
-	m, err := openWeights(files, random, seed)
+func Open(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
+	m, err := OpenWithoutTokenizer(files, random, seed)
 	if err != nil {
 		return nil, err
 	}
 	if err := m.openTokenizer(); err != nil {
 		m.Close()
-		return nil, report.Fail("model", report.ExitConfig, modelHint, err)
+		return nil, report.Fail("model", report.ExitConfig, ModelHint, err)
 	}
 	return m, nil
 }
 
 // openWeights is openModel without the tokenizer.
-func openWeights(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
-	m := &Model{files: files, seed: seed}
+func OpenWithoutTokenizer(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
+	m := &Model{Files: files, Seed: seed}
 	bad := func(err error) (*Model, error) {
 		m.Close()
-		return nil, report.Fail("model", report.ExitConfig, modelHint, err)
+		return nil, report.Fail("model", report.ExitConfig, ModelHint, err)
 	}
 	var err error
 	if random != nil && random.Config.Object != nil {
 		m.Config = random.Config.Object
-	} else if m.Config, err = readSmall(files.Model, "config.json"); err != nil {
+	} else if m.Config, err = ReadSmall(files.Model, "config.json"); err != nil {
 		return bad(fmt.Errorf("model: %w", err))
 	}
 	if m.Decoder, m.Remarks, err = model.Read(m.Config); err != nil {
@@ -113,7 +113,7 @@ func openWeights(files report.Files, random *config.RandomInit, seed uint64) (*M
 // maxSmall bounds the JSON files of a model folder, tokenizer.json included.
 const maxSmall = 64 << 20
 
-func readSmall(fsys fs.FS, name string) ([]byte, error) {
+func ReadSmall(fsys fs.FS, name string) ([]byte, error) {
 	if fsys == nil {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
@@ -124,9 +124,9 @@ func readSmall(fsys fs.FS, name string) ([]byte, error) {
 }
 
 func (m *Model) openTokenizer() error {
-	fsys := m.files.Tokenizer
+	fsys := m.Files.Tokenizer
 	if fsys == nil {
-		fsys = m.files.Model
+		fsys = m.Files.Model
 	}
 	t, err := tokenizer.Open(fsys)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +144,7 @@ func (m *Model) openTokenizer() error {
 }
 
 // mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
-func mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
+func Mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
 	t, ok := c.Tensor(name)
 	switch {
 	case !ok:
@@ -171,7 +171,7 @@ const lmHeadWeight = "lm_head.weight"
 
 // settle checks the base checkpoint against the model and decides how each parameter is stored. It comes last, when
 // what trains is known.
-func (m *Model) settle() error {
+func (m *Model) CheckWeights() error {
 	if m.Base == nil {
 		return nil
 	}
@@ -182,7 +182,7 @@ func (m *Model) settle() error {
 		if p.Fresh {
 			continue
 		}
-		if msg := mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
+		if msg := Mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
 			wrong = append(wrong, msg)
 			continue
 		}
@@ -193,7 +193,7 @@ func (m *Model) settle() error {
 	}
 	extra, err := m.leftOver(used)
 	if err != nil {
-		return report.Fail("model", report.ExitConfig, modelHint, fmt.Errorf("model: %w", err))
+		return report.Fail("model", report.ExitConfig, ModelHint, fmt.Errorf("model: %w", err))
 	}
 	wrong = append(wrong, extra...)
 	if wrong != nil {
@@ -204,12 +204,12 @@ func (m *Model) settle() error {
 }
 
 // valuesOf makes the tensors of a checkpoint those that are loaded, until back is called.
-func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
+func (m *Model) UseCheckpoint(checkpoint fs.FS) (back func(), err error) {
 	overlay, head := m.overlay, m.head
 	m.overlay = nil
 	var files map[string]*weights.Checkpoint
-	if m.attached != nil {
-		files, m.attached.files = m.attached.files, nil
+	if m.Adapter != nil {
+		files, m.Adapter.files = m.Adapter.files, nil
 	}
 	back = func() {
 		if m.overlay != nil {
@@ -219,15 +219,15 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 			m.head.Close()
 			m.head = head
 		}
-		if m.overlay = overlay; m.attached != nil {
-			m.attached.close()
-			m.attached.files = files
+		if m.overlay = overlay; m.Adapter != nil {
+			m.Adapter.close()
+			m.Adapter.files = files
 		}
 	}
 	if m.Method != nil {
-		err = m.load(m.attached, checkpoint, true)
+		err = m.load(m.Adapter, checkpoint, true)
 	} else {
-		err = m.overlayFrom(checkpoint)
+		err = m.UseTrained(checkpoint)
 	}
 	if err == nil && m.Decoder.Added != nil {
 		var c *weights.Checkpoint
@@ -242,7 +242,7 @@ func (m *Model) valuesOf(checkpoint fs.FS) (back func(), err error) {
 }
 
 // overlayFrom takes the trained weights from a checkpoint's folder.
-func (m *Model) overlayFrom(fsys fs.FS) error {
+func (m *Model) UseTrained(fsys fs.FS) error {
 	c, err := weights.Open(fsys)
 	if err != nil {
 		return report.Fail("resume", report.ExitConfig, "Choose a checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
@@ -250,7 +250,7 @@ func (m *Model) overlayFrom(fsys fs.FS) error {
 	m.overlay = c
 	var wrong []string
 	for _, p := range m.Decoder.Params() {
-		if msg := mismatch(c, p.Name, p.FileShape()); p.Trainable && msg != "" {
+		if msg := Mismatch(c, p.Name, p.FileShape()); p.Trainable && msg != "" {
 			wrong = append(wrong, msg)
 		}
 	}
@@ -262,17 +262,19 @@ func (m *Model) overlayFrom(fsys fs.FS) error {
 }
 
 // parts lists what trainable may name: the base model's parameters, then those of an added stack.
-func (m *Model) parts() []*nn.Param { return append(m.Decoder.Params(), m.Decoder.Added.Params()...) }
+func (m *Model) OwnParams() []*nn.Param {
+	return append(m.Decoder.Params(), m.Decoder.Added.Params()...)
+}
 
 // Params lists every parameter: the base model's, those of an added stack, then the adapter's own.
 func (m *Model) Params() []*nn.Param {
-	all := m.parts()
+	all := m.OwnParams()
 	seen := map[*nn.Param]bool{}
 	for _, p := range all {
 		seen[p] = true
 	}
-	for _, a := range m.stack {
-		for _, t := range a.method.Tensors() {
+	for _, a := range m.Adapters {
+		for _, t := range a.Method.Tensors() {
 			if t.Param != nil && !seen[t.Param] {
 				all = append(all, t.Param)
 			}
@@ -291,4 +293,11 @@ func configWith(data []byte, set map[string]any) ([]byte, error) {
 		keys[k] = v
 	}
 	return json.MarshalIndent(keys, "", "  ")
+}
+
+// freeze makes every parameter one that does not train.
+func (m *Model) Freeze() {
+	for _, p := range m.Params() {
+		p.Trainable = false
+	}
 }

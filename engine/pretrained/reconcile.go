@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"fmt"

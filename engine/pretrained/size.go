@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"cmp"
@@ -9,7 +9,7 @@ import (
 )
 
 // resultBytes is the size of the weights that the run leaves: the adapter's files, or the whole model's, and an added head's.
-func (s *Setup) resultBytes() (int64, error) {
+func (m *Model) ResultBytes() (int64, error) {
 	var n int64
 	add := func(specs []weights.Spec, metadata map[string]string) error {
 		size, err := weights.FileBytes(specs, metadata)
@@ -17,11 +17,11 @@ func (s *Setup) resultBytes() (int64, error) {
 		return err
 	}
 	var head []weights.Spec
-	for _, p := range s.Decoder.Added.Params() {
+	for _, p := range m.Decoder.Added.Params() {
 		head = append(head, weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape})
 	}
 	if head != nil {
-		metadata, err := s.headSpec.metadata(s.name)
+		metadata, err := m.headSpec.metadata(m.Name)
 		if err == nil {
 			err = add(head, metadata)
 		}
@@ -29,15 +29,15 @@ func (s *Setup) resultBytes() (int64, error) {
 			return 0, err
 		}
 	}
-	if s.Method != nil {
-		err := s.adapterFiles(add)
+	if m.Method != nil {
+		err := m.adapterFiles(add)
 		return n, err
 	}
 	var specs []weights.Spec
-	for _, p := range s.kept() {
+	for _, p := range m.SavedParams() {
 		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
-		if s.Base != nil && !p.Trainable && !p.Fresh {
-			t, _ := s.Base.Tensor(p.From())
+		if m.Base != nil && !p.Trainable && !p.Fresh {
+			t, _ := m.Base.Tensor(p.From())
 			spec.DType = t.DType
 		}
 		specs = append(specs, spec)
@@ -51,13 +51,13 @@ func (s *Setup) resultBytes() (int64, error) {
 }
 
 // adapterFiles calls add for each file of weights in the adapter's folder.
-func (s *Setup) adapterFiles(add func([]weights.Spec, map[string]string) error) error {
-	metadata, err := s.classNames()
+func (m *Model) adapterFiles(add func([]weights.Spec, map[string]string) error) error {
+	metadata, err := m.classNames()
 	if err != nil {
 		return err
 	}
 	files := map[string][]weights.Spec{}
-	for _, t := range s.saved() {
+	for _, t := range m.AdapterTensors() {
 		spec := weights.Spec{Name: t.Key, DType: tensor.F32}
 		if t.Param != nil {
 			spec.Shape = t.Param.FileShape()

@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"cmp"
@@ -12,20 +12,34 @@ import (
 	"slices"
 
 	"llamatab/engine/nn"
+	"llamatab/engine/peft"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
 )
 
+// chunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
+// all the memory there is.
+const ChunkBytes = 4 << 20
+
+// Values are the values of parameters, wherever they are: on a device, or on several.
+type Values interface {
+	// Stream hands the little-endian F32 values of key to write in pieces, in the order of shape, or transposed. key is
+	// an *nn.Param, an nn.GradOf or a moment's key.
+	Stream(key any, shape tensor.Shape, transposed bool, write func([]byte) error) error
+	// Compute returns the values of a tensor that is a function of what trains, as little-endian F32.
+	Compute(t peft.Tensor) (tensor.Shape, []byte, error)
+}
+
 // output writes files and folders of results to a host.
-type output struct {
-	host report.Host
-	mem  *memory
+type Writer struct {
+	Host   report.Host
+	Values Values
 }
 
 // file writes one file and leaves it uncommitted.
-func (o output) file(name string, write func(io.Writer) error) (err error) {
-	w, err := o.host.Create(name)
+func (o Writer) File(name string, write func(io.Writer) error) (err error) {
+	w, err := o.Host.Create(name)
 	if err == nil {
 		err = write(w)
 		if e := w.Close(); err == nil {
@@ -38,12 +52,12 @@ func (o output) file(name string, write func(io.Writer) error) (err error) {
 	return nil
 }
 
-func (o output) bytes(name string, data []byte) error {
-	return o.file(name, func(w io.Writer) error { _, err := w.Write(data); return err })
+func (o Writer) Bytes(name string, data []byte) error {
+	return o.File(name, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
-func (o output) commit(name string) error {
-	if err := o.host.Commit(name); err != nil {
+func (o Writer) Commit(name string) error {
+	if err := o.Host.Commit(name); err != nil {
 		return report.Fail("output", report.ExitFailed, "Free space or choose another output folder.", fmt.Errorf("writing %s: %w", name, err))
 	}
 	return nil
@@ -51,19 +65,19 @@ func (o output) commit(name string) error {
 
 // adapter writes a PEFT folder, all tensors F32: adapter_config.json, adapter_model.safetensors and, for a projected prefix,
 // what makes it.
-func (o output) adapter(dir string, m *Model) error {
+func (o Writer) Adapter(dir string, m *Model) error {
 	cfg, err := m.PEFT.AdapterConfig()
 	if err != nil {
 		return err
 	}
-	if err := o.bytes(path.Join(dir, adapterConfig), append(cfg, '\n')); err != nil {
+	if err := o.Bytes(path.Join(dir, adapterConfig), append(cfg, '\n')); err != nil {
 		return err
 	}
 	files := []string{adapterFile}
 	specs := map[string][]weights.Spec{}
 	params := map[string]*nn.Param{}
 	computed := map[string][]byte{}
-	for _, t := range m.saved() {
+	for _, t := range m.AdapterTensors() {
 		file := cmp.Or(t.File, adapterFile)
 		if !slices.Contains(files, file) {
 			files = append(files, file)
@@ -71,7 +85,7 @@ func (o output) adapter(dir string, m *Model) error {
 		spec := weights.Spec{Name: t.Key, DType: tensor.F32}
 		if params[t.Key] = t.Param; t.Param != nil {
 			spec.Shape = t.Param.FileShape()
-		} else if spec.Shape, computed[t.Key], err = o.mem.valuesOf(t); err != nil {
+		} else if spec.Shape, computed[t.Key], err = o.Values.Compute(t); err != nil {
 			return fmt.Errorf("computing %s: %w", t.Key, err)
 		}
 		specs[file] = append(specs[file], spec)
@@ -81,10 +95,10 @@ func (o output) adapter(dir string, m *Model) error {
 		return err
 	}
 	for _, file := range files {
-		if err := o.file(path.Join(dir, file), func(w io.Writer) error {
-			return o.tensors(w, specs[file], metadata, func(name string, w io.Writer) error {
+		if err := o.File(path.Join(dir, file), func(w io.Writer) error {
+			return o.Tensors(w, specs[file], metadata, func(name string, w io.Writer) error {
 				if p := params[name]; p != nil {
-					return o.stream(w, p, p)
+					return o.Stream(w, p, p)
 				}
 				_, err := w.Write(computed[name])
 				return err
@@ -106,12 +120,12 @@ func (m *Model) classNames() (map[string]string, error) {
 }
 
 // stream writes the values of key, which belong to p, as F32.
-func (o output) stream(w io.Writer, key any, p *nn.Param) error {
-	return o.mem.stream(key, p.Shape, p.Transposed, func(b []byte) error { _, err := w.Write(b); return err })
+func (o Writer) Stream(w io.Writer, key any, p *nn.Param) error {
+	return o.Values.Stream(key, p.Shape, p.Transposed, func(b []byte) error { _, err := w.Write(b); return err })
 }
 
 // tensors writes one safetensors file, filling each tensor in turn.
-func (o output) tensors(w io.Writer, specs []weights.Spec, metadata map[string]string, fill func(name string, w io.Writer) error) error {
+func (o Writer) Tensors(w io.Writer, specs []weights.Spec, metadata map[string]string, fill func(name string, w io.Writer) error) error {
 	sw, err := weights.NewWriter(w, specs, metadata)
 	if err != nil {
 		return err
@@ -132,7 +146,7 @@ var copied = []string{
 
 // kept lists the parameters that a model folder holds: the decoder's, and the language model's own head where an added one
 // stands in its place.
-func (m *Model) kept() []*nn.Param {
+func (m *Model) SavedParams() []*nn.Param {
 	all := m.Decoder.Params()
 	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase {
 		if t, ok := m.Base.Tensor(lmHeadWeight); ok {
@@ -144,12 +158,12 @@ func (m *Model) kept() []*nn.Param {
 
 // model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
 // for which spec returns false is copied from the base checkpoint as it is.
-func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
+func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
 	var specs []weights.Spec
 	params := map[string]*nn.Param{}
 	changed := map[string]bool{}
 	bf16, f32 := 0, 0
-	for _, p := range m.kept() {
+	for _, p := range m.SavedParams() {
 		s, ok := spec(p)
 		if !ok {
 			t, found := m.Base.Tensor(p.From())
@@ -165,8 +179,45 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 		}
 		specs, params[s.Name], changed[s.Name] = append(specs, s), p, ok
 	}
+	keys, err := m.configKeys(bf16 > f32)
+	if err != nil {
+		return err
+	}
+	cfg, err := configWith(m.Config, keys)
+	if err != nil {
+		return err
+	}
+	if err := o.Bytes(path.Join(dir, "config.json"), append(cfg, '\n')); err != nil {
+		return err
+	}
+	if err := o.copyFiles(dir, m); err != nil {
+		return err
+	}
+	shards := weights.Split(specs, weights.ShardBytes)
+	for _, shard := range shards {
+		if err := o.File(path.Join(dir, shard.Name), func(w io.Writer) error {
+			return o.Tensors(w, shard.Specs, nil, func(name string, w io.Writer) error {
+				p := params[name]
+				if changed[name] {
+					return fill(p, w)
+				}
+				t, _ := m.Base.Tensor(p.From())
+				return m.Base.ReadChunks(t, ChunkBytes, func(_ int64, b []byte) error { _, err := w.Write(b); return err })
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	if len(shards) > 1 {
+		return o.File(path.Join(dir, weights.IndexName), func(w io.Writer) error { return weights.WriteIndex(w, shards) })
+	}
+	return nil
+}
+
+// configKeys are the keys of config.json that say what the written model is; bf16: most of its tensors are bfloat16.
+func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	dtype := "float32"
-	if bf16 > f32 {
+	if bf16 {
 		dtype = "bfloat16"
 	}
 	keys := map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype}
@@ -179,63 +230,43 @@ func (o output) model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	} else if m.Decoder.Classes > 0 {
 		architecture, err := classifierOf(m.Config)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		maps.Copy(keys, labelKeys(m.Classes))
 		keys["architectures"] = []string{architecture}
 	}
-	cfg, err := configWith(m.Config, keys)
-	if err != nil {
-		return err
-	}
-	if err := o.bytes(path.Join(dir, "config.json"), append(cfg, '\n')); err != nil {
-		return err
-	}
+	return keys, nil
+}
+
+// copyFiles copies the tokenizer's files and what else belongs to a model folder.
+func (o Writer) copyFiles(dir string, m *Model) error {
 	for _, name := range copied {
-		from := m.files.Model
-		if m.files.Tokenizer != nil && name != "generation_config.json" {
-			from = m.files.Tokenizer
+		from := m.Files.Model
+		if m.Files.Tokenizer != nil && name != "generation_config.json" {
+			from = m.Files.Tokenizer
 		}
 		if from == nil {
 			continue
 		}
-		data, err := readSmall(from, name)
+		data, err := ReadSmall(from, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		if err := o.bytes(path.Join(dir, name), data); err != nil {
+		if err := o.Bytes(path.Join(dir, name), data); err != nil {
 			return err
 		}
-	}
-	shards := weights.Split(specs, weights.ShardBytes)
-	for _, shard := range shards {
-		if err := o.file(path.Join(dir, shard.Name), func(w io.Writer) error {
-			return o.tensors(w, shard.Specs, nil, func(name string, w io.Writer) error {
-				p := params[name]
-				if changed[name] {
-					return fill(p, w)
-				}
-				t, _ := m.Base.Tensor(p.From())
-				return m.Base.ReadChunks(t, chunkBytes, func(_ int64, b []byte) error { _, err := w.Write(b); return err })
-			})
-		}); err != nil {
-			return err
-		}
-	}
-	if len(shards) > 1 {
-		return o.file(path.Join(dir, weights.IndexName), func(w io.Writer) error { return weights.WriteIndex(w, shards) })
 	}
 	return nil
 }
 
 // trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
-func (o output) trained(dir string, m *Model) error {
-	if err := o.head(dir, m, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) }); err != nil {
+func (o Writer) Trained(dir string, m *Model) error {
+	if err := o.Head(dir, m, func(p *nn.Param, w io.Writer) error { return o.Stream(w, p, p) }); err != nil {
 		return err
 	}
-	return o.model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
+	return o.Model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
 		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || p.Fresh || m.Base == nil
-	}, func(p *nn.Param, w io.Writer) error { return o.stream(w, p, p) })
+	}, func(p *nn.Param, w io.Writer) error { return o.Stream(w, p, p) })
 }

@@ -1,4 +1,4 @@
-package train
+package pretrained
 
 import (
 	"cmp"
@@ -12,18 +12,18 @@ import (
 )
 
 // paramSet is a set of the base model's parameters.
-type paramSet map[*nn.Param]bool
+type ParamSet map[*nn.Param]bool
 
 // untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
-func untie(d *nn.Decoder, parts []config.Part) {
+func Untie(d *nn.Decoder, parts []config.Part) {
 	if d.Classes == 0 && slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
 		d.Untie()
 	}
 }
 
 // choose finds the parameters that the entries of trainable name. The list stands at path in run.json.
-func choose(d *nn.Decoder, parts []config.Part, path string) (paramSet, error) {
-	chosen := paramSet{}
+func Choose(d *nn.Decoder, parts []config.Part, path string) (ParamSet, error) {
+	chosen := ParamSet{}
 	for i, part := range parts {
 		bad := func(next, format string, args ...any) error {
 			return report.Fail("config", report.ExitConfig, next, &config.Error{Path: fmt.Sprintf("%s[%d]", path, i), Message: fmt.Sprintf(format, args...)})
@@ -93,7 +93,7 @@ func near(d *nn.Decoder, pattern string) []string {
 
 // modulesOf are the entries of PEFT's modules_to_save that hold a set of parameters: the full path of each module. PEFT
 // takes every module whose path ends with an entry, so only a full path takes this one and no other.
-func modulesOf(d *nn.Decoder, set paramSet) (modules []string) {
+func modulesOf(d *nn.Decoder, set ParamSet) (modules []string) {
 	for _, p := range d.Params() {
 		if m := moduleOf(p); set[p] && !slices.Contains(modules, m) {
 			modules = append(modules, m)

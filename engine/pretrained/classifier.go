@@ -1,24 +1,20 @@
-package train
+package pretrained
 
 import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 
 	"llamatab/engine/config"
-	"llamatab/engine/data"
-	"llamatab/engine/device"
-	"llamatab/engine/fsdp"
 	"llamatab/engine/nn"
 	"llamatab/engine/weights"
 )
 
 // classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
-func classifies(cfg *config.Config) bool {
+func Classifies(cfg *config.Config) bool {
 	return cfg.PEFT != nil && cfg.PEFT.TaskType == config.SeqCls ||
 		slices.ContainsFunc(cfg.Parts(), func(p config.Part) bool {
 			return p.Select == config.Score || p.Head != nil && p.Head.At == string(nn.OnTop)
@@ -26,14 +22,14 @@ func classifies(cfg *config.Config) bool {
 }
 
 // addScore makes a language model a classifier with a head of its own, which starts at random.
-func (m *Model) addScore(classes int) {
+func (m *Model) AddScore(classes int) {
 	m.Decoder.Classify(classes)
 	m.Decoder.Head.Weight.Fresh = true
 }
 
 // scoreOf finds what an adapter's file says of the head that was trained with it: how many classes it has and, where
 // this program wrote it, their names.
-func scoreOf(fsys fs.FS) (classes int, names []string) {
+func ScoreOf(fsys fs.FS) (classes int, names []string) {
 	if fsys == nil {
 		return 0, nil
 	}
@@ -78,40 +74,10 @@ func classifierOf(config []byte) (string, error) {
 	return family + "ForSequenceClassification", nil
 }
 
-// classLogitsKey is the buffer of a classifier's logits (rows of a micro-batch, classes) in an evaluation.
-type classLogitsKey struct{}
-
-func (s *Setup) classLogitsSpec() device.Spec {
-	return device.Spec{Len: s.batch * s.Decoder.Classes, Class: device.Staging, Label: "logits of classes"}
-}
-
-// judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
-func (st *stepper) judged(v fsdp.Verdicts, b *data.Batch) error {
-	logits, err := st.readClasses()
-	if err != nil {
-		return err
+// className is what a class is called, as transformers does where nobody has said.
+func (m *Model) ClassName(class int) string {
+	if class < len(m.Classes) {
+		return m.Classes[class]
 	}
-	for row, truth := range b.Classes {
-		if truth == data.Ignore {
-			continue
-		}
-		best, most := 0, math.Inf(-1)
-		for class, l := range logits[row] {
-			if l > most {
-				best, most = class, l
-			}
-		}
-		v[fsdp.Said{Truth: int(truth), Said: best}]++
-	}
-	return nil
-}
-
-// readClasses reads the logits of the micro-batch that was evaluated last, by row and class.
-func (st *stepper) readClasses() ([][]float64, error) {
-	n := st.setup.Decoder.Classes
-	raw, err := st.dev.Read(st.classLogits, 0, st.setup.batch*n)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Collect(slices.Chunk(floatsOf(raw), n)), nil
+	return fmt.Sprintf("LABEL_%d", class)
 }

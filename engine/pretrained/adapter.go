@@ -1,0 +1,402 @@
+package pretrained
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"llamatab/engine/config"
+	"llamatab/engine/message"
+	"llamatab/engine/nn"
+	"llamatab/engine/peft"
+	"llamatab/engine/report"
+	"llamatab/engine/weights"
+)
+
+// The files of a PEFT folder.
+const (
+	adapterConfig = "adapter_config.json"
+	adapterFile   = "adapter_model.safetensors"
+)
+
+// attached is a method made for a model, with the files that its values come from.
+type Adapter struct {
+	Name   string // among others, for people
+	Method *peft.Method
+	Config *config.PEFT
+	files  map[string]*weights.Checkpoint // by name; nil where it starts fresh
+	// beside are tensors of the base that trained although their modules are adapted, under their keys in the adapter's file.
+	beside []peft.Tensor
+}
+
+// tensors lists what the files hold.
+func (a *Adapter) tensors() []peft.Tensor { return slices.Concat(a.Method.Tensors(), a.beside) }
+
+// saved lists what the files of the adapter in use hold.
+func (m *Model) AdapterTensors() []peft.Tensor { return m.Adapter.tensors() }
+
+// ofBase is what PEFT puts between the path of an adapted module and the names of its own tensors.
+const ofBase = ".base_layer"
+
+// keepBeside makes a tensor of an adapted module one that trains and is saved with the adapter.
+func (a *Adapter) keepBeside(p *nn.Param) {
+	p.Trainable = true
+	module := moduleOf(p)
+	a.beside = append(a.beside, peft.Tensor{Key: a.Method.Prefix + module + ofBase + p.Name[len(module):], Param: p})
+}
+
+// adaptedModules are the modules that an adapter's file has tensors of a method for.
+func adaptedModules(fsys fs.FS) map[string]bool {
+	modules := map[string]bool{}
+	if fsys == nil {
+		return modules
+	}
+	c, err := weights.OpenFile(fsys, adapterFile)
+	if err != nil {
+		return modules // whoever loads it says so
+	}
+	defer c.Close()
+	for _, name := range c.Names() {
+		if path, ok := peft.AdaptedModule(name); ok {
+			modules[path] = true
+		}
+	}
+	return modules
+}
+
+// file is where t's values come from, nil where they start fresh.
+func (a *Adapter) File(t peft.Tensor) *weights.Checkpoint {
+	if t.File == "" {
+		return a.files[adapterFile]
+	}
+	return a.files[t.File]
+}
+
+func (a *Adapter) close() {
+	for _, c := range a.files {
+		c.Close()
+	}
+}
+
+// newAdapter makes the method of cfg for the model. tableOnly: of a projected prefix only the projection's output is there.
+func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*Adapter, error) {
+	const hint = "Compare target_modules with the model's module names and init_adapter with peft."
+	c := peft.Context{Seed: m.Seed, TableOnly: tableOnly}
+	if m.Tokenizer != nil {
+		c.Encode = func(text string) ([]int, error) { return m.Tokenizer.Encode(text, true) }
+	}
+	method, err := peft.New(m.Decoder, cfg, c)
+	if err != nil {
+		return nil, report.Fail("peft", report.ExitConfig, hint, fmt.Errorf("peft: %w", err))
+	}
+	if v := method.Patch.Virtual; v >= m.Decoder.MaxPositions {
+		return nil, report.Fail("peft", report.ExitConfig, "Take fewer virtual tokens.",
+			fmt.Errorf("peft: num_virtual_tokens is %d, and the model's context of %d must hold them and a text", v, m.Decoder.MaxPositions))
+	}
+	return &Adapter{Method: method, Config: cfg}, nil
+}
+
+// attach adds the adapter that cfg describes, to be trained.
+func (m *Model) Attach(cfg *config.PEFT) error {
+	a, err := m.newAdapter(cfg, false)
+	if err == nil {
+		m.Adapters = append(m.Adapters, a)
+		m.Use(a)
+	}
+	return err
+}
+
+// use has the decoder compute with an adapter, nil for the base model alone.
+func (m *Model) Use(a *Adapter) {
+	m.Adapter, m.Decoder.Patch, m.Method, m.PEFT = a, nil, nil, nil
+	if a != nil {
+		m.Decoder.Patch, m.Method, m.PEFT = a.Method.Patch, a.Method, a.Config
+	}
+}
+
+// openAdapter reads adapter_config.json of a PEFT folder.
+func (m *Model) ReadAdapterConfig(fsys fs.FS) (*config.PEFT, error) {
+	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
+	data, err := ReadSmall(fsys, adapterConfig)
+	if err != nil {
+		return nil, report.Fail("adapter", report.ExitConfig, hint, fmt.Errorf("adapter: %w", err))
+	}
+	cfg, dropped, err := config.ParseAdapterConfig(data, adapterConfig)
+	for _, key := range dropped {
+		m.Remarks = append(m.Remarks, message.NewRemark("key_ignored", "{file}: unknown key {key} ignored", "file", adapterConfig, "key", key))
+	}
+	return cfg, report.Fail("adapter", report.ExitConfig, hint, err)
+}
+
+// loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
+func (m *Model) AddAdapter(name string, fsys fs.FS) (*Adapter, error) {
+	cfg, err := m.ReadAdapterConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.ownHead(fsys); err != nil {
+		return nil, err
+	}
+	if n, names := ScoreOf(fsys); cfg.TaskType == config.SeqCls && n > 0 && m.Decoder.Classes == 0 {
+		m.AddScore(n)
+		m.Classes = names
+	}
+	_, err = fs.Stat(fsys, peft.EncoderFile)
+	a, err := m.newAdapter(cfg, errors.Is(err, fs.ErrNotExist))
+	if err != nil {
+		return nil, err
+	}
+	a.Name = name
+	m.Adapters = append(m.Adapters, a)
+	return a, m.load(a, fsys, true)
+}
+
+// load opens the files of a PEFT folder as the first values of an adapter. Unless complete, it may lack tensors of the
+// base that are saved with it: these then start as the base has them.
+func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
+	const hint = "The adapter belongs to another model or another configuration."
+	bad := func(err error) error {
+		return report.Fail("adapter", report.ExitConfig, hint, fmt.Errorf("adapter: %w", err))
+	}
+	a.files = map[string]*weights.Checkpoint{}
+	names := []string{adapterFile}
+	for _, t := range a.Method.Tensors() {
+		if t.File != "" && t.File != names[len(names)-1] {
+			names = append(names, t.File)
+		}
+	}
+	for _, name := range names {
+		c, err := weights.OpenFile(fsys, name)
+		if _, missing := fs.Stat(fsys, name); errors.Is(missing, fs.ErrNotExist) {
+			if name == peft.EncoderFile {
+				err = fmt.Errorf("%s is missing: PEFT saves what the projection gave and not the projection, so training cannot go on from it", name)
+			} else if _, e := fs.Stat(fsys, "adapter_model.bin"); e == nil {
+				err = errors.New("adapter_model.bin is pickled, and unpickling can run any code hidden in it: save the adapter with safe_serialization=True")
+			}
+		}
+		if err != nil {
+			return bad(err)
+		}
+		a.files[name] = c
+	}
+	var wrong []string
+	known := map[string]bool{} // by file and key
+	for _, t := range a.tensors() {
+		known[t.File+"\n"+t.Key] = true
+	}
+	base := m.Decoder.Params()
+	for _, p := range base {
+		module := moduleOf(p)
+		if key := a.Method.Prefix + module + ofBase + p.Name[len(module):]; !known["\n"+key] && p != m.Decoder.Embedding && p != m.Decoder.Head.Weight {
+			if _, ok := a.files[adapterFile].Tensor(key); ok {
+				a.keepBeside(p)
+				known["\n"+key] = true
+			}
+		}
+	}
+	for _, t := range a.tensors() {
+		if t.Param == nil {
+			continue // what it is computed from is there
+		}
+		lost := a.Method.LosesBiases() && strings.HasSuffix(t.Key, ofBase+".bias") // PEFT 0.13 trains these and saves none
+		if _, ok := a.File(t).Tensor(t.Key); !ok && (!complete || lost) && slices.Contains(base, t.Param) {
+			continue
+		}
+		if msg := Mismatch(a.File(t), t.Key, t.Param.FileShape()); msg != "" {
+			wrong = append(wrong, msg)
+		}
+	}
+	for _, file := range names {
+		for _, name := range a.files[file].Names() {
+			switch {
+			case known[strings.TrimPrefix(file, adapterFile)+"\n"+name]:
+			case strings.HasSuffix(name, "embed_tokens.base_layer.weight"), strings.HasSuffix(name, "lm_head.base_layer.weight"):
+				// PEFT adds the untrained matrices of adapted embeddings by itself.
+				m.Remarks = append(m.Remarks, message.NewRemark("weight_repeated", "adapter: {tensor} repeats a weight of the base model and is left out", "tensor", name))
+			default:
+				wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
+			}
+		}
+	}
+	if wrong != nil {
+		return bad(fmt.Errorf("its files do not fit its configuration and this model: %s", list(wrong)))
+	}
+	return nil
+}
+
+// first makes the first values of a parameter that no file holds: what the method makes them from, or its distribution.
+func (m *Model) FirstValues(a *Adapter, p *nn.Param) ([]float32, error) {
+	if a != nil {
+		if start := a.Method.Start(p); start != nil {
+			return start(m.BaseValues)
+		}
+	}
+	x := make([]float32, p.Shape.Size())
+	p.Init.Fill(x, m.Seed, p.From())
+	return x, nil
+}
+
+// baseValues reads a parameter of the base model.
+func (m *Model) BaseValues(p *nn.Param) ([]float32, error) {
+	if m.Base == nil {
+		return m.FirstValues(nil, p)
+	}
+	t, ok := m.Base.Tensor(p.From())
+	if !ok {
+		return nil, fmt.Errorf("tensor %q is missing", p.From())
+	}
+	h, err := m.Base.ReadF32(t)
+	if err != nil {
+		return nil, err
+	}
+	return h.Data, nil
+}
+
+// residual takes out of a base weight what the adapter in use starts as, nil for nothing.
+func (m *Model) Residual(p *nn.Param) func([]float32) {
+	if m.Method == nil {
+		return nil
+	}
+	return m.Method.Residual(p)
+}
+
+// startOfAdapter is the folder whose adapter the run starts from, nil for none.
+func (m *Model) AdapterStart() fs.FS {
+	if m.Files.Resume != nil {
+		return m.Files.Resume
+	}
+	return m.Files.Adapter
+}
+
+// adapt attaches the adapter. Modules of the base that train besides it are its modules_to_save, as PEFT has it: the
+// folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
+// files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
+func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
+	if cfg.BaseModel == "" {
+		cfg.BaseModel = m.Name
+	}
+	if m.Decoder.Classes > 0 && m.headSpec.at != nn.OnTop && cfg.TaskType != config.SeqCls {
+		return report.Fail("config", report.ExitConfig, `Set "task_type": "SEQ_CLS" in peft: the head is then saved with the adapter.`,
+			&config.Error{Path: "peft.task_type", Message: fmt.Sprintf("is %q, and the run is a classification", cfg.TaskType)})
+	}
+	if err := peft.Resolve(m.Decoder, cfg); err != nil {
+		return report.Fail("peft", report.ExitConfig, "Leave out what the model knows by itself.", fmt.Errorf("peft: %w", err))
+	}
+	own, adapted := *cfg, adaptedModules(m.AdapterStart())
+	var whole []string
+	for _, module := range modulesOf(m.Decoder, chosen) {
+		if !adapted[module] && !slices.Contains(own.ModulesToSave, module) {
+			whole = append(whole, module)
+		}
+	}
+	// A tied embedding stays one tensor with both gradients, also where it trains beside an adapter. PEFT knows it as two
+	// modules: it is saved under both names, so that the folder alone reproduces it there too.
+	d := m.Decoder
+	embedding := moduleOf(d.Embedding)
+	ends := []string{embedding, d.Head.Path}
+	tied := d.Tied && slices.Contains(whole, embedding) && !slices.ContainsFunc(ends, func(path string) bool {
+		return adapted[path] || slices.ContainsFunc(own.ModulesToSave, func(entry string) bool { return strings.HasSuffix(path, entry) })
+	})
+	if tied {
+		whole = slices.DeleteFunc(whole, func(module string) bool { return module == embedding })
+	}
+	own.ModulesToSave = slices.Concat(own.ModulesToSave, whole)
+	if err := m.Attach(&own); err != nil {
+		return err
+	}
+	if tied {
+		own.ModulesToSave = append(own.ModulesToSave, ends...)
+		d.Embedding.Trainable = true
+		for _, path := range ends {
+			m.Adapter.beside = append(m.Adapter.beside, peft.Tensor{Key: m.Adapter.Method.Prefix + path + ".weight", Param: d.Embedding})
+		}
+	}
+	for _, p := range m.Decoder.Added.Params() {
+		p.Trainable = chosen[p]
+	}
+	for _, p := range m.Decoder.Params() {
+		switch {
+		case slices.Contains(whole, moduleOf(p)):
+			p.Trainable = chosen[p] // the file holds the whole module, of which a pattern may have chosen one tensor
+		case chosen[p] && !p.Trainable:
+			m.Adapter.keepBeside(p)
+		}
+	}
+	return m.startAdapter(own, len(chosen) > 0)
+}
+
+// startAdapter has the adapter in use start from the files of the run's checkpoint or of init_adapter, where there are
+// any. parts: modules of the base train beside the adapter.
+func (m *Model) startAdapter(own config.PEFT, parts bool) error {
+	if m.Files.Resume != nil {
+		return m.load(m.Adapter, m.Files.Resume, true)
+	}
+	if m.Files.Adapter == nil {
+		return nil
+	}
+	given, err := m.ReadAdapterConfig(m.Files.Adapter)
+	if err != nil {
+		return err
+	}
+	if err := peft.Resolve(m.Decoder, given); err != nil {
+		return report.Fail("adapter", report.ExitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
+	}
+	complete := len(given.BesideHead()) > 0 || !parts
+	if parts { // what is saved whole then follows from trainable: the tensors themselves are compared
+		given.ModulesToSave = own.ModulesToSave
+	}
+	if err := own.SameMaths(given); err != nil {
+		return report.Fail("adapter", report.ExitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
+			fmt.Errorf("init_adapter and peft differ: %w", err))
+	}
+	return m.load(m.Adapter, m.Files.Adapter, complete)
+}
+
+// longestPrefix is the most positions that an adapter of the stack takes before a text.
+func (m *Model) LongestPrefix() int {
+	n := m.Decoder.Virtual()
+	for _, a := range m.Adapters {
+		n = max(n, a.Method.Patch.Virtual)
+	}
+	return n
+}
+
+// over calls f for the base model and then for each adapter of the stack in use, a nil one for the base.
+func (m *Model) EachAdapter(f func(a *Adapter) error) error {
+	for _, a := range append([]*Adapter{nil}, m.Adapters...) {
+		m.Use(a)
+		if err := f(a); err != nil {
+			if a != nil {
+				return fmt.Errorf("%s: %w", a.Name, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// stackHint is what to do with an adapter that cannot lie on a base beside others.
+const stackHint = "Look at this adapter by itself: give one --adapter."
+
+// stackFolder is loadFolder for one adapter among several.
+func (m *Model) AddCompared(name string, fsys fs.FS) error {
+	if _, err := fs.Stat(fsys, headFile); err == nil {
+		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
+	}
+	a, err := m.AddAdapter(name, fsys)
+	if err != nil {
+		return report.Fail("adapter", report.ExitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
+	}
+	if init := a.Method.MovesBase(); init != "" {
+		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: %s takes a part out of the base's weights, and other adapters need the base as it was", name, init))
+	}
+	base := m.Decoder.Params()
+	for _, t := range a.tensors() {
+		if slices.Contains(base, t.Param) {
+			return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
+		}
+	}
+	return nil
+}
