@@ -1,22 +1,23 @@
-// Package fsdp is what a room and its tabs agree on when several tabs train one model: units and shards as a pure
-// function of the parameters, the frames on the wire, how gradients are added up, and the tab's side of the protocol.
+// Package fsdp is the protocol of several tabs that train one model (fully sharded data parallel): units and shards as a pure
+// function of the parameters, the frames on the wire, the sum of the gradients, and the tab's side of the protocol. The
+// room's side is server/room; docs/room-protocol.md shows both on one page.
 //
-// FSDP merges two roles that are kept apart here. A step consists of V slots (micro-batches); whoever computes slot k
-// keeps nothing afterwards. The parameters that train consist of S shards; whoever holds shard i keeps its float32
-// masters and AdamW's moments, and updates them. V and S belong to the run, not to its tabs: which tab does what
-// changes nothing in the result, so a lost tab's slots are computed again and its shards are brought back from the
-// last checkpoint by replaying the reduced gradients since.
+// FSDP gives each rank two roles, which are separate here. A step consists of V slots (micro-batches); a tab that has computed
+// slot k keeps nothing of it. What trains consists of S shards; the tab that holds shard i keeps its float32 masters and
+// AdamW's moments, and updates them. V and S belong to the run, not to its tabs: which tab does what changes nothing in the
+// result. The slots of a lost tab are computed again, and its shards are made again from the last checkpoint by replaying the
+// reduced gradients since.
 //
 // Two rules make the protocol small:
 //
-//   - Control messages say states, not changes. A tab says in its Status all that it has, the room says in its Orders
-//     all that it wants from that tab, each whenever something changed and again after a while. A message that was
-//     lost, doubled or overtaken costs time and nothing else.
+//   - Control messages say states, not changes. A tab's Status says all that it has, the room's Orders say all that it wants of
+//     that tab. Either is sent when something changed, and again after a while. A message that is lost, doubled or late costs
+//     time and nothing else.
 //   - Every bulk byte is pulled by its receiver, piece by piece and a bounded number at a time: gradients, parameters
 //     and checkpoints by the room; reduced gradients, parameters and states by the tabs. A browser's socket cannot
 //     push back, so nobody sends what was not asked for.
 //
-// Numbers travel as they are. Byte planes, with and without the zigzag of the difference to the step before, under zstd at
+// Numbers travel uncompressed. Byte planes, with and without the zigzag of the difference to the step before, under zstd at
 // its fastest (klauspost/compress 1.20.3) were measured on consecutive steps of a full fine-tuning of stories260k; ratio,
 // and MB/s of plain numbers encoded and decoded by one thread, natively and in Chromium:
 //
@@ -27,11 +28,10 @@
 //	parameters, float32             0.85         360 / 749   150 / 195
 //	moments, float32                0.82–0.85    399 / 737
 //
-// Only the delta of gathered parameters is worth having, and it does not pay here. Its decoder puts every byte through Go's
-// memory, at less than half of what the socket of one machine carries, and takes 110 kB of the 2 MB that the page may have
-// on the wire; the encoder does not fit at all. Its base, the version before, is what FULL_SHARD lets go of. Over the air
-// gradients weigh most, and they do not shrink: for those the answer is to train fewer parameters. On the room's disk float32
-// would save a sixth.
+// Only the delta of gathered parameters would save much, and its cost is too high. Its decoder copies every byte through Go's
+// memory at less than half of the speed of a local socket, and adds 110 kB to the page; the encoder is larger still. It needs
+// the version before, which FULL_SHARD does not keep. Over a network gradients are the largest part, and they do not shrink:
+// there training fewer parameters helps. On the room's disk compression of float32 would save a sixth.
 //
-// Nothing in here does I/O or looks at a clock: sockets, GPUs and time are the caller's.
+// The package does no I/O and reads no clock: sockets, GPUs and time are the caller's.
 package fsdp

@@ -9,20 +9,20 @@ import (
 	"slices"
 )
 
-// Evaluation says when a run measures its loss on rows that it does not train on, and in what slots. Those are given out as
-// the slots of a step are, and what comes back is numbers that fit a control message; the parameters stay as they are. The
-// sum over slots is in their order, so it is one and the same whoever computed what.
+// Evaluation says when a run measures its loss on held-out rows, and in which slots. They are given out like the slots of a step;
+// a result is a few numbers that fit a control message. Results are added in the order of the slots, so the sum does not
+// depend on which tab computed what.
 type Evaluation struct {
 	Every   int   `json:"every,omitempty"`   // steps from one evaluation to the next; 0: none after the first step
 	First   bool  `json:"first,omitempty"`   // also before the first step
-	Tokens  []int `json:"tokens"`            // counted tokens of each slot, of a classification rows: who finds others has other rows
+	Tokens  []int `json:"tokens"`            // counted tokens of each slot; rows for a classification. A tab that counts others has other data
 	Classes int   `json:"classes,omitempty"` // of a classification
 }
 
 // MaxVerdicts bounds the pairs of classes in a slot's result.
 const MaxVerdicts = 1024
 
-// Due tells whether parameters are evaluated that so many steps have led to; nil is a run without evaluations.
+// Due reports whether a version is evaluated. A nil Evaluation is a run without evaluations.
 func (e *Evaluation) Due(version uint64) bool {
 	if e == nil {
 		return false
@@ -33,7 +33,7 @@ func (e *Evaluation) Due(version uint64) bool {
 	return e.Every > 0 && version%uint64(e.Every) == 0
 }
 
-// check tells what is wrong with an evaluation that comes from elsewhere.
+// check reports what is wrong with the settings.
 func (e *Evaluation) check() error {
 	switch {
 	case e == nil:
@@ -50,8 +50,8 @@ func (e *Evaluation) check() error {
 	return nil
 }
 
-// Fault tells why a slot's result cannot be right, "" where it can. Rounding may put a cross-entropy near 0 below it, by far
-// less than a nat a token.
+// Fault says why a slot's result must be wrong, "" if it may be right. Rounding may make a cross-entropy near 0 negative, by much
+// less than one nat a token, so losses down to -tokens are accepted.
 func (e *Evaluation) Fault(r Ready) string {
 	if r.Invalid || math.IsNaN(r.Loss-r.Loss) || r.Loss >= TooLarge {
 		return "its loss is not a finite number"
@@ -75,7 +75,7 @@ func (e *Evaluation) Fault(r Ready) string {
 	return ""
 }
 
-// Evaluated is what an evaluation has found out. Where the loss is no finite number there is none.
+// Evaluated is the result of an evaluation.
 type Evaluated struct {
 	Version  uint64   `json:"version"` // of the parameters: the steps that have led to them
 	Loss     float64  `json:"loss"`    // the mean over all counted tokens
@@ -88,7 +88,7 @@ type Evaluated struct {
 	BestStep uint64  `json:"best_step,omitempty"`
 }
 
-// Sum adds up the results of all slots, in their order. before is the evaluation before this one, if there was one.
+// Sum adds the results of all slots in their order. before is the previous evaluation, zero if there is none.
 func (e *Evaluation) Sum(version uint64, slots []Ready, before Evaluated) Evaluated {
 	sum, verdicts := Evaluated{Version: version, Best: before.Best, BestStep: before.BestStep}, Verdicts{}
 	for k, r := range slots {

@@ -8,15 +8,15 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// TooLarge is the magnitude from which on a gradient is taken for a fault, like infinities and NaNs: squares of what is
-// below it still add up in float32.
+// TooLarge is the magnitude from which a gradient's element counts as an error, like infinities and NaNs. The square of a smaller
+// number is finite in float32.
 const TooLarge = 1 << 62
 
-// littleEndian tells whether float32s in memory are what travels.
+// littleEndian reports whether float32s lie in memory as they travel.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// Finite reports whether all little-endian numbers in b are finite and smaller than TooLarge in magnitude. It reads only
-// exponents, 8 bytes at a time: an exponent that is large enough carries into the sign's place.
+// Finite reports whether all little-endian numbers in b are finite and smaller than TooLarge in magnitude. It reads only the
+// exponents, 8 bytes at a time: adding a constant carries a large exponent into the place of the sign.
 func Finite(b []byte, d tensor.DType) bool {
 	// Biased exponent of 2^62 is 189. Sign bits are masked off first.
 	lanes, field, carry := uint64(0x8000_8000_8000_8000), uint64(0x7f80_7f80_7f80_7f80), uint64(0x8000-189<<7)*0x0001_0001_0001_0001
@@ -37,8 +37,8 @@ func Finite(b []byte, d tensor.DType) bool {
 	return bad&lanes == 0
 }
 
-// Fold adds the little-endian numbers in b to acc in float32. Both have the same number of elements. The sum over slots
-// depends on their order alone, so it is one and the same whoever computed what.
+// Fold adds the little-endian numbers in b to acc in float32. Both have the same number of elements. The sum depends only on the
+// order of the calls.
 func Fold(acc []float32, b []byte, d tensor.DType) {
 	if d == tensor.F32 {
 		b = b[:4*len(acc)]
@@ -76,7 +76,7 @@ func Fold(acc []float32, b []byte, d tensor.DType) {
 	}
 }
 
-// SumSquares is the sum of squares in float64, four sums side by side and then together: its order is fixed.
+// SumSquares is the sum of squares in float64: four partial sums, then their sum, so the order is fixed.
 func SumSquares(x []float32) float64 {
 	var s [4]float64
 	for ; len(x) >= 4; x = x[4:] {
@@ -92,7 +92,7 @@ func SumSquares(x []float32) float64 {
 	return (s[0] + s[1]) + (s[2] + s[3])
 }
 
-// Sample is about the sum of squares of the little-endian numbers in b: 16 times that of every 16th.
+// Sample estimates the sum of squares of the little-endian numbers in b: 16 times that of every 16th.
 func Sample(b []byte, d tensor.DType) float64 {
 	sum := 0.0
 	for n := d.Size(); len(b) >= n; b = b[min(16*n, len(b)):] {
@@ -107,7 +107,7 @@ func Sample(b []byte, d tensor.DType) float64 {
 	return 16 * sum
 }
 
-// Bytes are the little-endian float32s of x. On most machines they are x itself, so they are only to be read.
+// Bytes are the little-endian float32s of x. On most machines they share the memory of x: do not write to them.
 func Bytes(x []float32) []byte {
 	if len(x) == 0 {
 		return nil

@@ -22,7 +22,7 @@ const (
 	MaxControl = 64 << 10
 	// MaxWelcome bounds the frame that lists all parameters; only the room sends it.
 	MaxWelcome = 16 << 20
-	// MaxHello bounds what may come from somebody who has not said yet who they are.
+	// MaxHello bounds the first frame of a socket, which comes before the sender is known.
 	MaxHello = 4 << 10
 )
 
@@ -82,7 +82,7 @@ const (
 	allFlags = FlagF32 | FlagBF16 | FlagCRC
 )
 
-// Header is what a frame says about its body. Type and Flags are always there; the rest where it means something.
+// Header describes the body of a frame. Type and Flags are always set, the other fields where the type uses them.
 type Header struct {
 	Type   Type
 	Flags  uint16
@@ -133,7 +133,7 @@ func (h *Header) Append(dst []byte) []byte {
 	return le.AppendUint32(dst, h.CRC)
 }
 
-// ParseHeader reads a header and checks it as far as that goes without the body. Nothing is allocated by what it says.
+// ParseHeader reads a header and checks all that can be checked without the body. It allocates nothing.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < HeaderLen {
 		return Header{}, fmt.Errorf("%w: %d bytes where a header has %d", ErrFrame, len(b), HeaderLen)
@@ -166,7 +166,7 @@ func ParseHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
-// Parse reads one frame that is all of b. The body is a part of b.
+// Parse reads the one frame that b holds. The body is a part of b.
 func Parse(b []byte) (Frame, error) {
 	h, err := ParseHeader(b)
 	if err != nil {

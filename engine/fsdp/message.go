@@ -10,7 +10,7 @@ type Message interface{ Type() Type }
 
 // Hello is how a tab introduces itself.
 type Hello struct {
-	Code  string `json:"code"`            // what lets people into the room
+	Code  string `json:"code"`            // the room's code
 	Name  string `json:"name,omitempty"`  // as the roster shows it
 	Class string `json:"class,omitempty"` // adapter, driver, browser, kernels: tabs of one class compute the same bits
 	Group string `json:"group,omitempty"` // HYBRID_SHARD: tabs of one group share their shards
@@ -24,8 +24,8 @@ type Hello struct {
 type Welcome struct {
 	Tab   uint32          `json:"tab"`
 	Token string          `json:"token"` // for the data socket, and for coming back
-	Conn  uint64          `json:"conn"`  // the connection, which the data socket belongs to
-	Run   json.RawMessage `json:"run"`   // what the room is for, see Run
+	Conn  uint64          `json:"conn"`  // number of the connection, for Attach
+	Run   json.RawMessage `json:"run"`   // the run, see Run
 }
 
 // Attach opens a data socket.
@@ -38,14 +38,14 @@ type Attach struct {
 // Status is all that a tab has.
 type Status struct {
 	Seq      uint64  `json:"seq"`              // grows with every status
-	Seen     uint64  `json:"seen"`             // the last Orders that were taken in
-	Progress uint64  `json:"progress"`         // grows while the engine gets on, so that a frozen page can be told from a long step
+	Seen     uint64  `json:"seen"`             // Seq of the last Orders that the tab follows
+	Progress uint64  `json:"progress"`         // grows with each slot and update, so that a frozen page is told from a long step
 	Held     []Held  `json:"held,omitempty"`   // shards
-	Slots    []Ready `json:"slots,omitempty"`  // slots that are computed and can be pulled
-	Awaits   uint64  `json:"awaits,omitempty"` // the version of whose evaluation the tab has to hear before it hears of the next step
+	Slots    []Ready `json:"slots,omitempty"`  // slots that are computed
+	Awaits   uint64  `json:"awaits,omitempty"` // version whose evaluation the tab waits for before it reports the next step
 	Memory   int64   `json:"memory,omitempty"` // bytes on the GPU, for the roster
 	Spent    Spent   `json:"spent,omitzero"`
-	// Usage is Memory by class, where it is another than in the last status of the connection.
+	// Usage is Memory by class, sent if it has changed since the last status of the connection.
 	Usage   map[string]int64 `json:"usage,omitempty"`
 	Error   string           `json:"error,omitempty"` // why the tab cannot go on
 	Leaving bool             `json:"leaving,omitempty"`
@@ -57,8 +57,8 @@ type Held struct {
 	Version uint64 `json:"version"`
 }
 
-// Ready is a slot that is computed. Loss is the sum over its tokens. The gradient of a step's slot is to be pulled; of an
-// evaluation's this is all.
+// Ready is the result of a slot. Loss is the sum over its tokens. The gradient of a step's slot is pulled afterwards; a slot of
+// an evaluation has none.
 type Ready struct {
 	Work
 	Loss     float64   `json:"loss"`
@@ -76,10 +76,10 @@ type Work struct {
 	Eval  bool   `json:"eval,omitempty"` // a slot of the evaluation before the step, see Run.Eval
 }
 
-// Any is the work without the order that it was given by.
+// Any is the work without its epoch: equal for all orders to compute the same slot.
 func (w Work) Any() Work { w.Epoch = 0; return w }
 
-// Micro are the micro-batches [from, to) that the work is about, of run.Slots in the step.
+// Micro are the micro-batches [from, to) of the slot, of run.Slots in the step.
 func (w Work) Micro(run *Run) (from, to int) {
 	if w.Of < 1 || w.Of > run.Slots || w.Slot < 0 || w.Slot >= w.Of {
 		return w.Slot, w.Slot + 1
@@ -91,20 +91,20 @@ func (w Work) Micro(run *Run) (from, to int) {
 type Orders struct {
 	Seq     uint64   `json:"seq"`
 	Epoch   uint32   `json:"epoch"`
-	Version uint64   `json:"version"`           // of the parameters that the current step starts from
-	Oldest  uint64   `json:"oldest"`            // step of the oldest reduced gradient that can still be pulled
+	Version uint64   `json:"version"`           // that the current step starts from
+	Oldest  uint64   `json:"oldest"`            // from this step on, all reduced gradients can be pulled
 	Gather  bool     `json:"gather,omitempty"`  // parameters of Version can be pulled from the room
 	Shards  []Keep   `json:"shards,omitempty"`  // to hold, at Version
 	Work    []Work   `json:"work,omitempty"`    // to compute, in this order
 	Commits []Commit `json:"commits,omitempty"` // that lead from the oldest of the tab's shards on to Version
 	// Evals are the evaluations of the versions that Commits lead to, of the one that the tab awaits, and of version 0.
 	Evals []Evaluated `json:"evals,omitempty"`
-	Done  bool        `json:"done,omitempty"`  // the last step is committed
-	Phase string      `json:"phase,omitempty"` // for people
+	Done  bool        `json:"done,omitempty"`  // the run is over, and its result can be pulled
+	Phase string      `json:"phase,omitempty"` // of the room, as people are shown it
 }
 
-// Keep is a shard to hold. A tab that does not have it starts from the state at version Base, which it pulls, or makes
-// itself if Base is 0, and applies the commits since.
+// Keep is a shard to hold. A tab that does not have it pulls its state at version Base, or makes the initial state itself if Base
+// is 0, and applies the commits since.
 type Keep struct {
 	Shard int    `json:"shard"`
 	Base  uint64 `json:"base"`
@@ -114,16 +114,16 @@ type Keep struct {
 type Commit struct {
 	Step    uint64  `json:"step"`
 	Applied bool    `json:"applied"` // false: the version is a new one by number only
-	Factor  float32 `json:"factor"`  // clip / tokens, what the summed gradient is multiplied by
+	Factor  float32 `json:"factor"`  // clip / tokens: the summed gradient is multiplied by it
 	Updates int     `json:"updates"` // applied so far, this one included: AdamW's t
 
-	// For people: the mean loss over the step's tokens, the norm of its gradient before clipping, the tokens.
+	// For logs and charts: mean loss over the step's tokens, norm of its gradient before clipping, number of tokens.
 	Loss   float64 `json:"loss"`
 	Norm   float64 `json:"norm"`
 	Tokens int     `json:"tokens"`
 }
 
-// Pull asks for pieces From to To-1 of what Kind, Step and Slot name. Answers carry Epoch.
+// Pull asks for pieces From to To-1 of a gradient, a shard's parameters or a shard's state. The frames that answer carry Epoch.
 type Pull struct {
 	Kind  Type   `json:"kind"`
 	Epoch uint32 `json:"epoch"`
@@ -151,14 +151,14 @@ func (Bye) Type() Type     { return TypeBye }
 // Encode makes the frame of a message.
 func Encode(m Message) []byte {
 	body, err := json.Marshal(m)
-	if err != nil { // a message that cannot be spelled is a fault of ours
+	if err != nil { // every message can be encoded: its floats are finite
 		panic(err)
 	}
 	f := Frame{Header: Header{Type: m.Type(), Flags: FlagCRC}, Body: body}
 	return f.Append(make([]byte, 0, HeaderLen+len(body)))
 }
 
-// Lists in control messages are bounded, so that checking one costs little.
+// Bounds of lists and strings in control messages.
 const (
 	maxList = 4096 // shards and slots
 	// MaxCommits is how many commits Orders bring at a time.
@@ -167,7 +167,7 @@ const (
 	maxClasses = 32  // of memory
 )
 
-// Decode reads the message of a control frame and checks its bounds.
+// Decode decodes the message of a control frame and checks its bounds. Errors wrap ErrFrame.
 func Decode(f Frame) (Message, error) {
 	switch f.Type {
 	case TypeHello:

@@ -2,7 +2,7 @@ package fsdp
 
 import "time"
 
-// Puller fetches the pieces of one view from one peer: a bounded number at a time, again what does not come.
+// Puller pulls the pieces of one view from one peer: a bounded number at a time, and again those that do not come.
 type Puller struct {
 	Want Pull // From and To are those of the whole
 
@@ -26,7 +26,7 @@ func (p *Puller) has(i int) bool {
 	return p.got[i/64]>>(i%64)&1 != 0
 }
 
-// Done tells whether all pieces are there.
+// Done reports whether all pieces have come.
 func (p *Puller) Done() bool { return p.left == 0 }
 
 // Ask returns the next run of pieces to ask for, so that at most window are under way; ok is false where there is
@@ -49,7 +49,7 @@ func (p *Puller) Ask(now time.Time, window int, open func(i int) bool) (pull Pul
 	return pull, pull.To > pull.From
 }
 
-// Got takes piece i in. It reports false for one that was there already or is none of these.
+// Got notes that piece i has come. It reports false if the piece had come before or was not asked for.
 func (p *Puller) Got(now time.Time, i int) bool {
 	if i < p.Want.From || i >= p.Want.To || p.has(i) {
 		return false
@@ -61,10 +61,10 @@ func (p *Puller) Got(now time.Time, i int) bool {
 	return true
 }
 
-// Waits tells whether something was asked for that has not come.
+// Waits reports whether pieces were asked for that have not come.
 func (p *Puller) Waits() bool { return p.waits }
 
-// Quiet is how long pieces have been under way without one coming.
+// Quiet is the time since a piece came last, while others are awaited.
 func (p *Puller) Quiet(now time.Time) time.Duration {
 	if !p.waits {
 		return 0
@@ -79,5 +79,5 @@ func (p *Puller) Retry(now time.Time, after time.Duration) {
 	}
 }
 
-// Reset forgets what is under way: a connection ended, and what was asked over it will not come.
+// Reset forgets which pieces were asked for: the connection has ended, and they will not come.
 func (p *Puller) Reset() { p.next, p.flight = p.Want.From, 0 }

@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Run is what a room is for. All that decides the result is in here, and nothing about who takes part.
+// Run describes what a room trains. It holds all that decides the result, and nothing about the tabs that take part.
 type Run struct {
 	ID          string          `json:"id"`
 	Strategy    Strategy        `json:"strategy"`
@@ -26,14 +26,14 @@ type Run struct {
 	Piece       int             `json:"piece"`         // elements in a frame, at most
 	Window      int             `json:"window"`        // pieces under way from one peer, at most
 	Eval        *Evaluation     `json:"eval,omitempty"`
-	Job         json.RawMessage `json:"job,omitempty"` // what the tab's engine needs to know besides
+	Job         json.RawMessage `json:"job,omitempty"` // the run.json, for the tab's engine
 }
 
-// SumFirst has each step's micro-batches gathered into as many slots as there are tabs: a tab adds the gradients of its
-// micro-batches up before it rounds them, and sends one sum. That is less traffic, and the result depends on how many
-// tabs there were at each step, which the log says.
+// With SumFirst ("reproducible": false) a step has as many slots as there are tabs. A tab adds the gradients of its micro-batches
+// before it rounds them, and sends one sum. That is less traffic, and the result depends on the number of tabs at each step,
+// which the log records.
 
-// Travelling is how many gradients travel in a step of n tabs.
+// Travelling is the number of gradients that tabs send in a step of n tabs.
 func (r *Run) Travelling(n int) int {
 	if r.SumFirst {
 		return max(1, min(n, r.Slots))
@@ -64,7 +64,8 @@ func Flag(d tensor.DType) uint16 {
 	return FlagF32
 }
 
-// Table checks the run and lays it out. Runs come from elsewhere: nothing is believed.
+// Table checks the run, fills in defaults and lays out units and shards. A run may come from another program, so every field is
+// checked.
 func (r *Run) Table() (*Table, error) {
 	if r.Piece == 0 {
 		r.Piece = DefaultPiece

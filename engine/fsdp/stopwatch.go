@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Activity is something that a tab passes its time with.
+// Activity is a use of a tab's time.
 type Activity int
 
 const (
@@ -14,13 +14,13 @@ const (
 	Encoding                  // reading what is on the GPU back, rounded for the wire
 	Sending                   // handing frames to the sockets
 	Applying                  // updates
-	Fetching                  // something was asked for and has not come; not work, so it counts as waiting
+	Fetching                  // pieces were asked for and have not come; this counts as waiting
 	activities
 
 	Idle Activity = -1 // none of these
 )
 
-// Spent is how a tab has passed its time since it began, in seconds.
+// Spent is how a tab has spent its time since it began, in seconds.
 type Spent struct {
 	Clock   float64 `json:"clock,omitempty"` // all of it
 	Busy    float64 `json:"busy,omitempty"`  // of that, with at least one of the next four
@@ -45,7 +45,7 @@ func (s Spent) with(b Spent, sign float64) Spent {
 		s.Apply + sign*b.Apply, s.Fetch + sign*b.Fetch}
 }
 
-// Stopwatch measures what a tab passes its time with. Activities may overlap; any goroutine may use it.
+// Stopwatch measures how a tab spends its time. Activities may overlap; any goroutine may use it.
 type Stopwatch struct {
 	mu    sync.Mutex
 	began time.Time
@@ -59,7 +59,7 @@ type Stopwatch struct {
 // NewStopwatch begins to measure.
 func NewStopwatch(now time.Time) *Stopwatch { return &Stopwatch{began: now, last: now, turn: Idle} }
 
-// Turn tells that whoever does one thing after another turns to an activity, and returns what it did before.
+// Turn switches the activity of a caller that does one thing after another, and returns the activity before.
 func (w *Stopwatch) Turn(now time.Time, a Activity) (before Activity) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,13 +73,13 @@ func (w *Stopwatch) Turn(now time.Time, a Activity) (before Activity) {
 	return before
 }
 
-// Begin tells that an activity begins, and returns what tells that it has ended.
+// Begin begins an activity and returns the function that ends it.
 func (w *Stopwatch) Begin(now time.Time, a Activity) (end func(now time.Time)) {
 	w.change(now, a, 1)
 	return func(now time.Time) { w.change(now, a, -1) }
 }
 
-// Set tells whether an activity goes on that is begun and ended by whoever looks at it again and again.
+// Set begins or ends an activity. Calls that change nothing are allowed.
 func (w *Stopwatch) Set(now time.Time, a Activity, on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,7 +115,7 @@ func (w *Stopwatch) advance(now time.Time) {
 	}
 }
 
-// Spent is what was measured up to now.
+// Spent is the time measured up to now.
 func (w *Stopwatch) Spent(now time.Time) Spent {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,6 +1,6 @@
 package fsdp
 
-// Traffic is what a tab sends and receives in a step, in bytes, without headers.
+// Traffic is the bytes that a tab sends (Up) and receives (Down) in a step, without headers.
 type Traffic struct{ Up, Down float64 }
 
 // Forecast is the mean traffic of a tab among n of one group, for V slots and P trained parameters:

@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Strategy says who holds what, under torch's names (torch/distributed/fsdp/api.py, ShardingStrategy).
+// Strategy says which tab holds what, under torch's names (torch/distributed/fsdp/api.py, ShardingStrategy).
 type Strategy string
 
 const (
@@ -22,7 +22,7 @@ const (
 // Strategies lists all of them.
 var Strategies = []Strategy{FullShard, ShardGradOp, NoShard, HybridShard}
 
-// Sharded tells whether a tab holds a part only, so that parameters must be gathered to compute.
+// Sharded reports whether a tab holds only a part, so that parameters must be gathered to compute.
 func (s Strategy) Sharded() bool { return s != NoShard }
 
 // Gathers is how often a step gathers the parameters.
@@ -40,10 +40,10 @@ func (s Strategy) Gathers() int {
 type Param struct {
 	Name  string       `json:"name"`
 	Shape tensor.Shape `json:"shape"`
-	Unit  string       `json:"unit"` // what the model counts it to: the embedding, a block, norm and head
+	Unit  string       `json:"unit"` // of the model: the embedding, a block, norm and head
 }
 
-// rows and width see a parameter as dim 0 by all the rest; a scalar is one row.
+// rows is the size of dimension 0, width the product of all others; a scalar has one row.
 func (p Param) rows() int {
 	if len(p.Shape) == 0 {
 		return 1
@@ -100,7 +100,7 @@ func Wrap(params []Param, policy string) ([]Unit, error) {
 	return units, nil
 }
 
-// Limits of a table: what a manifest from elsewhere may ask for.
+// Limits of a table.
 const (
 	MaxUnits    = 1 << 14
 	MaxParams   = 1 << 16
@@ -110,7 +110,7 @@ const (
 	MaxPiece    = MaxBulk / 4 // elements, float32
 )
 
-// Table lays units and shards out. All elements of all units in order are the flat parameters; offsets count in them.
+// Table lays out units and shards. The flat parameters are all elements of all units in order; offsets count in them.
 type Table struct {
 	Units  []Unit
 	Shards int
@@ -227,8 +227,7 @@ func (v *View) UnitPieces(unit int) (from, to int) {
 	return from, to
 }
 
-// Padding is the number of elements that equal shards would hold beyond the parameters: of each parameter,
-// S·⌈R/S⌉−R rows.
+// Padding is the number of elements by which S equal shards would exceed the parameters: S·⌈R/S⌉−R rows of each.
 func (t *Table) Padding() int {
 	n := 0
 	for _, u := range t.Units {

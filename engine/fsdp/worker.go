@@ -9,36 +9,36 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Engine is what a worker drives: the memory and the arithmetic of a tab. Calls take effect in their order, as on a
-// GPU's queue, and return at once; what takes time is answered by a call of the worker.
+// Engine is the memory and the arithmetic of a tab, which a Worker drives. Calls take effect in their order, as on a GPU's queue,
+// and return at once; the engine answers calls that take time by calling the worker.
 type Engine interface {
-	// Compute begins forward and backward of a slot, of an evaluation's forward alone; Worker.Computed answers. Only one slot
-	// is computed at a time.
+	// Compute begins forward and backward of a slot, or only forward for a slot of an evaluation; Worker.Computed answers. At
+	// most one slot is being computed.
 	Compute(w Work)
-	// Forget lets a slot's gradient go. The slot under way may be ended early, as nobody wants it; Gathered may then
-	// not come any more, and Worker.Computed is called all the same.
+	// Forget frees a slot's gradient. If the slot is being computed the engine may stop early; it calls Worker.Computed all the
+	// same, and Gathered may not come any more.
 	Forget(w Work)
 	// Init makes a shard at version 0: the parameters before the first step, and moments of zero.
 	Init(shard int)
-	// Drop lets a shard go.
+	// Drop frees a shard.
 	Drop(shard int)
 	// Apply updates a shard by the reduced gradient that was put there; Worker.Applied answers.
 	Apply(shard int, c Commit)
-	// Committed tells of a step that the room has decided, once, in order. A tab hears of those that it needs, and of the
-	// last.
+	// Committed reports a step that the room has decided, each once and in order. A tab is told of those that it needs, and of
+	// the last.
 	Committed(c Commit)
-	// Evaluated tells of an evaluation: after the step that led to its version, if that was told, and before any later one.
+	// Evaluated reports an evaluation: after the step that led to its version, and before any later step.
 	Evaluated(e Evaluated)
 	// Put takes a piece that was pulled: TypeReduced and TypeState go to a shard, TypeParam and TypeMaster to the unit
 	// that was asked for.
 	Put(h Header, b Body)
-	// Gathered tells that all pieces of a unit's parameters were put, after Worker.Gather.
+	// Gathered reports that all pieces of a unit's parameters were put; it answers Worker.Gather.
 	Gathered(unit int)
-	// Finished tells that the run is over.
+	// Finished reports that the run is over.
 	Finished()
 }
 
-// Body are the numbers of a bulk frame, wherever they are: the worker has no business with them.
+// Body are the numbers of a bulk frame. They may lie outside Go's memory; the worker only passes them on.
 type Body interface{ Len() int }
 
 // Port is a worker's way out.
@@ -55,8 +55,8 @@ const (
 	retry = 2 * time.Second // until pieces that do not come are asked for again
 )
 
-// Worker is the tab's side of the protocol. It brings shards to the version that the room names, has slots computed,
-// and serves what the room pulls. It lives as long as its tab does, over any number of connections.
+// Worker is the tab's side of the protocol. It brings shards to the version that the room names, has its engine compute slots, and
+// answers the room's pulls. It lives as long as its tab, over any number of connections.
 type Worker struct {
 	engine Engine
 	port   Port
@@ -112,10 +112,10 @@ func (w *Worker) Connected(now time.Time) {
 // Disconnected ends a connection. The tab keeps what it has.
 func (w *Worker) Disconnected() { w.online = false }
 
-// Leave tells the room that the tab is about to go.
+// Leave tells the room that the tab is about to leave.
 func (w *Worker) Leave(now time.Time) { w.status.Leaving = true; w.dirty = true; w.settle(now) }
 
-// Progress counts something that the engine got done.
+// Progress counts a piece of work that the engine has done.
 func (w *Worker) Progress() { w.status.Progress++ }
 
 // Tick lets time pass; call it a few times a second.
@@ -135,7 +135,7 @@ func (w *Worker) Receive(now time.Time, m Message) {
 	w.settle(now)
 }
 
-// follow takes in orders that are newer than the last.
+// follow follows orders that are newer than the last.
 func (w *Worker) follow(o Orders) {
 	if o.Seq <= w.orders.Seq {
 		return
@@ -159,7 +159,7 @@ func (w *Worker) follow(o Orders) {
 		if s.apply || ok && (s.whole && s.version <= o.Version && s.version >= o.Oldest || !s.whole && s.base == base) {
 			continue
 		}
-		// Not ours any more; from a future that did not happen; or older than what the room remembers.
+		// The shard is another tab's now; or the run went back behind its version; or it is too old to be replayed.
 		w.engine.Drop(i)
 		delete(w.shards, i)
 	}
@@ -197,7 +197,7 @@ func (w *Worker) follow(o Orders) {
 	w.tellEngine()
 }
 
-// tellEngine lets the engine hear of steps and evaluations, in order.
+// tellEngine tells the engine of steps and evaluations, in order.
 func (w *Worker) tellEngine() {
 	for {
 		if w.awaits() {
@@ -223,10 +223,10 @@ func (w *Worker) tellEngine() {
 	}
 }
 
-// awaits tells whether the version that the engine has heard of last is evaluated, and it has not heard the outcome.
+// awaits reports whether the version after the last told step is evaluated and the engine was not told the result.
 func (w *Worker) awaits() bool { return w.run.Eval.Due(w.toldStep) && w.toldEval <= w.toldStep }
 
-// ReceiveBulk takes a frame from the data socket and reports whether it was wanted.
+// ReceiveBulk takes a frame from the data socket and reports whether it was asked for.
 func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
 	took := int64(h.Len) == int64(b.Len()) && w.wants(now, h)
 	if took {
@@ -242,7 +242,7 @@ func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
 	return took
 }
 
-// wants takes note of a piece that was pulled.
+// wants reports whether a piece was pulled and has not come yet, and notes that it has come.
 func (w *Worker) wants(now time.Time, h Header) bool {
 	fits := func(p *Puller, piece func() Piece, size int, flag uint16) bool {
 		return p != nil && p.Want.Kind == h.Type && p.Want.Step == h.Step && p.Want.Slot == int(h.Slot) &&
@@ -278,7 +278,7 @@ func (w *Worker) wants(now time.Time, h Header) bool {
 	return fits(s.pull, piece, 4, FlagF32) && s.pull.Got(now, int(h.Chunk))
 }
 
-// Computed tells how a slot's computation ended.
+// Computed takes the result of a slot from the engine.
 func (w *Worker) Computed(now time.Time, r Ready) {
 	if math.IsNaN(r.Loss - r.Loss) {
 		r.Loss, r.Invalid = 0, true
@@ -299,7 +299,7 @@ func (w *Worker) Computed(now time.Time, r Ready) {
 	w.settle(now)
 }
 
-// Applied tells that a shard's update is done.
+// Applied is the engine's message that a shard's update is done.
 func (w *Worker) Applied(now time.Time, shard int) {
 	s := w.shards[shard]
 	s.apply, s.pull = false, nil
@@ -309,7 +309,7 @@ func (w *Worker) Applied(now time.Time, shard int) {
 	w.settle(now)
 }
 
-// Whole lists the shards that the tab has at the version that is computed with.
+// Whole lists the shards that the tab holds at the current version.
 func (w *Worker) Whole() (own []int) {
 	for i := range w.table.Shards {
 		if v, ok := w.Held(i); ok && v == w.version {
@@ -319,8 +319,8 @@ func (w *Worker) Whole() (own []int) {
 	return own
 }
 
-// Gather asks for the parameters of a unit as they are computed with, or for its masters once the run is over;
-// Engine.Gathered answers. What is in own is not fetched: the engine adds it.
+// Gather pulls the parameters of a unit in param_dtype, or its masters once the run is over; Engine.Gathered answers. The shards
+// in own are not pulled: the engine adds them.
 func (w *Worker) Gather(now time.Time, unit int, own []int) {
 	kind := TypeParam
 	if w.orders.Done {
@@ -343,10 +343,10 @@ func (w *Worker) Gather(now time.Time, unit int, own []int) {
 	w.settle(now)
 }
 
-// Version is that of the parameters that the room computes with.
+// Version is the version that slots are computed from.
 func (w *Worker) Version() uint64 { return w.version }
 
-// Held is the version of a shard, and whether the tab has it.
+// Held is the version of a shard, false if the tab does not hold it.
 func (w *Worker) Held(shard int) (uint64, bool) {
 	s := w.shards[shard]
 	if s == nil || !s.whole {
@@ -355,7 +355,7 @@ func (w *Worker) Held(shard int) (uint64, bool) {
 	return s.version, true
 }
 
-// serve sends pieces of what the tab has; what it does not have the room will ask somebody else for.
+// serve answers a pull of the room. A pull of something that the tab does not have gets no answer: the room asks another tab.
 func (w *Worker) serve(p Pull) {
 	var view *View
 	pieces, flag := 0, uint16(FlagF32)
@@ -386,7 +386,7 @@ func (w *Worker) serve(p Pull) {
 	}
 }
 
-// settle does all that can be done now.
+// settle does all that the worker can do now.
 func (w *Worker) settle(now time.Time) {
 	for _, i := range slices.Sorted(maps.Keys(w.shards)) {
 		w.advance(i, w.shards[i])
@@ -440,7 +440,7 @@ func (w *Worker) advance(i int, s *shardHeld) {
 		if s.pull == nil {
 			s.pull = NewPuller(Pull{Kind: TypeReduced, Step: s.version, Slot: i, To: len(w.table.Shard(i).Pieces)})
 		}
-		if !s.pull.Done() || w.busy != nil && w.holdsAll() { // who computes with it reads it until the end
+		if !s.pull.Done() || w.busy != nil && w.holdsAll() { // a slot being computed reads the shard
 			return
 		}
 		s.apply = true
@@ -449,10 +449,10 @@ func (w *Worker) advance(i int, s *shardHeld) {
 	}
 }
 
-// holdsAll tells whether slots are computed from the shards themselves, not from gathered parameters.
+// holdsAll reports whether slots are computed from the shard itself, not from gathered parameters.
 func (w *Worker) holdsAll() bool { return !w.run.Strategy.Sharded() }
 
-// current tells whether all shards that are wanted are at the version that is wanted.
+// current reports whether all shards of the orders are at the version of the orders.
 func (w *Worker) current() bool {
 	for _, s := range w.shards {
 		if !s.whole || s.apply || s.version != w.orders.Version {
@@ -506,7 +506,7 @@ func (w *Worker) sendStatus(now time.Time) {
 	w.port.Send(w.status)
 }
 
-// Waits tells whether something was asked for that has not come.
+// Waits reports whether pieces were asked for that have not come.
 func (w *Worker) Waits() (waits bool) {
 	w.eachPull(func(p *Puller) { waits = waits || p.Waits() })
 	return waits

@@ -119,7 +119,10 @@ func (r *Room) rescue() {
 		r.fail(r.loss())
 		return
 	}
-	r.saving = nil
+	if c := r.saving; c != nil {
+		r.saving = nil
+		r.letGo(c.hashes)
+	}
 	r.phase = Deciding
 	text := "the run goes back to it and computes those steps again"
 	if r.run.SumFirst {

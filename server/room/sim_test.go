@@ -372,15 +372,18 @@ func (s *sim) effect(effect Effect, life int) {
 			}
 			s.chain, s.seq = rec.Hash, s.seq+1
 			switch rec.Kind {
-			case Rewound:
-				s.committed = rec.Step
-				maps.DeleteFunc(s.evaluated, func(version uint64, _ bool) bool { return version > rec.Step })
 			case Committed:
 				s.committed = rec.Step + 1
 			case Evaluated:
 				s.evaluated[rec.Step] = true
 			}
-			s.ifAlive(life, time.Millisecond, func() Event { return Logged{Record: rec} }) // it lasts, though nobody knows yet
+			s.ifAlive(life, time.Millisecond, func() Event { // it lasts, though nobody knows yet
+				if rec.Kind == Rewound { // until then tabs may hear of the versions that are given up now
+					s.committed = rec.Step
+					maps.DeleteFunc(s.evaluated, func(version uint64, _ bool) bool { return version > rec.Step })
+				}
+				return Logged{Record: rec}
+			})
 		})
 	case Store:
 		data := e.Data
