@@ -137,7 +137,7 @@ func TestArriving(t *testing.T) {
 	p = NewPage(b)
 	b.calls = nil
 	p.arrive(addressMessage{Fragment: "join=471902"})
-	if p.Room.Given != "471902" || p.Screen != screenHome || b.count("RecallRoom") != 0 || b.count("ReplaceAddress join=471902 home") != 1 {
-		t.Errorf("the code is %q, the screen %s, the browser was asked for %v", p.Room.Given, p.Screen, b.calls)
+	if p.Room.TypedCode != "471902" || p.Screen != screenHome || b.count("RecallRoom") != 0 || b.count("ReplaceAddress join=471902 home") != 1 {
+		t.Errorf("the code is %q, the screen %s, the browser was asked for %v", p.Room.TypedCode, p.Screen, b.calls)
 	}
 }

@@ -14,8 +14,8 @@ type file struct {
 	Encoding string `json:"encoding"` // that it was decoded from, "" for none: it is in UTF-8, or no text
 }
 
-// A choice is what became of choosing a model or data.
-type choice struct {
+// chosenInput is the model or the data that was chosen.
+type chosenInput struct {
 	Name    string
 	Source  source
 	Bytes   int64
@@ -24,12 +24,12 @@ type choice struct {
 }
 
 // Usable reports whether there is something to start with.
-func (c *choice) Usable() bool { return c.Source.From != "" && c.Problem == nil }
+func (c *chosenInput) Usable() bool { return c.Source.From != "" && c.Problem == nil }
 
 // chooseModel finds the model in a folder: the files beside the config.json that lies least deep.
-func chooseModel(files []file) choice {
-	missing := func(name string) choice {
-		return choice{Problem: func(w *Words) Text { return w.T("model.missing", "file", name) }}
+func chooseModel(files []file) chosenInput {
+	missing := func(name string) chosenInput {
+		return chosenInput{Problem: func(w *Words) Text { return w.T("model.missing", "file", name) }}
 	}
 	folder, depth := "", -1
 	for _, f := range files {
@@ -41,7 +41,7 @@ func chooseModel(files []file) choice {
 	if depth < 0 {
 		return missing("config.json")
 	}
-	c := choice{Name: path.Base("/" + folder), Source: source{From: "chosen", Kind: "model"}}
+	c := chosenInput{Name: path.Base("/" + folder), Source: source{From: "chosen", Kind: "model"}}
 	if c.Name == "/" { // single files were dropped, without their folder
 		c.Name = "model"
 	}
@@ -66,17 +66,17 @@ func chooseModel(files []file) choice {
 }
 
 // chooseData takes the one file that holds the data.
-func chooseData(files []file) choice {
+func chooseData(files []file) chosenInput {
 	files = slices.Clone(files)
 	switch {
 	case len(files) == 0:
-		return choice{}
+		return chosenInput{}
 	case len(files) > 1:
-		return choice{Problem: func(w *Words) Text { return w.T("data.many", "n", len(files)) }}
+		return chosenInput{Problem: func(w *Words) Text { return w.T("data.many", "n", len(files)) }}
 	case files[0].Size == 0:
-		return choice{Problem: func(w *Words) Text { return w.T("data.empty", "file", path.Base(files[0].Path)) }}
+		return chosenInput{Problem: func(w *Words) Text { return w.T("data.empty", "file", path.Base(files[0].Path)) }}
 	}
-	c := choice{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
+	c := chosenInput{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
 	if encoding := files[0].Encoding; encoding != "" {
 		c.Note = func(w *Words) Text { return w.T("data.encoding", "name", encoding) }
 	}
@@ -84,7 +84,7 @@ func chooseData(files []file) choice {
 }
 
 // ChosenText says what was chosen, or "".
-func (w *Words) ChosenText(c *choice) Text {
+func (w *Words) ChosenText(c *chosenInput) Text {
 	if !c.Usable() {
 		return ""
 	}
@@ -96,12 +96,12 @@ func (w *Words) ChosenText(c *choice) Text {
 }
 
 // ChoiceProblem says why what was chosen cannot be used, or "".
-func (w *Words) ChoiceProblem(c *choice) Text {
+func (w *Words) ChoiceProblem(c *chosenInput) Text {
 	if c.Problem == nil {
 		return ""
 	}
 	return c.Problem(w)
 }
 
-// bare is a name without the mark of what is built in.
-func bare(name string) Text { return Text(strings.TrimPrefix(name, "builtin:")) }
+// withoutPrefix is a name without the prefix "builtin:".
+func withoutPrefix(name string) Text { return Text(strings.TrimPrefix(name, "builtin:")) }

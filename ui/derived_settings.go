@@ -26,11 +26,11 @@ type derived struct {
 	set     func(*Studio, any) bool // false: no value of the setting
 }
 
-// derivedKeys are these settings by the paths under which the page knows them.
-var derivedKeys map[string]derived
+// derivedSettings are these settings by the paths under which the page knows them.
+var derivedSettings map[string]derived
 
 func init() { // the functions use fields, which use the table
-	derivedKeys = map[string]derived{
+	derivedSettings = map[string]derived{
 		"added.at":         {[]string{"none", "between", "classify"}, "none", (*Studio).addedAt, (*Studio).setAddedAt},
 		"added.sizes":      {nil, "", (*Studio).addedSizes, (*Studio).setAddedSizes},
 		"added.activation": {[]string{"silu", "relu", "gelu", "tanh"}, "silu", addedKey("activation"), setAddedKey("activation")},
@@ -47,5 +47,5 @@ func (s *Studio) setTrainable(list []any) {
 	} else {
 		s.Config["trainable"] = list
 	}
-	delete(s.raw, "trainable")
+	delete(s.invalid, "trainable")
 }

@@ -10,8 +10,10 @@ import (
 
 // Field is one setting: its name in plain words, what it does, and a control that writes its key in run.json.
 type Field struct {
-	*Studio
+	*Words
 	Path string
+
+	studio *Studio
 
 	typed, became string // the text that was typed and the value it gave, so that "0.10" can become "0.105"
 }
@@ -20,7 +22,7 @@ type Field struct {
 func (s *Studio) Field(path string) *Field {
 	f := s.fields[path]
 	if f == nil {
-		f = &Field{Studio: s, Path: path}
+		f = &Field{Words: s.Words, Path: path, studio: s}
 		s.fields[path] = f
 	}
 	return f
@@ -35,7 +37,7 @@ func (f *Field) ID() string { return fieldID(f.Path) }
 
 // label is the name of a setting in plain words.
 func (w *Words) label(path string) Text {
-	if key, ok := keys[path]; ok {
+	if key, ok := settingWords[path]; ok {
 		return Text(key.label(w))
 	}
 	return Text(path[strings.LastIndexByte(path, '.')+1:])
@@ -45,7 +47,7 @@ func (f *Field) Label() Text { return f.label(f.Path) }
 
 // Help says in a sentence what the setting does.
 func (f *Field) Help() Text {
-	if key, ok := keys[f.Path]; ok {
+	if key, ok := settingWords[f.Path]; ok {
 		return Text(key.help(f.Words))
 	}
 	return ""
@@ -53,7 +55,7 @@ func (f *Field) Help() Text {
 
 // defaults is the value of a key that nobody has set.
 func (s *Studio) defaults(path string) any {
-	if d, ok := derivedKeys[path]; ok {
+	if d, ok := derivedSettings[path]; ok {
 		return d.none
 	}
 	if rest, ok := strings.CutPrefix(path, "peft."); ok {
@@ -71,20 +73,20 @@ func (s *Studio) defaults(path string) any {
 }
 
 func (f *Field) value() any {
-	if d, ok := derivedKeys[f.Path]; ok {
-		return d.get(f.Studio)
+	if d, ok := derivedSettings[f.Path]; ok {
+		return d.get(f.studio)
 	}
-	if v, ok := f.Config.Get(f.Path); ok {
+	if v, ok := f.studio.Config.Get(f.Path); ok {
 		return v
 	}
-	return f.defaults(f.Path)
+	return f.studio.defaults(f.Path)
 }
 
 // choices are the words that the key takes, none where it is no choice.
 func (f *Field) choices() []option {
-	d, ok := derivedKeys[f.Path]
+	d, ok := derivedSettings[f.Path]
 	if !ok {
-		return f.About.Choices[f.Path]
+		return f.studio.About.Choices[f.Path]
 	}
 	var all []option
 	for _, word := range d.choices {
@@ -100,7 +102,7 @@ func (f *Field) Kind() string {
 	if len(f.choices()) > 0 {
 		return "choice"
 	}
-	if _, ok := f.defaults(f.Path).(bool); ok {
+	if _, ok := f.studio.defaults(f.Path).(bool); ok {
 		return "switch"
 	}
 	return "text"
@@ -108,7 +110,7 @@ func (f *Field) Kind() string {
 
 // Text is what the control shows.
 func (f *Field) Text() string {
-	if raw, ok := f.raw[f.Path]; ok {
+	if raw, ok := f.studio.invalid[f.Path]; ok {
 		return raw
 	}
 	if text := spell(f.value()); text != f.became {
@@ -156,28 +158,28 @@ func (f *Field) OptionText(o option) Text {
 
 // Bad reports whether the text is no value of the key, or the engine has something against it.
 func (f *Field) Bad() bool {
-	_, unread := f.raw[f.Path]
-	return unread || f.Fault != nil && (f.Fault.Path == f.Path || strings.HasPrefix(f.Fault.Path, f.Path+"["))
+	_, unread := f.studio.invalid[f.Path]
+	return unread || f.studio.Fault != nil && (f.studio.Fault.Path == f.Path || strings.HasPrefix(f.studio.Fault.Path, f.Path+"["))
 }
 
 // Type takes what was typed.
 func (f *Field) Type(event vugu.DOMEvent) { f.take(event.PropString("target", "value")) }
 
 // Flip takes a switch.
-func (f *Field) Flip(event vugu.DOMEvent) { f.set(f.Path, event.PropBool("target", "checked")) }
+func (f *Field) Flip(event vugu.DOMEvent) { f.studio.set(f.Path, event.PropBool("target", "checked")) }
 
 // take writes a text into the key: a number where the key is one, else JSON where it parses, else a word. An empty
 // text leaves the key to its default.
 func (f *Field) take(text string) {
 	text = strings.TrimSpace(text)
-	delete(f.raw, f.Path)
+	delete(f.studio.invalid, f.Path)
 	f.typed = text
 	var v any
-	switch was := f.defaults(f.Path).(type) {
+	switch was := f.studio.defaults(f.Path).(type) {
 	case float64:
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || n-n != 0 {
-			f.raw[f.Path] = text // not a number, or not yet
+			f.studio.invalid[f.Path] = text // not a number, or not yet
 			return
 		}
 		v = n
@@ -186,7 +188,7 @@ func (f *Field) take(text string) {
 			break
 		}
 		if _, object := was.(map[string]any); object || strings.ContainsAny(text[:1], `[{"`) {
-			f.raw[f.Path] = text
+			f.studio.invalid[f.Path] = text
 			return
 		}
 		v = text
@@ -197,18 +199,18 @@ func (f *Field) take(text string) {
 
 // put sets the key, or its part of a key; nil leaves it to its default.
 func (f *Field) put(v any) {
-	d, part := derivedKeys[f.Path]
+	d, part := derivedSettings[f.Path]
 	switch {
-	case part && d.set(f.Studio, v):
-		f.suggest()
-		f.changed()
+	case part && d.set(f.studio, v):
+		f.studio.suggest()
+		f.studio.changed()
 	case part:
-		f.raw[f.Path] = f.typed
+		f.studio.invalid[f.Path] = f.typed
 	case v == nil:
-		f.Config.Delete(f.Path)
-		delete(f.auto, f.Path)
-		f.changed()
+		f.studio.Config.Delete(f.Path)
+		delete(f.studio.suggested, f.Path)
+		f.studio.changed()
 	default:
-		f.set(f.Path, v)
+		f.studio.set(f.Path, v)
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 // Plain reports whether the setting speaks for itself: the key's name stands where all settings are.
 func (f *Field) Plain() bool {
-	return derivedKeys[f.Path].get != nil || slices.Contains(f.main(), f.Path)
+	return derivedSettings[f.Path].get != nil || slices.Contains(f.studio.main(), f.Path)
 }
 
 // Main are the settings that matter most, by method.
@@ -53,7 +53,7 @@ func (s *Studio) Groups() []group {
 	}
 	for _, m := range s.About.Methods {
 		if kind, _ := s.Config.Get("peft.peft_type"); m.Value == kind {
-			for path := range keys {
+			for path := range settingWords {
 				if key, ok := strings.CutPrefix(path, "peft."); ok {
 					if _, has := m.Defaults[key]; has { // PEFT knows more keys, which change nothing here
 						add(path)
@@ -66,7 +66,7 @@ func (s *Studio) Groups() []group {
 	var groups []group
 	for _, name := range []string{"dataset", "training", "peft", "precision", "model"} {
 		if paths := byName[name]; len(paths) > 0 {
-			slices.SortFunc(paths, func(a, b string) int { return place(a) - place(b) })
+			slices.SortFunc(paths, func(a, b string) int { return orderOf(a) - orderOf(b) })
 			groups = append(groups, group{name, s.list(paths)})
 		}
 	}

@@ -14,8 +14,8 @@ type Home struct {
 	Usage int64     // bytes that this site keeps in the browser
 	Quota int64     // and may keep
 
-	sure string // the run whose removal was asked for once
-	page *Page
+	confirming string // the run whose removal was asked for once
+	page       *Page
 }
 
 // readyRun is a run that the server offers whole.
@@ -51,7 +51,7 @@ func (h *Home) Live(r keptRun) bool { return r.Live || h.Busy() && h.page.Run.ID
 func (h *Home) Begin(r readyRun) {
 	s := h.page.Studio
 	if s.load(string(r.Config)); s.Problem != "" || !s.ready() {
-		h.page.turn(screenStudio)
+		h.page.goTo(screenStudio)
 		return
 	}
 	s.begin(string(h.Title(r)), r.tryout)
@@ -109,7 +109,7 @@ func (h *Home) Open(r keptRun, screen string) {
 		h.page.browser.OpenRun(r.ID, math.MaxInt32)
 	}
 	if !h.Busy() || h.page.Run.ID == r.ID {
-		h.page.turn(screen)
+		h.page.goTo(screen)
 	}
 }
 
@@ -120,12 +120,12 @@ func (h *Home) Resume(r keptRun) {
 	}
 	h.page.pending = pendingRun{run: r, resume: true}
 	h.page.browser.OpenRun(r.ID, r.Checkpoint)
-	h.page.turn(screenRun)
+	h.page.goTo(screenRun)
 }
 
 // RemoveKey is what the button says: removal is asked for twice.
 func (h *Home) RemoveKey(r keptRun) string {
-	if h.sure == r.ID {
+	if h.confirming == r.ID {
 		return "home.sure"
 	}
 	return "home.remove"
@@ -133,11 +133,11 @@ func (h *Home) RemoveKey(r keptRun) string {
 
 // Remove deletes a run when it is asked for twice.
 func (h *Home) Remove(r keptRun) {
-	if h.sure != r.ID {
-		h.sure = r.ID
+	if h.confirming != r.ID {
+		h.confirming = r.ID
 		return
 	}
-	h.sure = ""
+	h.confirming = ""
 	h.page.browser.RemoveRun(r.ID)
 }
 

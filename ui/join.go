@@ -1,4 +1,4 @@
 package ui
 
 // Join is the form by which a tab takes a seat in a room, on the first screen.
-type Join struct{ *Room }
+type Join struct{ Room *Room }

@@ -77,13 +77,13 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	}),
 	"offers": take(func(p *Page, _ time.Time, m offersMessage) { p.receiveOffers(m) }),
 	"problem": take(func(p *Page, _ time.Time, m problemMessage) {
-		p.Run.note(message.Event{Level: "error", Code: m.Code, Message: m.Text})
+		p.Run.addEvent(message.Event{Level: "error", Code: m.Code, Message: m.Text})
 	}),
 	"run-inputs": take(func(p *Page, _ time.Time, m inputsMessage) { p.Run.Meta.Inputs = m }),
-	"run-record": take((*Page).opened),
+	"run-record": take((*Page).receiveRecord),
 	"settings":   take(func(p *Page, _ time.Time, m settingsMessage) { p.Studio.takeSettings(m) }),
 
-	"room-joined":     take(func(p *Page, _ time.Time, m roomSeat) { p.Room.sit(m) }),
+	"room-joined":     take(func(p *Page, _ time.Time, m roomSeat) { p.Room.takeSeat(m) }),
 	"room-known":      take(func(p *Page, _ time.Time, m roomOpening) { p.Room.known(m) }),
 	"room-led":        take(func(p *Page, _ time.Time, m ledMessage) { p.Room.led(m) }),
 	"room-opened":     take(func(p *Page, _ time.Time, m roomOpening) { p.Room.opened(m) }),
@@ -134,7 +134,7 @@ func (p *Page) unreadable(now time.Time, err error) {
 func (p *Page) receiveEnvelopes(now time.Time, m envelopesMessage) {
 	for _, e := range m.Envelopes {
 		if m.Engine == sideEngine {
-			p.answered(e)
+			p.receiveAnswer(e)
 		} else {
 			p.Run.receive(now, e)
 		}

@@ -40,9 +40,9 @@ func (s *Studio) Choose(value string) {
 	if value == dora {
 		kind = "LORA"
 	}
-	for path := range s.raw {
+	for path := range s.invalid {
 		if strings.HasPrefix(path, "peft.") {
-			delete(s.raw, path)
+			delete(s.invalid, path)
 		}
 	}
 	switch kind {

@@ -20,8 +20,8 @@ type OpenRoom struct {
 	Working  bool
 	Upload   *uploadProgress // files are on their way to the server, nil for none
 
-	asked Tree // the run.json of the room that is to be opened
-	page  *Page
+	job  Tree // the run.json of the room that is to be opened
+	page *Page
 }
 
 func newOpenRoom(p *Page) *OpenRoom {
@@ -71,9 +71,9 @@ func (o *OpenRoom) Begin(vugu.DOMEvent) {
 	if o.Problem.Text = bad; bad != "" {
 		return
 	}
-	o.Working, o.asked = true, config
+	o.Working, o.job = true, config
 	own, names := map[string]source{}, map[string]string{}
-	for kind, what := range map[string]choice{"model": s.Model, "dataset": s.Data} {
+	for kind, what := range map[string]chosenInput{"model": s.Model, "dataset": s.Data} {
 		if what.Source.From != "server" {
 			own[kind], names[kind] = what.Source, what.Name
 		}
@@ -88,7 +88,7 @@ func (o *OpenRoom) Begin(vugu.DOMEvent) {
 
 func (o *OpenRoom) open() {
 	request := roomRequest{Name: o.Name}
-	request.Run.Job = o.asked
+	request.Run.Job = o.job
 	o.page.browser.CreateRoom(request)
 }
 
@@ -127,16 +127,16 @@ func (o *OpenRoom) StopUpload(vugu.DOMEvent) { o.page.browser.StopUpload() }
 func (o *OpenRoom) uploaded(names map[string]string) {
 	o.Upload = nil
 	if name := names["model"]; name != "" {
-		o.asked.Set("model", name)
+		o.job.Set("model", name)
 		const base = "peft.base_model_name_or_path" // the name that people know
-		if peft, _ := o.asked.Get("peft"); peft != nil {
-			if given, _ := o.asked.Get(base); given == nil {
-				o.asked.Set(base, o.page.Studio.Model.Name)
+		if peft, _ := o.job.Get("peft"); peft != nil {
+			if given, _ := o.job.Get(base); given == nil {
+				o.job.Set(base, o.page.Studio.Model.Name)
 			}
 		}
 	}
 	if name := names["dataset"]; name != "" {
-		o.asked.Set("dataset.path", name)
+		o.job.Set("dataset.path", name)
 	}
 	o.open()
 }
@@ -144,5 +144,5 @@ func (o *OpenRoom) uploaded(names map[string]string) {
 // refused says why there is no room.
 func (o *OpenRoom) refused(f roomRefusal) {
 	o.Working, o.Upload = false, nil
-	o.Problem = o.page.Room.why(f)
+	o.Problem = o.page.Room.explain(f)
 }

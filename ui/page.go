@@ -33,10 +33,10 @@ const (
 // Page is the whole page.
 type Page struct {
 	*Words
-	Screen string
-	Theme  string // "auto", "light" or "dark"
-	Keys   bool   // the list of keys is shown
-	GPU    adapter
+	Screen   string
+	Theme    string // "auto", "light" or "dark"
+	ShowKeys bool   // the list of shortcuts
+	GPU      adapter
 
 	Shortcuts bool // single keys do something
 
@@ -49,15 +49,15 @@ type Page struct {
 	Join     *Join
 	OpenRoom *OpenRoom
 
-	Origin   string // of the page
-	browser  browser
-	arrived  bool       // the address has been read once
-	pending  pendingRun // a kept run whose record has been asked for
-	asked    []question // what the side engine has still to answer, in order
-	status   string     // the status sentence shown
-	spoken   Stage      // the stage of which a screen reader was told last
-	said     time.Time  // when
-	language string     // that the document has been told
+	Origin         string // of the page
+	browser        browser
+	arrived        bool       // the address has been read once
+	pending        pendingRun // a kept run whose record has been asked for
+	questions      []question // what the side engine has still to answer, in order
+	shownStatus    string     // the sentence that stands in the status line
+	announcedStage Stage      // the stage that a screen reader was last told
+	announcedAt    time.Time
+	language       string // that the document has been told
 }
 
 // adapter is the GPU that the browser offers.
@@ -117,11 +117,11 @@ func (p *Page) fillElements() {
 	case screenRoom:
 		p.Room.fillElements()
 	}
-	p.status = ""
+	p.shownStatus = ""
 }
 
-// turn asks the browser for another screen, which comes back as "screen".
-func (p *Page) turn(screen string) {
+// goTo shows a screen and puts it into the address, which comes back as a message.
+func (p *Page) goTo(screen string) {
 	if p.Screen != screen {
 		p.show(screen)
 	}
@@ -136,21 +136,21 @@ func (p *Page) Current(screen string) any {
 	return nil
 }
 
-// Speak switches the language.
-func (p *Page) Speak(vugu.DOMEvent) {
+// SwitchLanguage switches the language.
+func (p *Page) SwitchLanguage(vugu.DOMEvent) {
 	p.chinese = !p.chinese
 	p.fillElements()
 	p.refresh(time.Now())
 }
 
-// Paint goes on to the next theme.
-func (p *Page) Paint(vugu.DOMEvent) {
+// NextTheme goes on to the next theme.
+func (p *Page) NextTheme(vugu.DOMEvent) {
 	p.Theme = map[string]string{"auto": "light", "light": "dark", "dark": "auto"}[p.Theme]
 	p.browser.SetTheme(p.Theme)
 }
 
-// Arm switches the shortcuts of a single key on or off: who speaks to a computer may press keys without meaning to.
-func (p *Page) Arm(event vugu.DOMEvent) {
+// SwitchShortcuts switches the shortcuts of a single key on or off: who speaks to a computer may press keys without meaning to.
+func (p *Page) SwitchShortcuts(event vugu.DOMEvent) {
 	p.Shortcuts = event.PropBool("target", "checked")
 	p.browser.Remember("keys", map[bool]string{true: "on", false: "off"}[p.Shortcuts])
 }
@@ -191,12 +191,12 @@ func (p *Page) LeavesText() Text {
 func (p *Page) refresh(now time.Time) {
 	r := p.Run
 	text := r.Status()
-	if text != p.status {
-		p.status = text
+	if text != p.shownStatus {
+		p.shownStatus = text
 		p.browser.SetText("status", text)
 	}
-	if r.Stage != p.spoken || r.Stage.Active() && now.Sub(p.said) >= announceEvery {
-		p.spoken, p.said = r.Stage, now
+	if r.Stage != p.announcedStage || r.Stage.Active() && now.Sub(p.announcedAt) >= announceEvery {
+		p.announcedStage, p.announcedAt = r.Stage, now
 		p.browser.SetText("announcement", text)
 	}
 	if lang := p.Lang(); lang != p.language {

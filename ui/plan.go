@@ -63,18 +63,18 @@ func (f *forecast) Rows() []planRow {
 // changed has the engine plan again, and look at the data again where they have changed. While it is at work only the
 // last change counts.
 func (s *Studio) changed() {
-	s.page.Run.ready = s.ready()
+	s.page.Run.canStart = s.ready()
 	s.fillElements()
 	if !s.ready() || s.page.Run.Stage.Active() || s.page.Screen != screenStudio {
 		return
 	}
 	if s.planning {
-		s.stale = true
+		s.replan = true
 		return
 	}
-	s.planning, s.stale = true, false
+	s.planning, s.replan = true, false
 	config := s.config()
-	s.look(config)
+	s.previewData(config)
 	gpu := s.page.GPU
 	job := message.Job{
 		Command: message.Plan, Config: config.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
@@ -90,7 +90,7 @@ func (s *Studio) changed() {
 		}
 		if e.Done != nil || e.Failed != nil {
 			s.planning = false
-			if s.stale {
+			if s.replan {
 				s.changed()
 			} else if s.Comparing {
 				s.compare()
@@ -224,7 +224,7 @@ func (s *Studio) ShareText() Text {
 }
 
 // FaultText is what the engine has against the config, FaultDetail its own words.
-func (s *Studio) FaultText() Text { return s.against(s.fault()) }
+func (s *Studio) FaultText() Text { return s.causeAndAdvice(s.fault()) }
 
 func (s *Studio) FaultDetail() Text { return s.detail(s.fault()) }
 

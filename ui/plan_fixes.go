@@ -29,8 +29,8 @@ func (s *Studio) Fix(c message.Choice) {
 		var v any
 		if json.Unmarshal(change.Value, &v) == nil {
 			s.Config.Set(change.Path, v)
-			delete(s.auto, change.Path)
-			delete(s.raw, change.Path)
+			delete(s.suggested, change.Path)
+			delete(s.invalid, change.Path)
 		}
 	}
 	s.suggest()

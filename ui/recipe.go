@@ -10,9 +10,9 @@ type recipe struct {
 	Config Tree              `json:"config"`
 }
 
-// Take takes the recipe that is looked at. Model and data stay.
-func (s *Studio) Take(vugu.DOMEvent) {
-	r := s.recipe()
+// UseRecipe takes over the settings of the recipe that is selected. Model and data stay.
+func (s *Studio) UseRecipe(vugu.DOMEvent) {
+	r := s.selectedRecipe()
 	if r == nil {
 		return
 	}
@@ -23,7 +23,7 @@ func (s *Studio) Take(vugu.DOMEvent) {
 	s.changed()
 }
 
-func (s *Studio) recipe() *recipe {
+func (s *Studio) selectedRecipe() *recipe {
 	for i := range s.Recipes {
 		if s.Recipes[i].Name == s.Recipe {
 			return &s.Recipes[i]
@@ -34,9 +34,9 @@ func (s *Studio) recipe() *recipe {
 
 func (s *Studio) RecipeTitle(r recipe) Text { return Text(r.Title[s.Lang()]) }
 
-// RecipeWhy says for what the recipe is that is looked at.
+// RecipeWhy says what the selected recipe is for.
 func (s *Studio) RecipeWhy() Text {
-	if r := s.recipe(); r != nil {
+	if r := s.selectedRecipe(); r != nil {
 		return Text(r.Why[s.Lang()])
 	}
 	return ""

@@ -10,25 +10,25 @@ import (
 	"llamatab/engine/message"
 )
 
-// told says what the engine remarks on, by its code: the text "event.CODE" with what it is about filled in. The engine's
+// eventText says what the engine remarks on, by its code: the text "event.CODE" with what it is about filled in. The engine's
 // own words stand in where the page has none, or is not told what they are about.
-func (w *Words) told(code, own string, about map[string]any) string {
-	if text, ok := w.filled("event."+code, about); ok {
+func (w *Words) eventText(code, own string, about map[string]any) string {
+	if text, ok := w.fill("event."+code, about); ok {
 		return text
 	}
 	return own
 }
 
-// filled is the text of a key with its {names} filled in from what the engine says it is about, and from more pairs. It is
+// fill is the text of a key with its {names} filled in from what the engine says it is about, and from more pairs. It is
 // not ok where the key is not in the catalogue or a name stays open.
-func (w *Words) filled(key string, about map[string]any, pairs ...any) (text string, ok bool) {
+func (w *Words) fill(key string, about map[string]any, pairs ...any) (text string, ok bool) {
 	entry, ok := catalogue[key]
 	if !ok {
 		return "", false
 	}
-	for _, name := range names(entry.en) {
+	for _, name := range namesIn(entry.en) {
 		if v, told := about[name]; told {
-			pairs = append(pairs, name, w.spelled(name, v))
+			pairs = append(pairs, name, w.spellValue(name, v))
 		} else if !slices.Contains(pairs, any(name)) {
 			return "", false
 		}
@@ -36,8 +36,8 @@ func (w *Words) filled(key string, about map[string]any, pairs ...any) (text str
 	return w.say(key, pairs...), true
 }
 
-// spelled is a value as the engine tells it, as JSON.
-func (w *Words) spelled(name string, v any) string {
+// spellValue is a value as the engine tells it, as JSON.
+func (w *Words) spellValue(name string, v any) string {
 	switch v := v.(type) {
 	case float64:
 		switch {
@@ -55,19 +55,19 @@ func (w *Words) spelled(name string, v any) string {
 		code, _ := v["code"].(string)
 		own, _ := v["message"].(string)
 		about, _ := v["data"].(map[string]any)
-		return w.told(code, own, about)
+		return w.eventText(code, own, about)
 	case []any:
 		var words []string
 		for _, x := range v {
-			words = append(words, w.spelled(name, x))
+			words = append(words, w.spellValue(name, x))
 		}
 		return strings.Join(words, w.say("room.comma"))
 	}
 	return fmt.Sprint(v)
 }
 
-// names are the {names} that a text leaves to be filled in.
-func names(text string) (all []string) {
+// namesIn are the {names} that a text leaves to be filled in.
+func namesIn(text string) (all []string) {
 	for _, part := range strings.Split(text, "{")[1:] {
 		name, _, _ := strings.Cut(part, "}")
 		all = append(all, name)
@@ -76,7 +76,9 @@ func names(text string) (all []string) {
 }
 
 // RemarkText is a remark in the person's language.
-func (w *Words) RemarkText(r message.Remark) Text { return Text(w.told(r.Code, r.Message, r.Data)) }
+func (w *Words) RemarkText(r message.Remark) Text {
+	return Text(w.eventText(r.Code, r.Message, r.Data))
+}
 
 // UnitText names a unit of the model.
 func (w *Words) UnitText(name string) Text {

@@ -20,20 +20,20 @@ type Room struct {
 	Tab       uint32 // this page's seat, 0 for none
 	Me        string // this tab's name
 	View      *roomView
-	Lost      string    // why the server is not heard: "unreachable", or ""
+	NoAnswer  string    // why the server does not answer: "unreachable", or ""
 	Projector bool      // large, and without names
 	Plan      []sharded // the strategies over as many tabs as there are
 	Problem   problem   // of the last thing that was asked for
 	Newest    roomLoss  // the last step that the room has decided
 	Held      roomLoss  // the last one after which the loss on held-out rows was measured
 
-	Given, Typed string // code and name in the form
-	Led          string // the name of a room that this browser has opened, in a tab that is no more; "" for none
+	TypedCode, TypedName string // in the form for joining
+	Led                  string // the name of a room that this browser has opened, in a tab that is no more; "" for none
 
-	sure    string     // what was asked for once: "end", "leave", "remove-3"
-	said    seatReport // as last reported
-	planned int        // the number of tabs that Plan is of, or that it was asked for
-	page    *Page
+	confirming string     // what was asked for once: "end", "leave", "remove-3"
+	reported   seatReport // of this tab, to the server
+	planned    int        // the number of tabs that Plan is of, or that it was asked for
+	page       *Page
 }
 
 // roomView is server/room.View, as far as it is shown.
@@ -136,7 +136,7 @@ type (
 // given takes the code of a link.
 func (r *Room) given(code string) {
 	if r.ID == "" {
-		r.Given = code
+		r.TypedCode = code
 		r.page.browser.Focus("join-name")
 	}
 }
@@ -147,7 +147,7 @@ func (r *Room) led(m ledMessage) { r.Led = cmp.Or(m.Name, r.say("room")) }
 // opened shows the room that this page has opened.
 func (r *Room) opened(o roomOpening) {
 	r.enter(o)
-	r.page.turn(screenRoom)
+	r.page.goTo(screenRoom)
 }
 
 // known goes back to the room that this tab was in before a reload.
@@ -167,7 +167,7 @@ func (r *Room) enter(o roomOpening) {
 
 // receiveView takes what the server says of the room, once a second.
 func (r *Room) receiveView(v roomView) {
-	r.View, r.Lost, r.Name = &v, "", v.Name
+	r.View, r.NoAnswer, r.Name = &v, "", v.Name
 	r.planFor(v.Online)
 	if v.Newest != nil {
 		r.Newest = *v.Newest
@@ -183,9 +183,9 @@ func (r *Room) refused(now time.Time, m refusedMessage) {
 	case "room-opened", "uploaded":
 		r.page.OpenRoom.refused(m.Refusal)
 	case "room-joined":
-		r.Problem = r.why(m.Refusal)
+		r.Problem = r.explain(m.Refusal)
 		if m.Refusal.Code == "gone" || m.Refusal.Code == "removed" {
-			r.gone(now, m.Refusal.Code)
+			r.leaveGone(now, m.Refusal.Code)
 		} else if r.Owner {
 			r.page.browser.WatchRoom()
 		} else {
@@ -193,38 +193,38 @@ func (r *Room) refused(now time.Time, m refusedMessage) {
 		}
 		r.Tab = 0
 	case "view":
-		r.Lost = m.Refusal.Code
+		r.NoAnswer = m.Refusal.Code
 	case "look":
-		r.gone(now, m.Refusal.Code)
+		r.leaveGone(now, m.Refusal.Code)
 	case "act":
-		r.Problem = r.why(m.Refusal)
+		r.Problem = r.explain(m.Refusal)
 	}
 }
 
-// gone lets go of a room that is no more, or not for this tab. Its engine need not find that out by itself, unless all it has
-// still to do is to save.
-func (r *Room) gone(now time.Time, code string) {
-	why := r.why(roomRefusal{Code: code})
+// leaveGone leaves a room that has ended, or that has removed this tab. It ends the run at once, as its engine would notice
+// later, unless the engine has only to save.
+func (r *Room) leaveGone(now time.Time, code string) {
+	why := r.explain(roomRefusal{Code: code})
 	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
 		run.receive(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why.Text)}})
 	}
 	r.page.browser.ForgetRoom()
-	*r = Room{Words: r.Words, page: r.page, Problem: why, Typed: r.Typed}
+	*r = Room{Words: r.Words, page: r.page, Problem: why, TypedName: r.TypedName}
 	if r.page.Screen == screenRoom {
-		r.page.turn(screenHome) // where one can join again
+		r.page.goTo(screenHome) // where one can join again
 	}
 }
 
 // problem is what is in the way, with the server's own words where the text leaves something open.
 type problem struct{ Text, Detail Text }
 
-// why says why something was refused: in the person's language where the code is known.
-func (r *Room) why(f roomRefusal) problem {
+// explain says why something was refused: in the person's language where the code is known.
+func (r *Room) explain(f roomRefusal) problem {
 	if key := "room.no." + f.Code; r.Has(key) {
 		return problem{Text: r.T(key)}
 	}
 	failed := &message.Failed{Code: f.Code, Path: f.Path, Kind: f.Kind, About: f.About, Message: strings.TrimSpace(f.Reason + " " + f.Next)}
-	if _, ok := troubleOf[f.Code]; ok {
+	if _, ok := errorEntries[f.Code]; ok {
 		return problem{r.cause(failed), r.detail(failed)}
 	}
 	return problem{r.T("room.no"), r.detail(failed)}

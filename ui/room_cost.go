@@ -30,8 +30,8 @@ func (r *Room) planFor(tabs int) {
 	}
 }
 
-// by is the plan of a strategy, nil where there is none.
-func (r *Room) by(strategy string) *sharded {
+// planOf is the plan of a strategy, nil where there is none.
+func (r *Room) planOf(strategy string) *sharded {
 	for i := range r.Plan {
 		if r.Plan[i].Strategy == strategy {
 			return &r.Plan[i]
@@ -45,13 +45,13 @@ func (r *Room) Sharded() bool { return r.View != nil && r.View.Strategy != ddp }
 
 // MemoryRows compares the memory of a tab by what it is for. It is measured as soon as a tab of the room says so.
 func (r *Room) MemoryRows() []costRow {
-	mine, all := r.by(r.strategy()), r.by(ddp)
+	mine, all := r.planOf(r.strategy()), r.planOf(ddp)
 	if mine == nil || all == nil {
 		return nil
 	}
 	var usage map[string]int64
 	if r.View != nil {
-		if t := r.measured(); t != nil {
+		if t := r.measuredTab(); t != nil {
 			usage = t.Usage
 		}
 	}
@@ -84,15 +84,15 @@ func (r *Room) WireRows() []costRow {
 	}
 	up := costRow{r.T("room.up"), -1, v.Forecast.Up, v.DDP.Up}
 	down := costRow{r.T("room.down"), -1, v.Forecast.Down, v.DDP.Down}
-	if t := r.measured(); t != nil {
+	if t := r.measuredTab(); t != nil {
 		up.Measured, down.Measured = t.Up, t.Down
 	}
 	return []costRow{up, down}
 }
 
-// measured is the tab whose bytes are shown: this one, or the first that has taken part in a step; nil while none has.
-func (r *Room) measured() *roomTab {
-	if t := r.me(); t != nil && t.Down > 0 {
+// measuredTab is the tab whose bytes are shown: this one, or the first that has taken part in a step; nil while none has.
+func (r *Room) measuredTab() *roomTab {
+	if t := r.ownTab(); t != nil && t.Down > 0 {
 		return t
 	}
 	for i := range r.View.Tabs {
@@ -106,7 +106,7 @@ func (r *Room) measured() *roomTab {
 // MeasuredText says whose bytes are measured.
 func (r *Room) MeasuredText() Text {
 	if r.View != nil {
-		if t := r.measured(); t != nil {
+		if t := r.measuredTab(); t != nil {
 			return r.T("room.measured", "name", string(r.Named(*t)))
 		}
 	}

@@ -7,19 +7,19 @@ import (
 	"github.com/vugu/vugu"
 )
 
-// twice asks a second time before what cannot be taken back.
-func (r *Room) twice(what string) bool {
-	if r.sure != what {
-		r.sure = what
+// confirmed reports whether the person has asked a second time for what cannot be undone.
+func (r *Room) confirmed(what string) bool {
+	if r.confirming != what {
+		r.confirming = what
 		return false
 	}
-	r.sure = ""
+	r.confirming = ""
 	return true
 }
 
-// SureText is what a button says whose deed is asked for twice.
-func (r *Room) SureText(what, key string) Text {
-	if r.sure == what {
+// ConfirmText is the text of a button that has to be pressed twice.
+func (r *Room) ConfirmText(what, key string) Text {
+	if r.confirming == what {
 		return r.T("room.sure")
 	}
 	return r.T(key)
@@ -33,21 +33,21 @@ func (r *Room) Act(op string) {
 
 // End ends the room for good.
 func (r *Room) End(vugu.DOMEvent) {
-	if r.twice("end") {
+	if r.confirmed("end") {
 		r.page.browser.ActInRoom("end", 0)
 	}
 }
 
 // Remove sends a tab away.
 func (r *Room) Remove(t roomTab) {
-	if r.twice(removal(t)) {
+	if r.confirmed(removal(t)) {
 		r.page.browser.ActInRoom("remove", t.Tab)
 	}
 }
 
 func removal(t roomTab) string { return fmt.Sprintf("remove-%d", t.Tab) }
 
-func (r *Room) RemoveText(t roomTab) Text { return r.SureText(removal(t), "room.remove") }
+func (r *Room) RemoveText(t roomTab) Text { return r.ConfirmText(removal(t), "room.remove") }
 
 // Can reports whether the owner's button for a deed is of use now.
 func (r *Room) Can(op string) bool {

@@ -52,7 +52,7 @@ func (r *Room) StateText(t roomTab) Text {
 	case state == "away" || state == "suspect":
 		text += Text(" " + r.Duration(t.Silent))
 	case state == "failed":
-		if trouble, ok := troubleOf[t.Failed]; ok {
+		if trouble, ok := errorEntries[t.Failed]; ok {
 			text += Text(" " + trouble.Code)
 		}
 	}

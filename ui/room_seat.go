@@ -11,13 +11,13 @@ import (
 	"llamatab/engine/message"
 )
 
-// sit begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.
-func (r *Room) sit(s roomSeat) {
+// takeSeat begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.
+func (r *Room) takeSeat(s roomSeat) {
 	if r.page.Run.Stage.Active() {
 		return
 	}
 	known := r.ID == s.ID
-	r.ID, r.Tab, r.Me, r.Name, r.Problem, r.Given = s.ID, s.Tab, s.Name, s.Room, problem{}, ""
+	r.ID, r.Tab, r.Me, r.Name, r.Problem, r.TypedCode = s.ID, s.Tab, s.Name, s.Room, problem{}, ""
 	if !known {
 		r.Owner, r.View = false, nil
 	}
@@ -41,7 +41,7 @@ func (r *Room) sit(s roomSeat) {
 	} else {
 		r.page.rejoin(job, sources, meta)
 	}
-	r.page.turn(screenRoom)
+	r.page.goTo(screenRoom)
 }
 
 // Join takes a seat: of the room whose code was typed, or of this page's own.
@@ -49,7 +49,7 @@ func (r *Room) Join(event vugu.DOMEvent) {
 	if event != nil {
 		event.PreventDefault()
 	}
-	code := r.Given
+	code := r.TypedCode
 	if r.ID != "" {
 		code = r.Code
 	}
@@ -61,7 +61,7 @@ func (r *Room) Join(event vugu.DOMEvent) {
 		r.page.browser.Focus("join-code")
 	default:
 		r.Problem = problem{}
-		r.page.browser.JoinRoom(seatRequest{Code: code, Name: r.Typed})
+		r.page.browser.JoinRoom(seatRequest{Code: code, Name: r.TypedName})
 	}
 }
 
@@ -71,8 +71,8 @@ func (r *Room) CanJoin() bool { return r.Tab == 0 && !r.page.Run.Stage.Active() 
 // InRoom reports whether the run that the page shows is a part of a room's.
 func (r *Run) InRoom() bool { return r.Meta.Room != nil }
 
-// me is this tab in the roster, nil if it is not in it.
-func (r *Room) me() *roomTab {
+// ownTab is this tab in the roster, nil if it is not in it.
+func (r *Room) ownTab() *roomTab {
 	if r.View == nil || r.Tab == 0 {
 		return nil
 	}
@@ -97,15 +97,15 @@ func (r *Room) report() {
 	if run.Stage == Failed && run.Failure != nil {
 		said.Failed = run.Failure.Code
 	}
-	if said != r.said {
-		r.said = said
+	if said != r.reported {
+		r.reported = said
 		r.page.browser.ReportSeat(said)
 	}
 }
 
 // Leave gives this tab's seat back. The room goes on without it.
 func (r *Room) Leave(vugu.DOMEvent) {
-	if !r.twice("leave") {
+	if !r.confirmed("leave") {
 		return
 	}
 	run := r.page.Run
@@ -114,11 +114,11 @@ func (r *Room) Leave(vugu.DOMEvent) {
 		run.ended()
 	}
 	r.page.browser.LeaveRoom()
-	r.Tab, r.said = 0, seatReport{}
+	r.Tab, r.reported = 0, seatReport{}
 	if !r.Owner {
 		r.page.browser.ForgetRoom()
-		*r = Room{Words: r.Words, page: r.page, Typed: r.Typed}
-		r.page.turn(screenHome)
+		*r = Room{Words: r.Words, page: r.page, TypedName: r.TypedName}
+		r.page.goTo(screenHome)
 	}
 	r.page.refresh(time.Now())
 }
@@ -126,15 +126,15 @@ func (r *Room) Leave(vugu.DOMEvent) {
 // LedText offers the room that this browser leads.
 func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
 
-// LeadAgain goes there.
-func (r *Room) LeadAgain(vugu.DOMEvent) {
+// ReturnToLed goes back to that room.
+func (r *Room) ReturnToLed(vugu.DOMEvent) {
 	r.page.browser.ReturnToLedRoom()
-	r.page.turn(screenRoom)
+	r.page.goTo(screenRoom)
 }
 
 // SentText is what has left this computer, and what came.
 func (r *Room) SentText() Text {
-	t := r.me()
+	t := r.ownTab()
 	if t == nil {
 		return ""
 	}

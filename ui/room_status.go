@@ -53,7 +53,7 @@ func (r *Room) listed(tabs []roomTab, each func(roomTab) Text) string {
 func (r *Room) StatusText() Text {
 	v := r.View
 	switch {
-	case r.Lost != "":
+	case r.NoAnswer != "":
 		return r.T("room.lost")
 	case v == nil:
 		return r.T("room.asking")

@@ -28,32 +28,32 @@ func (s Stage) Active() bool { return s == Loading || s == Training || s == Paus
 // Run is the screen of a run: it grows by what the engine says, or is read from the record of a past one.
 type Run struct {
 	*Words
-	ID         string // "" before the first
-	Meta       runMeta
-	Stage      Stage
-	Total      int               // steps the run will take
-	Waiting    *message.Progress // what is being waited for, nil while steps are made
-	Last       message.Step
-	Eval       *message.Float  // newest held-out loss
-	Before     *measures       // on the held-out rows before training, nil where nobody has looked
-	Accuracy   *message.Float  // newest of a classifier, on the held-out rows
-	Latest     []message.Event // newest first
-	Samples    []sampled       // by step
-	Failure    *message.Failed
-	Units      []message.Unit // newest norms by block
-	Blocks     bool           // they are shown
-	Details    bool           // of the failure are shown
-	Still      bool           // paused, and the last step is done
-	Config     string         // run.json as the engine resolved it
-	ShowConfig bool
+	ID           string // "" before the first
+	Meta         runMeta
+	Stage        Stage
+	Total        int               // steps the run will take
+	Waiting      *message.Progress // what is being waited for, nil while steps are made
+	Last         message.Step
+	Eval         *message.Float  // newest held-out loss
+	Before       *measures       // on the held-out rows before training, nil where nobody has looked
+	Accuracy     *message.Float  // newest of a classifier, on the held-out rows
+	Latest       []message.Event // newest first
+	Samples      []stepSamples   // by step
+	Failure      *message.Failed
+	Units        []message.Unit // newest norms by block
+	Blocks       bool           // they are shown
+	Details      bool           // of the failure are shown
+	PauseReached bool           // paused, and the step that was under way is done
+	Config       string         // run.json as the engine resolved it
+	ShowConfig   bool
 
-	files    map[string]int64 // the result: size by path
-	inMemory bool             // the result found no room on disk and lies in memory
-	since    time.Time        // when the phase of Waiting began
-	eta      float64          // seconds that remain of it, 0 unknown
-	pace     float64          // seconds a step, smoothed
-	at       int              // the sample that is shown, counted from the newest
-	ready    bool             // a run could be started
+	files       map[string]int64 // the result: size by path
+	inMemory    bool             // the result found no room on disk and lies in memory
+	phaseBegan  time.Time        // the phase of Waiting
+	eta         float64          // seconds that remain of it, 0 unknown
+	pace        float64          // seconds a step, smoothed
+	samplesBack int              // which samples are shown, counted back from the newest
+	canStart    bool             // model and data are chosen
 
 	page *Page
 }
@@ -66,10 +66,10 @@ func (r *Run) receive(now time.Time, e message.Envelope) {
 	case e.Step != nil:
 		r.step(e.Step)
 	case e.Event != nil:
-		r.note(*e.Event)
+		r.addEvent(*e.Event)
 	case e.Sample != nil:
 		if n := len(r.Samples); n == 0 || r.Samples[n-1].Step != e.Sample.Step {
-			r.Samples = append(r.Samples, sampled{Step: e.Sample.Step})
+			r.Samples = append(r.Samples, stepSamples{Step: e.Sample.Step})
 		}
 		last := &r.Samples[len(r.Samples)-1]
 		last.Texts = append(last.Texts, *e.Sample)
@@ -109,18 +109,18 @@ func (r *Run) progress(now time.Time, p *message.Progress) {
 		return
 	}
 	if r.Waiting == nil || r.Waiting.Phase != p.Phase {
-		r.since = now
+		r.phaseBegan = now
 	}
 	r.Waiting, r.eta = p, p.ETASeconds
 	// Where the engine makes no forecast, what is left takes as long as what is done took, after a second of it.
-	if elapsed := now.Sub(r.since).Seconds(); r.eta == 0 && elapsed >= 1 && p.Done > 0 && p.Total > p.Done {
+	if elapsed := now.Sub(r.phaseBegan).Seconds(); r.eta == 0 && elapsed >= 1 && p.Done > 0 && p.Total > p.Done {
 		r.eta = elapsed * float64(p.Total-p.Done) / float64(p.Done)
 	}
 }
 
 func (r *Run) step(s *message.Step) {
 	if s.Step <= r.Last.Step { // the run went back
-		r.Samples = slices.DeleteFunc(r.Samples, func(old sampled) bool { return old.Step >= s.Step })
+		r.Samples = slices.DeleteFunc(r.Samples, func(old stepSamples) bool { return old.Step >= s.Step })
 	}
 	r.Last, r.Waiting = *s, nil
 	if len(s.Units) > 0 {

@@ -16,7 +16,7 @@ func (r *Run) Pause(vugu.DOMEvent) {
 		r.Stage = Paused
 		r.control(message.Pause)
 	case Paused:
-		r.Stage, r.Still = Training, false
+		r.Stage, r.PauseReached = Training, false
 		r.control(message.Resume)
 	}
 }
@@ -74,5 +74,5 @@ func (r *Run) GoBack(vugu.DOMEvent) {
 		r.control(message.Back)
 		return
 	}
-	r.again(halve)
+	r.continueChanged(halve)
 }

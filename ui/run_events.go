@@ -5,11 +5,11 @@ import "llamatab/engine/message"
 // eventsKept is how many of the latest events the panel shows; events.jsonl has all.
 const eventsKept = 50
 
-func (r *Run) note(e message.Event) {
+func (r *Run) addEvent(e message.Event) {
 	if e.Code == "evaluated_on_start" {
 		r.Before = measuresOf(e)
 	}
-	r.Still = e.Code == "paused" || r.Still && e.Code != "continued"
+	r.PauseReached = e.Code == "paused" || r.PauseReached && e.Code != "continued"
 	r.Latest = append([]message.Event{e}, r.Latest[:min(len(r.Latest), eventsKept-1)]...)
 }
 
@@ -23,7 +23,7 @@ func (r *Run) LevelText(e message.Event) Text {
 
 // EventText says what happened, in the person's language where the code is known.
 func (r *Run) EventText(e message.Event) Text {
-	text := r.told(e.Code, e.Message, e.Data)
+	text := r.eventText(e.Code, e.Message, e.Data)
 	if e.Step > 0 {
 		text += r.say("event.at", "step", e.Step)
 	}
@@ -32,7 +32,7 @@ func (r *Run) EventText(e message.Event) Text {
 
 // EventDetail are the engine's own words where the text leaves something open: it has not been told what it is about.
 func (r *Run) EventDetail(e message.Event) Text {
-	if key := "event." + e.Code; e.Level == "info" || !r.Has(key) || len(names(catalogue[key].en)) > 0 {
+	if key := "event." + e.Code; e.Level == "info" || !r.Has(key) || len(namesIn(catalogue[key].en)) > 0 {
 		return ""
 	}
 	return Text(e.Message)

@@ -8,15 +8,15 @@ import (
 	"llamatab/engine/message"
 )
 
-// trouble is an entry of the catalogue of errors: what people can look up, and the one thing to do. The cause is the
+// errorEntry is an entry of the catalogue of errors: what people can look up, and the one thing to do. The cause is the
 // text "failed.CODE OF THE ENGINE", the button's "do.WHAT", what is said about it "mend.CODE" or "advice.WHAT".
-type trouble struct {
+type errorEntry struct {
 	Code string // stable, shown
 	Do   string // "studio", "resume", "reload", "home" or "half"
 }
 
-// troubleOf is the catalogue, by the engine's codes.
-var troubleOf = map[string]trouble{
+// errorEntries are the catalogue of errors, by the engine's codes.
+var errorEntries = map[string]errorEntry{
 	"adapter":        {"E-ADAPTER-FILE", "studio"},
 	"config":         {"E-CONFIG", "studio"},
 	"data":           {"E-ROW", "studio"},
@@ -44,17 +44,17 @@ var troubleOf = map[string]trouble{
 	"weights":        {"E-WEIGHTS", "studio"},
 }
 
-func (r *Run) trouble() trouble {
+func (r *Run) errorEntry() errorEntry {
 	if r.Failure != nil {
-		if t, ok := troubleOf[r.Failure.Code]; ok {
+		if t, ok := errorEntries[r.Failure.Code]; ok {
 			return t
 		}
 	}
-	return troubleOf["failed"]
+	return errorEntries["failed"]
 }
 
 // FailedCode is the code to look up or to report.
-func (r *Run) FailedCode() Text { return Text(r.trouble().Code) }
+func (r *Run) FailedCode() Text { return Text(r.errorEntry().Code) }
 
 // FailedText says in a sentence what failed.
 func (r *Run) FailedText() Text { return r.cause(r.Failure) }
@@ -64,7 +64,7 @@ func (w *Words) cause(f *message.Failed) Text {
 	if f == nil {
 		return ""
 	}
-	if text, ok := w.wrong(f); ok {
+	if text, ok := w.settingFault(f); ok {
 		return Text(text)
 	}
 	text := w.T("failed")
@@ -77,9 +77,9 @@ func (w *Words) cause(f *message.Failed) Text {
 	return text
 }
 
-// wrong says what is wrong with a setting: the text "wrong.KIND".
-func (w *Words) wrong(f *message.Failed) (string, bool) {
-	return w.filled("wrong."+f.Kind, f.About, "name", w.label(f.Path))
+// settingFault says what is wrong with a setting: the text "wrong.KIND".
+func (w *Words) settingFault(f *message.Failed) (string, bool) {
+	return w.fill("wrong."+f.Kind, f.About, "name", w.label(f.Path))
 }
 
 // detail are the engine's own words where the cause leaves something open.
@@ -87,14 +87,14 @@ func (w *Words) detail(f *message.Failed) Text {
 	if f == nil {
 		return ""
 	}
-	if _, ok := w.wrong(f); ok {
+	if _, ok := w.settingFault(f); ok {
 		return ""
 	}
 	return Text(f.Message)
 }
 
-// against is the cause of what stands in the way of a run, and what to do about it.
-func (w *Words) against(f *message.Failed) Text {
+// causeAndAdvice is the cause of what stands in the way of a run, and what to do about it.
+func (w *Words) causeAndAdvice(f *message.Failed) Text {
 	text := w.cause(f)
 	if f != nil && f.Path == "" && w.Has("mend."+f.Code) {
 		text += " " + w.T("mend."+f.Code)
@@ -107,7 +107,7 @@ func (r *Run) FailedDo() Text {
 	if r.Failure == nil {
 		return ""
 	}
-	if key := "mend." + r.Failure.Code; r.do() == r.trouble().Do && r.Has(key) {
+	if key := "mend." + r.Failure.Code; r.do() == r.errorEntry().Do && r.Has(key) {
 		return r.T(key)
 	}
 	return r.T("advice." + r.do())
@@ -127,7 +127,7 @@ func (r *Run) FailedDetails() Text {
 
 // do is the action: one that needs a kept run is replaced where there is none.
 func (r *Run) do() string {
-	d := r.trouble().Do
+	d := r.errorEntry().Do
 	if (d == "resume" || d == "half") && len(r.Meta.Inputs) == 0 && r.checkpoint() == 0 {
 		return "studio"
 	}
@@ -140,17 +140,17 @@ func (r *Run) DoText() Text { return r.T("do." + r.do()) }
 func (r *Run) Do(event vugu.DOMEvent) {
 	switch r.do() {
 	case "resume":
-		r.again(func(Tree) {})
+		r.continueChanged(func(Tree) {})
 	case "half":
-		r.again(halve)
+		r.continueChanged(halve)
 	case "reload":
 		r.page.browser.Reload()
 	case "home":
-		r.page.turn(screenHome)
+		r.page.goTo(screenHome)
 	case "choose":
 		r.page.Studio.chooseAgain(r)
 	default:
-		r.page.turn(screenStudio)
+		r.page.goTo(screenStudio)
 	}
 }
 
@@ -162,9 +162,9 @@ func halve(config Tree) {
 	}
 }
 
-// again goes on from the newest checkpoint.
-func (r *Run) again(change func(Tree)) {
-	r.goOn(r.checkpoint(), change)
+// continueChanged continues the run from its newest checkpoint with a change of its settings.
+func (r *Run) continueChanged(change func(Tree)) {
+	r.continueFrom(r.checkpoint(), change)
 	r.page.refresh(time.Now())
 }
 

@@ -116,5 +116,5 @@ func (r *Run) LeftText() Text {
 	return Text(r.Duration(float64(r.Total-r.Last.Step) * r.pace))
 }
 
-// figure spells a number of any size.
-func figure(v message.Float) Text { return Text(strconv.FormatFloat(float64(v), 'g', 3, 64)) }
+// shortNumber spells a number of any size.
+func shortNumber(v message.Float) Text { return Text(strconv.FormatFloat(float64(v), 'g', 3, 64)) }

@@ -2,14 +2,14 @@ package ui
 
 import "llamatab/engine/message"
 
-// sampled are the samples of one step.
-type sampled struct {
+// stepSamples are the samples of one step.
+type stepSamples struct {
 	Step  int
 	Texts []message.Sample
 }
 
 // Samples: what the model writes as it learns. SampleAt is the index of those that are shown.
-func (r *Run) SampleAt() int { return max(0, len(r.Samples)-1-r.at) }
+func (r *Run) SampleAt() int { return max(0, len(r.Samples)-1-r.samplesBack) }
 
 func (r *Run) Shown() []message.Sample {
 	if len(r.Samples) == 0 {
@@ -26,4 +26,4 @@ func (r *Run) SampleText() Text {
 }
 
 // Scrub goes to earlier or later samples.
-func (r *Run) Scrub(by int) { r.at = min(max(r.at-by, 0), max(len(r.Samples)-1, 0)) }
+func (r *Run) Scrub(by int) { r.samplesBack = min(max(r.samplesBack-by, 0), max(len(r.Samples)-1, 0)) }

@@ -17,8 +17,8 @@ type pendingRun struct {
 
 // start begins a run.
 func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, step int) {
-	for len(p.asked) > 0 { // the side engine's memory is wanted
-		p.answered(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
+	for len(p.questions) > 0 { // the side engine's memory is wanted
+		p.receiveAnswer(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
 	}
 	if step == 0 {
 		p.browser.ClearChart()
@@ -33,17 +33,17 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 	if meta.Room != nil {
 		return // the room's screen says what is waited for
 	}
-	p.turn(screenRun)
+	p.goTo(screenRun)
 	p.browser.Focus("run")
 }
 
 // begin forgets the last run.
 func (r *Run) begin(meta runMeta) {
-	*r = Run{Words: r.Words, page: r.page, ready: r.ready, ID: meta.ID, Meta: meta, Total: meta.Steps, files: map[string]int64{}}
+	*r = Run{Words: r.Words, page: r.page, canStart: r.canStart, ID: meta.ID, Meta: meta, Total: meta.Steps, files: map[string]int64{}}
 }
 
-// opened takes the record of a kept run, and goes on with it where that was asked for.
-func (p *Page) opened(now time.Time, m recordMessage) {
+// receiveRecord takes the record of a kept run, and goes on with it where that was asked for.
+func (p *Page) receiveRecord(now time.Time, m recordMessage) {
 	pending := p.pending
 	if pending.run.ID != m.ID || p.Run.Stage.Active() {
 		return
@@ -69,7 +69,7 @@ func (p *Page) opened(now time.Time, m recordMessage) {
 	case pending.rejoin != nil:
 		pending.rejoin(r.Last.Step)
 	case pending.resume:
-		r.goOn(pending.run.Checkpoint)
+		r.continueFrom(pending.run.Checkpoint)
 	}
 	p.Try.forget()
 	p.fillElements()
@@ -81,8 +81,8 @@ func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) 
 	p.browser.OpenRun(meta.ID, math.MaxInt32)
 }
 
-// goOn continues the run from a checkpoint, or from its start where that is 0.
-func (r *Run) goOn(checkpoint int, changes ...func(Tree)) {
+// continueFrom continues the run from a checkpoint, or from its start where that is 0.
+func (r *Run) continueFrom(checkpoint int, changes ...func(Tree)) {
 	config, err := parseTree([]byte(r.Config))
 	if err != nil || r.Config == "" {
 		config, _ = parseTree(r.Meta.Config)

@@ -12,7 +12,7 @@ func (r *Run) Title() Text {
 
 // Status is one sentence about where the run stands.
 func (r *Run) Status() string {
-	if me := r.page.Room.me(); r.InRoom() && me != nil && me.State != "loading" && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == "paused") {
+	if me := r.page.Room.ownTab(); r.InRoom() && me != nil && me.State != "loading" && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == "paused") {
 		return string(r.page.Room.StatusText())
 	}
 	switch r.Stage {
@@ -27,7 +27,7 @@ func (r *Run) Status() string {
 			return r.say("status.training", "step", r.Last.Step, "total", r.Total, "loss", r.LossText())
 		}
 	case Paused:
-		if r.Still {
+		if r.PauseReached {
 			return r.say("status.paused", "step", r.Last.Step)
 		}
 		return r.say("status.pausing")
@@ -50,7 +50,7 @@ func (r *Run) Status() string {
 		}
 		return r.say("status.failed", "step", r.Last.Step)
 	default:
-		if r.ready {
+		if r.canStart {
 			return r.say("status.ready")
 		}
 		return r.say("status.idle")

@@ -2,126 +2,126 @@ package ui
 
 import "slices"
 
-// key is a setting of run.json in plain words: its name and what it does, in both languages.
-type key struct{ en, zh, helpEN, helpZH string }
+// words are a setting of run.json in plain words: its name and what it does, in both languages.
+type words struct{ en, zh, helpEN, helpZH string }
 
-func (k key) label(w *Words) string {
+func (k words) label(w *Words) string {
 	if w.chinese {
 		return k.zh
 	}
 	return k.en
 }
 
-func (k key) help(w *Words) string {
+func (k words) help(w *Words) string {
 	if w.chinese {
 		return k.helpZH
 	}
 	return k.helpEN
 }
 
-// setting is a key by its path; those of adapters are below "peft".
+// setting is the words of a key by its path; those of adapters are below "peft".
 type setting struct {
 	path string
-	key
+	words
 }
 
 // settings has every setting, in the order in which they are shown.
 var settings = []setting{
-	{"quantization", key{"Quantization", "量化", "Stores the frozen base weights in fewer bits.", "用更少的位数存放冻结的基础权重。"}},
-	{"init_adapter", key{"Start from an adapter", "起始适配器", "A PEFT folder whose values training starts from.", "训练从这个 PEFT 文件夹的数值开始。"}},
-	{"trainable", key{"Trains besides the adapter", "适配器之外训练的部分", "A list of parts of the base model, such as [\"lm_head\", \"layers:last:2\"], or an added head.", "基础模型中参与训练的部分，例如 [\"lm_head\", \"layers:last:2\"]，或新增的输出头。"}},
-	{"unfreeze", key{"Progressive unfreezing", "逐步解冻", "A schedule: from which step on which parts train.", "时间表：从哪一步起训练哪些部分。"}},
-	{"fsdp", key{"Several tabs", "多标签页", "How a run is shared by several tabs; empty for a local run.", "多个标签页如何分担训练；留空为本地训练。"}},
+	{"quantization", words{"Quantization", "量化", "Stores the frozen base weights in fewer bits.", "用更少的位数存放冻结的基础权重。"}},
+	{"init_adapter", words{"Start from an adapter", "起始适配器", "A PEFT folder whose values training starts from.", "训练从这个 PEFT 文件夹的数值开始。"}},
+	{"trainable", words{"Trains besides the adapter", "适配器之外训练的部分", "A list of parts of the base model, such as [\"lm_head\", \"layers:last:2\"], or an added head.", "基础模型中参与训练的部分，例如 [\"lm_head\", \"layers:last:2\"]，或新增的输出头。"}},
+	{"unfreeze", words{"Progressive unfreezing", "逐步解冻", "A schedule: from which step on which parts train.", "时间表：从哪一步起训练哪些部分。"}},
+	{"fsdp", words{"Several tabs", "多标签页", "How a run is shared by several tabs; empty for a local run.", "多个标签页如何分担训练；留空为本地训练。"}},
 
-	{"dataset.format", key{"Format of the data", "数据格式", "How rows are read. auto looks at the first one.", "如何读取各行；auto 会查看第一行。"}},
-	{"dataset.columns", key{"Column names", "列名", "Which key of the file plays which role, as JSON: {\"prompt\": \"question\"}.", "文件中的哪个键充当哪个角色，JSON 格式：{\"prompt\": \"question\"}。"}},
-	{"dataset.on_bad_row", key{"Malformed rows", "损坏的行", "Stop with the line's number, or leave the row out and say so.", "停下并报告行号，或略过该行并说明。"}},
-	{"dataset.max_length", key{"Tokens a row", "每行词元数", "At most: longer rows are cut. Fewer need less memory.", "上限：更长的行会被截断。越少占用的内存越少。"}},
-	{"dataset.packing", key{"Pack short rows", "打包短行", "Joins short rows into full ones, so that less is padding.", "把短行拼成满行，减少填充。"}},
-	{"dataset.train_on_prompt", key{"Learn the prompt, too", "也学习提示", "Off: only the answer counts in the loss.", "关闭时只有回答计入损失。"}},
-	{"dataset.shuffle", key{"Shuffle rows", "打乱顺序", "A new order in each epoch, decided by the seed.", "每轮换一个顺序，由种子决定。"}},
-	{"dataset.validation_split", key{"Held-out part", "留出比例", "The part of the rows that is only used to measure, 0 to 1.", "只用于评估的行所占比例，0 到 1。"}},
+	{"dataset.format", words{"Format of the data", "数据格式", "How rows are read. auto looks at the first one.", "如何读取各行；auto 会查看第一行。"}},
+	{"dataset.columns", words{"Column names", "列名", "Which key of the file plays which role, as JSON: {\"prompt\": \"question\"}.", "文件中的哪个键充当哪个角色，JSON 格式：{\"prompt\": \"question\"}。"}},
+	{"dataset.on_bad_row", words{"Malformed rows", "损坏的行", "Stop with the line's number, or leave the row out and say so.", "停下并报告行号，或略过该行并说明。"}},
+	{"dataset.max_length", words{"Tokens a row", "每行词元数", "At most: longer rows are cut. Fewer need less memory.", "上限：更长的行会被截断。越少占用的内存越少。"}},
+	{"dataset.packing", words{"Pack short rows", "打包短行", "Joins short rows into full ones, so that less is padding.", "把短行拼成满行，减少填充。"}},
+	{"dataset.train_on_prompt", words{"Learn the prompt, too", "也学习提示", "Off: only the answer counts in the loss.", "关闭时只有回答计入损失。"}},
+	{"dataset.shuffle", words{"Shuffle rows", "打乱顺序", "A new order in each epoch, decided by the seed.", "每轮换一个顺序，由种子决定。"}},
+	{"dataset.validation_split", words{"Held-out part", "留出比例", "The part of the rows that is only used to measure, 0 to 1.", "只用于评估的行所占比例，0 到 1。"}},
 
-	{"training.max_steps", key{"Steps", "步数", "Updates to take. −1: as many as the epochs need.", "要做的更新次数。−1 表示由轮数决定。"}},
-	{"training.num_train_epochs", key{"Epochs", "轮数", "How often all rows are seen; steps override it.", "所有行被看几遍；设置步数后以步数为准。"}},
-	{"training.learning_rate", key{"Learning rate", "学习率", "Too high: the loss jumps. Too low: nothing is learned.", "太高损失会跳动，太低学不到东西。"}},
-	{"training.weight_decay", key{"Weight decay", "权重衰减", "Pulls trained weights towards zero a little at every step.", "每一步把训练的权重略微拉向零。"}},
-	{"training.adam_beta1", key{"AdamW beta 1", "AdamW beta 1", "How much of the mean gradient is kept from step to step.", "梯度均值在步间保留的比例。"}},
-	{"training.adam_beta2", key{"AdamW beta 2", "AdamW beta 2", "The same for the squared gradient.", "梯度平方在步间保留的比例。"}},
-	{"training.adam_epsilon", key{"AdamW epsilon", "AdamW epsilon", "Keeps the division by the squared gradient's root tame.", "避免除以过小的梯度平方根。"}},
-	{"training.no_decay", key{"Without weight decay", "不衰减的参数", "Patterns of parameter names that weight decay leaves alone, as a JSON list.", "不做权重衰减的参数名模式，JSON 列表。"}},
-	{"training.lr_scheduler_type", key{"Learning rate over time", "学习率曲线", "How the rate changes from the first step to the last.", "学习率从第一步到最后一步如何变化。"}},
-	{"training.warmup_steps", key{"Warm-up steps", "预热步数", "Steps over which the rate rises from zero.", "学习率从零升起所用的步数。"}},
-	{"training.max_grad_norm", key{"Gradient clipping", "梯度裁剪", "Longer gradients are shortened to this norm; 0 for none.", "超过此范数的梯度会被缩短；0 表示不裁剪。"}},
-	{"training.layer_lr_decay", key{"Lower rate for lower layers", "低层学习率衰减", "A block d below the top learns at this number to the power of d; 1 for all alike.", "距顶层 d 层的块以该数的 d 次方学习；1 表示都一样。"}},
-	{"training.per_device_train_batch_size", key{"Batch size", "批大小", "Rows at a time. Fewer need less memory.", "一次处理的行数。越少占用的内存越少。"}},
-	{"training.gradient_accumulation_steps", key{"Gradient accumulation", "梯度累积", "Batches that are summed before an update: a large batch without its memory.", "更新前累加的批数：不占内存的大批量。"}},
-	{"training.gradient_checkpointing", key{"Recompute activations", "重算激活值", "Saves memory by computing parts twice.", "用重复计算换取内存。"}},
-	{"training.seed", key{"Seed", "种子", "The same seed gives the same run.", "相同的种子得到相同的训练。"}},
-	{"training.eval_on_start", key{"Evaluate at the start", "开始时评估", "Measure on the held-out rows before anything is learnt, to compare with.", "在学到任何东西之前先在留出行上评估，以便比较。"}},
-	{"training.eval_steps", key{"Evaluate every", "评估间隔", "Steps between two measurements on the held-out rows; 0 for never.", "两次在留出行上评估之间的步数；0 表示不评估。"}},
-	{"training.save_steps", key{"Checkpoint every", "检查点间隔", "Steps between two checkpoints. The page saves once a minute by itself.", "两个检查点之间的步数。页面本身每分钟保存一次。"}},
-	{"training.save_total_limit", key{"Checkpoints kept", "保留检查点数", "Older ones are removed; 0 keeps all.", "更早的会被删除；0 表示全部保留。"}},
-	{"training.early_stopping_patience", key{"Early stopping", "提前停止", "Evaluations without improvement until the run stops; 0 for never.", "连续多少次评估没有改善就停止；0 表示从不。"}},
-	{"training.load_best_model_at_end", key{"Keep the best", "保留最好的", "The result is the state with the lowest held-out loss.", "结果取留出损失最低时的状态。"}},
-	{"training.on_nonfinite", key{"When the loss is not a number", "损失非数值时", "Leave the step out, stop, or go back to the last checkpoint at half the rate.", "跳过这一步、停止，或回到上个检查点并将学习率减半。"}},
-	{"training.on_spike", key{"When the loss jumps", "损失突跳时", "Warn, stop, or go back to the last checkpoint at half the rate.", "警告、停止，或回到上个检查点并将学习率减半。"}},
+	{"training.max_steps", words{"Steps", "步数", "Updates to take. −1: as many as the epochs need.", "要做的更新次数。−1 表示由轮数决定。"}},
+	{"training.num_train_epochs", words{"Epochs", "轮数", "How often all rows are seen; steps override it.", "所有行被看几遍；设置步数后以步数为准。"}},
+	{"training.learning_rate", words{"Learning rate", "学习率", "Too high: the loss jumps. Too low: nothing is learned.", "太高损失会跳动，太低学不到东西。"}},
+	{"training.weight_decay", words{"Weight decay", "权重衰减", "Pulls trained weights towards zero a little at every step.", "每一步把训练的权重略微拉向零。"}},
+	{"training.adam_beta1", words{"AdamW beta 1", "AdamW beta 1", "How much of the mean gradient is kept from step to step.", "梯度均值在步间保留的比例。"}},
+	{"training.adam_beta2", words{"AdamW beta 2", "AdamW beta 2", "The same for the squared gradient.", "梯度平方在步间保留的比例。"}},
+	{"training.adam_epsilon", words{"AdamW epsilon", "AdamW epsilon", "Keeps the division by the squared gradient's root tame.", "避免除以过小的梯度平方根。"}},
+	{"training.no_decay", words{"Without weight decay", "不衰减的参数", "Patterns of parameter names that weight decay leaves alone, as a JSON list.", "不做权重衰减的参数名模式，JSON 列表。"}},
+	{"training.lr_scheduler_type", words{"Learning rate over time", "学习率曲线", "How the rate changes from the first step to the last.", "学习率从第一步到最后一步如何变化。"}},
+	{"training.warmup_steps", words{"Warm-up steps", "预热步数", "Steps over which the rate rises from zero.", "学习率从零升起所用的步数。"}},
+	{"training.max_grad_norm", words{"Gradient clipping", "梯度裁剪", "Longer gradients are shortened to this norm; 0 for none.", "超过此范数的梯度会被缩短；0 表示不裁剪。"}},
+	{"training.layer_lr_decay", words{"Lower rate for lower layers", "低层学习率衰减", "A block d below the top learns at this number to the power of d; 1 for all alike.", "距顶层 d 层的块以该数的 d 次方学习；1 表示都一样。"}},
+	{"training.per_device_train_batch_size", words{"Batch size", "批大小", "Rows at a time. Fewer need less memory.", "一次处理的行数。越少占用的内存越少。"}},
+	{"training.gradient_accumulation_steps", words{"Gradient accumulation", "梯度累积", "Batches that are summed before an update: a large batch without its memory.", "更新前累加的批数：不占内存的大批量。"}},
+	{"training.gradient_checkpointing", words{"Recompute activations", "重算激活值", "Saves memory by computing parts twice.", "用重复计算换取内存。"}},
+	{"training.seed", words{"Seed", "种子", "The same seed gives the same run.", "相同的种子得到相同的训练。"}},
+	{"training.eval_on_start", words{"Evaluate at the start", "开始时评估", "Measure on the held-out rows before anything is learnt, to compare with.", "在学到任何东西之前先在留出行上评估，以便比较。"}},
+	{"training.eval_steps", words{"Evaluate every", "评估间隔", "Steps between two measurements on the held-out rows; 0 for never.", "两次在留出行上评估之间的步数；0 表示不评估。"}},
+	{"training.save_steps", words{"Checkpoint every", "检查点间隔", "Steps between two checkpoints. The page saves once a minute by itself.", "两个检查点之间的步数。页面本身每分钟保存一次。"}},
+	{"training.save_total_limit", words{"Checkpoints kept", "保留检查点数", "Older ones are removed; 0 keeps all.", "更早的会被删除；0 表示全部保留。"}},
+	{"training.early_stopping_patience", words{"Early stopping", "提前停止", "Evaluations without improvement until the run stops; 0 for never.", "连续多少次评估没有改善就停止；0 表示从不。"}},
+	{"training.load_best_model_at_end", words{"Keep the best", "保留最好的", "The result is the state with the lowest held-out loss.", "结果取留出损失最低时的状态。"}},
+	{"training.on_nonfinite", words{"When the loss is not a number", "损失非数值时", "Leave the step out, stop, or go back to the last checkpoint at half the rate.", "跳过这一步、停止，或回到上个检查点并将学习率减半。"}},
+	{"training.on_spike", words{"When the loss jumps", "损失突跳时", "Warn, stop, or go back to the last checkpoint at half the rate.", "警告、停止，或回到上个检查点并将学习率减半。"}},
 
-	{"precision.param_dtype", key{"Weights as computed with", "计算用权重格式", "bfloat16 halves weights and activations in memory.", "bfloat16 使权重和激活值占用的内存减半。"}},
-	{"precision.reduce_dtype", key{"Gradients on the wire", "传输梯度格式", "Number format between several tabs.", "多个标签页之间传输的数值格式。"}},
-	{"precision.buffer_dtype", key{"Buffers", "缓冲格式", "Number format of tables that are no weights.", "非权重表格的数值格式。"}},
-	{"precision.stochastic_rounding", key{"Stochastic rounding", "随机舍入", "Rounds up or down by chance, so that small updates are not lost in bfloat16.", "按概率向上或向下舍入，使 bfloat16 下的小更新不丢失。"}},
+	{"precision.param_dtype", words{"Weights as computed with", "计算用权重格式", "bfloat16 halves weights and activations in memory.", "bfloat16 使权重和激活值占用的内存减半。"}},
+	{"precision.reduce_dtype", words{"Gradients on the wire", "传输梯度格式", "Number format between several tabs.", "多个标签页之间传输的数值格式。"}},
+	{"precision.buffer_dtype", words{"Buffers", "缓冲格式", "Number format of tables that are no weights.", "非权重表格的数值格式。"}},
+	{"precision.stochastic_rounding", words{"Stochastic rounding", "随机舍入", "Rounds up or down by chance, so that small updates are not lost in bfloat16.", "按概率向上或向下舍入，使 bfloat16 下的小更新不丢失。"}},
 
-	{"added.at", key{"Added layers", "新增的层", "Fully connected layers on top of the model.", "在模型顶端新增的全连接层。"}},
-	{"added.sizes", key{"Widths", "宽度", "Of the inner layers from bottom to top: 64, 32.", "各内层自下而上的宽度，例如 64, 32。"}},
-	{"added.activation", key{"Activation", "激活函数", "Between the added layers.", "新增层之间的激活函数。"}},
-	{"added.num_labels", key{"Classes", "类别数", "Empty: as many as the data has labels.", "留空则按数据中的标签数。"}},
-	{"unfreeze.way", key{"Unfreezing", "解冻", "A block at a time forgets less.", "逐块解冻，遗忘更少。"}},
-	{"unfreeze.blocks", key{"Blocks", "块数", "How many blocks join, from the top down.", "自顶向下加入多少个块。"}},
-	{"unfreeze.every", key{"Steps between", "间隔步数", "Steps until the next block joins.", "每隔多少步加入下一块。"}},
+	{"added.at", words{"Added layers", "新增的层", "Fully connected layers on top of the model.", "在模型顶端新增的全连接层。"}},
+	{"added.sizes", words{"Widths", "宽度", "Of the inner layers from bottom to top: 64, 32.", "各内层自下而上的宽度，例如 64, 32。"}},
+	{"added.activation", words{"Activation", "激活函数", "Between the added layers.", "新增层之间的激活函数。"}},
+	{"added.num_labels", words{"Classes", "类别数", "Empty: as many as the data has labels.", "留空则按数据中的标签数。"}},
+	{"unfreeze.way", words{"Unfreezing", "解冻", "A block at a time forgets less.", "逐块解冻，遗忘更少。"}},
+	{"unfreeze.blocks", words{"Blocks", "块数", "How many blocks join, from the top down.", "自顶向下加入多少个块。"}},
+	{"unfreeze.every", words{"Steps between", "间隔步数", "Steps until the next block joins.", "每隔多少步加入下一块。"}},
 
-	{"peft.r", key{"Rank r", "秩 r", "Width of the adapter: more learns more and weighs more.", "适配器的宽度：越大能学得越多，也越重。"}},
-	{"peft.lora_alpha", key{"Alpha", "Alpha", "Strength of the adapter; often twice the rank.", "适配器的强度；常取秩的两倍。"}},
-	{"peft.lora_dropout", key{"Dropout", "Dropout", "Part of the adapter's inputs left out at random while training.", "训练时随机丢弃的适配器输入比例。"}},
-	{"peft.target_modules", key{"Adapted modules", "适配的模块", "Names of the linear layers, or all-linear.", "线性层的名称，或 all-linear。"}},
-	{"peft.exclude_modules", key{"Modules left out", "排除的模块", "Names of layers that get no adapter.", "不加适配器的层的名称。"}},
-	{"peft.use_rslora", key{"Rank-stabilised scaling", "秩稳定缩放", "Scales by alpha/√r instead of alpha/r.", "以 alpha/√r 而非 alpha/r 缩放。"}},
-	{"peft.use_dora", key{"DoRA", "DoRA", "Learns the length of each weight column apart from its direction.", "把每列权重的长度与方向分开学习。"}},
-	{"peft.init_lora_weights", key{"Initial values", "初始值", "How the adapter starts; true leaves the model unchanged at first.", "适配器的起点；true 时模型起初不变。"}},
-	{"peft.layers_to_transform", key{"Only these layers", "仅限这些层", "Numbers of the blocks that get an adapter, as a JSON list.", "加适配器的块的编号，JSON 列表。"}},
-	{"peft.layers_pattern", key{"Name of the layer list", "层列表名称", "Where the layer numbers stand in module names.", "层编号在模块名中的位置。"}},
-	{"peft.rank_pattern", key{"Ranks by module", "按模块设秩", "Ranks that differ, by pattern, as JSON.", "不同模块的秩，按模式，JSON。"}},
-	{"peft.alpha_pattern", key{"Alphas by module", "按模块设 alpha", "Alphas that differ, by pattern, as JSON.", "不同模块的 alpha，按模式，JSON。"}},
-	{"peft.bias", key{"Biases", "偏置", "Which biases of the base train as well: none, all or lora_only.", "基础模型的哪些偏置也训练：none、all 或 lora_only。"}},
-	{"peft.modules_to_save", key{"Modules trained whole", "完整训练的模块", "Modules that train beside the adapter and are saved with it.", "与适配器一起训练并保存的模块。"}},
-	{"peft.base_model_name_or_path", key{"Name of the base model", "基础模型名称", "Written into the adapter's config.", "写入适配器配置。"}},
-	{"peft.revision", key{"Revision of the base", "基础模型版本", "Written into the adapter's config.", "写入适配器配置。"}},
-	{"peft.task_type", key{"Task", "任务", "CAUSAL_LM continues text, SEQ_CLS classifies it.", "CAUSAL_LM 续写文本，SEQ_CLS 对其分类。"}},
-	{"peft.num_virtual_tokens", key{"Virtual tokens", "虚拟词元数", "How many learned positions stand before every text.", "每段文本之前有多少个学习得到的位置。"}},
-	{"peft.prefix_projection", key{"Prefix projection", "前缀投影", "Learns the prefix through a small network.", "通过一个小网络学习前缀。"}},
-	{"peft.encoder_hidden_size", key{"Width of the projection", "投影宽度", "Hidden width of the prefix's network.", "前缀网络的隐藏宽度。"}},
-	{"peft.adapter_len", key{"Adapter length", "适配器长度", "How many learned positions each adapted layer attends to.", "每个适配层关注的学习位置数。"}},
-	{"peft.adapter_layers", key{"Adapted layers", "适配层数", "How many of the last layers are adapted.", "最后多少层加适配器。"}},
-	{"peft.feedforward_modules", key{"Feed-forward modules", "前馈模块", "Which of the adapted modules are scaled at their input.", "哪些适配模块在输入处缩放。"}},
-	{"peft.init_ia3_weights", key{"Start at one", "从一开始", "Leaves the model unchanged at first.", "模型起初不变。"}},
-	{"peft.prompt_tuning_init", key{"Initial prompt", "初始提示", "RANDOM, or TEXT to start from a text's tokens.", "RANDOM，或用 TEXT 从一段文本的词元开始。"}},
-	{"peft.prompt_tuning_init_text", key{"Text to start from", "起始文本", "Its tokens are the first values of the virtual ones.", "其词元作为虚拟词元的初值。"}},
-	{"peft.token_dim", key{"Width of a token", "词元宽度", "Given by the model.", "由模型决定。"}},
-	{"peft.num_layers", key{"Layers", "层数", "Given by the model.", "由模型决定。"}},
-	{"peft.num_attention_heads", key{"Attention heads", "注意力头数", "Given by the model.", "由模型决定。"}},
+	{"peft.r", words{"Rank r", "秩 r", "Width of the adapter: more learns more and weighs more.", "适配器的宽度：越大能学得越多，也越重。"}},
+	{"peft.lora_alpha", words{"Alpha", "Alpha", "Strength of the adapter; often twice the rank.", "适配器的强度；常取秩的两倍。"}},
+	{"peft.lora_dropout", words{"Dropout", "Dropout", "Part of the adapter's inputs left out at random while training.", "训练时随机丢弃的适配器输入比例。"}},
+	{"peft.target_modules", words{"Adapted modules", "适配的模块", "Names of the linear layers, or all-linear.", "线性层的名称，或 all-linear。"}},
+	{"peft.exclude_modules", words{"Modules left out", "排除的模块", "Names of layers that get no adapter.", "不加适配器的层的名称。"}},
+	{"peft.use_rslora", words{"Rank-stabilised scaling", "秩稳定缩放", "Scales by alpha/√r instead of alpha/r.", "以 alpha/√r 而非 alpha/r 缩放。"}},
+	{"peft.use_dora", words{"DoRA", "DoRA", "Learns the length of each weight column apart from its direction.", "把每列权重的长度与方向分开学习。"}},
+	{"peft.init_lora_weights", words{"Initial values", "初始值", "How the adapter starts; true leaves the model unchanged at first.", "适配器的起点；true 时模型起初不变。"}},
+	{"peft.layers_to_transform", words{"Only these layers", "仅限这些层", "Numbers of the blocks that get an adapter, as a JSON list.", "加适配器的块的编号，JSON 列表。"}},
+	{"peft.layers_pattern", words{"Name of the layer list", "层列表名称", "Where the layer numbers stand in module names.", "层编号在模块名中的位置。"}},
+	{"peft.rank_pattern", words{"Ranks by module", "按模块设秩", "Ranks that differ, by pattern, as JSON.", "不同模块的秩，按模式，JSON。"}},
+	{"peft.alpha_pattern", words{"Alphas by module", "按模块设 alpha", "Alphas that differ, by pattern, as JSON.", "不同模块的 alpha，按模式，JSON。"}},
+	{"peft.bias", words{"Biases", "偏置", "Which biases of the base train as well: none, all or lora_only.", "基础模型的哪些偏置也训练：none、all 或 lora_only。"}},
+	{"peft.modules_to_save", words{"Modules trained whole", "完整训练的模块", "Modules that train beside the adapter and are saved with it.", "与适配器一起训练并保存的模块。"}},
+	{"peft.base_model_name_or_path", words{"Name of the base model", "基础模型名称", "Written into the adapter's config.", "写入适配器配置。"}},
+	{"peft.revision", words{"Revision of the base", "基础模型版本", "Written into the adapter's config.", "写入适配器配置。"}},
+	{"peft.task_type", words{"Task", "任务", "CAUSAL_LM continues text, SEQ_CLS classifies it.", "CAUSAL_LM 续写文本，SEQ_CLS 对其分类。"}},
+	{"peft.num_virtual_tokens", words{"Virtual tokens", "虚拟词元数", "How many learned positions stand before every text.", "每段文本之前有多少个学习得到的位置。"}},
+	{"peft.prefix_projection", words{"Prefix projection", "前缀投影", "Learns the prefix through a small network.", "通过一个小网络学习前缀。"}},
+	{"peft.encoder_hidden_size", words{"Width of the projection", "投影宽度", "Hidden width of the prefix's network.", "前缀网络的隐藏宽度。"}},
+	{"peft.adapter_len", words{"Adapter length", "适配器长度", "How many learned positions each adapted layer attends to.", "每个适配层关注的学习位置数。"}},
+	{"peft.adapter_layers", words{"Adapted layers", "适配层数", "How many of the last layers are adapted.", "最后多少层加适配器。"}},
+	{"peft.feedforward_modules", words{"Feed-forward modules", "前馈模块", "Which of the adapted modules are scaled at their input.", "哪些适配模块在输入处缩放。"}},
+	{"peft.init_ia3_weights", words{"Start at one", "从一开始", "Leaves the model unchanged at first.", "模型起初不变。"}},
+	{"peft.prompt_tuning_init", words{"Initial prompt", "初始提示", "RANDOM, or TEXT to start from a text's tokens.", "RANDOM，或用 TEXT 从一段文本的词元开始。"}},
+	{"peft.prompt_tuning_init_text", words{"Text to start from", "起始文本", "Its tokens are the first values of the virtual ones.", "其词元作为虚拟词元的初值。"}},
+	{"peft.token_dim", words{"Width of a token", "词元宽度", "Given by the model.", "由模型决定。"}},
+	{"peft.num_layers", words{"Layers", "层数", "Given by the model.", "由模型决定。"}},
+	{"peft.num_attention_heads", words{"Attention heads", "注意力头数", "Given by the model.", "由模型决定。"}},
 }
 
-// keys are the settings by path.
-var keys = func() map[string]key {
-	all := map[string]key{}
+// settingWords are these words by path.
+var settingWords = func() map[string]words {
+	all := map[string]words{}
 	for _, s := range settings {
-		all[s.path] = s.key
+		all[s.path] = s.words
 	}
 	return all
 }()
 
-// place is where a setting stands among all; one without words comes last.
-func place(path string) int {
+// orderOf is where a setting stands among all; one without words comes last.
+func orderOf(path string) int {
 	i := slices.IndexFunc(settings, func(s setting) bool { return s.path == path })
 	if i < 0 {
 		return len(settings)

@@ -16,7 +16,7 @@ import (
 // what nobody has set is left out of it. The engine says what keys there are, checks every change and plans it.
 type Studio struct {
 	*Words
-	Model, Data choice
+	Model, Data chosenInput
 	Models      []offer // of the server
 	Datasets    []serverFile
 	Config      Tree
@@ -39,16 +39,16 @@ type Studio struct {
 	Lesson      bool            // they came in a link for a lesson: model and data are to be chosen, no more
 	Lock        bool            // a link is to be one for a lesson
 
-	raw      map[string]string // texts of controls that are no values of their keys
-	fields   map[string]*Field // by path
-	auto     map[string]bool   // paths set by the page, as long as nobody sets them
-	planning bool              // the engine has been asked
-	stale    bool              // and something has changed since
-	seen     string            // the data that the preview is of
-	offered  bool              // the server has said what it has
-	wanted   [2]string         // model and data that a config names, until then
-	resuming *keptRun          // its files are to be chosen again
-	page     *Page
+	invalid     map[string]string // by path: texts of controls that are no values of their keys
+	fields      map[string]*Field // by path
+	suggested   map[string]bool   // paths whose values the page suggests, as long as the person sets none
+	planning    bool              // the engine has been asked
+	replan      bool              // something has changed since: it is asked again
+	previewed   string            // the data and settings that the preview is of
+	offersKnown bool              // the server has said what it offers
+	named       [2]string         // model and data that a config names, until the offers are known
+	resuming    *keptRun          // its files are to be chosen again
+	page        *Page
 }
 
 // offer is a model of the server.
@@ -124,8 +124,8 @@ func (s *Studio) Start(event vugu.DOMEvent) {
 		s.page.browser.Focus("data-input")
 		return
 	}
-	for path := range s.raw {
-		s.Problem = s.T("setting.bad", "name", s.label(path), "value", strconv.Quote(s.raw[path]))
+	for path := range s.invalid {
+		s.Problem = s.T("setting.bad", "name", s.label(path), "value", strconv.Quote(s.invalid[path]))
 		s.page.browser.Focus(fieldID(path))
 		return
 	}

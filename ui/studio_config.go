@@ -8,7 +8,7 @@ import (
 
 // reset takes over a config.
 func (s *Studio) reset(config Tree) {
-	s.Config, s.raw, s.fields, s.auto = config, map[string]string{}, map[string]*Field{}, map[string]bool{}
+	s.Config, s.invalid, s.fields, s.suggested = config, map[string]string{}, map[string]*Field{}, map[string]bool{}
 	s.suggest()
 }
 
@@ -40,8 +40,8 @@ func (s *Studio) load(text string) {
 	delete(config, "model")
 	config.Delete("dataset.path")
 	s.reset(config)
-	s.wanted = [2]string{model, name}
-	if s.offered {
+	s.named = [2]string{model, name}
+	if s.offersKnown {
 		s.find()
 	}
 }
@@ -80,17 +80,17 @@ const (
 )
 
 func (s *Studio) propose(path string, v any) {
-	if _, set := s.Config.Get(path); !set || s.auto[path] {
+	if _, set := s.Config.Get(path); !set || s.suggested[path] {
 		s.Config.Set(path, v)
-		s.auto[path] = true
-		delete(s.raw, path)
+		s.suggested[path] = true
+		delete(s.invalid, path)
 	}
 }
 
 // set writes a key as the person means it.
 func (s *Studio) set(path string, v any) {
 	s.Config.Set(path, v)
-	delete(s.auto, path)
+	delete(s.suggested, path)
 	s.suggest()
 	s.changed()
 }

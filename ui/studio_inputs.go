@@ -24,8 +24,8 @@ func (s *Studio) offer(models []offer, data []serverFile) {
 	for i := range data {
 		data[i].URL = "/api/data/" + escape(data[i].Name)
 	}
-	s.Models, s.Datasets, s.offered = models, data, true
-	if s.wanted != [2]string{} {
+	s.Models, s.Datasets, s.offersKnown = models, data, true
+	if s.named != [2]string{} {
 		s.find()
 	}
 	if len(models) > 0 && !s.Model.Usable() {
@@ -41,7 +41,7 @@ func escape(name string) string {
 func (s *Studio) TakeModel(name string) {
 	for _, m := range s.Models {
 		if m.Name == name {
-			s.Model = choice{Name: m.Name, Source: source{From: "server", Files: m.Files}}
+			s.Model = chosenInput{Name: m.Name, Source: source{From: "server", Files: m.Files}}
 			for _, f := range m.Files {
 				s.Model.Bytes += f.Size
 			}
@@ -55,7 +55,7 @@ func (s *Studio) TakeModel(name string) {
 func (s *Studio) TakeData(name string) {
 	for _, f := range s.Datasets {
 		if f.Name == name {
-			s.Data = choice{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []serverFile{f}}}
+			s.Data = chosenInput{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []serverFile{f}}}
 		}
 	}
 	s.changed()
@@ -78,8 +78,8 @@ func (s *Studio) choose(kind string, files []file) {
 
 // find chooses the model and the data that a config names, where the server has them, and says what is missing.
 func (s *Studio) find() {
-	model, data := s.wanted[0], s.wanted[1]
-	s.wanted = [2]string{}
+	model, data := s.named[0], s.named[1]
+	s.named = [2]string{}
 	s.TakeModel(model)
 	s.TakeData(data)
 	if model != "" && path.Base(model) != path.Base(s.Model.Name) {
@@ -101,10 +101,10 @@ func (s *Studio) chooseAgain(r *Run) {
 	s.reset(must(parseTree(r.Meta.Config)))
 	delete(s.Config, "model")
 	s.Config.Delete("dataset.path")
-	s.Model, s.Data = choice{}, choice{}
+	s.Model, s.Data = chosenInput{}, chosenInput{}
 	s.resuming = &keptRun{ID: r.ID, Meta: r.Meta, Checkpoint: r.checkpoint()}
 	s.Problem = s.T("resume.choose", "name", r.Meta.Name)
-	s.page.turn(screenStudio)
+	s.page.goTo(screenStudio)
 }
 
 func must(t Tree, err error) Tree {
@@ -122,7 +122,7 @@ func (s *Studio) ResumeHere(vugu.DOMEvent) {
 	}
 	r.Meta.Inputs = s.sources()
 	s.Problem, s.resuming = "", nil
-	r.goOn(r.checkpoint())
+	r.continueFrom(r.checkpoint())
 }
 
 // ModelText says what model is chosen and, when it has been planned, how large it is.

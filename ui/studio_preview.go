@@ -7,14 +7,14 @@ import (
 	"llamatab/engine/message"
 )
 
-// look has the engine spell the first rows of the data.
-func (s *Studio) look(config Tree) {
+// previewData has the engine tokenize the first rows of the data.
+func (s *Studio) previewData(config Tree) {
 	data, _ := config["dataset"].(map[string]any)
 	seen := strconv.FormatBool(s.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
-	if seen == s.seen {
+	if seen == s.previewed {
 		return
 	}
-	s.seen = seen
+	s.previewed = seen
 	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{"all"}}
 	if s.classifies() {
 		only["trainable"] = []any{"score"}
@@ -61,7 +61,7 @@ func (s *Studio) DataRemarks() []message.Remark {
 }
 
 // DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.
-func (s *Studio) DataFaultText() Text { return s.against(s.dataFault()) }
+func (s *Studio) DataFaultText() Text { return s.causeAndAdvice(s.dataFault()) }
 
 func (s *Studio) DataFaultDetail() Text { return s.detail(s.dataFault()) }
 

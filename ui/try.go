@@ -16,7 +16,7 @@ type Try struct {
 	Before, After     reply
 	Tokens            string // at most, as typed
 	Temperature, Seed string
-	of                string // the run that Temperature was set for
+	temperatureRun    string // the run that Temperature was set for
 	Problem, Detail   Text   // what went wrong, and the engine's own words about it
 
 	prompt string // kept while the screen is away
@@ -36,15 +36,15 @@ type reply struct {
 // Silent reports whether nothing has been said.
 func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 
-// likely is the share of the probability that replies are drawn from: what a small model gives to all other tokens would
-// spoil a text with one that nobody expects.
-const likely = 0.9
+// topP is the share of the probability that replies are drawn from: the rest, which a small model spreads over all other
+// tokens, would spoil a text.
+const topP = 0.9
 
 func newTry(p *Page) *Try {
-	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: usual, Seed: "1"}
+	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: defaultTemperature, Seed: "1"}
 }
 
-const usual = "0.7" // of temperatures
+const defaultTemperature = "0.7"
 
 // forget clears the replies: they are of another run.
 func (t *Try) forget() {
@@ -57,8 +57,8 @@ func (t *Try) enter() {
 	if t.prompt == "" && len(meta.Prompts) > 0 {
 		t.prompt = meta.Prompts[0]
 	}
-	if t.of != meta.ID {
-		t.of, t.Temperature = meta.ID, usual
+	if t.temperatureRun != meta.ID {
+		t.temperatureRun, t.Temperature = meta.ID, defaultTemperature
 		if meta.Temperature != nil {
 			t.Temperature = strconv.FormatFloat(*meta.Temperature, 'g', -1, 64)
 		}
@@ -151,25 +151,25 @@ func (t *Try) Go(event vugu.DOMEvent) {
 		}
 	}
 	job := message.Job{Command: message.Generate, Generate: &message.GenerateJob{
-		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: likely, Seed: seed,
+		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: topP, Seed: seed,
 	}}
 	t.Before, t.After = reply{}, reply{}
 	t.fillElements()
 	if t.Labels() { // what has been learned says which classes there are
-		t.hear(job, after, "after", &t.After, func() {
+		t.generate(job, after, "after", &t.After, func() {
 			if model != nil && len(t.After.Scores) > 0 {
 				g := *job.Generate
 				g.Labels, g.Seed = labels(t.After.Scores), run.seed()
 				job.Generate = &g
-				t.hear(job, model, "before", &t.Before, nil)
+				t.generate(job, model, "before", &t.Before, nil)
 			}
 		})
 		return
 	}
 	if model != nil {
-		t.hear(job, model, "before", &t.Before, nil)
+		t.generate(job, model, "before", &t.Before, nil)
 	}
-	t.hear(job, after, "after", &t.After, nil)
+	t.generate(job, after, "after", &t.After, nil)
 }
 
 // labels are the names of the classes, by their numbers.
@@ -194,8 +194,8 @@ func (r *Run) seed() uint64 {
 	return uint64(n)
 }
 
-// hear asks one of the two and shows its words as they come. After the last one then is called, where it is not nil.
-func (t *Try) hear(job message.Job, sources map[string]source, id string, r *reply, then func()) {
+// generate asks one of the two models and shows its reply as it comes. At the end it calls then, where that is not nil.
+func (t *Try) generate(job message.Job, sources map[string]source, id string, r *reply, then func()) {
 	job.Mounts = map[string]string{}
 	for name := range sources {
 		job.Mounts[name] = ""
@@ -234,11 +234,11 @@ func (t *Try) Stop(vugu.DOMEvent) { t.page.browser.ControlEngine(sideEngine, mes
 
 // Copy puts both on the clipboard.
 func (t *Try) Copy(vugu.DOMEvent) {
-	t.page.browser.Copy(t.prompt+"\n\n"+t.say("try.before")+":\n"+t.words(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.words(&t.After)+"\n", false)
+	t.page.browser.Copy(t.prompt+"\n\n"+t.say("try.before")+":\n"+t.replyText(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.replyText(&t.After)+"\n", false)
 }
 
-// words are all that a reply says.
-func (t *Try) words(r *reply) string {
+// replyText is a reply as text, with the scores of a classifier.
+func (t *Try) replyText(r *reply) string {
 	text := r.Text
 	for _, s := range r.Scores {
 		text += string(t.LabelText(s.Label)+" "+t.ScoreText(s)) + "\n"

@@ -59,7 +59,7 @@ func (s *Studio) setUnfreezeWay(v any) bool {
 		}
 		s.unfreeze(2, every)
 	}
-	delete(s.raw, "unfreeze")
+	delete(s.invalid, "unfreeze")
 	return true
 }
 

@@ -30,7 +30,7 @@ func TestCatalogue(t *testing.T) {
 		if strings.TrimSpace(entry.en) == "" || strings.TrimSpace(entry.zh) == "" {
 			t.Errorf("%s: a language is missing", key)
 		}
-		en, zh := names(entry.en), names(entry.zh)
+		en, zh := namesIn(entry.en), namesIn(entry.zh)
 		slices.Sort(en)
 		slices.Sort(zh)
 		if !slices.Equal(en, zh) {
@@ -83,11 +83,11 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range about.Defaults.topped() {
-		if _, ok := keys[path]; !ok && path != "model" && path != "peft" && path != "dataset.path" && path != "training.resume_from_checkpoint" {
+		if _, ok := settingWords[path]; !ok && path != "model" && path != "peft" && path != "dataset.path" && path != "training.resume_from_checkpoint" {
 			t.Errorf("%s has no words", path)
 		}
 	}
-	for path, k := range keys {
+	for path, k := range settingWords {
 		for _, text := range []string{k.en, k.zh, k.helpEN, k.helpZH} {
 			if strings.TrimSpace(text) == "" {
 				t.Errorf("%s: a language is missing", path)
@@ -126,17 +126,17 @@ func TestTroubles(t *testing.T) {
 		if code == "" || w.Has("event."+code) {
 			continue
 		}
-		if _, ok := troubleOf[code]; !ok {
+		if _, ok := errorEntries[code]; !ok {
 			t.Errorf("the engine fails with %q, of which the catalogue has nothing", code)
 		}
 	}
-	for code, trouble := range troubleOf {
+	for code, trouble := range errorEntries {
 		if !w.Has("failed."+code) || !w.Has("do."+trouble.Do) || !w.Has("advice."+trouble.Do) || !strings.HasPrefix(trouble.Code, "E-") {
 			t.Errorf("%s: %+v lacks a text", code, trouble)
 		}
 	}
 	for key := range catalogue {
-		if code, ok := strings.CutPrefix(key, "mend."); ok && troubleOf[code].Code == "" {
+		if code, ok := strings.CutPrefix(key, "mend."); ok && errorEntries[code].Code == "" {
 			t.Errorf("%s: no trouble has this code", key)
 		}
 	}
@@ -208,7 +208,7 @@ func TestEvents(t *testing.T) {
 				for i := 2; i < len(call.Args); i += 2 {
 					about = append(about, text(call.Args[i]))
 				}
-				for _, name := range names(own) {
+				for _, name := range namesIn(own) {
 					if !slices.Contains(about, name) {
 						t.Errorf("%s: {%s} is not filled in", where, name)
 					}
@@ -220,7 +220,7 @@ func TestEvents(t *testing.T) {
 		})
 	}
 	for code, about := range told {
-		for _, name := range names(catalogue["event."+code].en) {
+		for _, name := range namesIn(catalogue["event."+code].en) {
 			if !about[name] {
 				t.Errorf("the words for %q want {%s}, the engine tells %v", code, name, slices.Sorted(maps.Keys(about)))
 			}
@@ -241,7 +241,7 @@ func TestWrongSettings(t *testing.T) {
 		if !ok {
 			t.Errorf("%s: the page has no words for %q", set.Position(where), kind)
 		}
-		for _, name := range names(entry.en) {
+		for _, name := range namesIn(entry.en) {
 			if name != "name" && !slices.Contains(about, name) {
 				t.Errorf("%s: the words for %q want {%s}", set.Position(where), kind, name)
 			}
@@ -400,9 +400,9 @@ func TestRemarks(t *testing.T) {
 		{string(en.RemarkText(cut)), "a.txt: 2 of 1000000 rows are cut to 256 tokens: 31 tokens are lost, 4.8 %."},
 		{string(zh.RemarkText(cut)), "a.txt：1000000 行中有 2 行截断为 256 个词元：丢失 31 个词元，占 4.8 %。"},
 		{string(zh.RemarkText(large)), "单个缓冲区（logits）需要 134 MB，GPU 最多允许 64 MB。"},
-		{zh.told("rows_cut", "own", map[string]any{"file": "a.txt"}), "own"},
-		{zh.told("from the future", "own", cut.Data), "own"},
-		{zh.told("step_without_tokens", "own", map[string]any{"rows": []any{1.0, 2.0}}), "有一步没有可训练的内容（行 1、2）。"},
+		{zh.eventText("rows_cut", "own", map[string]any{"file": "a.txt"}), "own"},
+		{zh.eventText("from the future", "own", cut.Data), "own"},
+		{zh.eventText("step_without_tokens", "own", map[string]any{"rows": []any{1.0, 2.0}}), "有一步没有可训练的内容（行 1、2）。"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("got %q, want %q", c[0], c[1])
