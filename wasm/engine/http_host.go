@@ -17,19 +17,19 @@ import (
 	"llamatab/engine/report"
 )
 
-// httpHost is the host of a headless job: files come from and go to the server that started the browser.
+// httpHost is the host of a headless job. Files come from the server that started the browser, and go to it.
 type httpHost struct {
-	base     string
-	mu       sync.Mutex
+	base     string     // the job's address, with a slash at its end
+	mu       sync.Mutex // guards queue and closing
 	queue    []message.Envelope
-	wake     chan struct{}
+	closing  bool
+	wake     chan struct{} // an envelope was queued
 	controls chan message.Control
 	sent     chan struct{} // closed when the queue was sent for the last time
-	closing  bool
 }
 
-// heartbeat is the longest silence of an engine, so that the server can tell a long step from a dead tab and a
-// control is heard in time.
+// heartbeat is the longest time between two requests of an engine. The server can so tell a long step from a dead tab, and
+// sends controls in its answers.
 const heartbeat = time.Second
 
 func newHTTPHost(base string) *httpHost {
@@ -38,11 +38,11 @@ func newHTTPHost(base string) *httpHost {
 	return h
 }
 
-// errUnreachable is wrapped by errors of requests that got no answer at all.
+// errUnreachable is wrapped by the errors of requests that got no answer.
 var errUnreachable = errors.New("the server cannot be reached")
 
-// fetch makes a request and returns the answer's body as an ArrayBuffer. A status of 400 or more is an error that
-// says what the server said.
+// fetch makes a request and returns the answer's body as an ArrayBuffer. A status of 400 or more is an error with the
+// server's text.
 func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Value) (js.Value, error) {
 	init := map[string]any{"method": method, "headers": headers}
 	if !body.IsUndefined() {
@@ -95,7 +95,7 @@ func (h *httpHost) fetchJob() (j message.Job, files report.Files, err error) {
 	return j, files, nil
 }
 
-// assign puts a mount where the job looks for it.
+// assign puts the files of a mount into the field of that name; those with other names are adapters to compare.
 func assign(files *report.Files, name string, f fs.FS) {
 	switch name {
 	case "model":
@@ -110,7 +110,7 @@ func assign(files *report.Files, name string, f fs.FS) {
 		files.Tokenizer = f
 	case "head":
 		files.Head = f
-	default: // of a comparison
+	default:
 		if files.Compare == nil {
 			files.Compare = map[string]fs.FS{}
 		}
@@ -120,7 +120,7 @@ func assign(files *report.Files, name string, f fs.FS) {
 
 func (h *httpHost) mount(name string) (folder, error) { return h.folder("files/" + name + "/") }
 
-// Open implements train.Host.
+// Open implements report.Host.
 func (h *httpHost) Open(path string) (fs.FS, error) {
 	f, err := h.folder("out/" + escape(path) + "/")
 	if err != nil { // not the nil folder as an interface
@@ -159,7 +159,7 @@ func (h *httpHost) readAt(path string, p []byte, offset int64) (int, error) {
 	return bytesOf(buffer, p), nil
 }
 
-// Emit implements train.Host.
+// Emit implements report.Host.
 func (h *httpHost) Emit(es ...message.Envelope) {
 	h.mu.Lock()
 	h.queue = append(h.queue, es...)
@@ -170,7 +170,7 @@ func (h *httpHost) Emit(es ...message.Envelope) {
 	}
 }
 
-// send posts what is queued, in order, and takes the controls that come back.
+// send posts the queued envelopes in order and takes the controls of the answers.
 func (h *httpHost) send() {
 	defer close(h.sent)
 	for {
@@ -186,24 +186,24 @@ func (h *httpHost) send() {
 			batch = []message.Envelope{}
 		}
 		body, err := json.Marshal(batch)
-		if err != nil { // a message that cannot be spelled is a fault of ours
+		if err != nil { // an envelope holds only what JSON can write
 			panic(err)
 		}
 		answer, err := h.fetch("POST", "messages", map[string]any{"Content-Type": "application/json"}, uint8Array(body))
 		if err == nil {
 			p := make([]byte, answer.Get("byteLength").Int())
 			bytesOf(answer, p)
-			var said struct {
+			var reply struct {
 				Control []message.Control `json:"control"`
 			}
-			if json.Unmarshal(p, &said) == nil {
-				for _, c := range said.Control {
+			if json.Unmarshal(p, &reply) == nil {
+				for _, c := range reply.Control {
 					h.controls <- c
 				}
 			}
 		}
 		h.mu.Lock()
-		if errors.Is(err, errUnreachable) { // said again with the next heartbeat, in its place
+		if errors.Is(err, errUnreachable) { // sent again with the next heartbeat, before later envelopes
 			h.queue = append(batch, h.queue...)
 		}
 		last = last && len(h.queue) == 0
@@ -214,7 +214,7 @@ func (h *httpHost) send() {
 	}
 }
 
-// close sends what is left.
+// close sends the rest of the queue and waits until it was sent.
 func (h *httpHost) close() {
 	h.mu.Lock()
 	h.closing = true
@@ -223,19 +223,20 @@ func (h *httpHost) close() {
 	<-h.sent
 }
 
-// Control implements train.Host.
+// Control implements report.Host.
 func (h *httpHost) Control() message.Control { return next(h.controls) }
 
+// next is the next control that waits, "" for none.
 func next(c chan message.Control) message.Control {
 	select {
-	case said := <-c:
-		return said
+	case control := <-c:
+		return control
 	default:
 		return ""
 	}
 }
 
-// Create implements train.Host.
+// Create implements report.Host.
 func (h *httpHost) Create(path string) (io.WriteCloser, error) {
 	return &upload{flush: func(p []byte, offset int64) error {
 		_, err := h.fetch("POST", fmt.Sprintf("out/%s?offset=%d", escape(path), offset), map[string]any{}, uint8Array(p))
@@ -243,52 +244,20 @@ func (h *httpHost) Create(path string) (io.WriteCloser, error) {
 	}}, nil
 }
 
-// Commit implements train.Host.
+// Commit implements report.Host.
 func (h *httpHost) Commit(path string) error {
 	_, err := h.fetch("POST", "commit/"+escape(path), map[string]any{}, js.Undefined())
 	return err
 }
 
-// Remove implements train.Host.
+// Remove implements report.Host.
 func (h *httpHost) Remove(path string) error {
 	_, err := h.fetch("DELETE", "out/"+escape(path), map[string]any{}, js.Undefined())
 	return err
 }
 
-// escape spells a path for an address. The browser knows how, and net/url would weigh 25 kB on the wire.
+// escape encodes a path for an address. It calls the browser, as net/url would add 25 kB to the program.
 func escape(path string) string {
 	escaped := js.Global().Get("encodeURIComponent").Invoke(path).String()
 	return strings.ReplaceAll(escaped, "%2F", "/")
-}
-
-// upload gathers writes into pieces that are worth sending.
-type upload struct {
-	buffer []byte
-	offset int64
-	any    bool
-	flush  func(p []byte, offset int64) error
-}
-
-const uploadBytes = 4 << 20
-
-func (u *upload) Write(p []byte) (int, error) {
-	u.buffer = append(u.buffer, p...)
-	if len(u.buffer) < uploadBytes {
-		return len(p), nil
-	}
-	return len(p), u.send()
-}
-
-func (u *upload) send() error {
-	err := u.flush(u.buffer, u.offset)
-	u.offset, u.any, u.buffer = u.offset+int64(len(u.buffer)), true, u.buffer[:0]
-	return err
-}
-
-// Close sends the rest; an empty file is sent too.
-func (u *upload) Close() error {
-	if len(u.buffer) == 0 && u.any {
-		return nil
-	}
-	return u.send()
 }

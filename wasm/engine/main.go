@@ -40,24 +40,24 @@ func run(h report.Host, next func() (message.Job, report.Files, error)) {
 		h.Emit(message.Envelope{Type: "failed", Failed: report.Failure(err)})
 		return
 	}
-	// Errors have been told to the host.
+	// An error was sent to the host as an envelope.
 	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run, Dial: dial})
 }
 
-// open opens the adapter's device with the sizes of buffers that the plan wants. Of what kernel variants may use,
-// such as workgroup memory, it asks for all there is.
+// open opens the adapter's device with the buffer sizes that the plan wants. Limits that kernel variants depend on, such as
+// workgroup memory, are the highest that the adapter has.
 func open(want device.Limits) (device.Device, error) {
 	d, err := webgpu.Open(context.Background(), webgpu.Options{
 		Want:            device.Limits{MaxBuffer: want.MaxBuffer, MaxBinding: want.MaxBinding},
 		PowerPreference: "high-performance",
 	})
-	if err != nil { // not the nil *Device as an interface
+	if err != nil { // d is a nil *Device, which must not become a non-nil interface
 		return nil, err
 	}
 	return d, nil
 }
 
-// await blocks until a promise settles. A rejection is an error.
+// await blocks until a promise settles. A rejection is an error with the reason's text.
 func await(p js.Value) (js.Value, error) {
 	type settled struct {
 		v   js.Value

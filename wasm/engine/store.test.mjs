@@ -1,0 +1,188 @@
+// Tests of store.js in Node, over a stand-in for the origin private file system.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+import vm from "node:vm";
+
+const source = readFileSync(new URL("store.js", import.meta.url), "utf8");
+const missing = () => new DOMException("not there", "NotFoundError");
+
+class FakeFile {
+  kind = "file";
+  bytes = new Uint8Array();
+  constructor(name, disk) { Object.assign(this, { name, disk }); }
+  async getFile() { return new File([this.bytes], this.name); }
+  async createWritable() {
+    const parts = [];
+    return {
+      write: async (content) => { parts.push(new Uint8Array(await new Blob([content]).arrayBuffer())); },
+      close: async () => { this.bytes = new Uint8Array(await new Blob(parts).arrayBuffer()); },
+      abort: async () => {},
+    };
+  }
+  async createSyncAccessHandle() {
+    return {
+      getSize: () => this.bytes.length,
+      read: (into, { at }) => into.set(this.bytes.subarray(at, at + into.length)),
+      write: (from, { at }) => {
+        const fits = from.subarray(0, this.disk.free);
+        const grown = new Uint8Array(Math.max(this.bytes.length, at + fits.length));
+        grown.set(this.bytes);
+        grown.set(fits, at);
+        this.bytes = grown;
+        return fits.length;
+      },
+      truncate: (size) => { this.bytes = this.bytes.slice(0, size); },
+      flush() {},
+      close() {},
+    };
+  }
+}
+
+class FakeFolder {
+  kind = "directory";
+  children = new Map();
+  constructor(disk) { this.disk = disk; }
+  child(name, create, make) {
+    if (!this.children.has(name)) {
+      if (!create) throw missing();
+      this.children.set(name, make());
+    }
+    return this.children.get(name);
+  }
+  async getDirectoryHandle(name, { create = false } = {}) { return this.child(name, create, () => new FakeFolder(this.disk)); }
+  async getFileHandle(name, { create = false } = {}) { return this.child(name, create, () => new FakeFile(name, this.disk)); }
+  async removeEntry(name) { if (!this.children.delete(name)) throw missing(); }
+  async *entries() { yield* this.children; }
+}
+
+// setup is a fresh store. disk.free is how many bytes a line may still take; held are the names of locks.
+function setup() {
+  const disk = { free: Infinity }, root = new FakeFolder(disk), held = [];
+  const estimate = { quota: 1e9, usage: 0 };
+  const locks = {
+    query: async () => ({ held: held.map((name) => ({ name })) }),
+    async request(name, options, use) {
+      if (held.includes(name)) return use(null);
+      held.push(name);
+      await use({ name });
+      held.splice(held.indexOf(name), 1);
+    },
+  };
+  const scope = { navigator: { storage: { getDirectory: async () => root, estimate: async () => estimate }, locks }, TextDecoder, DOMException, File, Blob };
+  vm.runInNewContext(source, scope);
+  return { store: scope.llamatabStore, disk, held, estimate };
+}
+const bytes = (text) => new TextEncoder().encode(text);
+const read = async (store, path) => (await store.get(path)).text();
+// plain makes values of another context comparable.
+const plain = (value) => JSON.parse(JSON.stringify(value));
+// newRun writes what a run that has begun has.
+const newRun = (store, id, created, inputs) => store.put(`runs/${id}/meta.json`, JSON.stringify({ id, created, inputs }));
+const commitCheckpoint = async (store, id, step) => {
+  await store.put(`runs/${id}/checkpoint-${step}/state.json`, `{"step": ${step}}`);
+  await store.commit(`runs/${id}/checkpoint-${step}`);
+};
+
+test("a folder counts only when it was committed and none of its files was cut", async () => {
+  const { store } = setup();
+  await store.put("runs/a/adapter/weights", "12345");
+  await store.put("runs/a/adapter/deep/config", "{}");
+  assert.equal(await store.complete("runs/a/adapter"), null);
+  assert.deepEqual(plain(await store.commit("runs/a/adapter")), [{ path: "weights", size: 5 }, { path: "deep/config", size: 2 }]);
+  assert.equal((await store.complete("runs/a/adapter")).length, 2);
+  assert.deepEqual(plain((await store.files("a", "adapter")).map((f) => f.path)), ["weights", "deep/config"]);
+  await store.put("runs/a/adapter/weights", "123");
+  assert.equal(await store.complete("runs/a/adapter"), null);
+  assert.deepEqual(plain(await store.files("a", "adapter")), []);
+});
+
+test("the newest complete checkpoint counts, by its number", async () => {
+  const { store } = setup();
+  await commitCheckpoint(store, "a", 9);
+  await commitCheckpoint(store, "a", 10);
+  await store.put("runs/a/checkpoint-11/state.json", "{}"); // the tab died before the commit
+  assert.deepEqual(plain(await store.checkpoint("a")), { name: "checkpoint-10", step: 10 });
+  await store.keepCheckpoint("a", 9);
+  assert.deepEqual(plain(await store.checkpoint("a")), { name: "checkpoint-9", step: 9 });
+  await store.keepCheckpoint("a", 0);
+  assert.equal(await store.checkpoint("a"), null);
+});
+
+test("lines are cut back to a step, and a torn last line is dropped", async () => {
+  const { store } = setup();
+  await store.put("runs/a/metrics.jsonl", '{"step":1}\n{"step":2}\n{"step":3}\n{"st');
+  const file = await store.lines("runs/a/metrics.jsonl", () => true);
+  assert.equal(await read(store, "runs/a/metrics.jsonl"), '{"step":1}\n{"step":2}\n{"step":3}\n');
+  file.cut((line) => line.step <= 1);
+  file.add(bytes('{"step":2,"again":true}\n'));
+  assert.equal(await read(store, "runs/a/metrics.jsonl"), '{"step":1}\n{"step":2,"again":true}\n');
+});
+
+test("a line that finds no room leaves nothing of itself", async () => {
+  const { store, disk } = setup();
+  const file = await store.lines("runs/a/metrics.jsonl", () => true);
+  file.add(bytes('{"step":1}\n'));
+  disk.free = 4;
+  assert.throws(() => file.add(bytes('{"step":2}\n')), { name: "QuotaExceededError" });
+  assert.equal(await read(store, "runs/a/metrics.jsonl"), '{"step":1}\n');
+});
+
+test("the list has each run's last whole line, newest run first, and drops what never began", async () => {
+  const { store, held } = setup();
+  await newRun(store, "old", "2026-01-01");
+  await store.put("runs/old/metrics.jsonl", '{"step":1,"loss":2}\n{"step":2,"loss":1.5}\n{"step":3');
+  await commitCheckpoint(store, "old", 2);
+  await newRun(store, "new", "2026-01-02");
+  await store.put("runs/new/state.json", '{"stage": "do'); // torn
+  await store.put("runs/dead/run.json", "{}");
+  await store.put("runs/starting/run.json", "{}");
+  held.push("llamatab-run-starting");
+  const list = plain(await store.list());
+  assert.deepEqual(list.map(({ id, step, loss, checkpoint, state }) => ({ id, step, loss, checkpoint, state })), [
+    { id: "new", step: 0, loss: null, checkpoint: 0, state: null },
+    { id: "old", step: 2, loss: 1.5, checkpoint: 2, state: null },
+  ]);
+  assert.equal(await store.json("runs/dead/run.json"), null);
+  assert.deepEqual(plain(await store.json("runs/starting/run.json")), {});
+});
+
+test("inputs go with the last run that was made from them", async () => {
+  const { store } = setup();
+  const inputs = { model: { from: "kept", key: "k" } };
+  assert.equal(await store.keepInputs("k", [new File(["weights"], "model.safetensors")]), true);
+  await newRun(store, "a", "2026-01-01", inputs);
+  await newRun(store, "b", "2026-01-02", inputs);
+  await store.removeRun("a");
+  assert.deepEqual(plain((await store.inputs("k")).map((f) => f.path)), ["model.safetensors"]);
+  await store.removeRun("b");
+  assert.equal(await store.inputs("k"), null);
+});
+
+test("inputs are copied only into half of the room that is left", async () => {
+  const { store, estimate } = setup();
+  estimate.quota = 13;
+  assert.equal(await store.keepInputs("k", [new File(["1234567"], "data.txt")]), false);
+  estimate.quota = 14;
+  assert.equal(await store.keepInputs("k", [new File(["1234567"], "data.txt")]), true);
+});
+
+test("only runs that are not running are pruned, the oldest first", async () => {
+  const { store, held } = setup();
+  for (let i = 10; i < 43; i++) await newRun(store, "r" + i, "2026-01-" + i);
+  held.push("llamatab-run-r10");
+  await store.prune();
+  const left = (await store.list()).map((r) => r.id);
+  assert.equal(left.length, 31);
+  assert.ok(left.includes("r10") && left.includes("r42"));
+  assert.ok(!left.includes("r11") && !left.includes("r12") && left.includes("r13"));
+});
+
+test("a run belongs to one tab until it is released", async () => {
+  const { store } = setup();
+  const first = await store.lock("a");
+  assert.equal(await store.lock("a"), null);
+  first.release();
+  await new Promise((done) => setImmediate(done));
+  assert.notEqual(await store.lock("a"), null);
+});
