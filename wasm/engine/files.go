@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// folder is an fs.FS of one level whose files are read by ranges, over HTTP or from the disk of the person.
+// folder is an fs.FS of one level. Its files are read by ranges, over HTTP or from the person's disk.
 type folder map[string]*remote
 
-// remote is a file that is elsewhere.
+// remote is a file on a server or on the person's disk.
 type remote struct {
 	name string
 	size int64
-	// read fills p from offset on; it returns fewer bytes with an error only.
+	// read fills p with the bytes from offset on. It returns fewer bytes only together with an error.
 	read func(p []byte, offset int64) (int, error)
 }
 
@@ -36,14 +36,14 @@ func (f folder) Open(name string) (fs.File, error) {
 	return &opened{remote: r}, nil
 }
 
-// readAhead is how much a sequential reader fetches at a time.
+// readAhead is how many bytes a sequential reader fetches at a time.
 const readAhead = 1 << 20
 
-// opened is a remote file with a position.
+// opened is an open remote file with a position.
 type opened struct {
 	*remote
-	at     int64
-	buffer []byte
+	at     int64  // where the next fetch begins
+	buffer []byte // fetched and not read yet
 }
 
 func (o *opened) Stat() (fs.FileInfo, error) { return info{o.remote}, nil }
@@ -93,7 +93,7 @@ func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return false }
 func (i info) Sys() any           { return nil }
 
-// listing is the folder itself, opened.
+// listing is the open folder itself.
 type listing struct {
 	folder
 	read bool
@@ -126,8 +126,7 @@ func (l *listing) ReadDir(int) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// fromFiles is a folder of the files that the page gives, by the last part of their names: File objects, or
-// {name, size, url} of the server.
+// fromFiles is a folder of files that the page posted: File objects, or {name, size, url} for files of the server.
 func fromFiles(list js.Value) folder {
 	f := folder{}
 	for i := range list.Length() {
@@ -142,7 +141,7 @@ func fromFiles(list js.Value) folder {
 	return f
 }
 
-// fromBlob is a Blob, which a File is too, under a name.
+// fromBlob is a remote file with the content of a Blob. A File is a Blob.
 func fromBlob(name string, blob js.Value) *remote {
 	return &remote{name: name, size: int64(blob.Get("size").Float()), read: func(p []byte, offset int64) (int, error) {
 		buffer, err := await(blob.Call("slice", float64(offset), float64(offset+int64(len(p)))).Call("arrayBuffer"))

@@ -17,18 +17,18 @@ import (
 	"llamatab/engine/train"
 )
 
-// link is a tab's two sockets to its room. Which bytes come is up to the tab itself, as the room sends only what was
-// asked for; so what waits here is bounded, though a browser's socket cannot push back. What goes is what the room asked
-// for. Numbers stay in JavaScript's memory: from the GPU's they are put behind a header and sent, and what comes is handed
-// on as it lies there.
+// link is a tab's two sockets to its room: one for control messages, one for bulk frames. A browser's socket cannot slow
+// down its sender, but the room sends only frames that the tab requested, so the number of frames that wait here is
+// bounded. In the other direction the tab sends only what the room requested. The numbers of bulk frames never pass through
+// Go's memory: a frame to be sent is put together in JavaScript's memory, and a frame that arrives stays there.
 type link struct {
 	sockets [2]js.Value
 	funcs   []js.Func
 	frames  chan train.Arrival
-	data    chan outgoing   // waits for room in the data socket
-	waits   map[string]bool // the headers of what waits: a room that asks again gets one answer
+	data    chan outgoing   // frames that wait for room in the data socket
+	waits   map[string]bool // their headers: a room that repeats a request gets one answer
 	frame   js.Value        // a Uint8Array in which frames are put together
-	space   int             // its length
+	space   int             // its length in bytes
 	once    sync.Once
 	ended   chan struct{}
 }
@@ -48,16 +48,18 @@ func (o outgoing) size() int {
 }
 
 const (
-	// framesWaiting bounds what waits for the engine or for the data socket: far more than is asked for at a time.
+	// framesWaiting bounds the frames that wait for the engine or for the data socket. It is far more than the number that
+	// is requested at a time.
 	framesWaiting = 1 << 12
-	// highWater is how many frames like the next may wait inside the data socket, whose memory is not the page's to see.
+	// highWater is how many frames of the size of the next may wait inside the data socket. The browser sets no bound itself.
 	highWater = 2
-	lookAgain = 2 * time.Millisecond // whether there is room in it
+	// pollInterval is the time between two looks at how much of the data socket's memory is free; it sends no event.
+	pollInterval = 2 * time.Millisecond
 )
 
 var (
 	errSocket = errors.New("the socket was closed")
-	errBehind = errors.New("the socket does not take what the room asks for")
+	errBehind = errors.New("the socket sends more slowly than the room requests frames")
 )
 
 // dial implements train.Dial over the sockets of the server that the page came from.
@@ -108,8 +110,8 @@ func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (train.L
 	return l, w, nil
 }
 
-// bye is the goodbye among the frames of a link that is closed, nil if there is none: sockets end in any order, and the
-// room's reason may have come before the end of the one that was being opened.
+// bye returns the room's goodbye among the frames of a closed link as an error, nil if there is none. The control socket
+// may have received it before the data socket was open.
 func (l *link) bye() error {
 	for a := range l.frames {
 		if f, err := fsdp.Parse(a.Head); err == nil && f.Type == fsdp.TypeBye {
@@ -143,7 +145,7 @@ func (l *link) open(ctx context.Context, lane train.Lane, room string, first []b
 			select {
 			case l.frames <- arrived(e.Get("data")):
 			default:
-				l.end() // more than was asked for: start again
+				l.end() // more frames than were requested: the tab connects again
 			}
 		}
 	})
@@ -166,7 +168,7 @@ func (l *link) on(socket js.Value, event string, f func(js.Value)) {
 	socket.Set("on"+event, fn)
 }
 
-// arrived is a frame in an ArrayBuffer: all of it in Go memory, but for the numbers of a bulk frame.
+// arrived takes a frame out of an ArrayBuffer. It copies all to Go's memory except the numbers of a bulk frame.
 func arrived(buffer js.Value) train.Arrival {
 	array := js.Global().Get("Uint8Array").New(buffer)
 	n := array.Get("byteLength").Int()
@@ -180,7 +182,7 @@ func arrived(buffer js.Value) train.Arrival {
 	return train.Arrival{Head: all}
 }
 
-// Send implements train.Link. Bulk frames wait for room in their socket.
+// Send implements train.Link. It queues bulk frames until there is room in the data socket.
 func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
 	o := outgoing{head, body}
 	if lane == train.ControlLane {
@@ -199,7 +201,7 @@ func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
 	}
 }
 
-// pump sends bulk frames. A socket takes all that it is given and tells only how much of it has not gone.
+// pump sends the queued bulk frames. A socket accepts any number of bytes, so pump waits while too many of them are unsent.
 func (l *link) pump() {
 	socket := l.sockets[train.DataLane]
 	for {
@@ -211,7 +213,7 @@ func (l *link) pump() {
 				select {
 				case <-l.ended:
 					return
-				case <-time.After(lookAgain):
+				case <-time.After(pollInterval):
 				}
 			}
 			delete(l.waits, string(o.head))
@@ -222,7 +224,7 @@ func (l *link) pump() {
 	}
 }
 
-// write puts a frame together and gives it to its socket, which takes a copy.
+// write puts a frame together and sends it. The socket copies it.
 func (l *link) write(lane train.Lane, o outgoing) error {
 	const open = 1
 	socket := l.sockets[lane]
@@ -245,7 +247,7 @@ func (l *link) write(lane train.Lane, o outgoing) error {
 // Frames implements train.Link.
 func (l *link) Frames() <-chan train.Arrival { return l.frames }
 
-// end closes what comes, once both sockets' last frames are in.
+// end closes the channel of frames. Frames that are already in it can still be read.
 func (l *link) end() {
 	l.once.Do(func() { close(l.ended); close(l.frames) })
 }

@@ -14,7 +14,7 @@ import (
 	"llamatab/engine/train"
 )
 
-// newSocket is a socket that keeps what it is given as if nothing left the machine, until drain is called.
+// newSocket is a stand-in for a WebSocket. It keeps all frames as unsent until drain is called.
 func newSocket() js.Value {
 	return js.Global().Get("Function").New(`return {
 		readyState: 1, bufferedAmount: 0, sent: [],
@@ -30,7 +30,7 @@ func sent(socket js.Value, i int) []byte {
 	return b
 }
 
-// numbers are n bytes in JavaScript's memory that start with first.
+// numbers returns n bytes in JavaScript's memory, counting up from first, and the same bytes in Go's.
 func numbers(first byte, n int) (webgpu.Array, []byte) {
 	b := make([]byte, n)
 	for i := range b {
@@ -43,13 +43,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("waited in vain for ", what)
+			t.Fatal("did not happen within 5 s: ", what)
 		}
 	}
 }
 
-// TestLink sends frames of parts from both memories: no more than two wait inside the socket, and control messages pass
-// those that wait outside.
+// TestLink sends frames whose parts lie in Go's and in JavaScript's memory. At most highWater frames wait inside the socket,
+// and control messages overtake the frames that wait outside.
 func TestLink(t *testing.T) {
 	control, data := newSocket(), newSocket()
 	l := &link{sockets: [2]js.Value{control, data}, frames: make(chan train.Arrival, 4), data: make(chan outgoing, 64), waits: map[string]bool{}, ended: make(chan struct{})}
@@ -62,22 +62,22 @@ func TestLink(t *testing.T) {
 		h := fsdp.Header{Type: fsdp.TypeGradient, Flags: fsdp.FlagBF16, Chunk: uint32(i), Chunks: frames, Len: n}
 		head := h.Append(nil)
 		want = append(want, append(h.Append(nil), content...))
-		for range 2 { // asked for twice, sent once
+		for range 2 { // requested twice, sent once
 			if err := l.Send(train.DataLane, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	count := func() int { return data.Get("sent").Length() }
-	eventually(t, "what fits into the socket", func() bool { return count() == highWater })
-	time.Sleep(10 * lookAgain)
+	eventually(t, "the first frames are sent", func() bool { return count() == highWater })
+	time.Sleep(10 * pollInterval)
 	if count() != highWater {
 		t.Fatalf("%d frames were given to a socket that sends none", count())
 	}
 	if err := l.Send(train.ControlLane, []byte("status")); err != nil || string(sent(control, 0)) != "status" {
-		t.Errorf("a control message waits, %v", err)
+		t.Errorf("a control message was not sent at once: %v", err)
 	}
-	eventually(t, "the others", func() bool { data.Call("drain"); return count() == frames })
+	eventually(t, "the other frames are sent", func() bool { data.Call("drain"); return count() == frames })
 	for i := range want {
 		if got := sent(data, i); !bytes.Equal(got, want[i]) {
 			t.Errorf("frame %d differs from byte %d on", i, differ(got, want[i]))
@@ -87,11 +87,11 @@ func TestLink(t *testing.T) {
 	if err := l.Send(train.ControlLane, []byte("status")); err != errSocket {
 		t.Errorf("a closed socket takes a message: %v", err)
 	}
-	for i := range cap(l.data) + 8 { // a room that asks for more than a window
+	for i := range cap(l.data) + 8 { // a room that requests without end
 		l.Send(train.DataLane, []byte{byte(i), 1}, array)
 	}
 	if _, open := <-l.ended; open {
-		t.Error("nothing bounds what waits")
+		t.Error("the link goes on although its queue is full")
 	}
 }
 
@@ -104,7 +104,8 @@ func differ(a, b []byte) int {
 	return min(len(a), len(b))
 }
 
-// TestArrived takes frames apart: numbers stay where they are, all else comes to Go, whatever it is.
+// TestArrived takes frames apart. The numbers of a bulk frame stay in JavaScript's memory; control messages and frames that
+// are no frames come to Go whole.
 func TestArrived(t *testing.T) {
 	_, content := numbers(7, 64)
 	bulk := fsdp.Frame{Header: fsdp.Header{Type: fsdp.TypeReduced, Flags: fsdp.FlagF32, Chunks: 1}, Body: content}

@@ -1,7 +1,8 @@
-// The JavaScript half of engine/device/webgpu: replays recorded GPU commands, so that a training step costs one
-// call from Go however many dispatches it has. A page or worker loads it before it starts the Go program.
+// The JavaScript half of engine/device/webgpu. It replays recorded GPU commands, so that a training step costs one call
+// from Go however many dispatches it has. A page or worker loads it before it starts the Go program.
 //
-// Script and programs are int32 words. Offsets and sizes in buffers count 4-byte words and so reach past 2 GiB.
+// Scripts and programs are lists of int32 words. Offsets and sizes in buffers count 4-byte words, so that an int32 reaches
+// beyond 2 GiB.
 //   script:   WRITE buffer offset size data…     RUN program
 //   program:  DISPATCH pipeline group x y z      COPY source from target to size     CLEAR buffer from size     SPLIT
 "use strict";
@@ -13,7 +14,7 @@ globalThis.llamatabReplay = (device) => {
   const objects = [], free = []; // buffers, pipelines and programs by id, and the ids to use again
   let bytes, words; // two views of what Go sends
   let encoder = null, pass = null, pipeline = -1;
-  let dry = false;
+  let dry = false; // encode without submitting
 
   const copying = () => {
     pass?.end();
@@ -32,7 +33,7 @@ globalThis.llamatabReplay = (device) => {
   const encode = ({ code, groups }) => {
     for (let i = 0; i < code.length; ) {
       switch (code[i]) {
-        case DISPATCH: // one pass for as many as follow each other
+        case DISPATCH: // consecutive dispatches share a pass
           pass ??= (encoder ??= device.createCommandEncoder()).beginComputePass();
           if (code[i + 1] !== pipeline) pass.setPipeline(objects[(pipeline = code[i + 1])]);
           pass.setBindGroup(0, groups[code[i + 2]]);
@@ -53,7 +54,7 @@ globalThis.llamatabReplay = (device) => {
       }
     }
   };
-  // attempt leaves no half-made encoder behind when WebGPU throws.
+  // attempt runs f and submits. When WebGPU throws, no unfinished encoder is left for the next call.
   const attempt = (f) => {
     const start = performance.now();
     try {
@@ -70,6 +71,7 @@ globalThis.llamatabReplay = (device) => {
   const self = {
     submits: 0, // calls of queue.submit
     seconds: 0, // spent in submit
+    // live is the number of registered objects.
     live: () => objects.length - free.length,
     add(object) {
       const id = free.pop() ?? objects.length;
@@ -80,17 +82,17 @@ globalThis.llamatabReplay = (device) => {
       objects[id] = undefined;
       free.push(id);
     },
-    // program registers a command list with the bind groups that it numbers.
+    // program registers a command list. Its DISPATCH commands name bind groups by their index in groups.
     program: (code, groups) => self.add({ code: new Int32Array(code.buffer), groups }),
     // check encodes a program without submitting it, so that WebGPU validates all of it.
     check: (id) => attempt(() => { dry = true; encode(objects[id]); flush(); }),
-    // reserve makes the array in which Go leaves a script, or the data of a write.
+    // reserve makes the array into which Go writes a script or the data of a write.
     reserve(size) {
       bytes = new Uint8Array(size);
       words = new Int32Array(bytes.buffer);
       return bytes;
     },
-    // write takes what Go left there, or a part of another array.
+    // write copies to a buffer what Go wrote into that array, or a part of another array.
     write(buffer, offset, size, from = bytes, at = 0) {
       queue.writeBuffer(objects[buffer], offset * 4, from, at, size);
     },

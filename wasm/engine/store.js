@@ -1,19 +1,20 @@
-// What is kept in the browser: runs with their checkpoints, and the files that they were made from, in the origin
-// private file system. The worker writes, the page lists, reads and removes.
+// Keeps runs with their checkpoints, and copies of the files that they were made from, in the browser's origin private
+// file system. The worker writes them; the page lists, reads and removes them.
 //
-//   llamatab/runs/ID/meta.json        what the page says of the run, before it begins
+//   llamatab/runs/ID/meta.json        what the page notes of the run before it begins
 //                   /state.json       how it ended; absent while it runs, and after a crash
 //                   /run.json, summary.json, metrics.jsonl, events.jsonl, samples.jsonl
 //                   /adapter/…, model/…, checkpoint-N/…
 //   llamatab/inputs/KEY/…             model folders and data files that the person chose, shared by runs
 //
-// A folder is complete when it has a manifest, which is written last; others do not exist for a reader. Single files
-// are replaced as a whole, as createWritable does. Files of lines grow in place; a torn last line is not read.
+// A folder is complete when it has a manifest, which is written last. Readers ignore a folder without one. A single file
+// is replaced as a whole, as createWritable does it. A file of lines grows in place, and readers ignore an incomplete last
+// line.
 "use strict";
 
 globalThis.llamatabStore = (() => {
   const manifest = ".complete";
-  const inputsLimit = 4e9; // bytes of chosen files that are copied for one run: beyond, the person is asked again
+  const inputsLimit = 4e9; // bytes of chosen files that are copied for one run; for more, the page asks the person again
   const runsKept = 30;
 
   const folder = async (path, create) => {
@@ -45,7 +46,7 @@ globalThis.llamatabStore = (() => {
   };
   const json = async (path) => {
     const file = await orNull(get(path));
-    try { return file && JSON.parse(await file.text()); } catch { return null; } // torn by a crash
+    try { return file && JSON.parse(await file.text()); } catch { return null; } // cut off by a crash
   };
   const remove = async (path) => {
     const [dir, name] = split(path);
@@ -93,7 +94,7 @@ globalThis.llamatabStore = (() => {
     }
     return null;
   };
-  // keepCheckpoint removes all checkpoints but one, complete or not.
+  // keepCheckpoint removes all checkpoints, complete or not, except that of the step kept.
   const keepCheckpoint = async (id, kept) => {
     for (const [name] of await entries(await folder(run(id)))) if (step(name) >= 0 && step(name) !== kept) await remove(`${run(id)}/${name}`);
   };
@@ -136,7 +137,7 @@ globalThis.llamatabStore = (() => {
     const dir = await orNull(folder("inputs"));
     for (const [key] of dir ? await entries(dir) : []) if (!used.has(key)) await remove("inputs/" + key);
   };
-  // prune keeps the number of runs bounded: the oldest that are not running go.
+  // prune removes the oldest runs beyond runsKept. Runs that are going on do not count.
   const prune = async () => {
     for (const old of (await list()).filter((r) => !r.live).slice(runsKept)) await removeRun(old.id);
   };
@@ -153,7 +154,8 @@ globalThis.llamatabStore = (() => {
     const all = await complete("inputs/" + key);
     return all && Promise.all(all.map(async (f) => ({ path: f.path, file: await get(`inputs/${key}/${f.path}`) })));
   };
-  // keepInputs copies chosen files so that a run can be resumed without them being chosen again.
+  // keepInputs copies chosen files, so that a run can be resumed without choosing them again. It reports whether the copies
+  // are there: too large files are not copied.
   const keepInputs = async (key, chosen) => {
     if (await complete("inputs/" + key)) return true;
     const bytes = chosen.reduce((n, file) => n + file.size, 0);
@@ -164,7 +166,7 @@ globalThis.llamatabStore = (() => {
     return true;
   };
 
-  // lock holds a run for this tab until release is called or the worker ends; null where another tab holds it.
+  // lock holds a run for this tab until release is called or the worker ends. It is null where another tab holds the run.
   const lock = (id) => new Promise((done) => {
     navigator.locks.request(lockName(id), { ifAvailable: true }, (lock) => {
       if (!lock) return done(null);
@@ -172,7 +174,7 @@ globalThis.llamatabStore = (() => {
     });
   });
 
-  // lines opens a file of lines to add to. Lines for which keep is false are dropped, with all after them.
+  // lines opens a file of lines to append to. The first line for which keep is false is dropped with all lines after it.
   const lines = async (path, keep) => {
     const [dir, name] = split(path);
     const handle = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createSyncAccessHandle();
@@ -203,7 +205,7 @@ globalThis.llamatabStore = (() => {
       close() { handle.flush(); handle.close(); },
     };
   };
-  // writer opens a file to fill from its start.
+  // writer opens a file to be written from its start.
   const writer = async (path) => {
     const [dir, name] = split(path);
     const stream = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createWritable();

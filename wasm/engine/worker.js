@@ -1,13 +1,13 @@
-// The engine's worker: gets the compiled module from the page, runs it, and reports its death.
+// The engine's worker: it gets the compiled program from the page, runs it, and reports its death.
 //
-// The engine finds globalThis.llamatab.job, the base address of a headless job or undefined, and sets
-// globalThis.onmessage for what the page says; what was said before that is kept for it.
+// The engine reads globalThis.llamatab.job, which is the base address of a headless job or undefined, and sets
+// globalThis.onmessage. Messages that the page posts earlier are kept until then.
 "use strict";
 
 importScripts("/wasm_exec.js", "/replay.js", "/store.js");
 
-const stderrKept = 8192; // bytes of the engine's last words: a Go panic with the trace of its goroutine
-let lastWords = "";
+const stderrKept = 8192; // characters: enough for a Go panic with the trace of its goroutine
+let lastWords = ""; // the end of what the engine has written to stderr
 const decoder = new TextDecoder();
 const write = fs.writeSync;
 fs.writeSync = function (fd, bytes) {
