@@ -141,3 +141,22 @@ func TestArriving(t *testing.T) {
 		t.Errorf("the code is %q, the screen %s, the browser was asked for %v", p.Room.TypedCode, p.Screen, b.calls)
 	}
 }
+
+// The page about the page's state names files that are there, in both languages the same.
+func TestStateIsDescribed(t *testing.T) {
+	var named [2][]string
+	for i, page := range []string{"../docs/page-state.md", "../docs/page-state.zh.md"} {
+		named[i] = found(read(t, page), "`((?:ui|js|wasm|server)/[\\w./]+)`")
+		for _, path := range named[i] {
+			if strings.HasPrefix(path, "js/") {
+				path = "ui/" + path
+			}
+			if _, err := os.Stat("../" + path); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+	if len(named[0]) < 20 || !slices.Equal(named[0], named[1]) {
+		t.Errorf("the English page names %v\nthe Chinese page %v", named[0], named[1])
+	}
+}
