@@ -33,7 +33,7 @@ func init() { // the functions use fields, which use the table
 	derivedSettings = map[string]derived{
 		"added.at":         {[]string{"none", "between", "classify"}, "none", (*Studio).addedAt, (*Studio).setAddedAt},
 		"added.sizes":      {nil, "", (*Studio).addedSizes, (*Studio).setAddedSizes},
-		"added.activation": {[]string{"silu", "relu", "gelu", "tanh"}, "silu", addedKey("activation"), setAddedKey("activation")},
+		"added.activation": {nil, "silu", addedKey("activation"), setAddedKey("activation")},
 		"added.num_labels": {nil, "", addedKey("num_labels"), (*Studio).setAddedLabels},
 		"unfreeze.way":     {[]string{"none", "head", "own"}, "none", (*Studio).unfreezeWay, (*Studio).setUnfreezeWay},
 		"unfreeze.blocks":  {nil, 2.0, func(s *Studio) any { b, _, _ := s.fromTheHead(); return float64(b) }, (*Studio).setUnfreezeBlocks},

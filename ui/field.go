@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // Field is one setting: its name in plain words, what it does, and a control that writes its key in run.json.
@@ -40,6 +42,9 @@ func (w *Words) label(path string) Text {
 	if key, ok := settingWords[path]; ok {
 		return Text(key.label(w))
 	}
+	if setting, ok := w.settings[path]; ok {
+		return Text(setting.Name.In(w.Lang()))
+	}
 	return Text(path[strings.LastIndexByte(path, '.')+1:])
 }
 
@@ -49,6 +54,9 @@ func (f *Field) Label() Text { return f.label(f.Path) }
 func (f *Field) Help() Text {
 	if key, ok := settingWords[f.Path]; ok {
 		return Text(key.help(f.Words))
+	}
+	if setting, ok := f.settings[f.Path]; ok {
+		return Text(setting.Help.In(f.Lang()))
 	}
 	return ""
 }
@@ -83,15 +91,19 @@ func (f *Field) value() any {
 }
 
 // choices are the words that the key takes, none where it is no choice.
-func (f *Field) choices() []option {
+func (f *Field) choices() []message.Option {
 	d, ok := derivedSettings[f.Path]
 	if !ok {
 		return f.studio.About.Choices[f.Path]
 	}
-	var all []option
-	for _, word := range d.choices {
+	words := d.choices
+	if f.Path == "added.activation" {
+		words = f.studio.About.Activations
+	}
+	var all []message.Option
+	for _, word := range words {
 		if word != "own" || f.value() == word { // a schedule of one's own is written as run.json, not chosen
-			all = append(all, option{Value: word})
+			all = append(all, message.Option{Value: word})
 		}
 	}
 	return all
@@ -137,7 +149,7 @@ func spell(v any) string {
 func (f *Field) On() bool { return f.value() == true }
 
 // Selected reports whether an option is the one that is chosen.
-func (f *Field) Selected(o option) bool {
+func (f *Field) Selected(o message.Option) bool {
 	if v := f.value(); v != nil {
 		return spell(v) == o.Value
 	}
@@ -145,7 +157,7 @@ func (f *Field) Selected(o option) bool {
 }
 
 // OptionText names an option.
-func (f *Field) OptionText(o option) Text {
+func (f *Field) OptionText(o message.Option) Text {
 	text := Text(o.Value)
 	if key := "option." + f.Path + "." + o.Value; f.Has(key) {
 		text = f.T(key)

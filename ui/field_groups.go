@@ -15,13 +15,10 @@ func (s *Studio) Main() []*Field { return s.list(s.main()) }
 
 func (s *Studio) main() []string {
 	paths := []string{"training.max_steps", "training.learning_rate", "training.per_device_train_batch_size", "dataset.max_length"}
-	switch s.Method() {
-	case "LORA", dora:
-		paths = append(paths, "peft.r", "peft.lora_alpha")
-	case "PREFIX_TUNING", "PROMPT_TUNING":
-		paths = append(paths, "peft.num_virtual_tokens")
-	case "ADAPTION_PROMPT":
-		paths = append(paths, "peft.adapter_len", "peft.adapter_layers")
+	if m := s.method(); m != nil {
+		for _, key := range m.Main {
+			paths = append(paths, "peft."+key)
+		}
 	}
 	return paths
 }
@@ -51,22 +48,19 @@ func (s *Studio) Groups() []group {
 	for _, path := range s.About.Defaults.topped() {
 		add(path)
 	}
-	for _, m := range s.About.Methods {
-		if kind, _ := s.Config.Get("peft.peft_type"); m.Value == kind {
-			for path := range settingWords {
-				if key, ok := strings.CutPrefix(path, "peft."); ok {
-					if _, has := m.Defaults[key]; has { // PEFT knows more keys, which change nothing here
-						add(path)
-					}
-				}
+	if m := s.method(); m != nil {
+		for _, setting := range m.Settings {
+			if _, has := m.Defaults[setting.Key]; has { // a key that is written only where it says something has no control
+				add("peft." + setting.Key)
 			}
-			break // a switch of a method comes after it
 		}
 	}
 	var groups []group
 	for _, name := range []string{"dataset", "training", "peft", "precision", "model"} {
 		if paths := byName[name]; len(paths) > 0 {
-			slices.SortFunc(paths, func(a, b string) int { return orderOf(a) - orderOf(b) })
+			if name != "peft" { // whose settings have the order of their description
+				slices.SortFunc(paths, func(a, b string) int { return orderOf(a) - orderOf(b) })
+			}
 			groups = append(groups, group{name, s.list(paths)})
 		}
 	}

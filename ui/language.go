@@ -9,8 +9,13 @@ import (
 	"llamatab/engine/message"
 )
 
-// Words says what the page says in the language of the person who reads it.
-type Words struct{ chinese bool }
+// Words says what the page says in the language of the person who reads it: texts of the catalogue, and those that come
+// with the description of the settings.
+type Words struct {
+	chinese   bool
+	described texts                      // by key, as in the catalogue
+	settings  map[string]message.Setting // settings of adapters, by path
+}
 
 // NewWords picks the language that fits a browser's language tag such as "zh-CN"; English where none does.
 func NewWords(tag string) *Words {
@@ -25,19 +30,27 @@ func (w *Words) Lang() string {
 	return "en"
 }
 
-// Has reports whether the catalogue has the key.
+// text finds the text of a key in both languages.
+func (w *Words) text(key string) (entry struct{ en, zh string }, ok bool) {
+	if entry, ok = catalogue[key]; !ok {
+		entry, ok = w.described[key]
+	}
+	return entry, ok
+}
+
+// Has reports whether there is a text for the key.
 func (w *Words) Has(key string) bool {
-	_, ok := catalogue[key]
+	_, ok := w.text(key)
 	return ok
 }
 
 // T is say as content of the page.
 func (w *Words) T(key string, pairs ...any) Text { return Text(w.say(key, pairs...)) }
 
-// say is the text of a key with its {names} filled in from pairs of name and value. A key that is not in the
-// catalogue is its own text.
+// say is the text of a key with its {names} filled in from pairs of name and value. A key without a
+// text is its own.
 func (w *Words) say(key string, pairs ...any) string {
-	entry, ok := catalogue[key]
+	entry, ok := w.text(key)
 	if !ok {
 		return key
 	}

@@ -3,71 +3,72 @@ package ui
 import (
 	"slices"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
-// noAdapter is the method of a run without one; dora is LoRA with its switch set.
-const (
-	noAdapter = "NONE"
-	dora      = "DORA"
-)
+// noAdapter is the method of a run without one.
+const noAdapter = "NONE"
 
 // Methods lists what may be chosen, as the engine knows it.
-func (s *Studio) Methods() []option {
-	var all []option
+func (s *Studio) Methods() []message.Option {
+	var all []message.Option
 	for _, m := range s.About.Methods {
-		all = append(all, m.option)
+		all = append(all, message.Option{Value: m.Value, Refused: m.Refused})
 	}
-	return append(all, option{Value: noAdapter})
+	return append(all, message.Option{Value: noAdapter})
 }
 
 // Method is the one that the config has.
 func (s *Studio) Method() string {
 	v, _ := s.Config.Get("peft.peft_type")
-	kind, _ := v.(string)
-	switch on, _ := s.Config.Get("peft.use_dora"); {
-	case kind == "":
+	name, _ := v.(string)
+	if name == "" {
 		return noAdapter
-	case kind == "LORA" && on == true:
-		return dora
 	}
-	return kind
+	if m := s.method(); m != nil {
+		name = m.Value
+	}
+	return name
+}
+
+// method is the described one that the config has, nil where it has none: the last whose keys are as the config's, since
+// a switch of a method comes after the plain method.
+func (s *Studio) method() (found *method) {
+	kind, _ := s.Config.Get("peft.peft_type")
+	for i := range s.About.Methods {
+		m := &s.About.Methods[i]
+		matches := m.Type == kind
+		for key, want := range m.Switch {
+			v, _ := s.Config.Get("peft." + key)
+			matches = matches && v == want
+		}
+		if matches {
+			found = m
+		}
+	}
+	return found
 }
 
 // Choose switches the method. Without an adapter everything trains, until something else is chosen.
 func (s *Studio) Choose(value string) {
-	var own Tree
-	kind := value
-	if value == dora {
-		kind = "LORA"
-	}
 	for path := range s.invalid {
 		if strings.HasPrefix(path, "peft.") {
 			delete(s.invalid, path)
 		}
 	}
-	switch kind {
-	case noAdapter:
+	if value == noAdapter {
 		s.Config["peft"] = nil
 		if !s.has("trainable") && !s.has("unfreeze") {
 			s.Config["trainable"] = []any{"all"}
 		}
-	case "LORA":
-		own = Tree{"r": 8.0, "lora_alpha": 16.0, "target_modules": "all-linear"}
-		if value == dora {
-			own["use_dora"] = true
-		}
-	case "PREFIX_TUNING", "PROMPT_TUNING":
-		own = Tree{"num_virtual_tokens": 8.0}
-	case "ADAPTION_PROMPT":
-		own = Tree{"adapter_len": 10.0, "adapter_layers": 2.0}
-	default:
-		own = Tree{}
 	}
-	if own != nil {
-		own["peft_type"] = kind
-		s.Config["peft"] = map[string]any(own)
-		if slices.Equal(s.parts(), []string{"all"}) {
-			s.Tick("all")
+	for i := range s.About.Methods {
+		if m := &s.About.Methods[i]; m.Value == value {
+			s.Config["peft"] = m.start()
+			if slices.Equal(s.parts(), []string{"all"}) {
+				s.Tick("all")
+			}
 		}
 	}
 	s.fields = map[string]*Field{}
@@ -96,8 +97,8 @@ func (s *Studio) parts() (words []string) {
 func (s *Studio) trains(part string) bool { return slices.Contains(s.parts(), part) }
 
 // Parts are the words that can be ticked; those that need more go into the setting below.
-func (s *Studio) Parts() []option {
-	return slices.DeleteFunc(slices.Clone(s.About.Parts), func(o option) bool { return strings.HasPrefix(o.Value, "regex:") })
+func (s *Studio) Parts() []message.Option {
+	return slices.DeleteFunc(slices.Clone(s.About.Parts), func(o message.Option) bool { return strings.HasPrefix(o.Value, "regex:") })
 }
 
 // Tick puts a part into trainable or takes it out.
@@ -114,7 +115,7 @@ func (s *Studio) Tick(part string) {
 	s.changed()
 }
 
-func (s *Studio) PartText(o option) Text {
+func (s *Studio) PartText(o message.Option) Text {
 	if s.Has("part." + o.Value) {
 		return s.T("part." + o.Value)
 	}
@@ -124,7 +125,7 @@ func (s *Studio) PartText(o option) Text {
 func (s *Studio) methodName() Text { return s.T("method." + s.Method()) }
 
 // Why says why an option cannot be chosen here, or "".
-func (s *Studio) Why(o option) Text {
+func (s *Studio) Why(o message.Option) Text {
 	if o.Refused == "" {
 		return ""
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // OpenRoom is the part of the studio where a run becomes one of a room: several tabs, of this computer or of a class, share each
@@ -29,7 +31,7 @@ func newOpenRoom(p *Page) *OpenRoom {
 }
 
 // Strategies are the ways to share the state of what trains, as the engine knows them.
-func (o *OpenRoom) Strategies() []option {
+func (o *OpenRoom) Strategies() []message.Option {
 	return o.page.Studio.About.Choices["fsdp.sharding_strategy"]
 }
 

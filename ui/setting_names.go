@@ -19,7 +19,7 @@ func (k words) help(w *Words) string {
 	return k.helpEN
 }
 
-// setting is the words of a key by its path; those of adapters are below "peft".
+// setting is the words of a key by its path. Those of adapters come with the description of the settings.
 type setting struct {
 	path string
 	words
@@ -79,36 +79,6 @@ var settings = []setting{
 	{"unfreeze.way", words{"Unfreezing", "解冻", "A block at a time forgets less.", "逐块解冻，遗忘更少。"}},
 	{"unfreeze.blocks", words{"Blocks", "块数", "How many blocks join, from the top down.", "自顶向下加入多少个块。"}},
 	{"unfreeze.every", words{"Steps between", "间隔步数", "Steps until the next block joins.", "每隔多少步加入下一块。"}},
-
-	{"peft.r", words{"Rank r", "秩 r", "Width of the adapter: more learns more and weighs more.", "适配器的宽度：越大能学得越多，也越重。"}},
-	{"peft.lora_alpha", words{"Alpha", "Alpha", "Strength of the adapter; often twice the rank.", "适配器的强度；常取秩的两倍。"}},
-	{"peft.lora_dropout", words{"Dropout", "Dropout", "Part of the adapter's inputs left out at random while training.", "训练时随机丢弃的适配器输入比例。"}},
-	{"peft.target_modules", words{"Adapted modules", "适配的模块", "Names of the linear layers, or all-linear.", "线性层的名称，或 all-linear。"}},
-	{"peft.exclude_modules", words{"Modules left out", "排除的模块", "Names of layers that get no adapter.", "不加适配器的层的名称。"}},
-	{"peft.use_rslora", words{"Rank-stabilised scaling", "秩稳定缩放", "Scales by alpha/√r instead of alpha/r.", "以 alpha/√r 而非 alpha/r 缩放。"}},
-	{"peft.use_dora", words{"DoRA", "DoRA", "Learns the length of each weight column apart from its direction.", "把每列权重的长度与方向分开学习。"}},
-	{"peft.init_lora_weights", words{"Initial values", "初始值", "How the adapter starts; true leaves the model unchanged at first.", "适配器的起点；true 时模型起初不变。"}},
-	{"peft.layers_to_transform", words{"Only these layers", "仅限这些层", "Numbers of the blocks that get an adapter, as a JSON list.", "加适配器的块的编号，JSON 列表。"}},
-	{"peft.layers_pattern", words{"Name of the layer list", "层列表名称", "Where the layer numbers stand in module names.", "层编号在模块名中的位置。"}},
-	{"peft.rank_pattern", words{"Ranks by module", "按模块设秩", "Ranks that differ, by pattern, as JSON.", "不同模块的秩，按模式，JSON。"}},
-	{"peft.alpha_pattern", words{"Alphas by module", "按模块设 alpha", "Alphas that differ, by pattern, as JSON.", "不同模块的 alpha，按模式，JSON。"}},
-	{"peft.bias", words{"Biases", "偏置", "Which biases of the base train as well: none, all or lora_only.", "基础模型的哪些偏置也训练：none、all 或 lora_only。"}},
-	{"peft.modules_to_save", words{"Modules trained whole", "完整训练的模块", "Modules that train beside the adapter and are saved with it.", "与适配器一起训练并保存的模块。"}},
-	{"peft.base_model_name_or_path", words{"Name of the base model", "基础模型名称", "Written into the adapter's config.", "写入适配器配置。"}},
-	{"peft.revision", words{"Revision of the base", "基础模型版本", "Written into the adapter's config.", "写入适配器配置。"}},
-	{"peft.task_type", words{"Task", "任务", "CAUSAL_LM continues text, SEQ_CLS classifies it.", "CAUSAL_LM 续写文本，SEQ_CLS 对其分类。"}},
-	{"peft.num_virtual_tokens", words{"Virtual tokens", "虚拟词元数", "How many learned positions stand before every text.", "每段文本之前有多少个学习得到的位置。"}},
-	{"peft.prefix_projection", words{"Prefix projection", "前缀投影", "Learns the prefix through a small network.", "通过一个小网络学习前缀。"}},
-	{"peft.encoder_hidden_size", words{"Width of the projection", "投影宽度", "Hidden width of the prefix's network.", "前缀网络的隐藏宽度。"}},
-	{"peft.adapter_len", words{"Adapter length", "适配器长度", "How many learned positions each adapted layer attends to.", "每个适配层关注的学习位置数。"}},
-	{"peft.adapter_layers", words{"Adapted layers", "适配层数", "How many of the last layers are adapted.", "最后多少层加适配器。"}},
-	{"peft.feedforward_modules", words{"Feed-forward modules", "前馈模块", "Which of the adapted modules are scaled at their input.", "哪些适配模块在输入处缩放。"}},
-	{"peft.init_ia3_weights", words{"Start at one", "从一开始", "Leaves the model unchanged at first.", "模型起初不变。"}},
-	{"peft.prompt_tuning_init", words{"Initial prompt", "初始提示", "RANDOM, or TEXT to start from a text's tokens.", "RANDOM，或用 TEXT 从一段文本的词元开始。"}},
-	{"peft.prompt_tuning_init_text", words{"Text to start from", "起始文本", "Its tokens are the first values of the virtual ones.", "其词元作为虚拟词元的初值。"}},
-	{"peft.token_dim", words{"Width of a token", "词元宽度", "Given by the model.", "由模型决定。"}},
-	{"peft.num_layers", words{"Layers", "层数", "Given by the model.", "由模型决定。"}},
-	{"peft.num_attention_heads", words{"Attention heads", "注意力头数", "Given by the model.", "由模型决定。"}},
 }
 
 // settingWords are these words by path.

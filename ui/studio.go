@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"encoding/json"
 	"path"
 	"strconv"
 	"strings"
@@ -57,41 +56,13 @@ type offer struct {
 	Files []serverFile `json:"files"`
 }
 
-// description is what the engine says that a run.json may hold.
-type description struct {
-	Defaults Tree                `json:"defaults"`
-	Methods  []method            `json:"methods"`
-	Choices  map[string][]option `json:"choices"`
-	Parts    []option            `json:"parts"`
-}
-
-type option struct {
-	Value   string `json:"value"`
-	Refused string `json:"refused"`
-}
-
-type method struct {
-	option
-	Defaults Tree `json:"defaults"`
-}
-
 func newStudio(p *Page) *Studio {
 	s := &Studio{Words: p.Words, Budget: p.browser.Remembered("budget"), page: p}
 	s.reset(Tree{
 		"dataset":  map[string]any{"max_length": 256.0},
-		"peft":     map[string]any{"peft_type": "LORA", "r": 8.0, "lora_alpha": 16.0, "target_modules": "all-linear"},
 		"training": map[string]any{"max_steps": 100.0},
 	})
 	return s
-}
-
-// describe takes the description of the settings.
-func (s *Studio) describe(text json.RawMessage) {
-	var d description
-	if json.Unmarshal(text, &d) == nil {
-		s.About = d
-	}
-	s.changed()
 }
 
 // fillElements fills the elements whose content vugu leaves alone.

@@ -1,14 +1,9 @@
 package ui
 
-// settingTexts are the texts of names of methods, of what trains, of the choices of a setting and of ways to fine-tune.
+// settingTexts are the texts of the choices of a setting. Those of methods, of parts that train, of formats and of
+// examples come with the description of the settings.
 var settingTexts = texts{
-	"about.ADAPTION_PROMPT": {"a gated prompt in the upper layers, silent at first", "上层的门控提示，起初不起作用"},
-	"about.DORA":            {"LoRA that learns length and direction apart", "把长度与方向分开学习的 LoRA"},
-	"about.IA3":             {"only scales activations: the fewest numbers", "只缩放激活值：参数最少"},
-	"about.LORA":            {"a small adapter beside each layer: quick, little memory", "每层旁的小适配器：快，内存少"},
-	"about.NONE":            {"train the model itself, chosen below", "训练模型自身，在下方选择"},
-	"about.PREFIX_TUNING":   {"learned keys and values before every text", "每段文本前的可学习键和值"},
-	"about.PROMPT_TUNING":   {"learned tokens before every text", "每段文本前的可学习词元"},
+	"about.NONE": {"train the model itself, chosen below", "训练模型自身，在下方选择"},
 
 	"fix.bf16":          {"Weights in bfloat16", "权重用 bfloat16"},
 	"fix.checkpointing": {"Recompute activations", "重算激活值"},
@@ -25,28 +20,13 @@ var settingTexts = texts{
 	"group.precision": {"Number formats", "数值格式"},
 	"group.training":  {"Training", "训练"},
 
-	"method":                 {"Method", "方法"},
-	"method.ADAPTION_PROMPT": {"LLaMA-Adapter", "LLaMA-Adapter"},
-	"method.DORA":            {"DoRA", "DoRA"},
-	"method.IA3":             {"IA³", "IA³"},
-	"method.LORA":            {"LoRA", "LoRA"},
-	"method.NONE":            {"No adapter", "不用适配器"},
-	"method.PREFIX_TUNING":   {"Prefix tuning", "前缀微调"},
-	"method.PROMPT_TUNING":   {"Prompt tuning", "提示微调"},
-	"method.adapter":         {"Adapter", "适配器"},
+	"method":         {"Method", "方法"},
+	"method.NONE":    {"No adapter", "不用适配器"},
+	"method.adapter": {"Adapter", "适配器"},
 
 	"option.added.at.between":                                {"between trunk and head", "主干与输出头之间"},
 	"option.added.at.classify":                               {"on top, for classes", "顶端，用于分类"},
 	"option.added.at.none":                                   {"none", "无"},
-	"option.dataset.format.alpaca":                           {"instruction and output", "instruction 与 output"},
-	"option.dataset.format.auto":                             {"by the first row", "按第一行判断"},
-	"option.dataset.format.classification":                   {"text and label", "text 与 label"},
-	"option.dataset.format.csv":                              {"CSV", "CSV"},
-	"option.dataset.format.messages":                         {"messages of a chat", "messages 对话"},
-	"option.dataset.format.prompt_completion":                {"prompt and completion", "prompt 与 completion"},
-	"option.dataset.format.sharegpt":                         {"ShareGPT conversations", "ShareGPT 对话"},
-	"option.dataset.format.text":                             {"text", "文本"},
-	"option.dataset.format.tokens":                           {"token ids", "词元编号"},
 	"option.dataset.on_bad_row.skip":                         {"leave out", "略过"},
 	"option.dataset.on_bad_row.stop":                         {"stop", "停止"},
 	"option.quantization.int8":                               {"int8", "int8"},
@@ -72,27 +52,8 @@ var settingTexts = texts{
 	"option.unfreeze.way.none":                               {"all at once", "一次全部"},
 	"option.unfreeze.way.own":                                {"a schedule of your own", "自定义时间表"},
 
-	"part.all":            {"All weights", "全部权重"},
-	"part.embed_tokens":   {"Embeddings", "词嵌入"},
-	"part.layers:first:1": {"First layer", "第一层"},
-	"part.layers:last:2":  {"Last two layers", "最后两层"},
-	"part.lm_head":        {"Output head", "输出头"},
-	"part.norm":           {"Final norm", "最后的归一化"},
-	"part.score":          {"Classification head", "分类头"},
-
 	"strategy.FULL_SHARD":    {"ZeRO-3: weights, gradients and optimizer are shared out, each block's weights are fetched when they are needed.", "ZeRO-3：权重、梯度和优化器都分片，用到某块时才取回它的权重。"},
 	"strategy.HYBRID_SHARD":  {"Shards within a group of tabs, copies across groups.", "组内分片，组间复制。"},
 	"strategy.NO_SHARD":      {"DDP: every tab holds all that trains. The least traffic between passes, the most memory.", "DDP：每个标签页持有全部可训练参数。传输最少，内存最多。"},
 	"strategy.SHARD_GRAD_OP": {"ZeRO-2: gradients and optimizer are shared out, the weights stay whole during a step.", "ZeRO-2：梯度和优化器分片，一步之内权重保持完整。"},
-
-	"way.dora-qv-r8":       {"DoRA of rank 8 on queries and values", "查询和值上的 DoRA，秩 8"},
-	"way.full":             {"all weights", "全部权重"},
-	"way.head":             {"the output head alone", "仅输出头"},
-	"way.ia3":              {"(IA)³, scales of activations", "(IA)³，缩放激活值"},
-	"way.layers-last-2":    {"the last two blocks", "最后两个块"},
-	"way.llama-adapter-10": {"LLaMA-Adapter, 10 gated prompts", "LLaMA-Adapter，10 个门控提示"},
-	"way.lora-all-r16":     {"LoRA of rank 16 on every linear layer", "所有线性层上的 LoRA，秩 16"},
-	"way.lora-qv-r8":       {"LoRA of rank 8 on queries and values", "查询和值上的 LoRA，秩 8"},
-	"way.prefix-20":        {"prefix of 20 keys and values", "20 个键和值的前缀"},
-	"way.prompt-20":        {"prompt of 20 virtual tokens", "20 个虚拟词元的提示"},
 }

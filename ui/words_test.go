@@ -74,14 +74,22 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Every setting that the engine knows is said in plain words, in both languages, and none that it does not know.
-func TestSettings(t *testing.T) {
-	d := config.Describe()
-	about := description{}
-	text, _ := json.Marshal(d)
-	if err := json.Unmarshal(text, &about); err != nil {
+// describe is the description of the settings as the page gets it.
+func describe(t *testing.T) (text json.RawMessage, d description) {
+	t.Helper()
+	text, err := json.Marshal(config.Describe())
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	return text, d
+}
+
+// Every setting that the engine knows is said in plain words, in both languages.
+func TestSettings(t *testing.T) {
+	_, about := describe(t)
 	for _, path := range about.Defaults.topped() {
 		if _, ok := settingWords[path]; !ok && path != "model" && path != "peft" && path != "dataset.path" && path != "training.resume_from_checkpoint" {
 			t.Errorf("%s has no words", path)
@@ -94,12 +102,59 @@ func TestSettings(t *testing.T) {
 			}
 		}
 	}
-	w := NewWords("en")
-	for _, m := range about.Methods {
-		if !w.Has("method."+m.Value) || !w.Has("about."+m.Value) {
-			t.Errorf("method %s has no words", m.Value)
+}
+
+// Whatever is registered with the engine, be it a method, a format, a part that trains or an example, has words in both
+// languages, and so has every setting of a method that the page shows.
+func TestDescribed(t *testing.T) {
+	_, about := describe(t)
+	missing := untold(&about)
+	if len(missing) > 0 {
+		t.Errorf("without words in a language: %v", missing)
+	}
+	// The check finds what it is there for.
+	about.Methods[0].About.Zh = ""
+	about.Methods[1].Settings[0].Help.En = ""
+	about.Choices["dataset.format"][0].Title.Zh = ""
+	about.Parts[0].Title = nil
+	if missing := untold(&about); len(missing) != 4 {
+		t.Errorf("4 texts were taken away, %v are missed", missing)
+	}
+}
+
+// untold lists what of a description has no words in one of the languages.
+func untold(d *description) (missing []string) {
+	check := func(what string, texts ...message.Text) {
+		for _, text := range texts {
+			if strings.TrimSpace(text.En) == "" || strings.TrimSpace(text.Zh) == "" {
+				missing = append(missing, what)
+			}
 		}
 	}
+	option := func(what string, o message.Option) {
+		if o.Title == nil {
+			o.Title = new(message.Text)
+		}
+		check(what+" "+o.Value, *o.Title)
+	}
+	for _, m := range d.Methods {
+		check("method "+m.Value, m.Title, m.About)
+		for _, s := range m.Settings {
+			check("setting "+m.Value+"."+s.Key, s.Name, s.Help)
+		}
+	}
+	for _, o := range d.Choices["dataset.format"] {
+		option("format", o)
+	}
+	for _, o := range d.Parts {
+		if !strings.HasPrefix(o.Value, "regex:") { // written by hand in the setting, not ticked
+			option("part", o)
+		}
+	}
+	for _, o := range d.Examples {
+		option("example", o)
+	}
+	return missing
 }
 
 // The catalogue of errors has every code with which the engine fails, a cause and an action in both languages.

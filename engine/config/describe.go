@@ -27,7 +27,7 @@ var words = map[string][]string{
 // Describe says what run.json may hold. Whether this version takes a value is found by asking Parse, so a description
 // never says what Parse does not.
 func Describe() *message.Description {
-	d := &message.Description{Choices: map[string][]message.Option{}}
+	d := &message.Description{Choices: map[string][]message.Option{}, Activations: Activations}
 	d.Defaults, _ = json.Marshal(Default())
 	d.Methods = describeMethods()
 	for path, values := range words {
@@ -79,8 +79,8 @@ func (t *PEFTType) describe(v Variant) message.Method {
 	text, _ := json.Marshal(least)
 	c, refused := try("peft="+string(text), "trainable=[]")
 	m := message.Method{
-		Option: message.Option{Value: v.Name, Refused: refused, Title: &v.Title},
-		Type:   t.Name, Switch: v.Switch, Start: maps.Clone(least), Main: v.Main, About: v.About,
+		Value: v.Name, Refused: refused, Title: v.Title,
+		Type: t.Name, Switch: v.Switch, Start: maps.Clone(least), Main: v.Main, About: v.About,
 	}
 	maps.Copy(m.Start, v.Usual)
 	for _, s := range t.Settings {

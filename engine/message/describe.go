@@ -15,11 +15,15 @@ type Description struct {
 	Parts []Option `json:"parts"`
 	// Examples are the ways of fine-tuning that can be compared.
 	Examples []Option `json:"examples"`
+	// Activations are the functions that can stand between added layers.
+	Activations []string `json:"activations"`
 }
 
 // Method is an adapter as a person chooses it: a peft_type, or a switch of one that has a name of its own.
 type Method struct {
-	Option
+	Value    string          `json:"value"`
+	Refused  string          `json:"refused,omitempty"` // why this version does not take it
+	Title    Text            `json:"title"`
 	Defaults json.RawMessage `json:"defaults,omitempty"` // of peft, with peft_type
 
 	Type string `json:"peft_type"`
