@@ -22,6 +22,10 @@ type PEFT struct {
 	ExcludeModules Modules `json:"exclude_modules"` // zero: none
 	ModulesToSave  Strings `json:"modules_to_save"` // base modules that train and are saved whole
 
+	// Loaded says that this is the configuration of a saved adapter. PEFT reads some things in one that would be a slip
+	// where training starts: names of modules that the model lacks, a negative alpha.
+	Loaded bool `json:"-"`
+
 	// Own points to the settings that only the method has, such as a peft.LoRAConfig.
 	Own any `json:"-"`
 }
@@ -41,7 +45,8 @@ func (p *PEFT) decode(d *decoder, n *node, path string) error {
 		return err
 	}
 	// What has a field, in PEFT or in Own; null leaves the default.
-	common, own := &object{values: o.values}, &object{values: o.values}
+	common, own := &object{values: o.values}, &object{values: maps.Clone(o.values)}
+	p.Loaded = d.dropped != nil
 	commonFields, ownFields := slices.Concat(commonKeys, t.shared()), t.own()
 	for _, key := range o.keys {
 		value := o.values[key]
@@ -51,11 +56,21 @@ func (p *PEFT) decode(d *decoder, n *node, path string) error {
 				common.keys = append(common.keys, key)
 			}
 		case slices.Contains(ownFields, key):
-			if value.value != nil {
+			switch saved, ok := t.AsSaved[key][value.text()]; {
+			case d.dropped != nil && ok:
+				own.keys = append(own.keys, key)
+				own.values[key] = &node{at: value.at, value: saved}
+			case d.dropped != nil && value.blank() && slices.Contains(t.NullIfEmpty, key):
+			case value.value != nil:
 				own.keys = append(own.keys, key)
 			}
 		case slices.Contains(t.Refused, key):
-			if !value.empty() {
+			switch {
+			case value.empty(), d.dropped != nil && slices.Contains(t.Past, key):
+			case d.dropped != nil:
+				return d.fail(value, join(path, key), value.kind()+" is not available in this version, and it would change the result",
+					"merge the adapter into its base with PEFT's merge_and_unload, save that, and load the merged model")
+			default:
 				return d.fail(value, join(path, key), value.kind()+" is not available in this version, and it would change the result",
 					"leave the key out")
 			}

@@ -25,6 +25,13 @@ type PEFTType struct {
 	// Refused are keys of the class that would change the result in a way that is not available. They are accepted where
 	// they say nothing: null, false or empty.
 	Refused []string
+	// Past are those of Refused that decided only how a saved adapter started or trained: in an adapter_config.json they may
+	// hold anything.
+	Past []string
+	// AsSaved maps, by key, values that an adapter_config.json may hold to those that describe the same saved adapter.
+	AsSaved map[string]map[string]any
+	// NullIfEmpty are keys for which PEFT takes an empty list or text in a saved file for null.
+	NullIfEmpty []string
 	// Inert are keys of the class that change no number here, whatever they hold.
 	Inert []string
 	// Since are keys that PEFT 0.13 does not read: they are written only where they say something.

@@ -260,6 +260,19 @@ func (n *node) empty() bool {
 	return false
 }
 
+// blank tells whether n is an empty list, object or text.
+func (n *node) blank() bool {
+	s, text := n.value.(string)
+	_, off := n.value.(bool)
+	return text && s == "" || !text && !off && n.value != nil && n.empty()
+}
+
+// text is the string that n holds, "" for none.
+func (n *node) text() string {
+	s, _ := n.value.(string)
+	return s
+}
+
 func join(path, key string) string {
 	if path == "" {
 		return key

@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"engine/data":          {"engine/config", "engine/message"},
 	"engine/tokenizer":     {"engine/message"},
 	"engine/weights":       {"engine/message", "engine/tensor"},
+	"engine/adapterdir":    {"engine/message", "engine/weights", "engine/tensor"},
 	"engine/device":        {"engine/tensor"},
 	"engine/device/cpu":    {"engine/device", "engine/tensor"},
 	"engine/device/webgpu": {"engine/device", "engine/tensor", "shaders"},
@@ -71,6 +72,7 @@ var stops = map[string][]string{
 	"github.com/hack-pad/safejs":    {"engine/device/webgpu"},
 	"github.com/vugu/vugu":          {"ui"},
 	"github.com/chromedp":           {"server/headless"},
+	"github.com/dlclark/regexp2":    {"engine/peft"},
 	"github.com/coder/websocket":    {"server/room"},
 	"github.com/klauspost/compress": {"tools/pack"},
 }

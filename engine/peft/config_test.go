@@ -271,3 +271,79 @@ func shared(t *testing.T, name string) []byte {
 	}
 	return data
 }
+
+// TestSavedAdapters: what PEFT reads in a saved adapter without effect is read, also where run.json refuses it.
+func TestSavedAdapters(t *testing.T) {
+	for _, c := range []struct{ keys, refusedInRun string }{
+		{`"init_lora_weights": "eva", "eva_config": {"rho": 2.0, "tau": 0.99}`, "eva"},
+		{`"init_lora_weights": "orthogonal"`, "orthogonal"},
+		{`"eva_config": {"rho": 2.0}`, "eva_config"},
+		{`"loftq_config": {"loftq_bits": 4}`, "loftq_config"},
+		{`"corda_config": {"x": 1}, "lora_ga_config": {"y": 1}`, "corda_config"},
+		{`"fan_in_fan_out": true`, "fan_in_fan_out"},
+		{`"layers_to_transform": [1], "layers_pattern": ""`, ""},
+		{`"layers_to_transform": []`, "layers_to_transform"},
+		{`"layers_pattern": []`, "layers_pattern"},
+		{`"lora_alpha": -8`, "lora_alpha"},
+		{`"lora_alpha": -8, "alpha_pattern": {"q_proj": -3}`, "lora_alpha"},
+		{`"modules_to_save": ["classifier", "score"]`, "modules_to_save"},
+		{`"target_modules": "^(?!.*mlp).*\\.(q|v)_proj$"`, ""},
+	} {
+		p, _, err := config.ParseAdapterConfig([]byte(`{"peft_type": "LORA", `+c.keys+`}`), "adapter_config.json")
+		if err == nil {
+			_, err = peft.Attach(decoder(t, true), p, peft.Context{})
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.keys, err)
+		}
+		run, err := config.Parse([]byte(`{"model": "m", "dataset": {"path": "d"}, "peft": {"peft_type": "LORA", `+c.keys+`}}`), "run.json")
+		if err == nil {
+			_, err = peft.Attach(decoder(t, true), run.PEFT, peft.Context{})
+		}
+		if c.refusedInRun != "" && (err == nil || !strings.Contains(err.Error(), c.refusedInRun)) {
+			t.Errorf("run.json with %s: %v, want an error about %s", c.keys, err, c.refusedInRun)
+		}
+	}
+	for keys, want := range map[string][]string{
+		`"init_lora_weights": "pissa_niter_16"`: {"pissa_niter_16", "base's weights", "path_initial_model_for_weight_conversion"},
+		`"init_lora_weights": "corda"`:          {"corda", "base's weights"},
+		`"init_lora_weights": "loftq"`:          {"loftq", "base's weights"},
+		`"init_lora_weights": "unheard"`:        {"unheard", "gaussian"},
+		`"trainable_token_indices": [1, 2]`:     {"trainable_token_indices", "merge_and_unload"},
+		`"layer_replication": [[0, 2], [1, 3]]`: {"layer_replication", "merge_and_unload"},
+		`"lora_bias": true`:                     {"lora_bias", "merge_and_unload"},
+		`"target_parameters": ["x"]`:            {"target_parameters", "merge_and_unload"},
+		`"layers_pattern": ["layers"]`:          {"layers_pattern"},
+		`"target_modules": []`:                  {"target_modules"},
+	} {
+		_, _, err := config.ParseAdapterConfig([]byte(`{"peft_type": "LORA", `+keys+`}`), "adapter_config.json")
+		wantError(t, keys, err, want)
+	}
+}
+
+func FuzzAdapterConfig(f *testing.F) {
+	f.Add([]byte(`{"peft_type": "LORA", "r": 4, "target_modules": "^(?!.*mlp).*_proj$", "rank_pattern": {"(?<=a)b": 2}}`))
+	f.Add([]byte(`{"peft_type": "IA3", "target_modules": ["k_proj"], "feedforward_modules": []}`))
+	f.Add([]byte(`{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "init_lora_weights": "eva"}`))
+	d := decoder(f, true)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, _, err := config.ParseAdapterConfig(data, "adapter_config.json")
+		if err != nil {
+			return
+		}
+		again, err := p.AdapterConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, _, err := config.ParseAdapterConfig(again, "adapter_config.json")
+		if err != nil {
+			t.Fatalf("what was read is refused when written: %v\n%s", err, again)
+		}
+		if err := p.SameMaths(q); err != nil {
+			t.Fatalf("what was read is another adapter when written: %v\n%s", err, again)
+		}
+		if p.Type == "LORA" { // others make tensors as large as they are told
+			_ = peft.Resolve(d, p)
+		}
+	})
+}

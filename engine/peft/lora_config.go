@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
@@ -59,8 +60,12 @@ func init() {
 				"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config",
 				"monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config",
 			},
-			Inert: []string{"megatron_core", "qalora_group_size", "runtime_config"},
-			Since: []string{"exclude_modules"},
+			Past:        []string{"corda_config", "eva_config", "fan_in_fan_out", "loftq_config", "lora_ga_config"},
+			NullIfEmpty: []string{"layers_to_transform", "layers_pattern"},
+			// B is 0 or the pair's product is, and the base stays as it is: what the file holds is all there is to it.
+			AsSaved: map[string]map[string]any{"init_lora_weights": {"eva": true, "orthogonal": true}},
+			Inert:   []string{"megatron_core", "qalora_group_size", "runtime_config"},
+			Since:   []string{"exclude_modules"},
 			Constant: map[string]any{
 				"fan_in_fan_out": false, "layer_replication": nil, "loftq_config": struct{}{}, "megatron_config": nil, "megatron_core": "megatron.core",
 			},
@@ -111,7 +116,7 @@ func loraRules(p *config.PEFT, at func(string) string) []config.Rule {
 	regex := p.TargetModules.Pattern != ""
 	rules := []config.Rule{
 		config.Within(at("r"), c.R, 1, maxRank),
-		config.Within(at("lora_alpha"), c.Alpha, 0, math.MaxFloat32),
+		config.Within(at("lora_alpha"), c.Alpha, leastAlpha(p), math.MaxFloat32),
 		config.Below(at("lora_dropout"), c.Dropout),
 		config.OneOf(at("bias"), c.Bias, []string{"none", "all", "lora_only"}),
 		config.Must(c.LayersToTransform == nil || len(c.LayersToTransform) > 0, at("layers_to_transform"), "names no layer", "use null for all"),
@@ -125,9 +130,17 @@ func loraRules(p *config.PEFT, at func(string) string) []config.Rule {
 		rules = append(rules, config.Within(at("rank_pattern."+e.Key), e.Value, 1, maxRank))
 	}
 	for _, e := range c.AlphaPattern {
-		rules = append(rules, config.Within(at("alpha_pattern."+e.Key), e.Value, 0, math.MaxFloat32))
+		rules = append(rules, config.Within(at("alpha_pattern."+e.Key), e.Value, leastAlpha(p), math.MaxFloat32))
 	}
 	return rules
+}
+
+// leastAlpha: a saved adapter may be subtracted, as in task arithmetic (Ilharco et al. 2022, arXiv:2212.04089).
+func leastAlpha(p *config.PEFT) float64 {
+	if p.Loaded {
+		return -math.MaxFloat32
+	}
+	return 0
 }
 
 // loraCounts: where two adapters meet, the weights are there, so how they started is of no account, unless the base is
@@ -165,6 +178,11 @@ func (i *InitLoRA) UnmarshalJSON(text []byte) error {
 		if slices.Contains([]InitLoRA{InitGaussian, InitPiSSA, InitOLoRA}, InitLoRA(v)) {
 			*i = InitLoRA(v)
 			return nil
+		}
+		for _, moving := range []string{"pissa_niter_", "corda", "loftq", "lora_ga", "mica"} {
+			if strings.HasPrefix(v, moving) {
+				return config.Unavailable(v, "it takes a part out of the base's weights: save the adapter again with path_initial_model_for_weight_conversion, or merged")
+			}
 		}
 		return config.Unavailable(v, `true, false, "gaussian", "pissa" and "olora" are`)
 	}

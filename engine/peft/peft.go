@@ -158,7 +158,16 @@ func always(v any) func(int) any { return func(int) any { return v } }
 // New makes the method that cfg describes for d, without changing what d computes: set d.Patch to the method's for that.
 // Only base tensors that train along (modules_to_save, biases) are those of d itself. What cfg leaves to the model is
 // filled in as PEFT does before it saves a configuration. Methods that nobody registered are refused by name.
-func New(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
+func New(d *nn.Decoder, cfg *config.PEFT, c Context) (m *Method, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case overdue:
+			m, err = nil, r.error
+		default:
+			panic(r)
+		}
+	}()
 	known := find(cfg.Type)
 	if known == nil {
 		var names []string
@@ -172,8 +181,7 @@ func New(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		return nil, err
 	}
 	c.whole = newWholeModules(d, cfg)
-	m, err := known.Make(d, cfg, c)
-	if err != nil {
+	if m, err = known.Make(d, cfg, c); err != nil {
 		return nil, err
 	}
 	m.unmergeable = known.Unmergeable

@@ -17,7 +17,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-func decoder(t *testing.T, tied bool) *nn.Decoder {
+func decoder(t testing.TB, tied bool) *nn.Decoder {
 	t.Helper()
 	d, _, err := llama.New([]byte(fmt.Sprintf(`{"vocab_size": 37, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2,
 		"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": %v}`, tied)))
@@ -301,7 +301,9 @@ func TestRefused(t *testing.T) {
 	for keys, part := range map[string]string{
 		`"target_modules": ["query"]`:                                   "model.layers.0.self_attn.q_proj",
 		`"target_modules": "(q"`:                                        "regular expression",
-		`"target_modules": "(?=q).*"`:                                   "RE2",
+		`"target_modules": "(?=q).*"`:                                   "matches no module",
+		`"target_modules": "(?=q"`:                                      "regular expression",
+		`"target_modules": "(?=m)(.|m)*(.+)+x\\1{9}"`:                   "nested repetitions",
 		`"exclude_modules": "(q"`:                                       "exclude_modules",
 		`"rank_pattern": {"(": 2}`:                                      "rank_pattern",
 		`"modules_to_save": ["score"]`:                                  "score",

@@ -16,11 +16,11 @@ type selector struct {
 	cfg     *config.PEFT
 	lora    *LoRAConfig // of LoRA; without a value in any other method
 	targets []string
-	pattern *regexp.Regexp // set where target_modules is a regular expression
-	exclude *regexp.Regexp
+	pattern matcher // set where target_modules is a regular expression
+	exclude matcher
 	layer   *regexp.Regexp // finds the layer index in a path
-	ranks   []*regexp.Regexp
-	alphas  []*regexp.Regexp
+	ranks   []matcher
+	alphas  []matcher
 }
 
 func newSelector(cfg *config.PEFT) (*selector, error) {
@@ -29,29 +29,32 @@ func newSelector(cfg *config.PEFT) (*selector, error) {
 		s.lora = own
 	}
 	var bad error
-	compile := func(key, expr string) *regexp.Regexp {
-		re, err := regexp.Compile(expr)
-		if err != nil && bad == nil {
-			bad = fmt.Errorf("%s: %q is not a regular expression that this program reads (RE2): %w", key, expr, err)
+	compile := func(key, before, expr string) matcher {
+		m, err := newMatcher(key, before, expr)
+		if bad == nil {
+			bad = err
 		}
-		return re
+		return m
 	}
 	if p := cfg.TargetModules.Pattern; p != "" {
-		s.pattern = compile("target_modules", `^(?:`+p+`)$`)
+		s.pattern = compile("target_modules", "", p)
 	}
 	if p := cfg.ExcludeModules.Pattern; p != "" {
-		s.exclude = compile("exclude_modules", `^(?:`+p+`)$`)
+		s.exclude = compile("exclude_modules", "", p)
 	}
 	layer := `\.(\d+)\.`
 	if len(s.lora.LayersPattern) > 0 {
 		layer = `\.(?:` + strings.Join(s.lora.LayersPattern, "|") + `)\.(\d+)\.`
 	}
-	s.layer = compile("layers_pattern", layer)
+	var err error
+	if s.layer, err = regexp.Compile(layer); err != nil && bad == nil {
+		bad = fmt.Errorf("layers_pattern: %q is not a regular expression that this program reads (RE2): %w", layer, err)
+	}
 	for _, p := range s.lora.RankPattern {
-		s.ranks = append(s.ranks, compile("rank_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
+		s.ranks = append(s.ranks, compile("rank_pattern", `(?:.*\.)?`, p.Key))
 	}
 	for _, p := range s.lora.AlphaPattern {
-		s.alphas = append(s.alphas, compile("alpha_pattern", `^(?:.*\.)?(?:`+p.Key+`)$`))
+		s.alphas = append(s.alphas, compile("alpha_pattern", `(?:.*\.)?`, p.Key))
 	}
 	if bad != nil {
 		return nil, bad
@@ -98,14 +101,14 @@ func noModule(d *nn.Decoder, cfg *config.PEFT) error {
 // suffixes are names that paths end with, or an expression for whole paths, as feedforward_modules has them.
 type suffixes struct {
 	names   []string
-	pattern *regexp.Regexp
+	pattern matcher
 }
 
 func newSuffixes(key string, m config.Modules) (suffixes, error) {
 	s := suffixes{names: m.Names}
 	if m.Pattern != "" {
 		var err error
-		if s.pattern, err = wholeName(key, m.Pattern); err != nil {
+		if s.pattern, err = newMatcher(key, "", m.Pattern); err != nil {
 			return s, err
 		}
 	}
@@ -117,15 +120,6 @@ func (s suffixes) match(path string) bool {
 		return s.pattern.MatchString(path)
 	}
 	return slices.ContainsFunc(s.names, func(n string) bool { return strings.HasSuffix(path, n) })
-}
-
-// wholeName compiles an expression that must match the whole of a path.
-func wholeName(key, expr string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile(`^(?:` + expr + `)$`)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %q is not a regular expression that this program reads (RE2): %w", key, expr, err)
-	}
-	return re, nil
 }
 
 // refuse is the error for a module that a method cannot adapt here.

@@ -75,7 +75,7 @@ func (w wholeModules) train(m *Method, d *nn.Decoder, cfg *config.PEFT) error {
 		}
 	}
 	for i, ok := range matched {
-		if absent := cfg.TaskType == config.SeqCls && slices.Contains(config.HeadNames, w.entries[i]); !ok && !absent {
+		if absent := cfg.Loaded || cfg.TaskType == config.SeqCls && slices.Contains(config.HeadNames, w.entries[i]); !ok && !absent {
 			return fmt.Errorf("modules_to_save: %q matches no module", w.entries[i])
 		}
 	}
