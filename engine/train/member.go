@@ -20,11 +20,11 @@ import (
 	"llamatab/engine/report"
 )
 
-// RoomRun describes the run of a config for the room that it is to take place in.
-func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, error) {
+// RoomRun describes the run of a config for a room, and counts the tokens of its slots.
+func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, SlotTokens, error) {
 	s, err := Prepare(cfg, files, device.UnboundedLimits())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.Model.Close()
 	f := cfg.FSDP
@@ -41,14 +41,18 @@ func RoomRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, erro
 		Rows: len(s.Train.Samples), Batch: cfg.Training.BatchSize, Micro: f.Slots, Epochs: cfg.Training.Epochs, MaxSteps: cfg.Training.MaxSteps,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	run.Steps = sampler.TotalSteps()
 	if run.Eval, err = s.evaluation(); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	tokens, err := s.slotTokens(cfg)
+	if err != nil {
+		return nil, nil, err
 	}
 	_, err = run.Table()
-	return run, err
+	return run, tokens, err
 }
 
 // member is a tab of a room: the engine of its worker. Calls of the worker put work into a queue that one goroutine

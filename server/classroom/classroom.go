@@ -53,6 +53,7 @@ func (c *Classroom) open(dir string, log *slog.Logger) error {
 		return err
 	}
 	c.Describe, c.Plan, c.Sources = c.lessons.describe, c.lessons.plan, c.lessons.sources
+	go c.CountTokens() // tokenizing the data of old rooms takes time, and nothing waits for it
 	if err := c.removeOldUploads(); err != nil {
 		return fmt.Errorf("files of earlier rooms cannot be removed: %w", err)
 	}

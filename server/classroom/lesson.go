@@ -62,40 +62,41 @@ func (l *lessons) plan(text json.RawMessage, tabs int) (any, error) {
 	return forecast.Sharding, nil
 }
 
-// describe implements room.Rooms.Describe: it checks the run.json of a new room and completes the run from it.
-func (l *lessons) describe(run *fsdp.Run) error {
+// describe implements room.Rooms.Describe: it checks the run.json of a room, completes the run from it and counts
+// the tokens of its slots.
+func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 	if len(run.Job) == 0 {
-		return &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
+		return nil, &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
 	}
 	if len(run.Job) > maxConfig {
-		return &room.Refused{Code: "config", Reason: fmt.Sprintf("a run.json of %d bytes, more than %d", len(run.Job), maxConfig)}
+		return nil, &room.Refused{Code: "config", Reason: fmt.Sprintf("a run.json of %d bytes, more than %d", len(run.Job), maxConfig)}
 	}
 	cfg, err := config.Parse(run.Job, "run.json")
 	if err != nil {
-		return refusal(err)
+		return nil, refusal(err)
 	}
 	files, err := l.files(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	described, err := engine.RoomRun(run.ID, cfg, files)
+	described, tokens, err := engine.RoomRun(run.ID, cfg, files)
 	if err != nil {
-		return refusal(err)
+		return nil, refusal(err)
 	}
 	trained := 0
 	for _, p := range described.Params {
 		trained += p.Shape.Size()
 	}
 	if trained > maxTrained {
-		return &room.Refused{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
+		return nil, &room.Refused{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
 	}
 	job, err := json.Marshal(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	*run = *described
 	run.Job = job
-	return nil
+	return room.Tokens(tokens), nil
 }
 
 // refusal turns an error of the engine into the answer that pages get.

@@ -19,6 +19,7 @@ type audit struct {
 	work   fsdp.Work // of the tab that computes it now
 	tab    uint32
 	hashes []uint64
+	said   fsdp.Ready // loss and tokens of that tab
 	pull   *fsdp.Puller
 	barred []uint32
 	voters []voter // the first is the tab whose gradient was folded
@@ -27,6 +28,13 @@ type audit struct {
 type voter struct {
 	tab    uint32
 	hashes []uint64
+	loss   float64
+	tokens int
+}
+
+// agrees reports whether two tabs computed the same gradient, loss and tokens.
+func (v voter) agrees(w voter) bool {
+	return v.loss == w.loss && v.tokens == w.tokens && slices.Equal(v.hashes, w.hashes)
 }
 
 // auditPatience bounds how long a step waits for an audit.
@@ -68,7 +76,10 @@ func (r *Room) auditReady(t *tab, m fsdp.Ready) bool {
 	}
 	if m.Invalid {
 		r.unfit(t, "its loss is not a finite number")
+	} else if !r.tokensRight(t, m) {
+		return true
 	} else if a.pull == nil {
+		a.said = m
 		a.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: m.Epoch, Step: m.Step, Slot: m.Slot, To: len(a.hashes)})
 	}
 	return true
@@ -111,7 +122,7 @@ func (r *Room) runAudit() {
 			return
 		}
 		s.audited = true
-		a.voters, a.since = []voter{{s.from[0], s.hashes}}, r.now
+		a.voters, a.since = []voter{{s.from[0], s.hashes, s.result.Loss, s.result.Tokens}}, r.now
 		r.Stats.Audits++
 	}
 	if a.tab == 0 {
@@ -135,7 +146,7 @@ func (r *Room) runAudit() {
 	a.pull.Retry(r.now, retryAfter)
 	r.askFor(a.tab, a.pull, nil)
 	if a.pull.Done() {
-		a.voters = append(a.voters, voter{a.tab, a.hashes})
+		a.voters = append(a.voters, voter{a.tab, a.hashes, a.said.Loss, a.said.Tokens})
 		r.takeBack(a.tab, a.slot)
 		a.tab, a.pull = 0, nil
 		r.compareVotes()
@@ -175,7 +186,7 @@ const mostVoters = 5
 func (r *Room) compareVotes() {
 	a := r.audit
 	last := a.voters[len(a.voters)-1]
-	right := slices.IndexFunc(a.voters[:len(a.voters)-1], func(v voter) bool { return slices.Equal(v.hashes, last.hashes) })
+	right := slices.IndexFunc(a.voters[:len(a.voters)-1], func(v voter) bool { return v.agrees(last) })
 	if right < 0 {
 		a.since = r.now
 		if len(a.voters) == mostVoters {
@@ -188,8 +199,9 @@ func (r *Room) compareVotes() {
 	r.audit = nil
 	redo := right > 0
 	for i, v := range a.voters {
-		if i != right && !slices.Equal(v.hashes, last.hashes) {
-			r.convict(a, v.tab)
+		if i != right && !v.agrees(last) {
+			r.convict(v.tab, fmt.Sprintf("slot %d, audited because %s: tab %d sent another gradient, loss or number of tokens than two others", a.slot, a.why, v.tab),
+				"its result differs from what two others computed")
 		}
 	}
 	if redo {
@@ -198,12 +210,13 @@ func (r *Room) compareVotes() {
 	}
 }
 
-func (r *Room) convict(a *audit, id uint32) {
+// convict removes a tab for good whose result is wrong. note is for the diary, reason for the tab.
+func (r *Room) convict(id uint32, note, reason string) {
 	r.Stats.Liars++
 	r.removed[id] = true
 	r.do(Append{Record{Kind: Removed, Tab: id, Epoch: r.epoch}})
+	r.note("lied", id, "%s", note)
 	if t := r.tabs[id]; t != nil {
-		r.note("lied", id, "slot %d, audited because %s: %s sent another gradient than two others", a.slot, a.why, t.label())
-		r.expel(t, fsdp.Bye{Code: "lied", Reason: "its gradient differs from what two others computed"})
+		r.expel(t, fsdp.Bye{Code: "lied", Reason: reason})
 	}
 }

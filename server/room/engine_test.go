@@ -232,7 +232,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := engine.RoomRun("lesson", cfg, lessonFiles())
+	run, tokens, err := engine.RoomRun("lesson", cfg, lessonFiles())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 		t.Fatal(err)
 	}
 	defer rooms.Close()
-	if _, err := rooms.Open("lesson", room.Config{Run: *run, MinTabs: tabs}, "code"); err != nil {
+	if _, err := rooms.Open("lesson", room.Config{Run: *run, MinTabs: tabs, Tokens: room.Tokens(tokens)}, "code"); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(rooms.Handler())

@@ -83,7 +83,11 @@ func Create(id string, cfg Config, code string, store Storage, bus Bus, log *slo
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	opened := OpenedRecord(cfg, code, secret)
-	return open(id, &opened, store, bus, log)
+	h, err := open(id, &opened, store, bus, log)
+	if err == nil {
+		h.CheckTokens(cfg.Tokens)
+	}
+	return h, err
 }
 
 // Reopen opens a room that has a log, where that ends.
@@ -193,6 +197,13 @@ func (h *Host) Describes(run fsdp.Run) bool {
 
 // Earlier returns the commits and evaluations that the log held when the room was opened.
 func (h *Host) Earlier() ([]fsdp.Commit, []fsdp.Evaluated) { return h.past.commits, h.past.evals }
+
+// CheckTokens has the room compare the tokens that tabs say with f; see Config.Tokens. A log does not hold this function.
+func (h *Host) CheckTokens(f Tokens) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.room.cfg.Tokens = f
+}
 
 // Job is the run.json of a room that pages may join, nil for another.
 func (h *Host) Job() json.RawMessage { return h.run.Job }

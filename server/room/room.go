@@ -21,7 +21,13 @@ type Config struct {
 	MaxTabs  int      `json:"max_tabs"`
 	Audit    float64  `json:"audit"`              // fraction of slots that a second tab computes, to compare
 	Schedule uint64   `json:"schedule,omitempty"` // seeds the choice of audits
+
+	// Tokens lets the room remove a tab that says another number of tokens. nil: only audits compare tokens.
+	Tokens Tokens `json:"-"`
 }
+
+// Tokens is the number of counted tokens in the micro-batches [from, to) of a step, counted from 0.
+type Tokens func(step uint64, from, to int) int
 
 // Times of a room, as the protocol's document gives them.
 const (

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -40,7 +41,7 @@ type Rooms struct {
 
 	// Describe fills in the run of a room from its job, a run.json, and replaces the job by the resolved one. If it is nil, rooms
 	// are opened with a list of their parameters, and only the program that opened a room opens tabs for it.
-	Describe func(run *fsdp.Run) error
+	Describe func(run *fsdp.Run) (Tokens, error)
 	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
 	Plan func(job json.RawMessage, tabs int) (any, error)
 	// Sources gives the addresses of a job's files for a page that joins.
@@ -117,6 +118,23 @@ func (s *Rooms) Open(id string, cfg Config, code string) (*Host, error) {
 	}
 	s.hosts[id] = h
 	return h, nil
+}
+
+// CountTokens has the rooms that were opened from the storage compare the tokens that tabs say with the data, if that is still
+// offered.
+func (s *Rooms) CountTokens() {
+	s.mu.Lock()
+	hosts := slices.Collect(maps.Values(s.hosts))
+	s.mu.Unlock()
+	for _, h := range hosts {
+		if h.run.Job == nil || h.over() {
+			continue
+		}
+		run := fsdp.Run{ID: h.run.ID, Job: h.run.Job}
+		if tokens, err := s.Describe(&run); err == nil && h.Describes(run) {
+			h.CheckTokens(tokens)
+		}
+	}
 }
 
 // Find is the room with the id, nil if there is none.
@@ -263,7 +281,8 @@ func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 	}
 	if cfg.Name = cleanName(cfg.Name); len(cfg.Run.Params) == 0 && s.Describe != nil {
 		cfg.Run.ID = asked.ID
-		if err := s.Describe(&cfg.Run); err != nil {
+		var err error
+		if cfg.Tokens, err = s.Describe(&cfg.Run); err != nil {
 			refused := &Refused{Code: "config", Reason: err.Error()}
 			errors.As(err, &refused)
 			answer(w, http.StatusUnprocessableEntity, refused)

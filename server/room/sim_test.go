@@ -203,6 +203,7 @@ func (s *sim) boot() {
 		s.fail("the room does not open: %v", err)
 		return
 	}
+	o.room.cfg.Tokens = s.cfg.Tokens
 	s.room, s.fence, s.seq, s.chain = o.room, o.fence, len(o.records), o.records[len(o.records)-1].Hash
 	var past history
 	for _, rec := range o.records {
@@ -665,6 +666,14 @@ func scenario(seed uint64) *sim {
 			s.plan.drop, s.plan.tear = 0, 0 // a lie goes through where nobody is there to compare with
 			s.cfg.Audit = 1                 // each step is audited: the slot of the lie too, if there is but one
 			s.cfg.Run.Slots = 1
+			if pick(2) == 0 { // lies about tokens are found without an audit
+				s.cfg.Tokens = func(step uint64, from, to int) (tokens int) {
+					for k := from; k < to; k++ {
+						tokens += toyTokens(seed, step, k)
+					}
+					return tokens
+				}
+			}
 		}
 	}
 	if pick(2) == 0 {

@@ -1,7 +1,9 @@
 package room
 
 import (
+	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 	"time"
 
@@ -31,6 +33,7 @@ type copyOf struct {
 	epoch uint32
 	since time.Time
 	ready bool
+	said  fsdp.Ready // loss and tokens, once it is ready
 }
 
 // done reports whether no tab has to compute the slot any more.
@@ -240,13 +243,32 @@ func (r *Room) ready(t *tab, m fsdp.Ready) {
 		r.unsound(t, m.Slot, "its loss is not a finite number")
 		return
 	}
-	c.ready = true
+	if math.Abs(m.Loss) >= fsdp.TooLarge {
+		r.unsound(t, m.Slot, "its loss is 2^62 or more")
+		return
+	}
+	if !r.tokensRight(t, m) {
+		return
+	}
+	c.ready, c.said = true, m
 	if s.source == 0 {
 		r.pullFrom(s, m.Slot, *c)
 	}
-	if !s.known {
-		s.known, s.result = true, m
+}
+
+// tokensRight compares the tokens that a tab says with the data, where the room knows the data. A tab that says another number
+// computes with other rows, or lies: it is removed.
+func (r *Room) tokensRight(t *tab, m fsdp.Ready) bool {
+	if r.cfg.Tokens == nil {
+		return true
 	}
+	from, to := m.Micro(r.run)
+	want := r.cfg.Tokens(m.Step, from, to)
+	if m.Tokens == want {
+		return true
+	}
+	r.convict(t.id, fmt.Sprintf("slot %d has %d counted tokens, and %s says %d", m.Slot, want, t.label(), m.Tokens), "it counts other tokens than the data has")
+	return false
 }
 
 // unsound withdraws a slot from a tab whose result is not finite. If two tabs have that result the data is at fault.
@@ -289,6 +311,7 @@ func (r *Room) passPoison(g int) {
 // pullFrom begins to pull the missing pieces of a slot's gradient from a tab.
 func (r *Room) pullFrom(s *slot, k int, c copyOf) {
 	s.source = c.tab
+	s.known, s.result = true, c.said // the loss and the tokens of the tab whose gradient it is
 	s.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
 	for g, n := range r.folded {
 		if int(n) > k {

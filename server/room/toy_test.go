@@ -299,8 +299,17 @@ func (e *toyEngine) next() {
 			g[len(g)-1] = float32(math.Inf(1))
 		}
 	}
-	if e.tab.lies && mix(seed, w.Step, uint64(w.Slot))%3 == 0 {
-		g[0] += 1
+	if e.tab.lies {
+		switch mix(seed, w.Step, uint64(w.Slot)) % 9 {
+		case 0, 1, 2:
+			g[0] += 1
+		case 3:
+			r.Tokens *= 1_000_000
+		case 4:
+			r.Tokens++
+		case 5:
+			r.Loss += 1
+		}
 	}
 	if e.tab.broken && mix(seed, w.Step, uint64(w.Slot))%2 == 0 {
 		g[len(g)/2] = float32(math.NaN())

@@ -111,7 +111,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 	if err != nil {
 		return nil, room.Config{}, err
 	}
-	run, err := engine.RoomRun(roomID, c, files)
+	run, tokens, err := engine.RoomRun(roomID, c, files)
 	if err != nil {
 		f := report.Failure(err)
 		return nil, room.Config{}, exit.Outcome(message.Envelope{Failed: f})
@@ -139,7 +139,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 		}
 		return held, ddp, nil
 	}
-	return t, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize}, nil
+	return t, room.Config{Run: *run, MinTabs: c.FSDP.WorldSize, Tokens: room.Tokens(tokens)}, nil
 }
 
 // train runs the job and writes to the output folder.
@@ -172,6 +172,7 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 	}
 	if t.host = t.rooms.Find(roomID); t.host != nil {
 		if t.host.Describes(cfg.Run) {
+			t.host.CheckTokens(cfg.Tokens)
 			return t.resume(cfg.Run.Eval)
 		}
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
