@@ -100,9 +100,10 @@ methods: build ## train MODEL on the text DATA by every method and print what ea
 	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo "usage: make methods MODEL=folder DATA=text.txt [METHODS=full,lora-qv-r8]" >&2; exit 2; }
 	@$(GO) run ./tools/methods --model "$(MODEL)" --data "$(DATA)" --only "$(METHODS)"
 
-pictures: ui/node_modules ## take pictures of every screen, in many sizes, themes and both languages, into build/pictures
+pictures: build ## take pictures of every screen, in many sizes, themes and both languages, into build/pictures; and the README's
 	@rm -rf build/pictures
 	$(GO) test ./ui -run TestPictures -timeout 20m -pictures "$(CURDIR)/build/pictures"
+	$(GO) test ./server/e2e -run TestPicture -picture "$(CURDIR)/docs/pictures/training.png"
 
 soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...

@@ -6,6 +6,7 @@ var pageTexts = texts{
 	"details":    {"Details", "详情"},
 	"guide":      {"How tabs share a model (FSDP)", "标签页如何分担模型（FSDP）"},
 	"guide_page": {"/docs/fsdp.html", "/docs/fsdp.zh.html"},
+	"docs":       {"Documentation", "文档"},
 	"licenses":   {"Licences", "许可证"},
 	"private":    {"Your model and data stay on this computer: nothing is sent anywhere.", "模型和数据都留在这台电脑上，不会发送到任何地方。"},
 	"tagline":    {"Fine-tune a language model in this tab.", "在这个标签页里微调语言模型。"},
