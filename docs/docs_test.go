@@ -3,6 +3,8 @@ package docs
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,14 +81,57 @@ func TestLanguages(t *testing.T) {
 	}
 }
 
-// TestParagraphs checks that no paragraph and no table cell is longer than 400 characters.
+// TestParagraphs checks that no paragraph and no table cell of a page is longer than 400 characters.
 func TestParagraphs(t *testing.T) {
-	const most = 400
 	for _, d := range documents() {
-		for _, p := range regexp.MustCompile(`(?s)<(?:p|li|td)>(.*?)</(?:p|li|td)>`).FindAllStringSubmatch(string(d.Body), -1) {
-			if text := regexp.MustCompile(`<[^>]+>`).ReplaceAllString(p[1], ""); len([]rune(text)) > most {
-				t.Errorf("%s: a paragraph has %d characters: %.80s", d.Name, len([]rune(text)), text)
+		checkParagraphs(t, d.Name, string(d.Body))
+	}
+}
+
+func checkParagraphs(t *testing.T, name, body string) {
+	t.Helper()
+	const most = 400
+	for _, p := range regexp.MustCompile(`(?s)<(?:p|li|td)>(.*?)</(?:p|li|td)>`).FindAllStringSubmatch(body, -1) {
+		if text := regexp.MustCompile(`<[^>]+>`).ReplaceAllString(p[1], ""); len([]rune(text)) > most {
+			t.Errorf("%s: a paragraph has %d characters: %.80s", name, len([]rune(text)), text)
+		}
+	}
+}
+
+// TestReferences checks that the files which the README and the architecture page name exist.
+func TestReferences(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	path := regexp.MustCompile("`((?:docs|engine|server|shaders|testdata|tools|ui|wasm)/[\\w./*-]+)`")
+	for _, name := range []string{"README.md", "README.zh.md", "ARCHITECTURE.md"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var named []string
+		for _, m := range append(link.FindAllStringSubmatch(string(text), -1), path.FindAllStringSubmatch(string(text), -1)...) {
+			if m[1] != "docs/" && !regexp.MustCompile(`/x(_test)?\b`).MatchString(m[1]) { // x stands for a new file
+				named = append(named, m[1])
 			}
 		}
+		if len(named) == 0 {
+			t.Errorf("%s names no file", name)
+		}
+		for _, n := range named {
+			if found, err := filepath.Glob(filepath.Join("..", n)); err != nil || len(found) == 0 {
+				t.Errorf("%s names %s, which does not exist (%v)", name, n, err)
+			}
+		}
+	}
+}
+
+// TestMainPages checks that no paragraph of the README and the architecture page is longer than 400 characters.
+func TestMainPages(t *testing.T) {
+	for _, name := range []string{"README.md", "README.zh.md", "ARCHITECTURE.md"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body := markdown(string(text))
+		checkParagraphs(t, name, string(body))
 	}
 }
