@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// added is the entry of trainable that adds layers, and its place there; nil where there is none.
+// added is the entry of trainable that adds layers, and its index; nil where there is none.
 func (s *Studio) added() (map[string]any, int) {
 	list, _ := s.Config["trainable"].([]any)
 	for i, p := range list {
@@ -25,7 +25,7 @@ func (s *Studio) addedAt() any {
 	return "none"
 }
 
-// setAddedAt adds layers or takes them away. What is wide enough to learn from and narrow enough to cost little is 64.
+// setAddedAt adds layers or removes them. New layers are 64 wide: enough to learn a simple task, at little cost.
 func (s *Studio) setAddedAt(v any) bool {
 	head, i := s.added()
 	list, _ := s.Config["trainable"].([]any)
@@ -38,7 +38,7 @@ func (s *Studio) setAddedAt(v any) bool {
 		delete(head, "num_labels")
 	case v != "none":
 		list = append(list, map[string]any{"add": "fc", "at": v, "sizes": []any{64.0}, "activation": "silu"})
-		delete(s.Config, "unfreeze") // says for every step what trains: nothing can stand beside it
+		delete(s.Config, "unfreeze") // the engine refuses unfreeze together with added layers
 	}
 	s.setTrainable(list)
 	return true
@@ -77,7 +77,7 @@ func (s *Studio) setAddedLabels(v any) bool {
 	case number && n == math.Trunc(n) && n > 1:
 		head["num_labels"] = n
 	case v == nil:
-		delete(head, "num_labels") // as many as the data has
+		delete(head, "num_labels") // the default: as many as the data has labels
 	default:
 		return false
 	}
@@ -100,7 +100,7 @@ func setAddedKey(key string) func(*Studio, any) bool {
 	}
 }
 
-// classifies reports whether the run tells classes of texts apart.
+// classifies reports whether the run trains a classifier.
 func (s *Studio) classifies() bool {
 	task, _ := s.Config.Get("peft.task_type")
 	return task == "SEQ_CLS" || s.trains("score") || s.addedAt() == "classify"

@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// The page's address after the #: the name of a screen, settings behind the studio's, "studio?v=1&config=…", or the code of a
+// The fragment of the page's address is the name of a screen, the studio with settings, "studio?v=1&config=…", or the code of a
 // room, "join=CODE".
 
 const (
-	linkVersion = 1    // of what is in a link
-	linkLimit   = 2048 // characters that every messenger takes
+	linkVersion = 1    // of the format of links
+	linkLimit   = 2048 // characters: messengers do not accept longer links
 	codeLimit   = 64   // characters of a room's code
 )
 
-// address is what a fragment says.
+// address is the content of a fragment.
 type address struct {
 	Screen   string
 	Code     string           // of a room, or ""
@@ -54,7 +54,7 @@ func isCode(s string) bool {
 	return 0 < len(s) && len(s) <= codeLimit
 }
 
-// settingsLink is a link that carries settings; locked ones are for a lesson. It is "" where they are too long for one.
+// settingsLink is a link with settings; a locked one is for a lesson. It is "" where the settings are too long.
 func settingsLink(origin string, config []byte, locked bool) string {
 	link := origin + "/#" + screenStudio + "?v=" + strconv.Itoa(linkVersion)
 	if locked {
@@ -67,7 +67,7 @@ func settingsLink(origin string, config []byte, locked bool) string {
 	return link
 }
 
-// decodeSettings reads what settingsLink has written, also where a messenger has escaped it or put the other base64 alphabet.
+// decodeSettings decodes the settings of a link, also where a messenger has escaped them, or in the standard base64 alphabet.
 func decodeSettings(text string) string {
 	text = strings.NewReplacer("%3D", "=", "%3d", "=", "%2B", "-", "%2b", "-", "%2F", "_", "%2f", "_", "+", "-", "/", "_").Replace(text)
 	bytes, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
@@ -77,7 +77,7 @@ func decodeSettings(text string) string {
 	return string(bytes)
 }
 
-// arrive follows the address. A code and settings are read once: a bare screen takes their place.
+// arrive shows what the address asks for. A code or settings are read once, and then removed from the address.
 func (p *Page) arrive(m addressMessage) {
 	p.Origin = m.Origin
 	a := parseAddress(m.Fragment)

@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// A file is one that the person chose. Path is relative to what was chosen or dropped.
+// file is a file that the person has chosen. Path is relative to the chosen folder.
 type file struct {
 	Path string `json:"path"`
 	Size int64  `json:"size"`
 
-	Encoding string `json:"encoding"` // that it was decoded from, "" for none: it is in UTF-8, or no text
+	Encoding string `json:"encoding"` // that the browser has decoded it from; "" for UTF-8 and for files that are no text
 }
 
-// chosenInput is the model or the data that was chosen.
+// chosenInput is the chosen model or the chosen data.
 type chosenInput struct {
 	Name    string
 	Source  source
 	Bytes   int64
 	Problem func(*Words) Text // why it cannot be used, or nil
-	Note    func(*Words) Text // what is worth knowing about it, or nil
+	Note    func(*Words) Text // a remark on it, or nil
 }
 
-// Usable reports whether there is something to start with.
+// Usable reports whether it is chosen and can be used.
 func (c *chosenInput) Usable() bool { return c.Source.From != "" && c.Problem == nil }
 
-// chooseModel finds the model in a folder: the files beside the config.json that lies least deep.
+// chooseModel finds the model in a folder: the files beside the config.json that is least deep.
 func chooseModel(files []file) chosenInput {
 	missing := func(name string) chosenInput {
 		return chosenInput{Problem: func(w *Words) Text { return w.T("model.missing", "file", name) }}
@@ -42,7 +42,7 @@ func chooseModel(files []file) chosenInput {
 		return missing("config.json")
 	}
 	c := chosenInput{Name: path.Base("/" + folder), Source: source{From: "chosen", Kind: "model"}}
-	if c.Name == "/" { // single files were dropped, without their folder
+	if c.Name == "/" { // files were dropped without their folder
 		c.Name = "model"
 	}
 	weights, tokenizer := false, false
@@ -65,7 +65,7 @@ func chooseModel(files []file) chosenInput {
 	return c
 }
 
-// chooseData takes the one file that holds the data.
+// chooseData takes the data, which is one file.
 func chooseData(files []file) chosenInput {
 	files = slices.Clone(files)
 	switch {
@@ -83,7 +83,7 @@ func chooseData(files []file) chosenInput {
 	return c
 }
 
-// ChosenText says what was chosen, or "".
+// ChosenText names what was chosen, or is "".
 func (w *Words) ChosenText(c *chosenInput) Text {
 	if !c.Usable() {
 		return ""

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Tree is a JSON object as it is written in run.json, reached by paths such as "training.max_steps".
+// Tree is a JSON object such as run.json. Its values are addressed by paths such as "training.max_steps".
 type Tree map[string]any
 
 // parseTree reads a JSON object.
@@ -31,7 +31,7 @@ func (t Tree) Get(path string) (any, bool) {
 	return v, true
 }
 
-// Set puts a value at a path, making the objects on the way; what is in their way is replaced.
+// Set sets the value at a path. It creates the objects on the path, and replaces other values there.
 func (t Tree) Set(path string, v any) {
 	keys := strings.Split(path, ".")
 	object := map[string]any(t)
@@ -46,7 +46,7 @@ func (t Tree) Set(path string, v any) {
 	object[keys[len(keys)-1]] = v
 }
 
-// Delete removes the value at a path, and the objects on the way that it leaves empty.
+// Delete removes the value at a path, and objects on the path that become empty.
 func (t Tree) Delete(path string) {
 	parent, key, nested := cutLast(path)
 	object := map[string]any(t)
@@ -75,7 +75,7 @@ func (t Tree) Clone() Tree {
 	return c
 }
 
-// JSON spells the tree in one line.
+// JSON is the tree as JSON in one line.
 func (t Tree) JSON() []byte {
 	text, err := json.Marshal(map[string]any(t))
 	if err != nil {
@@ -84,7 +84,7 @@ func (t Tree) JSON() []byte {
 	return text
 }
 
-// Indented spells the tree for people.
+// Indented is the tree as indented JSON.
 func (t Tree) Indented() string {
 	text, err := json.MarshalIndent(map[string]any(t), "", "  ")
 	if err != nil {
@@ -93,7 +93,7 @@ func (t Tree) Indented() string {
 	return string(text)
 }
 
-// Leaves lists the paths of all values that are no objects, in order.
+// Leaves lists the paths of all values that are not objects, sorted.
 func (t Tree) Leaves() []string {
 	var paths []string
 	var walk func(prefix string, object map[string]any)
@@ -111,7 +111,7 @@ func (t Tree) Leaves() []string {
 	return paths
 }
 
-// merge lays the values of another tree over this one.
+// merge copies the values of another tree into this one, object by object.
 func (t Tree) merge(other Tree) {
 	for key, v := range other {
 		inner, ok := v.(map[string]any)

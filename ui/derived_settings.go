@@ -1,7 +1,7 @@
 package ui
 
-// Structure are the settings of what is added to the model and of what trains when. They are no keys of run.json of
-// their own: each is read from trainable or unfreeze and written there.
+// Structure are the settings for added layers and gradual unfreezing. They have no keys of their own in run.json: each is a part
+// of the value of trainable or unfreeze.
 func (s *Studio) Structure() []*Field {
 	paths := []string{"added.at"}
 	switch added, _ := s.added(); {
@@ -18,15 +18,15 @@ func (s *Studio) Structure() []*Field {
 	return s.list(paths)
 }
 
-// derived is a setting that is part of another key's value.
+// derived is a setting that is a part of another key's value.
 type derived struct {
 	choices []string
-	none    any // where nothing is set; its type is that of the setting
+	none    any // the default; its type is the type of the setting
 	get     func(*Studio) any
-	set     func(*Studio, any) bool // false: no value of the setting
+	set     func(*Studio, any) bool // it returns false for an invalid value
 }
 
-// derivedSettings are these settings by the paths under which the page knows them.
+// derivedSettings are these settings, by paths that only the page uses.
 var derivedSettings map[string]derived
 
 func init() { // the functions use fields, which use the table

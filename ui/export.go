@@ -9,24 +9,24 @@ import (
 	"llamatab/engine/message"
 )
 
-// Export is the screen where a result is taken away.
+// Export is the screen where the person downloads a result.
 type Export struct {
 	*Words
 	Problem Text
-	Detail  Text // of it, in the words of the engine or the browser
+	Detail  Text // the English message of the engine or the browser
 
-	packing string   // what is being made, "" for nothing
+	packing string   // the item that is being made, "" for none
 	merged  []string // files of the merged model
 	page    *Page
 }
 
-// exportGroup are things of one kind that can be taken away.
+// exportGroup is a list of items to download.
 type exportGroup struct {
 	Name  string
 	Items []string
 }
 
-// Groups are the things that can be taken away, what was trained first.
+// Groups are the items: the result, the record of the run, pictures of the loss.
 func (x *Export) Groups() []exportGroup {
 	result := []string{"adapter", "merged"}
 	if x.page.Run.resultFolder() == "model" {
@@ -35,10 +35,10 @@ func (x *Export) Groups() []exportGroup {
 	return []exportGroup{{"result", result}, {"record", []string{"run", "log", "csv"}}, {"picture", []string{"png", "svg"}}}
 }
 
-// Any reports whether there is something to take away.
+// Any reports whether there is anything to download.
 func (x *Export) Any() bool { return x.page.Run.Last.Step > 0 }
 
-// Can reports whether there is such a thing, and nothing else being made.
+// Can reports whether an item exists and no other is being made.
 func (x *Export) Can(item string) bool {
 	r := x.page.Run
 	if x.packing != "" || !x.Any() {
@@ -55,7 +55,7 @@ func (x *Export) Can(item string) bool {
 	return true
 }
 
-// ButtonClass makes the result's button the one to press.
+// ButtonClass highlights the button of the result.
 func (x *Export) ButtonClass(item string) string {
 	if item == x.Groups()[0].Items[0] {
 		return "primary"
@@ -85,7 +85,7 @@ func (x *Export) AboutText() Text {
 	return x.T("export.about", "name", r.Meta.Name, "step", r.Last.Step, "n", len(r.files), "size", Bytes(bytes))
 }
 
-// fileName is the start of every name of a download.
+// fileName is the first part of the names of all downloads.
 func (r *Run) fileName() string {
 	name := strings.Map(func(c rune) rune {
 		if strings.ContainsRune(`/\:*?"<>|·`, c) || c <= ' ' {
@@ -96,10 +96,10 @@ func (r *Run) fileName() string {
 	return "llamatab-" + strings.Trim(strings.ReplaceAll(name, "---", "-"), "-")
 }
 
-// record are the files beside a result that tell how it came about.
+// record are the files of a run besides its result.
 var record = []string{"run.json", "summary.json", "metrics.jsonl", "events.jsonl", "samples.jsonl"}
 
-// Save makes a thing and hands it over.
+// Save makes an item and has the browser save it.
 func (x *Export) Save(item string) {
 	r, b := x.page.Run, x.page.browser
 	if !x.Can(item) {
@@ -136,7 +136,7 @@ func checkpoints(r *Run) (folders []string) {
 	return folders
 }
 
-// merge has the engine fold the adapter into the model, which then lies in the page's memory.
+// merge has the side engine merge the adapter into the model. The merged model stays in the page's memory.
 func (x *Export) merge() {
 	r := x.page.Run
 	x.packing, x.merged = "merged", nil
@@ -155,7 +155,7 @@ func (x *Export) merge() {
 	})
 }
 
-// packed tells that a download was handed over, or why not.
+// packed ends a download; problem says why it failed, or is "".
 func (x *Export) packed(problem string) {
 	x.packing = ""
 	if problem != "" {
@@ -163,7 +163,7 @@ func (x *Export) packed(problem string) {
 	}
 }
 
-// baseModel is the name of the model that the run began with.
+// baseModel is the name of the base model.
 func (x *Export) baseModel() string {
 	if config, err := parseTree(x.page.Run.Meta.Config); err == nil {
 		if name, ok := config["model"].(string); ok {
@@ -173,7 +173,7 @@ func (x *Export) baseModel() string {
 	return "MODEL"
 }
 
-// Use says how the result is used elsewhere: by this program, and by the libraries that made its format.
+// Use is example code for the result: for this program, and for PEFT or transformers.
 func (x *Export) Use() string {
 	if !x.page.Run.HasResult() {
 		return ""
@@ -194,10 +194,10 @@ func (x *Export) use(item string) (shell, python string) {
 	return "", ""
 }
 
-// CopyUse puts that on the clipboard.
+// CopyUse copies that to the clipboard.
 func (x *Export) CopyUse(vugu.DOMEvent) { x.page.browser.Copy(x.Use(), false) }
 
-// readme is the text beside a result: what it is, how it came about and how it is used.
+// readme is the README.md of a download: what it is, how it was made, how to use it.
 func (x *Export) readme(item string) string {
 	r := x.page.Run
 	text := "# " + r.Meta.Name + "\n\nFine-tuned with llamatab: base model `" + x.baseModel() + "`, " + strconv.Itoa(r.Last.Step) + " steps, last loss " + string(r.LossText()) +

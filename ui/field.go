@@ -10,17 +10,17 @@ import (
 	"llamatab/engine/message"
 )
 
-// Field is one setting: its name in plain words, what it does, and a control that writes its key in run.json.
+// Field is one setting: its name, its help text and its control, which writes a key of run.json.
 type Field struct {
 	*Words
 	Path string
 
 	studio *Studio
 
-	typed, became string // the text that was typed and the value it gave, so that "0.10" can become "0.105"
+	typed, became string // the typed text, and its value as text: "0.10" stays as typed, though its value is 0.1
 }
 
-// Field is the one of a path.
+// Field is the field of a path.
 func (s *Studio) Field(path string) *Field {
 	f := s.fields[path]
 	if f == nil {
@@ -34,7 +34,7 @@ func fieldID(path string) string {
 	return "set-" + strings.NewReplacer(".", "-", "_", "-").Replace(path)
 }
 
-// ID is the control's.
+// ID is the element id of the control.
 func (f *Field) ID() string { return fieldID(f.Path) }
 
 // label is the name of a setting in plain words.
@@ -61,7 +61,7 @@ func (f *Field) Help() Text {
 	return ""
 }
 
-// defaults is the value of a key that nobody has set.
+// defaults is the default value of a path.
 func (s *Studio) defaults(path string) any {
 	if d, ok := derivedSettings[path]; ok {
 		return d.none
@@ -90,7 +90,7 @@ func (f *Field) value() any {
 	return f.studio.defaults(f.Path)
 }
 
-// choices are the words that the key takes, none where it is no choice.
+// choices are the words that a choice offers; none for other kinds of settings.
 func (f *Field) choices() []message.Option {
 	d, ok := derivedSettings[f.Path]
 	if !ok {
@@ -102,7 +102,7 @@ func (f *Field) choices() []message.Option {
 	}
 	var all []message.Option
 	for _, word := range words {
-		if word != "own" || f.value() == word { // a schedule of one's own is written as run.json, not chosen
+		if word != "own" || f.value() == word { // "own" is a schedule that was written as JSON: it cannot be chosen
 			all = append(all, message.Option{Value: word})
 		}
 	}
@@ -131,7 +131,7 @@ func (f *Field) Text() string {
 	return f.typed
 }
 
-// spell writes a value as its control shows it: words bare, all else as JSON.
+// spell writes a value as its control shows it: words without quotes, other values as JSON.
 func spell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -168,7 +168,7 @@ func (f *Field) OptionText(o message.Option) Text {
 	return text
 }
 
-// Bad reports whether the text is no value of the key, or the engine has something against it.
+// Bad reports whether the text is not a valid value, by the page or by the engine.
 func (f *Field) Bad() bool {
 	_, unread := f.studio.invalid[f.Path]
 	return unread || f.studio.Fault != nil && (f.studio.Fault.Path == f.Path || strings.HasPrefix(f.studio.Fault.Path, f.Path+"["))
@@ -180,8 +180,8 @@ func (f *Field) Type(event vugu.DOMEvent) { f.take(event.PropString("target", "v
 // Flip takes a switch.
 func (f *Field) Flip(event vugu.DOMEvent) { f.studio.set(f.Path, event.PropBool("target", "checked")) }
 
-// take writes a text into the key: a number where the key is one, else JSON where it parses, else a word. An empty
-// text leaves the key to its default.
+// take sets the value from a text. Where the default is a number, the text has to be one. Otherwise it is JSON if it parses, or
+// else a word. An empty text removes the key.
 func (f *Field) take(text string) {
 	text = strings.TrimSpace(text)
 	delete(f.studio.invalid, f.Path)
@@ -191,7 +191,7 @@ func (f *Field) take(text string) {
 	case float64:
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || n-n != 0 {
-			f.studio.invalid[f.Path] = text // not a number, or not yet
+			f.studio.invalid[f.Path] = text // also a number that is not typed to its end, such as "1e-"
 			return
 		}
 		v = n
@@ -209,7 +209,7 @@ func (f *Field) take(text string) {
 	f.became = spell(f.value())
 }
 
-// put sets the key, or its part of a key; nil leaves it to its default.
+// put sets the value; nil removes the key.
 func (f *Field) put(v any) {
 	d, part := derivedSettings[f.Path]
 	switch {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Plain reports whether the setting speaks for itself: the key's name stands where all settings are.
+// Plain reports whether the field is shown without the name of its key.
 func (f *Field) Plain() bool {
 	return derivedSettings[f.Path].get != nil || slices.Contains(f.studio.main(), f.Path)
 }
 
-// Main are the settings that matter most, by method.
+// Main are the most important settings of the method.
 func (s *Studio) Main() []*Field { return s.list(s.main()) }
 
 func (s *Studio) main() []string {
@@ -23,13 +23,13 @@ func (s *Studio) main() []string {
 	return paths
 }
 
-// group is a part of all settings.
+// group is a titled list of settings.
 type group struct {
 	Name   string
 	Fields []*Field
 }
 
-// Groups are all other settings: every key that the engine knows is there.
+// Groups are all other settings: every key of the description.
 func (s *Studio) Groups() []group {
 	main := map[string]bool{"dataset.path": true, "peft.peft_type": true, "training.resume_from_checkpoint": true}
 	for _, path := range s.main() {
@@ -67,7 +67,7 @@ func (s *Studio) Groups() []group {
 	return groups
 }
 
-// topped are the paths of the keys on the first two levels: what lies deeper is a value of its key.
+// topped are the paths of the first two levels. Deeper objects are values.
 func (t Tree) topped() (paths []string) {
 	for key, v := range t {
 		inner, ok := v.(map[string]any)

@@ -6,19 +6,19 @@ import (
 	"slices"
 )
 
-// Home is the first screen: runs that need one click, and those of the past.
+// Home is the first screen: ready runs, which start with one click, and kept runs.
 type Home struct {
 	*Words
 	Ready []readyRun
 	Runs  []keptRun // newest first
-	Usage int64     // bytes that this site keeps in the browser
-	Quota int64     // and may keep
+	Usage int64     // bytes that the browser stores for this site
+	Quota int64     // bytes that it may store
 
-	confirming string // the run whose removal was asked for once
+	confirming string // the run whose remove button was pressed once
 	page       *Page
 }
 
-// readyRun is a run that the server offers whole.
+// readyRun is a run that the server offers with model, data and settings.
 type readyRun struct {
 	Name   string            `json:"name"`
 	Title  map[string]string `json:"title"` // by language
@@ -30,10 +30,10 @@ type readyRun struct {
 func (h *Home) Title(r readyRun) Text { return Text(r.Title[h.Lang()]) }
 func (h *Home) About(r readyRun) Text { return Text(r.About[h.Lang()]) }
 
-// TryText is the button of a ready run for those who do not see the card around it.
+// TryText is the name of a ready run's button for screen readers.
 func (h *Home) TryText(r readyRun) Text { return h.T("home.try") + ": " + h.Title(r) }
 
-// ReadyClass makes the first card's button the one to press.
+// ReadyClass highlights the button of the first card.
 func (h *Home) ReadyClass(i int) string {
 	if i == 0 {
 		return "primary"
@@ -44,7 +44,7 @@ func (h *Home) ReadyClass(i int) string {
 // Busy reports whether a run is under way in this tab.
 func (h *Home) Busy() bool { return h.page.Run.Stage.Active() }
 
-// Live reports whether a run is under way in some tab.
+// Live reports whether a tab is training the run.
 func (h *Home) Live(r keptRun) bool { return r.Live || h.Busy() && h.page.Run.ID == r.ID }
 
 // Begin starts a ready run: one click.
@@ -70,17 +70,17 @@ func (h *Home) StageOf(r keptRun) string {
 
 func (h *Home) StageText(r keptRun) Text { return h.T("stage." + h.StageOf(r)) }
 
-// CanResume reports whether a run has steps left that it could take.
+// CanResume reports whether a run has ended before its last step.
 func (h *Home) CanResume(r keptRun) bool {
 	return r.Meta.Room == nil && !h.Live(r) && (r.State == nil || r.State.Stage == string(Stopped) || r.State.Stage == string(Failed))
 }
 
-// HasResult reports whether a run has left what can be tried.
+// HasResult reports whether a run has left an adapter or a model.
 func (h *Home) HasResult(r keptRun) bool {
 	return slices.Contains(r.Files, "adapter") || slices.Contains(r.Files, "model")
 }
 
-// finished is the kept run with the id if it came to its end, else nil.
+// finished is the kept run with the id where it has taken all its steps, else nil.
 func (h *Home) finished(id string) *keptRun {
 	for i, r := range h.Runs {
 		if r.ID == id && r.State != nil && r.State.Stage == string(Done) {
@@ -90,7 +90,7 @@ func (h *Home) finished(id string) *keptRun {
 	return nil
 }
 
-// RunText sums a run up.
+// RunText summarizes a run.
 func (h *Home) RunText(r keptRun) Text {
 	text := h.say("home.run", "step", r.Step, "total", r.Meta.Steps, "size", Bytes(r.Bytes))
 	if r.Loss != nil {
@@ -99,10 +99,10 @@ func (h *Home) RunText(r keptRun) Text {
 	return Text(text)
 }
 
-// Named is a button's name with the run's.
+// Named is the text of a button, with the name of its run.
 func (h *Home) Named(key string, r keptRun) Text { return h.T(key) + ": " + Text(r.Meta.Name) }
 
-// Open turns to a kept run.
+// Open shows a kept run on a screen.
 func (h *Home) Open(r keptRun, screen string) {
 	if !h.Busy() && h.page.Run.ID != r.ID {
 		h.page.pending = pendingRun{run: r}
@@ -113,7 +113,7 @@ func (h *Home) Open(r keptRun, screen string) {
 	}
 }
 
-// Resume goes on with a run that was cut off, stopped or failed.
+// Resume continues a run that was interrupted, was stopped or has failed.
 func (h *Home) Resume(r keptRun) {
 	if h.Busy() {
 		return
@@ -123,7 +123,7 @@ func (h *Home) Resume(r keptRun) {
 	h.page.goTo(screenRun)
 }
 
-// RemoveKey is what the button says: removal is asked for twice.
+// RemoveKey is the text of the remove button, which has to be pressed twice.
 func (h *Home) RemoveKey(r keptRun) string {
 	if h.confirming == r.ID {
 		return "home.sure"
@@ -131,7 +131,7 @@ func (h *Home) RemoveKey(r keptRun) string {
 	return "home.remove"
 }
 
-// Remove deletes a run when it is asked for twice.
+// Remove deletes a run when its button is pressed twice.
 func (h *Home) Remove(r keptRun) {
 	if h.confirming != r.ID {
 		h.confirming = r.ID
@@ -141,7 +141,7 @@ func (h *Home) Remove(r keptRun) {
 	h.page.browser.RemoveRun(r.ID)
 }
 
-// StorageText says what the browser keeps.
+// StorageText says how much storage the browser uses.
 func (h *Home) StorageText() Text {
 	return h.T("home.storage", "used", Bytes(h.Usage), "quota", Bytes(h.Quota))
 }

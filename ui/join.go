@@ -1,4 +1,4 @@
 package ui
 
-// Join is the form by which a tab takes a seat in a room, on the first screen.
+// Join is the form on the first screen that takes a seat in a room.
 type Join struct{ Room *Room }

@@ -6,7 +6,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// tryout is how the result of a run is tried, at first.
+// tryout are the first prompts and the first temperature for trying the result of a run.
 type tryout struct {
 	Prompts     []string `json:"prompts,omitempty"`
 	Temperature *float64 `json:"temperature,omitempty"`
@@ -16,21 +16,21 @@ type tryout struct {
 type keptRun struct {
 	ID    string    `json:"id"`
 	Meta  runMeta   `json:"meta"`
-	State *struct { // nil: it runs, or was cut off
+	State *struct { // nil while it runs, and after an interruption
 		Stage   string `json:"stage"`
 		Code    string `json:"code"`
 		Message string `json:"message"`
 		Next    string `json:"next"`
 	} `json:"state"`
-	Live       bool           `json:"live"` // in some tab
+	Live       bool           `json:"live"` // a tab is training it
 	Step       int            `json:"step"`
 	Loss       *message.Float `json:"loss"`
 	Checkpoint int            `json:"checkpoint"` // step of the newest, 0 for none
 	Bytes      int64          `json:"bytes"`
-	Files      []string       `json:"files"` // names on the first level
+	Files      []string       `json:"files"` // files and folders of the run's folder
 }
 
-// runMeta is what the page notes of a run before it begins.
+// runMeta is what the page writes down about a run before it starts.
 type runMeta struct {
 	ID      string          `json:"id"`
 	Name    string          `json:"name"`
@@ -39,5 +39,5 @@ type runMeta struct {
 	Steps   int             `json:"steps"`
 	tryout
 	Inputs map[string]source `json:"inputs,omitempty"`
-	Room   *roomMeta         `json:"room,omitempty"` // that it is a part of
+	Room   *roomMeta         `json:"room,omitempty"` // the room that the run belongs to
 }

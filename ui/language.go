@@ -17,7 +17,7 @@ type Words struct {
 	settings  map[string]message.Setting // settings of adapters, by path
 }
 
-// NewWords picks the language that fits a browser's language tag such as "zh-CN"; English where none does.
+// NewWords picks the language of a tag such as "zh-CN": Chinese or, for all other tags, English.
 func NewWords(tag string) *Words {
 	return &Words{chinese: tag == "zh" || strings.HasPrefix(strings.ToLower(tag), "zh-")}
 }
@@ -44,7 +44,7 @@ func (w *Words) Has(key string) bool {
 	return ok
 }
 
-// T is say as content of the page.
+// T is say, as content of the page.
 func (w *Words) T(key string, pairs ...any) Text { return Text(w.say(key, pairs...)) }
 
 // say is the text of a key with its {names} filled in from pairs of name and value. A key without a
@@ -61,11 +61,11 @@ func (w *Words) say(key string, pairs ...any) string {
 	return message.Fill(text, pairs...)
 }
 
-// Text is text for the page's content, of any origin.
+// Text is plain text for the page. It may contain any characters.
 type Text string
 
-// HTML implements vugu.HTMLer. All but ASCII is written as character references: vugu hands content over in pieces
-// that it cuts at any byte, also within a character.
+// HTML implements vugu.HTMLer. It writes characters beyond ASCII as references: vugu passes content to the browser in pieces and
+// may cut it within a character.
 func (t Text) HTML() string {
 	var b strings.Builder
 	for _, r := range string(t) {
@@ -78,7 +78,7 @@ func (t Text) HTML() string {
 	return b.String()
 }
 
-// Duration spells a time in seconds with its two largest units.
+// Duration writes a time in seconds with its two largest units.
 func (w *Words) Duration(seconds float64) string {
 	if !(seconds >= 0 && seconds < 1e7) { // 115 days: not a forecast any more
 		return "–"
@@ -94,7 +94,7 @@ func (w *Words) Duration(seconds float64) string {
 	}
 }
 
-// Bytes spells a size in the unit that suits it.
+// Bytes writes a size in bytes with a fitting unit.
 func Bytes(n int64) string {
 	v := float64(n)
 	for _, unit := range []string{"B", "kB", "MB"} {
@@ -106,7 +106,7 @@ func Bytes(n int64) string {
 	return number(v) + " GB"
 }
 
-// count spells a number of things.
+// count writes a large count, such as 12.3M.
 func count(n int64) string {
 	v := float64(n)
 	for _, unit := range []string{"", "k", "M"} {
@@ -118,7 +118,7 @@ func count(n int64) string {
 	return number(v) + "B"
 }
 
-// number spells a value with three figures, and without a fraction where that says nothing.
+// number writes a value with three digits, and integers without a fraction.
 func number(v float64) string {
 	switch {
 	case v == math.Trunc(v) || v >= 99.95:

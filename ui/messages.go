@@ -8,13 +8,13 @@ import (
 	"llamatab/engine/message"
 )
 
-// The messages of the page's JavaScript (js/inbox.js), one type for each topic. Those of rooms are in room_messages.go.
+// The messages of the page's JavaScript (js/inbox.js), one type for each topic. room_messages.go has those of rooms.
 type (
-	envelopesMessage struct { // what an engine says
+	envelopesMessage struct { // messages of an engine
 		Engine    string             `json:"engine"`
 		Envelopes []message.Envelope `json:"envelopes"`
 	}
-	filesMessage struct { // what the person has chosen
+	filesMessage struct { // files that the person has chosen
 		Kind  string `json:"kind"` // "model" or "dataset"
 		Files []file `json:"files"`
 	}
@@ -22,7 +22,7 @@ type (
 		Engine   string `json:"engine"`
 		Path     string `json:"path"`
 		Size     int64  `json:"size"`
-		InMemory bool   `json:"in_memory"` // there is no room on disk
+		InMemory bool   `json:"in_memory"` // the browser's storage had no space for it
 	}
 	removedMessage struct { // an engine has removed a file or folder of a result
 		Engine string `json:"engine"`
@@ -31,8 +31,8 @@ type (
 	inputsMessage   map[string]source // where the files of the run that begins can be found again, by mount
 	settingsMessage struct {          // a run.json
 		Text   string `json:"text"`
-		Newer  bool   `json:"-"` // it is from a link that a newer page has made
-		Lesson bool   `json:"-"` // its settings are not for the person to change
+		Newer  bool   `json:"-"` // a newer page has made the link
+		Lesson bool   `json:"-"` // the link is for a lesson: the settings are fixed
 	}
 	addressMessage struct { // the page's address
 		Fragment string `json:"fragment"`
@@ -54,8 +54,8 @@ type (
 		Envelopes []message.Envelope `json:"envelopes"`
 		Files     []file             `json:"files"`
 	}
-	downloadMessage struct { // a download was handed over
-		Problem string `json:"problem"` // or why not
+	downloadMessage struct { // a download has ended
+		Problem string `json:"problem"` // why it failed, or ""
 	}
 	problemMessage struct { // something failed in the browser
 		Code string `json:"code"`
@@ -63,7 +63,7 @@ type (
 	}
 )
 
-// topics are the functions that take the messages, by topic.
+// topics are the functions that handle the messages, by topic.
 var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"address":        take(func(p *Page, _ time.Time, m addressMessage) { p.arrive(m) }),
 	"download-ended": take(func(p *Page, _ time.Time, m downloadMessage) { p.Export.packed(m.Problem) }),
@@ -94,7 +94,7 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"uploaded":        take(func(p *Page, _ time.Time, m map[string]string) { p.OpenRoom.uploaded(m) }),
 }
 
-// take makes a topic's function of one that takes its type.
+// take wraps the function of a topic: it decodes the content into the topic's type.
 func take[T any](f func(*Page, time.Time, T)) func(*Page, time.Time, []byte) error {
 	return func(p *Page, now time.Time, content []byte) error {
 		var m T
@@ -106,7 +106,7 @@ func take[T any](f func(*Page, time.Time, T)) func(*Page, time.Time, []byte) err
 	}
 }
 
-// receive takes the messages that wait, a JSON array. One that cannot be read ends the run: it may have been a step.
+// receive handles the waiting messages, a JSON array. A message that cannot be decoded ends the run, as it may have been a step.
 func (p *Page) receive(now time.Time, text []byte) {
 	var messages []struct {
 		Topic   string          `json:"topic"`

@@ -10,7 +10,7 @@ import (
 // noAdapter is the method of a run without one.
 const noAdapter = "NONE"
 
-// Methods lists what may be chosen, as the engine knows it.
+// Methods lists the methods that can be chosen.
 func (s *Studio) Methods() []message.Option {
 	var all []message.Option
 	for _, m := range s.About.Methods {
@@ -19,7 +19,7 @@ func (s *Studio) Methods() []message.Option {
 	return append(all, message.Option{Value: noAdapter})
 }
 
-// Method is the one that the config has.
+// Method is the chosen method.
 func (s *Studio) Method() string {
 	v, _ := s.Config.Get("peft.peft_type")
 	name, _ := v.(string)
@@ -82,7 +82,7 @@ func (s *Studio) has(path string) bool {
 	return ok && len(list) > 0
 }
 
-// parts are the words in trainable.
+// parts are the words in the key trainable.
 func (s *Studio) parts() (words []string) {
 	list, _ := s.Config["trainable"].([]any)
 	for _, p := range list {
@@ -96,7 +96,7 @@ func (s *Studio) parts() (words []string) {
 // trains reports whether a word is in trainable.
 func (s *Studio) trains(part string) bool { return slices.Contains(s.parts(), part) }
 
-// Parts are the words that can be ticked; those that need more go into the setting below.
+// Parts are the words that can be ticked. A regex is typed into the setting trainable instead.
 func (s *Studio) Parts() []message.Option {
 	return slices.DeleteFunc(slices.Clone(s.About.Parts), func(o message.Option) bool { return strings.HasPrefix(o.Value, "regex:") })
 }
@@ -124,7 +124,7 @@ func (s *Studio) PartText(o message.Option) Text {
 
 func (s *Studio) methodName() Text { return s.T("method." + s.Method()) }
 
-// Why says why an option cannot be chosen here, or "".
+// Why says why an option cannot be chosen, or "".
 func (s *Studio) Why(o message.Option) Text {
 	if o.Refused == "" {
 		return ""

@@ -9,20 +9,20 @@ import (
 	"llamatab/engine/message"
 )
 
-// OpenRoom is the part of the studio where a run becomes one of a room: several tabs, of this computer or of a class, share each
-// step. The server prepares it, so model and data are among those that the server can hand to everybody.
+// OpenRoom is the panel of the studio that opens a room: several tabs, on this computer or on several, compute each step
+// together. The server gives model and data to all tabs, so files of this computer are uploaded to it first.
 type OpenRoom struct {
 	*Words
-	Open     bool   // it is shown
-	Name     string // of the room, as typed
-	Tabs     string // that are expected, as typed
-	Slots    string // as typed
+	Open     bool   // the panel is shown
+	Name     string // name of the room, as typed
+	Tabs     string // number of expected tabs, as typed
+	Slots    string // micro-batches of a step, as typed
 	Strategy string
 	Problem  problem
 	Working  bool
-	Upload   *uploadProgress // files are on their way to the server, nil for none
+	Upload   *uploadProgress // progress of the upload, nil for none
 
-	job  Tree // the run.json of the room that is to be opened
+	job  Tree // run.json of the new room
 	page *Page
 }
 
@@ -30,7 +30,7 @@ func newOpenRoom(p *Page) *OpenRoom {
 	return &OpenRoom{Words: p.Words, page: p, Tabs: "4", Slots: "4", Strategy: ddp}
 }
 
-// Strategies are the ways to share the state of what trains, as the engine knows them.
+// Strategies are the sharding strategies.
 func (o *OpenRoom) Strategies() []message.Option {
 	return o.page.Studio.About.Choices["fsdp.sharding_strategy"]
 }
@@ -38,10 +38,10 @@ func (o *OpenRoom) Strategies() []message.Option {
 // Toggle shows the panel, or hides it.
 func (o *OpenRoom) Toggle(vugu.DOMEvent) { o.Open = !o.Open }
 
-// About says what the chosen strategy shares.
+// About describes the chosen strategy.
 func (o *OpenRoom) About() Text { return o.T("strategy." + o.Strategy) }
 
-// config is the studio's run.json as one of a room. The server says where what the person has set cannot be.
+// config is the studio's run.json with the key fsdp. The server refuses settings that a room cannot have.
 func (o *OpenRoom) config() (Tree, Text) {
 	slots, err := strconv.Atoi(strings.TrimSpace(o.Slots))
 	if err != nil {
@@ -56,8 +56,7 @@ func (o *OpenRoom) config() (Tree, Text) {
 	return config, ""
 }
 
-// Begin has the server open a room for the run, whose owner this page then is. Files of this computer go to the server first:
-// the other tabs can get them from nowhere else.
+// Begin uploads files of this computer, if there are any, and then has the server open a room. This page becomes its owner.
 func (o *OpenRoom) Begin(vugu.DOMEvent) {
 	s := o.page.Studio
 	o.Problem = problem{}
@@ -94,14 +93,14 @@ func (o *OpenRoom) open() {
 	o.page.browser.CreateRoom(request)
 }
 
-// uploading takes how far that is.
+// uploading takes the progress of the upload.
 func (o *OpenRoom) uploading(p uploadProgress) {
 	if o.Upload != nil {
 		o.Upload = &p
 	}
 }
 
-// UploadText says how far that is and how long the rest may take.
+// UploadText is that progress in words, with a forecast of the time left.
 func (o *OpenRoom) UploadText() Text {
 	h := o.Upload
 	if h == nil {
@@ -114,7 +113,7 @@ func (o *OpenRoom) UploadText() Text {
 	return o.T("open_room.uploading", "done", Bytes(h.Done), "total", Bytes(h.Total), "left", left)
 }
 
-// UploadPart is the part that has got there, as <progress> takes it.
+// UploadPart is that progress between 0 and 1.
 func (o *OpenRoom) UploadPart() string {
 	if o.Upload == nil || o.Upload.Total == 0 {
 		return "0"
@@ -122,15 +121,15 @@ func (o *OpenRoom) UploadPart() string {
 	return strconv.FormatFloat(float64(o.Upload.Done)/float64(o.Upload.Total), 'f', 3, 64)
 }
 
-// StopUpload keeps the files here.
+// StopUpload cancels the upload.
 func (o *OpenRoom) StopUpload(vugu.DOMEvent) { o.page.browser.StopUpload() }
 
-// uploaded goes on with the names that the server has for the files.
+// uploaded opens the room, with the names that the server has given the files.
 func (o *OpenRoom) uploaded(names map[string]string) {
 	o.Upload = nil
 	if name := names["model"]; name != "" {
 		o.job.Set("model", name)
-		const base = "peft.base_model_name_or_path" // the name that people know
+		const base = "peft.base_model_name_or_path" // keeps the name that the person has chosen
 		if peft, _ := o.job.Get("peft"); peft != nil {
 			if given, _ := o.job.Get(base); given == nil {
 				o.job.Set(base, o.page.Studio.Model.Name)

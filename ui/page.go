@@ -1,6 +1,7 @@
-// Package ui is the page: a person puts a run together, starts it in the engine's worker, watches it, tries what came
-// out and takes it away. Each panel is a name.vugu (markup) with a name.go (view model: messages in, strings out).
-// All but main_js.go is free of the browser and is tested without one.
+// Package ui is the program of the page. A person configures a run, starts it in the engine's worker, watches it, tries the
+// result and downloads it. Each panel has a markup file NAME.vugu and a view model NAME.go, which turns messages into texts.
+// The browser is reached through the interface browser; only the files *_js.go need a real one. docs/page-state.md says who
+// owns which state.
 package ui
 
 import (
@@ -9,7 +10,7 @@ import (
 	"github.com/vugu/vugu"
 )
 
-// announceEvery is the least time between two sentences that a screen reader reads while nothing but numbers changes.
+// announceEvery is the least time between two announcements to a screen reader while only numbers change.
 const announceEvery = 10 * time.Second
 
 // Screens of the page, as the address names them.
@@ -38,7 +39,7 @@ type Page struct {
 	ShowKeys bool   // the list of shortcuts
 	GPU      adapter
 
-	Shortcuts bool // single keys do something
+	Shortcuts bool // keys of a single character are shortcuts
 
 	Home     *Home
 	Studio   *Studio
@@ -49,15 +50,15 @@ type Page struct {
 	Join     *Join
 	OpenRoom *OpenRoom
 
-	Origin         string // of the page
+	Origin         string // of the page's address, such as http://localhost:8080's address, such as http://localhost:8080
 	browser        browser
-	arrived        bool       // the address has been read once
-	pending        pendingRun // a kept run whose record has been asked for
-	questions      []question // what the side engine has still to answer, in order
-	shownStatus    string     // the sentence that stands in the status line
-	announcedStage Stage      // the stage that a screen reader was last told
+	arrived        bool       // the address has been read before
+	pending        pendingRun // a kept run whose record is being read
+	questions      []question // jobs that the side engine has not finished, in order
+	shownStatus    string     // text of the status line
+	announcedStage Stage      // the last stage that was announced to screen readers
 	announcedAt    time.Time
-	language       string // that the document has been told
+	language       string // language tag of the document
 }
 
 // adapter is the GPU that the browser offers.
@@ -85,7 +86,7 @@ func NewPage(b browser) *Page {
 	return p
 }
 
-// show turns to a screen; one that is not known is home.
+// show shows a screen. An unknown name means the home screen.
 func (p *Page) show(screen string) {
 	p.Screen = screenHome
 	for _, s := range screens {
@@ -104,8 +105,8 @@ func (p *Page) show(screen string) {
 	p.fillElements()
 }
 
-// fillElements fills the elements of the screen that is shown whose content vugu leaves alone: those without content of its
-// own, where an attribute is an expression; vugu takes others for constant and rewrites them.
+// fillElements fills those elements of the screen whose content vugu does not manage: they are empty in the markup and have an
+// attribute that is an expression. Elements without such an attribute are constant for vugu, which restores their content.
 func (p *Page) fillElements() {
 	switch p.Screen {
 	case screenStudio:
@@ -120,7 +121,7 @@ func (p *Page) fillElements() {
 	p.shownStatus = ""
 }
 
-// goTo shows a screen and puts it into the address, which comes back as a message.
+// goTo shows a screen and writes it into the address. The browser then sends the new address as a message.
 func (p *Page) goTo(screen string) {
 	if p.Screen != screen {
 		p.show(screen)
@@ -128,7 +129,7 @@ func (p *Page) goTo(screen string) {
 	p.browser.GoTo(screen)
 }
 
-// Current is what the navigation says of a screen.
+// Current is the attribute aria-current of a screen's link.
 func (p *Page) Current(screen string) any {
 	if p.Screen == screen {
 		return "page"
@@ -143,22 +144,22 @@ func (p *Page) SwitchLanguage(vugu.DOMEvent) {
 	p.refresh(time.Now())
 }
 
-// NextTheme goes on to the next theme.
+// NextTheme switches from auto to light, from light to dark and from dark to auto.
 func (p *Page) NextTheme(vugu.DOMEvent) {
 	p.Theme = map[string]string{"auto": "light", "light": "dark", "dark": "auto"}[p.Theme]
 	p.browser.SetTheme(p.Theme)
 }
 
-// SwitchShortcuts switches the shortcuts of a single key on or off: who speaks to a computer may press keys without meaning to.
+// SwitchShortcuts turns the single-key shortcuts on or off. Speech input may press single keys by accident.
 func (p *Page) SwitchShortcuts(event vugu.DOMEvent) {
 	p.Shortcuts = event.PropBool("target", "checked")
 	p.browser.Remember("keys", map[bool]string{true: "on", false: "off"}[p.Shortcuts])
 }
 
-// ThemeText says which theme there is.
+// ThemeText is the name of the theme.
 func (p *Page) ThemeText() Text { return p.T("theme." + p.Theme) }
 
-// GPUText says in the header what trains here.
+// GPUText is the GPU's name in the header.
 func (p *Page) GPUText() Text {
 	switch {
 	case p.GPU.MaxBuffer == 0:
@@ -171,7 +172,7 @@ func (p *Page) GPUText() Text {
 	return Text(p.GPU.Name)
 }
 
-// LeavesText is always in sight: what leaves this computer.
+// LeavesText says what leaves this computer. It is always visible.
 func (p *Page) LeavesText() Text {
 	switch {
 	case p.Room.Tab == 0 && p.Room.Owner:
@@ -186,8 +187,8 @@ func (p *Page) LeavesText() Text {
 	return sent + " " + p.T("room.leaves")
 }
 
-// refresh brings what is around vugu up to date: status and document. Who reads the page with a screen reader is told of
-// a new stage at once, and of all else now and then.
+// refresh updates what vugu does not manage: the status line, the announcement for screen readers and the document's language.
+// A new stage is announced at once, other changes at most every announceEvery.
 func (p *Page) refresh(now time.Time) {
 	r := p.Run
 	text := r.Status()

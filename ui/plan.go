@@ -11,7 +11,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// forecast is the engine's plan of a run.
+// forecast is the engine's plan of a run: memory, parameters, steps.
 type forecast struct {
 	Trainable int64            `json:"trainable_parameters"`
 	Total     int64            `json:"total_parameters"`
@@ -32,7 +32,7 @@ type planUnit struct {
 	Bytes     map[string]int64 `json:"planned_bytes"`
 }
 
-// wholeClass is the key of the sum among the classes of memory.
+// wholeClass is the key of the sum in planned_bytes.
 const wholeClass = "total"
 
 func (f *forecast) total() int64 { return f.Bytes[wholeClass] }
@@ -60,8 +60,8 @@ func (f *forecast) Rows() []planRow {
 	return rows
 }
 
-// changed has the engine plan again, and look at the data again where they have changed. While it is at work only the
-// last change counts.
+// changed has the engine plan the run again, and read the data again where it has changed. Changes while it plans cause one
+// more plan at its end.
 func (s *Studio) changed() {
 	s.page.Run.canStart = s.ready()
 	s.fillElements()
@@ -102,14 +102,14 @@ func (s *Studio) changed() {
 // barWidth is the length of the memory bar in its own units.
 const barWidth = 1000
 
-// barPart is a piece of the memory bar.
+// barPart is one class of memory in the memory bar.
 type barPart struct {
 	Class       string
 	From, Width int64
 }
 
-// Bar is the plan as a bar, its classes in the order of the table. It is as long as the limit, or as the plan where that
-// is more or no limit is set.
+// Bar is the memory bar, with its classes in the order of the table. Its full length is the limit, or the planned memory where
+// that is more.
 func (s *Studio) Bar() (parts []barPart) {
 	var sum int64
 	at := func(n int64) int64 { return int64(float64(n) / float64(max(s.Plan.total(), s.limit(), 1)) * barWidth) }
@@ -120,7 +120,7 @@ func (s *Studio) Bar() (parts []barPart) {
 	return parts
 }
 
-// LimitAt is where the limit stands on the bar, beyond its end where none is in the way.
+// LimitAt is the place of the limit on the bar: its end, unless the plan exceeds the limit.
 func (s *Studio) LimitAt() int64 {
 	if total := s.Plan.total(); s.limit() > 0 && total > s.limit() {
 		return int64(float64(s.limit()) / float64(total) * barWidth)
@@ -128,7 +128,7 @@ func (s *Studio) LimitAt() int64 {
 	return barWidth
 }
 
-// BarText is the bar for those who do not see it.
+// BarText is the bar in words, for screen readers.
 func (s *Studio) BarText() Text {
 	var parts []string
 	for _, r := range s.Plan.Rows() {
@@ -137,7 +137,7 @@ func (s *Studio) BarText() Text {
 	return s.T("plan.table") + ": " + Text(strings.Join(parts, ", "))
 }
 
-// limit is how many bytes of GPU memory may be planned, 0 for no limit but the adapter's.
+// limit is the limit of GPU memory in bytes, 0 for none.
 func (s *Studio) limit() int64 {
 	gigabytes, err := strconv.ParseFloat(s.Budget, 64)
 	if err != nil || !(gigabytes > 0 && gigabytes < 1e6) {
@@ -146,10 +146,10 @@ func (s *Studio) limit() int64 {
 	return int64(gigabytes * 1e9)
 }
 
-// BadBudget reports whether what was typed is no amount of memory.
+// BadBudget reports whether the typed limit is not a number.
 func (s *Studio) BadBudget() bool { return s.Budget != "" && s.limit() == 0 }
 
-// Limit takes what was typed as the limit; the browser remembers it.
+// Limit takes the typed limit. The browser remembers it.
 func (s *Studio) Limit(event vugu.DOMEvent) {
 	s.Budget = strings.TrimSpace(event.PropString("target", "value"))
 	if !s.BadBudget() {
@@ -177,7 +177,7 @@ func (s *Studio) PlanText() Text {
 	return s.T("plan.fits", "need", Bytes(s.Plan.total()))
 }
 
-// Fits is "true" or "false", or "" while nobody knows.
+// Fits is "true", "false", or "" while there is no plan.
 func (s *Studio) Fits() string {
 	if s.Plan == nil {
 		return ""
@@ -192,7 +192,7 @@ func (s *Studio) ClassText(r planRow) Text {
 	return Text(r.Class)
 }
 
-// MisfitText says what is too large where the run does not fit.
+// MisfitText says what is too large for the GPU.
 func (s *Studio) MisfitText() Text {
 	if s.Plan == nil || s.Plan.Misfit == nil {
 		return ""
@@ -200,7 +200,7 @@ func (s *Studio) MisfitText() Text {
 	return s.RemarkText(*s.Plan.Misfit)
 }
 
-// Remarks are the engine's about the run, but those that stand beside the data.
+// Remarks are the engine's remarks on the run, without those that the data panel shows.
 func (s *Studio) Remarks() (all []message.Remark) {
 	if s.Plan == nil {
 		return nil
@@ -214,7 +214,7 @@ func (s *Studio) Remarks() (all []message.Remark) {
 	return all
 }
 
-// ShareText says what part of the weights trains.
+// ShareText says which share of the weights trains.
 func (s *Studio) ShareText() Text {
 	if s.Plan == nil || s.Plan.Total == 0 {
 		return ""
@@ -223,12 +223,12 @@ func (s *Studio) ShareText() Text {
 		"share", number(100*float64(s.Plan.Trainable)/float64(s.Plan.Total)), "steps", s.Plan.Steps)
 }
 
-// FaultText is what the engine has against the config, FaultDetail its own words.
+// FaultText says why the engine refuses the settings. FaultDetail is the engine's English message.
 func (s *Studio) FaultText() Text { return s.causeAndAdvice(s.fault()) }
 
 func (s *Studio) FaultDetail() Text { return s.detail(s.fault()) }
 
-// fault is that of the config, unless it is the data's, which stands beside the data.
+// fault is the fault of the settings, unless it is the data's, which the data panel shows.
 func (s *Studio) fault() *message.Failed {
 	if s.Fault == nil || s.DataFault != nil && s.Fault.Message == s.DataFault.Message {
 		return nil

@@ -6,21 +6,21 @@ import (
 	"llamatab/engine/message"
 )
 
-// way is a way of fine-tuning and what the run takes with it.
+// way is a preset of method and rank, with the forecast of the run.
 type way struct {
 	Name     string           `json:"name"`
 	Settings []message.Change `json:"settings"`
-	Forecast *forecast        `json:"forecast"` // nil where the engine refuses it
+	Forecast *forecast        `json:"forecast"` // nil where the engine refuses the preset
 }
 
-// Compare shows or hides all ways of fine-tuning side by side.
+// Compare shows or hides the comparison of methods.
 func (s *Studio) Compare() {
 	if s.Comparing = !s.Comparing; s.Comparing {
 		s.compare()
 	}
 }
 
-// compare has the engine plan every way with the other settings as they stand.
+// compare has the engine plan the run with every preset.
 func (s *Studio) compare() {
 	s.Ways = nil
 	gpu := s.page.GPU
@@ -30,7 +30,7 @@ func (s *Studio) compare() {
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
 		if e.Result == nil {
-			return // what is wrong with the config is told where the run is planned
+			return // the plan of the run reports what is wrong with the settings
 		}
 		s.Ways = nil
 		var all []way
@@ -43,7 +43,7 @@ func (s *Studio) compare() {
 	})
 }
 
-// WayText says what a way trains.
+// WayText names a preset.
 func (s *Studio) WayText(w way) Text {
 	if key := "way." + w.Name; s.Has(key) {
 		return s.T(key)
@@ -51,7 +51,7 @@ func (s *Studio) WayText(w way) Text {
 	return Text(w.Name)
 }
 
-// WayNeeds says how much memory a way takes, and whether that is there.
+// WayNeeds says how much memory a preset needs, and whether the GPU has it.
 func (s *Studio) WayNeeds(w way) Text {
 	if !w.Forecast.Fits {
 		return s.T("compare.misfit", "need", Bytes(w.Forecast.total()))
@@ -59,7 +59,7 @@ func (s *Studio) WayNeeds(w way) Text {
 	return Text(Bytes(w.Forecast.total()))
 }
 
-// Use takes a way instead of the one that is set.
+// Use replaces the method by a preset.
 func (s *Studio) Use(w way) {
 	for _, path := range []string{"peft", "trainable", "unfreeze"} {
 		s.Config.Delete(path)

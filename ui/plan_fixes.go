@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// Choices are the changes with which the run fits, the least harm first.
+// Choices are changes of the settings with which the run fits, the least harmful first.
 func (s *Studio) Choices() []message.Choice {
 	var all []message.Choice
 	switch {
@@ -20,10 +20,10 @@ func (s *Studio) Choices() []message.Choice {
 	return slices.DeleteFunc(slices.Clone(all), func(c message.Choice) bool { return !c.Fits })
 }
 
-// OtherModel reports whether a choice is another model, which is for the person to choose.
+// OtherModel reports whether a choice is another model. The person has to choose that.
 func (s *Studio) OtherModel(c message.Choice) bool { return c.Code == "smaller_model" }
 
-// Fix makes the changes of a choice.
+// Fix applies the changes of a choice.
 func (s *Studio) Fix(c message.Choice) {
 	for _, change := range c.Changes {
 		var v any
@@ -37,7 +37,7 @@ func (s *Studio) Fix(c message.Choice) {
 	s.changed()
 }
 
-// FixText says what a choice changes, and what the run takes then.
+// FixText says what a choice changes, and how much memory the run then needs.
 func (s *Studio) FixText(c message.Choice) Text {
 	text := c.Text
 	if key := "fix." + c.Code; s.Has(key) {

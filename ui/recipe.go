@@ -2,7 +2,7 @@ package ui
 
 import "github.com/vugu/vugu"
 
-// recipe is a ready answer to "what should I do?".
+// recipe is a set of settings for a purpose.
 type recipe struct {
 	Name   string            `json:"name"`
 	Title  map[string]string `json:"title"` // by language

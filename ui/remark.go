@@ -10,8 +10,8 @@ import (
 	"llamatab/engine/message"
 )
 
-// eventText says what the engine remarks on, by its code: the text "event.CODE" with what it is about filled in. The engine's
-// own words stand in where the page has none, or is not told what they are about.
+// eventText is the text of an event or a remark: "event.CODE" of the catalogue with the engine's data filled in. It is the
+// engine's English message where the catalogue has no text or the data lacks a {name}.
 func (w *Words) eventText(code, own string, about map[string]any) string {
 	if text, ok := w.fill("event."+code, about); ok {
 		return text
@@ -19,8 +19,8 @@ func (w *Words) eventText(code, own string, about map[string]any) string {
 	return own
 }
 
-// fill is the text of a key with its {names} filled in from what the engine says it is about, and from more pairs. It is
-// not ok where the key is not in the catalogue or a name stays open.
+// fill is a text of the catalogue with its {names} filled in from the engine's data and from pairs of name and value. ok is
+// false where the catalogue lacks the text or a {name} has no value.
 func (w *Words) fill(key string, about map[string]any, pairs ...any) (text string, ok bool) {
 	entry, ok := catalogue[key]
 	if !ok {
@@ -36,7 +36,7 @@ func (w *Words) fill(key string, about map[string]any, pairs ...any) (text strin
 	return w.say(key, pairs...), true
 }
 
-// spellValue is a value as the engine tells it, as JSON.
+// spellValue writes a value of the engine's data.
 func (w *Words) spellValue(name string, v any) string {
 	switch v := v.(type) {
 	case float64:
@@ -51,7 +51,7 @@ func (w *Words) spellValue(name string, v any) string {
 		if key := "got." + v; name == "got" && w.Has(key) {
 			return w.say(key)
 		}
-	case map[string]any: // a remark within a remark
+	case map[string]any: // a remark as the value of another
 		code, _ := v["code"].(string)
 		own, _ := v["message"].(string)
 		about, _ := v["data"].(map[string]any)
@@ -66,7 +66,7 @@ func (w *Words) spellValue(name string, v any) string {
 	return fmt.Sprint(v)
 }
 
-// namesIn are the {names} that a text leaves to be filled in.
+// namesIn are the {names} of a text.
 func namesIn(text string) (all []string) {
 	for _, part := range strings.Split(text, "{")[1:] {
 		name, _, _ := strings.Cut(part, "}")
@@ -75,7 +75,7 @@ func namesIn(text string) (all []string) {
 	return all
 }
 
-// RemarkText is a remark in the person's language.
+// RemarkText is a remark in the page's language.
 func (w *Words) RemarkText(r message.Remark) Text {
 	return Text(w.eventText(r.Code, r.Message, r.Data))
 }

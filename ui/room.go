@@ -9,30 +9,30 @@ import (
 	"llamatab/engine/message"
 )
 
-// Room is the screen of a class: who has opened a room sees its code and leads it, who has joined sees what the room waits
-// for. What it says of other tabs comes from the server alone.
+// Room is the screen of a room. The owner sees the code for joining and the buttons that control the room. A tab that has
+// joined sees what the room waits for. Everything about other tabs comes from the server.
 type Room struct {
 	*Words
 	ID, Name  string // of the room; ID "" for none
-	Code      string // lets others in, as far as this page knows it
-	Owner     bool   // this page has opened it
+	Code      string // for joining, "" where this page does not know it
+	Owner     bool   // this page has opened the room
 	Addresses []string
 	Tab       uint32 // this page's seat, 0 for none
 	Me        string // this tab's name
 	View      *roomView
 	NoAnswer  string    // why the server does not answer: "unreachable", or ""
-	Projector bool      // large, and without names
-	Plan      []sharded // the strategies over as many tabs as there are
-	Problem   problem   // of the last thing that was asked for
+	Projector bool      // the large view without names
+	Plan      []sharded // the strategies for the present number of tabs
+	Problem   problem   // of the last request
 	Newest    roomLoss  // the last step that the room has decided
 	Held      roomLoss  // the last one after which the loss on held-out rows was measured
 
-	TypedCode, TypedName string // in the form for joining
-	Led                  string // the name of a room that this browser has opened, in a tab that is no more; "" for none
+	TypedCode, TypedName string // in the form
+	Led                  string // name of a room that was opened in a tab of this browser since closed, "" for none
 
-	confirming string     // what was asked for once: "end", "leave", "remove-3"
-	reported   seatReport // of this tab, to the server
-	planned    int        // the number of tabs that Plan is of, or that it was asked for
+	confirming string     // what was requested once and needs a second click: "end", "leave", "remove-3"
+	reported   seatReport // the last report of this tab to the server
+	planned    int        // number of tabs of the last requested Plan
 	page       *Page
 }
 
@@ -57,7 +57,7 @@ type roomView struct {
 	DDP      traffic    `json:"ddp"`
 	Newest   *roomLoss  `json:"newest"` // of the losses, which js/chart_room.js keeps
 	Held     *roomLoss  `json:"held"`   // of those, the newest with one on held-out rows
-	Before   *float64   `json:"before"` // that before training
+	Before   *float64   `json:"before"` // the held-out loss before training
 }
 
 type roomTab struct {
@@ -77,7 +77,7 @@ type roomTab struct {
 	Silent   float64          `json:"silent"`
 	Up       float64          `json:"up"` // bytes of a step, on average
 	Down     float64          `json:"down"`
-	Waited   float64          `json:"waited"` // part of its time
+	Waited   float64          `json:"waited"` // share of its time
 	Phase    string           `json:"phase"`
 	Done     int64            `json:"done"`
 	Total    int64            `json:"total"`
@@ -94,13 +94,13 @@ type roomNote struct {
 // traffic is fsdp.Traffic: bytes of a step and tab.
 type traffic struct{ Up, Down float64 }
 
-// roomMeta is what a kept run knows of its room.
+// roomMeta is what a kept run records of its room.
 type roomMeta struct {
 	ID  string `json:"id"`
 	Tab uint32 `json:"tab"`
 }
 
-// opening, seat and refusal are what the server answers.
+// The answers of the server.
 type (
 	roomOpening struct {
 		ID        string   `json:"id"`
@@ -133,7 +133,7 @@ type (
 	}
 )
 
-// given takes the code of a link.
+// given puts the code of a link into the form.
 func (r *Room) given(code string) {
 	if r.ID == "" {
 		r.TypedCode = code
@@ -141,7 +141,7 @@ func (r *Room) given(code string) {
 	}
 }
 
-// led offers a room that this browser has opened, in a tab that is no more.
+// led offers to return to a room that was opened in a tab of this browser since closed.
 func (r *Room) led(m ledMessage) { r.Led = cmp.Or(m.Name, r.say("room")) }
 
 // opened shows the room that this page has opened.
@@ -165,7 +165,7 @@ func (r *Room) enter(o roomOpening) {
 	r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
 }
 
-// receiveView takes what the server says of the room, once a second.
+// receiveView takes the state of the room, which the server sends once a second.
 func (r *Room) receiveView(v roomView) {
 	r.View, r.NoAnswer, r.Name = &v, "", v.Name
 	r.planFor(v.Online)
@@ -177,7 +177,7 @@ func (r *Room) receiveView(v roomView) {
 	}
 }
 
-// refused follows a request that came to nothing.
+// refused handles a request that the server has refused or that has not reached it.
 func (r *Room) refused(now time.Time, m refusedMessage) {
 	switch m.Request {
 	case "room-opened", "uploaded":
@@ -201,8 +201,7 @@ func (r *Room) refused(now time.Time, m refusedMessage) {
 	}
 }
 
-// leaveGone leaves a room that has ended, or that has removed this tab. It ends the run at once, as its engine would notice
-// later, unless the engine has only to save.
+// leaveGone leaves a room that has ended or has removed this tab. It ends the run, unless the engine is saving the result.
 func (r *Room) leaveGone(now time.Time, code string) {
 	why := r.explain(roomRefusal{Code: code})
 	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
@@ -211,14 +210,14 @@ func (r *Room) leaveGone(now time.Time, code string) {
 	r.page.browser.ForgetRoom()
 	*r = Room{Words: r.Words, page: r.page, Problem: why, TypedName: r.TypedName}
 	if r.page.Screen == screenRoom {
-		r.page.goTo(screenHome) // where one can join again
+		r.page.goTo(screenHome) // its form joins a room
 	}
 }
 
-// problem is what is in the way, with the server's own words where the text leaves something open.
+// problem says what went wrong. Detail is the server's English message, where the text says less.
 type problem struct{ Text, Detail Text }
 
-// explain says why something was refused: in the person's language where the code is known.
+// explain says why a request was refused, in the page's language where the code is known.
 func (r *Room) explain(f roomRefusal) problem {
 	if key := "room.no." + f.Code; r.Has(key) {
 		return problem{Text: r.T(key)}

@@ -1,7 +1,6 @@
 package ui
 
-// What a tab of a room holds and moves: as it was measured, by the formula of the room's strategy, and by that of DDP, which
-// shards nothing.
+// Memory and traffic of a tab in a room: as measured, by the formula of the room's strategy, and by the formula of DDP.
 
 // sharded is a strategy over so many tabs: engine/train.Shard, as far as it is shown.
 type sharded struct {
@@ -9,10 +8,10 @@ type sharded struct {
 	Bytes    map[string]int64 `json:"planned_bytes"`
 }
 
-// ddp is the strategy that every other is held against.
+// ddp is the strategy that the others are compared with.
 const ddp = "NO_SHARD"
 
-// costRow is a line of the comparison; a value below 0 is not known.
+// costRow is a line of the comparison, in bytes; a negative value is unknown.
 type costRow struct {
 	Name                   Text
 	Measured, Formula, DDP float64
@@ -21,7 +20,7 @@ type costRow struct {
 // memoryClasses are those of the engine's plan, in the order of the table.
 var memoryClasses = []string{"weights", "gradients", "optimizer", "activations", "staging", wholeClass}
 
-// planFor asks for the plan when there are other tabs than it was of. Where there are none, that of the last ones stays.
+// planFor requests a new plan when the number of tabs has changed. Without tabs the last plan stays.
 func (r *Room) planFor(tabs int) {
 	if tabs > 0 && tabs != r.planned || r.planned == 0 {
 		tabs = max(tabs, 1)
@@ -40,10 +39,10 @@ func (r *Room) planOf(strategy string) *sharded {
 	return nil
 }
 
-// Sharded reports whether the room's strategy is another than DDP, which then stands beside it.
+// Sharded reports whether the room's strategy is not DDP. The table then has a column for DDP as well.
 func (r *Room) Sharded() bool { return r.View != nil && r.View.Strategy != ddp }
 
-// MemoryRows compares the memory of a tab by what it is for. It is measured as soon as a tab of the room says so.
+// MemoryRows compares the memory of a tab by class. The measured column is known once a tab has reported it.
 func (r *Room) MemoryRows() []costRow {
 	mine, all := r.planOf(r.strategy()), r.planOf(ddp)
 	if mine == nil || all == nil {
@@ -76,7 +75,7 @@ func (r *Room) strategy() string {
 	return r.View.Strategy
 }
 
-// WireRows compares the bytes of a step: of this tab, or of the first that has taken part.
+// WireRows compares the bytes that a tab sends and receives in a step.
 func (r *Room) WireRows() []costRow {
 	v := r.View
 	if v == nil || v.Params == 0 {
@@ -90,7 +89,7 @@ func (r *Room) WireRows() []costRow {
 	return []costRow{up, down}
 }
 
-// measuredTab is the tab whose bytes are shown: this one, or the first that has taken part in a step; nil while none has.
+// measuredTab is the tab whose measured values are shown: this tab, or the first that has taken part in a step; nil for none.
 func (r *Room) measuredTab() *roomTab {
 	if t := r.ownTab(); t != nil && t.Down > 0 {
 		return t
@@ -103,7 +102,7 @@ func (r *Room) measuredTab() *roomTab {
 	return nil
 }
 
-// MeasuredText says whose bytes are measured.
+// MeasuredText names the column of that tab.
 func (r *Room) MeasuredText() Text {
 	if r.View != nil {
 		if t := r.measuredTab(); t != nil {
@@ -113,7 +112,7 @@ func (r *Room) MeasuredText() Text {
 	return r.T("room.unmeasured")
 }
 
-// costText spells a value of the comparison.
+// costText writes a value of the comparison.
 func costText(n float64) Text {
 	if n < 0 {
 		return dash

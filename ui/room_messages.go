@@ -1,6 +1,6 @@
 package ui
 
-// What this page sends to the server about rooms, and what js/room.js and js/upload.js tell. The server's answers are in room.go.
+// What this page sends to the server about rooms, and the messages of js/room.js and js/upload.js. room.go has the server's answers.
 type (
 	// roomRequest asks for a room of a run.
 	roomRequest struct {
@@ -9,7 +9,7 @@ type (
 			Job Tree `json:"job"` // its run.json
 		} `json:"run"`
 	}
-	// seatRequest asks for a seat: a new one by the room's code, or the one that this tab had.
+	// seatRequest asks for a seat: a new one by the code of a room, or the seat that this tab had before a reload.
 	seatRequest struct {
 		Code  string `json:"code,omitempty"`
 		ID    string `json:"id,omitempty"` // of the room
@@ -17,16 +17,16 @@ type (
 		Token string `json:"token,omitempty"`
 		Name  string `json:"name"` // of the tab
 	}
-	// seatReport is how this tab is getting on.
+	// seatReport is the progress of this tab.
 	seatReport struct {
-		Phase  string `json:"phase,omitempty"` // what is being waited for, with how much of it is done
+		Phase  string `json:"phase,omitempty"` // the phase of its engine, with its progress
 		Done   int64  `json:"done,omitempty"`
 		Total  int64  `json:"total,omitempty"`
 		Memory int64  `json:"memory,omitempty"` // bytes on the GPU
-		Failed string `json:"failed,omitempty"` // the code of the failure that ended its run
+		Failed string `json:"failed,omitempty"` // code of the failure that has ended its run
 	}
 
-	// ledMessage is a room that this browser has opened, in a tab that is no more.
+	// ledMessage is a room that was opened in a tab of this browser since closed.
 	ledMessage struct {
 		Name string `json:"name"`
 	}
@@ -35,7 +35,7 @@ type (
 		Request string      `json:"request"` // the topic of the answer, or "act", "look", "view"
 		Refusal roomRefusal `json:"refusal"`
 	}
-	// uploadProgress is how far files have got on their way to the server.
+	// uploadProgress is the progress of an upload.
 	uploadProgress struct {
 		Done    int64   `json:"done"` // bytes
 		Total   int64   `json:"total"`
@@ -43,9 +43,9 @@ type (
 	}
 )
 
-// roomLoss is a loss that the room has decided on.
+// roomLoss is the loss of a step of the room.
 type roomLoss struct {
 	Step int     `json:"step"`
 	Loss float64 `json:"loss"`
-	Eval float64 `json:"eval"` // on held-out rows, where it was measured
+	Eval float64 `json:"eval"` // held-out loss, where it was measured
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/vugu/vugu"
 )
 
-// confirmed reports whether the person has asked a second time for what cannot be undone.
+// confirmed reports whether a button for an action that cannot be undone was pressed a second time.
 func (r *Room) confirmed(what string) bool {
 	if r.confirming != what {
 		r.confirming = what
@@ -17,7 +17,7 @@ func (r *Room) confirmed(what string) bool {
 	return true
 }
 
-// ConfirmText is the text of a button that has to be pressed twice.
+// ConfirmText is the text of such a button.
 func (r *Room) ConfirmText(what, key string) Text {
 	if r.confirming == what {
 		return r.T("room.sure")
@@ -25,7 +25,7 @@ func (r *Room) ConfirmText(what, key string) Text {
 	return r.T(key)
 }
 
-// Act has the room do what its owner wants.
+// Act sends a command of the owner to the room.
 func (r *Room) Act(op string) {
 	r.Problem = problem{}
 	r.page.browser.ActInRoom(op, 0)
@@ -38,7 +38,7 @@ func (r *Room) End(vugu.DOMEvent) {
 	}
 }
 
-// Remove sends a tab away.
+// Remove removes a tab from the room.
 func (r *Room) Remove(t roomTab) {
 	if r.confirmed(removal(t)) {
 		r.page.browser.ActInRoom("remove", t.Tab)
@@ -49,7 +49,7 @@ func removal(t roomTab) string { return fmt.Sprintf("remove-%d", t.Tab) }
 
 func (r *Room) RemoveText(t roomTab) Text { return r.ConfirmText(removal(t), "room.remove") }
 
-// Can reports whether the owner's button for a deed is of use now.
+// Can reports whether a command of the owner is possible now.
 func (r *Room) Can(op string) bool {
 	if r.View == nil || !r.Owner {
 		return false
@@ -69,7 +69,7 @@ func (r *Room) Can(op string) bool {
 	return true
 }
 
-// PauseOp is what the one button for both does.
+// PauseOp is the command of the pause button: "pause" or "resume".
 func (r *Room) PauseOp() string {
 	if r.View != nil && r.View.Phase == "paused" {
 		return "resume"
@@ -77,7 +77,7 @@ func (r *Room) PauseOp() string {
 	return "pause"
 }
 
-// LockOp is what the one button for both does.
+// LockOp is the command of the lock button: "lock" or "unlock".
 func (r *Room) LockOp() string {
 	if r.View != nil && r.View.Locked {
 		return "unlock"
@@ -85,7 +85,7 @@ func (r *Room) LockOp() string {
 	return "lock"
 }
 
-// CodeText spells the code in two groups, as it is read out.
+// CodeText is the code in two groups of three digits.
 func (r *Room) CodeText() Text {
 	if len(r.Code) == 6 {
 		return Text(r.Code[:3] + " " + r.Code[3:])
@@ -93,7 +93,7 @@ func (r *Room) CodeText() Text {
 	return Text(r.Code)
 }
 
-// Link leads a tab into the room. The code is in the fragment, which browsers send to nobody.
+// Link is the link for joining. The code is in the fragment, which browsers do not send to servers.
 func (r *Room) Link() string {
 	base := r.page.Origin + "/"
 	if len(r.Addresses) > 0 {
@@ -102,7 +102,7 @@ func (r *Room) Link() string {
 	return base + "#join=" + r.Code
 }
 
-// LinkText is the address that people type.
+// LinkText is the address without the code, for people to type.
 func (r *Room) LinkText() Text {
 	address, _, _ := strings.Cut(r.Link(), "#")
 	return Text(strings.TrimSuffix(address, "/"))
@@ -119,13 +119,13 @@ func (r *Room) ReachText() Text {
 // CopyLink puts the link on the clipboard.
 func (r *Room) CopyLink(vugu.DOMEvent) { r.page.browser.Copy(r.Link(), false) }
 
-// Project switches the projector's view: large, with no names.
+// Project switches the projector view on or off: it is large and shows no names.
 func (r *Room) Project(vugu.DOMEvent) {
 	r.Projector = !r.Projector
 	r.fillElements()
 }
 
-// Glyph is a tab's mark on the projector: told apart without colour.
+// Glyph is a tab's symbol on the projector. The symbols differ in shape, not only in colour.
 func (r *Room) Glyph(t roomTab) Text {
 	return Text(map[string]string{"joining": "○", "loading": "◔", "ready": "●", "computing": "▶", "waiting": "◆", "paused": "Ⅱ", "saving": "▼", "done": "✓",
 		"suspect": "?", "away": "✕", "leaving": "✕", "left": "✕", "failed": "!"}[r.StateOf(t)])

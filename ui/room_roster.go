@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Named is how the roster calls a tab.
+// Named is the name of a tab in the roster.
 func (r *Room) Named(t roomTab) Text {
 	if t.Name != "" && !r.Projector {
 		return Text(t.Name)
@@ -17,12 +17,12 @@ func (r *Room) Named(t roomTab) Text {
 // Mine reports whether a row of the roster is this tab.
 func (r *Room) Mine(t roomTab) bool { return t.Tab == r.Tab && r.Tab != 0 }
 
-// StateOf names what a tab is doing: one of the words "room.is.…".
+// StateOf is what a tab is doing: the last part of a text "room.is.…".
 func (r *Room) StateOf(t roomTab) string {
 	switch {
 	case t.State == "loading" && (t.Phase == "" || t.Phase == "open"):
 		return "joining"
-	case r.View.Phase == "done" && t.State == "away" && t.Failed == "": // it has what it came for
+	case r.View.Phase == "done" && t.State == "away" && t.Failed == "": // it has left after the end
 		return "done"
 	case t.State == "loading", t.State == "suspect", t.State == "away", t.State == "leaving", t.State == "failed", t.State == "left":
 		return t.State
@@ -42,7 +42,7 @@ func (r *Room) StateOf(t roomTab) string {
 	return "waiting"
 }
 
-// StateText says it, with how far it is.
+// StateText is the state of a tab in words, with its progress.
 func (r *Room) StateText(t roomTab) Text {
 	state := r.StateOf(t)
 	text := r.T("room.is." + state)
@@ -62,7 +62,7 @@ func (r *Room) StateText(t roomTab) Text {
 	return text
 }
 
-// ShardText says what a tab holds of what trains.
+// ShardText says which shards a tab holds.
 func (r *Room) ShardText(t roomTab) Text {
 	switch n := len(t.Shards); {
 	case n == 0:
@@ -84,7 +84,7 @@ func plusOne(list []int) []int {
 	return out
 }
 
-// PaceText is how long its last micro-batch took, against the median of all tabs.
+// PaceText is how long a tab's last micro-batch took, in seconds and relative to the median of all tabs.
 func (r *Room) PaceText(t roomTab) Text {
 	if t.Seconds == 0 {
 		return dash
@@ -96,7 +96,7 @@ func (r *Room) PaceText(t roomTab) Text {
 	return text
 }
 
-// Slow reports whether a tab takes much longer than the others.
+// Slow reports whether a tab takes at least 1.8 times as long as the median.
 func (r *Room) Slow(t roomTab) bool { return t.Relative >= 1.8 }
 
 func (r *Room) NetText(t roomTab) Text {
@@ -110,7 +110,7 @@ func (r *Room) MemoryText(t roomTab) Text {
 	return Text(Bytes(t.Memory))
 }
 
-// DeviceText is the adapter, of the class that its tab names: backend, vendor and architecture.
+// DeviceText is the vendor and architecture of a tab's GPU. Class is "backend|vendor|architecture".
 func (r *Room) DeviceText(t roomTab) Text {
 	parts := strings.Split(t.Class, "|")
 	if len(parts) < 3 {
@@ -119,5 +119,5 @@ func (r *Room) DeviceText(t roomTab) Text {
 	return Text(strings.TrimSpace(parts[1] + " " + parts[2]))
 }
 
-// HeardText is how long ago a tab was heard.
+// HeardText is how long ago the server has heard from a tab.
 func (r *Room) HeardText(t roomTab) Text { return r.T("room.ago", "s", number(t.Silent)) }

@@ -11,7 +11,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// takeSeat begins this tab's part of the run, or goes on with it after a reload: what the run's record has is shown at once.
+// takeSeat starts this tab's part of the run, or continues it after a reload. The record of the run is shown at once.
 func (r *Room) takeSeat(s roomSeat) {
 	if r.page.Run.Stage.Active() {
 		return
@@ -35,7 +35,7 @@ func (r *Room) takeSeat(s roomSeat) {
 		Config: s.Job, Steps: s.Steps, Inputs: sources, Room: &roomMeta{s.ID, s.Tab},
 	}
 	job := message.Job{Command: message.Train, Config: s.Job, Mounts: mounts, Room: &message.RoomJob{ID: s.ID, Name: s.Name, Tab: s.Tab, Token: s.Token}}
-	if over := r.page.Home.finished(meta.ID); over != nil { // before a reload: there is nothing left to compute
+	if over := r.page.Home.finished(meta.ID); over != nil { // the run had ended before a reload
 		r.page.pending = pendingRun{run: *over}
 		r.page.browser.OpenRun(meta.ID, math.MaxInt32)
 	} else {
@@ -44,7 +44,7 @@ func (r *Room) takeSeat(s roomSeat) {
 	r.page.goTo(screenRoom)
 }
 
-// Join takes a seat: of the room whose code was typed, or of this page's own.
+// Join asks for a seat: in the room whose code was typed, or in the room that this page has opened.
 func (r *Room) Join(event vugu.DOMEvent) {
 	if event != nil {
 		event.PreventDefault()
@@ -65,10 +65,10 @@ func (r *Room) Join(event vugu.DOMEvent) {
 	}
 }
 
-// CanJoin reports whether this page has no seat, and no run that a seat would need the place of.
+// CanJoin reports whether this page has neither a seat nor a run.
 func (r *Room) CanJoin() bool { return r.Tab == 0 && !r.page.Run.Stage.Active() }
 
-// InRoom reports whether the run that the page shows is a part of a room's.
+// InRoom reports whether the run belongs to a room.
 func (r *Run) InRoom() bool { return r.Meta.Room != nil }
 
 // ownTab is this tab in the roster, nil if it is not in it.
@@ -84,10 +84,10 @@ func (r *Room) ownTab() *roomTab {
 	return nil
 }
 
-// report says to the room how this tab is getting on, where that has changed.
+// report sends the progress of this tab to the server, where it has changed.
 func (r *Room) report() {
 	run := r.page.Run
-	if r.Tab == 0 || !run.InRoom() || run.Meta.Room.ID != r.ID { // no seat, or another run has taken its place
+	if r.Tab == 0 || !run.InRoom() || run.Meta.Room.ID != r.ID { // this page has no seat, or has started another run
 		return
 	}
 	said := seatReport{Memory: run.Last.GPUBytes}
@@ -123,16 +123,16 @@ func (r *Room) Leave(vugu.DOMEvent) {
 	r.page.refresh(time.Now())
 }
 
-// LedText offers the room that this browser leads.
+// LedText offers to return to the room that this browser has opened.
 func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
 
-// ReturnToLed goes back to that room.
+// ReturnToLed returns to it.
 func (r *Room) ReturnToLed(vugu.DOMEvent) {
 	r.page.browser.ReturnToLedRoom()
 	r.page.goTo(screenRoom)
 }
 
-// SentText is what has left this computer, and what came.
+// SentText is how many bytes this tab has sent and received.
 func (r *Room) SentText() Text {
 	t := r.ownTab()
 	if t == nil {
@@ -141,7 +141,7 @@ func (r *Room) SentText() Text {
 	return r.T("room.sent", "up", Bytes(t.In), "down", Bytes(t.Out))
 }
 
-// HeadText says who this tab is.
+// HeadText says which tab of the room this is.
 func (r *Room) HeadText() Text {
 	if r.Tab == 0 || r.Projector {
 		return r.T("room.leads")

@@ -13,7 +13,7 @@ func (r *Room) TitleText() Text {
 	return r.T("room")
 }
 
-// CurveText says what the curve shows, for who does not see it.
+// CurveText is the curve in words, for screen readers.
 func (r *Room) CurveText() Text {
 	if r.View == nil || r.Newest.Step == 0 {
 		return r.T("room.curveless")
@@ -28,7 +28,7 @@ func (r *Room) CurveText() Text {
 	return text
 }
 
-// CountText is how many are there, as the server counts.
+// CountText is the number of tabs in the room.
 func (r *Room) CountText() Text {
 	if r.View == nil {
 		return ""
@@ -36,7 +36,7 @@ func (r *Room) CountText() Text {
 	return r.T("room.count", "n", r.View.Here, "max", r.View.MaxTabs)
 }
 
-// listed joins names that are waited for.
+// listed joins the names of at most five tabs.
 func (r *Room) listed(tabs []roomTab, each func(roomTab) Text) string {
 	var names []string
 	for _, t := range tabs {
@@ -49,7 +49,7 @@ func (r *Room) listed(tabs []roomTab, each func(roomTab) Text) string {
 	return strings.Join(names, r.say("room.comma"))
 }
 
-// StatusText is one sentence about what the room waits for, and for whom.
+// StatusText is one sentence about the state of the room, with the tabs that it waits for.
 func (r *Room) StatusText() Text {
 	v := r.View
 	switch {
@@ -99,7 +99,7 @@ func (r *Room) StatusText() Text {
 	return r.T("room.running", "step", v.Step+1, "steps", v.Steps)
 }
 
-// Reason are the server's own words about why the room cannot go on.
+// Reason is the server's English message about why the room has failed.
 func (r *Room) Reason() Text {
 	if r.View == nil || r.Phase() != "failed" {
 		return ""
@@ -107,7 +107,7 @@ func (r *Room) Reason() Text {
 	return Text(r.View.Reason)
 }
 
-// Bar is how far the run is, between 0 and 1, nil where nobody knows.
+// Bar is the progress of the run between 0 and 1, nil where it is unknown.
 func (r *Room) Bar() any {
 	if r.View == nil || r.View.Steps == 0 {
 		return nil
@@ -115,7 +115,7 @@ func (r *Room) Bar() any {
 	return fmt.Sprintf("%.3f", float64(r.View.Step)/float64(r.View.Steps))
 }
 
-// Phase is where the room stands, for scripts.
+// Phase is the phase of the room, "" where it is unknown.
 func (r *Room) Phase() string {
 	if r.View == nil {
 		return ""

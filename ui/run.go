@@ -7,58 +7,58 @@ import (
 	"llamatab/engine/message"
 )
 
-// Stage is where a run stands.
+// Stage is the state of a run.
 type Stage string
 
 const (
 	Idle     Stage = "idle"
-	Loading  Stage = "loading" // until the first step is done
+	Loading  Stage = "loading" // until the first step is finished
 	Training Stage = "training"
 	Paused   Stage = "paused"
 	Stopping Stage = "stopping"
 	Done     Stage = "done"
 	Stopped  Stage = "stopped" // ended by the person, saved
 	Failed   Stage = "failed"
-	Cut      Stage = "cut" // of the past, cut off by a crash or a closed tab
+	Cut      Stage = "cut" // interrupted by a crash or a closed tab
 )
 
-// Active reports whether the engine is at work.
+// Active reports whether the engine is working on the run.
 func (s Stage) Active() bool { return s == Loading || s == Training || s == Paused || s == Stopping }
 
-// Run is the screen of a run: it grows by what the engine says, or is read from the record of a past one.
+// Run is the screen of a run. It follows the engine's messages, or shows the record of a kept run.
 type Run struct {
 	*Words
 	ID           string // "" before the first
 	Meta         runMeta
 	Stage        Stage
-	Total        int               // steps the run will take
-	Waiting      *message.Progress // what is being waited for, nil while steps are made
+	Total        int               // steps of the whole run
+	Waiting      *message.Progress // the phase that the run waits for, nil while it trains
 	Last         message.Step
 	Eval         *message.Float  // newest held-out loss
-	Before       *measures       // on the held-out rows before training, nil where nobody has looked
-	Accuracy     *message.Float  // newest of a classifier, on the held-out rows
+	Before       *measures       // on the held-out rows before training, nil where not measured
+	Accuracy     *message.Float  // newest accuracy of a classifier on the held-out rows
 	Latest       []message.Event // newest first
 	Samples      []stepSamples   // by step
 	Failure      *message.Failed
 	Units        []message.Unit // newest norms by block
-	Blocks       bool           // they are shown
-	Details      bool           // of the failure are shown
-	PauseReached bool           // paused, and the step that was under way is done
+	Blocks       bool           // the table of Units is shown
+	Details      bool           // the details of the failure are shown
+	PauseReached bool           // the run is paused and its last step is finished
 	Config       string         // run.json as the engine resolved it
 	ShowConfig   bool
 
 	files       map[string]int64 // the result: size by path
-	inMemory    bool             // the result found no room on disk and lies in memory
-	phaseBegan  time.Time        // the phase of Waiting
-	eta         float64          // seconds that remain of it, 0 unknown
-	pace        float64          // seconds a step, smoothed
+	inMemory    bool             // the browser's storage had no space for the result: it is in memory
+	phaseBegan  time.Time        // when the phase of Waiting began
+	eta         float64          // seconds left of that phase, 0 for unknown
+	pace        float64          // seconds per step, smoothed
 	samplesBack int              // which samples are shown, counted back from the newest
 	canStart    bool             // model and data are chosen
 
 	page *Page
 }
 
-// receive follows one message of the engine.
+// receive handles one message of the engine.
 func (r *Run) receive(now time.Time, e message.Envelope) {
 	switch {
 	case e.Progress != nil:
@@ -95,7 +95,7 @@ func (r *Run) ended() {
 }
 
 func (r *Run) progress(now time.Time, p *message.Progress) {
-	if p.Phase == "wait" && r.InRoom() { // the room's run is over: this tab keeps the result as well as any
+	if p.Phase == "wait" && r.InRoom() { // all steps of the room are done: this tab saves the result, too
 		r.control(message.Save)
 	}
 	if p.Phase == "train" {
@@ -112,7 +112,8 @@ func (r *Run) progress(now time.Time, p *message.Progress) {
 		r.phaseBegan = now
 	}
 	r.Waiting, r.eta = p, p.ETASeconds
-	// Where the engine makes no forecast, what is left takes as long as what is done took, after a second of it.
+	// Without a forecast of the engine the rest is assumed to take as long as the part before it. The first second is too short
+	// to say.
 	if elapsed := now.Sub(r.phaseBegan).Seconds(); r.eta == 0 && elapsed >= 1 && p.Done > 0 && p.Total > p.Done {
 		r.eta = elapsed * float64(p.Total-p.Done) / float64(p.Done)
 	}

@@ -32,10 +32,10 @@ func (r *Run) Single(vugu.DOMEvent) {
 	}
 }
 
-// Stop ends the run and keeps what it has trained.
+// Stop ends the run and saves the result.
 func (r *Run) Stop(vugu.DOMEvent) {
 	switch {
-	case r.Stage == Loading: // nothing is trained yet: there is nothing to wait for
+	case r.Stage == Loading: // nothing is trained yet, so there is nothing to save
 		r.Stage, r.Waiting = Stopped, nil
 		r.ended()
 		r.page.refresh(time.Now())
@@ -58,17 +58,17 @@ func (r *Run) PauseText() Text {
 	return r.T("pause")
 }
 
-// troubles are the events after which going back is worth offering.
+// troubles are the events after which the page offers to go back to a checkpoint.
 var troubles = []string{"nonfinite_step_skipped", "loss_spike", "spike", "plateau", "overfitting"}
 
-// CanGoBack reports whether something went wrong and there is a checkpoint from before.
+// CanGoBack reports whether something went wrong and the run has a checkpoint.
 func (r *Run) CanGoBack() bool {
 	return r.checkpoint() > 0 && slices.ContainsFunc(r.Latest, func(e message.Event) bool { return slices.Contains(troubles, e.Code) })
 }
 
 func (r *Run) GoBackText() Text { return r.T("goback", "step", r.checkpoint()) }
 
-// GoBack goes on from the last checkpoint at half the learning rate.
+// GoBack continues from the last checkpoint with half the learning rate.
 func (r *Run) GoBack(vugu.DOMEvent) {
 	if r.Stage.Active() {
 		r.control(message.Back)

@@ -21,7 +21,7 @@ func (r *Run) LevelText(e message.Event) Text {
 	return r.T("level.info")
 }
 
-// EventText says what happened, in the person's language where the code is known.
+// EventText says what happened, in the page's language where the event's code is known.
 func (r *Run) EventText(e message.Event) Text {
 	text := r.eventText(e.Code, e.Message, e.Data)
 	if e.Step > 0 {
@@ -30,7 +30,7 @@ func (r *Run) EventText(e message.Event) Text {
 	return Text(text)
 }
 
-// EventDetail are the engine's own words where the text leaves something open: it has not been told what it is about.
+// EventDetail is the engine's English message of a warning or an error. It is empty where the page's text says the same.
 func (r *Run) EventDetail(e message.Event) Text {
 	if key := "event." + e.Code; e.Level == "info" || !r.Has(key) || len(namesIn(catalogue[key].en)) > 0 {
 		return ""

@@ -8,8 +8,9 @@ import (
 	"llamatab/engine/message"
 )
 
-// errorEntry is an entry of the catalogue of errors: what people can look up, and the one thing to do. The cause is the
-// text "failed.CODE OF THE ENGINE", the button's "do.WHAT", what is said about it "mend.CODE" or "advice.WHAT".
+// errorEntry is an entry of the catalogue of errors: a code to look up, and the action that the page offers. The texts are
+// "failed.CODE" for the cause and "mend.CODE" for the advice, by the engine's code, and "do.ACTION" for the button.
+// "advice.ACTION" is the advice where there is no "mend.CODE".
 type errorEntry struct {
 	Code string // stable, shown
 	Do   string // "studio", "resume", "reload", "home" or "half"
@@ -53,13 +54,13 @@ func (r *Run) errorEntry() errorEntry {
 	return errorEntries["failed"]
 }
 
-// FailedCode is the code to look up or to report.
+// FailedCode is the code that the page shows, such as E-MEM.
 func (r *Run) FailedCode() Text { return Text(r.errorEntry().Code) }
 
 // FailedText says in a sentence what failed.
 func (r *Run) FailedText() Text { return r.cause(r.Failure) }
 
-// cause says in a sentence what failed: what is wrong with a setting where that is known, else by the engine's code.
+// cause says in one sentence what failed: which setting is wrong and how, or else the text of the engine's code.
 func (w *Words) cause(f *message.Failed) Text {
 	if f == nil {
 		return ""
@@ -82,7 +83,7 @@ func (w *Words) settingFault(f *message.Failed) (string, bool) {
 	return w.fill("wrong."+f.Kind, f.About, "name", w.label(f.Path))
 }
 
-// detail are the engine's own words where the cause leaves something open.
+// detail is the engine's English message. It is empty where the cause says the same.
 func (w *Words) detail(f *message.Failed) Text {
 	if f == nil {
 		return ""
@@ -93,7 +94,7 @@ func (w *Words) detail(f *message.Failed) Text {
 	return Text(f.Message)
 }
 
-// causeAndAdvice is the cause of what stands in the way of a run, and what to do about it.
+// causeAndAdvice says why a run cannot start, and what to do about it.
 func (w *Words) causeAndAdvice(f *message.Failed) Text {
 	text := w.cause(f)
 	if f != nil && f.Path == "" && w.Has("mend."+f.Code) {
@@ -102,7 +103,7 @@ func (w *Words) causeAndAdvice(f *message.Failed) Text {
 	return text
 }
 
-// FailedDo says what can be done about it: "mend.CODE OF THE ENGINE", or for want of that "advice.WHAT".
+// FailedDo is the advice.
 func (r *Run) FailedDo() Text {
 	if r.Failure == nil {
 		return ""
@@ -113,7 +114,7 @@ func (r *Run) FailedDo() Text {
 	return r.T("advice." + r.do())
 }
 
-// FailedDetails are the engine's own words.
+// FailedDetails is the engine's English message, with its advice and its code.
 func (r *Run) FailedDetails() Text {
 	if r.Failure == nil {
 		return ""
@@ -125,7 +126,7 @@ func (r *Run) FailedDetails() Text {
 	return Text(text + "\n" + r.Failure.Code)
 }
 
-// do is the action: one that needs a kept run is replaced where there is none.
+// do is the action that the page offers. An action that needs a checkpoint or kept inputs is replaced where there are none.
 func (r *Run) do() string {
 	d := r.errorEntry().Do
 	if (d == "resume" || d == "half") && len(r.Meta.Inputs) == 0 && r.checkpoint() == 0 {
@@ -136,7 +137,7 @@ func (r *Run) do() string {
 
 func (r *Run) DoText() Text { return r.T("do." + r.do()) }
 
-// Do does the one thing that the error suggests.
+// Do performs that action.
 func (r *Run) Do(event vugu.DOMEvent) {
 	switch r.do() {
 	case "resume":
@@ -168,7 +169,7 @@ func (r *Run) continueChanged(change func(Tree)) {
 	r.page.refresh(time.Now())
 }
 
-// CopyFailure puts what is worth reporting on the clipboard.
+// CopyFailure copies the failure to the clipboard, for a report.
 func (r *Run) CopyFailure(vugu.DOMEvent) {
 	r.page.browser.Copy(string(r.FailedCode())+"\n"+string(r.FailedDetails())+"\n"+r.page.GPU.Name, false)
 }

@@ -9,10 +9,10 @@ import (
 	"llamatab/engine/message"
 )
 
-// measures are what an evaluation finds.
+// measures are the results of an evaluation.
 type measures struct{ Loss, Accuracy *message.Float }
 
-// measuresOf reads the event of an evaluation before training.
+// measuresOf reads the event evaluated_on_start.
 func measuresOf(e message.Event) *measures {
 	read := func(key string) *message.Float {
 		var v message.Float
@@ -24,10 +24,10 @@ func measuresOf(e message.Event) *measures {
 	return &measures{Loss: read("eval_loss"), Accuracy: read("eval_accuracy")}
 }
 
-// dash stands for a number that is not known yet.
+// dash stands in for an unknown number.
 const dash = "–"
 
-// StepText, LossText, EvalText, SpeedText, MemoryText and LeftText are the numbers of the run.
+// StepText and the methods below are the numbers of the run.
 func (r *Run) StepText() Text {
 	if r.Total == 0 {
 		return dash
@@ -49,7 +49,7 @@ func (r *Run) EvalText() Text {
 	return r.lossText(float64(*r.Eval))
 }
 
-// AccuracyText is how many of the held-out rows a classifier gets right.
+// AccuracyText is the share of the held-out rows that a classifier labels correctly.
 func (r *Run) AccuracyText() Text {
 	if r.Accuracy == nil {
 		return dash
@@ -59,7 +59,7 @@ func (r *Run) AccuracyText() Text {
 
 func percent(share float64) Text { return Text(strconv.FormatFloat(100*share, 'f', 0, 64) + " %") }
 
-// EvalBefore and AccuracyBefore tell what the numbers were before training.
+// EvalBefore and AccuracyBefore are the values before training.
 func (r *Run) EvalBefore() Text {
 	if r.Before == nil || r.Before.Loss == nil {
 		return ""
@@ -74,7 +74,7 @@ func (r *Run) AccuracyBefore() Text {
 	return r.T("before", "value", percent(float64(*r.Before.Accuracy)))
 }
 
-// Classifies reports whether the run teaches the model to tell classes of texts apart.
+// Classifies reports whether the run trains a classifier.
 func (r *Run) Classifies() bool {
 	if r.Accuracy != nil || r.Before != nil && r.Before.Accuracy != nil {
 		return true
@@ -116,5 +116,5 @@ func (r *Run) LeftText() Text {
 	return Text(r.Duration(float64(r.Total-r.Last.Step) * r.pace))
 }
 
-// shortNumber spells a number of any size.
+// shortNumber writes a number with three digits.
 func shortNumber(v message.Float) Text { return Text(strconv.FormatFloat(float64(v), 'g', 3, 64)) }

@@ -2,10 +2,10 @@ package ui
 
 import "strings"
 
-// HasResult reports whether there is something to try and to take away.
+// HasResult reports whether the run has ended and left an adapter or a model.
 func (r *Run) HasResult() bool { return !r.Stage.Active() && r.resultFolder() != "" }
 
-// resultFolder is where the result lies: "adapter", "model", or "" while there is none.
+// resultFolder is the folder of the result: "adapter", "model", or "" where there is none.
 func (r *Run) resultFolder() string {
 	for _, folder := range []string{"adapter", "model"} {
 		for path := range r.files {
@@ -34,7 +34,7 @@ func (r *Run) checkpoint() (newest int) {
 	return newest
 }
 
-// fileWritten notes a file of a result. The side engine makes the merged model.
+// fileWritten notes a file that an engine has written: of the run's result, or of the merged model, which the side engine makes.
 func (p *Page) fileWritten(m writtenMessage) {
 	if m.Engine == sideEngine {
 		p.Export.merged = append(p.Export.merged, m.Path)
@@ -44,7 +44,7 @@ func (p *Page) fileWritten(m writtenMessage) {
 	p.Run.inMemory = p.Run.inMemory || m.InMemory
 }
 
-// fileRemoved forgets a file of the run's result, or a folder with all that is in it.
+// fileRemoved forgets a file of the run's result, or all files of a folder.
 func (p *Page) fileRemoved(m removedMessage) {
 	if m.Engine == sideEngine {
 		return

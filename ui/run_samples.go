@@ -8,7 +8,7 @@ type stepSamples struct {
 	Texts []message.Sample
 }
 
-// Samples: what the model writes as it learns. SampleAt is the index of those that are shown.
+// SampleAt is the index of the samples that are shown: texts that the model writes while it learns.
 func (r *Run) SampleAt() int { return max(0, len(r.Samples)-1-r.samplesBack) }
 
 func (r *Run) Shown() []message.Sample {
@@ -25,5 +25,5 @@ func (r *Run) SampleText() Text {
 	return r.T("samples.at", "step", r.Samples[r.SampleAt()].Step)
 }
 
-// Scrub goes to earlier or later samples.
+// Scrub moves to earlier or later samples.
 func (r *Run) Scrub(by int) { r.samplesBack = min(max(r.samplesBack-by, 0), max(len(r.Samples)-1, 0)) }

@@ -8,16 +8,16 @@ import (
 	"llamatab/engine/message"
 )
 
-// pendingRun is a kept run whose record has been asked for.
+// pendingRun is a kept run whose record is being read.
 type pendingRun struct {
 	run    keptRun
 	resume bool
-	rejoin func(last int) // begins the run's part in its room again, after the last step on record
+	rejoin func(last int) // starts this tab's part of the room's run, after the last step of the record
 }
 
 // start begins a run.
 func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, step int) {
-	for len(p.questions) > 0 { // the side engine's memory is wanted
+	for len(p.questions) > 0 { // the run needs the GPU memory of the side engine
 		p.receiveAnswer(message.Envelope{Failed: &message.Failed{Code: "superseded"}})
 	}
 	if step == 0 {
@@ -31,18 +31,18 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 	p.Try.forget()
 	p.browser.StartRun(job, sources, meta, step)
 	if meta.Room != nil {
-		return // the room's screen says what is waited for
+		return // the room's screen shows the progress
 	}
 	p.goTo(screenRun)
 	p.browser.Focus("run")
 }
 
-// begin forgets the last run.
+// begin clears the screen for a new run.
 func (r *Run) begin(meta runMeta) {
 	*r = Run{Words: r.Words, page: r.page, canStart: r.canStart, ID: meta.ID, Meta: meta, Total: meta.Steps, files: map[string]int64{}}
 }
 
-// receiveRecord takes the record of a kept run, and goes on with it where that was asked for.
+// receiveRecord shows the record of a kept run, and continues the run where the person has asked for that.
 func (p *Page) receiveRecord(now time.Time, m recordMessage) {
 	pending := p.pending
 	if pending.run.ID != m.ID || p.Run.Stage.Active() {
@@ -75,13 +75,13 @@ func (p *Page) receiveRecord(now time.Time, m recordMessage) {
 	p.fillElements()
 }
 
-// rejoin begins a run in a room, once the record of this seat from before a reload has been read: there may be none.
+// rejoin starts a run in a room after it has read what a reload has left of this seat's record.
 func (p *Page) rejoin(job message.Job, sources map[string]source, meta runMeta) {
 	p.pending = pendingRun{run: keptRun{ID: meta.ID, Meta: meta}, rejoin: func(last int) { p.start(job, sources, meta, last) }}
 	p.browser.OpenRun(meta.ID, math.MaxInt32)
 }
 
-// continueFrom continues the run from a checkpoint, or from its start where that is 0.
+// continueFrom continues the run from the checkpoint of a step; step 0 is the start of the run.
 func (r *Run) continueFrom(checkpoint int, changes ...func(Tree)) {
 	config, err := parseTree([]byte(r.Config))
 	if err != nil || r.Config == "" {

@@ -10,7 +10,7 @@ func (r *Run) Title() Text {
 	return Text(r.Meta.Name)
 }
 
-// Status is one sentence about where the run stands.
+// Status is one sentence about the state of the run.
 func (r *Run) Status() string {
 	if me := r.page.Room.ownTab(); r.InRoom() && me != nil && me.State != "loading" && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == "paused") {
 		return string(r.page.Room.StatusText())
@@ -76,7 +76,7 @@ func (r *Run) phaseText() string {
 	return text
 }
 
-// amount spells how much is done of what is waited for. Only bytes need their unit said.
+// amount writes a progress value. Only bytes are written with their unit.
 func amount(n int64, unit string) string {
 	if unit == "bytes" {
 		return Bytes(n)

@@ -2,7 +2,7 @@ package ui
 
 import "slices"
 
-// words are a setting of run.json in plain words: its name and what it does, in both languages.
+// words are the name and the help text of a setting, in both languages.
 type words struct{ en, zh, helpEN, helpZH string }
 
 func (k words) label(w *Words) string {
@@ -25,7 +25,7 @@ type setting struct {
 	words
 }
 
-// settings has every setting, in the order in which they are shown.
+// settings has every setting, in the order of the page.
 var settings = []setting{
 	{"quantization", words{"Quantization", "量化", "Stores the frozen base weights in fewer bits.", "用更少的位数存放冻结的基础权重。"}},
 	{"init_adapter", words{"Start from an adapter", "起始适配器", "A PEFT folder whose values training starts from.", "训练从这个 PEFT 文件夹的数值开始。"}},
@@ -90,7 +90,7 @@ var settingWords = func() map[string]words {
 	return all
 }()
 
-// orderOf is where a setting stands among all; one without words comes last.
+// orderOf is the place of a path in that order; unknown paths come last.
 func orderOf(path string) int {
 	i := slices.IndexFunc(settings, func(s setting) bool { return s.path == path })
 	if i < 0 {

@@ -2,7 +2,7 @@ package ui
 
 import "llamatab/engine/message"
 
-// question is a job that the side engine has been given; receive is called with all that it says about the job.
+// question is a job of the side engine. receive is called with each of its messages on the job.
 type question struct{ receive func(message.Envelope) }
 
 // ask gives a job to the side engine.
@@ -11,8 +11,8 @@ func (p *Page) ask(job message.Job, sources map[string]source, receive func(mess
 	p.browser.AskSideEngine(job, sources)
 }
 
-// receiveAnswer passes on what the side engine says. It answers in the order in which it was asked; when it has died, all
-// that was asked has failed.
+// receiveAnswer passes a message of the side engine on to the oldest question: the engine answers in order. When the engine has
+// died, all questions have failed.
 func (p *Page) receiveAnswer(e message.Envelope) {
 	if len(p.questions) == 0 {
 		return

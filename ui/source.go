@@ -1,7 +1,7 @@
 package ui
 
-// A source says where the files of a mount come from: "chosen" in this visit, the "server", a "run" of the past or
-// the present, copies "kept" of what was chosen once.
+// source says where the files of a mount come from: "chosen" on this visit, the "server", the folder of a "run", results in
+// "memory", or "kept" copies of files that were chosen earlier.
 type source struct {
 	From      string       `json:"from"`
 	Kind      string       `json:"kind,omitempty"`      // chosen: "model" or "dataset"

@@ -11,8 +11,8 @@ import (
 	"llamatab/engine/message"
 )
 
-// Studio is the screen where a run is put together. Its state is a run.json: every control reads and writes it, and
-// what nobody has set is left out of it. The engine says what keys there are, checks every change and plans it.
+// Studio is the screen where a run is configured. Its state is a run.json: every control reads and writes one of its keys, and
+// keys with default values are left out. The side engine checks every change and plans the run.
 type Studio struct {
 	*Words
 	Model, Data chosenInput
@@ -21,32 +21,32 @@ type Studio struct {
 	Config      Tree
 	About       description
 	Recipes     []recipe        // of the server
-	Recipe      string          // the one that is looked at
-	Budget      string          // GPU memory that may be planned, in GB as typed, "" for no limit but the adapter's
-	Plan        *forecast       // of the config as it stands, nil while there is none
+	Recipe      string          // name of the selected one
+	Budget      string          // limit of GPU memory in GB, as typed; "" for none
+	Plan        *forecast       // of the current settings, nil while unknown
 	Problem     Text            // why the run cannot start
-	Fault       *message.Failed // what the engine says against the config
+	Fault       *message.Failed // why the engine refuses the settings
 	Preview     *message.DataPreview
-	DataFault   *message.Failed // what the engine says against the data
+	DataFault   *message.Failed // why the engine refuses the data
 	More        bool            // all settings are shown
 	JSON        bool            // run.json is shown
 	Blocks      bool            // the plan is shown by block
-	Comparing   bool            // all ways are shown side by side
-	Ways        []way           // nil until the engine has planned them
+	Comparing   bool            // the comparison of methods is shown
+	Ways        []way           // of that comparison, nil until the engine has planned them
 	Shared      string          // the link that was copied
-	TooLong     bool            // the settings do not go into a link
-	Lesson      bool            // they came in a link for a lesson: model and data are to be chosen, no more
-	Lock        bool            // a link is to be one for a lesson
+	TooLong     bool            // the settings are too long for a link
+	Lesson      bool            // the settings came in a link for a lesson: only model and data can be chosen
+	Lock        bool            // the next link is for a lesson
 
-	invalid     map[string]string // by path: texts of controls that are no values of their keys
+	invalid     map[string]string // by path: texts of controls that are no valid values
 	fields      map[string]*Field // by path
-	suggested   map[string]bool   // paths whose values the page suggests, as long as the person sets none
-	planning    bool              // the engine has been asked
-	replan      bool              // something has changed since: it is asked again
-	previewed   string            // the data and settings that the preview is of
-	offersKnown bool              // the server has said what it offers
-	named       [2]string         // model and data that a config names, until the offers are known
-	resuming    *keptRun          // its files are to be chosen again
+	suggested   map[string]bool   // paths whose values the page has suggested and the person has not set
+	planning    bool              // the engine is planning
+	replan      bool              // something has changed since it began: it plans again
+	previewed   string            // the data and settings of the last preview
+	offersKnown bool              // the server's offers have arrived
+	named       [2]string         // model and data that loaded settings name, until the offers are known
+	resuming    *keptRun          // a run whose files the person has to choose again
 	page        *Page
 }
 

@@ -6,13 +6,13 @@ import (
 	"github.com/vugu/vugu"
 )
 
-// reset takes over a config.
+// reset replaces all settings.
 func (s *Studio) reset(config Tree) {
 	s.Config, s.invalid, s.fields, s.suggested = config, map[string]string{}, map[string]*Field{}, map[string]bool{}
 	s.suggest()
 }
 
-// takeSettings takes the settings of a file, a drop, a pasted text or a link.
+// takeSettings loads the settings of a file, a pasted text or a link.
 func (s *Studio) takeSettings(m settingsMessage) {
 	if m.Newer {
 		s.Problem = s.T("config.newer")
@@ -22,7 +22,7 @@ func (s *Studio) takeSettings(m settingsMessage) {
 	s.Lesson = m.Lesson && s.Problem == ""
 }
 
-// load takes a run.json. Model and data are chosen as far as the server has them.
+// load replaces the settings by those of a run.json, and chooses its model and data where the server has them.
 func (s *Studio) load(text string) {
 	config, err := parseTree([]byte(text))
 	if err != nil || text == "" {
@@ -46,10 +46,10 @@ func (s *Studio) load(text string) {
 	}
 }
 
-// tinyModel is the size in bytes below which a model learns at rates that would wreck a larger one.
+// tinyModel is the size in bytes below which a model needs a higher learning rate than larger models.
 const tinyModel = 100e6
 
-// suggest sets what depends on method and model, where nobody has set it.
+// suggest sets the values that depend on method, model and data, where the person has set none.
 func (s *Studio) suggest() {
 	tiny := s.Model.Usable() && s.Model.Bytes < tinyModel
 	rate := 2e-4
@@ -72,8 +72,8 @@ func (s *Studio) suggest() {
 	}
 }
 
-// heldOutRows is how many rows a dataset must have for a part of it to be held out without being asked for, a tenth but
-// no more than heldOutMost rows: on a software GPU each evaluation of those takes as long as several steps.
+// Of a dataset of heldOutRows rows or more the page suggests to hold out a tenth, but at most heldOutMost rows: on a software
+// GPU an evaluation of so many rows takes as long as several steps.
 const (
 	heldOutRows = 40
 	heldOutMost = 24
@@ -87,7 +87,7 @@ func (s *Studio) propose(path string, v any) {
 	}
 }
 
-// set writes a key as the person means it.
+// set writes a value that the person has chosen.
 func (s *Studio) set(path string, v any) {
 	s.Config.Set(path, v)
 	delete(s.suggested, path)
@@ -95,10 +95,10 @@ func (s *Studio) set(path string, v any) {
 	s.changed()
 }
 
-// config is the run.json of what the controls say.
+// config is the run.json of the controls, with model and data.
 func (s *Studio) config() Tree {
 	c := s.Config.Clone()
-	c.Set("model", s.Model.Name) // for the record: the files themselves are handed over
+	c.Set("model", s.Model.Name) // for the record: the files themselves are mounted
 	c.Set("dataset.path", s.Data.Name)
 	return c
 }
@@ -106,7 +106,7 @@ func (s *Studio) config() Tree {
 // SaveJSON has the browser save run.json.
 func (s *Studio) SaveJSON(vugu.DOMEvent) { s.page.browser.SaveJSON("run.json", s.config().Indented()) }
 
-// Share makes a link of the settings, shows it and puts it on the clipboard.
+// Share makes a link with the settings, shows it and copies it to the clipboard.
 func (s *Studio) Share(vugu.DOMEvent) {
 	s.Shared = settingsLink(s.page.Origin, s.config().JSON(), s.Lock)
 	if s.TooLong = s.Shared == ""; !s.TooLong {
@@ -114,7 +114,7 @@ func (s *Studio) Share(vugu.DOMEvent) {
 	}
 }
 
-// Apply takes run.json as it stands in the text area.
+// Apply loads the run.json in the text area.
 func (s *Studio) Apply(vugu.DOMEvent) {
 	s.load(s.page.browser.ValueOf("config-text"))
 	s.changed()

@@ -8,10 +8,10 @@ import (
 	"github.com/vugu/vugu"
 )
 
-// dataTypes are the endings of files that can be data.
+// dataTypes are the file name extensions of data.
 var dataTypes = []string{".jsonl", ".json", ".txt", ".text", ".md", ".csv"}
 
-// offer takes what the server has. Where it has just one model and nothing is chosen, that is chosen.
+// offer takes the models and data of the server. Where no model is chosen, its first one is.
 func (s *Studio) offer(models []offer, data []serverFile) {
 	for i, m := range models {
 		for j := range m.Files {
@@ -61,9 +61,9 @@ func (s *Studio) TakeData(name string) {
 	s.changed()
 }
 
-// choose takes files of this computer.
+// choose takes the files that the person has chosen on this computer.
 func (s *Studio) choose(kind string, files []file) {
-	if len(files) == 0 { // nothing chosen in a dialog keeps what was
+	if len(files) == 0 { // a cancelled dialog changes nothing
 		return
 	}
 	if kind == "model" {
@@ -76,7 +76,7 @@ func (s *Studio) choose(kind string, files []file) {
 	s.changed()
 }
 
-// find chooses the model and the data that a config names, where the server has them, and says what is missing.
+// find chooses the model and the data that loaded settings name. It reports what the server does not have.
 func (s *Studio) find() {
 	model, data := s.named[0], s.named[1]
 	s.named = [2]string{}
@@ -96,7 +96,7 @@ func (s *Studio) sources() map[string]source {
 // ready reports whether model and data are chosen.
 func (s *Studio) ready() bool { return s.Model.Usable() && s.Data.Usable() }
 
-// chooseAgain asks for the files of a run that the browser has no copies of.
+// chooseAgain asks the person for the files of a run, of which the browser has no copies.
 func (s *Studio) chooseAgain(r *Run) {
 	s.reset(must(parseTree(r.Meta.Config)))
 	delete(s.Config, "model")
@@ -114,7 +114,7 @@ func must(t Tree, err error) Tree {
 	return t
 }
 
-// ResumeHere goes on with the run whose files were chosen again.
+// ResumeHere continues the run whose files were chosen again.
 func (s *Studio) ResumeHere(vugu.DOMEvent) {
 	r := s.page.Run
 	if s.resuming == nil || r.ID != s.resuming.ID || !s.ready() || r.Stage.Active() {
@@ -125,7 +125,7 @@ func (s *Studio) ResumeHere(vugu.DOMEvent) {
 	r.continueFrom(r.checkpoint())
 }
 
-// ModelText says what model is chosen and, when it has been planned, how large it is.
+// ModelText names the chosen model and, once the run is planned, its number of parameters.
 func (s *Studio) ModelText() Text {
 	text := s.ChosenText(&s.Model)
 	if text != "" && s.Plan != nil && s.Plan.Total > 0 {

@@ -39,7 +39,7 @@ func (s *Studio) previewData(config Tree) {
 	})
 }
 
-// DataText says what is known of the data.
+// DataText says how many rows and tokens the data has.
 func (s *Studio) DataText() Text {
 	p := s.Preview
 	if p == nil || !s.Data.Usable() {
@@ -52,7 +52,7 @@ func (s *Studio) DataText() Text {
 	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
 }
 
-// DataRemarks are the engine's about the data.
+// DataRemarks are the engine's remarks on the data.
 func (s *Studio) DataRemarks() []message.Remark {
 	if s.Preview == nil || !s.Data.Usable() {
 		return nil
@@ -60,7 +60,7 @@ func (s *Studio) DataRemarks() []message.Remark {
 	return s.Preview.Remarks
 }
 
-// DataFaultText is what the engine has against the data, DataFaultDetail its own words: file, line, column.
+// DataFaultText says why the engine refuses the data. DataFaultDetail is the engine's English message with file, line and column.
 func (s *Studio) DataFaultText() Text { return s.causeAndAdvice(s.dataFault()) }
 
 func (s *Studio) DataFaultDetail() Text { return s.detail(s.dataFault()) }

@@ -10,34 +10,33 @@ import (
 	"llamatab/engine/message"
 )
 
-// Try is the screen where the model before and the model after training answer the same prompt with the same dice.
+// Try is the screen where the model before training and the model after it answer the same prompt with the same random numbers.
 type Try struct {
 	*Words
 	Before, After     reply
 	Tokens            string // at most, as typed
 	Temperature, Seed string
 	temperatureRun    string // the run that Temperature was set for
-	Problem, Detail   Text   // what went wrong, and the engine's own words about it
+	Problem, Detail   Text   // what went wrong, and the engine's English message
 
-	prompt string // kept while the screen is away
+	prompt string // kept while another screen is shown
 	page   *Page
 }
 
-// reply is what one of the two has said.
+// reply is the answer of one of the two models.
 type reply struct {
 	Text    string
-	Scores  []message.Score // of a classifier, the likeliest first
+	Scores  []message.Score // of a classifier, the most likely class first
 	Working bool
 	tokens  int
 	began   time.Time
 	seconds float64
 }
 
-// Silent reports whether nothing has been said.
+// Silent reports whether there is no answer.
 func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 
-// topP is the share of the probability that replies are drawn from: the rest, which a small model spreads over all other
-// tokens, would spoil a text.
+// topP is the threshold of nucleus sampling. Without one, the many unlikely tokens of a small model would spoil its texts.
 const topP = 0.9
 
 func newTry(p *Page) *Try {
@@ -46,12 +45,12 @@ func newTry(p *Page) *Try {
 
 const defaultTemperature = "0.7"
 
-// forget clears the replies: they are of another run.
+// forget clears the replies.
 func (t *Try) forget() {
 	t.Before, t.After, t.Problem, t.Detail = reply{}, reply{}, "", ""
 }
 
-// enter fills the prompt when the screen is shown for a run that brings some.
+// enter sets the first prompt and the temperature of the run when the screen is shown.
 func (t *Try) enter() {
 	meta := t.page.Run.Meta
 	if t.prompt == "" && len(meta.Prompts) > 0 {
@@ -71,10 +70,10 @@ func (t *Try) fillElements() {
 	t.page.browser.SetText("after", t.After.Text)
 }
 
-// Prompts are those that the run brings along.
+// Prompts are the example prompts of the run.
 func (t *Try) Prompts() []string { return t.page.Run.Meta.Prompts }
 
-// Use takes one of them.
+// Use fills in one of them.
 func (t *Try) Use(prompt string) {
 	t.prompt = prompt
 	t.page.browser.SetText("prompt", prompt)
@@ -82,10 +81,10 @@ func (t *Try) Use(prompt string) {
 
 func (t *Try) Busy() bool { return t.Before.Working || t.After.Working }
 
-// CanGo reports whether there is a trained model and nothing else at work.
+// CanGo reports whether there is a result and no model is answering.
 func (t *Try) CanGo() bool { return t.page.Run.HasResult() && !t.Busy() }
 
-// AboutText says what is tried, or what is missing.
+// AboutText names the run whose result is tried, or says what is missing.
 func (t *Try) AboutText() Text {
 	if r := t.page.Run; r.Stage.Active() {
 		return t.T("try.later")
@@ -95,10 +94,10 @@ func (t *Try) AboutText() Text {
 	return t.T(t.either("try.about", "try.about.label"), "name", t.page.Run.Meta.Name)
 }
 
-// Labels reports whether texts are given labels here, and not continued.
+// Labels reports whether the result is a classifier.
 func (t *Try) Labels() bool { return t.page.Run.Classifies() }
 
-// PromptText and GoText name what is given and what is asked for.
+// PromptText and GoText are the texts of the input and of the button.
 func (t *Try) PromptText() Text { return t.T(t.either("try.prompt", "try.prompt.label")) }
 func (t *Try) GoText() Text     { return t.T(t.either("try.go", "try.go.label")) }
 
@@ -109,7 +108,7 @@ func (t *Try) either(continued, labelled string) string {
 	return continued
 }
 
-// LabelText names a class, in the person's language where it is one of the built-in data's.
+// LabelText is the name of a class, translated for the built-in data.
 func (t *Try) LabelText(label string) Text {
 	if key := "label." + label; t.Has(key) {
 		return t.T(key)
@@ -119,7 +118,7 @@ func (t *Try) LabelText(label string) Text {
 
 func (t *Try) ScoreText(s message.Score) Text { return percent(float64(s.Score)) }
 
-// Go asks both for a continuation, one after the other.
+// Go asks both models, one after the other.
 func (t *Try) Go(event vugu.DOMEvent) {
 	if event != nil {
 		event.PreventDefault()
@@ -144,10 +143,10 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	if run.inMemory {
 		result.From = "memory"
 	}
-	after[folder] = result // an adapter on the base, or a model instead of it
+	after[folder] = result // an adapter for the base model, or a model in its place
 	if folder == "model" {
 		if _, ok := model["model"]; !ok || model["model"].From == "" {
-			model = nil // trained from scratch: there is no before
+			model = nil // trained from random weights: there is no model before training
 		}
 	}
 	job := message.Job{Command: message.Generate, Generate: &message.GenerateJob{
@@ -155,7 +154,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	}}
 	t.Before, t.After = reply{}, reply{}
 	t.fillElements()
-	if t.Labels() { // what has been learned says which classes there are
+	if t.Labels() { // the trained model knows the classes
 		t.generate(job, after, "after", &t.After, func() {
 			if model != nil && len(t.After.Scores) > 0 {
 				g := *job.Generate
@@ -172,7 +171,7 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	t.generate(job, after, "after", &t.After, nil)
 }
 
-// labels are the names of the classes, by their numbers.
+// labels are the names of the classes in the order of their numbers.
 func labels(scores []message.Score) []string {
 	names := make([]string, len(scores))
 	for _, s := range scores {
@@ -183,7 +182,7 @@ func labels(scores []message.Score) []string {
 	return names
 }
 
-// seed is what the run's random numbers were drawn from.
+// seed is training.seed of the run.
 func (r *Run) seed() uint64 {
 	config, err := parseTree([]byte(r.Config))
 	if err != nil {
@@ -229,10 +228,10 @@ func (t *Try) generate(job message.Job, sources map[string]source, id string, r 
 	})
 }
 
-// Stop ends both.
+// Stop ends the generation.
 func (t *Try) Stop(vugu.DOMEvent) { t.page.browser.ControlEngine(sideEngine, message.Stop) }
 
-// Copy puts both on the clipboard.
+// Copy copies prompt and replies to the clipboard.
 func (t *Try) Copy(vugu.DOMEvent) {
 	t.page.browser.Copy(t.prompt+"\n\n"+t.say("try.before")+":\n"+t.replyText(&t.Before)+"\n\n"+t.say("try.after")+":\n"+t.replyText(&t.After)+"\n", false)
 }
@@ -246,10 +245,10 @@ func (t *Try) replyText(r *reply) string {
 	return text
 }
 
-// Speed says how fast a reply came.
+// Speed says how fast a reply was generated.
 func (t *Try) Speed(r *reply) Text {
 	switch {
-	case r.tokens > 1 && r.seconds < 0.1: // all at once: nobody saw it
+	case r.tokens > 1 && r.seconds < 0.1: // too short to measure a speed
 		return t.T("try.tokens.n", "n", r.tokens)
 	case r.tokens > 1:
 		return t.T("try.speed", "n", r.tokens, "speed", number(float64(r.tokens-1)/r.seconds))

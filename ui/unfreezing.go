@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// fromTheHead reads unfreeze as the schedule that unfreezeFromTheHead makes: output head and final norm first, then one
-// more block every so many steps. An empty one is that of no blocks.
+// fromTheHead reads the key unfreeze as a schedule of unfreezeFromTheHead: number of blocks and steps between them. An absent
+// key is a schedule of no blocks. ok is false for any other schedule.
 func (s *Studio) fromTheHead() (blocks, every int, ok bool) {
 	list, _ := s.Config["unfreeze"].([]any)
 	if len(list) == 0 {
@@ -22,7 +22,8 @@ func (s *Studio) fromTheHead() (blocks, every int, ok bool) {
 	return blocks, every, blocks > 0 && string(want.JSON()) == string(Tree{"unfreeze": list}.JSON())
 }
 
-// unfreezeFromTheHead is gradual unfreezing, as the engine's presets have it.
+// unfreezeFromTheHead is the schedule of gradual unfreezing (ULMFiT, Howard & Ruder 2018): output head and final norm first,
+// then one more block, from the last one on, every so many steps.
 func unfreezeFromTheHead(blocks, every int) []any {
 	var stages []any
 	for k := range blocks + 1 {
@@ -45,7 +46,7 @@ func (s *Studio) unfreezeWay() any {
 	return "none"
 }
 
-// setUnfreezeWay starts or ends a schedule. A new one reaches its last block when a third of the steps is left.
+// setUnfreezeWay sets a schedule or removes it. A new one has two blocks and unfreezes the last when a third of the steps is left.
 func (s *Studio) setUnfreezeWay(v any) bool {
 	switch v {
 	case "none":
@@ -86,7 +87,7 @@ func (s *Studio) setUnfreezeEvery(v any) bool {
 	return ok
 }
 
-// whole is a value as a positive whole number.
+// whole converts a value to a positive integer.
 func whole(v any) (int, bool) {
 	n, _ := v.(float64)
 	return int(n), n >= 1 && n < 1e6 && n == math.Trunc(n)
