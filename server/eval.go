@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"strings"
 
+	"llamatab/engine/config"
 	"llamatab/engine/message"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
@@ -23,13 +25,13 @@ func eval(ctx context.Context, args []string) error {
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
 	dataset := f.String("dataset", "", "data `FILE`")
-	format := f.String("format", "auto", "format of the data: `auto`, text, alpaca, prompt_completion, classification, tokens")
+	format := f.String("format", "auto", "format of the data: `auto`, "+strings.Join(config.Formats()[1:], ", "))
 	maxLength := f.Int("max-length", 0, "`tokens` of a row at most; 0 means min(1024, the model's context)")
 	batch := f.Int("batch-size", 4, "`rows` of a micro-batch")
 	logits := f.String("dump-logits", "", "`FILE.safetensors` that gets the logits")
 	gradients := f.String("dump-gradients", "", "`FILE.safetensors` that gets the gradients of the mean loss")
 	var trainable list
-	f.Var(&trainable, "trainable", "`PART` of the base model whose gradients are dumped, named as in trainable of run.json: all, lm_head, score, embed_tokens, norm, layers:last:2, layers:0,3, regex:PATTERN (default all); may be repeated")
+	f.Var(&trainable, "trainable", "`PART` of the base model whose gradients are dumped, named as in trainable of run.json: "+strings.Join(config.PartForms(), ", ")+" (default all); may be repeated")
 	out := f.String("out", "", "`FILE` for the result")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {

@@ -128,12 +128,12 @@ func both(en, zh string) *message.Text {
 	return &t
 }
 
-// partForms spells what an entry of trainable may be, for messages.
-func partForms() (forms []string) {
+// PartForms lists the forms of an entry of trainable that selects parts of the base model.
+func PartForms() (forms []string) {
 	for _, w := range partWords {
 		forms = append(forms, w.form)
 	}
-	return append(forms, `or {"add": "fc", …}`)
+	return forms
 }
 
 // layerSet is what a layers entry says: the first or the last so many blocks, or a list of them.
@@ -240,7 +240,7 @@ func (p Part) rule(path string) Rule {
 			return bad(fmt.Sprintf("%q: is no regular expression: %v", clip(p.Select), err), "use Go's syntax (RE2)")
 		}
 	case !slices.ContainsFunc(partWords, func(w partWord) bool { return w.form == p.Select && w.form == w.example }):
-		return bad(NotOneOf(p.Select, partForms()), "")
+		return bad(NotOneOf(p.Select, append(PartForms(), `or {"add": "fc", …}`)), "")
 	}
 	return Rule{ok: true}
 }

@@ -37,7 +37,7 @@ var alpacaFormat = Format{
 				return fault("row_key_unknown", "{key} is not available in this version: fold it into the instruction", "key", strconv.Quote(key))
 			}
 		}
-		return e.pair(AlpacaPrompt(instruction, input), output)
+		return e.Pair(AlpacaPrompt(instruction, input), output)
 	},
 }
 

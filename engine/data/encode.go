@@ -127,10 +127,10 @@ func (e *Encoder) stream(text string) error {
 	return nil
 }
 
-// pair adds a prompt and what follows it: BOS prompt completion EOS. Both are tokenized in one piece, as the model will
+// Pair adds a prompt and what follows it: BOS prompt completion EOS. Both are tokenized in one piece, as the model will
 // see them, and the offsets tell where the prompt ends; a token that reaches over the border belongs to the
 // completion, so that every part of that is trained.
-func (e *Encoder) pair(prompt, completion string) error {
+func (e *Encoder) Pair(prompt, completion string) error {
 	if e.opt.Tokenizer == nil {
 		return errTokenizer
 	}

@@ -21,6 +21,6 @@ var promptCompletionFormat = Format{
 		if err != nil {
 			return err
 		}
-		return e.pair(prompt, completion)
+		return e.Pair(prompt, completion)
 	},
 }

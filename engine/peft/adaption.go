@@ -84,7 +84,7 @@ func newAdaption(d *nn.Decoder, cfg *config.PEFT, _ Context) (*Method, error) {
 			&nn.Param{Name: key + "prompt", Shape: tensor.Of(1, own.Len, d.Hidden), Unit: nn.BlockUnit(i), Trainable: true, Init: nn.Init{Kind: nn.Normal, Scale: 1}},
 			&nn.Param{Name: key + "gate", Shape: tensor.Of(1), Unit: nn.BlockUnit(i), Trainable: true},
 		}
-		m.own(layers[i].prompt, layers[i].gate)
+		m.Own(layers[i].prompt, layers[i].gate)
 	}
 	shape := op.AttentionShape{Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim)))}
 	m.Patch = &nn.Patch{Attended: func(t *graph.Tape, in *nn.Input, layer int, q, attended graph.Var) graph.Var {

@@ -123,7 +123,7 @@ func newIA3(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			v.l.Init = nn.Init{Kind: nn.Normal, Scale: 1}
 		}
 		m.Patch.Linears[l] = v
-		m.own(v.l)
+		m.Own(v.l)
 		from := []*nn.Param{v.l}
 		m.merges = append(m.merges, Merge{W: l.Weight, From: from, Fold: func(t *graph.Tape, w graph.Var) {
 			if v.input {

@@ -101,7 +101,7 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			op.AddLinear(t, x, op.Term{X: u, W: p.b.Var(t), Scale: p.scale})
 			return x
 		}
-		l.own(p.a, p.b)
+		l.Own(p.a, p.b)
 		l.merges = append(l.merges, Merge{W: d.Embedding, From: []*nn.Param{p.a, p.b}, Fold: func(t *graph.Tape, w graph.Var) {
 			op.MergeLowRank(t, w, p.a.Var(t), p.b.Var(t), true, p.scale)
 		}})
@@ -135,12 +135,12 @@ func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 				return nil, err
 			}
 		}
-		l.own(p.a, p.b)
+		l.Own(p.a, p.b)
 		merge := Merge{W: m.Weight, Head: m == d.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}
 		patch.Linears[m] = p
 		if own.DoRA {
 			dora := newDoRA(l, p, m, c.Seed)
-			l.own(dora.m)
+			l.Own(dora.m)
 			patch.Linears[m] = dora
 			merge.From, merge.Fold = append(merge.From, dora.m), dora.fold
 		}

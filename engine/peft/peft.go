@@ -53,8 +53,8 @@ func (m *Method) LosesBiases() bool { return m.bias == "lora_only" }
 // Start returns what makes the first values of a parameter of the method, nil where its Init says them.
 func (m *Method) Start(p *nn.Param) Start { return m.starts[p] }
 
-// own adds a parameter of the method under its own name.
-func (m *Method) own(params ...*nn.Param) {
+// Own adds a parameter of the method under its own name.
+func (m *Method) Own(params ...*nn.Param) {
 	for _, p := range params {
 		m.tensors = append(m.tensors, Tensor{Key: p.Name, Param: p})
 	}

@@ -88,7 +88,7 @@ func newPrefix(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 			normal = nn.Init{}
 		}
 		table := param(promptKey, normal, T, width)
-		m.own(table)
+		m.Own(table)
 		m.Patch.Prefix = table.Var
 		return m, nil
 	}
@@ -105,7 +105,7 @@ func newPrefix(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		t.Enter(promptUnit)
 		return second.Plain(t, op.Activate(t, first.Plain(t, embedding.Var(t)), op.Tanh))
 	}
-	m.own(embedding, first.Weight, first.Bias, second.Weight, second.Bias)
+	m.Own(embedding, first.Weight, first.Bias, second.Weight, second.Bias)
 	for i := range m.tensors {
 		m.tensors[i].File = EncoderFile
 	}

@@ -78,7 +78,7 @@ func newPrompt(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
 		Name: promptKey, Shape: tensor.Of(T, d.Hidden), Unit: promptUnit, Trainable: true, Init: nn.Init{Kind: nn.Normal, Scale: 1},
 	}
 	m := &Method{Patch: &nn.Patch{Virtual: T, Prompt: table.Var}}
-	m.own(table)
+	m.Own(table)
 	// rows starts the table as the embeddings of tokens.
 	rows := func(ids func() ([]int, error)) Start {
 		return func(read func(*nn.Param) ([]float32, error)) ([]float32, error) {
