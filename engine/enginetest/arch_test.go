@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	"engine/fsdp":          {"engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
 	"engine/report":        {"engine/config", "engine/data", "engine/device", "engine/message"},
-	"engine/pretrained": {"engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/tokenizer",
+	"engine/pretrained": {"engine/adapterdir", "engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/tokenizer",
 		"engine/weights", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
 	"engine/train": {"engine/report", "engine/pretrained", "engine/config", "engine/fsdp", "engine/message", "engine/model", "engine/peft", "engine/optim", "engine/data",
 		"engine/weights", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},

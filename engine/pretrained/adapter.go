@@ -132,6 +132,10 @@ func (m *Model) ReadAdapterConfig(fsys fs.FS) (*config.PEFT, error) {
 
 // loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
 func (m *Model) AddAdapter(name string, fsys fs.FS) (*Adapter, error) {
+	fsys, err := m.asPEFT(fsys)
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := m.ReadAdapterConfig(fsys)
 	if err != nil {
 		return nil, err
@@ -212,9 +216,14 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 		for _, name := range a.files[file].Names() {
 			switch {
 			case known[strings.TrimPrefix(file, adapterFile)+"\n"+name]:
-			case strings.HasSuffix(name, "embed_tokens.base_layer.weight"), strings.HasSuffix(name, "lm_head.base_layer.weight"):
-				// PEFT adds the untrained matrices of adapted embeddings by itself.
-				m.Remarks = append(m.Remarks, message.NewRemark("weight_repeated", "adapter: {tensor} repeats a weight of the base model and is left out", "tensor", name))
+			case file == adapterFile && m.ownedBy(a, name) != nil:
+				msg, err := m.unasked(a, name)
+				if err != nil {
+					return bad(err)
+				}
+				if msg != "" {
+					wrong = append(wrong, msg)
+				}
 			default:
 				wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
 			}
@@ -274,6 +283,12 @@ func (m *Model) AdapterStart() fs.FS {
 // folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
 // files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
 func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
+	if m.Files.Adapter != nil {
+		var err error
+		if m.Files.Adapter, err = m.asPEFT(m.Files.Adapter); err != nil {
+			return err
+		}
+	}
 	if cfg.BaseModel == "" {
 		cfg.BaseModel = m.Name
 	}
@@ -351,7 +366,16 @@ func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 		return report.Fail("adapter", report.ExitConfig, "Make peft agree with the adapter_config.json of init_adapter, or leave init_adapter out.",
 			fmt.Errorf("init_adapter and peft differ: %w", err))
 	}
-	return m.load(m.Adapter, m.Files.Adapter, complete)
+	if err := m.load(m.Adapter, m.Files.Adapter, complete); err != nil {
+		return err
+	}
+	for _, t := range m.Adapter.beside {
+		if !t.Param.Trainable {
+			return report.Fail("adapter", report.ExitConfig, "Merge the adapter into its base and train on that.",
+				fmt.Errorf("init_adapter: it brings %s of its own, which differs from the base's", t.Key))
+		}
+	}
+	return nil
 }
 
 // longestPrefix is the most positions that an adapter of the stack takes before a text.

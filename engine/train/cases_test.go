@@ -49,12 +49,9 @@ type folderCase struct {
 	files fs.FS // the case's folder
 }
 
-// laterCases are cases of what is not available: conversations and tables as datasets, settings under the names of
-// Trainer, and adapters in the spellings of other tools.
-var laterCases = []string{
-	"csv-quoted", "sharegpt-equals-messages", "pasted-report-to", "pasted-warmup-ratio", "adapter-default-in-keys", "adapter-embedding-saved-unchanged",
-	"adapter-eva", "adapter-inner-model-keys", "adapter-mlx", "adapter-regex-lookahead", "adapter-resized-vocabulary",
-}
+// laterCases are cases of what is not available: conversations and tables as datasets, and settings under the names of
+// Trainer.
+var laterCases = []string{"csv-quoted", "sharegpt-equals-messages", "pasted-report-to", "pasted-warmup-ratio"}
 
 // TestCases runs each case of ../shared/cases on the reference device.
 func TestCases(t *testing.T) {
@@ -319,6 +316,58 @@ func TestToldModels(t *testing.T) {
 			near(t, "loss", []float64{lossOf(t, h)}, []float64{c.loss}, 2e-6)
 			if said := saidBy(h, nil); !strings.Contains(said, c.remark) || c.remark == "" && said != "" {
 				t.Errorf("said %q, want %q", said, c.remark)
+			}
+		})
+	}
+}
+
+// TestToldAdapters evaluates the adapters of ../shared/cases/told with their model.
+func TestToldAdapters(t *testing.T) {
+	shared := goldens(t)
+	if _, err := fs.Stat(shared, "cases/told"); err != nil {
+		t.Skip("needs ../shared/cases/told: files as people bring them, with what is right for them")
+	}
+	for _, c := range []struct {
+		folder, adapter string
+		loss            float64 // 0: refused
+		says            string
+	}{
+		{"adapter-key-spellings", "default-in-keys", 13.100497, "default"},
+		{"adapter-key-spellings", "inner-model", 13.100497, "base_model.model.model"},
+		{"adapter-key-spellings", "no-prefix", 13.100497, "base_model.model.model"},
+		{"adapter-key-spellings", "mlx", 13.100497, "MLX"},
+		{"adapter-key-spellings", "modules-to-save-default", 7.134999, "modules_to_save.default"}, // with the head that it brings, by a forward in numpy
+		{"adapter-with-embeddings", "embed-unchanged", 13.100497, "repeats"},
+		{"adapter-with-embeddings", "embed-changed", 15.438367, "takes its place"},
+		{"adapter-with-embeddings", "vocabulary-resized", 0, "vocabulary of 516 tokens, the model has 512"},
+		{"adapter-config-refused-although-valid", "eva", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "orthogonal", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "eva-config-unused", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "loftq-config-unused", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "fan-in-fan-out", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "layers-pattern-empty-string", 13.056683, ""},
+		{"adapter-config-refused-although-valid", "layers-to-transform-empty", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "layers-pattern-alone", 13.100497, ""},
+		{"adapter-config-refused-although-valid", "alpha-negative", 12.803141, ""},
+		{"adapter-config-refused-although-valid", "modules-to-save-absent", 13.100497, ""},
+	} {
+		t.Run(c.folder+"/"+c.adapter, func(t *testing.T) {
+			files := sub(t, shared, path.Join("cases/told", c.folder))
+			j := &train.Job{
+				Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}},
+				Files: report.Files{
+					Model: sub(t, files, "model"), Adapter: sub(t, files, c.adapter), Dataset: fstest.MapFS{"data.jsonl": inMemory(t, files)["data.jsonl"]},
+				},
+				Host: newHost(), Open: exact,
+			}
+			if c.loss == 0 {
+				mustFail(t, j, "adapter", 2, c.says)
+				return
+			}
+			h := must(t, j)
+			near(t, "loss", []float64{lossOf(t, h)}, []float64{c.loss}, 2e-6)
+			if said := saidBy(h, nil); !strings.Contains(said, c.says) || c.says == "" && said != "" {
+				t.Errorf("said %q, want %q", said, c.says)
 			}
 		})
 	}

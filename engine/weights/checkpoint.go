@@ -364,34 +364,36 @@ func roundF64(b []byte) []byte {
 	return b[:len(b)/2]
 }
 
-// Same says whether two tensors of the checkpoint have one shape and equal values: floats as F32, where a NaN equals a
-// NaN of the same bits, others byte by byte.
-func (c *Checkpoint) Same(a, b Tensor) (bool, error) {
+// Same says whether two tensors of the checkpoint have one shape and equal values, see Same.
+func (c *Checkpoint) Same(a, b Tensor) (bool, error) { return Same(c, a, c, b) }
+
+// Same says whether tensor a of one checkpoint and b of another have one shape and equal values: floats as F32, where a NaN
+// equals a NaN of the same bits, others byte by byte.
+func Same(of *Checkpoint, a Tensor, with *Checkpoint, b Tensor) (bool, error) {
 	if !a.Shape.Equal(b.Shape) || a.DType.IsFloat() != b.DType.IsFloat() || !a.DType.IsFloat() && a.RawDType != b.RawDType {
 		return false, nil
 	}
-	var other []byte // of b, as F32 where they are floats
 	const elements = chunkBytes / 4
+	var right []byte
 	same := true
-	bOff := int64(0)
-	err := c.ReadChunks(a, elements*width(a), func(_ int64, chunk []byte) error {
+	at := int64(0) // in b, as passed on
+	err := of.ReadChunks(a, elements*width(a), func(_ int64, chunk []byte) error {
 		left, err := asF32(chunk, a)
 		if err != nil || !same {
 			return err
 		}
 		part := b
-		n := int64(len(chunk) / width(a) * width(b))
-		part.Offset, part.Bytes = b.Offset+bOff*b.storedRatio(), n
-		bOff += n
-		other = other[:0]
-		if err := c.ReadChunks(part, int(max(n, 4)), func(_ int64, chunk []byte) error {
-			right, err := asF32(chunk, b)
-			other = append(other, right...)
+		part.Offset, part.Bytes = b.Offset+at*b.storedRatio(), int64(len(chunk)/width(a)*width(b))
+		at += part.Bytes
+		right = right[:0]
+		if err := with.ReadChunks(part, int(max(part.Bytes, 4)), func(_ int64, chunk []byte) error {
+			more, err := asF32(chunk, b)
+			right = append(right, more...)
 			return err
 		}); err != nil {
 			return err
 		}
-		same = bytes.Equal(left, other)
+		same = bytes.Equal(left, right)
 		return nil
 	})
 	return same, err
