@@ -20,7 +20,7 @@ GPU_DIRS     = device graph op tune nn model peft optim train
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm/engine
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test jstest vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec clean help
+.PHONY: all run build test jstest vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
 
 all: build
 
@@ -64,13 +64,16 @@ JS_TESTS = $(wildcard wasm/*/*.test.mjs ui/js/*.test.mjs)
 jstest: ## the unit tests of the JavaScript, in Node
 	@node --test $(JS_TESTS)
 
-test: chromium build vet ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
-	@echo "== tests of the JavaScript in Node"
-	@$(MAKE) --no-print-directory jstest
-	@echo "== tests on the reference device, and whole runs in headless Chromium"
-	@$(GO) test -timeout 40m ./...
-	@echo "== the same tests on WebGPU in headless Chromium"
-	@$(WASM) $(GO) test -timeout 40m -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
+# STRICT=1 fails on a skipped test that is not on the list .ci/skips. RACE=1 runs the race detector too; it needs a C compiler.
+test: chromium build vet bin/testreport ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
+	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
+		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
+		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./... \
+		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
+		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -timeout 20m $$(.ci/race-packages))
+
+bin/testreport:
+	@$(GO) build -o $@ ./tools/testreport
 
 vet:
 	@echo "== vet"
