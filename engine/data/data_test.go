@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"llamatab/engine/testfiles"
 )
 
 // bytesTokenizer has one id a byte (its value), one for each of merges (256, 257, …), BOS 1 and EOS 2.
@@ -394,19 +395,9 @@ func FuzzLoad(f *testing.F) {
 }
 
 func TestSharedText(t *testing.T) {
-	dir, err := os.Getwd()
+	f, err := os.Open(testfiles.Shared(t, "data/tinyshakespeare.txt"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	for dir != filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	f, err := os.Open(filepath.Join(dir, "..", "shared", "data", "tinyshakespeare.txt"))
-	if err != nil {
-		t.Skipf("needs ../shared beside the repository: %v", err)
 	}
 	defer f.Close()
 	d, err := Load(f, "tinyshakespeare.txt", Options{Tokenizer: bytesTokenizer{}, Context: 256})

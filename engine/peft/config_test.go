@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/peft"
+	"llamatab/engine/testfiles"
 )
 
 func TestPEFTDefaults(t *testing.T) {
@@ -98,7 +98,10 @@ func TestPEFTRefusals(t *testing.T) {
 }
 
 func TestAdapterConfigOfPEFT(t *testing.T) {
-	golden := shared(t, "golden/lora_qv_r8/adapter_final/adapter_config.json")
+	golden, err := os.ReadFile(testfiles.Shared(t, "golden/lora_qv_r8/adapter_final/adapter_config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, dropped, err := config.ParseAdapterConfig(golden, "adapter_config.json")
 	if err != nil || len(dropped) > 0 {
 		t.Fatal(err, dropped)
@@ -249,28 +252,6 @@ func same(t *testing.T, a, b []byte) {
 	}
 }
 
-// shared reads a file of the folder beside the repository, which not every checkout has.
-func shared(t *testing.T, name string) []byte {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			t.Skip("no go.mod above this test")
-		}
-		dir = filepath.Dir(dir)
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "..", "shared", name))
-	if err != nil {
-		t.Skipf("needs ../shared beside the repository: %v", err)
-	}
-	return data
-}
 
 // TestSavedAdapters: what PEFT reads in a saved adapter without effect is read, also where run.json refuses it.
 func TestSavedAdapters(t *testing.T) {

@@ -3,11 +3,11 @@ package tokenizer
 import (
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"llamatab/engine/testfiles"
 )
 
 // TestOriginal compares with the original library over every pipeline; testdata/golden.mjs made the file.
@@ -75,7 +75,7 @@ func TestStories(t *testing.T) {
 			HF            []int `json:"hf_ids"`
 		}
 	}
-	readJSON(t, shared(t, "golden/tok_stories260k.json"), &golden)
+	readJSON(t, testfiles.Shared(t, "golden/tok_stories260k.json"), &golden)
 	for _, c := range golden.Cases {
 		if got, err := tok.Encode(c.Text, false); err != nil || !slices.Equal(got, c.HF) {
 			t.Errorf("Encode(%q) = %v, %v, want %v", c.Text, got, err, c.HF)
@@ -97,7 +97,7 @@ func TestStories(t *testing.T) {
 }
 
 func stories(t testing.TB) *Tokenizer {
-	path := shared(t, "models/stories260k/tokenizer.json")
+	path := testfiles.Shared(t, "models/stories260k/tokenizer.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -153,28 +153,4 @@ func readJSON(t testing.TB, path string, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// shared finds a file of the folder that lies beside the repository.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			t.Skip("no go.mod above the test: shared/ cannot be found")
-		}
-		dir = up
-	}
-	path := filepath.Join(filepath.Dir(dir), "shared", name)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("%s is not beside the repository", filepath.Join("shared", name))
-	}
-	return path
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -18,32 +17,16 @@ import (
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
+	"llamatab/engine/testfiles"
 	"llamatab/engine/train"
 	"llamatab/engine/weights"
 )
 
-// goldens is the folder of what torch, transformers and PEFT computed, beside the repository.
+// goldens is the folder shared, with what torch, transformers and PEFT computed for a tiny model.
 func goldens(t *testing.T) fs.FS {
 	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		if up := filepath.Dir(dir); up != dir {
-			dir = up
-			continue
-		}
-		t.Fatal("no go.mod above the test")
-	}
-	shared := filepath.Join(dir, "..", "shared")
-	if _, err := os.Stat(filepath.Join(shared, "golden")); err != nil {
-		t.Skip("needs ../shared/golden: what torch, transformers and PEFT computed for a tiny model")
-	}
-	return os.DirFS(shared)
+	testfiles.Shared(t, "golden")
+	return os.DirFS(testfiles.Shared(t, ""))
 }
 
 func sub(t *testing.T, fsys fs.FS, dir string) fs.FS {

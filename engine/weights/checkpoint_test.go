@@ -16,6 +16,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/tensor"
+	"llamatab/engine/testfiles"
 )
 
 func file(t testing.TB, names ...string) *fstest.MapFile {
@@ -435,18 +436,7 @@ func TestStories(t *testing.T) {
 
 func openShared(t *testing.T, model string) *Checkpoint {
 	t.Helper()
-	root, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for !isFile(filepath.Join(root, "go.mod")) && root != filepath.Dir(root) {
-		root = filepath.Dir(root)
-	}
-	dir := filepath.Join(filepath.Dir(root), "shared", "models", model)
-	if !isFile(filepath.Join(dir, "config.json")) {
-		t.Skipf("needs ../shared/models/%s beside the repository", model)
-	}
-	c, err := Open(os.DirFS(dir))
+	c, err := Open(os.DirFS(testfiles.Shared(t, "models/"+model)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -462,9 +452,4 @@ func readShared(t *testing.T, c *Checkpoint, name string) tensor.Host {
 		t.Fatal(name, ok, err)
 	}
 	return h
-}
-
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
 }

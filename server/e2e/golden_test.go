@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 )
 
@@ -18,8 +19,7 @@ import (
 // tolerances are those of that folder's README.
 
 func TestGoldenTraining(t *testing.T) {
-	dir := servertest.Shared(t)
-	golden := func(path string) string { return filepath.Join(dir, "golden", path) }
+	golden := func(path string) string { return testfiles.Shared(t, "golden/"+path) }
 	rows := servertest.TokensFile(t, servertest.IDs(t, golden("train_batches.safetensors"), "input_ids"), 64)
 	for _, c := range []struct {
 		name           string
@@ -28,14 +28,14 @@ func TestGoldenTraining(t *testing.T) {
 		final, initial string
 	}{
 		{"full_finetune", func(c map[string]any) { c["trainable"] = []string{"all"} },
-			"model/model.safetensors", golden("full_finetune/final.safetensors"), filepath.Join(dir, "models/stories260k/model.safetensors")},
+			"model/model.safetensors", golden("full_finetune/final.safetensors"), testfiles.Shared(t, "models/stories260k/model.safetensors")},
 		{"lora_qv_r8", func(c map[string]any) {
 			c["peft"] = map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": []string{"v_proj", "q_proj"}}
 			c["init_adapter"] = golden("lora_qv_r8/adapter_init")
 		}, "adapter/adapter_model.safetensors", golden("lora_qv_r8/adapter_final/adapter_model.safetensors"), golden("lora_qv_r8/adapter_init/adapter_model.safetensors")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := servertest.GoldenConfig(dir, rows)
+			cfg := servertest.GoldenConfig(t, rows)
 			c.change(cfg)
 			r := servertest.Train(t, cfg)
 			var want struct {
@@ -97,14 +97,13 @@ func sameAdapterConfig(t *testing.T, got, want string) {
 }
 
 func TestGoldenForward(t *testing.T) {
-	dir := servertest.Shared(t)
-	file := filepath.Join(dir, "golden/forward_stories.safetensors")
+	file := testfiles.Shared(t, "golden/forward_stories.safetensors")
 	want := servertest.Tensors(t, file)
 	rows := servertest.TokensFile(t, servertest.IDs(t, file, "input_ids"), 64)
 	for _, model := range []string{"stories260k", "stories260k-sharded"} {
 		out := t.TempDir()
 		at := func(name string) string { return filepath.Join(out, name) }
-		servertest.Run(t, "", "eval", "--model", filepath.Join(dir, "models", model), "--dataset", rows, "--format", "tokens",
+		servertest.Run(t, "", "eval", "--model", testfiles.Shared(t, "models/"+model), "--dataset", rows, "--format", "tokens",
 			"--dump-logits", at("logits.safetensors"), "--dump-gradients", at("gradients.safetensors"), "--out", at("eval.json"))
 		var eval struct {
 			Loss   float64 `json:"loss"`
@@ -145,7 +144,7 @@ func TestGoldenForward(t *testing.T) {
 	}
 	// The copy of the weights in bfloat16 has larger tolerances, as its weights are rounded.
 	out := filepath.Join(t.TempDir(), "eval.json")
-	servertest.Run(t, "", "eval", "--model", filepath.Join(dir, "models/stories260k-bf16"), "--dataset", rows, "--out", out)
+	servertest.Run(t, "", "eval", "--model", testfiles.Shared(t, "models/stories260k-bf16"), "--dataset", rows, "--out", out)
 	data, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -157,14 +156,13 @@ func TestGoldenForward(t *testing.T) {
 }
 
 func TestGoldenGreedy(t *testing.T) {
-	dir := servertest.Shared(t)
 	var cases []struct {
 		Prompt    string    `json:"prompt"`
 		PromptIDs []int     `json:"prompt_ids"`
 		OutputIDs []int     `json:"output_ids"`
 		Margins   []float64 `json:"top2_margin"`
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "golden/greedy_base.json"))
+	data, err := os.ReadFile(testfiles.Shared(t, "golden/greedy_base.json"))
 	if err == nil {
 		err = json.Unmarshal(data, &cases)
 	}
@@ -177,7 +175,7 @@ func TestGoldenGreedy(t *testing.T) {
 			OutputIDs []int `json:"output_ids"`
 			Text      string
 		}
-		out := servertest.Run(t, "", "generate", "--model", filepath.Join(dir, "models/stories260k"), "--prompt", c.Prompt, "--json",
+		out := servertest.Run(t, "", "generate", "--model", testfiles.Shared(t, "models/stories260k"), "--prompt", c.Prompt, "--json",
 			"--max-new-tokens", fmt.Sprint(len(c.OutputIDs)-len(c.PromptIDs)))
 		if err := json.Unmarshal([]byte(out), &got); err != nil {
 			t.Fatal(err)
@@ -191,114 +189,6 @@ func TestGoldenGreedy(t *testing.T) {
 			}
 			if at := len(c.PromptIDs) + i; at >= len(got.OutputIDs) || got.OutputIDs[at] != c.OutputIDs[at] {
 				t.Fatalf("%q: token %d differs: %v, want %v", c.Prompt, i, got.OutputIDs, c.OutputIDs)
-			}
-		}
-	}
-}
-
-// A run that is stopped and resumed ends with the same bits as an uninterrupted run. So does a second run of the same
-// run.json.
-func TestResumeBitForBit(t *testing.T) {
-	dir := servertest.Shared(t)
-	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 64)
-	cfg := servertest.GoldenConfig(dir, rows)
-	cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
-	cfg["training"].(map[string]any)["max_steps"] = 6
-	whole := servertest.Train(t, cfg, "--set", "training.save_steps=3")
-	// run.json records the chosen kernel variants, which the same bits depend on.
-	var resolved map[string]any
-	data, err := os.ReadFile(filepath.Join(whole.Dir, "checkpoint-3/run.json"))
-	if err == nil {
-		err = json.Unmarshal(data, &resolved)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	resolved["training"].(map[string]any)["resume_from_checkpoint"] = filepath.Join(whole.Dir, "checkpoint-3")
-	data, _ = json.Marshal(resolved)
-	file := filepath.Join(t.TempDir(), "run.json")
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	again := filepath.Join(t.TempDir(), "out")
-	servertest.Run(t, "", "train", "--config", file, "--out", again)
-	for _, name := range []string{"adapter/adapter_model.safetensors", "checkpoint-6/optimizer.safetensors"} {
-		a, err1 := os.ReadFile(filepath.Join(whole.Dir, name))
-		b, err2 := os.ReadFile(filepath.Join(again, name))
-		if err1 != nil || err2 != nil || string(a) != string(b) {
-			t.Errorf("%s differs after resuming (%v, %v)", name, err1, err2)
-		}
-	}
-}
-
-// A model with an attached adapter and the merged model have the same loss.
-func TestMergedEqualsAttached(t *testing.T) {
-	dir := servertest.Shared(t)
-	model, adapter := filepath.Join(dir, "models/stories260k"), filepath.Join(dir, "golden/lora_qv_r8/adapter_final")
-	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/forward_stories.safetensors"), "input_ids"), 64)
-	out := t.TempDir()
-	merged := filepath.Join(out, "merged")
-	servertest.Run(t, "", "export", "--model", model, "--adapter", adapter, "--format", "merged", "--out", merged)
-	loss := func(args ...string) float64 {
-		file := filepath.Join(out, "eval.json")
-		servertest.Run(t, "", append(args, "--dataset", rows, "--out", file)...)
-		var e struct{ Loss float64 }
-		data, err := os.ReadFile(file)
-		if err == nil {
-			err = json.Unmarshal(data, &e)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e.Loss
-	}
-	a, b, base := loss("eval", "--model", model, "--adapter", adapter), loss("eval", "--model", merged), loss("eval", "--model", model)
-	if math.Abs(a-b) > 2e-5 || math.Abs(a-base) < 1e-3 {
-		t.Errorf("attached %v, merged %v, base %v", a, b, base)
-	}
-}
-
-// A run that cannot be trained is refused with the right exit code, a cause and advice.
-func TestRefusals(t *testing.T) {
-	dir := servertest.Shared(t)
-	model := filepath.Join(dir, "models/stories260k")
-	write := func(name, content string) string {
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	good := write("rows.jsonl", `{"input_ids": [1, 2, 3]}`+"\n")
-	for _, c := range []struct {
-		name  string
-		rows  string
-		extra []string
-		code  int
-		words []string
-	}{
-		{"id outside the vocabulary", write("rows.jsonl", `{"input_ids": [1, 512]}`), nil, 2, []string{"rows.jsonl", "line 1", "512"}},
-		{"empty dataset", write("rows.jsonl", ""), nil, 2, []string{"rows.jsonl", "no rows"}},
-		{"nothing trained", write("rows.jsonl", `{"input_ids": [1, 2], "labels": [-100, -100]}`), nil, 2, []string{"nothing to train on"}},
-		{"unknown key", good, []string{"--set", "training.learning_rat=1"}, 2, []string{"learning_rat", "learning_rate"}},
-		{"later work", good, []string{"--set", "quantization=nf4"}, 2, []string{"quantization", "nf4"}},
-		{"does not fit", good, []string{"--memory-budget", "1MiB"}, 1, []string{"memory", "too much"}},
-		{"row too long", write("rows.jsonl", `{"input_ids": [`+strings.Repeat("1,", 600)+`1]}`), nil, 2, []string{"601", "512"}},
-	} {
-		cfg, _ := json.Marshal(map[string]any{"model": model, "trainable": []string{"all"}, "dataset": map[string]any{"path": c.rows, "format": "tokens"}})
-		out := filepath.Join(t.TempDir(), "out")
-		_, errs, code := servertest.Try(t, "", append([]string{"train", "--config", write("run.json", string(cfg)), "--out", out}, c.extra...)...)
-		if code != c.code {
-			t.Errorf("%s: exit %d, want %d\n%s", c.name, code, c.code, errs)
-		}
-		for _, w := range c.words {
-			if !strings.Contains(errs, w) {
-				t.Errorf("%s: %q is not in the message:\n%s", c.name, w, errs)
-			}
-		}
-		for _, left := range []string{"model", ".partial"} {
-			if _, err := os.Stat(filepath.Join(out, left)); err == nil {
-				t.Errorf("%s: %s was left behind", c.name, left)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 )
 
@@ -24,10 +25,10 @@ func init() {
 // written, and at other moments. Each time a new tab offers to resume the run. The result has the bits of an
 // uninterrupted run.
 func TestPageResumes(t *testing.T) {
-	dir := servertest.Shared(t)
-	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
+	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
+	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
 	first := visit(t, time.Duration(2+kills)*time.Minute) // this tab keeps the browser alive
-	config := `{ model: "stories260k", dataset: { path: "tinystories_slice.txt", max_length: 48, validation_split: 0.02 },
+	config := `{ model: "tales", dataset: { path: "pirate.jsonl", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
 		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
 	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`

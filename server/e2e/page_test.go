@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 )
 
 // TestPageTrains opens the page, chooses a model folder and a text file, trains with LoRA, pauses, resumes, stops early and
 // downloads the result. Then llamatab generate reads the downloaded adapter.
 func TestPageTrains(t *testing.T) {
-	dir := servertest.Shared(t)
-	address := serving(t, "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
+	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
+	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
 	v := visit(t, 3*time.Minute)
 	v.open(address + "/#studio")
 	v.until("the page", `document.getElementById("method-lora")`)
@@ -24,30 +25,34 @@ func TestPageTrains(t *testing.T) {
 	}
 	// The files are set on the file inputs, as a choice from disk does.
 	v.ask(`
-		const put = async (id, files) => {
+		const get = async (url) => {
+			const r = await fetch(url);
+			if (!r.ok) throw new Error(url + ": " + r.status);
+			return r.blob();
+		};
+		const put = (id, files) => {
 			const t = new DataTransfer();
-			for (const [url, name] of files) {
-				const r = await fetch(url);
-				if (!r.ok) throw new Error(url + ": " + r.status);
-				t.items.add(new File([await r.blob()], name));
-			}
+			for (const f of files) t.items.add(f);
 			const input = document.getElementById(id);
 			input.files = t.files;
 			input.dispatchEvent(new Event("change", { bubbles: true }));
 		};
-		const model = "/api/models/stories260k/";
-		await put("model-input", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"].map((n) => [model + n, n]));
-		await put("data-input", [["/api/data/tinystories_slice.txt", "tinystories_slice.txt"]])`)
+		const names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+		put("model-input", await Promise.all(names.map(async (n) => new File([await get("/api/models/tales/" + n)], n))));
+		const lines = (await (await get("/api/data/pirate.jsonl")).text()).trim().split("\n");
+		put("data-input", [new File([lines.map((l) => JSON.parse(l).text).join("\n\n")], "stories.txt")])`)
 	v.press("method-lora")
 	v.ask(`const set = (id, v) => { const e = document.getElementById(id); e.value = v; e.dispatchEvent(new Event("input", { bubbles: true })); };
 		set("set-training-max-steps", 40); set("set-dataset-max-length", 64); set("set-training-per-device-train-batch-size", 2)`)
 	v.until("the plan", `document.getElementById("plan").dataset.fits === "true" && document.querySelector("#preview-rows mark") !== null`)
 	v.press("start")
+	started := time.Now()
 	v.until("three steps", `parseInt(document.getElementById("step").textContent) >= 3`)
+	threeSteps := time.Since(started)
 	v.press("pause")
 	v.until("the end of the step under way", standing+` === "paused" && document.getElementById("status").textContent.startsWith("Paused after")`)
 	at := v.text("step")
-	time.Sleep(time.Second)
+	time.Sleep(threeSteps) // in this time a run that goes on would have done more steps
 	if now := v.text("step"); now != at {
 		t.Errorf("paused at %s, but it went on to %s", at, now)
 	}
@@ -74,7 +79,7 @@ func TestPageTrains(t *testing.T) {
 			t.Errorf("the download: %v", err)
 		}
 	}
-	out := servertest.Run(t, "", "generate", "--model", filepath.Join(dir, "models/stories260k"), "--adapter", filepath.Join(packed, "adapter"), "--prompt", "One day", "--max-new-tokens", "5", "--json")
+	out := servertest.Run(t, "", "generate", "--model", filepath.Join(builtin, "models/tales"), "--adapter", filepath.Join(packed, "adapter"), "--prompt", "One day", "--max-new-tokens", "5", "--json")
 	if !strings.Contains(out, "One day") {
 		t.Errorf("generate with the downloaded adapter says %s", out)
 	}

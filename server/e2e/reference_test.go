@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 )
 
@@ -41,7 +42,7 @@ func TestReference(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(name, "stories/") {
-				servertest.Shared(t)
+				testfiles.Shared(t, "models/stories260k")
 			}
 			dir := filepath.Join(golden, name)
 			var want struct {
@@ -196,7 +197,7 @@ func compareGreedy(t *testing.T, golden string) {
 	var got struct {
 		IDs []int `json:"output_ids"`
 	}
-	out := servertest.Run(t, "", "generate", "--model", filepath.Join(servertest.Shared(t), "models/stories260k"), "--adapter", filepath.Join(golden, "init"),
+	out := servertest.Run(t, "", "generate", "--model", testfiles.Shared(t, "models/stories260k"), "--adapter", filepath.Join(golden, "init"),
 		"--prompt", want.Prompt, "--max-new-tokens", strconv.Itoa(len(want.Margin)), "--json")
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 	"llamatab/server/tabs"
 )
@@ -16,7 +17,6 @@ import (
 // the wire the run agrees with torch's within the tolerances of the goldens' README. With bfloat16 its losses agree within
 // 2e-2. The number of tabs and the sharding strategy change no bit.
 func TestGoldenTabs(t *testing.T) {
-	dir := servertest.Shared(t)
 	last := servertest.Strategies[len(servertest.Strategies)-1]
 	cases := []tabsCase{
 		{"full_finetune", "float32", "NO_SHARD", 1}, {"full_finetune", "float32", last, 2}, {"lora_qv_r8", "float32", last, 4}, {"full_finetune", "bfloat16", last, 4},
@@ -33,13 +33,13 @@ func TestGoldenTabs(t *testing.T) {
 			}
 		}
 	}
-	rows := servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 64)
+	rows := servertest.TokensFile(t, servertest.IDs(t, testfiles.Shared(t, "golden/train_batches.safetensors"), "input_ids"), 64)
 	kept := t.TempDir()
 	first := map[string]string{} // the output of the first run of a method and type
 	for _, c := range cases {
 		t.Run(fmt.Sprintf("%s/%s/%s/%d", c.method, c.reduce, c.strategy, c.tabs), func(t *testing.T) {
-			golden := filepath.Join(dir, "golden", c.method)
-			cfg, result, initial, final := c.config(dir, rows)
+			golden := testfiles.Shared(t, "golden/"+c.method)
+			cfg, result, initial, final := c.config(t, rows)
 			r := servertest.Train(t, cfg)
 			var want struct {
 				Loss []float64 `json:"loss"`
@@ -90,13 +90,13 @@ type tabsCase struct {
 
 // config is the run.json of the case, the file of its result in the output folder, and the files of torch's tensors before
 // and after training.
-func (c tabsCase) config(dir, rows string) (cfg map[string]any, result, initial, final string) {
-	golden := filepath.Join(dir, "golden", c.method)
-	cfg = servertest.GoldenConfig(dir, rows)
+func (c tabsCase) config(t *testing.T, rows string) (cfg map[string]any, result, initial, final string) {
+	golden := testfiles.Shared(t, "golden/"+c.method)
+	cfg = servertest.GoldenConfig(t, rows)
 	cfg["training"].(map[string]any)["per_device_train_batch_size"] = 1
 	cfg["precision"] = map[string]any{"reduce_dtype": c.reduce}
 	cfg["fsdp"] = map[string]any{"world_size": c.tabs, "slots": 4, "sharding_strategy": c.strategy}
-	result, initial, final = "model/model.safetensors", filepath.Join(dir, "models/stories260k/model.safetensors"), filepath.Join(golden, "final.safetensors")
+	result, initial, final = "model/model.safetensors", testfiles.Shared(t, "models/stories260k/model.safetensors"), filepath.Join(golden, "final.safetensors")
 	if c.method == "full_finetune" {
 		cfg["trainable"] = []string{"all"}
 	} else {

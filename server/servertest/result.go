@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"llamatab/engine/message"
+	"llamatab/engine/testfiles"
 )
 
 // Result is the output of a training run.
@@ -66,13 +67,30 @@ func (r *Result) Read(t *testing.T) {
 	}
 }
 
-// GoldenConfig is the part of run.json that all golden runs have in common.
-func GoldenConfig(shared, rows string) map[string]any {
+// GoldenConfig is the part of run.json that all golden runs on the model of ../shared have in common.
+func GoldenConfig(t *testing.T, rows string) map[string]any {
+	return tokensConfig(testfiles.Shared(t, "models/stories260k"), rows, 1e-3)
+}
+
+// TinyModel is the folder of the committed model of three blocks with random weights, whose tokens are characters.
+func TinyModel(t *testing.T) string {
+	return filepath.Join(testfiles.Repository(t), "testdata/golden/tiny/model")
+}
+
+// TinyRows is a committed file of 80 rows of 20 tokens each, for TinyModel.
+func TinyRows(t *testing.T) string {
+	return filepath.Join(testfiles.Repository(t), "testdata/golden/tiny/data/plain.jsonl")
+}
+
+// TinyConfig is a run of 20 steps of four rows on the committed model.
+func TinyConfig(t *testing.T) map[string]any { return tokensConfig(TinyModel(t), TinyRows(t), 2e-3) }
+
+func tokensConfig(model, rows string, learningRate float64) map[string]any {
 	return map[string]any{
-		"model":   filepath.Join(shared, "models/stories260k"),
+		"model":   model,
 		"dataset": map[string]any{"path": rows, "format": "tokens", "shuffle": false},
 		"training": map[string]any{
-			"learning_rate": 1e-3, "lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 1.0,
+			"learning_rate": learningRate, "lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 1.0,
 			"per_device_train_batch_size": 4, "max_steps": 20,
 		},
 	}

@@ -8,13 +8,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"llamatab/engine/testfiles"
 )
 
 // StandIn packs the page's files with a small program, server/testdata/engine, in place of the engine. It does so once in a
 // test program, and returns the folder.
 func StandIn(t *testing.T) string {
 	t.Helper()
-	folder, err := standIn()
+	root := testfiles.Repository(t)
+	once.Do(func() { standInFolder, standInErr = makeStandIn(root) })
+	folder, err := standInFolder, standInErr
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,14 +34,16 @@ func RemoveStandIn() {
 
 var made string // the folder that holds the stand-in
 
-// standIn makes the folder of StandIn.
-var standIn = sync.OnceValues(func() (string, error) {
+var (
+	once          sync.Once
+	standInFolder string
+	standInErr    error
+)
+
+// makeStandIn makes the folder of StandIn.
+func makeStandIn(root string) (string, error) {
 	var err error
 	if made, err = os.MkdirTemp("", "llamatab-test-assets-"); err != nil {
-		return "", err
-	}
-	root, err := projectRoot()
-	if err != nil {
 		return "", err
 	}
 	run := func(env []string, args ...string) error {
@@ -63,4 +69,4 @@ var standIn = sync.OnceValues(func() (string, error) {
 	folder := filepath.Join(made, "assets")
 	return folder, run(nil, "run", "./tools/pack", "--out", folder, "--server", "./server", "--wasm", "./server/testdata/engine", "engine.wasm="+engine,
 		filepath.Join(strings.TrimSpace(string(goroot)), "lib", "wasm", "wasm_exec.js"), page, "wasm/engine/engine.js", "wasm/engine/job.js", "wasm/engine/worker.js", "wasm/engine/replay.js", "wasm/engine/store.js")
-})
+}

@@ -403,7 +403,7 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc.Run.Checkpoint, rc.Run.Piece = 2, 20_000 // several checkpoints, and several pieces in a gradient
+	rc.Run.Checkpoint, rc.Run.Piece = 2, 500 // several checkpoints, and several pieces in a gradient
 	c := &chaos{Handler: run.roomLog, t: t, run: run, tabs: tabs, faults: faults, victims: map[uint32]victim{}, in: map[uint32]bool{}, wire: &wire{conns: map[*wireConn]bool{}}}
 	run.roomLog = c
 	run.listen = func() (net.Listener, error) {
@@ -433,11 +433,11 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	return out
 }
 
-// chaosConfig is a short run that fine-tunes all weights of a real checkpoint, or a LoRA adapter, under a strategy. It is
+// chaosConfig is a short run that fine-tunes all weights of the committed model, or a LoRA adapter, under a strategy. It is
 // evaluated before the first step and every third step.
-func chaosConfig(t *testing.T, dir, strategy string, lora bool, steps int) map[string]any {
+func chaosConfig(t *testing.T, strategy string, lora bool, steps int) map[string]any {
 	t.Helper()
-	cfg := servertest.GoldenConfig(dir, servertest.TokensFile(t, servertest.IDs(t, filepath.Join(dir, "golden/train_batches.safetensors"), "input_ids"), 16))
+	cfg := servertest.TinyConfig(t)
 	tr := cfg["training"].(map[string]any)
 	tr["per_device_train_batch_size"], tr["max_steps"], tr["eval_steps"], tr["eval_on_start"] = 1, steps, 3, true
 	cfg["dataset"].(map[string]any)["validation_split"] = 0.02
@@ -452,7 +452,7 @@ func chaosConfig(t *testing.T, dir, strategy string, lora bool, steps int) map[s
 
 // TestChaos injects a fault into one phase of a run after another.
 func TestChaos(t *testing.T) {
-	cfg := chaosConfig(t, servertest.Shared(t), servertest.Strategies[len(servertest.Strategies)-1], false, 18)
+	cfg := chaosConfig(t, servertest.Strategies[len(servertest.Strategies)-1], false, 18)
 	servertest.SameRun(t, through(t, cfg, 3,
 		kill("computing", room.Computes, 1),
 		kill("while its gradient is pulled", room.Pulled, 2),
@@ -474,7 +474,7 @@ func commits(out string) (steps, saved int) {
 
 // TestKilledProgram kills the program in the middle of a run over tabs and starts it again.
 func TestKilledProgram(t *testing.T) {
-	killProgram(t, chaosConfig(t, servertest.Shared(t), servertest.Strategies[len(servertest.Strategies)-1], false, 12), func(steps, _ int) bool { return steps >= 5 })
+	killProgram(t, chaosConfig(t, servertest.Strategies[len(servertest.Strategies)-1], false, 12), func(steps, _ int) bool { return steps >= 5 })
 }
 
 // TestChaosMatrix injects each fault alone into runs of every strategy, over all weights and over LoRA, and kills the program
@@ -483,10 +483,9 @@ func TestChaosMatrix(t *testing.T) {
 	if !servertest.Soak {
 		t.Skip("one of the long tests")
 	}
-	dir := servertest.Shared(t)
 	for _, strategy := range servertest.Strategies {
 		for method, lora := range map[string]bool{"full": false, "lora": true} {
-			cfg := chaosConfig(t, dir, strategy, lora, 10)
+			cfg := chaosConfig(t, strategy, lora, 10)
 			want := through(t, cfg, 1)
 			faults := []func() []*fault{
 				func() []*fault { return []*fault{kill("told to compute", room.Given, 2)} },
@@ -518,7 +517,7 @@ func TestChaosMatrix(t *testing.T) {
 				servertest.SameRun(t, through(t, cfg, 1, freezeMinute("computing", room.Computes, 2)), want)
 			})
 			t.Run(strategy+"/"+method+"/the program killed", func(t *testing.T) {
-				killProgram(t, chaosConfig(t, dir, strategy, lora, 56), func(steps, _ int) bool { return steps >= 5 },
+				killProgram(t, chaosConfig(t, strategy, lora, 56), func(steps, _ int) bool { return steps >= 5 },
 					func(steps, saved int) bool { return saved >= 1 }, func(steps, _ int) bool { return steps >= 53 })
 			})
 		}
