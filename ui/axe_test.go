@@ -31,7 +31,7 @@ func TestAccessible(t *testing.T) {
 		t.Skip("builds the page and starts a browser")
 	}
 	if _, err := os.Stat("node_modules/axe-core/axe.min.js"); err != nil {
-		t.Skip("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
+		t.Fatal("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
 	}
 	address := site(t, offers)
 	b := openTab(t)

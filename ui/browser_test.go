@@ -54,7 +54,7 @@ func site(t *testing.T, offers map[string]string) string { return serveSite(t, o
 func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 	t.Helper()
 	if _, err := os.Stat("node_modules/uplot"); err != nil {
-		t.Skip("the page's libraries are not there: run `npm ci --prefix ui`, or `make build`")
+		t.Fatal("the page's libraries are not there: run `npm ci --prefix ui`, or `make build`")
 	}
 	wasm := filepath.Join(t.TempDir(), "ui.wasm")
 	source := filepath.Join(t.TempDir(), "main.go")

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -166,9 +165,14 @@ func wholeRun(b tab, address string) {
 	b.click("pause")
 	b.stage(Paused)
 	b.want(`document.getElementById("pause").textContent`, "Resume")
-	time.Sleep(400 * time.Millisecond) // what was on its way has arrived
+	turns := func(n int) { // waits until the paused run has passed n times where it would have done a step
+		b.eval(`seen.turns = 0`)
+		b.wait(`seen.turns >= ` + strconv.Itoa(n))
+	}
+	b.eval(`new BroadcastChannel("paused turns").onmessage = () => seen.turns++, 0`)
+	turns(20) // by now the steps that were on their way have arrived
 	at := b.eval(`document.getElementById("step").textContent`)
-	time.Sleep(300 * time.Millisecond)
+	turns(15)
 	b.want(`document.getElementById("step").textContent`, at)
 	b.click("single")
 	b.wait(`parseInt(document.getElementById("step").textContent) === ` + strings.Fields(at)[0] + ` + 1`)

@@ -63,7 +63,7 @@ func TestRoomScreens(t *testing.T) {
 		t.Skip("builds the page and starts a browser")
 	}
 	if _, err := os.Stat("node_modules/axe-core/axe.min.js"); err != nil {
-		t.Skip("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
+		t.Fatal("axe-core is not there: run `npm ci --prefix ui`, or `make build`")
 	}
 	address := site(t, classroom())
 	b := openTab(t)

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,7 +204,8 @@ func newClass(site *site, cfg Config, room, code string) *class {
 // member is a toy tab that stays in the room until it is closed, whatever happens to its sockets.
 type member struct {
 	*simTab
-	stop func()
+	stop    func()
+	refused atomic.Int32 // attempts to join that failed
 }
 
 func (c *class) join(pace time.Duration) *member {
@@ -217,6 +219,7 @@ func (c *class) join(pace time.Duration) *member {
 		for ctx.Err() == nil {
 			control, data, welcome, err := c.site.join(c.room, hello)
 			if err != nil {
+				m.refused.Add(1)
 				time.Sleep(time.Duration(100+rand.IntN(400)) * time.Millisecond)
 				continue
 			}
@@ -376,7 +379,7 @@ func TestOwner(t *testing.T) {
 	cfg.MinTabs = 0
 	code, owner := site.open("lesson", cfg)
 	c := newClass(site, cfg, "lesson", code)
-	c.join(time.Millisecond)
+	joined := c.join(time.Millisecond)
 	site.until("a tab", func() bool { return site.view("lesson", owner).Online == 1 })
 	if got := site.ask("lesson", "start", "somebody"); got != http.StatusForbidden {
 		t.Errorf("a stranger starts the room: %d", got)
@@ -384,13 +387,14 @@ func TestOwner(t *testing.T) {
 	if v := site.view("lesson", owner); v.Phase != Lobby {
 		t.Errorf("phase %s before the start", v.Phase)
 	}
+	began := time.Now()
 	site.ask("lesson", "start", owner)
 	site.until("steps", func() bool { return site.view("lesson", owner).Step > 3 })
+	threeSteps := time.Since(began)
 	site.ask("lesson", "pause", owner)
 	site.until("a pause", func() bool { return site.view("lesson", owner).Phase == "paused" })
-	time.Sleep(100 * time.Millisecond)
 	at := site.view("lesson", owner).Step
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(threeSteps) // in this time a room that goes on would have done more steps
 	if now := site.view("lesson", owner).Step; now > at+1 {
 		t.Errorf("step %d, then %d, while paused", at, now)
 	}
@@ -399,7 +403,8 @@ func TestOwner(t *testing.T) {
 	tab := site.view("lesson", owner).Tabs[0].Tab
 	site.ask("lesson", fmt.Sprintf("remove?tab=%d", tab), owner)
 	site.until("nobody", func() bool { return site.view("lesson", owner).Online == 0 })
-	time.Sleep(500 * time.Millisecond) // it comes back and is not let in
+	refused := joined.refused.Load()
+	site.until("the removed tab has come back twice", func() bool { return joined.refused.Load() >= refused+2 })
 	if v := site.view("lesson", owner); v.Online != 0 {
 		t.Errorf("%d tabs are in the room after the only one was removed", v.Online)
 	}

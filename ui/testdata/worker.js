@@ -6,6 +6,8 @@
 importScripts("/store.js");
 
 let paused = false, stopping = false, single = false, back = false, kept = null;
+// While a run is paused, each turn of its loop is told here, so that a test can wait for some of them.
+const pausedTurns = new BroadcastChannel("paused turns");
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const say = (...envelopes) => {
   for (const e of envelopes) if (kept && e.step) kept.lines.add(new TextEncoder().encode(JSON.stringify(e.step) + "\n"));
@@ -115,7 +117,10 @@ async function train({ config, samples }, { files, run }) {
   progress("train", step, steps, "steps");
   while (step < steps && !stopping) {
     await wait(paused ? 20 : 4);
-    if (paused && !single) continue;
+    if (paused && !single) {
+      pausedTurns.postMessage(step);
+      continue;
+    }
     single = false;
     if (back) {
       back = false;
