@@ -107,6 +107,63 @@ func (c tabsCase) config(t *testing.T, rows string) (cfg map[string]any, result,
 	return cfg, result, initial, final
 }
 
+// TestReferenceTabs trains the committed model over tabs, a step cut into four slots of one row. Losses, gradient norms and
+// what is saved are those that torch computed for the same run, and the number of tabs and their strategy change no bit.
+func TestReferenceTabs(t *testing.T) {
+	kept := t.TempDir()
+	for _, c := range []struct {
+		run  string
+		tabs []int // of runs under NO_SHARD and then FULL_SHARD
+	}{{"full", []int{1, 2}}, {"lora_qv", []int{2, 4}}} {
+		golden := filepath.Join(testfiles.Repository(t), "testdata/golden/tiny", c.run)
+		var want struct {
+			Loss     []float64 `json:"loss"`
+			GradNorm []float64 `json:"grad_norm_before_clip"`
+		}
+		var cfg map[string]any
+		for name, into := range map[string]any{"trajectory.json": &want, "run.json": &cfg} {
+			data, err := os.ReadFile(filepath.Join(golden, name))
+			if err == nil {
+				err = json.Unmarshal(data, into)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg["model"], cfg["dataset"].(map[string]any)["path"] = servertest.TinyModel(t), servertest.TinyRows(t)
+		if cfg["init_adapter"] != nil {
+			cfg["init_adapter"] = filepath.Join(golden, "init")
+		}
+		cfg["training"].(map[string]any)["per_device_train_batch_size"] = 1
+		cfg["precision"] = map[string]any{"reduce_dtype": "float32"}
+		first := ""
+		for i, strategy := range []string{"NO_SHARD", "FULL_SHARD"} {
+			t.Run(fmt.Sprintf("%s/%s/%d", c.run, strategy, c.tabs[i]), func(t *testing.T) {
+				cfg["fsdp"] = map[string]any{"world_size": c.tabs[i], "slots": 4, "sharding_strategy": strategy}
+				r := servertest.Train(t, cfg)
+				if len(r.Losses) != len(want.Loss) {
+					t.Fatalf("%d steps, want %d", len(r.Losses), len(want.Loss))
+				}
+				for i, w := range want.Loss {
+					if math.Abs(r.Losses[i]-w) > 2e-4 || math.Abs(r.Norms[i]-want.GradNorm[i]) > 1e-3*want.GradNorm[i] {
+						t.Errorf("step %d: loss %v and norm %v, want %v and %v", i+1, r.Losses[i], r.Norms[i], w, want.GradNorm[i])
+					}
+				}
+				checkFSDPReport(t, r, c.tabs[i])
+				compareSaved(t, golden, r.Dir)
+				if first == "" {
+					first = filepath.Join(kept, c.run)
+					if err := os.CopyFS(first, os.DirFS(r.Dir)); err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				servertest.SameRun(t, r.Dir, first)
+			})
+		}
+	}
+}
+
 // checkFSDPReport checks the measurements of a run over tabs: the values by rank in each line of metrics.jsonl, and the
 // totals in summary.json against the strategy's formula.
 func checkFSDPReport(t *testing.T, r servertest.Result, count int) {
