@@ -252,7 +252,6 @@ func same(t *testing.T, a, b []byte) {
 	}
 }
 
-
 // TestSavedAdapters: what PEFT reads in a saved adapter without effect is read, also where run.json refuses it.
 func TestSavedAdapters(t *testing.T) {
 	for _, c := range []struct{ keys, refusedInRun string }{
