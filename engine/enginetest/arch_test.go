@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself
 	"engine/enginetest": {"engine/graph", "engine/device", "engine/device/cpu", "engine/device/webgpu", "engine/tensor"},
 	"ui":                {"engine/message"},
-	"server/servertest":    {"engine/message", "engine/testfiles", "engine/weights"},
+	"server/servertest": {"engine/message", "engine/testfiles", "engine/weights"},
 	"server/e2e":        {},
 	"server/headless":   {},
 	"server/lan":        {},
