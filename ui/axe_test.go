@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// violations asks axe for what breaks WCAG 2.2 A and AA on the page as it stands.
+// violations lists the violations of WCAG 2.2 A and AA that axe finds on the page.
 const violations = `(async () => {
 	if (!globalThis.axe) await new Promise((done, failed) => {
 		const script = Object.assign(document.createElement("script"), { src: "/axe.js", onload: done, onerror: failed });
@@ -21,8 +21,8 @@ const violations = `(async () => {
 	return JSON.stringify(violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.target.join(" ") + " " + n.failureSummary.split("\n").slice(1, 3).join(";"))));
 })()`
 
-// TestAccessible holds every screen against axe-core, in both themes and languages, idle and while a run goes on, and
-// at the width of a small phone for sideways scrolling.
+// TestAccessible checks every screen with axe-core, in both themes and languages, before and during a run. At the width of a small
+// phone nothing may scroll sideways.
 func TestAccessible(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the stand-in site uses paths of other systems")

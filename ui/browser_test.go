@@ -22,12 +22,12 @@ import (
 	"llamatab/server/headless"
 )
 
-// policy is what the server sends: the page must work under it.
+// policy is the server's Content-Security-Policy. The page must work under it.
 const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
 	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// probe is put before the page's scripts: it keeps the page from asking before it is left, and notes what must not
-// happen.
+// probe runs before the page's scripts. It suppresses the question before the page is left, and records errors, violations of the
+// policy, long tasks and downloads.
 const probe = `
 globalThis.seen = { violations: [], errors: [], tasks: [] };
 addEventListener("securitypolicyviolation", (e) => seen.violations.push(e.violatedDirective + " " + e.blockedURI));
@@ -47,8 +47,8 @@ switch (new URLSearchParams(location.search).get("without")) {
 }
 `
 
-// site serves the page with a stand-in for the engine's worker, and returns its address. Offers are the answers of the
-// server's API by path.
+// site serves the page with a stand-in for the engine's worker, and returns its address. offers are the answers of the server's
+// API, by path.
 func site(t *testing.T, offers map[string]string) string { return serveSite(t, offers).URL }
 
 func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
@@ -139,7 +139,7 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// vuguHelper is the script that vugu would evaluate, which the page loads as a file.
+// vuguHelper is vugu's helper script. The page loads it as a file, as the policy forbids to evaluate it.
 func vuguHelper(t *testing.T) []byte {
 	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/vugu/vugu/domrender").Output()
 	if err != nil {
@@ -156,7 +156,7 @@ func vuguHelper(t *testing.T) []byte {
 	return []byte(script)
 }
 
-// offers is what the server of the page offers.
+// offers are the answers of a server with one model, one dataset, one ready run and one recipe.
 var offers = map[string]string{
 	"/api/models": `[{"name": "builtin:tales", "files": [{"name": "config.json", "size": 500}, {"name": "model.safetensors", "size": 1000000}]}]`,
 	"/api/data":   `[{"name": "builtin:pirate", "size": 2500}, {"name": "NOTICE", "size": 10}]`,
@@ -167,7 +167,7 @@ var offers = map[string]string{
 		"peft": {"peft_type": "LORA", "r": 8}, "training": {"max_steps": 60, "learning_rate": 0.005}}}]`,
 }
 
-// tab drives the page.
+// tab controls the page in a browser.
 type tab struct {
 	*testing.T
 	browser *headless.Browser
@@ -230,7 +230,7 @@ func (b tab) choose(id string, sizes map[string]int) {
 		input.files = t.files; input.dispatchEvent(new Event("change", { bubbles: true })); })()`)
 }
 
-// studio opens the studio with a model and a data file of the given name chosen, and waits for their plan.
+// studio opens the studio, chooses a model and a data file of the given name, and waits for the plan.
 func (b tab) studio(address, data string) {
 	b.Helper()
 	b.open(address + "#studio")
@@ -240,14 +240,14 @@ func (b tab) studio(address, data string) {
 	b.wait(`document.getElementById("plan-text").textContent.startsWith("Fits") || document.documentElement.lang === "zh" && document.querySelector("#plan table")`)
 }
 
-// click presses what has the id, when it can be pressed.
+// click waits until the button with the id is enabled, and clicks it.
 func (b tab) click(id string) {
 	b.Helper()
 	b.wait(`document.getElementById("` + id + `") && !document.getElementById("` + id + `").disabled`)
 	b.eval(`document.getElementById("` + id + `").click()`)
 }
 
-// set types into a text control, once it is there.
+// set types into a text control, once it exists.
 func (b tab) set(id, text string) {
 	b.Helper()
 	b.wait(`document.getElementById("` + id + `")`)

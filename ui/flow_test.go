@@ -39,7 +39,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// oneClick is a newcomer: open, one click, a loss, samples, before and after.
+// oneClick does what a newcomer does: open the page, start a ready run with one click, see losses and samples, compare before and
+// after.
 func oneClick(b tab, address string) {
 	b.open(address)
 	b.wait(`document.getElementById("ready-pirate")`)
@@ -64,7 +65,7 @@ func oneClick(b tab, address string) {
 	b.want(clean, "")
 }
 
-// studio puts a run together.
+// studio configures a run.
 func studio(b tab, address string) {
 	b.open(address + "#studio")
 	b.wait(`document.getElementById("start") && document.querySelectorAll("#method-panel input").length > 3`)
@@ -73,7 +74,7 @@ func studio(b tab, address string) {
 	b.wait(`document.activeElement.id === "data-input"`)
 	b.want(`document.getElementById("problem").textContent`, "Choose a data file first.")
 
-	// A wrong folder names what is missing.
+	// A folder without a model is refused by the name of the missing file.
 	b.choose("model-input", map[string]int{"config.json": 10})
 	b.wait(`document.getElementById("model-problem").textContent.includes("*.safetensors")`)
 	b.studio(address, "rows.jsonl")
@@ -81,16 +82,16 @@ func studio(b tab, address string) {
 	b.wait(`document.querySelectorAll("#preview-rows mark").length === 1`)
 	b.want(`document.querySelector("#preview-rows mark").textContent`, " day")
 	b.want(`document.querySelectorAll("#plan tbody tr").length`, "5")
-	// What is worth knowing of the data stands beside the data, and of all else beside the plan.
+	// Remarks on the data are shown in the data panel, other remarks in the plan.
 	b.want(`document.getElementById("data-remarks").textContent`, "rows.jsonl: 2 of 50 rows are cut to 256 tokens: 31 tokens are lost, 4.8 %.")
 	b.wait(`document.querySelectorAll("#remarks li").length === 1 && document.getElementById("remarks").textContent.includes("ids up to 511")`)
-	// A text in the encoding of Chinese systems is read.
+	// A text in GB18030 is decoded.
 	b.eval(`(() => { const t = new DataTransfer(); t.items.add(new File([new Uint8Array([0xba, 0xa3, 0xb5, 0xc1])], "海盗.txt")); const input = document.getElementById("data-input");
 		input.files = t.files; input.dispatchEvent(new Event("change", { bubbles: true })); })()`)
 	b.wait(`document.getElementById("data-chosen").textContent === "海盗.txt · 6 B · read as GB18030"`)
 	b.choose("data-input", map[string]int{"rows.jsonl": 2500})
 
-	// What the engine refuses is shown at the setting; what does not fit comes with its remedy.
+	// A refused value is marked at its setting. A plan that does not fit offers changes with which it does.
 	b.set("set-training-per-device-train-batch-size", "0")
 	b.wait(`document.getElementById("plan-fault").textContent.trim() === "Batch size: 0 does not do, it takes 1 to 65536."`)
 	b.want(`document.getElementById("set-training-per-device-train-batch-size").getAttribute("aria-invalid")`, "true")
@@ -99,7 +100,7 @@ func studio(b tab, address string) {
 	b.want(`document.getElementById("misfit").textContent`, "One buffer (logits) needs 134 MB; the GPU allows 67.1 MB at most.")
 	b.eval(`document.querySelector(".fixes button").click()`)
 	b.wait(`document.getElementById("set-training-per-device-train-batch-size").value === "8" && document.getElementById("plan").dataset.fits === "true"`)
-	// All ways stand side by side, and one can be taken.
+	// The presets are compared, and one can be used.
 	b.click("compare")
 	b.wait(`document.querySelectorAll(".ways tbody tr").length === 2 && document.querySelector(".ways tbody").textContent.includes("too much")`)
 	b.eval(`document.querySelector("[data-way=lora-all-r16]").click()`)
@@ -110,7 +111,7 @@ func studio(b tab, address string) {
 	b.wait(`document.getElementById("problem").textContent.includes("many")`)
 	b.set("set-training-max-steps", "50")
 
-	// Without an adapter the model itself trains, at a rate that suits that.
+	// Without an adapter the model itself trains, and the suggested learning rate changes.
 	b.click("method-none")
 	b.wait(`document.getElementById("set-training-learning-rate").value === "0.0005"`)
 	b.click("more")
@@ -119,17 +120,17 @@ func studio(b tab, address string) {
 	b.click("json")
 	b.wait(`JSON.parse(document.getElementById("config-text").value || "{}").training?.seed === 7`)
 	b.want(`JSON.stringify(JSON.parse(document.getElementById("config-text").value).trainable)`, `["all"]`)
-	// A run.json that is pasted moves the controls.
+	// A run.json that is applied sets the controls.
 	b.eval(`document.getElementById("config-text").value = JSON.stringify({ peft: { peft_type: "LORA", r: 3 }, training: { max_steps: 9 } })`)
 	b.click("config-apply")
 	b.wait(`document.getElementById("set-peft-r")?.value === "3" && document.getElementById("set-training-max-steps").value === "9"`)
-	// A recipe of the server says why and sets what trains.
+	// A recipe of the server shows its purpose and sets what trains.
 	b.pick("recipe", "head-only")
 	b.wait(`document.getElementById("recipe-why").textContent === "It is cheap."`)
 	b.click("recipe-use")
 	b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value).trainable) === '["lm_head"]'`)
 	b.want(`document.getElementById("set-training-learning-rate").value`, "0.001")
-	// Layers are added beside what trains; a schedule takes the place of both.
+	// Added layers are an entry of trainable. A schedule replaces trainable.
 	trains := func(key, want string) {
 		b.Helper()
 		b.wait(`JSON.stringify(JSON.parse(document.getElementById("config-text").value)["` + key + `"] ?? null) === ` + strconv.Quote(want))
@@ -146,7 +147,7 @@ func studio(b tab, address string) {
 	trains("unfreeze", `[{"step":0,"trainable":["lm_head","norm"]},{"step":20,"trainable":["lm_head","norm","layers:last:1"]}]`)
 	trains("trainable", `null`)
 	b.pick("set-unfreeze-way", "none")
-	// What may be planned is said in gigabytes and remembered.
+	// The limit of GPU memory is typed in gigabytes and remembered.
 	b.set("budget", "0.004")
 	b.wait(`document.getElementById("plan-text").textContent.includes("of 4 MB")`)
 	b.studio(address, "rows.jsonl")
@@ -155,7 +156,7 @@ func studio(b tab, address string) {
 	b.want(clean, "")
 }
 
-// wholeRun trains, pauses, takes a step, stops.
+// wholeRun trains, pauses, takes a single step, goes back and stops.
 func wholeRun(b tab, address string) {
 	b.studio(address, "rows.jsonl")
 	b.set("set-training-max-steps", "2000")
@@ -177,7 +178,7 @@ func wholeRun(b tab, address string) {
 	b.click("single")
 	b.wait(`parseInt(document.getElementById("step").textContent) === ` + strings.Fields(at)[0] + ` + 1`)
 	b.stage(Paused)
-	// The space bar resumes, and no key reaches through to a text.
+	// The space bar resumes.
 	b.eval(`document.body.dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }))`)
 	b.stage(Training)
 	b.wait(`parseInt(document.getElementById("step").textContent) > 60 && !document.getElementById("go-back").closest("[hidden]")`)
@@ -188,14 +189,14 @@ func wholeRun(b tab, address string) {
 	b.wait(`!document.getElementById("to-try").closest("[hidden]")`)
 	b.want(`document.querySelectorAll("#events .warning").length`, "3")
 	b.want(`document.getElementById("memory").textContent`, "3 MB")
-	// Tasks of more than 50 ms: some are the machine's, but ten a second would be the page's.
+	// Long tasks, of more than 50 ms, must take less than half of the time. A busy machine causes some.
 	long := b.eval(`seen.tasks.reduce((sum, [, duration]) => sum + duration, 0)`)
 	b.Logf("tasks of more than 50 ms while training: %s", b.eval(`seen.tasks.map(([, duration]) => duration + " ms").join(", ") || "none"`))
 	b.want(`seen.tasks.reduce((sum, [, duration]) => sum + duration, 0) < 0.5 * (performance.now() - seen.from) || `+long, "true")
 	b.want(clean, "")
 }
 
-// TestOffline opens the page, and trains, after its server has gone.
+// TestOffline opens the page and trains after its server has been closed.
 func TestOffline(t *testing.T) {
 	if testing.Short() || runtime.GOOS == "windows" {
 		t.Skip("builds the page and starts a browser")
@@ -214,7 +215,7 @@ func TestOffline(t *testing.T) {
 	b.want(clean, "")
 }
 
-// hidden trains on in a window that nobody sees, and tells those who listen now and then what it does.
+// hidden checks that a hidden window goes on training, and that screen readers get at most one announcement in ten seconds.
 func hidden(b tab, address string) {
 	b.studio(address, "rows.jsonl")
 	b.set("set-training-max-steps", "100000")
@@ -242,7 +243,7 @@ func hidden(b tab, address string) {
 	b.want(clean, "")
 }
 
-// resume loses the tab in the middle of a run.
+// resume leaves the page in the middle of a run and resumes the run.
 func resume(b tab, address string) {
 	b.studio(address, "rows.jsonl")
 	b.set("set-training-max-steps", "500")
@@ -260,7 +261,7 @@ func resume(b tab, address string) {
 		return text.trim().split("\n").map((l) => JSON.parse(l).step).every((s, i) => s === i + 1) + " " + run.step; })()`, "true 500")
 	b.want(`llamatabCharts.points()`, "500")
 
-	// Removal is asked for twice.
+	// The remove button has to be pressed twice.
 	b.eval(`location.hash = "#home"`)
 	b.wait(`document.querySelector("#runs .delete")`)
 	runs := b.eval(`document.querySelectorAll("#runs li").length`)
@@ -288,7 +289,7 @@ func failures(b tab, address string) {
 	b.want(`document.querySelector("#error pre").textContent.startsWith("the step needs <5.2 GB>, the GPU gives 4.0 GB")`, "true")
 	b.click("error-do")
 	b.wait(`document.querySelector("main").dataset.screen === "studio"`)
-	// Content longer than vugu hands over at once arrives whole.
+	// A text that vugu passes to the browser in several pieces arrives whole.
 	b.choose("data-input", map[string]int{"crashes.txt": 10})
 	b.wait(`document.getElementById("data-chosen").textContent.includes("crashes")`)
 	b.click("start")
@@ -297,7 +298,7 @@ func failures(b tab, address string) {
 	b.want(clean, "")
 }
 
-// export takes everything away that a run has left.
+// export downloads every item of a finished run.
 func export(b tab, address string) {
 	b.open(address)
 	b.click("ready-pirate")
@@ -351,7 +352,7 @@ func language(b tab, address string) {
 	b.eval(`localStorage.clear()`)
 }
 
-// link opens a run's settings from a link, and a broken one.
+// link opens links with settings, and links that are broken or from a newer version.
 func link(b tab, address string) {
 	b.open(address + "#studio?config=" + base64.RawURLEncoding.EncodeToString([]byte(`{"model": "builtin:tales", "dataset": {"path": "builtin:pirate"}, "peft": {"peft_type": "LORA", "r": 5}, "training": {"max_steps": 33}}`)))
 	b.wait(`document.getElementById("set-peft-r")?.value === "5"`)
@@ -366,7 +367,7 @@ func link(b tab, address string) {
 	b.open(address + "#studio?v=2&config=e30")
 	b.wait(`document.getElementById("problem")?.textContent.includes("newer llamatab")`)
 
-	// A link for a lesson leaves model and data to choose. One can be made, pasted, and left.
+	// A link for a lesson fixes all settings but model and data. It can be made, pasted and unlocked.
 	b.open(address + "#studio")
 	b.click("json")
 	b.click("config-lock")
@@ -389,7 +390,7 @@ func link(b tab, address string) {
 	b.wait(`document.getElementById("data-chosen").textContent.startsWith("pasted.jsonl")`)
 }
 
-// chart shows many points as they come in, moves along them from the keyboard, and logs how many frames that leaves.
+// chart shows 50,000 points while more arrive, moves the cursor by keyboard, and logs the frame rate.
 func chart(b tab, address string) {
 	b.open(address)
 	b.click("ready-pirate")
@@ -417,7 +418,7 @@ func chart(b tab, address string) {
 		return (frames / 3).toFixed(0) + " frames a second, the longest " + worst.toFixed(0) + " ms";
 	})()`)
 	b.Logf("50,000 points, the cursor moving, 200 points a second coming in: %s", rate)
-	// The cursor is one for all charts: what stands there is said.
+	// The values of all charts at the cursor are announced.
 	said := func(attribute string) string {
 		return b.eval(`document.querySelector("#chart-loss .plot").getAttribute("` + attribute + `")`)
 	}
@@ -431,7 +432,7 @@ func chart(b tab, address string) {
 	}
 	b.eval(`document.activeElement.blur()`)
 	b.wait(`document.querySelector("#chart-loss .at").textContent === ""`)
-	// Fewer steps are seen, and the table follows.
+	// A window of the latest steps also limits the table.
 	b.eval(`document.querySelector("#charts details").open = true`)
 	b.wait(`document.querySelectorAll("#charts tbody tr").length === 40`)
 	b.pick("chart-window", "100")
@@ -448,7 +449,7 @@ func chart(b tab, address string) {
 	b.want(clean, "")
 }
 
-// keyboard makes a whole run, and takes its result, without a pointer: what has the focus is found by tabbing.
+// keyboard starts a run, tries its result and downloads it with the keyboard alone. It moves the focus by Tab.
 func keyboard(b tab, address string) {
 	b.open(address)
 	b.wait(`document.getElementById("ready-pirate")`)
@@ -492,7 +493,7 @@ func keyboard(b tab, address string) {
 	to("export-adapter")
 	b.press("Enter")
 	b.wait(`seen.download === "llamatab-Talk-like-a-pirate-adapter.zip"`)
-	// Single keys can be switched off.
+	// Single-key shortcuts can be turned off.
 	b.eval(`document.activeElement.blur()`)
 	b.press("?")
 	b.wait(`!document.getElementById("keys").hidden`)
@@ -523,7 +524,7 @@ func gate(b tab, address string) {
 	}
 }
 
-// checkZip checks names and content of a download; steps is how many metrics.jsonl has.
+// checkZip checks the names in a zip, and that its metrics.jsonl has so many steps.
 func checkZip(t *testing.T, data []byte, want string, steps int) {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))

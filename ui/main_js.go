@@ -22,7 +22,7 @@ func Main() {
 	if err != nil {
 		panic(err)
 	}
-	time.Sleep(time.Millisecond) // the program's start was one task for the browser; the first render is another
+	time.Sleep(time.Millisecond) // the start of the program and the first render are two tasks of the browser
 	b := jsBrowser{js.Global().Get("llamatabPage")}
 	page := NewPage(b)
 	go receiveMessages(b, page, env)
@@ -30,7 +30,7 @@ func Main() {
 		env.RLock()
 		result := build.RunBuild(page)
 		env.RUnlock()
-		time.Sleep(time.Millisecond) // building and rendering are two tasks for the browser, which can do something between
+		time.Sleep(time.Millisecond) // building and rendering are two tasks, so that the browser can handle events between them
 		if err := renderer.Render(result); err != nil {
 			panic(err)
 		}

@@ -17,7 +17,7 @@ import (
 
 var pictures = flag.String("pictures", "", "folder for pictures of every screen: `make pictures`")
 
-// TestPictures takes a picture of every screen as a person may come to see it, to be looked at: nothing is compared.
+// TestPictures takes a picture of every screen in every view, for a person to look at. It compares nothing.
 func TestPictures(t *testing.T) {
 	if *pictures == "" {
 		t.Skip("pictures are taken where -pictures names a folder")
@@ -43,7 +43,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// view is a way of looking at the page.
+// view is a size of the window, with themes and CSS features.
 type view struct {
 	name          string
 	width, height int64
@@ -61,7 +61,7 @@ var views = []view{
 	{"still", 1280, 800, []string{"light"}, map[string]string{"prefers-reduced-motion": "reduce", "prefers-contrast": "more"}},
 }
 
-// visit goes through the screens in the order in which a person meets them.
+// visit takes the pictures of all screens, in the order in which a person sees them.
 func (v view) visit(b tab, address, lang string) {
 	if err := b.browser.Resize(b.ctx, v.width, v.height); err != nil {
 		b.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// classroom is a server with one room, which tabs in every state are in.
+// classroom are the answers of a server with one room, with tabs in every state.
 func classroom() map[string]string {
 	has := maps.Clone(offers)
 	has["/api/rooms"] = `{"id": "room-1", "code": "471902", "owner": "OWNER", "addresses": ["https://192.168.1.20:8443/"]}`
@@ -53,8 +53,8 @@ type Loss struct {
 	Eval *float64 `json:"eval,omitempty"`
 }
 
-// TestRoomScreens goes through what a room shows, to its owner and to who has joined, in both languages and themes, wide and
-// narrow: axe finds nothing, nothing scrolls sideways, and names are not on the projector.
+// TestRoomScreens visits the screens of a room as its owner and as a tab that has joined, in both languages and themes and three
+// widths. axe finds no violation, nothing scrolls sideways, and the projector shows no names.
 func TestRoomScreens(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the stand-in site uses paths of other systems")

@@ -24,7 +24,7 @@ import (
 	"llamatab/engine/train"
 )
 
-// Every text is there in both languages, with the same names to fill in.
+// Every text exists in both languages, with the same {names}.
 func TestCatalogue(t *testing.T) {
 	for key, entry := range catalogue {
 		if strings.TrimSpace(entry.en) == "" || strings.TrimSpace(entry.zh) == "" {
@@ -39,8 +39,8 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// Every key that the page asks for is in the catalogue, and every entry is asked for: by its name, or by that of its
-// kind, such as "phase.".
+// The catalogue has every text that the page uses by name, and the page uses every text of the catalogue: by its name, or by
+// the prefix of its kind, such as "phase.".
 func TestKeys(t *testing.T) {
 	asked := map[string]bool{}
 	use := regexp.MustCompile(`(?:\bT|\bsay)\("([^"]+)"`)
@@ -87,7 +87,7 @@ func describe(t *testing.T) (text json.RawMessage, d description) {
 	return text, d
 }
 
-// Every setting that the engine knows is said in plain words, in both languages.
+// Every setting of the engine has a name and a help text in both languages.
 func TestSettings(t *testing.T) {
 	_, about := describe(t)
 	for _, path := range about.Defaults.topped() {
@@ -157,7 +157,7 @@ func untold(d *description) (missing []string) {
 	return missing
 }
 
-// The catalogue of errors has every code with which the engine fails, a cause and an action in both languages.
+// The catalogue of errors has every code with which the engine fails, with a cause and an action in both languages.
 func TestTroubles(t *testing.T) {
 	fails := regexp.MustCompile(`\breport\.Fail\("(\w+)"|(?:Failed|Error)\{Code: +"(\w+)"`)
 	known := map[string]bool{}
@@ -197,8 +197,7 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// Every event that the engine tells, and every remark, has words in both languages, which leave nothing to be filled in
-// but what the engine says it is about.
+// Every event and every remark of the engine has a text in both languages. Its {names} are among the names of the engine's data.
 func TestEvents(t *testing.T) {
 	made, told := 0, map[string]map[string]bool{} // what each code is told to be about, whoever tells it
 	tell := func(where token.Position, code string, about []string) {
@@ -286,7 +285,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Every kind of mistake in a setting that the engine names is said in both languages, by what the engine says it is about.
+// Every kind of fault of a setting has a text in both languages. Its {names} are among the names of the engine's data.
 func TestWrongSettings(t *testing.T) {
 	files, set := sources(t, "../engine/config/*.go", "../engine/peft/*.go")
 	told := map[string]bool{"row": true} // which is of the data, and has a test of its own
@@ -341,7 +340,7 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
-// says holds what a failure of the engine says in Chinese, without a word of the engine's own.
+// says checks the Chinese text of a failure, and that no English message of the engine is shown beside it.
 func says(t *testing.T, err error, want string) {
 	t.Helper()
 	sent, _ := json.Marshal(report.Failure(err))
@@ -355,7 +354,7 @@ func says(t *testing.T, err error, want string) {
 	}
 }
 
-// What is wrong with a row of the data is said in both languages.
+// A fault in a row of the data is described in both languages.
 func TestRows(t *testing.T) {
 	for row, want := range map[string]string{
 		`{"input_ids": [1, 2], "labels": [1]}`: "数据第 2 行：2 个 input_ids 却有 1 个 labels。",
@@ -371,7 +370,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// sources parses what is no test among the files that match.
+// sources parses the matching Go files that are not tests.
 func sources(t *testing.T, patterns ...string) (files []*ast.File, set *token.FileSet) {
 	t.Helper()
 	set = token.NewFileSet()
@@ -391,7 +390,7 @@ func sources(t *testing.T, patterns ...string) (files []*ast.File, set *token.Fi
 	return files, set
 }
 
-// text is what a string literal says, else "".
+// text is the value of a string literal, "" for other expressions.
 func text(e ast.Expr) string {
 	literal, _ := e.(*ast.BasicLit)
 	if literal == nil {
@@ -407,7 +406,7 @@ func expression(set *token.FileSet, e ast.Expr) string {
 	return b.String()
 }
 
-// Every unit that a plan may name has words.
+// Every unit of a plan has a name in words.
 func TestUnits(t *testing.T) {
 	model, ok := plan.FindModel(plan.ModelNames()[0])
 	if !ok {
@@ -439,7 +438,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// What the engine remarks on is said in the person's language, its sizes and numbers spelled as elsewhere on the page.
+// Remarks are translated, and their sizes and numbers are written as elsewhere on the page.
 func TestRemarks(t *testing.T) {
 	en, zh := NewWords("en"), NewWords("zh")
 	var cut, large message.Remark
