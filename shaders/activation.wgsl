@@ -1,7 +1,7 @@
 // An activation.   x (N) → y (N)
 //@import grid
 //@import activation
-const WG: u32 = 64u;  //@param  threads a workgroup
+const WG: u32 = 64u;  //@param  threads per workgroup
 const KIND: u32 = 0u; //@param  which, see lib/activation.wgsl
 
 struct Dims { N: u32 }
@@ -10,7 +10,7 @@ struct Dims { N: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

@@ -4,7 +4,7 @@
 //@import adamw
 //@import random
 //@import narrow
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 @group(0) @binding(3) var<storage, read_write> p: array<u32>;
 
@@ -16,7 +16,7 @@ fn next(i: u32, p: f32) -> u32 {
     return half;
 }
 
-// One thread a word of p.
+// One thread per word of p.
 @compute @workgroup_size(WG)
 fn adamw(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {

@@ -1,6 +1,6 @@
 // Sum of two tensors.   x, y, z (N):   z = x + y
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32 }
 
@@ -9,7 +9,7 @@ struct Dims { N: u32 }
 @group(0) @binding(2) var<storage, read_write> z: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
        @builtin(local_invocation_index) lane: u32) {

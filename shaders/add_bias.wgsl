@@ -1,6 +1,6 @@
 // The same row added to each row, in place.   b (C)  y (N,C):   y[n] += b
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, C: u32 }
 
@@ -8,7 +8,7 @@ struct Dims { N: u32, C: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
        @builtin(local_invocation_index) lane: u32) {

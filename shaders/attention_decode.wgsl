@@ -4,7 +4,7 @@
 alias V = vec4<f32>;   //@param  the unit of loads: vec2<f32> where 4 does not divide the head dimension
 const VECS: u32 = 16u; //@param  units in a head
 const OWN: u32 = 1u;   //@param  output elements a thread, ⌈D/WG⌉
-const WG: u32 = 64u;   //@param  threads a workgroup
+const WG: u32 = 64u;   //@param  threads per workgroup
 
 struct Dims { B: u32, len: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
@@ -19,7 +19,7 @@ var<workgroup> last: i32;
 var<workgroup> scores: array<f32, WG>;
 var<workgroup> weights: array<f32, WG>;
 
-// One workgroup a query head. Of WG keys at a time each thread scores one, then all add up the values, each thread
+// One workgroup per query head. Of WG keys at a time each thread scores one, then all add up the values, each thread
 // its own elements.
 @compute @workgroup_size(WG)
 fn decode(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

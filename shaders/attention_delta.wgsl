@@ -2,7 +2,7 @@
 //@import grid
 alias V = vec4<f32>;   //@param  the unit of loads: vec2<f32> where 4 does not divide the head dimension
 const VECS: u32 = 16u; //@param  units in a head
-const WG: u32 = 64u;   //@param  threads a workgroup
+const WG: u32 = 64u;   //@param  threads per workgroup
 
 struct Dims { B: u32, T: u32, P: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
@@ -12,7 +12,7 @@ struct Dims { B: u32, T: u32, P: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>;
 @group(0) @binding(4) var<uniform> d: Dims;
 
-// One thread a query row.
+// One thread per query row.
 @compute @workgroup_size(WG)
 fn delta(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {

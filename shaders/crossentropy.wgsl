@@ -2,7 +2,7 @@
 //   losses[n] = lse − logits[n,target],   lse = log Σ_v exp(logits[n,v]);   with GRADIENT: logits ← softmax − onehot
 // A row whose target is negative is not counted: its loss and its gradient are 0.
 //@import grid
-const WG: u32 = 64u;          //@param  threads a row, a power of two
+const WG: u32 = 64u;          //@param  threads per row, a power of two
 const GRADIENT: bool = false; //@param  replace the logits by their gradient
 const SCALED: bool = false;   //@param  times loss_scale
 
@@ -26,7 +26,7 @@ fn join(a: Exponentials, b: Exponentials) -> Exponentials {
 
 var<workgroup> scratch: array<Exponentials, WG>;
 
-// One workgroup a row.
+// One workgroup per row.
 @compute @workgroup_size(WG)
 fn crossentropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                 @builtin(local_invocation_index) lane: u32) {

@@ -3,7 +3,7 @@
 //   inv = 1 / ‖w + s·b·A‖,   ‖w + s·b·A‖² = ‖w‖² + Σ_j b_j (2s·aw_j + s² Σ_k aa_jk b_k),   gain = m · inv
 //@import grid
 //@import narrow
-const WG: u32 = 64u;          //@param  threads a row, a power of two
+const WG: u32 = 64u;          //@param  threads per row, a power of two
 const W_PACKED: bool = false; //@param  w holds bfloat16, two in a word
 const W_F16: bool = false;    //@param  or binary16
 //@import reduce
@@ -19,7 +19,7 @@ struct Dims { O: u32, I: u32, R: u32, s: f32 }
 @group(0) @binding(6) var<storage, read_write> gain: array<f32>;
 @group(0) @binding(7) var<uniform> d: Dims;
 
-// One workgroup a row.
+// One workgroup per row.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

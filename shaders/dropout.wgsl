@@ -1,7 +1,7 @@
 // Dropout.   x, y (N)  seed (2):   y[i] = x[i] · scale where random(seed, site, i) ≥ threshold, else 0
 //@import grid
 //@import random
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 
 struct Dims { N: u32, site: u32, threshold: u32, scale: f32 }
@@ -11,7 +11,7 @@ struct Dims { N: u32, site: u32, threshold: u32, scale: f32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn dropout(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
 // Embedding.   ids (N)  table (V,C)  y (N,C):   y[n] = table[ids[n]]
 //@import grid
 //@import narrow
-const WG: u32 = 64u;              //@param  threads a workgroup
+const WG: u32 = 64u;              //@param  threads per workgroup
 const TABLE_PACKED: bool = false; //@param  the table holds bfloat16, two in a word
 const TABLE_F16: bool = false;    //@param  or binary16
 
@@ -12,7 +12,7 @@ struct Dims { N: u32, V: u32, C: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
 // Gradient of an embedding.   dy (N,C)  ids, order (N)  starts (N+1)  dtable (V,C):   dtable[ids[n]] += dy[n]
 // order lists the positions n by token, starts where each distinct token begins in it, then N.
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, V: u32, C: u32 }
 
@@ -12,7 +12,7 @@ struct Dims { N: u32, V: u32, C: u32 }
 @group(0) @binding(4) var<storage, read_write> dtable: array<f32>;
 @group(0) @binding(5) var<uniform> d: Dims;
 
-// One thread a column of a distinct token, so that no two write to the same place.
+// One thread per column of a distinct token, so that no two write to the same place.
 @compute @workgroup_size(WG)
 fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {

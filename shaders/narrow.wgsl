@@ -1,7 +1,7 @@
 // f32 to two bytes and back.   N elements; a word of y or x holds two of the narrow ones
 //@import grid
 //@import narrow
-const WG: u32 = 64u;      //@param  threads a workgroup
+const WG: u32 = 64u;      //@param  threads per workgroup
 const F16: bool = false;  //@param  binary16 instead of bfloat16
 
 struct Dims { N: u32 }
@@ -20,7 +20,7 @@ fn widened(word: u32) -> u32 {
     return word << 16u; // bits alone are moved, so that a NaN arrives as it was
 }
 
-// One thread a word of y.
+// One thread per word of y.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -31,7 +31,7 @@ fn pack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     y[i / 2u] = word;
 }
 
-// One thread a word of x.
+// One thread per word of x.
 @compute @workgroup_size(WG)
 fn unpack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
 // Rounds f32 in place to what two bytes hold.   x (N);   with KEEP also y (N), the same packed two in a word
 //@import grid
 //@import narrow
-const WG: u32 = 64u;      //@param  threads a workgroup
+const WG: u32 = 64u;      //@param  threads per workgroup
 const F16: bool = false;  //@param  binary16 instead of bfloat16
 const KEEP: bool = false; //@param
 
@@ -23,7 +23,7 @@ fn rounded(i: u32) -> u32 {
     return half;
 }
 
-// One thread two elements.
+// One thread per two elements.
 @compute @workgroup_size(WG)
 fn round_all(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {

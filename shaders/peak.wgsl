@@ -1,7 +1,7 @@
 // y[i] = the mean of accumulators that each took v ← m·v + c many times.   → y (N)
 // Nothing but registers is used in the loop: this is the most multiply-adds that an adapter can do.
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 const ACC: u32 = 4u; //@param  accumulators of four numbers a thread, a divisor of 16
 
 struct Dims { N: u32, turns: u32, m: f32, c: f32 }
@@ -9,7 +9,7 @@ struct Dims { N: u32, turns: u32, m: f32, c: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<uniform> d: Dims;
 
-// One thread an element; 16 vector multiply-adds a turn, whatever ACC is.
+// One thread per element; 16 vector multiply-adds a turn, whatever ACC is.
 @compute @workgroup_size(WG)
 fn peak(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {

@@ -1,6 +1,6 @@
 // Rows before each sequence.   rows (P,C)  x (B·T,C)  y (B·(P+T),C):   y[b] = rows, then x[b]
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { B: u32, P: u32, T: u32, C: u32 }
 
@@ -9,7 +9,7 @@ struct Dims { B: u32, P: u32, T: u32, C: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

@@ -3,7 +3,7 @@
 //   rest: out (B·T,C) = the others
 //   widen: of x (B·T,C), the others of out (B·(P+T),C) += x
 //@import grid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 
 struct Dims { B: u32, P: u32, T: u32, C: u32 }
@@ -12,7 +12,7 @@ struct Dims { B: u32, P: u32, T: u32, C: u32 }
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// One thread an element of out.
+// One thread per element of out.
 @compute @workgroup_size(WG)
 fn rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {

@@ -1,6 +1,6 @@
 // RMSNorm.   x (N,C)  w (C)  y (N,C)  rstd (N):   y = w · x · rstd,   rstd = 1/√(mean x² + eps)
 //@import grid
-const WG: u32 = 64u;            //@param  threads a row, a power of two
+const WG: u32 = 64u;            //@param  threads per row, a power of two
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 //@import reduce
 
@@ -12,7 +12,7 @@ struct Dims { N: u32, C: u32, eps: f32 }
 @group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
 @group(0) @binding(4) var<uniform> d: Dims;
 
-// One workgroup a row.
+// One workgroup per row.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

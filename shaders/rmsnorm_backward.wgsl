@@ -2,7 +2,7 @@
 //   dx = rstd · (w·dy − x · rstd² · mean_c(w·dy·x))
 //   dw = Σ_n dy · x · rstd, in two steps: each of the P parts sums its share of the rows, then the parts are added.
 //@import grid
-const WG: u32 = 64u;            //@param  threads a row, a power of two
+const WG: u32 = 64u;            //@param  threads per row, a power of two
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 //@import reduce
 
@@ -15,7 +15,7 @@ struct Dims { N: u32, C: u32, eps: f32, P: u32 }
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<uniform> d: Dims;
 
-// One workgroup a row.
+// One workgroup per row.
 @compute @workgroup_size(WG)
 fn backward_x(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(local_invocation_index) lane: u32) {

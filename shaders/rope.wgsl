@@ -1,7 +1,7 @@
 // Rotary position embedding, in place.   x (N, heads·2·half)   table (P, half): (cos, sin)   positions (N)
 //   x[j] ← x[j]·cos − x[j+half]·sin,   x[j+half] ← x[j+half]·cos + x[j]·sin;   sign −1 turns back
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, heads: u32, half: u32, P: u32, sign: f32 }
 
@@ -10,7 +10,7 @@ struct Dims { N: u32, heads: u32, half: u32, P: u32, sign: f32 }
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread a pair.
+// One thread per pair.
 @compute @workgroup_size(WG)
 fn rotate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
           @builtin(local_invocation_index) lane: u32) {

@@ -1,6 +1,6 @@
 // Each column by a factor of its own.   x, y (N,C)  w (C):   y[n,c] = x[n,c] · w[c]
 //@import grid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 
 struct Dims { N: u32, C: u32 }
@@ -10,7 +10,7 @@ struct Dims { N: u32, C: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn scale(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {

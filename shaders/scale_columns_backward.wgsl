@@ -1,6 +1,6 @@
 // Products of two matrices' columns, in parts.   x, y (N,C)  parts (P,C):   Σ_n x[n,c] · y[n,c] over every P-th row
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, C: u32, P: u32 }
 
@@ -9,7 +9,7 @@ struct Dims { N: u32, C: u32, P: u32 }
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread a column of a part.
+// One thread per column of a part.
 @compute @workgroup_size(WG)
 fn dots(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {

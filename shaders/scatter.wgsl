@@ -1,7 +1,7 @@
 // New rows into a cache of len rows a batch row.   x (N,C)   position (N)   cache (B·len, C), rows = N/B
 //   cache[n / rows · len + position[n]] = x[n]
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, C: u32, rows: u32, len: u32 }
 
@@ -10,7 +10,7 @@ struct Dims { N: u32, C: u32, rows: u32, len: u32 }
 @group(0) @binding(2) var<storage, read_write> cache: array<f32>;
 @group(0) @binding(3) var<uniform> d: Dims;
 
-// One thread an element. Read unsigned, a negative position is beyond the cache too.
+// One thread per element. Read unsigned, a negative position is beyond the cache too.
 @compute @workgroup_size(WG)
 fn scatter(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

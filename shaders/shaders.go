@@ -1,6 +1,6 @@
 // Package shaders embeds the WGSL kernels and turns them into the text that a pipeline is made from.
 //
-// A file is valid WGSL at its defaults once its imports are pasted. Four kinds of marked lines are understood:
+// A file is valid WGSL at its defaults once its imports are pasted. These marked lines are processed:
 //
 //	//@import NAME                                  paste lib/NAME.wgsl, once
 //	const WG: u32 = 64u;            //@param        replace the value
@@ -56,7 +56,7 @@ var (
 	endLine    = regexp.MustCompile(`^\s*\}\s*//@end\s*$`)
 )
 
-// Expand is Source for text at hand.
+// Expand pastes the imports of a WGSL text, sets its parameters and unrolls its loops.
 func Expand(text string, params map[string]any) (string, error) {
 	lines, err := paste(strings.Split(text, "\n"), map[string]bool{})
 	if err != nil {

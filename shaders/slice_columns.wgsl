@@ -1,6 +1,6 @@
 // Some columns of a matrix, and the way back.   whole (N,W)  part (N,C): columns from, …, from+C−1 of whole
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, W: u32, C: u32, start: u32 }
 
@@ -11,7 +11,7 @@ struct Dims { N: u32, W: u32, C: u32, start: u32 }
 // Where element i of part lies in whole.
 fn wide(i: u32) -> u32 { return i / d.C * d.W + d.start + i % d.C; }
 
-// part = those columns of whole. One thread an element of part.
+// part = those columns of whole. One thread per element of part.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

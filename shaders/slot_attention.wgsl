@@ -2,7 +2,7 @@
 //   q, o (N, H·D)   k, v (K, Hkv·D)   gate (1)   p (N, H, K)
 //   p = softmax_j(scale · q·k_j),   o = gate · Σ_j p_j v_j
 //@import grid
-const WG: u32 = 64u; //@param  threads a workgroup
+const WG: u32 = 64u; //@param  threads per workgroup
 
 struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
@@ -14,7 +14,7 @@ struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 @group(0) @binding(5) var<storage, read_write> p: array<f32>;
 @group(0) @binding(6) var<uniform> d: Dims;
 
-// One thread a query row.
+// One thread per query row.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) lane: u32) {

@@ -2,7 +2,7 @@
 //   q, dout (N, H·D)   gate (1)   p, ds (N, H, K)   dk, dv (K, Hkv·D)
 //   dk_j = Σ ds_j q,   dv_j = gate · Σ p_j dout,   over all rows and the heads that share a slot
 //@import grid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the outputs instead of replacing them
 
 struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
@@ -16,7 +16,7 @@ struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 @group(0) @binding(6) var<storage, read_write> dv: array<f32>;
 @group(0) @binding(7) var<uniform> d: Dims;
 
-// One thread an element of a slot.
+// One thread per element of a slot.
 @compute @workgroup_size(WG)
 fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {

@@ -2,7 +2,7 @@
 //   k, v (K, Hkv·D)   gate (1)   p, ds (N, H, K)   dout, dq (N, H·D)   dgate (N, H): what each row adds
 //   ds_j = scale · gate · p_j (dout·v_j − dgate),   dgate = Σ_j p_j dout·v_j,   dq = Σ_j ds_j k_j
 //@import grid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to dq instead of replacing it
 
 struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
@@ -17,7 +17,7 @@ struct Dims { N: u32, K: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 @group(0) @binding(7) var<storage, read_write> dq: array<f32>;
 @group(0) @binding(8) var<uniform> d: Dims;
 
-// One thread a query row.
+// One thread per query row.
 @compute @workgroup_size(WG)
 fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {

@@ -1,6 +1,6 @@
 // Sum over rows.   x (N,C) → out (C)
 //@import grid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
 
 struct Dims { N: u32, C: u32 }
@@ -9,7 +9,7 @@ struct Dims { N: u32, C: u32 }
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> d: Dims;
 
-// One thread a column.
+// One thread per column.
 @compute @workgroup_size(WG)
 fn sum_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {

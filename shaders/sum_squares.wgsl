@@ -1,7 +1,7 @@
 // Sums of squares.   x (N) → partials[first+p] = Σ of x² over the p-th of P interleaved parts
 //@import grid
 //@import narrow
-const WG: u32 = 64u;          //@param  threads a part, a power of two
+const WG: u32 = 64u;          //@param  threads per part, a power of two
 const X_PACKED: bool = false; //@param  x holds bfloat16, two in a word
 const X_F16: bool = false;    //@param  or binary16
 //@import reduce
@@ -18,7 +18,7 @@ fn x_at(i: u32) -> f32 {
     return bitcast<f32>(x[i]);
 }
 
-// One workgroup a part.
+// One workgroup per part.
 @compute @workgroup_size(WG)
 fn sum_squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                @builtin(local_invocation_index) lane: u32) {

@@ -2,7 +2,7 @@
 //   dgate = dy · up · σ(gate) · (1 + gate · (1 − σ(gate))),   dup = dy · gate · σ(gate)
 //@import grid
 //@import sigmoid
-const WG: u32 = 64u;            //@param  threads a workgroup
+const WG: u32 = 64u;            //@param  threads per workgroup
 const ACCUMULATE: bool = false; //@param  add to the outputs instead of replacing them
 
 struct Dims { N: u32 }
@@ -14,7 +14,7 @@ struct Dims { N: u32 }
 @group(0) @binding(4) var<storage, read_write> dup: array<f32>;
 @group(0) @binding(5) var<uniform> d: Dims;
 
-// One thread an element.
+// One thread per element.
 @compute @workgroup_size(WG)
 fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
 // Sums of the partial sums of units.   grads, updates, weights (P)  starts (U+1) → sums (U,3)
 //   sums[u,k] = Σ x_k[p] for starts[u] ≤ p < starts[u+1]
 //@import grid
-const WG: u32 = 64u; //@param  threads a unit, a power of two
+const WG: u32 = 64u; //@param  threads per unit, a power of two
 //@import reduce
 
 struct Dims { U: u32 }
@@ -13,7 +13,7 @@ struct Dims { U: u32 }
 @group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(5) var<uniform> d: Dims;
 
-// One workgroup a unit.
+// One workgroup per unit.
 @compute @workgroup_size(WG)
 fn unit_sums(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
              @builtin(local_invocation_index) lane: u32) {

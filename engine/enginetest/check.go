@@ -19,7 +19,8 @@ type Rand struct{ *rand.Rand }
 // NewRand makes a source that always gives the same values for the same seed.
 func NewRand(seed uint64) *Rand { return &Rand{rand.New(rand.NewPCG(seed, 0x6c6c616d61))} }
 
-// Dim is a dimension in [lo, hi], awkward ones preferred: the ends, powers of two and their neighbours, primes.
+// Dim is a random dimension in [lo, hi]. Half of the time it is one at which kernels tend to fail: an end, a power of two, a
+// neighbour of one, or a prime.
 func (r *Rand) Dim(lo, hi int) int {
 	awkward := []int{lo, hi, 1, 3, 5, 7, 13, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 255, 257}
 	if r.IntN(2) == 0 {
@@ -45,10 +46,10 @@ type Input struct {
 	DType  tensor.DType // F32, BF16 or, with Ints, I32
 	Floats []float32
 	Ints   []int32
-	Frozen bool // no gradient is asked for
+	Frozen bool // it needs no gradient
 }
 
-// F is an input that a gradient is wanted for.
+// F is an input with a gradient.
 func (r *Rand) F(dims ...int) Input {
 	s := tensor.Of(dims...)
 	return Input{Shape: s, Floats: r.Floats(s.Size(), 1)}
@@ -69,12 +70,12 @@ func Ints(x []int32, dims ...int) Input {
 type Case struct {
 	Name string
 	In   []Input
-	// Fn records the computation and returns its outputs; those that want a gradient are seeded with random ones.
+	// Fn records the computation and returns its outputs. Those that need a gradient get a random one.
 	Fn  func(t *graph.Tape, in []graph.Var) []graph.Var
 	Tol Tolerance
 	// NoGradient skips the backward pass, for ops that have none.
 	NoGradient bool
-	// Ones seeds every output with ones, for a loss that is always the root of the backward walk.
+	// Ones makes the gradient of every output 1, for a loss, which is the root of the backward pass.
 	Ones bool
 }
 
@@ -167,11 +168,9 @@ func (c *Case) label(i int, rn *run) string {
 	return fmt.Sprintf("gradient of input %d", i-len(rn.outs))
 }
 
-func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, err error) {
-	rn, variants = &run{dev: dev}, 1
-	tape := graph.NewTape()
-	var outs []graph.Var
-	if err := graph.Record(func() {
+// record records the case on a tape and returns the outputs of Fn.
+func (c *Case) record(tape *graph.Tape) (outs []graph.Var, err error) {
+	err = graph.Record(func() {
 		in := make([]graph.Var, len(c.In))
 		for i, x := range c.In {
 			e := graph.Extern{Key: inputKey(i), Shape: x.Shape, DType: x.DType, Name: fmt.Sprintf("input %d", i)}
@@ -190,14 +189,22 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 			}
 		}
 		tape.Backward()
-	}); err != nil {
-		return nil, 0, err
+	})
+	return outs, err
+}
+
+// alloc allocates the memory of the case: inputs with their values, their gradients, outputs and seeds.
+func (rn *run) alloc(c *Case, outs []graph.Var) error {
+	buffer := func(list *[]device.Buffer, d tensor.DType, n int, label string, i int) error {
+		b, err := rn.dev.Alloc(device.Spec{DType: d, Len: n, Label: fmt.Sprintf("%s %d", label, i)})
+		if err == nil {
+			*list = append(*list, b)
+		}
+		return err
 	}
-	alloc := func(s device.Spec) (device.Buffer, error) { return dev.Alloc(s) }
 	for i, x := range c.In {
-		b, err := alloc(device.Spec{DType: x.DType, Len: x.Shape.Size(), Label: fmt.Sprintf("input %d", i)})
-		if err != nil {
-			return nil, 0, err
+		if err := buffer(&rn.in, x.DType, x.Shape.Size(), "input", i); err != nil {
+			return err
 		}
 		var data []byte
 		if x.Ints != nil {
@@ -205,25 +212,35 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 		} else {
 			data = tensor.EncodeF32(nil, x.Floats, x.DType)
 		}
-		if err := dev.Write(b, 0, data); err != nil {
-			return nil, 0, err
+		if err := rn.dev.Write(rn.in[i], 0, data); err != nil {
+			return err
 		}
-		g, err := alloc(device.Spec{Len: x.Shape.Size(), Label: fmt.Sprintf("gradient %d", i)})
-		if err != nil {
-			return nil, 0, err
+		if err := buffer(&rn.grads, tensor.F32, x.Shape.Size(), "gradient", i); err != nil {
+			return err
 		}
-		rn.in, rn.grads = append(rn.in, b), append(rn.grads, g)
 	}
 	for i, y := range outs {
-		b, err := alloc(device.Spec{Len: y.Shape.Size(), Label: fmt.Sprintf("output %d", i)})
-		if err != nil {
-			return nil, 0, err
+		if err := buffer(&rn.outs, tensor.F32, y.Shape.Size(), "output", i); err != nil {
+			return err
 		}
-		s, err := alloc(device.Spec{Len: y.Shape.Size(), Label: fmt.Sprintf("seed %d", i)})
-		if err != nil {
-			return nil, 0, err
+		if err := buffer(&rn.seeds, tensor.F32, y.Shape.Size(), "seed", i); err != nil {
+			return err
 		}
-		rn.outs, rn.seeds = append(rn.outs, b), append(rn.seeds, s)
+	}
+	return nil
+}
+
+// compile compiles the case for a device with the given variant of each kernel, counted modulo the variants that fit.
+// variants is the largest number that a kernel of the case has.
+func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, err error) {
+	rn, variants = &run{dev: dev}, 1
+	tape := graph.NewTape()
+	outs, err := c.record(tape)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := rn.alloc(c, outs); err != nil {
+		return nil, 0, err
 	}
 	if rn.pool, err = graph.NewPool(dev, tape.Plan()); err != nil {
 		return nil, 0, err
@@ -251,8 +268,8 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 	return rn, variants, err
 }
 
-// Fitting lists the variants of a launch's kernel that the device can run, also those that only pay on hardware.
-// At least one fits everywhere.
+// Fitting lists the variants of a launch's kernel that the device can run, those for hardware adapters included. At least
+// one fits on every device.
 func Fitting(dev device.Device, l *device.Launch) []device.Variant {
 	if dev.Info().Backend == "cpu" { // every variant has the same reference
 		return l.Kernel.Variants[:1]

@@ -14,5 +14,5 @@ func Devices(t testing.TB) []device.Device {
 	return append([]device.Device{cpu.New()}, gpus(t)...)
 }
 
-// Fresh opens a device that the test may close: WebGPU in a browser, else the reference device.
-func Fresh(t testing.TB) device.Device { return fresh(t) }
+// Open opens a device that the test may close: WebGPU in a browser, else the reference device.
+func Open(t testing.TB) device.Device { return openOne(t) }

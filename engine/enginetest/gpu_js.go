@@ -9,10 +9,10 @@ import (
 	"llamatab/engine/device/webgpu"
 )
 
-// One device serves all tests of a binary: making pipelines is what takes long, and they are cached by device.
-var open = sync.OnceValues(func() (*webgpu.Device, error) { return webgpu.Open(context.Background(), webgpu.Options{}) })
+// One device serves all tests of a binary, because it caches its pipelines, which take long to compile.
+var shared = sync.OnceValues(func() (*webgpu.Device, error) { return webgpu.Open(context.Background(), webgpu.Options{}) })
 
-func fresh(t testing.TB) device.Device {
+func openOne(t testing.TB) device.Device {
 	d, err := webgpu.Open(context.Background(), webgpu.Options{})
 	if err != nil {
 		t.Fatalf("this test needs WebGPU: %v", err)
@@ -21,7 +21,7 @@ func fresh(t testing.TB) device.Device {
 }
 
 func gpus(t testing.TB) []device.Device {
-	d, err := open()
+	d, err := shared()
 	if err != nil {
 		t.Fatalf("this test needs WebGPU: %v", err)
 	}

@@ -9,6 +9,6 @@ import (
 	"llamatab/engine/device/cpu"
 )
 
-func fresh(testing.TB) device.Device { return cpu.New() }
+func openOne(testing.TB) device.Device { return cpu.New() }
 
 func gpus(testing.TB) []device.Device { return nil }

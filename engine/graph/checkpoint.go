@@ -2,17 +2,17 @@ package graph
 
 import "llamatab/engine/device"
 
-// section is what a call of Checkpoint recorded: ranges of the tape's values, commands and records.
+// section is the recording of one call of Checkpoint: ranges of the tape's values, commands and records.
 type section struct{ values, commands, records span }
 
 type span struct{ from, to int }
 
-// Checkpoint records f, of whose temporaries nothing is kept for the backward walk. When the walk reaches a record of
-// f, the commands of f are appended once more, into fresh temporaries that stand in for the old ones from there on:
-// the same kernels on the same inputs in the same order, so the gradients are the same bits as without. Neither f
-// nor the ops in it know. Kept are the values from before that f reads, and what others read of f.
+// Checkpoint records f and keeps none of its temporaries for the backward pass. When the backward walk reaches a record
+// of f, it appends the commands of f once more, into new temporaries that replace the old ones from there on. These are the
+// same kernels on the same inputs in the same order, so the gradients have the same bits as without a checkpoint. f and its
+// ops are not written for this. Older values that f reads are kept, and so are values of f that later commands read.
 //
-// f may change nothing in place that is older than itself, and nothing may change what f has read.
+// f must not change older values in place, and later commands must not change values that f has read.
 // Chen et al. 2016, arXiv:1604.06174.
 func (t *Tape) Checkpoint(f func() Var) Var {
 	from := section{span{from: len(t.values)}, span{from: len(t.commands)}, span{from: len(t.records)}}
@@ -69,8 +69,8 @@ func (t *Tape) recompute(i int) {
 		}
 		for _, v := range t.values[s.values.from:s.values.to] {
 			if v.key == nil && v.base == nil {
-				fresh := *v
-				t.standIns[v] = t.add(&fresh)
+				recomputed := *v
+				t.standIns[v] = t.add(&recomputed)
 			}
 		}
 		t.phase++
@@ -83,7 +83,7 @@ func (t *Tape) recompute(i int) {
 	}
 }
 
-// current is what holds the value of v from now on: itself, unless it was computed again.
+// current is the Var that holds the value of v from now on: v itself, or its recomputed copy.
 func (t *Tape) current(v Var) Var {
 	if now, ok := t.standIns[v]; ok {
 		return now
@@ -101,7 +101,7 @@ func (t *Tape) current(v Var) Var {
 	return t.standIns[v]
 }
 
-// prune drops what was computed again for nobody, such as the last product of a block.
+// prune drops recomputed commands whose outputs are not read, such as the last product of a block.
 func (t *Tape) prune() {
 	needed := map[*Value]bool{}
 	kept := len(t.commands)

@@ -7,8 +7,8 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Format says how numbers of two bytes are made of float32 and turned back, by kernels with the dimensions Elements.
-// Two lie in a word.
+// Format is the kernels that convert float32 to two-byte numbers and back. Their dimensions are Elements. Two packed numbers
+// share a word.
 type Format struct {
 	Round  Conversion // x: rounded in place
 	Keep   Conversion // x, y: x rounded in place, and y the same, packed
@@ -21,31 +21,31 @@ type Conversion struct {
 	Params device.Params
 }
 
-// Elements are the dimensions of a kernel that treats all elements alike.
+// Elements are the dimensions of an elementwise kernel.
 type Elements struct{ N uint32 }
 
 var formats = map[tensor.DType]Format{}
 
-// RegisterFormat makes a format known, for externs and for Tape.Store.
+// RegisterFormat registers the format of a type, for externs and for Tape.Store.
 func RegisterFormat(d tensor.DType, f Format) { formats[d] = f }
 
-// Store makes activations numbers of type d, BF16 or F16: what an op hands on is rounded to d before anybody reads it,
-// and what the backward walk needs of it lies packed until then. Sums inside ops, the statistics that ops save for
-// themselves and the gradients of parameters stay float32. So do gradients of activations, but with F16, as in all of
-// its training: there they are F16 too, which is what ScaleLoss is for. F32 stores everything as it is.
+// Store makes activations numbers of type d, BF16 or F16. The output of an op is rounded to d before another op reads it,
+// and outputs that the backward pass reads are packed until then. Sums inside ops, statistics that ops save for their
+// backward pass, and gradients of parameters stay float32. Gradients of activations stay float32 with BF16 and are F16 with
+// F16, which needs ScaleLoss. With d = F32 nothing is rounded.
 func (t *Tape) Store(d tensor.DType) { t.stored = d }
 
-// ScaleLoss multiplies all gradients by the first element of s, so that small ones do not vanish in F16.
+// ScaleLoss multiplies all gradients by the first element of s, so that small ones do not become zero in F16.
 func (t *Tape) ScaleLoss(s Var) { t.lossScale = s }
 
-// LossScale is what an op that computes a loss multiplies the gradient by that it starts; nil for 1.
+// LossScale is the factor by which an op that computes a loss multiplies its gradient, nil for 1.
 func (t *Tape) LossScale() Var { return t.lossScale }
 
-// Full exempts v from rounding, as is right for a loss.
+// Full exempts v from rounding. A loss is exempt.
 func (t *Tape) Full(v Var) { v.full = true }
 
-// lower rewrites the recorded commands for numbers of two bytes: it rounds and packs what Store asks for, tells kernels
-// what their arguments hold, and unpacks, once a phase, for those that read float32 only.
+// lower rewrites the recorded commands for two-byte numbers. It rounds and packs values as Store sets, gives kernels the
+// parameters for packed arguments, and unpacks a value once in a phase for kernels that read float32 only.
 func (t *Tape) lower() {
 	if t.lowered {
 		return
@@ -60,17 +60,17 @@ func (t *Tape) lower() {
 	}
 }
 
-// lowering is a rewriting under way. A phase of the tape is the forward pass, a stretch of the backward walk, or a
-// checkpoint's forward pass again.
+// lowering is the state of lower. A phase of the tape is the forward pass, a part of the backward pass, or the recomputed
+// forward pass of a checkpoint.
 type lowering struct {
 	*Tape
 	facts map[*Value]*fact
 	wide  map[*Value]widened // of packed values: the newest float32 copy
-	dirty []*Value           // written, and not yet rounded
+	dirty []*Value           // written and not yet rounded
 	phase int                // of the last command
 }
 
-// fact is what is known of a value that is stored in two bytes.
+// fact is the use of a value that is stored in two bytes.
 type fact struct {
 	written, read int // last phase that writes it, and that reads it
 	again         bool
@@ -93,7 +93,7 @@ func (t *Tape) narrow(v *Value) bool {
 	return v.output && !v.full
 }
 
-// gather finds out when values are written and read.
+// gather finds the phases in which values are written and read.
 func (l *lowering) gather() {
 	for _, c := range l.commands {
 		for i, a := range c.args {
@@ -116,12 +116,12 @@ func (l *lowering) gather() {
 	}
 }
 
-// kept reports whether the value is packed for a later phase. One that several phases change stays as it is.
+// kept reports whether the value is packed for a later phase. A value that several phases change is not packed.
 func (f *fact) kept() bool { return !f.again && f.read > f.written }
 
 func (l *lowering) rewrite(c command) {
 	if c.phase != l.phase {
-		for _, v := range slices.Clone(l.dirty) { // what is read in a later phase only
+		for _, v := range slices.Clone(l.dirty) { // values that only a later phase reads
 			l.settle(v)
 		}
 		l.phase = c.phase
@@ -170,7 +170,7 @@ func (l *lowering) rewrite(c command) {
 	}
 }
 
-// within is the part of v that a is of its own root, from element off on.
+// within is the view of v that corresponds to the view a of its root. It begins at element off.
 func (l *lowering) within(v *Value, a Var, off int) Var {
 	if a.base == nil {
 		return v
@@ -178,7 +178,7 @@ func (l *lowering) within(v *Value, a Var, off int) Var {
 	return l.add(&Value{Shape: a.Shape, DType: v.DType, Name: a.Name, base: v, off: off})
 }
 
-// settle rounds a value that is complete, and packs it where a later phase needs it.
+// settle rounds a value that is complete, and packs it where a later phase reads it.
 func (l *lowering) settle(v *Value) {
 	l.dirty = slices.DeleteFunc(l.dirty, func(w *Value) bool { return w == v })
 	f := l.facts[v]
@@ -204,7 +204,7 @@ func (l *lowering) widen(packed *Value) *Value {
 	return w.v
 }
 
-// temporary is a new one, for a value of another type.
+// temporary makes a temporary of type d with the shape, name and unit of v.
 func (l *lowering) temporary(v *Value, d tensor.DType) *Value {
 	n := l.add(&Value{Shape: v.Shape, DType: d, Name: v.Name})
 	n.unit = v.unit

@@ -10,16 +10,16 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Plan says which temporaries share memory: two whose lifetimes do not touch may lie in the same slot.
+// Plan is the memory of a tape's temporaries. Two temporaries whose lifetimes are disjoint may share a slot.
 type Plan struct {
 	// Slots are the sizes in bytes of the buffers that hold all temporaries, largest first; Packed those of the buffers
 	// of numbers of two bytes, which are of type Stored.
 	Slots, Packed []int64
 	Stored        tensor.DType
-	// Temporaries is the number of bytes that they would take without sharing.
+	// Temporaries is the number of bytes of all temporaries without sharing.
 	Temporaries int64
-	// Units tells whose the slots are at the moment when the temporaries that are needed have most bytes, by the unit
-	// that they were made for; slots that are free then are under "". Together they are all bytes.
+	// Units is the number of bytes of slots that each unit's temporaries use at the moment of most use. Slots that are free
+	// at that moment are under "". The sum is all bytes.
 	Units map[string]int64
 }
 
@@ -55,8 +55,8 @@ func (p *Plan) slots(v *Value) *[]int64 {
 	return &p.Slots
 }
 
-// Plan assigns a slot to every temporary, the largest first: the first slot that is free all the while it lives, else a
-// new one. Slots are whole buffers, since WebGPU forbids one launch to read and write two parts of the same buffer.
+// Plan assigns a slot to every temporary, the largest first: the first slot that is free for its whole lifetime, or a new
+// one. Slots are whole buffers, since WebGPU forbids one launch to read and write two parts of the same buffer.
 // Pisarchyk & Lee 2020, arXiv:2001.03288, "greedy by size".
 func (t *Tape) Plan() Plan {
 	t.lower()
@@ -86,7 +86,7 @@ func (t *Tape) Plan() Plan {
 	return plan
 }
 
-// units finds the command at which temporaries have most bytes, and whose the slots are then.
+// units finds the command at which temporaries have most bytes, and the units that use the slots there.
 func (t *Tape) units(temps []*Value, plan Plan) map[string]int64 {
 	change := make([]int64, len(t.commands)+1)
 	for _, v := range temps {
@@ -111,7 +111,7 @@ func (t *Tape) units(temps []*Value, plan Plan) map[string]int64 {
 	return units
 }
 
-// tenancy is the values of a slot, in the order of their lives.
+// tenancy is the values of a slot, in the order of their lifetimes.
 type tenancy []*Value
 
 // before is the number of values that begin before v ends.
@@ -120,7 +120,7 @@ func (s tenancy) before(v *Value) int {
 	return at
 }
 
-// free reports whether nobody is there while v lives.
+// free reports whether the slot has no other value during the lifetime of v.
 func (s tenancy) free(v *Value) bool {
 	at := s.before(v)
 	return at == 0 || s[at-1].last < v.first
@@ -144,8 +144,8 @@ func (t *Tape) liveness() {
 	}
 }
 
-// Pool is the memory that programs lay their temporaries in. Programs that share a pool must not rely on a
-// temporary of another.
+// Pool is the memory of programs' temporaries. A program must not read a temporary that another program of the same pool
+// wrote.
 type Pool struct {
 	dev          device.Device
 	bufs, packed []device.Buffer
@@ -170,7 +170,7 @@ func NewPool(dev device.Device, p Plan) (*Pool, error) {
 	return pool, nil
 }
 
-// Free gives the memory back.
+// Free frees the memory.
 func (p *Pool) Free() {
 	for _, b := range slices.Concat(p.bufs, p.packed) {
 		p.dev.Free(b)
@@ -178,7 +178,7 @@ func (p *Pool) Free() {
 	p.bufs, p.packed = nil, nil
 }
 
-// of is the buffer that v lies in, nil where the pool does not go with the plan.
+// of is the buffer of v, nil where the pool does not fit the plan.
 func (p *Pool) of(v *Value) device.Buffer {
 	bufs := p.bufs
 	if v.DType.Size() == 2 {
@@ -209,7 +209,7 @@ func MergePlans(plans ...Plan) Plan {
 	return m
 }
 
-// merge is the larger of both sizes at every place; a is changed.
+// merge is the larger of both sizes at every index. It changes a.
 func merge(a, b []int64) []int64 {
 	for i, size := range b {
 		if i == len(a) {
@@ -220,15 +220,15 @@ func merge(a, b []int64) []int64 {
 	return a
 }
 
-// Binder tells a compilation where outside memory is and which variant of a kernel to use.
+// Binder gives a compilation the memory outside the tape and the variants of kernels.
 type Binder struct {
 	Extern func(key any) (device.Slice, error)
-	// Prepare hears of all launches before Choose is asked about one. nil: nobody does.
+	// Prepare is called with all launches before Choose is called with each. It may be nil.
 	Prepare func([]*device.Launch) error
 	Choose  func(l *device.Launch) (device.Variant, error) // nil: always the first variant
-	// Look may add a launch after one that has written something, to look at it before it is changed again. nil: nothing
-	// is looked at.
-	Look func(w Written, at device.Slice) *device.Launch
+	// Inspect may return a launch to run after one that has written a value, to examine the value before it changes again.
+	// It may be nil.
+	Inspect func(w Written, at device.Slice) *device.Launch
 }
 
 // Written is a value that a launch has just written.
@@ -239,10 +239,10 @@ type Written struct {
 	Gradient bool
 }
 
-// Key is what the memory of v, which lies outside the tape, is found by; nil for a temporary.
+// Key is the key of v's memory outside the tape, nil for a temporary.
 func (v *Value) Key() any { root, _ := v.root(); return root.key }
 
-// Unit is the unit of the model that v was made for.
+// Unit is the unit of the model that v belongs to.
 func (v *Value) Unit() string { return v.unit }
 
 // Program is a tape made ready for replay.
@@ -264,7 +264,7 @@ func (t *Tape) Compile(dev device.Device, label string, pool *Pool, b Binder) (*
 	return &Program{exe, label}, nil
 }
 
-// Part is a stretch of a tape that uses outside memory of one unit at most.
+// Part is a run of a tape's commands that uses outside memory of at most one unit.
 type Part struct {
 	*Program
 	Unit     int // -1: of none
@@ -273,8 +273,8 @@ type Part struct {
 }
 
 // CompileParts is Compile in parts, to be replayed in order, so that outside memory can be filled and emptied between
-// them. unit tells which unit the memory of a key belongs to, -1 where it is always there. A part ends where the next
-// command uses another unit's, and where the backward walk begins.
+// them. unit is the unit that the memory of a key belongs to, -1 for memory that is always filled. A part ends where the
+// next command uses another unit's memory, and where the backward pass begins.
 func (t *Tape) CompileParts(dev device.Device, label string, pool *Pool, b Binder, unit func(key any) int) (parts []Part, err error) {
 	cmds, of, err := t.resolve(pool, b)
 	if err != nil {
@@ -330,42 +330,43 @@ func (t *Tape) CompileParts(dev device.Device, label string, pool *Pool, b Binde
 	return parts, end(len(cmds))
 }
 
-// resolve binds the tape's commands; of tells which of them each device command comes from.
-func (t *Tape) resolve(pool *Pool, b Binder) (cmds []device.Command, of []int, err error) {
-	t.Plan()
-	if pool == nil {
-		pool = &Pool{}
-	}
-	externs := map[*Value]device.Slice{}
-	locate := func(v *Value) (device.Slice, error) {
-		root, off := v.root()
-		if root.key == nil {
-			buf := pool.of(root)
-			if buf == nil {
-				return device.Slice{}, fmt.Errorf("slot %d needs %d bytes of %s that the pool lacks", root.slot, root.bytes(), root.DType)
-			}
-			return device.Slice{Buf: buf, Off: off, Len: v.Shape.Size()}, nil
+// locator finds the memory of values, each extern once.
+type locator struct {
+	pool    *Pool
+	binder  Binder
+	externs map[*Value]device.Slice
+}
+
+func (l *locator) locate(v *Value) (device.Slice, error) {
+	root, off := v.root()
+	if root.key == nil {
+		buf := l.pool.of(root)
+		if buf == nil {
+			return device.Slice{}, fmt.Errorf("slot %d needs %d bytes of %s that the pool lacks", root.slot, root.bytes(), root.DType)
 		}
-		s, ok := externs[root]
-		if !ok {
-			var err error
-			if s, err = b.Extern(root.key); err != nil {
-				return s, fmt.Errorf("%q: %w", root.Name, err)
-			}
-			if s.Len != root.Shape.Size() || s.Buf.Spec().DType != root.DType {
-				return s, fmt.Errorf("%q: memory of %d %s for shape %v of %s", root.Name, s.Len, s.Buf.Spec().DType, root.Shape, root.DType)
-			}
-			externs[root] = s
-		}
-		return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.Shape.Size()}, nil
+		return device.Slice{Buf: buf, Off: off, Len: v.Shape.Size()}, nil
 	}
-	var launches []*device.Launch
-	bound := make([]device.Command, len(t.commands))
+	s, ok := l.externs[root]
+	if !ok {
+		var err error
+		if s, err = l.binder.Extern(root.key); err != nil {
+			return s, fmt.Errorf("%q: %w", root.Name, err)
+		}
+		if s.Len != root.Shape.Size() || s.Buf.Spec().DType != root.DType {
+			return s, fmt.Errorf("%q: memory of %d %s for shape %v of %s", root.Name, s.Len, s.Buf.Spec().DType, root.Shape, root.DType)
+		}
+		l.externs[root] = s
+	}
+	return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.Shape.Size()}, nil
+}
+
+// bind makes a device command of each of the tape's commands, with its memory.
+func (t *Tape) bind(l *locator) (bound []device.Command, launches []*device.Launch, err error) {
+	bound = make([]device.Command, len(t.commands))
 	for at, c := range t.commands {
 		args := make([]device.Slice, len(c.args))
 		for i, a := range c.args {
-			var err error
-			if args[i], err = locate(a); err != nil {
+			if args[i], err = l.locate(a); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -378,6 +379,20 @@ func (t *Tape) resolve(pool *Pool, b Binder) (cmds []device.Command, of []int, e
 			bound[at].Launch = &device.Launch{Kernel: c.kernel, Params: c.params, Dims: c.dims, Args: args}
 			launches = append(launches, bound[at].Launch)
 		}
+	}
+	return bound, launches, nil
+}
+
+// resolve binds the tape's commands to memory and chooses their variants. of[i] is the index of the command that device
+// command i comes from.
+func (t *Tape) resolve(pool *Pool, b Binder) (cmds []device.Command, of []int, err error) {
+	t.Plan()
+	if pool == nil {
+		pool = &Pool{}
+	}
+	bound, launches, err := t.bind(&locator{pool, b, map[*Value]device.Slice{}})
+	if err != nil {
+		return nil, nil, err
 	}
 	if b.Prepare != nil {
 		if err := b.Prepare(launches); err != nil {
@@ -401,12 +416,12 @@ func (t *Tape) resolve(pool *Pool, b Binder) (cmds []device.Command, of []int, e
 			l.Use(v)
 		}
 		for i, a := range c.args {
-			if b.Look == nil || !c.writes(i) {
+			if b.Inspect == nil || !c.writes(i) {
 				continue
 			}
 			root, _ := a.root()
-			if look := b.Look(Written{a, c.kernel.Name, c.args, t.gradients[root]}, l.Args[i]); look != nil {
-				cmds, of = append(cmds, device.Command{Launch: look}), append(of, at)
+			if inspection := b.Inspect(Written{a, c.kernel.Name, c.args, t.gradients[root]}, l.Args[i]); inspection != nil {
+				cmds, of = append(cmds, device.Command{Launch: inspection}), append(of, at)
 			}
 		}
 	}

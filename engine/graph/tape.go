@@ -20,14 +20,14 @@ type Value struct {
 	key   any    // of an extern: what the binder finds the memory by
 	base  *Value // of a view: the value it lies in
 	off   int    // of a view: first element in base
-	wants bool   // a gradient is wanted
+	wants bool   // a gradient is to be computed
 	grad  *Value // of an extern that trains: its persistent gradient
 
-	output bool // an op hands it on; see Tape.Store
+	output bool // it is the output of an op; see Tape.Store
 	full   bool // see Tape.Full
 
 	id          int
-	unit        string // what it was made for, see Tape.Enter
+	unit        string // of the model that it belongs to; see Tape.Enter
 	first, last int    // commands that touch the value, once the tape is planned; first < 0: none
 	slot        int
 }
@@ -41,7 +41,7 @@ func (v *Value) Dim2() (rows, cols int) {
 	return v.Shape.Size() / cols, cols
 }
 
-// bytes is what v takes in a buffer.
+// bytes is the size of v in a buffer.
 func (v *Value) bytes() int64 { return device.Spec{DType: v.DType, Len: v.Shape.Size()}.Bytes() }
 
 // WantsGrad reports whether something that trains lies upstream of v.
@@ -61,8 +61,8 @@ type Extern struct {
 	Shape tensor.Shape
 	DType tensor.DType
 	Name  string
-	// GradKey is the key of the gradient's memory, nil for what does not train. A gradient that lives outside is
-	// always added to: whoever owns it clears it.
+	// GradKey is the key of the gradient's memory, nil for memory that does not train. Launches always add to this
+	// gradient, and its owner clears it.
 	GradKey any
 }
 
@@ -72,7 +72,7 @@ type command struct {
 	dims   any
 	args   []Var // of a launch; of a copy: dst, src; of a clear: dst
 	kind   kind
-	again  bool // computes again what was not kept for the backward walk
+	again  bool // it recomputes a value of a checkpoint
 	phase  int  // see lowering
 }
 
@@ -90,7 +90,7 @@ type record struct {
 	unit string
 }
 
-// Tape records launches and what to do backwards.
+// Tape records launches, and for each op the function that records its gradient.
 type Tape struct {
 	values   []*Value
 	externs  map[any]*Value
@@ -100,19 +100,19 @@ type Tape struct {
 	unit     string         // see Enter
 
 	grads     map[*Value]*Value
-	holders   map[*Value]int  // values whose gradient this is and that are still to be walked
-	written   map[*Value]bool // gradients that hold something already
+	holders   map[*Value]int  // by gradient, the number of values that it is the gradient of and whose records are still to be walked
+	written   map[*Value]bool // gradients that already have a value
 	gradients map[*Value]bool
 	inference bool
 
-	sections []section         // what was checkpointed and is not yet walked
+	sections []section         // checkpoints that the backward walk has not reached
 	inside   bool              // a checkpoint is being recorded
-	kept     map[*Value]bool   // what checkpoints read: it must not change any more
-	standIns map[*Value]*Value // what holds the values that were computed again
+	kept     map[*Value]bool   // values that checkpoints read and that must not change any more
+	standIns map[*Value]*Value // the recomputed copy of a value
 
 	stored    tensor.DType // of activations
 	lossScale Var          // nil for 1
-	phase     int          // of what is being recorded
+	phase     int          // of the commands that are being recorded; see lowering
 	lowered   bool         // the commands are in their final form
 }
 
@@ -162,14 +162,14 @@ func (t *Tape) add(v *Value) Var {
 	return v
 }
 
-// Enter names the unit of the model that what follows belongs to. The backward walk enters each record's unit again, so
-// a plan can tell whose activations and gradients lie in memory.
+// Enter sets the unit of the model, such as a block, that the following values belong to. The backward walk enters each
+// record's unit again, so a plan can tell which unit's activations and gradients are in memory.
 func (t *Tape) Enter(unit string) { t.unit = unit }
 
 // New makes a temporary of type F32.
 func (t *Tape) New(shape tensor.Shape) Var { return t.add(&Value{Shape: shape, DType: tensor.F32}) }
 
-// Extern brings outside memory onto the tape; the same key gives the same Var.
+// Extern is a Var for memory outside the tape. The same key gives the same Var.
 func (t *Tape) Extern(e Extern) Var {
 	if v, ok := t.externs[e.Key]; ok {
 		return v
@@ -204,8 +204,8 @@ func (t *Tape) Want(op string, v Var, shape tensor.Shape) {
 	}
 }
 
-// Launch appends a kernel launch. Outputs want a gradient when an input does. A gradient that already holds
-// something is added to: the launch then gets the parameter ACCUMULATE. One that is updated in place starts from zero.
+// Launch appends a kernel launch. An output needs a gradient when an input does. A launch that writes a gradient which
+// already has a value gets the parameter ACCUMULATE and adds to it. A gradient that is updated in place starts from zero.
 func (t *Tape) Launch(k *device.Kernel, dims any, args ...Var) { t.LaunchWith(k, nil, dims, args...) }
 
 // LaunchWith is Launch with parameters for the shader.
@@ -235,7 +235,7 @@ func (t *Tape) LaunchWith(k *device.Kernel, params device.Params, dims any, args
 		case !t.gradients[root]:
 			a.wants = a.wants || wants
 		case !t.written[root] && (add > 0 && replace > 0 || k.Bindings[i].Access == device.Update):
-			t.Clear(a) // one kernel, one rule: clear what is new, then add to all
+			t.Clear(a) // ACCUMULATE holds for all outputs of a launch: a new one is cleared, then added to
 			fallthrough
 		default:
 			t.written[root] = true
@@ -276,8 +276,8 @@ func (t *Tape) push(c command) {
 	t.commands = append(t.commands, c)
 }
 
-// OnBackward says how gradients flow from y: fn gets dy when the walk reaches this record, if y has one.
-// An op that changes y in place registers y again; the records run in reverse order.
+// OnBackward registers the function that records the gradients of an op with output y. The backward walk calls it with dy,
+// if y has a gradient. An op that changes y in place registers y again. The records run in reverse order.
 func (t *Tape) OnBackward(y Var, fn func(dy Var)) {
 	y.output = true
 	if y.wants {
@@ -286,14 +286,14 @@ func (t *Tape) OnBackward(y Var, fn func(dy Var)) {
 	}
 }
 
-// Accumulate calls fn to launch what computes the gradient of x, if anybody wants it.
+// Accumulate calls fn to launch the kernel that computes the gradient of x, if x needs one.
 func (t *Tape) Accumulate(x Var, fn func(dx Var)) {
 	if x.wants {
 		fn(t.gradient(x))
 	}
 }
 
-// gradient is the Var that holds or will hold dx, safe to add to.
+// gradient is the Var of dx, which launches may add to.
 func (t *Tape) gradient(x Var) Var {
 	if x.grad != nil {
 		return x.grad
@@ -304,7 +304,7 @@ func (t *Tape) gradient(x Var) Var {
 			Fail("gradient of a view of %q", x.base.Name)
 		}
 		g = t.newGradient(x)
-	} else if t.holders[g] > 1 { // somebody else still reads it: add to a copy
+	} else if t.holders[g] > 1 { // it is still the gradient of another value: add to a copy
 		t.holders[g]--
 		c := t.newGradient(x)
 		t.Copy(c, g)
@@ -320,8 +320,8 @@ func (t *Tape) newGradient(x Var) Var {
 	return g
 }
 
-// Alias makes dy the gradient of x without a copy, as for the terms of a sum, when x has none yet.
-// It reports false when the caller must add dy to the gradient instead.
+// Alias makes dy the gradient of x without a copy, as for the terms of a sum. It reports false where x already has a
+// gradient, to which the caller must add dy.
 func (t *Tape) Alias(x, dy Var) bool {
 	if !x.wants {
 		return true
@@ -362,9 +362,9 @@ func (t *Tape) Backward() {
 		}
 		t.Enter(r.unit)
 		t.recompute(i)
-		r.fn(dy) // reads dy, so that what shares it is not written meanwhile
+		r.fn(dy) // it reads dy, so no launch of fn may change dy for another holder
 		if t.owed[r.y] == 0 {
-			t.holders[t.grads[r.y]]-- // r.y is done with: a term that took dy over may change it in place
+			t.holders[t.grads[r.y]]-- // all records of r.y are walked: a term that shares dy may now change it in place
 		}
 	}
 	t.records = nil
@@ -382,8 +382,8 @@ func (t *Tape) Launches() int {
 	return n
 }
 
-// Flops is the number of floating-point operations of the launches recorded so far, as far as their kernels count them:
-// the products of matrices and attention.
+// Flops is the number of floating-point operations of the launches recorded so far. Only matrix products and attention
+// count theirs.
 func (t *Tape) Flops() float64 {
 	n := 0.0
 	for _, c := range t.commands {
@@ -394,7 +394,8 @@ func (t *Tape) Flops() float64 {
 	return n
 }
 
-// DimsBytes is what the dimensions of the launches take on a device: each distinct one starts on device.DimsAlign.
+// DimsBytes is the size of the launches' dimensions on a device. Each distinct one starts on a multiple of
+// device.DimsAlign.
 func (t *Tape) DimsBytes() int64 {
 	t.lower()
 	seen := map[string]bool{}

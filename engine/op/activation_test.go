@@ -13,14 +13,14 @@ func TestActivate(t *testing.T) {
 		t.Run(fmt.Sprint(int(a)), func(t *testing.T) {
 			enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
 				x := r.F(r.Dim(1, 20), r.Dim(1, 130))
-				for i, v := range x.Floats { // differences do not see the bend of ReLU
+				for i, v := range x.Floats { // a central difference is wrong across the bend of ReLU
 					if v > -0.01 && v < 0.01 {
 						x.Floats[i] = 0.5
 					}
 				}
 				return enginetest.Case{
 					In: []enginetest.Input{x}, Tol: enginetest.Elementwise,
-					Fn: func(t *graph.Tape, in []graph.Var) []graph.Var { // into a gradient that is new, and one that is there
+					Fn: func(t *graph.Tape, in []graph.Var) []graph.Var { // once into the gradient of an input, once into a new one
 						return []graph.Var{Activate(t, in[0], a), Activate(t, Scale(t, in[0], 3), a)}
 					},
 				}

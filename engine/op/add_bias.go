@@ -8,7 +8,7 @@ import (
 
 type addBiasDims struct{ N, C uint32 }
 
-// AddBias adds the same row to each row of y, in place. Nothing before it may need y as it was.
+// AddBias adds the same row to each row of y, in place. No op before it may read y in its backward pass.
 //
 //	y[n,c] += b[c],   db[c] = Σ_n dy[n,c]
 //

@@ -14,7 +14,7 @@ func TestAddBias(t *testing.T) {
 			In:  []enginetest.Input{r.F(N, C), r.F(C)},
 			Tol: enginetest.Reduce(N),
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				y := Scale(t, in[0], 1.5) // what is changed in place must not be an input
+				y := Scale(t, in[0], 1.5) // an input must not be changed in place
 				AddBias(t, y, in[1])
 				return []graph.Var{y}
 			},

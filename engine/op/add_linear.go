@@ -2,7 +2,7 @@ package op
 
 import "llamatab/engine/graph"
 
-// AddLinear adds Scale·X·Wᵀ to y in place. Nothing before it may need y as it was.
+// AddLinear adds Scale·X·Wᵀ to y in place. No op before it may read y in its backward pass.
 //
 // Shapes: X (…,in), W (out,in), y (…,out).
 func AddLinear(t *graph.Tape, y graph.Var, term Term) {

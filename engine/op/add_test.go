@@ -7,8 +7,8 @@ import (
 	"llamatab/engine/graph"
 )
 
-// TestAdd shares gradients in every way: terms that are also used elsewhere, a frozen term, a term twice, and sums
-// of sums, whose gradients are one Var until somebody adds to it.
+// TestAdd covers the ways in which terms share a gradient: a term with another use, a frozen term, a term used twice, and
+// sums of sums, whose terms share one Var until an op adds to it.
 func TestAdd(t *testing.T) {
 	for name, f := range map[string]func(t *graph.Tape, x, y, frozen graph.Var) graph.Var{
 		"plain": func(t *graph.Tape, x, y, _ graph.Var) graph.Var { return Add(t, x, y) },

@@ -59,7 +59,7 @@ func (d attentionDims) params() device.Params {
 // that documents packed into one row, whose positions restart, do not see each other.
 //
 // Shapes: q (B·T,Heads·HeadDim), k and v (B·(P+T),KVHeads·HeadDim), positions (B·T) of type I32 → o like q.
-// Saves lse (B·T,Heads) and o. The backward pass recomputes p; each gradient has one owner, so sums have one order:
+// Saves lse (B·T,Heads) and o. The backward pass recomputes p. One thread sums each element of a gradient, so the order is fixed:
 //
 //	dv_j = Σ_i p_ij do_i,   ds_ij = p_ij (do_i·v_j − do_i·o_i),   dq_i = scale Σ_j ds_ij k_j,   dk_j = scale Σ_i ds_ij q_i
 //
@@ -84,7 +84,7 @@ func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) gr
 		if !k.WantsGrad() && !v.WantsGrad() {
 			return
 		}
-		// One kernel computes both. Where only one is wanted, the other goes to memory that nobody reads.
+		// One kernel computes both. Where only one is wanted, the other is written to a temporary.
 		dk, dv := t.New(k.Shape), t.New(v.Shape)
 		t.Accumulate(k, func(g graph.Var) { dk = g })
 		t.Accumulate(v, func(g graph.Var) { dv = g })
@@ -93,9 +93,10 @@ func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) gr
 	return o
 }
 
-// attentionVariants are the ways of lib/attention.wgsl: plain with 1, 2 or 4 rows a thread, then tiled ones.
-// A thread holds so many numbers for each element of its rows, and shares so many sums for each row and tile element.
-// Tiled ones are for hardware: a software adapter pays more for barriers and for compiling them than they can gain.
+// attentionVariants are the variants of lib/attention.wgsl: plain with 1, 2 or 4 rows for each thread, then tiled.
+// held is the number of values that a thread keeps for each element of its rows, sums the number of sums that it shares for
+// each row and tile element. Tiled variants are for hardware adapters: on a software adapter barriers and compilation cost
+// more than the tiles save.
 func attentionVariants(held, sums int) []device.Variant {
 	plain := func(rows int) device.Variant {
 		return device.Variant{
@@ -113,7 +114,7 @@ func attentionVariants(held, sums int) []device.Variant {
 					Params: device.Params{"TILED": true, "ROWS": rows, "SPLIT": split, "TILE": tile},
 					Fits: func(i device.Info, l device.Limits, dims any) bool {
 						d := dims.(attentionDims)
-						// About 64 registers of data keep a GPU busy without spilling; short heads have less to share out.
+						// About 64 registers of data keep a GPU busy without spilling. Short heads gain nothing from more threads.
 						registers := held * rows * int(d.D) / split
 						if i.Software || d.vectors()%split != 0 || registers > 64 || registers <= 32 && split*rows > 1 {
 							return false
@@ -158,8 +159,8 @@ func attentionClass(dims any, _ device.Params) string {
 	return fmt.Sprintf("t%d/d%d", 1<<bits.Len32(d.T-1), d.D)
 }
 
-// eachPair calls f for every query row and each key that it sees. Both are numbered by heads: row n of q and of what is
-// like q, row j of k and v.
+// eachPair calls f for every query row and each key that it sees. n numbers the heads of q (B·T·H in all), j those of k
+// and v (B·(P+T)·Hkv).
 func (d attentionDims) eachPair(positions []uint32, f func(n, j int)) {
 	T, P, H, Hkv := int(d.T), int(d.P), int(d.H), int(d.Hkv)
 	for b := range int(d.B) {
@@ -198,8 +199,8 @@ func addScaled(y []float64, a float64, x []float64) {
 	}
 }
 
-// attentionSample is one batch row of a few positions with the same heads' ratio and width. The lengths of the
-// arguments are the bindings' in units of query rows, key rows, positions or numbers a query row.
+// attentionSample makes a Kernel.Sample: one batch row of a few positions with the same width and ratio of heads. units
+// gives each binding's length: q and k for arrays like queries and keys, n for positions, 1 and 2 for numbers per query row.
 func attentionSample(units ...rune) func(any) (any, []int) {
 	return func(dims any) (any, []int) {
 		d := dims.(attentionDims)

@@ -13,11 +13,11 @@ type decodeDims struct {
 }
 
 // AttentionDecode is Attention for one new token a batch row, against caches of the keys and values so far. Cache
-// rows 0 to position[b] are seen, so the token's own key and value must have been put there by Scatter. A prefix of
-// keys takes the first rows of the cache and is counted by position. It has no gradient.
+// rows 0 to position[b] are seen, so Scatter must have written the token's own key and value there. A prefix of
+// keys takes the first rows of the cache, and position counts them too. It has no gradient.
 //
 // Shapes: q (B,Heads·HeadDim), kCache and vCache (B·cacheLen,KVHeads·HeadDim), position (B) of type I32 → o like q.
-// Of s, T and P are not looked at.
+// The fields T and P of s are ignored.
 func AttentionDecode(t *graph.Tape, q, kCache, vCache, position graph.Var, s AttentionShape, cacheLen int) graph.Var {
 	s.T, s.P = 1, 0
 	d := s.dims("AttentionDecode")

@@ -30,7 +30,7 @@ func TestAttentionDecode(t *testing.T) {
 	})
 }
 
-// A token read through the cache sees what it would see as the last row of the whole text.
+// A token that attends to the cache has the output of the last row of the whole text.
 func TestAttentionDecodeEqualsLastRow(t *testing.T) {
 	s := AttentionShape{B: 1, T: 14, P: 3, Heads: 6, KVHeads: 2, HeadDim: 4, Scale: 0.5}
 	const cacheLen = 20

@@ -73,7 +73,7 @@ func TestAttention(t *testing.T) {
 	)
 }
 
-// Only what is wanted gets a gradient, and what is used twice gets both.
+// Frozen inputs get no gradient. An input of two calls gets the sum of both gradients.
 func TestAttentionFrozenInputs(t *testing.T) {
 	s := AttentionShape{B: 2, T: 7, Heads: 2, KVHeads: 1, HeadDim: 4, Scale: 0.5}
 	for frozen := range 8 {
@@ -90,7 +90,7 @@ func TestAttentionFrozenInputs(t *testing.T) {
 	}
 }
 
-// Scores in the thousands neither overflow nor lose what the smaller ones add.
+// Scores in the thousands neither overflow nor lose the share of smaller scores.
 func TestAttentionLargeScores(t *testing.T) {
 	r := enginetest.NewRand(1)
 	c := attentionCase(r, AttentionShape{B: 1, T: 20, Heads: 2, KVHeads: 1, HeadDim: 8, Scale: 1}, false)
@@ -121,7 +121,7 @@ func wide(x []float32) []float64 {
 	return y
 }
 
-// Documents packed into one row give what each gives alone, and what comes later does not matter.
+// Documents packed into one row have the outputs that each has alone, and later positions have no influence.
 func TestAttentionPackedEqualsSeparate(t *testing.T) {
 	s := AttentionShape{B: 1, T: 12, Heads: 6, KVHeads: 2, HeadDim: 4, Scale: 0.5}
 	in := attentionCase(enginetest.NewRand(7), s, false).In

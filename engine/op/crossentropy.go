@@ -12,7 +12,8 @@ import (
 // maxLogits bounds the logits that exist at a time, in bytes.
 const maxLogits = 64 << 20
 
-// chunkAlign makes every chunk of rows begin where a device can bind it: 64 rows of F32 are a multiple of 256 bytes.
+// chunkAlign is the divisor of chunk lengths. A device can bind a chunk of rows that begins at a multiple of 256 bytes, as
+// 64 rows of F32 do.
 const chunkAlign = 64
 
 // ChunkRows is how many of n rows LinearCrossEntropy should take at a time with a vocabulary of this size: as few
@@ -34,12 +35,12 @@ type crossEntropyDims struct {
 //	dlogits[n] = softmax(logits[n]) − onehot(targets[n]), or 0 where targets[n] < 0
 //	dX_i = scale_i · dlogits·W_i,   dW_i = scale_i · dlogitsᵀ·X_i,   dbias = Σ_rows dlogits
 //
-// Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), bias (V) or nil for none, targets (N) I32 → loss (1). A negative target is not counted;
-// targets are shifted already, and whoever writes them has checked that they are below V.
+// Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), bias (V) or nil for none, targets (N) I32 → loss (1). A negative target is not counted.
+// Targets are already shifted, and the caller has checked that they are below V.
 //
-// The logits exist for chunk rows at a time only: the gradients are computed right there, those of W_i added where
-// they belong and those of X_i kept for the backward pass. So the loss must be the root of that pass, with dloss = 1, or
-// the tape's LossScale.
+// Logits exist for only chunk rows at a time. Their gradients are computed in the forward pass: those of W_i are added to
+// the parameter's gradient, those of X_i are kept for the backward pass. So the loss must be the root of the backward pass,
+// with dloss = 1 or the tape's LossScale.
 // chunk is a multiple of 64 unless it covers all rows; see ChunkRows.
 func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, chunk int) graph.Var {
 	if len(terms) == 0 {
@@ -104,8 +105,8 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, ch
 	return loss
 }
 
-// crossEntropy replaces logits by their gradient where the parameter GRADIENT is true. What is not a number in a
-// counted row is none in its loss.
+// crossEntropy replaces logits by their gradient where the parameter GRADIENT is true. A NaN or an infinity in a counted
+// row makes the row's loss NaN or infinite.
 var crossEntropy = &device.Kernel{
 	Name: "crossentropy", Shader: "crossentropy", Entry: "crossentropy",
 	Bindings: in("targets").out("losses").inout("logits"),

@@ -31,8 +31,8 @@ func TestLinearCrossEntropy(t *testing.T) {
 	})
 }
 
-// TestLinearCrossEntropyLowRank has a frozen bfloat16 head and an adapter on it, both fed by the same x, which other
-// ops read too.
+// TestLinearCrossEntropyLowRank has a frozen bfloat16 head with a low-rank adapter. Both read the same x, and so do other
+// ops.
 func TestLinearCrossEntropyLowRank(t *testing.T) {
 	enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
 		N, C, V, R := r.Dim(1, 130), r.Dim(1, 20), r.Dim(2, 70), r.Dim(1, 4)
@@ -63,7 +63,7 @@ func TestLinearCrossEntropyTied(t *testing.T) {
 	})
 }
 
-// TestCrossEntropyFrozen asks for the loss alone, over logits that exp could not take as they are.
+// TestCrossEntropyFrozen computes the loss alone, for logits whose exp overflows.
 func TestCrossEntropyFrozen(t *testing.T) {
 	enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
 		N, C, V := r.Dim(1, 130), r.Dim(1, 8), r.Dim(1, 300)
@@ -80,7 +80,7 @@ func TestCrossEntropyFrozen(t *testing.T) {
 	})
 }
 
-// TestCrossEntropyNonFinite lets one bad activation through to the loss, unless its row is not counted.
+// One activation that is not finite makes the loss not finite, unless its row is not counted.
 func TestCrossEntropyNonFinite(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for _, token := range []int32{2, -1} {

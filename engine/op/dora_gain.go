@@ -13,12 +13,13 @@ type doraDims struct {
 	S       float32
 }
 
-// DoRAGain is what DoRA scales the outputs of an adapted projection by, which then has rows of length m.
+// DoRAGain computes the factors by which DoRA scales the outputs of an adapted projection. The rows of the scaled weight
+// have the norms m.
 //
 //	gain = m / ‖W + s·B·A‖,   dm = dgain / ‖W + s·B·A‖,   ‖·‖ the norm of each row
 //
-// The norm counts as a constant, so W, A and B get no gradient from here (Liu et al. 2024, arXiv:2402.09353, §4.3). It is
-// made from W·Aᵀ and A·Aᵀ, so that no matrix of W's size is:
+// The norm counts as a constant, so this op gives W, A and B no gradient (Liu et al. 2024, arXiv:2402.09353, §4.3). It is
+// computed from W·Aᵀ and A·Aᵀ, which needs no further matrix of W's size:
 //
 //	‖w + s·b·A‖² = ‖w‖² + b·(2s·A·wᵀ + s²·A·Aᵀ·bᵀ)   for a row w of W and b of B
 //

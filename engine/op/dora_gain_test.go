@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// The gain makes the rows of the adapted weight as long as m says, and the norm counts as a constant.
+// Scaled by the gain, the rows of the adapted weight have the norms m. The norm counts as a constant.
 func TestDoRAGain(t *testing.T) {
 	for _, stored := range []tensor.DType{tensor.F32, tensor.BF16} {
 		enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {

@@ -17,9 +17,9 @@ type dropoutDims struct {
 //
 //	y = x · mask / (1−p),   mask[i] = 1 where random(seed, site, i) ≥ p·2³², else 0;   dx = dy · mask / (1−p)
 //
-// seed is two U32: the run's seed mixed with the step, and the micro-batch. site tells apart the dropouts of a model.
-// The mask depends on nothing else, so it is made again for the backward pass, when a checkpointed block is computed
-// again, and after a run is resumed. p = 0 is x itself.
+// seed is two U32: the run's seed mixed with the step, and the micro-batch. site is the number of the dropout in the model.
+// The mask depends on nothing else, so the backward pass, a recomputed checkpoint and a resumed run get the same mask.
+// p = 0 is x itself.
 func Dropout(t *graph.Tape, x graph.Var, p float32, site uint32, seed graph.Var) graph.Var {
 	if p == 0 {
 		return x

@@ -9,16 +9,15 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Lookup names the rows that an Embedding takes, and where each of them is used. All are I32; LookupIndex makes the
-// last two.
+// Lookup is the tokens of an Embedding and their index. All are I32. LookupIndex makes the last two.
 type Lookup struct {
 	IDs    graph.Var // (N) the token of each position
-	Order  graph.Var // (N) all positions, those of the same token side by side
+	Order  graph.Var // (N) all positions, grouped by token
 	Starts graph.Var // (N+1) where in Order the positions of the u-th distinct token begin
 }
 
-// LookupIndex sorts the positions of ids by token, stably. starts has an entry for each distinct token; those that
-// remain, at least one, are len(ids).
+// LookupIndex sorts the positions of ids by token, stably. starts has an entry for each distinct token. The remaining
+// entries, at least one, are len(ids).
 func LookupIndex(ids []int32) (order, starts []int32) {
 	order = make([]int32, len(ids))
 	for i := range order {
@@ -44,7 +43,7 @@ type embeddingDims struct{ N, V, C uint32 }
 //	y[n,:] = table[ids[n],:],   dtable[v,:] += Σ_{n: ids[n]=v} dy[n,:]
 //
 // Shapes: table (V,C); ids (N) → y (N,C). The sum over a token's positions runs in
-// their order, so it always gives the same bits. Whoever writes ids has checked that they are below V.
+// their order, so it always gives the same bits. The caller has checked that ids are below V.
 func Embedding(t *graph.Tape, table graph.Var, lk Lookup) graph.Var {
 	V, C := table.Dim2()
 	N := lk.IDs.Shape.Size()

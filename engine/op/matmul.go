@@ -14,7 +14,7 @@ type matmulDims struct {
 	Alpha   float32
 }
 
-// form names how the two sides of a product are stored: N as it is used, T transposed.
+// form tells which factors of a product are stored transposed: N is no, T is yes, as in BLAS.
 type form struct{ transA, transB bool }
 
 var (
@@ -28,7 +28,7 @@ func (f form) String() string {
 	return letter[f.transA] + letter[f.transB]
 }
 
-// matmulNT launches c = alpha·a·bᵀ, or c += where accumulate is set; a gradient is added to by itself.
+// matmulNT launches c = alpha·a·bᵀ, or c += where accumulate is set. Tape.Launch sets it for a gradient that already has a value.
 //
 // Shapes: a (…,K), b (N,K), c (…,N). b may be of two bytes.
 func matmulNT(t *graph.Tape, a, b, c graph.Var, alpha float32, accumulate bool) {
@@ -73,7 +73,7 @@ func launchMatmul(t *graph.Tape, f form, a, b, bias, c graph.Var, alpha float32,
 	t.LaunchWith(matmuls[f], params, matmulDims{uint32(M), uint32(N), uint32(K), alpha}, a, b, bias, c)
 }
 
-// matmuls are the kernels of the three forms. Each sums over k in order.
+// matmuls are the kernels of the three forms. Each adds the products in the order of k.
 var matmuls = map[form]*device.Kernel{formNT: newMatmul(formNT), formNN: newMatmul(formNN), formTN: newMatmul(formTN)}
 
 func newMatmul(f form) *device.Kernel {
@@ -93,7 +93,7 @@ func newMatmul(f form) *device.Kernel {
 			case p.Bool("B_PACKED"):
 				kind = "bf16"
 			}
-			if f.fours(d) { // what quads can read
+			if f.fours(d) { // quads can read it
 				kind += "x4"
 			}
 			up := func(n uint32) int { return 1 << bits.Len32(n-1) }
@@ -125,8 +125,8 @@ func (f form) fours(d matmulDims) bool {
 	return a%4 == 0 && b%4 == 0
 }
 
-// matmulVariants are quads of lanes that swap values, tiles in registers, and tiles in workgroup memory. Software
-// adapters pay for barriers and gain from multiply-adds per load; on hardware it is the other way round.
+// matmulVariants are quads of lanes that swap values, tiles in registers, and tiles in workgroup memory. On a software
+// adapter barriers are slow and quads save loads. On a hardware adapter workgroup memory is fast.
 func matmulVariants(f form) []device.Variant {
 	return []device.Variant{
 		quadVariant(f, 16, 16), quadVariant(f, 32, 16), quadVariant(f, 16, 32),
@@ -136,7 +136,7 @@ func matmulVariants(f form) []device.Variant {
 	}
 }
 
-// quadVariant is one quad a workgroup, which would leave most of a hardware adapter idle. On SwiftShader 32×16 does
+// quadVariant has one quad in a workgroup, which would leave most of a hardware adapter idle. On SwiftShader 32×16 does
 // 10.8 GFLOP/s where 16×16 does 9; larger tiles take seconds to compile, and with more than some 600 multiply-adds
 // in a turn of the loop they fall back to 6.5.
 func quadVariant(f form, m, n int) device.Variant {

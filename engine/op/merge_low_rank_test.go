@@ -31,7 +31,7 @@ func TestMergeLowRank(t *testing.T) {
 			merged := enginetest.Outputs(t, dev, enginetest.Case{
 				Name: t.Name(), In: []enginetest.Input{w, left, right, rightT}, NoGradient: true,
 				Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-					a, b := Scale(t, in[0], 1), Scale(t, in[0], 1) // what is changed in place must not be an input
+					a, b := Scale(t, in[0], 1), Scale(t, in[0], 1) // an input must not be changed in place
 					MergeLowRank(t, a, in[1], in[2], false, scale)
 					MergeLowRank(t, b, in[1], in[3], true, scale)
 					return []graph.Var{a, b}

@@ -45,8 +45,8 @@ func TestPack(t *testing.T) {
 	}
 }
 
-// TestPackBits packs every kind of float32, NaNs with their payloads included, on the bits of tensor.EncodeF32: gradients
-// that the GPU rounds for the wire are those that Go would round.
+// TestPackBits compares the packed bits with tensor.EncodeF32 for every kind of float32, NaNs with payloads included.
+// Gradients that the GPU rounds for the network then have the bits that Go would give them.
 func TestPackBits(t *testing.T) {
 	var x []byte
 	for high := range uint32(1 << 16) {

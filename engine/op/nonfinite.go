@@ -6,10 +6,10 @@ import (
 	"llamatab/engine/device"
 )
 
-// Finite is what FirstNonFinite reports of a tensor without a NaN or an infinity.
+// Finite is the report of FirstNonFinite for a tensor without a NaN or an infinity.
 const Finite = math.MaxUint32
 
-// FirstNonFinite is a launch that puts the index of the first NaN or infinity of x at a place of report, or Finite.
+// FirstNonFinite makes a launch that writes the index of the first NaN or infinity of x into report, or Finite.
 // x is F32 of any length, report I32.
 func FirstNonFinite(x, report device.Slice, place int) *device.Launch {
 	return &device.Launch{Kernel: firstNonFinite, Dims: nonFiniteDims{uint32(x.Len), uint32(place)}, Args: []device.Slice{x, report}}

@@ -1,5 +1,6 @@
-// Package op holds the operations that models are made of, one to a file: formula, kernels, gradient and the Go
-// reference that defines what the kernels must compute. Shader files carry the same names.
+// Package op holds the operations of the models. x.go has the formula of an op, its kernels, its gradient, and the Go
+// reference that defines what each kernel computes. The kernels' WGSL is in shaders/x.wgsl and x_*.wgsl, the proof in
+// x_test.go. A test of package enginetest holds this rule.
 package op
 
 import (
@@ -19,7 +20,7 @@ func (b bindings) out(names ...string) bindings { return b.add(device.Write, nam
 // inout adds buffers that are changed in place.
 func (b bindings) inout(names ...string) bindings { return b.add(device.Update, names) }
 
-// either marks a buffer that may also hold numbers of two bytes; words, those that hold them in any case.
+// either marks a buffer that holds float32 or two-byte numbers. words marks buffers that always hold two-byte numbers.
 func (b bindings) either(name string) bindings    { return b.packed(device.Either, name) }
 func (b bindings) words(names ...string) bindings { return b.packed(device.Words, names...) }
 
@@ -39,13 +40,13 @@ func (b bindings) add(a device.Access, names []string) bindings {
 	return b
 }
 
-// wg is the workgroup size of kernels that have no reason for another.
+// wg is the default workgroup size.
 const wg = 64
 
-// perThread is the grid of kernels that handle one element a thread.
+// perThread is the grid of a kernel that has one thread for each of n elements.
 func perThread(n int) [3]int { return device.Groups(device.CeilDiv(n, wg)) }
 
-// rowVariants are for kernels that give a workgroup to each row. On a software adapter a barrier costs as much as
+// rowVariants are for kernels with one workgroup for each row. On a software adapter a barrier costs as much as
 // dozens of loads, so there the workgroup is no wider than the adapter's four lanes.
 var rowVariants = []device.Variant{
 	{Name: "lanes4", Params: device.Params{"WG": 4}, Fits: func(i device.Info, _ device.Limits, _ any) bool { return i.Software }},

@@ -12,7 +12,7 @@ func (d prependDims) sizes() (rows, rest, whole int) {
 	return int(d.P * d.C), int(d.B * d.T * d.C), int(d.B * (d.P + d.T) * d.C)
 }
 
-// wide is where element i of (B·T,C) lies in (B·(P+T),C).
+// wide is the index in (B·(P+T),C) of element i of (B·T,C).
 func (d prependDims) wide(i int) int { return i + (i/int(d.T*d.C)+1)*int(d.P*d.C) }
 
 // Prepend puts the same rows before each of B sequences.

@@ -21,7 +21,7 @@ func TestPrepend(t *testing.T) {
 	})
 }
 
-// What was put before sequences and taken away again leaves them as they were.
+// WithoutFirst is the inverse of Prepend.
 func TestPrependIsUndone(t *testing.T) {
 	const B, P, T, C = 3, 2, 5, 7
 	r := enginetest.NewRand(1)

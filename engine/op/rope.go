@@ -20,7 +20,7 @@ type ropeDims struct {
 //	x[j+h]  ← x[j+h]·cos + x[j]·sin     h = headDim/2,  (cos, sin) = table[positions[n], j]
 //
 // Shapes: x (…,heads·headDim) with N rows in all, table (P,h,2) as RopeTable makes it, positions (N) of type I32.
-// The gradient is rotated back by the same angles, in place too. Su et al. 2021, arXiv:2104.09864.
+// The gradient is rotated back by the same angles, also in place. Su et al. 2021, arXiv:2104.09864.
 func RoPE(t *graph.Tape, x, table, positions graph.Var, heads, headDim int) {
 	N, C := x.Dim2()
 	if headDim < 2 || headDim%2 != 0 || C != heads*headDim {
@@ -45,7 +45,7 @@ func RoPE(t *graph.Tape, x, table, positions graph.Var, heads, headDim int) {
 
 // RopeTable is RoPE's table for the positions from, from+1, …: cosine and sine of position·invFreq[j], both times
 // attentionScale (1 but for some long-context scalings). The angle is rounded to float32 first, as the models'
-// reference implementation does, since at far positions that rounding is larger than what cos and sin add.
+// reference implementation does, because at far positions that rounding is larger than the error of cos and sin.
 func RopeTable(invFreq []float64, attentionScale float32, from, positions int) []float32 {
 	table := make([]float32, 0, positions*len(invFreq)*2)
 	for p := from; p < from+positions; p++ {

@@ -25,7 +25,7 @@ func TestRoPE(t *testing.T) {
 			In:  []enginetest.Input{r.F(N, heads*2*half), table, enginetest.Ints(positions, N)},
 			Tol: enginetest.Elementwise,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				x := Scale(t, in[0], 1) // what is changed in place must not be an input
+				x := Scale(t, in[0], 1) // an input must not be changed in place
 				RoPE(t, x, in[1], in[2], heads, 2*half)
 				return []graph.Var{x}
 			},
@@ -33,7 +33,7 @@ func TestRoPE(t *testing.T) {
 	})
 }
 
-// The pairing is Hugging Face's: element j turns with element j + headDim/2.
+// Hugging Face pairs element j with element j + headDim/2.
 func TestRopeTable(t *testing.T) {
 	table := RopeTable([]float64{1, 0.01}, 1, 3, 2)
 	want := []float64{math.Cos(3), math.Sin(3), math.Cos(0.03), math.Sin(0.03), math.Cos(4), math.Sin(4), math.Cos(0.04), math.Sin(0.04)}

@@ -20,7 +20,7 @@ func TestScatter(t *testing.T) {
 			In:         []enginetest.Input{r.F(B*rows, C), r.F(B*cacheLen, C), enginetest.Ints(position, B*rows)},
 			NoGradient: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				cache := Scale(t, in[1], 1) // what is changed in place must not be an input
+				cache := Scale(t, in[1], 1) // an input must not be changed in place
 				Scatter(t, in[0], cache, in[2], cacheLen)
 				return []graph.Var{cache}
 			},

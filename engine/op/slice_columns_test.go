@@ -16,7 +16,7 @@ func TestSliceColumns(t *testing.T) {
 			In:  []enginetest.Input{r.F(N, W)},
 			Tol: enginetest.Elementwise,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				// Of a value that is no input, the gradient starts out as nothing.
+				// A value that is no input has no gradient before the backward pass.
 				return []graph.Var{SliceColumns(t, in[0], from, C), SliceColumns(t, Scale(t, in[0], 2), from, C), SliceColumns(t, in[0], 0, W)}
 			},
 		}

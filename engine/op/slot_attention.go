@@ -21,8 +21,8 @@ type slotDims struct {
 //
 //	dgate = Σ_i m_i,   ds_ij = scale · gate · p_ij (do_i·v_j − m_i),   dq_i = Σ_j ds_ij k_j,   dk_j = Σ_i ds_ij q_i,   dv_j = gate Σ_i p_ij do_i
 //
-// Shapes: q (N,Heads·HeadDim), k and v (K,KVHeads·HeadDim), gate (1) → o like q. Saves p (N,Heads,K). Of s, B, T and P are
-// not looked at. Zhang et al. 2023, arXiv:2303.16199.
+// Shapes: q (N,Heads·HeadDim), k and v (K,KVHeads·HeadDim), gate (1) → o like q. Saves p (N,Heads,K). The fields
+// B, T and P of s are ignored. Zhang et al. 2023, arXiv:2303.16199.
 func SlotAttention(t *graph.Tape, q, k, v, gate graph.Var, s AttentionShape) graph.Var {
 	N, _ := q.Dim2()
 	K, _ := k.Dim2()
@@ -41,7 +41,7 @@ func SlotAttention(t *graph.Tape, q, k, v, gate graph.Var, s AttentionShape) gra
 		if q.WantsGrad() {
 			t.Accumulate(q, backwardQ)
 		} else {
-			backwardQ(t.New(q.Shape)) // ds and dgates are wanted all the same
+			backwardQ(t.New(q.Shape)) // for ds and dgates
 		}
 		t.Accumulate(gate, func(dgate graph.Var) { Sum(t, dgates, dgate) })
 		backwardKV := func(dk, dv graph.Var) { t.Launch(slotBackwardKV, d, q, gate, p, ds, do, dk, dv) }
@@ -50,7 +50,7 @@ func SlotAttention(t *graph.Tape, q, k, v, gate graph.Var, s AttentionShape) gra
 			t.Accumulate(k, func(dk graph.Var) {
 				t.Accumulate(v, func(dv graph.Var) { backwardKV(dk, dv) })
 			})
-		default: // one launch makes both; what nobody wants goes into a scratch
+		default: // one launch computes both; an unwanted one is written to a temporary
 			t.Accumulate(k, func(dk graph.Var) { backwardKV(dk, t.New(v.Shape)) })
 			t.Accumulate(v, func(dv graph.Var) { backwardKV(t.New(k.Shape), dv) })
 		}

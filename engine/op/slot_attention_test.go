@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/graph"
 )
 
-// slotCase has queries, slots and a gate; those for which frozen has a bit get no gradient.
+// slotCase has queries, slots and a gate. Input i is frozen where bit i of frozen is set.
 func slotCase(r *enginetest.Rand, frozen int) enginetest.Case {
 	G, D := r.Dim(1, 5), 2*r.Dim(1, 20)
 	s := AttentionShape{KVHeads: r.Dim(1, 3), HeadDim: D, Scale: float32(1 / math.Sqrt(float64(D)))}

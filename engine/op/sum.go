@@ -8,7 +8,7 @@ import (
 
 type sumDims struct{ N uint32 }
 
-// Sum launches out = Σ x, of all elements, by one workgroup in a fixed order. It has no gradient of its own.
+// Sum launches out = Σ x, of all elements, by one workgroup in a fixed order. It has no gradient itself.
 //
 // Shapes: x any, out (1).
 func Sum(t *graph.Tape, x, out graph.Var) {

@@ -8,8 +8,8 @@ import (
 
 type sumRowsDims struct{ N, C uint32 }
 
-// SumRows launches out[c] = Σ_n x[n,c], the last step of a gradient that is shared by all rows. It has no gradient
-// of its own.
+// SumRows launches out[c] = Σ_n x[n,c], which is the gradient of a row that was added to all rows. It has no gradient
+// itself.
 //
 // Shapes: x (…,C), out (C).
 func SumRows(t *graph.Tape, x, out graph.Var) {

@@ -22,7 +22,7 @@ func SwiGLU(t *graph.Tape, gate, up graph.Var) graph.Var {
 	t.Launch(swigluForward, d, gate, up, y)
 	t.OnBackward(y, func(dy graph.Var) {
 		backward := func(dgate, dup graph.Var) { t.Launch(swigluBackward, d, dy, gate, up, dgate, dup) }
-		// One launch makes both; a half that nobody wants, as below the first adapter, goes into a scratch.
+		// One launch computes both. An unwanted one is written to a temporary, as for a frozen projection.
 		switch both := gate != up && gate.WantsGrad() && up.WantsGrad(); {
 		case both:
 			t.Accumulate(gate, func(dgate graph.Var) {

@@ -29,7 +29,7 @@ func TestSwiGLU(t *testing.T) {
 	}
 }
 
-// TestSwiGLUSelf gates a tensor by itself, and lets its gradients meet others, held and new.
+// TestSwiGLUSelf gates a tensor by itself. Its gradients are added to others that exist already or are new.
 func TestSwiGLUSelf(t *testing.T) {
 	enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
 		N := r.Dim(1, 200)
@@ -45,7 +45,7 @@ func TestSwiGLUSelf(t *testing.T) {
 	})
 }
 
-// TestSwiGLUExtremes goes where e⁻ˣ leaves the range of f32.
+// TestSwiGLUExtremes has inputs for which e⁻ˣ leaves the range of f32.
 func TestSwiGLUExtremes(t *testing.T) {
 	r := enginetest.NewRand(1)
 	gate, up := r.F(8), r.F(8)

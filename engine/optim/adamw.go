@@ -8,13 +8,13 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// AdamWConfig holds what stays the same over a run. torch's defaults are 0.9, 0.999, 1e-8 and 0.01.
+// AdamWConfig is the settings of a run. torch's defaults are 0.9, 0.999, 1e-8 and 0.01.
 type AdamWConfig struct {
 	Beta1, Beta2 float64
 	Eps          float64
 	WeightDecay  float64 // per unit of learning rate, decoupled from the gradient
 	LRScale      float64 // on the learning rate of these weights; 1 changes nothing
-	// First and Site tell weights that are rounded stochastically apart: the place of the first one among all of a site.
+	// First and Site enter the random numbers of stochastic rounding. First is the index of the first weight in its site.
 	First, Site uint32
 }
 
@@ -23,11 +23,11 @@ type AdamWConfig struct {
 //	g ← g · factor,   m ← β1·m + (1−β1)·g,   v ← β2·v + (1−β2)·g²
 //	p ← p − lr·decay·p − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
 //
-// Then g is what was added to p. Shapes: p, g, m, v equal, scalars (NumScalars), state (NumState). In a step that is not
-// applied all keep their bits. Loshchilov & Hutter 2019, arXiv:1711.05101, with eps where torch.optim.AdamW adds it.
+// Afterwards g holds the change of p. Shapes: p, g, m, v equal, scalars (NumScalars), state (NumState). A step that is not
+// applied changes none of them. Loshchilov & Hutter 2019, arXiv:1711.05101, with eps where torch.optim.AdamW adds it.
 //
-// p may be BF16: it is then rounded stochastically, up with the probability (p − below)/(above − below), by random
-// numbers of which Scalars.Number, First, Site and the element alone decide.
+// A BF16 p is rounded stochastically: up with the probability (p − below)/(above − below). The random number depends only
+// on Scalars.Number, First, Site and the element.
 func AdamW(t *graph.Tape, p, g, m, v, scalars, state graph.Var, c AdamWConfig) {
 	for _, x := range []graph.Var{g, m, v} {
 		t.Want("AdamW", x, p.Shape)
@@ -85,7 +85,7 @@ var adamwPacked = &device.Kernel{
 	},
 }
 
-// adamwRef updates all elements; store turns what a weight becomes into what is stored.
+// adamwRef updates all elements. store rounds the new value of weight i to the stored type.
 func adamwRef(c *device.Call, store func(i int, p float64) float64) {
 	d, scalars, state, g, p, m, v := c.Dims.(adamwDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5)
 	if state[stateApplied] == 0 {

@@ -8,12 +8,12 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// FinishNorm launches what comes between gradients and update.
+// FinishNorm launches the computation of the gradient norm and the clipping factor.
 //
 //	norm = √(Σ partials) · scale,   clip = min(1, maxNorm/(norm + 1e-6)), or 1 where maxNorm is 0
 //
-// It writes state (NumState) as State reads it. A step whose norm or loss sum is not finite is not applied: AdamW
-// then leaves everything as it is.
+// It writes state (NumState), which State decodes. A step whose norm or loss sum is not finite is not applied: AdamW then
+// changes nothing.
 //
 // Shapes: partials any, loss (1), scalars (NumScalars). torch.nn.utils.clip_grad_norm_ has the same 1e-6.
 func FinishNorm(t *graph.Tape, partials, loss, scalars, state graph.Var, maxNorm float64) {
@@ -22,7 +22,7 @@ func FinishNorm(t *graph.Tape, partials, loss, scalars, state graph.Var, maxNorm
 	t.Launch(finishNorm, finishNormDims{N: uint32(partials.Shape.Size()), MaxNorm: float32(maxNorm)}, partials, loss, scalars, state)
 }
 
-// FinishScaledNorm is FinishNorm for gradients that are scale[0] times those of the loss, and moves that on.
+// FinishScaledNorm is FinishNorm for gradients that are scale[0] times those of the loss. It also updates the loss scale.
 //
 // Shapes: scale (NumScale).
 func FinishScaledNorm(t *graph.Tape, partials, loss, scalars, state, scale graph.Var, maxNorm float64) {
@@ -47,7 +47,7 @@ var finishNorm = &device.Kernel{
 	Ref:      func(c *device.Call) { finishNormRef(c, 1) },
 }
 
-// finishNormRef is for gradients that are scale times those of the loss.
+// finishNormRef computes FinishNorm for gradients that are scale times those of the loss.
 func finishNormRef(c *device.Call, scale float64) {
 	d, partials, loss, scalars, state := c.Dims.(finishNormDims), c.F(0), c.F(1)[0], c.F(2), c.F(3)
 	total := 0.0

@@ -82,7 +82,7 @@ func TestNonFiniteStepIsSkipped(t *testing.T) {
 				good := run(step{at(1, 0), 3, [][]float32{first}}, step{at(2, 0), 3, [][]float32{last}})
 				got := run(step{at(1, 0), 3, [][]float32{first}}, step{at(2, 0), bad.loss, [][]float32{second}},
 					step{at(3, 0), 3, [][]float32{last}}) // not read back yet
-				told := run(step{at(1, 0), 3, [][]float32{first}}, step{at(2, 0), bad.loss, [][]float32{second}},
+				known := run(step{at(1, 0), 3, [][]float32{first}}, step{at(2, 0), bad.loss, [][]float32{second}},
 					step{at(2, 1), 3, [][]float32{last}})
 				for k, what := range []string{"p", "m", "v"} {
 					if !equalBits(got[k], got[4+k]) {
@@ -91,7 +91,7 @@ func TestNonFiniteStepIsSkipped(t *testing.T) {
 					if !equalBits(got[8+k], good[4+k]) {
 						t.Errorf("%s: %s after the skip differs from that of a run without the bad step", dev.Info().Backend, what)
 					}
-					if !equalBits(told[8+k], good[4+k]) {
+					if !equalBits(known[8+k], good[4+k]) {
 						t.Errorf("%s: %s differs when the host knows of the skip", dev.Info().Backend, what)
 					}
 				}

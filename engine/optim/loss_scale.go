@@ -8,9 +8,9 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// LossScale is what the loss is multiplied by before the backward pass, so that gradients of binary16 neither vanish nor
-// overflow: a power of two, and so of no other influence. A step that it makes overflow is lost and halves it; after
-// scalePatience steps without that it is doubled. Micikevicius et al. 2018, arXiv:1710.03740.
+// LossScale is the factor on the loss before the backward pass, so that gradients in binary16 neither become zero nor
+// overflow. It is a power of two, so it changes no other rounding. A step in which gradients overflow is not applied and
+// halves it. After scalePatience steps without an overflow it is doubled. Micikevicius et al. 2018, arXiv:1710.03740.
 type LossScale struct {
 	Scale     float64 `json:"scale"`
 	Steps     int     `json:"steps"`     // applied since it changed
@@ -24,7 +24,8 @@ const (
 	NumScale = 4
 )
 
-// FirstLossScale is where a run begins. Gradients are sums over tokens, so it is less than is usual for means.
+// FirstLossScale is the scale at the start of a run. It is less than is usual, because gradients here are sums over tokens
+// and not means.
 var FirstLossScale = LossScale{Scale: 1024}
 
 // Bytes is the content of the buffer.

@@ -9,14 +9,14 @@ import (
 const (
 	wg       = 64   // threads of a workgroup
 	maxParts = 1024 // partial sums of a gradient, enough to fill a large adapter
-	perPart  = 4096 // elements that are worth a workgroup
+	perPart  = 4096 // elements for each partial sum, at least
 )
 
 // Parts is how many partial sums SumSquares makes of n elements.
 func Parts(n int) int { return min(device.CeilDiv(n, perPart), maxParts) }
 
-// SumSquares launches the sums of squares of gradients, each in as many parts as its length asks for, and returns all
-// parts: the norm of all gradients together is the root of their sum. The order of adding is fixed by the lengths.
+// SumSquares launches the sums of squares of gradients and returns the partial sums, Parts(n) for a gradient of n elements.
+// The norm of all gradients together is the root of their sum. The lengths alone determine the order of addition.
 func SumSquares(t *graph.Tape, grads ...graph.Var) graph.Var {
 	parts := make([]int, len(grads))
 	all := 0

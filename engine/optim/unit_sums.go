@@ -9,8 +9,8 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// UnitSums launches the sums of squares of gradients, updates and weights by unit, from the partial sums that SumSquares
-// makes of each of the three. starts are the places at which the units' partial sums begin, and the end of the last.
+// UnitSums launches the sums of squares of gradients, updates and weights for each unit, from the partial sums of
+// SumSquares. starts are the indices at which the units' partial sums begin, and the end of the last.
 //
 // Shapes: grads, updates, weights (P), starts (U+1) I32, sums (U, 3), which Units reads.
 func UnitSums(t *graph.Tape, grads, updates, weights, starts, sums graph.Var) {
@@ -22,15 +22,15 @@ func UnitSums(t *graph.Tape, grads, updates, weights, starts, sums graph.Var) {
 	t.Launch(unitSums, unitSumsDims{uint32(U)}, grads, updates, weights, starts, sums)
 }
 
-// Unit are the norms of what is used together, such as the parameters of a block.
+// Unit is the norms of one unit of the model, such as a block.
 type Unit struct {
 	Grad   float64 // of the gradient of the mean loss, before clipping
 	Weight float64 // after the update
-	Update float64 // of what the update has added, 0 where it was left out
+	Update float64 // of the change of the weights, 0 in a step that was not applied
 }
 
-// Units reads what UnitSums has written in a step whose state is s and whose gradients are times that of the mean loss:
-// as many times as there are counted tokens, and by the loss scale.
+// Units decodes the output of UnitSums for a step with state s. The gradients are times those of the mean loss: the number
+// of counted tokens, times the loss scale.
 func Units(b []byte, s State, times int) ([]Unit, error) {
 	x := make([]float32, len(b)/4)
 	if err := tensor.DecodeF32(x, b, tensor.F32); err != nil || len(x)%3 != 0 {

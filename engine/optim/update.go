@@ -14,30 +14,30 @@ const (
 	scalarLR          = iota // learning rate
 	scalarScale              // 1/counted tokens, which makes the gradient of the summed loss that of the mean
 	scalarCorrections        // 1/(1−β1ᵗ), 1/√(1−β2ᵗ), then both for t−1
-	scalarKnownSkips  = 6    // skipped steps that t allows for
-	scalarNumber      = 7    // of the update in the run, what random numbers are drawn from
+	scalarKnownSkips  = 6    // skipped steps that the host has subtracted from t
+	scalarNumber      = 7    // of the update in the run, which random numbers depend on
 	NumScalars        = 8
 )
 
 // Places in the state buffer, which only FinishNorm writes. F32, NumState in all; zero before the first step.
 const (
 	stateNorm     = iota // norm of the gradient of the mean loss, before clipping
-	stateClip            // what clipping multiplies it by, 0 in a skipped step
+	stateClip            // the factor of clipping, 0 in a skipped step
 	stateApplied         // 1 when the step changes the weights, 0 when its norm or its loss was not finite
 	stateSkipped         // steps skipped so far
 	stateLoss            // loss sum
 	statePair            // 0: the corrections for t hold, 1: those for t−1
-	stateFactor          // clip · scale, what the stored gradient is multiplied by
+	stateFactor          // clip · scale, the factor on the stored gradient
 	stateOverflow        // 1 when the step was not applied because the loss scale was too large
 	NumState      = 8
 )
 
-// Scalars is what the host knows about a step before it runs.
+// Scalars is the host's input to a step.
 type Scalars struct {
 	LR     float64
 	Tokens int // counted tokens of the whole step; 0 counts as 1
-	// Step is the number t ≥ 1 of this update among those that were applied to the weights, as far as the host knows:
-	// the previous step may have been skipped without the host having read that yet. The device then takes t−1.
+	// Step is the number t ≥ 1 of this update among the applied ones, by the host's last reading of the state. The previous
+	// step may have been skipped since. The device then uses t−1.
 	Step         int
 	KnownSkips   int // State.Skipped, as last read
 	Number       int // of this update in the run, skipped ones counted: its random numbers depend on it
@@ -57,19 +57,19 @@ func (s Scalars) Bytes() []byte {
 	return tensor.EncodeF32(nil, x, tensor.F32)
 }
 
-// State is what the device found out about a step.
+// State is the device's result of a step.
 type State struct {
 	Norm    float64 // of the gradient of the mean loss, before clipping
-	Clip    float64 // what clipping multiplied it by
+	Clip    float64 // the factor of clipping
 	Applied bool    // false: norm or loss was not finite, and nothing was changed
 	Skipped int     // steps skipped so far, this one included
 	LossSum float64
-	// Overflow says that the loss scale alone was to blame for a step that was not applied; it has been halved.
+	// Overflow tells that a step was not applied because of the loss scale, which has been halved.
 	Overflow bool
 }
 
-// Decided is the state buffer of a step that was decided elsewhere: the update is applied, and the stored gradient is
-// multiplied by factor.
+// Decided is the state buffer of a step whose norm was computed elsewhere, as in a room. The update is applied, and the
+// stored gradient is multiplied by factor.
 func Decided(factor float32) []byte {
 	x := make([]float32, NumState)
 	x[stateApplied], x[stateFactor] = 1, factor

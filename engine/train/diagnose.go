@@ -91,7 +91,7 @@ func (st *stepper) inspect(key programKey) (p *inspector, err error) {
 		return nil, err
 	}
 	b := st.binder(p.layout)
-	b.Look = func(w graph.Written, at device.Slice) *device.Launch {
+	b.Inspect = func(w graph.Written, at device.Slice) *device.Launch {
 		if w.DType != tensor.F32 {
 			return nil
 		}

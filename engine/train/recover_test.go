@@ -51,7 +51,7 @@ func TestDeviceLost(t *testing.T) {
 		opened, count := 0, 0
 		j.Open = func(device.Limits) (device.Device, error) {
 			opened++
-			d := enginetest.Fresh(t)
+			d := enginetest.Open(t)
 			if d.Info().Backend == "cpu" {
 				d = newSingle()
 			}

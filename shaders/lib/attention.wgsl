@@ -8,7 +8,7 @@
 //           the other side passes through workgroup memory, TILE rows at a time
 alias V = vec4<f32>;       //@param  the unit of loads: vec2<f32> where 4 does not divide the head dimension
 const VECS: u32 = 16u;     //@param  units in a head
-const WG: u32 = 64u;       //@param  threads a workgroup
+const WG: u32 = 64u;       //@param  threads per workgroup
 const ROWS: u32 = 1u;      //@param  rows a thread
 const SPLIT: u32 = 1u;     //@param  threads that share a row; divides VECS; 1 unless TILED
 const TILE: u32 = 1u;      //@param  rows of the other side at a time; 1 unless TILED
