@@ -20,12 +20,12 @@ type Room struct {
 	Tab       uint32 // this page's seat, 0 for none
 	Me        string // this tab's name
 	View      *roomView
-	NoAnswer  string    // why the server does not answer: "unreachable", or ""
-	Projector bool      // the large view without names
-	Plan      []sharded // the strategies for the present number of tabs
-	Problem   problem   // of the last request
-	Newest    roomLoss  // the last step that the room has decided
-	Held      roomLoss  // the last one after which the loss on held-out rows was measured
+	NoAnswer  string           // why the server does not answer: "unreachable", or ""
+	Projector bool             // the large view without names
+	Plan      []sharded        // the strategies for the present number of tabs
+	Problem   problem          // of the last request
+	Newest    message.RoomLoss // the last step that the room has decided
+	Held      message.RoomLoss // the last one after which the loss on held-out rows was measured
 
 	TypedCode, TypedName string // in the form
 	Led                  string // name of a room that was opened in a tab of this browser since closed, "" for none
@@ -36,63 +36,12 @@ type Room struct {
 	page       *Page
 }
 
-// roomView is server/room.View, as far as it is shown.
+// roomView is the view of a room, with what js/chart_room.js puts in place of the losses, which it keeps.
 type roomView struct {
-	Name     string     `json:"name"`
-	Phase    string     `json:"phase"`
-	Reason   string     `json:"reason"`
-	Strategy string     `json:"strategy"`
-	Step     int        `json:"step"`
-	Steps    int        `json:"steps"`
-	Slots    int        `json:"slots"`
-	Shards   int        `json:"shards"`
-	Online   int        `json:"online"`
-	Here     int        `json:"here"`
-	Locked   bool       `json:"locked"`
-	MaxTabs  int        `json:"max_tabs"`
-	Params   int64      `json:"params"`
-	Tabs     []roomTab  `json:"tabs"`
-	Diary    []roomNote `json:"diary"`
-	Forecast traffic    `json:"forecast"`
-	DDP      traffic    `json:"ddp"`
-	Newest   *roomLoss  `json:"newest"` // of the losses, which js/chart_room.js keeps
-	Held     *roomLoss  `json:"held"`   // of those, the newest with one on held-out rows
-	Before   *float64   `json:"before"` // the held-out loss before training
+	message.RoomView
+	Newest *message.RoomLoss `json:"newest"`
+	Held   *message.RoomLoss `json:"held"` // the newest one with a loss on held-out rows
 }
-
-type roomTab struct {
-	Tab      uint32           `json:"tab"`
-	Name     string           `json:"name"`
-	Class    string           `json:"class"`
-	State    string           `json:"state"`
-	Shards   []int            `json:"shards"`
-	Slots    int              `json:"slots"`
-	Working  []int            `json:"working"`
-	Seconds  float64          `json:"seconds"`
-	Relative float64          `json:"relative"`
-	In       int64            `json:"in"`
-	Out      int64            `json:"out"`
-	Memory   int64            `json:"memory"`
-	Usage    map[string]int64 `json:"usage"` // Memory by class
-	Silent   float64          `json:"silent"`
-	Up       float64          `json:"up"` // bytes of a step, on average
-	Down     float64          `json:"down"`
-	Waited   float64          `json:"waited"` // share of its time
-	Phase    string           `json:"phase"`
-	Done     int64            `json:"done"`
-	Total    int64            `json:"total"`
-	Hidden   bool             `json:"hidden"`
-	Failed   string           `json:"failed"`
-}
-
-type roomNote struct {
-	Code string `json:"code"`
-	Step int    `json:"step"`
-	Text string `json:"text"`
-}
-
-// traffic is fsdp.Traffic: bytes of a step and tab.
-type traffic struct{ Up, Down float64 }
 
 // roomMeta is what a kept run records of its room.
 type roomMeta struct {

@@ -1,5 +1,7 @@
 package ui
 
+import "llamatab/engine/message"
+
 // Memory and traffic of a tab in a room: as measured, by the formula of the room's strategy, and by the formula of DDP.
 
 // sharded is a strategy over so many tabs: engine/train.Shard, as far as it is shown.
@@ -90,7 +92,7 @@ func (r *Room) WireRows() []costRow {
 }
 
 // measuredTab is the tab whose measured values are shown: this tab, or the first that has taken part in a step; nil for none.
-func (r *Room) measuredTab() *roomTab {
+func (r *Room) measuredTab() *message.RoomTab {
 	if t := r.ownTab(); t != nil && t.Down > 0 {
 		return t
 	}

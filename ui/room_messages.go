@@ -42,10 +42,3 @@ type (
 		Seconds float64 `json:"seconds"` // since it began
 	}
 )
-
-// roomLoss is the loss of a step of the room.
-type roomLoss struct {
-	Step int     `json:"step"`
-	Loss float64 `json:"loss"`
-	Eval float64 `json:"eval"` // held-out loss, where it was measured
-}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // confirmed reports whether a button for an action that cannot be undone was pressed a second time.
@@ -39,15 +41,15 @@ func (r *Room) End(vugu.DOMEvent) {
 }
 
 // Remove removes a tab from the room.
-func (r *Room) Remove(t roomTab) {
+func (r *Room) Remove(t message.RoomTab) {
 	if r.confirmed(removal(t)) {
 		r.page.browser.ActInRoom("remove", t.Tab)
 	}
 }
 
-func removal(t roomTab) string { return fmt.Sprintf("remove-%d", t.Tab) }
+func removal(t message.RoomTab) string { return fmt.Sprintf("remove-%d", t.Tab) }
 
-func (r *Room) RemoveText(t roomTab) Text { return r.ConfirmText(removal(t), "room.remove") }
+func (r *Room) RemoveText(t message.RoomTab) Text { return r.ConfirmText(removal(t), "room.remove") }
 
 // Can reports whether a command of the owner is possible now.
 func (r *Room) Can(op string) bool {
@@ -126,7 +128,7 @@ func (r *Room) Project(vugu.DOMEvent) {
 }
 
 // Glyph is a tab's symbol on the projector. The symbols differ in shape, not only in colour.
-func (r *Room) Glyph(t roomTab) Text {
+func (r *Room) Glyph(t message.RoomTab) Text {
 	return Text(map[string]string{"joining": "○", "loading": "◔", "ready": "●", "computing": "▶", "waiting": "◆", "paused": "Ⅱ", "saving": "▼", "done": "✓",
 		"suspect": "?", "away": "✕", "leaving": "✕", "left": "✕", "failed": "!"}[r.StateOf(t)])
 }

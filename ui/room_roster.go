@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
 // Named is the name of a tab in the roster.
-func (r *Room) Named(t roomTab) Text {
+func (r *Room) Named(t message.RoomTab) Text {
 	if t.Name != "" && !r.Projector {
 		return Text(t.Name)
 	}
@@ -15,10 +17,10 @@ func (r *Room) Named(t roomTab) Text {
 }
 
 // Mine reports whether a row of the roster is this tab.
-func (r *Room) Mine(t roomTab) bool { return t.Tab == r.Tab && r.Tab != 0 }
+func (r *Room) Mine(t message.RoomTab) bool { return t.Tab == r.Tab && r.Tab != 0 }
 
 // StateOf is what a tab is doing: the last part of a text "room.is.…".
-func (r *Room) StateOf(t roomTab) string {
+func (r *Room) StateOf(t message.RoomTab) string {
 	switch {
 	case t.State == "loading" && (t.Phase == "" || t.Phase == "open"):
 		return "joining"
@@ -43,7 +45,7 @@ func (r *Room) StateOf(t roomTab) string {
 }
 
 // StateText is the state of a tab in words, with its progress.
-func (r *Room) StateText(t roomTab) Text {
+func (r *Room) StateText(t message.RoomTab) Text {
 	state := r.StateOf(t)
 	text := r.T("room.is." + state)
 	switch {
@@ -63,7 +65,7 @@ func (r *Room) StateText(t roomTab) Text {
 }
 
 // ShardText says which shards a tab holds.
-func (r *Room) ShardText(t roomTab) Text {
+func (r *Room) ShardText(t message.RoomTab) Text {
 	switch n := len(t.Shards); {
 	case n == 0:
 		return dash
@@ -85,7 +87,7 @@ func plusOne(list []int) []int {
 }
 
 // PaceText is how long a tab's last micro-batch took, in seconds and relative to the median of all tabs.
-func (r *Room) PaceText(t roomTab) Text {
+func (r *Room) PaceText(t message.RoomTab) Text {
 	if t.Seconds == 0 {
 		return dash
 	}
@@ -97,13 +99,13 @@ func (r *Room) PaceText(t roomTab) Text {
 }
 
 // Slow reports whether a tab takes at least 1.8 times as long as the median.
-func (r *Room) Slow(t roomTab) bool { return t.Relative >= 1.8 }
+func (r *Room) Slow(t message.RoomTab) bool { return t.Relative >= 1.8 }
 
-func (r *Room) NetText(t roomTab) Text {
+func (r *Room) NetText(t message.RoomTab) Text {
 	return Text("↑ " + Bytes(t.In) + " ↓ " + Bytes(t.Out))
 }
 
-func (r *Room) MemoryText(t roomTab) Text {
+func (r *Room) MemoryText(t message.RoomTab) Text {
 	if t.Memory == 0 {
 		return dash
 	}
@@ -111,7 +113,7 @@ func (r *Room) MemoryText(t roomTab) Text {
 }
 
 // DeviceText is the vendor and architecture of a tab's GPU. Class is "backend|vendor|architecture".
-func (r *Room) DeviceText(t roomTab) Text {
+func (r *Room) DeviceText(t message.RoomTab) Text {
 	parts := strings.Split(t.Class, "|")
 	if len(parts) < 3 {
 		return dash
@@ -120,4 +122,4 @@ func (r *Room) DeviceText(t roomTab) Text {
 }
 
 // HeardText is how long ago the server has heard from a tab.
-func (r *Room) HeardText(t roomTab) Text { return r.T("room.ago", "s", number(t.Silent)) }
+func (r *Room) HeardText(t message.RoomTab) Text { return r.T("room.ago", "s", number(t.Silent)) }

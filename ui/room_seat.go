@@ -72,7 +72,7 @@ func (r *Room) CanJoin() bool { return r.Tab == 0 && !r.page.Run.Stage.Active() 
 func (r *Run) InRoom() bool { return r.Meta.Room != nil }
 
 // ownTab is this tab in the roster, nil if it is not in it.
-func (r *Room) ownTab() *roomTab {
+func (r *Room) ownTab() *message.RoomTab {
 	if r.View == nil || r.Tab == 0 {
 		return nil
 	}

@@ -3,6 +3,8 @@ package ui
 import (
 	"fmt"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
 // TitleText names the room.
@@ -19,8 +21,8 @@ func (r *Room) CurveText() Text {
 		return r.T("room.curveless")
 	}
 	text := r.T("room.loss", "step", r.Newest.Step, "loss", string(r.page.Run.lossText(r.Newest.Loss)))
-	if r.Held.Step > 0 {
-		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(r.Held.Eval)))
+	if held := r.Held.Eval; held != nil {
+		text += " · " + r.T("room.held", "step", r.Held.Step, "loss", string(r.page.Run.lossText(*held)))
 	}
 	if before := r.View.Before; before != nil {
 		text += " · " + r.T("before", "value", r.page.Run.lossText(*before))
@@ -37,7 +39,7 @@ func (r *Room) CountText() Text {
 }
 
 // listed joins the names of at most five tabs.
-func (r *Room) listed(tabs []roomTab, each func(roomTab) Text) string {
+func (r *Room) listed(tabs []message.RoomTab, each func(message.RoomTab) Text) string {
 	var names []string
 	for _, t := range tabs {
 		if len(names) == 5 {
@@ -66,7 +68,7 @@ func (r *Room) StatusText() Text {
 	case v.Phase == "paused":
 		return r.T("room.paused", "step", v.Step)
 	}
-	var loading, busy, silent []roomTab
+	var loading, busy, silent []message.RoomTab
 	for _, t := range v.Tabs {
 		switch r.StateOf(t) {
 		case "joining", "loading":
@@ -77,7 +79,7 @@ func (r *Room) StatusText() Text {
 			silent = append(silent, t)
 		}
 	}
-	detail := func(t roomTab) Text { return r.Named(t) + " (" + r.StateText(t) + ")" }
+	detail := func(t message.RoomTab) Text { return r.Named(t) + " (" + r.StateText(t) + ")" }
 	switch {
 	case v.Phase == "lobby" && v.Here == 0:
 		return r.T("room.empty")
@@ -120,5 +122,5 @@ func (r *Room) Phase() string {
 	if r.View == nil {
 		return ""
 	}
-	return r.View.Phase
+	return string(r.View.Phase)
 }

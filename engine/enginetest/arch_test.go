@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"engine/model/qwen2":   {"engine/message", "engine/model", "engine/model/llama", "engine/nn"},
 	"engine/peft":          {"engine/config", "engine/message", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
 	"engine/plan":          {"engine/fsdp", "engine/message", "engine/nn", "engine/graph", "engine/device", "engine/tensor"},
-	"engine/fsdp":          {"engine/tensor"},
+	"engine/fsdp":          {"engine/message", "engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
 	"engine/report":        {"engine/config", "engine/data", "engine/device", "engine/message"},
 	"engine/pretrained": {"engine/adapterdir", "engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/peft", "engine/tokenizer",
@@ -55,7 +55,7 @@ var arrows = map[string][]string{
 	"docs":              {},
 	"server/web":        {},
 	"server/job":        {"engine/message"},
-	"server/room":       {"engine/fsdp", "engine/tensor"},
+	"server/room":       {"engine/fsdp", "engine/message", "engine/tensor"},
 	"server/library":    {"server/web", "server/job", "engine/recipe"},
 	"server/classroom":  {"server/library", "server/room", "server/job", "server/web", "engine/train", "engine/report", "engine/fsdp", "engine/config", "engine/device"},
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},

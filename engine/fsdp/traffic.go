@@ -1,7 +1,9 @@
 package fsdp
 
+import "llamatab/engine/message"
+
 // Traffic is the bytes that a tab sends (Up) and receives (Down) in a step, without headers.
-type Traffic struct{ Up, Down float64 }
+type Traffic = message.Traffic
 
 // Forecast is the mean traffic of a tab among n of one group, for V slots and P trained parameters:
 //

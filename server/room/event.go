@@ -2,6 +2,7 @@ package room
 
 import (
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 )
 
 // Event is something that happens to a room.
@@ -119,12 +120,7 @@ type (
 	// Delete deletes blobs.
 	Delete struct{ Hashes []string }
 	// Note is for the room's diary and for people.
-	Note struct {
-		Code string `json:"code"`
-		Tab  uint32 `json:"tab,omitempty"`
-		Step uint64 `json:"step"`
-		Text string `json:"text"`
-	}
+	Note message.RoomNote
 	// Moment is a Note for debugging and tests: what a tab is in the middle of.
 	Moment Note
 )

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 )
 
 // Limits of what may wait, in bytes.
@@ -56,7 +57,7 @@ type Host struct {
 	mu     sync.Mutex // guards the fields below: the loop writes them, HTTP handlers read them
 	room   *Room
 	use    *ledger
-	diary  []Note
+	diary  []message.RoomNote
 	next   uint32            // number of the next tab
 	live   map[uint32]uint64 // the connection of each connected tab
 	seats  map[uint32]*seat
@@ -151,7 +152,7 @@ func (h *Host) note(level slog.Level, n Note) {
 	if len(h.diary) >= diaryLines {
 		h.diary = append(h.diary[:0], h.diary[diaryLines/2:]...)
 	}
-	h.diary = append(h.diary, n)
+	h.diary = append(h.diary, message.RoomNote(n))
 }
 
 func homeAddress(room string) string { return "room/" + room + "/home" }

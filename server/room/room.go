@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 )
 
 // Config is what a room is opened with.
@@ -48,7 +49,7 @@ const (
 )
 
 // Phase is a state of the room.
-type Phase string
+type Phase = message.RoomPhase
 
 const (
 	Lobby      Phase = "lobby"      // waiting for tabs, or for the start
@@ -109,19 +110,8 @@ type Room struct {
 	Stats Stats
 }
 
-// Stats counts what happened in a room.
-type Stats struct {
-	Commits, Skips       int
-	Evaluations          int
-	BytesIn, BytesOut    int64 // bodies of bulk frames
-	Frames, Refused      int64 // bulk frames taken in; stale, doubled or malformed ones
-	NotFinite            int64 // frames and results with infinities, NaNs or numbers of 2^62 or more
-	Copies, Recomputed   int64 // slots given to a second tab; given out again
-	Restored             int64 // shards given to a tab that did not have them
-	Audits, Liars        int64
-	Lost, Rewound        int64 // blobs that were damaged; times that the run went back for one
-	OrdersSent, Statuses int64
-}
+// Stats counts what has happened in a room.
+type Stats message.RoomStats
 
 // tab is what the room knows of a tab.
 type tab struct {

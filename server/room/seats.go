@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 )
 
 // A tab has a seat, which is a number and a token, as soon as its page is let in: before its engine has loaded the model and
@@ -28,13 +29,7 @@ type Report struct {
 }
 
 // Loss is the loss of a decided step.
-type Loss struct {
-	Step uint64  `json:"step"` // counted from 1
-	Loss float64 `json:"loss"` // mean over its tokens
-	Norm float64 `json:"norm"` // of its gradient, before clipping
-	// Eval is the loss on held-out rows after the step, if it is evaluated; that of the last step may come later.
-	Eval *float64 `json:"eval,omitempty"`
-}
+type Loss = message.RoomLoss
 
 const (
 	longestName = 20 // characters
@@ -180,7 +175,7 @@ const measuredSteps = 50
 // holds the lock.
 func (h *Host) measured(v *View) {
 	if n := len(h.use.closed); n > 0 {
-		v.forecast(&h.run, max(len(h.use.closed[n-1].Tabs), 1))
+		forecast(v, &h.run, max(len(h.use.closed[n-1].Tabs), 1))
 	}
 	sums, steps := map[uint32]TabUse{}, map[uint32]float64{}
 	for _, step := range h.use.closed[max(0, len(h.use.closed)-measuredSteps):] {
