@@ -66,19 +66,20 @@ func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
 		http.Error(w, "pages of another origin may not join", http.StatusForbidden)
 		return
 	}
-	from := addressOf(r)
+	from := sourceOf(r)
 	if !s.limits.enter(from, lane) {
 		http.Error(w, "too many connections: wait a little", http.StatusTooManyRequests)
 		return
 	}
-	defer s.limits.leave()
+	c := &conn{rooms: s, host: h, lane: lane, from: from}
+	defer func() { s.limits.leave(from, c.known) }()
 	// The origin was checked above. Numbers do not compress, and compressing costs more than it saves.
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		s.limits.drop("handshake")
 		return
 	}
-	c := &conn{rooms: s, host: h, ws: ws, lane: lane, from: from}
+	c.ws = ws
 	defer c.close()
 	if reason := c.serve(r.Context()); reason != "" {
 		s.limits.drop(reason)
@@ -91,7 +92,8 @@ type conn struct {
 	host   *Host
 	ws     *websocket.Conn
 	lane   Lane
-	from   string
+	from   string // see sourceOf
+	known  bool   // the first frame has said which tab it is
 	tab    uint32
 	number uint64
 	rate   bucket
@@ -146,26 +148,29 @@ func (c *conn) serve(ctx context.Context) string {
 		if c.lane != Control {
 			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "a data socket begins with an attach"})
 		}
-		if m.Token == "" && !c.rooms.limits.mayGuess(c.from) {
+		if (m.Token == "" || m.Tab == 0) && !c.rooms.limits.mayGuess(c.from) {
 			return c.bye(ctx, fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
 		}
 		if c.tab, err = c.host.admit(m); errors.Is(err, errLocked) {
 			return c.bye(ctx, fsdp.Bye{Code: "locked", Reason: err.Error()})
 		} else if err != nil {
-			c.rooms.limits.guessed(c.from)
+			if errors.Is(err, errCode) {
+				c.rooms.limits.guessed(c.from)
+			}
 			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: err.Error()})
 		}
 		c.number = c.host.conns.Add(1)
 		greet = fsdp.Encode(fsdp.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text})
 	case fsdp.Attach:
 		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
-			c.rooms.limits.guessed(c.from)
 			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: errToken.Error()})
 		}
 		c.tab, c.number = m.Tab, m.Conn
 	default:
 		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
 	}
+	c.known = true
+	c.rooms.limits.known(c.from)
 	body, queue := fsdp.MaxControl, controlQueue
 	if c.lane == Data {
 		body, queue = 4*c.host.run.Piece, dataQueue(&c.host.run)

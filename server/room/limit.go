@@ -3,6 +3,7 @@ package room
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -31,20 +32,25 @@ func (b *bucket) allow(now time.Time, r rate) bool {
 	return true
 }
 
-// Rates and counts that protect a server.
+// Rates and counts that protect a server. A source is an IPv4 address or an IPv6 network of 64 bits: what one source does uses up
+// only its own share, except for wrong codes, of which a source can use up less than a tenth of what all may.
 var (
-	handshakes   = rate{20, 80}    // sockets of one lane that an address opens
-	wrongCodes   = rate{0.1, 5}    // of an address
-	allCodes     = rate{1, 50}     // wrong codes of all addresses together
+	handshakes   = rate{20, 80}    // sockets of one lane that a source opens
+	wrongCodes   = rate{0.1, 5}    // of a source
+	allCodes     = rate{1, 50}     // wrong codes of all sources together
 	controlRate  = rate{500, 2000} // control frames of a socket
 	maxSockets   = 2048
-	maxAddresses = 4096 // that are remembered
+	maxPerSource = 512  // sockets of a source
+	maxUnknown   = 64   // sockets of a source whose first frame has not come
+	maxSources   = 4096 // that are remembered
 )
 
-// limiter counts by address.
+// limiter counts by source. A wrong token is refused and counted, and no more: tokens have 256 bits and cannot be guessed, so
+// trying them must not use up the tries of codes.
 type limiter struct {
 	mu      sync.Mutex
 	open    int
+	sockets map[string]*sourceSockets
 	opening map[string]*bucket
 	wrong   map[string]*bucket
 	all     bucket
@@ -52,15 +58,15 @@ type limiter struct {
 }
 
 func newLimiter() *limiter {
-	return &limiter{opening: map[string]*bucket{}, wrong: map[string]*bucket{}, dropped: map[string]int64{}}
+	return &limiter{sockets: map[string]*sourceSockets{}, opening: map[string]*bucket{}, wrong: map[string]*bucket{}, dropped: map[string]int64{}}
 }
 
 func of(m map[string]*bucket, key string) *bucket {
 	b := m[key]
 	if b == nil {
-		if len(m) >= maxAddresses {
+		if len(m) >= maxSources {
 			for k, old := range m { // forget full buckets, and any other bucket if none is full
-				if time.Since(old.last) > time.Minute || len(m) >= maxAddresses {
+				if time.Since(old.last) > time.Minute || len(m) >= maxSources {
 					delete(m, k)
 				}
 			}
@@ -71,38 +77,64 @@ func of(m map[string]*bucket, key string) *bucket {
 	return b
 }
 
+// sourceSockets counts the open sockets of a source.
+type sourceSockets struct{ open, unknown int }
+
 // enter counts a new socket, false if there are too many. Each lane has a rate of its own: if they shared one, many tabs of one
-// address that open control sockets could keep each other from opening their data sockets.
-func (l *limiter) enter(address string, lane Lane) bool {
+// source that open control sockets could keep each other from opening their data sockets.
+func (l *limiter) enter(source string, lane Lane) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= maxSockets || !of(l.opening, address+" "+lane.String()).allow(time.Now(), handshakes) {
+	s := l.sockets[source]
+	if s == nil {
+		s = &sourceSockets{}
+	}
+	if l.open >= maxSockets || s.open >= maxPerSource || s.unknown >= maxUnknown || !of(l.opening, source+" "+lane.String()).allow(time.Now(), handshakes) {
 		l.dropped["busy"]++
 		return false
 	}
+	l.sockets[source] = s
 	l.open++
+	s.open++
+	s.unknown++
 	return true
 }
 
-func (l *limiter) leave() {
+// known notes that the first frame of a socket has said which tab it belongs to.
+func (l *limiter) known(source string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open--
+	l.sockets[source].unknown--
 }
 
-// mayGuess tells whether an address may try a code at all; guessed counts a wrong one.
-func (l *limiter) mayGuess(address string) bool {
+// leave counts a socket that has ended; known tells whether its tab was known.
+func (l *limiter) leave(source string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, now := *of(l.wrong, address), time.Now()
+	s := l.sockets[source]
+	l.open--
+	s.open--
+	if !known {
+		s.unknown--
+	}
+	if s.open == 0 {
+		delete(l.sockets, source)
+	}
+}
+
+// mayGuess reports whether a source may try a code; guessed counts a wrong one.
+func (l *limiter) mayGuess(source string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, now := *of(l.wrong, source), time.Now()
 	all := l.all
 	return a.allow(now, wrongCodes) && all.allow(now, allCodes)
 }
 
-func (l *limiter) guessed(address string) {
+func (l *limiter) guessed(source string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	of(l.wrong, address).allow(time.Now(), wrongCodes)
+	of(l.wrong, source).allow(time.Now(), wrongCodes)
 	l.all.allow(time.Now(), allCodes)
 }
 
@@ -131,4 +163,21 @@ func addressOf(r *http.Request) string {
 		return r.RemoteAddr
 	}
 	return host
+}
+
+// sourceOf is the source that a request counts for. A machine has as many IPv6 addresses as it likes in its network.
+func sourceOf(r *http.Request) string {
+	address := addressOf(r)
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	if ip = ip.Unmap(); ip.Is4() {
+		return ip.String()
+	}
+	network, err := ip.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return network.String()
 }

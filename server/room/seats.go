@@ -230,7 +230,7 @@ func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: err.Error()})
 		return
 	}
-	from := addressOf(r)
+	from := sourceOf(r)
 	var h *Host
 	if asked.Token != "" {
 		if h = s.Find(asked.ID); h == nil {
@@ -238,7 +238,7 @@ func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if asked.Tab == 0 || !same(asked.Token, h.token(asked.Tab)) {
-			s.limits.guessed(from)
+			s.limits.drop("token")
 			answer(w, http.StatusForbidden, fsdp.Bye{Code: "token", Reason: errToken.Error()})
 			return
 		}
