@@ -90,6 +90,9 @@ func (d *memDisk) change(path string, f func(b []byte) []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	file := d.names[path]
+	if file == nil {
+		return
+	}
 	file.data = f(bytes.Clone(file.data))
 	file.synced = bytes.Clone(file.data)
 }

@@ -69,6 +69,7 @@ type Room struct {
 	all   *fsdp.View
 
 	now     time.Time
+	opened  time.Time // of the first event
 	effects []Effect
 	started bool
 	paused  bool
@@ -176,6 +177,9 @@ func (r *Room) nextEpoch() uint32 { r.epoch++; return r.epoch }
 // Handle takes an event that happens at time now and returns its effects, in the order in which they must be carried out.
 func (r *Room) Handle(now time.Time, e Event) []Effect {
 	r.now, r.effects, r.changed = now, nil, true
+	if r.opened.IsZero() {
+		r.opened = now
+	}
 	switch e := e.(type) {
 	case Joined:
 		r.join(e)

@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"container/heap"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -59,10 +60,13 @@ type sim struct {
 	failure string
 	trace   []string
 	tracing bool
-	stats   Stats // of all lives
-	sound   bool  // no slot is poisoned by its data
-	gaveUp  bool  // the room has failed, and has said what is lost
-	most    int   // bytes under way to one tab at most
+	stats   Stats       // of all lives
+	sound   bool        // no slot is poisoned by its data
+	leave   func() bool // true ends the simulation in the middle
+	struck  bool        // the disk has failed on purpose
+	doomed  bool        // and the server is to be killed
+	gaveUp  bool        // the room has failed, and has said what is lost
+	most    int         // bytes under way to one tab at most
 
 	live *sync.Mutex // the clock is the real one, and this guards all
 }
@@ -75,6 +79,7 @@ type faults struct {
 	joins, leaves          time.Duration
 	pauses                 time.Duration
 	rots                   time.Duration // a stored blob changes, is cut short or lost
+	strikes                time.Duration // a call of the disk fails
 	liar, broken           bool
 }
 
@@ -182,23 +187,30 @@ func (s *sim) every(mean time.Duration, f func()) {
 
 const simRoom = "room"
 
-func (s *sim) boot() {
-	s.life++
-	var err error
+// open takes the lease and opens the room, a new one where the log has no record.
+func (s *sim) open() (o *opening, err error) {
 	if s.store, err = newLocal("disk", s.disk); err != nil {
-		s.fail("%v", err)
-		return
+		return nil, err
 	}
 	if s.lease, err = s.store.Acquire(simRoom); err != nil {
-		s.fail("%v", err)
+		return nil, err
+	}
+	if o, err = openRoom(simRoom, s.store, s.lease, nil); errors.Is(err, ErrUnborn) {
+		first := OpenedRecord(s.cfg, "code", []byte("secret"))
+		o, err = openRoom(simRoom, s.store, s.lease, &first)
+	}
+	return o, err
+}
+
+func (s *sim) boot() {
+	s.life++
+	o, err := s.open()
+	if errors.Is(err, errDisk) { // the disk's fault, which passes
+		s.log("the room does not open: %v", err)
+		s.endOfLife()
+		s.at(time.Second, s.boot)
 		return
 	}
-	var first *Record
-	if entries, _, err := s.store.Read(simRoom); err == nil && len(entries) == 0 {
-		rec := OpenedRecord(s.cfg, "code", []byte("secret"))
-		first = &rec
-	}
-	o, err := openRoom(simRoom, s.store, s.lease, first)
 	if err != nil {
 		s.fail("the room does not open: %v", err)
 		return
@@ -256,6 +268,16 @@ func (s *sim) rot() {
 	}
 }
 
+// endOfLife ends the program, or the machine loses its power.
+func (s *sim) endOfLife() {
+	if s.rng.IntN(2) == 0 && !s.disk.deaf {
+		s.disk.die()
+	} else {
+		s.disk.power(s.rng)
+	}
+	s.disk.deaf = false
+}
+
 // crash kills the server in whatever it is doing, and starts another a little later.
 func (s *sim) crash() {
 	if s.room == nil {
@@ -266,11 +288,7 @@ func (s *sim) crash() {
 	s.room = nil
 	s.life++
 	torn := appendEntry(nil, Chain(&Record{Kind: Committed, Step: 1 << 40}, s.chain, s.fence))
-	if s.rng.IntN(2) == 0 {
-		s.disk.die()
-	} else {
-		s.disk.power(s.rng)
-	}
+	s.endOfLife()
 	s.disk.change("disk/room/log", func(b []byte) []byte {
 		switch s.rng.IntN(3) { // it was writing
 		case 0:
@@ -368,7 +386,7 @@ func (s *sim) effect(effect Effect, life int) {
 			}
 			rec := e.Record
 			if err := s.store.Append(simRoom, s.seq, Chain(&rec, s.chain, s.fence)); err != nil {
-				s.fail("%v", err)
+				s.event(Logged{rec, err})
 				return
 			}
 			s.chain, s.seq = rec.Hash, s.seq+1
@@ -402,7 +420,7 @@ func (s *sim) effect(effect Effect, life int) {
 		})
 	case Delete:
 		if err := s.store.Delete(simRoom, e.Hashes...); err != nil {
-			s.fail("%v", err)
+			s.log("blobs cannot be deleted: %v", err)
 		}
 	case Note:
 		s.log("  step %d %s: %s", e.Step, e.Code, e.Text)
@@ -657,6 +675,9 @@ func scenario(seed uint64) *sim {
 	if pick(3) == 0 {
 		s.plan.rots = time.Duration(500+pick(6000)) * time.Millisecond
 	}
+	if pick(5) == 0 {
+		s.plan.strikes = time.Duration(500+pick(6000)) * time.Millisecond
+	}
 	s.cfg.Run.SumFirst = pick(4) == 0
 	if pick(4) == 0 { // one bad tab among three that stay
 		s.plan.kill, s.plan.freeze, s.plan.leaves, s.plan.cut, s.plan.die = 0, 0, 0, 0, 0
@@ -729,6 +750,18 @@ func (s *sim) simulate() {
 	})
 	s.every(s.plan.die, s.crash)
 	s.every(s.plan.rots, s.rot)
+	s.every(s.plan.strikes, func() {
+		s.struck = true
+		left := s.rng.IntN(4)
+		s.disk.fault = func(op, path string) error {
+			if left--; left >= 0 {
+				return nil
+			}
+			s.disk.fault = nil
+			s.log("%s %s fails", op, path)
+			return fmt.Errorf("%s %s: %w", op, path, errDisk)
+		}
+	})
 	s.every(s.plan.joins, func() {
 		if len(s.alive()) < 8 {
 			s.join()
@@ -768,13 +801,23 @@ func (s *sim) simulate() {
 			return
 		}
 		e.f()
+		if s.leave != nil && s.leave() {
+			return
+		}
 		if s.room != nil && s.room.phase == Failed {
-			if s.plan.rots > 0 && strings.Contains(s.room.reason, "damaged, and no tab holds") {
+			if (s.plan.rots > 0 || s.struck) && strings.Contains(s.room.reason, "damaged, and no tab holds") {
 				s.gaveUp = true
 				s.stats.add(s.room.Stats)
 				return
 			}
-			s.fail("the room failed: %s", s.room.reason)
+			if !s.struck {
+				s.fail("the room failed: %s", s.room.reason)
+			}
+			s.crash() // by whoever runs the server
+		}
+		if s.doomed {
+			s.doomed = false
+			s.crash()
 		}
 		if s.room != nil && s.room.phase == Done { // a little trouble more, and then rest
 			s.plan.until = min(s.plan.until, s.now.Sub(epochZero)+3*time.Second)
@@ -825,6 +868,7 @@ func (s *sim) allFinished() bool {
 
 // check holds the end against the reference.
 func (s *sim) check() {
+	s.disk.fault = nil
 	entries, tail, err := s.store.Read(simRoom)
 	if err != nil {
 		s.fail("%v", err)
@@ -891,7 +935,7 @@ func (s *sim) check() {
 		for _, x := range [][]float32{s.want.p, s.want.m, s.want.v} {
 			v.Flat(0, v.Len, func(_ int, sp fsdp.Span) { want = tensor.EncodeF32(want, x[sp.Off:sp.Off+sp.Len], tensor.F32) })
 		}
-		if got, err := s.store.Get(simRoom, final[i], 0, int64(len(want))); s.room.bad[final[i]] || s.plan.rots > 0 && err != nil {
+		if got, err := s.store.Get(simRoom, final[i], 0, int64(len(want))); s.room.bad[final[i]] || (s.plan.rots > 0 || s.struck) && err != nil {
 			s.log("the final state of shard %d is damaged, which is known: %v", i, err)
 		} else if !bytes.Equal(got, want) {
 			s.fail("the final state of shard %d differs from the run without faults", i)

@@ -169,6 +169,9 @@ func (r *Room) work(slot int) fsdp.Work {
 
 // alone tells whether one of the given tabs is there, and no other tab is or may be back in a moment.
 func (r *Room) alone(ids []uint32) bool {
+	if r.now.Sub(r.opened) < attachWithin { // the tabs of the server's earlier life are coming back
+		return false
+	}
 	some := false
 	for _, t := range r.tabs {
 		if given := slices.Contains(ids, t.id); !given && r.stays(t.id) {
