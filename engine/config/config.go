@@ -10,6 +10,7 @@ package config
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 )
 
@@ -55,6 +56,7 @@ type Training struct {
 
 	Scheduler    string  `json:"lr_scheduler_type"`
 	WarmupSteps  int     `json:"warmup_steps"`
+	WarmupRatio  float64 `json:"warmup_ratio,omitempty"`    // part of all steps, where WarmupSteps is 0
 	MaxGradNorm  float64 `json:"max_grad_norm" null:"zero"` // global L2 norm; 0 or null: no clipping
 	LayerLRDecay float64 `json:"layer_lr_decay"`            // γ: a block d below the top learns at γ^d
 
@@ -76,6 +78,15 @@ type Training struct {
 	LoadBest    bool   `json:"load_best_model_at_end"`
 	OnNonfinite string `json:"on_nonfinite"`
 	OnSpike     string `json:"on_spike"`
+}
+
+// Warmup is the number of warm-up steps of a run of total steps, by the rule of transformers: warmup_steps, or where it is
+// 0 the part warmup_ratio of all steps, rounded up.
+func (t *Training) Warmup(total int) int {
+	if t.WarmupSteps > 0 {
+		return t.WarmupSteps
+	}
+	return int(math.Ceil(float64(total) * t.WarmupRatio))
 }
 
 // Precision holds the number formats of a run.

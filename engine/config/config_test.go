@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		// Unknown keys name the nearest known one, also when it stands in another section.
 		{`training.max_stepz=1`, []string{"training.max_stepz: unknown key", "nearest", "training.max_steps"}},
-		{`training.warmup_ratio=0.1`, []string{"training.warmup_ratio: unknown key", "training.warmup_steps"}},
+		{`training.warmup_step=3`, []string{"training.warmup_step: unknown key", "training.warmup_steps"}},
 		{`learning_rate=1`, []string{"learning_rate: unknown key", "training.learning_rate"}},
 		{`max_lenght=1`, []string{"max_lenght: unknown key", "dataset.max_length"}},
 		{`dataset.shufle=1`, []string{"dataset.shuffle"}},

@@ -219,7 +219,13 @@ func (d *decoder) unknown(n *node, path, key string, known []string) error {
 		*d.dropped = append(*d.dropped, join(path, key))
 		return nil
 	}
+	if advice := pastedAdvice(key); advice != "" {
+		return d.fail(n, join(path, key), "is a setting of Hugging Face's trainers", advice)
+	}
 	best, least := Nearest(key, known)
+	if least > max(len(key)/3, 1) { // further off, the likeness is chance
+		best = ""
+	}
 	if best != "" {
 		best = join(path, best)
 	}

@@ -123,6 +123,7 @@ func (t *Training) rules() []Rule {
 		Must(float32(t.Epsilon) > 0 && t.Epsilon <= 1, "training.adam_epsilon", fmt.Sprintf("is %v, wants more than 0 in single precision and at most 1", t.Epsilon), "").As("positive_fraction", "value", t.Epsilon),
 		OneOf("training.lr_scheduler_type", t.Scheduler, Schedulers),
 		Within("training.warmup_steps", t.WarmupSteps, 0, maxSteps),
+		Within("training.warmup_ratio", t.WarmupRatio, 0, 1),
 		Within("training.max_grad_norm", t.MaxGradNorm, 0, math.MaxFloat32),
 		Must(t.LayerLRDecay > 0 && t.LayerLRDecay <= 1, "training.layer_lr_decay", fmt.Sprintf("is %v, wants more than 0 and at most 1", t.LayerLRDecay), "").As("positive_fraction", "value", t.LayerLRDecay),
 		Within("training.per_device_train_batch_size", t.BatchSize, 1, maxBatch),

@@ -49,9 +49,8 @@ type folderCase struct {
 	files fs.FS // the case's folder
 }
 
-// laterCases are cases of what is not available: conversations and tables as datasets, and settings under the names of
-// Trainer.
-var laterCases = []string{"csv-quoted", "sharegpt-equals-messages", "pasted-report-to", "pasted-warmup-ratio"}
+// laterCases are cases of what is not available: conversations and tables as datasets.
+var laterCases = []string{"csv-quoted", "sharegpt-equals-messages"}
 
 // TestCases runs each case of ../shared/cases on the reference device.
 func TestCases(t *testing.T) {
@@ -157,7 +156,7 @@ func (c *folderCase) job(t *testing.T, model fs.FS) (*train.Job, error) {
 			t.Fatal(err)
 		}
 		j.Job = message.Job{Command: message.Train, Config: raw}
-		j.Files.Dataset = c.files
+		j.Files.Dataset = fstest.MapFS{"data.jsonl": inMemory(t, c.files)["data.jsonl"]}
 	default:
 		t.Fatalf("the command %q", c.Command[0])
 	}

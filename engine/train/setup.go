@@ -95,6 +95,8 @@ func (s *Setup) prepare(cfg *config.Config) error {
 			return err
 		}
 	}
+	tr := &cfg.Training // as resolved, warm-up is a number of steps
+	tr.WarmupSteps = tr.Warmup(data.Plan{Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Epochs: tr.Epochs, MaxSteps: tr.MaxSteps}.TotalSteps())
 	if cfg.Model.Path != "" {
 		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
 	}
