@@ -111,6 +111,18 @@ func studio(b tab, address string) {
 	b.wait(`document.getElementById("problem").textContent.includes("many")`)
 	b.set("set-training-max-steps", "50")
 
+	studioSettings(b)
+	// The limit of GPU memory is typed in gigabytes and remembered.
+	b.set("budget", "0.004")
+	b.wait(`document.getElementById("plan-text").textContent.includes("of 4 MB")`)
+	b.studio(address, "rows.jsonl")
+	b.want(`document.getElementById("budget").value`, "0.004")
+	b.set("budget", "")
+	b.want(clean, "")
+}
+
+// studioSettings chooses what trains, in several ways.
+func studioSettings(b tab) {
 	// Without an adapter the model itself trains, and the suggested learning rate changes.
 	b.click("method-none")
 	b.wait(`document.getElementById("set-training-learning-rate").value === "0.0005"`)
@@ -147,13 +159,6 @@ func studio(b tab, address string) {
 	trains("unfreeze", `[{"step":0,"trainable":["lm_head","norm"]},{"step":20,"trainable":["lm_head","norm","layers:last:1"]}]`)
 	trains("trainable", `null`)
 	b.pick("set-unfreeze-way", "none")
-	// The limit of GPU memory is typed in gigabytes and remembered.
-	b.set("budget", "0.004")
-	b.wait(`document.getElementById("plan-text").textContent.includes("of 4 MB")`)
-	b.studio(address, "rows.jsonl")
-	b.want(`document.getElementById("budget").value`, "0.004")
-	b.set("budget", "")
-	b.want(clean, "")
 }
 
 // wholeRun trains, pauses, takes a single step, goes back and stops.

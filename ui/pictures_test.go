@@ -71,21 +71,7 @@ func (v view) visit(b tab, address, lang string) {
 	}
 	take := func(what string) {
 		b.Helper()
-		for _, theme := range v.themes {
-			b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
-			b.eval(`(globalThis.llamatabCharts?.rebuild(), document.activeElement?.blur(), scrollTo(0, 0))`)
-			time.Sleep(150 * time.Millisecond) // two frames, and what they cause
-			png, err := b.browser.Screenshot(b.ctx)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("%s-%s-%s-%s.png", v.name, lang, theme, what)), png, 0o666); err != nil {
-				b.Fatal(err)
-			}
-			if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
-				b.Errorf("%s: %s pixels wider than the window", what, wide)
-			}
-		}
+		v.take(b, lang, what)
 	}
 	at := func(screen string) {
 		b.Helper()
@@ -144,4 +130,24 @@ func (v view) visit(b tab, address, lang string) {
 	b.click("start")
 	b.stage(Failed)
 	take("3-run-failed")
+}
+
+// take takes a picture in each theme of the view.
+func (v view) take(b tab, lang, what string) {
+	b.Helper()
+	for _, theme := range v.themes {
+		b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+		b.eval(`(globalThis.llamatabCharts?.rebuild(), document.activeElement?.blur(), scrollTo(0, 0))`)
+		time.Sleep(150 * time.Millisecond) // two frames, and what they cause
+		png, err := b.browser.Screenshot(b.ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("%s-%s-%s-%s.png", v.name, lang, theme, what)), png, 0o666); err != nil {
+			b.Fatal(err)
+		}
+		if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
+			b.Errorf("%s: %s pixels wider than the window", what, wide)
+		}
+	}
 }

@@ -72,85 +72,108 @@ func TestRoomScreens(t *testing.T) {
 			if err := b.browser.Resize(b.ctx, width, 800); err != nil {
 				t.Fatal(err)
 			}
-			check := func(what string) {
-				t.Helper()
-				for _, theme := range []string{"light", "dark"} {
-					b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
-					if *pictures != "" {
-						b.eval(`(document.activeElement?.blur(), scrollTo(0, 0))`)
-						time.Sleep(150 * time.Millisecond)
-						png, err := b.browser.Screenshot(b.ctx)
-						if err == nil {
-							err = os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("room-%d-%s-%s-%s.png", width, lang, theme, what)), png, 0o666)
-						}
-						if err != nil {
-							t.Fatal(err)
-						}
-					}
-					if width == 360 {
-						continue // the narrowest says as much
-					}
-					var found []string
-					if err := json.Unmarshal([]byte(b.eval(violations)), &found); err != nil {
-						t.Fatal(err)
-					}
-					for _, f := range found {
-						t.Errorf("%d %s %s %s: %s", width, lang, theme, what, f)
-					}
-				}
-				if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
-					t.Errorf("%d %s %s: %s pixels wider than the window", width, lang, what, wide)
-				}
-			}
-			b.open(address + "?lang=" + lang)
-			b.eval(`sessionStorage.clear()`)
-			b.open(address + "?lang=" + lang)
-			b.wait(`document.getElementById("join-code")`)
-			b.click("join")
-			b.wait(`document.querySelector("#join-problem span").textContent !== ""`)
-			check("1-home")
-			b.eval(`location.hash = "#room"`)
-			b.wait(`document.getElementById("room")`)
-			check("2-none")
-			b.eval(`location.hash = "#studio"`)
-			b.wait(`document.querySelector("[name=data]")`)
-			b.eval(`document.querySelector("[name=data]").click()`)
-			b.click("class")
-			b.wait(`!document.getElementById("class-panel").hidden`)
-			check("3-studio")
-			b.click("class-open")
-			b.wait(`document.querySelectorAll("#roster tbody tr").length === 6 && document.querySelector("#qr canvas") && document.querySelectorAll("#room-memory tbody tr").length === 6`)
-			b.want(`document.getElementById("room-code").textContent`, "471 902")
-			b.want(`document.getElementById("room-address").textContent`, "https://192.168.1.20:8443")
-			b.wait(`document.querySelector("#room-curve canvas")`)
-			for _, loss := range []string{"1.0500", "1.8000", "3.2000"} { // of the last step, on held-out rows, and there before training
-				b.wait(`document.getElementById("room-curve").ariaLabel.includes("` + loss + `")`)
-			}
-			b.want(`document.querySelector("#room-memory tbody td").textContent`, "500 MB")
-			check("4-leads")
-			b.click("room-projector")
-			b.wait(`document.querySelector(".room-grid li")`)
-			if shown := b.eval(`document.getElementById("room").innerText`); strings.Contains(shown, "Ada") || strings.Contains(shown, "Dora") || strings.Contains(shown, "小明") {
-				t.Errorf("the projector shows names: %s", shown)
-			}
-			check("5-projector")
-
-			b.eval(`sessionStorage.clear()`)
-			b.open(address + "?lang=" + lang + "#join=471902")
-			b.wait(`document.getElementById("join-code")?.value === "471902" && document.activeElement.id === "join-name"`)
-			b.want(`location.hash`, "#home")
-			b.click("join")
-			b.wait(`document.querySelector('#roster [data-mine="true"]')`)
-			b.wait(`document.getElementById("leaves").textContent.includes("41 MB")`)
-			check("6-joined")
-			b.eval(`location.hash = "#run"`)
-			b.wait(`parseInt(document.getElementById("step").textContent) > 5 && document.getElementById("pause").closest("[hidden]")`)
-			check("7-run")
-			b.eval(`location.hash = "#room"`)
-			b.click("room-leave")
-			b.click("room-leave")
-			b.wait(`document.querySelector("main").dataset.screen === "home" && !sessionStorage.getItem("llamatab-room")`)
+			v := roomVisit{b, address, lang, width}
+			v.asOwner()
+			v.asPupil()
 		}
 	}
 	b.want(clean, "")
+}
+
+// roomVisit is a visit to the screens of a room.
+type roomVisit struct {
+	tab     tab
+	address string
+	lang    string
+	width   int64
+}
+
+// check takes pictures of a screen where they are wanted, and checks it with axe, in both themes.
+func (v roomVisit) check(what string) {
+	b, lang, width := v.tab, v.lang, v.width
+	b.Helper()
+	for _, theme := range []string{"light", "dark"} {
+		b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+		if *pictures != "" {
+			b.eval(`(document.activeElement?.blur(), scrollTo(0, 0))`)
+			time.Sleep(150 * time.Millisecond)
+			png, err := b.browser.Screenshot(b.ctx)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(*pictures, fmt.Sprintf("room-%d-%s-%s-%s.png", width, lang, theme, what)), png, 0o666)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		if width == 360 {
+			continue // the narrowest says as much
+		}
+		var found []string
+		if err := json.Unmarshal([]byte(b.eval(violations)), &found); err != nil {
+			b.Fatal(err)
+		}
+		for _, f := range found {
+			b.Errorf("%d %s %s %s: %s", width, lang, theme, what, f)
+		}
+	}
+	if wide := b.eval(`document.documentElement.scrollWidth - innerWidth`); wide != "0" {
+		b.Errorf("%d %s %s: %s pixels wider than the window", width, lang, what, wide)
+	}
+}
+
+// asOwner opens a room and shows it on the projector.
+func (v roomVisit) asOwner() {
+	b, address, lang, check := v.tab, v.address, v.lang, v.check
+	b.open(address + "?lang=" + lang)
+	b.eval(`sessionStorage.clear()`)
+	b.open(address + "?lang=" + lang)
+	b.wait(`document.getElementById("join-code")`)
+	b.click("join")
+	b.wait(`document.querySelector("#join-problem span").textContent !== ""`)
+	check("1-home")
+	b.eval(`location.hash = "#room"`)
+	b.wait(`document.getElementById("room")`)
+	check("2-none")
+	b.eval(`location.hash = "#studio"`)
+	b.wait(`document.querySelector("[name=data]")`)
+	b.eval(`document.querySelector("[name=data]").click()`)
+	b.click("class")
+	b.wait(`!document.getElementById("class-panel").hidden`)
+	check("3-studio")
+	b.click("class-open")
+	b.wait(`document.querySelectorAll("#roster tbody tr").length === 6 && document.querySelector("#qr canvas") && document.querySelectorAll("#room-memory tbody tr").length === 6`)
+	b.want(`document.getElementById("room-code").textContent`, "471 902")
+	b.want(`document.getElementById("room-address").textContent`, "https://192.168.1.20:8443")
+	b.wait(`document.querySelector("#room-curve canvas")`)
+	for _, loss := range []string{"1.0500", "1.8000", "3.2000"} { // of the last step, on held-out rows, and there before training
+		b.wait(`document.getElementById("room-curve").ariaLabel.includes("` + loss + `")`)
+	}
+	b.want(`document.querySelector("#room-memory tbody td").textContent`, "500 MB")
+	check("4-leads")
+	b.click("room-projector")
+	b.wait(`document.querySelector(".room-grid li")`)
+	if shown := b.eval(`document.getElementById("room").innerText`); strings.Contains(shown, "Ada") || strings.Contains(shown, "Dora") || strings.Contains(shown, "小明") {
+		b.Errorf("the projector shows names: %s", shown)
+	}
+	check("5-projector")
+}
+
+// asPupil joins the room by its link, trains and leaves.
+func (v roomVisit) asPupil() {
+	b, address, lang, check := v.tab, v.address, v.lang, v.check
+	b.eval(`sessionStorage.clear()`)
+	b.open(address + "?lang=" + lang + "#join=471902")
+	b.wait(`document.getElementById("join-code")?.value === "471902" && document.activeElement.id === "join-name"`)
+	b.want(`location.hash`, "#home")
+	b.click("join")
+	b.wait(`document.querySelector('#roster [data-mine="true"]')`)
+	b.wait(`document.getElementById("leaves").textContent.includes("41 MB")`)
+	check("6-joined")
+	b.eval(`location.hash = "#run"`)
+	b.wait(`parseInt(document.getElementById("step").textContent) > 5 && document.getElementById("pause").closest("[hidden]")`)
+	check("7-run")
+	b.eval(`location.hash = "#room"`)
+	b.click("room-leave")
+	b.click("room-leave")
+	b.wait(`document.querySelector("main").dataset.screen === "home" && !sessionStorage.getItem("llamatab-room")`)
 }

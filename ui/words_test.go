@@ -199,81 +199,39 @@ func TestTroubles(t *testing.T) {
 
 // Every event and every remark of the engine has a text in both languages. Its {names} are among the names of the engine's data.
 func TestEvents(t *testing.T) {
-	made, told := 0, map[string]map[string]bool{} // what each code is told to be about, whoever tells it
+	made, names := 0, map[string]map[string]bool{} // what each code is told to be about, whoever tells it
 	tell := func(where token.Position, code string, about []string) {
 		if _, ok := catalogue["event."+code]; !ok {
 			t.Errorf("%s: the page has no words for %q", where, code)
 		}
-		if told[code] == nil {
-			told[code] = map[string]bool{}
+		if names[code] == nil {
+			names[code] = map[string]bool{}
 			for _, name := range about {
-				told[code][name] = true
+				names[code][name] = true
 			}
 		}
-		for name := range told[code] {
+		for name := range names[code] {
 			if !slices.Contains(about, name) {
-				delete(told[code], name)
+				delete(names[code], name)
 			}
 		}
 	}
 	files, set := sources(t, "../engine/*/*.go", "../engine/*/*/*.go", "../wasm/*/*.go")
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				made, ok := n.(*ast.CompositeLit)
-				if !ok || !strings.HasSuffix(expression(set, made.Type), "message.Remark") {
-					return true
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if code, about, ok := told(t, set, n); ok {
+					made++
+					tell(set.Position(n.Pos()), code, about)
 				}
-				_, list := made.Type.(*ast.ArrayType)
-				for _, e := range made.Elts {
-					if _, call := e.(*ast.CallExpr); !list || !call {
-						t.Errorf("%s: a remark that is not made by NewRemark", set.Position(e.Pos()))
-					}
-				}
-				return true
-			}
-			where := set.Position(call.Pos())
-			switch name := expression(set, call.Fun); {
-			case name == "report.Event":
-				code := text(call.Args[2])
-				if _, passed := call.Args[2].(*ast.SelectorExpr); passed {
-					return true // a remark's
-				}
-				var about []string
-				if data, ok := call.Args[4].(*ast.CompositeLit); ok {
-					for _, e := range data.Elts {
-						about = append(about, text(e.(*ast.KeyValueExpr).Key))
-					}
-				}
-				made++
-				tell(where, code, about)
-			case strings.HasSuffix(name, ".remarkTensors"): // of a checkpoint: it adds the index and the tensors
-				made++
-				tell(where, text(call.Args[0]), []string{"index", "tensors"})
-			case strings.HasSuffix(name, "NewRemark") || name == "remark" || name == "fault" || strings.HasSuffix(name, ".remark"):
-				if call.Ellipsis.IsValid() {
-					return true // handed on
-				}
-				if _, passed := call.Args[0].(*ast.Ident); passed && strings.HasSuffix(where.Filename, "weights/checkpoint.go") {
-					return true // remarkTensors passes its code on
-				}
-				code, own, about := text(call.Args[0]), text(call.Args[1]), []string{}
-				for i := 2; i < len(call.Args); i += 2 {
-					about = append(about, text(call.Args[i]))
-				}
-				for _, name := range namesIn(own) {
-					if !slices.Contains(about, name) {
-						t.Errorf("%s: {%s} is not filled in", where, name)
-					}
-				}
-				made++
-				tell(where, code, about)
+			case *ast.CompositeLit:
+				checkRemarkLiteral(t, set, n)
 			}
 			return true
 		})
 	}
-	for code, about := range told {
+	for code, about := range names {
 		for _, name := range namesIn(catalogue["event."+code].en) {
 			if !about[name] {
 				t.Errorf("the words for %q want {%s}, the engine tells %v", code, name, slices.Sorted(maps.Keys(about)))
@@ -282,6 +240,55 @@ func TestEvents(t *testing.T) {
 	}
 	if made < 35 {
 		t.Errorf("found %d events and remarks: the engine tells them in another way now", made)
+	}
+}
+
+// told is the code of an event or a remark that a call makes, with the names of its data.
+func told(t *testing.T, set *token.FileSet, call *ast.CallExpr) (code string, about []string, ok bool) {
+	switch name := expression(set, call.Fun); {
+	case name == "report.Event":
+		if _, passed := call.Args[2].(*ast.SelectorExpr); passed {
+			return "", nil, false // a remark's
+		}
+		if data, ok := call.Args[4].(*ast.CompositeLit); ok {
+			for _, e := range data.Elts {
+				about = append(about, text(e.(*ast.KeyValueExpr).Key))
+			}
+		}
+		return text(call.Args[2]), about, true
+	case strings.HasSuffix(name, ".remarkTensors"): // of a checkpoint: it adds the index and the tensors
+		return text(call.Args[0]), []string{"index", "tensors"}, true
+	case strings.HasSuffix(name, "NewRemark") || name == "remark" || name == "fault" || strings.HasSuffix(name, ".remark"):
+		where := set.Position(call.Pos())
+		if call.Ellipsis.IsValid() {
+			return "", nil, false // its arguments are another call's
+		}
+		if _, passed := call.Args[0].(*ast.Ident); passed && strings.HasSuffix(where.Filename, "weights/checkpoint.go") {
+			return "", nil, false // remarkTensors passes its code on
+		}
+		for i := 2; i < len(call.Args); i += 2 {
+			about = append(about, text(call.Args[i]))
+		}
+		for _, name := range namesIn(text(call.Args[1])) {
+			if !slices.Contains(about, name) {
+				t.Errorf("%s: {%s} is not filled in", where, name)
+			}
+		}
+		return text(call.Args[0]), about, true
+	}
+	return "", nil, false
+}
+
+// checkRemarkLiteral reports a remark that is not made by NewRemark.
+func checkRemarkLiteral(t *testing.T, set *token.FileSet, made *ast.CompositeLit) {
+	if !strings.HasSuffix(expression(set, made.Type), "message.Remark") {
+		return
+	}
+	_, list := made.Type.(*ast.ArrayType)
+	for _, e := range made.Elts {
+		if _, call := e.(*ast.CallExpr); !list || !call {
+			t.Errorf("%s: a remark that is not made by NewRemark", set.Position(e.Pos()))
+		}
 	}
 }
 
