@@ -22,7 +22,7 @@ import (
 func bench(ctx context.Context, args []string) error {
 	f := newFlagSet("bench")
 	asJSON := f.Bool("json", false, "print the report as JSON instead of tables")
-	out := f.String("out", "", "`FILE` for the report as JSON, instead of stdout")
+	out := f.String("out", "", "`FILE` that gets the report as JSON, instead of stdout")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err

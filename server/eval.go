@@ -24,7 +24,7 @@ func eval(ctx context.Context, args []string) error {
 	model := f.String("model", "", "model `DIR`")
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
-	dataset := f.String("dataset", "", "data `FILE`")
+	dataset := f.String("dataset", "", "dataset `FILE`")
 	format := f.String("format", "auto", "format of the data: `auto`, "+strings.Join(config.Formats()[1:], ", "))
 	maxLength := f.Int("max-length", 0, "`tokens` of a row at most; 0 means min(1024, the model's context)")
 	batch := f.Int("batch-size", 4, "`rows` of a micro-batch")
@@ -32,7 +32,7 @@ func eval(ctx context.Context, args []string) error {
 	gradients := f.String("dump-gradients", "", "`FILE.safetensors` that gets the gradients of the mean loss")
 	var trainable list
 	f.Var(&trainable, "trainable", "`PART` of the base model whose gradients are dumped, named as in trainable of run.json: "+strings.Join(config.PartForms(), ", ")+" (default all); may be repeated")
-	out := f.String("out", "", "`FILE` for the result")
+	out := f.String("out", "", "`FILE` that gets the result")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err

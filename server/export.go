@@ -16,7 +16,7 @@ func export(ctx context.Context, args []string) error {
 	model := f.String("model", "", "model `DIR`")
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
 	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model with the adapter merged in)")
-	out := f.String("out", "", "`DIR` for the result")
+	out := f.String("out", "", "`DIR` that gets the result")
 	browser := f.browser()
 	if err := f.parse(args); err != nil {
 		return err

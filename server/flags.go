@@ -119,7 +119,7 @@ func (l *list) Set(value string) error {
 func (f *flagSet) browser() *runner.Browser {
 	b := new(runner.Browser)
 	f.StringVar(&b.Chrome, "chrome", "", "Chromium or Chrome `PROGRAM` to use (default: $CHROME, else the first found)")
-	f.Func("adapter-backend", "`default` or swiftshader: the GPU, or Chromium's software adapter SwiftShader (default: the GPU where there is one)", func(s string) error {
+	f.Func("adapter-backend", "the adapter that Chromium uses: default for the GPU, `swiftshader` for its software adapter (default: the GPU where there is one)", func(s string) error {
 		if s != "" && s != "default" && s != "swiftshader" {
 			return fmt.Errorf("%q is neither default nor swiftshader", s)
 		}

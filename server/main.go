@@ -91,6 +91,6 @@ func help(w io.Writer) {
 llamatab COMMAND --help lists a command's options. Each option can also be given in the environment:
 --adapter-backend as LLAMATAB_ADAPTER_BACKEND.
 
-exit codes: 0 done, 1 the run failed, 2 usage or config, 3 no usable browser or adapter
+exit codes: 0 done, 1 the run failed, 2 usage or config, 3 no usable browser or adapter, 130 interrupted
 `)
 }

@@ -24,7 +24,7 @@ import (
 func plan(_ context.Context, args []string) error {
 	f := newFlagSet("plan")
 	var p planner
-	file := f.String("config", "", "the run's `FILE`, see run.json")
+	file := f.String("config", "", "the run.json `FILE` of the run")
 	model := f.String("model", "", "instead of --config: a known model `NAME` or a folder with a config.json, without weights and data; several are separated by commas")
 	models := f.Bool("models", false, "list the known models")
 	method := f.String("method", "", "with --model: plan one `METHOD` in full; without it all methods are compared")

@@ -17,11 +17,11 @@ import (
 // train is the command train.
 func train(ctx context.Context, args []string) error {
 	f := newFlagSet("train")
-	file := f.String("config", "", "the run's `FILE`, see run.json; builtin:NAME is a ready run")
-	out := f.String("out", "", "`DIR` for the results")
+	file := f.String("config", "", "the run.json `FILE` of the run; builtin:NAME is a ready run")
+	out := f.String("out", "", "`DIR` that gets the results")
 	var sets list
 	f.Var(&sets, "set", "`path.to.key=value` changes one value of the config; may be repeated")
-	tabCount := f.Int("tabs", 0, "train in `N` tabs that share the work of each step; the result does not depend on N")
+	tabCount := f.Int("tabs", 0, "train in `N` tabs that share the work of each step; with fsdp.slots fixed, the result does not depend on N")
 	traced := f.Bool("trace", false, "with --tabs: also write "+tabs.TraceFile+", what each tab did and when, for ui.perfetto.dev; this slows the run")
 	budget := f.budget()
 	browser := f.browser()
