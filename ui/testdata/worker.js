@@ -1,6 +1,5 @@
-// A stand-in for the engine's worker: answers what the page asks and plays a run as the engine would tell it. What it
-// plays depends on the name of the data file: "fails…" and "crashes…" end badly after some steps, all
-// else ends well.
+// A stand-in for the engine's worker: it answers the page's jobs, and sends the messages of a run. The name of the data file
+// decides how the run ends: "fails…" and "crashes…" fail after some steps, all others succeed.
 "use strict";
 
 importScripts("/store.js");
