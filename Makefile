@@ -115,7 +115,7 @@ PYTHON ?= python3
 
 goldens: ## rewrite the golden files: torch's of testdata/golden (Python with torch), and the engine's own
 	$(PYTHON) testdata/golden/make.py
-	$(GO) test ./engine/train -run TestGoldenTrajectory -update
+	$(GO) test ./engine/job -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made
 	rm -rf bin build ui/node_modules

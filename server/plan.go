@@ -13,9 +13,9 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/forecast"
 	memory "llamatab/engine/plan"
 	"llamatab/engine/report"
-	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
 )
@@ -86,7 +86,7 @@ func plan(_ context.Context, args []string) error {
 
 // planner is the conditions of a plan and the form in which it is printed.
 type planner struct {
-	engine.Conditions
+	forecast.Conditions
 	sets           list
 	json, markdown bool
 }
@@ -101,7 +101,7 @@ func (p *planner) run(file string) error {
 	if err != nil {
 		return err
 	}
-	forecast, err := engine.Plan(c, files, p.Conditions)
+	forecast, err := forecast.Plan(c, files, p.Conditions)
 	if err != nil {
 		return planError(err)
 	}
@@ -119,7 +119,7 @@ func (p *planner) run(file string) error {
 // one plans one method for each known model.
 func (p *planner) one(models []memory.Known, cfg *config.Config, method string) error {
 	var names []string
-	ways := engine.Ways()
+	ways := forecast.Ways()
 	for _, w := range ways {
 		names = append(names, w.Name)
 	}
@@ -128,17 +128,17 @@ func (p *planner) one(models []memory.Known, cfg *config.Config, method string) 
 		best, _ := config.Nearest(method, names)
 		return exit.Usagef("plan: no method %q; the nearest is %s, all are %s", method, best, strings.Join(names, ", "))
 	}
-	var all []*engine.Forecast
+	var all []*forecast.Forecast
 	for _, m := range models {
 		run, err := ways[at].Apply(cfg, m.Layers())
 		if err != nil {
 			return err
 		}
-		files, err := engine.Imagine(m, run)
+		files, err := forecast.Imagine(m, run)
 		if err != nil {
 			return planError(err)
 		}
-		forecast, err := engine.Plan(run, files, p.Conditions)
+		forecast, err := forecast.Plan(run, files, p.Conditions)
 		if err != nil {
 			return planError(err)
 		}
@@ -159,16 +159,16 @@ func (p *planner) one(models []memory.Known, cfg *config.Config, method string) 
 // compare plans every method for each known model.
 func (p *planner) compare(models []memory.Known, cfg *config.Config) error {
 	type comparison struct {
-		Model   memory.Known    `json:"model"`
-		Methods []engine.Method `json:"methods"`
+		Model   memory.Known      `json:"model"`
+		Methods []forecast.Method `json:"methods"`
 	}
 	all := []comparison{}
 	for _, m := range models {
-		files, err := engine.Imagine(m, cfg)
+		files, err := forecast.Imagine(m, cfg)
 		if err != nil {
 			return planError(err)
 		}
-		methods, err := engine.Compare(cfg, files, p.Conditions)
+		methods, err := forecast.Compare(cfg, files, p.Conditions)
 		if err != nil {
 			return planError(err)
 		}
@@ -179,7 +179,7 @@ func (p *planner) compare(models []memory.Known, cfg *config.Config) error {
 		return p.print(all)
 	case p.markdown:
 		var names []string
-		var rows [][]engine.Method
+		var rows [][]forecast.Method
 		for _, c := range all {
 			names, rows = append(names, c.Model.Name), append(rows, c.Methods)
 		}

@@ -9,10 +9,10 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
-	engine "llamatab/engine/train"
 )
 
 // table is rows of cells. Columns of numbers are aligned to the right.
@@ -62,11 +62,11 @@ func bytesOf(by map[string]int64) (cells []string) {
 }
 
 // counts says how many parameters train.
-func counts(f *engine.Forecast) string {
+func counts(f *forecast.Forecast) string {
 	return fmt.Sprintf("%d of %d parameters train (%s)", f.Trainable, f.Total, percent(f))
 }
 
-func percent(f *engine.Forecast) string {
+func percent(f *forecast.Forecast) string {
 	return fmt.Sprintf("%.3g %%", 100*float64(f.Trainable)/float64(max(f.Total, 1)))
 }
 
@@ -83,7 +83,7 @@ func shapeOf(c *config.Config) string {
 }
 
 // forecast prints the plan of one run.
-func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
+func (p *planner) forecast(w io.Writer, f *forecast.Forecast) {
 	t := newTable(append([]string{"unit"}, classes()...)...)
 	for _, u := range folded(f.Units) {
 		t.row(append([]string{u.Name}, bytesOf(u.Bytes)...)...)
@@ -118,7 +118,7 @@ func (p *planner) forecast(w io.Writer, f *engine.Forecast) {
 }
 
 // folded merges neighbouring blocks of which the same share trains into one line.
-func folded(units []engine.Unit) (all []engine.Unit) {
+func folded(units []forecast.Unit) (all []forecast.Unit) {
 	first := ""
 	for _, u := range units {
 		at, isBlock := strings.CutPrefix(u.Name, "block ")
@@ -127,7 +127,7 @@ func folded(units []engine.Unit) (all []engine.Unit) {
 			for c, b := range all[n].Bytes {
 				sum[c] = b + u.Bytes[c]
 			}
-			all[n] = engine.Unit{Name: fmt.Sprintf("blocks %s–%s", first, at), Trainable: all[n].Trainable + u.Trainable, Total: all[n].Total + u.Total, Bytes: sum}
+			all[n] = forecast.Unit{Name: fmt.Sprintf("blocks %s–%s", first, at), Trainable: all[n].Trainable + u.Trainable, Total: all[n].Total + u.Total, Bytes: sum}
 			continue
 		}
 		first = ""
@@ -140,7 +140,7 @@ func folded(units []engine.Unit) (all []engine.Unit) {
 }
 
 // strategies prints what each tab holds and moves under each sharding strategy.
-func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
+func (p *planner) strategies(w io.Writer, f *forecast.Forecast) {
 	if len(f.Sharding) == 0 {
 		return
 	}
@@ -172,7 +172,7 @@ func (p *planner) strategies(w io.Writer, f *engine.Forecast) {
 }
 
 // methods prints the comparison of all methods for one model.
-func (p *planner) methods(w io.Writer, rows []engine.Method) {
+func (p *planner) methods(w io.Writer, rows []forecast.Method) {
 	head := append([]string{"method", "trainable", "share"}, classes()...)
 	if p.FLOPS > 0 {
 		head = append(head, "a step")
@@ -205,7 +205,7 @@ func (p *planner) methods(w io.Writer, rows []engine.Method) {
 }
 
 // markdown prints the comparison of all methods for several models as a Markdown table.
-func markdown(w io.Writer, models []string, rows [][]engine.Method) {
+func markdown(w io.Writer, models []string, rows [][]forecast.Method) {
 	head, rule := "| method | what trains |", "| --- | --- |"
 	for _, m := range models {
 		head += fmt.Sprintf(" %[1]s: trainable | memory | file |", m)

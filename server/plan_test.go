@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/forecast"
 	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
-	engine "llamatab/engine/train"
 )
 
 func TestPlanCommand(t *testing.T) {
@@ -44,12 +44,12 @@ func TestPlanCommand(t *testing.T) {
 
 	var all []struct {
 		Model   memory.Known
-		Methods []engine.Method
+		Methods []forecast.Method
 	}
 	if err := json.Unmarshal([]byte(says(0, "--model stories260k --batch 2 --length 64 --json")), &all); err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 1 || all[0].Model.Parameters != 260032 || len(all[0].Methods) != len(engine.Ways()) || all[0].Methods[0].Forecast.Trainable != 260032 {
+	if len(all) != 1 || all[0].Model.Parameters != 260032 || len(all[0].Methods) != len(forecast.Ways()) || all[0].Methods[0].Forecast.Trainable != 260032 {
 		t.Errorf("%+v", all)
 	}
 

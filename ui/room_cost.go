@@ -4,7 +4,7 @@ import "llamatab/engine/message"
 
 // Memory and traffic of a tab in a room: as measured, by the formula of the room's strategy, and by the formula of DDP.
 
-// sharded is a strategy over so many tabs: engine/train.Shard, as far as it is shown.
+// sharded is a strategy over so many tabs: engine/forecast.Shard, as far as it is shown.
 type sharded struct {
 	Strategy string           `json:"sharding_strategy"`
 	Bytes    map[string]int64 `json:"planned_bytes"`

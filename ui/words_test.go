@@ -18,10 +18,10 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
+	planning "llamatab/engine/forecast"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
 	"llamatab/engine/report"
-	"llamatab/engine/train"
 )
 
 // Every text exists in both languages, with the same {names}.
@@ -428,11 +428,11 @@ func TestUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, err := train.Imagine(model, cfg)
+		files, err := planning.Imagine(model, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := train.Plan(cfg, files, train.Conditions{Limits: limits})
+		f, err := planning.Plan(cfg, files, planning.Conditions{Limits: limits})
 		if err != nil {
 			t.Fatal(err)
 		}

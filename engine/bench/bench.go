@@ -11,11 +11,11 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
 	"llamatab/engine/graph"
+	"llamatab/engine/job"
 	"llamatab/engine/message"
 	"llamatab/engine/op"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
-	"llamatab/engine/train"
 )
 
 // lab is where things are measured.
@@ -54,7 +54,7 @@ var hardware = sizes{
 }
 
 // Run measures everything and sends the Report. It implements train.Job's Bench.
-func Run(ctx context.Context, j *train.Job) error {
+func Run(ctx context.Context, j *job.Job) error {
 	start := time.Now()
 	opened, err := j.Open(device.DefaultLimits)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/replay"
 	"llamatab/engine/report"
 	"llamatab/engine/train"
 )
@@ -85,7 +86,7 @@ func (l *lab) train(ctx context.Context, method string) error {
 		return err
 	}
 	start := time.Now()
-	setup, err := train.Prepare(cfg, report.Files{Dataset: oneFile{dataset, rows}}, l.Limits)
+	setup, err := replay.Prepare(cfg, report.Files{Dataset: oneFile{dataset, rows}}, l.Limits)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"llamatab/engine/memory"
 	"llamatab/engine/nn"
 	"llamatab/engine/report"
 )
@@ -47,32 +48,32 @@ func (s *setback) stopFor(next string) error {
 // that are known to be at fault are not trained on again. PaLM went back some 100 steps and left out 200 to 500 batches (Chowdhery et al. 2022, arXiv:2204.02311, 5.1).
 //
 // Sound is a checkpoint whose weights have given a loss inside the band: the step after it came before the trouble.
-func (r *runner) goBack(s *setback) error {
+func (r *Loop) goBack(s *setback) error {
 	if s.asked || s.step > r.backs.last+backClear {
 		r.backs.row = 0
 	}
 	if r.backs.row == maxBacks {
 		return s.stopFor(fmt.Sprintf("The run went back %d times and the learning rate is %.3g now. Set training.learning_rate to a tenth of that, look at the rows that the events name, or use training.warmup_steps.",
-			maxBacks, r.trainer.cfg.Training.LearningRate*r.trainer.factor))
+			maxBacks, r.Trainer.Cfg.Training.LearningRate*r.Trainer.factor))
 	}
 	r.backs.all, r.backs.row, r.backs.last = r.backs.all+1, r.backs.row+1, s.step
-	if err := r.trainer.drop(); err != nil {
+	if err := r.Trainer.drop(); err != nil {
 		return err
 	}
-	position := s.step + r.trainer.offset
-	to, err := r.trainer.revert(s.first-2, r.trainer.trained())
+	position := s.step + r.Trainer.offset
+	to, err := r.Trainer.revert(s.first-2, r.Trainer.Trained())
 	if err != nil {
 		return err
 	}
-	r.trainer.offset, r.trainer.factor = position-r.trainer.done, r.trainer.factor/2
-	r.trainer.leftOut = append(r.trainer.leftOut, s.rows...)
-	for n := len(r.trainer.saved); n > 0 && r.trainer.saved[n-1] > r.trainer.done; n = len(r.trainer.saved) { // of a way that is given up
-		r.trainer.discard(r.trainer.saved[n-1])
-		r.trainer.saved = r.trainer.saved[:n-1]
+	r.Trainer.offset, r.Trainer.factor = position-r.Trainer.Submitted, r.Trainer.factor/2
+	r.Trainer.leftOut = append(r.Trainer.leftOut, s.rows...)
+	for n := len(r.Trainer.saved); n > 0 && r.Trainer.saved[n-1] > r.Trainer.Submitted; n = len(r.Trainer.saved) { // of a way that is given up
+		r.Trainer.discard(r.Trainer.saved[n-1])
+		r.Trainer.saved = r.Trainer.saved[:n-1]
 	}
-	report.Event(r.trainer.host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.trainer.done, "learning_rate_factor": r.trainer.factor, "cause": s.code, "left_out_rows": r.trainer.leftOut},
-		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.trainer.factor)
-	r.trainer.last = time.Now()
+	report.Event(r.Trainer.Host, "warning", "rolled_back", s.step, map[string]any{"from": s.step, "to": r.Trainer.Submitted, "learning_rate_factor": r.Trainer.factor, "cause": s.code, "left_out_rows": r.Trainer.leftOut},
+		"went back from step %d to %s; going on with the rows after it at %.3g times the learning rate", s.step, to, r.Trainer.factor)
+	r.Trainer.Last = time.Now()
 	return nil
 }
 
@@ -95,14 +96,14 @@ func (t *Trainer) anchor(most int) (from fs.FS, name string, err error) {
 			at = i
 		}
 	}
-	if at < 0 && t.setup.Model.Files.Resume == nil {
+	if at < 0 && t.Setup.Model.Files.Resume == nil {
 		return nil, "the start of the run", nil
 	}
 	step := t.saved[max(at, 0)]
 	if name = checkpointDir(step); step == t.resumed {
-		return t.setup.Model.Files.Resume, name, nil
+		return t.Setup.Model.Files.Resume, name, nil
 	}
-	from, err = t.host.Open(name)
+	from, err = t.Host.Open(name)
 	return from, name, err
 }
 
@@ -113,28 +114,28 @@ func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) 
 	if err != nil {
 		return name, err
 	}
-	best := t.watch.HeldOut
+	best := t.Watch.HeldOut
 	var s trainerState
 	if from == nil {
-		err = errors.Join(t.place(s), t.mem.load(t.setup.Model, params, t.host), t.moments(func(_ string, key momentKey) error { return t.mem.clear(key) }))
-	} else if back, e := t.setup.Model.UseCheckpoint(from); e != nil {
+		err = errors.Join(t.place(s), t.Mem.Load(t.Setup.Model, params, t.Host), t.moments(func(_ string, key memory.MomentKey) error { return t.Mem.Zero(key) }))
+	} else if back, e := t.Setup.Model.UseCheckpoint(from); e != nil {
 		err = e
 	} else {
 		defer back()
-		if err = t.mem.load(t.setup.Model, params, t.host); err == nil {
+		if err = t.Mem.Load(t.Setup.Model, params, t.Host); err == nil {
 			s, err = t.restore(from)
 		}
 	}
-	t.watch = s.Watch
-	if held := &t.watch.HeldOut; best.BestStep > 0 && (held.BestStep == 0 || best.Best < held.Best) {
+	t.Watch = s.Watch
+	if held := &t.Watch.HeldOut; best.BestStep > 0 && (held.BestStep == 0 || best.Best < held.Best) {
 		held.Best, held.BestStep = best.Best, best.BestStep // what was kept is still there
 	}
 	return name, err
 }
 
 // trained lists the parameters that training changes.
-func (t *Trainer) trained() (all []*nn.Param) {
-	for _, s := range t.setup.Layout.Segments {
+func (t *Trainer) Trained() (all []*nn.Param) {
+	for _, s := range t.Setup.Layout.Segments {
 		all = append(all, s.Params...)
 	}
 	return all

@@ -1,6 +1,8 @@
 package train
 
-import "math"
+import (
+	"math"
+)
 
 // watch follows the losses of a run and notices what a person should know of. It is part of every checkpoint, so that a
 // resumed run judges as one that never stopped.
@@ -28,7 +30,7 @@ const (
 // spike takes a loss in and reports a spike: the third loss in a row that is more than four deviations and a tenth
 // above the mean, or the first that is out of all proportion, more than thrice the mean and a nat. Those losses are
 // left out of the mean. What is not finite is somebody else's concern.
-func (b *band) spike(loss float64) bool {
+func (b *band) Spike(loss float64) bool {
 	if !finite(loss) {
 		return false
 	}

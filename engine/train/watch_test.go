@@ -20,15 +20,15 @@ func TestSpike(t *testing.T) {
 		case i == 200: // out of all proportion
 			loss, want = 9, true
 		}
-		if got := b.spike(loss); got != want {
+		if got := b.Spike(loss); got != want {
 			t.Errorf("step %d, loss %v: spike is %v", i, loss, got)
 		}
 	}
-	if b.spike(math.NaN()) || b.spike(math.Inf(1)) || math.IsNaN(b.Mean) {
+	if b.Spike(math.NaN()) || b.Spike(math.Inf(1)) || math.IsNaN(b.Mean) {
 		t.Error("what is not finite counts")
 	}
 	// A learning rate that is far too high shows at the second step.
-	if b = (band{}); b.spike(2) || !b.spike(1000) {
+	if b = (band{}); b.Spike(2) || !b.Spike(1000) {
 		t.Error("the first loss is a spike, or the second is not")
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
-	engine "llamatab/engine/train"
 	"llamatab/server/library"
 	"llamatab/server/room"
 	"llamatab/server/web"
@@ -167,7 +167,7 @@ func TestRosterAndPlan(t *testing.T) {
 	}
 
 	code, body := c.request("POST", "/api/rooms/"+o.ID+"/plan", `{"tabs": 2}`, ada.bearer())
-	var shards []engine.Shard
+	var shards []forecast.Shard
 	if json.Unmarshal([]byte(body), &shards); code != 200 || len(shards) < 3 || shards[0].Strategy != fsdp.NoShard || shards[0].Bytes["optimizer"] <= shards[len(shards)-1].Bytes["optimizer"] {
 		t.Errorf("the plan over two tabs is %d %s", code, body)
 	}

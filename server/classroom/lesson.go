@@ -9,9 +9,10 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/fsdp/rank"
 	"llamatab/engine/report"
-	engine "llamatab/engine/train"
 	"llamatab/server/job"
 	"llamatab/server/library"
 	"llamatab/server/room"
@@ -28,7 +29,7 @@ type lessons struct {
 	library.Library
 
 	mu    sync.Mutex
-	plans map[string][]engine.Shard // forecasts by number of tabs and job
+	plans map[string][]forecast.Shard // forecasts by number of tabs and job
 }
 
 // maxPlans bounds the forecasts that are kept.
@@ -51,15 +52,15 @@ func (l *lessons) plan(text json.RawMessage, tabs int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	forecast, err := engine.Plan(cfg, files, engine.Conditions{Limits: device.UnboundedLimits(), Tabs: tabs})
+	planned, err := forecast.Plan(cfg, files, forecast.Conditions{Limits: device.UnboundedLimits(), Tabs: tabs})
 	if err != nil {
 		return nil, err
 	}
 	if l.plans == nil || len(l.plans) >= maxPlans {
-		l.plans = map[string][]engine.Shard{}
+		l.plans = map[string][]forecast.Shard{}
 	}
-	l.plans[key] = forecast.Sharding
-	return forecast.Sharding, nil
+	l.plans[key] = planned.Sharding
+	return planned.Sharding, nil
 }
 
 // describe implements room.Rooms.Describe: it checks the run.json of a room, completes the run from it and counts
@@ -79,7 +80,7 @@ func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	described, tokens, err := engine.RoomRun(run.ID, cfg, files)
+	described, tokens, err := rank.NewRun(run.ID, cfg, files)
 	if err != nil {
 		return nil, refusal(err)
 	}

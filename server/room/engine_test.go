@@ -26,9 +26,10 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/fsdp/rank"
+	"llamatab/engine/job"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
-	engine "llamatab/engine/train"
 	"llamatab/server/room"
 )
 
@@ -102,23 +103,23 @@ func (h *nativeTab) Control() message.Control {
 type nativeLink struct {
 	sockets [2]*websocket.Conn
 	out     [2]chan []byte
-	frames  chan engine.Arrival
+	frames  chan rank.Arrival
 	end     context.CancelFunc
 }
 
-func (l *nativeLink) Send(lane engine.Lane, head []byte, body ...device.Bytes) error {
+func (l *nativeLink) Send(lane rank.Lane, head []byte, body ...device.Bytes) error {
 	for _, b := range body {
 		head = append(head, b.Go()...)
 	}
 	l.out[lane] <- head
 	return nil
 }
-func (l *nativeLink) Frames() <-chan engine.Arrival { return l.frames }
-func (l *nativeLink) Close()                        { l.end() }
+func (l *nativeLink) Frames() <-chan rank.Arrival { return l.frames }
+func (l *nativeLink) Close()                      { l.end() }
 
 // nativeDial connects to the room at a server.
-func nativeDial(address string) engine.Dial {
-	return func(ctx context.Context, r *message.RoomJob, hello fsdp.Hello) (engine.Link, fsdp.Welcome, error) {
+func nativeDial(address string) rank.Dial {
+	return func(ctx context.Context, r *message.RoomJob, hello fsdp.Hello) (rank.Link, fsdp.Welcome, error) {
 		var w fsdp.Welcome
 		open := func(lane string, first []byte) (*websocket.Conn, error) {
 			ws, _, err := websocket.Dial(ctx, address+"/api/rooms/"+r.ID+"/"+lane, nil)
@@ -145,7 +146,7 @@ func nativeDial(address string) engine.Dial {
 			return nil, w, err
 		}
 		if bye, ok := m.(fsdp.Bye); ok {
-			return nil, w, &engine.Farewell{Bye: bye}
+			return nil, w, &rank.Farewell{Bye: bye}
 		}
 		w = m.(fsdp.Welcome)
 		data, err := open("data", fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn}))
@@ -153,7 +154,7 @@ func nativeDial(address string) engine.Dial {
 			return nil, w, err
 		}
 		ctx, end := context.WithCancel(ctx)
-		l := &nativeLink{sockets: [2]*websocket.Conn{control, data}, frames: make(chan engine.Arrival, 64), end: end}
+		l := &nativeLink{sockets: [2]*websocket.Conn{control, data}, frames: make(chan rank.Arrival, 64), end: end}
 		var readers sync.WaitGroup
 		for i, ws := range l.sockets {
 			l.out[i] = make(chan []byte, 1<<14)
@@ -178,7 +179,7 @@ func nativeDial(address string) engine.Dial {
 						return
 					}
 					select {
-					case l.frames <- engine.Arrived(b):
+					case l.frames <- rank.Arrived(b):
 					case <-ctx.Done():
 						return
 					}
@@ -232,7 +233,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, tokens, err := engine.RoomRun("lesson", cfg, lessonFiles())
+	run, tokens, err := rank.NewRun("lesson", cfg, lessonFiles())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	defer cancel()
 	start := func(ctx context.Context, h *nativeTab) {
 		all.Go(func() {
-			err := engine.Run(ctx, &engine.Job{Job: message.Job{Command: message.Train, Config: text, Spans: true, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
+			err := job.Run(ctx, &job.Job{Job: message.Job{Command: message.Train, Config: text, Spans: true, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
 				Files: lessonFiles(), Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
 				Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }})
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -311,7 +312,7 @@ func alone(t *testing.T, sets ...string) taught {
 		t.Fatal(err)
 	}
 	h := &nativeTab{files: map[string][]byte{}}
-	if err := engine.Run(t.Context(), &engine.Job{Job: message.Job{Command: message.Train, Config: text}, Files: lessonFiles(), Host: h,
+	if err := job.Run(t.Context(), &job.Job{Job: message.Job{Command: message.Train, Config: text}, Files: lessonFiles(), Host: h,
 		Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }}); err != nil {
 		t.Fatal(err)
 	}

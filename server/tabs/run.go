@@ -20,10 +20,11 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/device"
+	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/fsdp/rank"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
-	engine "llamatab/engine/train"
 	"llamatab/server/exit"
 	"llamatab/server/headless"
 	"llamatab/server/inputs"
@@ -111,7 +112,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 	if err != nil {
 		return nil, room.Config{}, err
 	}
-	run, tokens, err := engine.RoomRun(roomID, c, files)
+	run, tokens, err := rank.NewRun(roomID, c, files)
 	if err != nil {
 		f := report.Failure(err)
 		return nil, room.Config{}, exit.Outcome(message.Envelope{Failed: f})
@@ -119,10 +120,10 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 	t := &tabsRun{spec: spec, mounts: m, out: out, progress: runner.NewProgress(), reported: map[int]message.Step{}, stepUse: map[int]room.StepUse{}, listen: listenLocal}
 	t.roomLog = &eventHandler{t}
 	t.recoverSteps = func(commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
-		return engine.Told(c, files, commits, evals)
+		return rank.Metrics(c, files, commits, evals)
 	}
 	t.forecastHeld = func(by fsdp.Strategy) (held, ddp map[string]int64, err error) {
-		f, err := engine.Plan(c, files, engine.Conditions{Limits: device.UnboundedLimits(), Tabs: c.FSDP.WorldSize})
+		f, err := forecast.Plan(c, files, forecast.Conditions{Limits: device.UnboundedLimits(), Tabs: c.FSDP.WorldSize})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -15,9 +15,9 @@ import (
 	"strings"
 
 	"llamatab/engine/config"
+	"llamatab/engine/forecast"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
-	"llamatab/engine/train"
 )
 
 var (
@@ -70,7 +70,7 @@ func run() error {
 	}
 	fmt.Printf("| method | learning rate | trainable | first training loss | held-out loss after %d steps | training loss of the last 10 | seconds a step | file |\n", *steps)
 	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-	for _, way := range train.Ways() {
+	for _, way := range forecast.Ways() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), way.Name) {
 			continue
 		}

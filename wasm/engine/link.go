@@ -13,8 +13,8 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/fsdp/rank"
 	"llamatab/engine/message"
-	"llamatab/engine/train"
 )
 
 // link is a tab's two sockets to its room: one for control messages, one for bulk frames. A browser's socket cannot slow
@@ -24,7 +24,7 @@ import (
 type link struct {
 	sockets [2]js.Value
 	funcs   []js.Func
-	frames  chan train.Arrival
+	frames  chan rank.Arrival
 	data    chan outgoing   // frames that wait for room in the data socket
 	waits   map[string]bool // their headers: a room that repeats a request gets one answer
 	frame   js.Value        // a Uint8Array in which frames are put together
@@ -62,24 +62,24 @@ var (
 	errBehind = errors.New("the socket sends more slowly than the room requests frames")
 )
 
-// dial implements train.Dial over the sockets of the server that the page came from.
-func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (train.Link, fsdp.Welcome, error) {
-	l := &link{frames: make(chan train.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), waits: map[string]bool{}, ended: make(chan struct{})}
+// dial implements rank.Dial over the sockets of the server that the page came from.
+func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (rank.Link, fsdp.Welcome, error) {
+	l := &link{frames: make(chan rank.Arrival, framesWaiting), data: make(chan outgoing, framesWaiting), waits: map[string]bool{}, ended: make(chan struct{})}
 	var w fsdp.Welcome
 	if hello.Tab == 0 {
 		hello.Tab, hello.Token = room.Tab, room.Token
 	}
-	fail := func(err error) (train.Link, fsdp.Welcome, error) {
+	fail := func(err error) (rank.Link, fsdp.Welcome, error) {
 		l.Close()
 		if bye := l.bye(); bye != nil {
 			err = bye
 		}
 		return nil, w, err
 	}
-	if err := l.open(ctx, train.ControlLane, room.ID, fsdp.Encode(hello)); err != nil {
+	if err := l.open(ctx, rank.ControlLane, room.ID, fsdp.Encode(hello)); err != nil {
 		return fail(err)
 	}
-	var first train.Arrival
+	var first rank.Arrival
 	select {
 	case first = <-l.frames:
 	case <-l.ended:
@@ -99,11 +99,11 @@ func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (train.L
 	case fsdp.Welcome:
 		w = m
 	case fsdp.Bye:
-		return fail(&train.Farewell{Bye: m})
+		return fail(&rank.Farewell{Bye: m})
 	default:
 		return fail(fmt.Errorf("the room answers a hello with a %v", f.Type))
 	}
-	if err := l.open(ctx, train.DataLane, room.ID, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
+	if err := l.open(ctx, rank.DataLane, room.ID, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
 		return fail(err)
 	}
 	go l.pump()
@@ -116,7 +116,7 @@ func (l *link) bye() error {
 	for a := range l.frames {
 		if f, err := fsdp.Parse(a.Head); err == nil && f.Type == fsdp.TypeBye {
 			if m, err := fsdp.Decode(f); err == nil {
-				return &train.Farewell{Bye: m.(fsdp.Bye)}
+				return &rank.Farewell{Bye: m.(fsdp.Bye)}
 			}
 		}
 	}
@@ -124,13 +124,13 @@ func (l *link) bye() error {
 }
 
 // open opens one socket and sends its first frame.
-func (l *link) open(ctx context.Context, lane train.Lane, room string, first []byte) error {
+func (l *link) open(ctx context.Context, lane rank.Lane, room string, first []byte) error {
 	at := js.Global().Get("location")
 	scheme := "ws://"
 	if at.Get("protocol").String() == "https:" {
 		scheme = "wss://"
 	}
-	path := [...]string{train.ControlLane: "control", train.DataLane: "data"}[lane]
+	path := [...]string{rank.ControlLane: "control", rank.DataLane: "data"}[lane]
 	socket := js.Global().Get("WebSocket").New(scheme + at.Get("host").String() + "/api/rooms/" + room + "/" + path)
 	socket.Set("binaryType", "arraybuffer")
 	l.sockets[lane] = socket
@@ -169,23 +169,23 @@ func (l *link) on(socket js.Value, event string, f func(js.Value)) {
 }
 
 // arrived takes a frame out of an ArrayBuffer. It copies all to Go's memory except the numbers of a bulk frame.
-func arrived(buffer js.Value) train.Arrival {
+func arrived(buffer js.Value) rank.Arrival {
 	array := js.Global().Get("Uint8Array").New(buffer)
 	n := array.Get("byteLength").Int()
 	head := make([]byte, min(n, fsdp.HeaderLen))
 	js.CopyBytesToGo(head, array)
 	if h, err := fsdp.ParseHeader(head); err == nil && h.Type.Bulk() {
-		return train.Arrival{Head: head, Body: webgpu.NewArray(array).Slice(len(head), n-len(head))}
+		return rank.Arrival{Head: head, Body: webgpu.NewArray(array).Slice(len(head), n-len(head))}
 	}
 	all := make([]byte, n)
 	js.CopyBytesToGo(all, array)
-	return train.Arrival{Head: all}
+	return rank.Arrival{Head: all}
 }
 
-// Send implements train.Link. It queues bulk frames until there is room in the data socket.
-func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
+// Send implements rank.Link. It queues bulk frames until there is room in the data socket.
+func (l *link) Send(lane rank.Lane, head []byte, body ...device.Bytes) error {
 	o := outgoing{head, body}
-	if lane == train.ControlLane {
+	if lane == rank.ControlLane {
 		return l.write(lane, o)
 	}
 	if l.waits[string(head)] {
@@ -203,7 +203,7 @@ func (l *link) Send(lane train.Lane, head []byte, body ...device.Bytes) error {
 
 // pump sends the queued bulk frames. A socket accepts any number of bytes, so pump waits while too many of them are unsent.
 func (l *link) pump() {
-	socket := l.sockets[train.DataLane]
+	socket := l.sockets[rank.DataLane]
 	for {
 		select {
 		case <-l.ended:
@@ -217,7 +217,7 @@ func (l *link) pump() {
 				}
 			}
 			delete(l.waits, string(o.head))
-			if l.write(train.DataLane, o) != nil {
+			if l.write(rank.DataLane, o) != nil {
 				return
 			}
 		}
@@ -225,7 +225,7 @@ func (l *link) pump() {
 }
 
 // write puts a frame together and sends it. The socket copies it.
-func (l *link) write(lane train.Lane, o outgoing) error {
+func (l *link) write(lane rank.Lane, o outgoing) error {
 	const open = 1
 	socket := l.sockets[lane]
 	if socket.Get("readyState").Int() != open {
@@ -244,15 +244,15 @@ func (l *link) write(lane train.Lane, o outgoing) error {
 	return nil
 }
 
-// Frames implements train.Link.
-func (l *link) Frames() <-chan train.Arrival { return l.frames }
+// Frames implements rank.Link.
+func (l *link) Frames() <-chan rank.Arrival { return l.frames }
 
 // end closes the channel of frames. Frames that are already in it can still be read.
 func (l *link) end() {
 	l.once.Do(func() { close(l.ended); close(l.frames) })
 }
 
-// Close implements train.Link.
+// Close implements rank.Link.
 func (l *link) Close() {
 	for _, s := range l.sockets {
 		if s.IsUndefined() {

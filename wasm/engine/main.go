@@ -14,9 +14,9 @@ import (
 	"llamatab/engine/bench"
 	"llamatab/engine/device"
 	"llamatab/engine/device/webgpu"
+	"llamatab/engine/job"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
-	"llamatab/engine/train"
 )
 
 // main waits for jobs and runs them: the one job of a headless run, or those that the page posts.
@@ -41,7 +41,7 @@ func run(h report.Host, next func() (message.Job, report.Files, error)) {
 		return
 	}
 	// An error was sent to the host as an envelope.
-	_ = train.Run(context.Background(), &train.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run, Dial: dial})
+	_ = job.Run(context.Background(), &job.Job{Job: spec, Files: files, Host: h, Open: open, Budget: spec.MemoryBudget, Bench: bench.Run, Dial: dial})
 }
 
 // open opens the adapter's device with the buffer sizes that the plan wants. Limits that kernel variants depend on, such as

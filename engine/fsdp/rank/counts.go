@@ -1,0 +1,42 @@
+package rank
+
+import (
+	"sync"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/replay"
+)
+
+// SlotTokens returns the number of counted tokens in the micro-batches [from, to) of a step, counted from 0. A room compares it
+// with what tabs say, as tokens are part of the factor that gradients are multiplied by.
+type SlotTokens func(step uint64, from, to int) int
+
+// slotTokens counts the tokens of each row now, so that the data itself need not stay in memory.
+func slotTokens(s *replay.Setup, cfg *config.Config) (SlotTokens, error) {
+	tr := cfg.Training
+	sampler, err := data.NewSampler(data.Plan{
+		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+	})
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]int32, len(s.Train.Samples))
+	for i, sample := range s.Train.Samples {
+		b := data.Collate([]data.Sample{sample}, 1, 1)
+		b.Prepend(s.Model.Decoder.Prompt())
+		counts[i] = int32(b.Tokens)
+	}
+	var mu sync.Mutex // a sampler keeps the order of the last pass
+	return func(step uint64, from, to int) (tokens int) {
+		mu.Lock()
+		defer mu.Unlock()
+		micro := sampler.Step(int(step))
+		for _, rows := range micro[min(from, len(micro)):min(to, len(micro))] {
+			for _, row := range rows {
+				tokens += int(counts[row])
+			}
+		}
+		return tokens
+	}, nil
+}

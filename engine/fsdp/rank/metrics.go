@@ -1,0 +1,54 @@
+package rank
+
+import (
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
+	"llamatab/engine/optim"
+	"llamatab/engine/replay"
+	"llamatab/engine/report"
+)
+
+// Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
+// which no tab is there any more to tell of them, with its evaluations. What only the tab knew, its times and memory, is
+// zero.
+func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
+	s, err := replay.Prepare(cfg, files, device.UnboundedLimits())
+	if err != nil {
+		return nil, err
+	}
+	defer s.Model.Close()
+	tr := cfg.Training
+	sampler, err := data.NewSampler(data.Plan{
+		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var steps []message.Step
+	seen := int64(0)
+	for i, c := range commits {
+		for _, rows := range sampler.Step(i) {
+			for _, sample := range s.Train.Pick(rows) {
+				seen += int64(len(sample.IDs))
+			}
+		}
+		step := message.Step{Step: i + 1, Epoch: sampler.Epoch(i + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm), Tokens: c.Tokens, NumInputTokensSeen: seen}
+		if c.Applied {
+			mult, err := optim.Multiplier(tr.Scheduler, i, tr.WarmupSteps, sampler.TotalSteps(), tr.LearningRate)
+			if err != nil {
+				return nil, err
+			}
+			step.LearningRate = tr.LearningRate * mult
+		}
+		steps = append(steps, step)
+	}
+	for _, e := range evals {
+		if e.Version > 0 {
+			measuredOf(e).AddTo(&steps[e.Version-1])
+		}
+	}
+	return steps, nil
+}

@@ -1,0 +1,143 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
+	"llamatab/engine/replay"
+	"llamatab/engine/report"
+)
+
+func (j *Job) generate(ctx context.Context) error {
+	g := j.Job.Generate
+	if g == nil || g.MaxNewTokens < 0 || g.Temperature < 0 || g.TopP < 0 || g.TopP > 1 || g.TopK < 0 {
+		return report.Fail("config", report.ExitConfig, "See llamatab generate --help.", errors.New("generate: a setting is out of range: max-new-tokens, temperature and top-k are at least 0, top-p is from 0 to 1"))
+	}
+	if len(j.Compare) > 0 {
+		return j.generateStack(ctx)
+	}
+	s, err := j.prepareModel()
+	if err != nil {
+		return err
+	}
+	defer s.Model.Close()
+	if len(g.Labels) > 0 && s.Model.Decoder.Classes == 0 {
+		s.Model.AddScore(len(g.Labels))
+		s.Model.Classes, s.Model.Seed = g.Labels, g.Seed
+	}
+	s.Model.Freeze()
+	if err := s.Model.CheckWeights(); err != nil {
+		return err
+	}
+	if s.Model.Decoder.Classes > 0 {
+		return j.judge(s)
+	}
+	prompt, err := encodePrompt(s, g)
+	if err != nil {
+		return err
+	}
+	if err := s.Plan(); err != nil {
+		return err
+	}
+	st, closeAll, err := j.ready(s)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	ids, err := j.write(ctx, st, slices.Clone(prompt), func(t message.Token) { j.Host.Emit(message.Envelope{Type: "token", Token: &t}) })
+	if err != nil {
+		return err
+	}
+	result, err := json.Marshal(map[string]any{
+		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Model.Tokenizer.Decode(ids, true),
+	})
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+// encodePrompt encodes the prompt of a job, and makes the setup one that continues it.
+func encodePrompt(s *replay.Setup, g *message.GenerateJob) ([]int, error) {
+	if s.Model.Decoder.Classes > 0 {
+		return nil, report.Fail("model", report.ExitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
+			errors.New("generate: the model tells classes of texts apart, it does not continue them"))
+	}
+	context := s.Model.Decoder.MaxPositions - s.Model.LongestPrefix()
+	prompt, err := encodeText(s, g.Prompt)
+	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
+		err = report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.Decodes, s.Lengths = true, []int{min(len(prompt)+g.MaxNewTokens, context)}
+	return prompt, nil
+}
+
+// encodeText spells a prompt in tokens of the model.
+func encodeText(s *replay.Setup, text string) ([]int, error) {
+	if s.Model.Tokenizer == nil {
+		return nil, report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("generate: the model folder has no tokenizer.json"))
+	}
+	prompt, err := s.Model.Tokenizer.EncodeOnce(text)
+	if err == nil && len(prompt) == 0 {
+		err = errors.New("the prompt has no tokens and the tokenizer adds none")
+	}
+	for _, id := range prompt {
+		if err == nil && id >= s.Model.Decoder.Vocab {
+			token, _ := s.Model.Tokenizer.Token(id)
+			err = fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Model.Decoder.Vocab)
+		}
+	}
+	if err != nil {
+		return nil, report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
+	}
+	return prompt, nil
+}
+
+// write continues a text of ids until it ends, is as long as the setup allows or is stopped. Each new token goes to each.
+func (j *Job) write(ctx context.Context, st *replay.Stepper, ids []int, each func(message.Token)) ([]int, error) {
+	text, err := replay.NewText(st)
+	if err != nil {
+		return nil, err
+	}
+	defer text.Free()
+	tokens := st.Setup.Model.Tokenizer
+	decoder := tokens.Continue(ids, true)
+	sampler := replay.NewTokenSampler(j.Job.Generate)
+	stops := tokens.Stops()
+	for read := 0; len(ids) < st.Setup.Longest(); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if j.Host.Control() == message.Stop {
+			if rest := decoder.Flush(); rest != "" {
+				each(message.Token{ID: ids[len(ids)-1], Text: rest})
+			}
+			break
+		}
+		scores, err := text.Read(ids[read:])
+		if err != nil {
+			return nil, err
+		}
+		read = len(ids)
+		id, err := sampler.Pick(scores)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+		said, ended := decoder.Next(id), slices.Contains(stops, id)
+		if ended || len(ids) == st.Setup.Longest() {
+			said += decoder.Flush()
+		}
+		each(message.Token{ID: id, Text: said})
+		if ended {
+			break
+		}
+	}
+	return ids, nil
+}

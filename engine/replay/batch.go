@@ -1,0 +1,98 @@
+package replay
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"slices"
+
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/nn"
+	"llamatab/engine/op"
+)
+
+// bucket rounds a row length up, so that few programs serve all lengths: to eight sizes an octave, at least to a
+// multiple of 8, and never above the longest row.
+func bucket(T, longest int) int {
+	step := 8
+	for 16*step <= T {
+		step *= 2
+	}
+	return min(device.CeilDiv(T, step)*step, longest)
+}
+
+// batchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, so that one write brings all of it.
+type BatchLayout struct {
+	B, T int
+	P    int // rows before each sequence
+	off  map[nn.InputKey]int
+	len  map[nn.InputKey]int
+	size int // elements
+}
+
+// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each. In a classification a row
+// has one target.
+func newBatchLayout(B, T, P int, classify bool, l device.Limits) BatchLayout {
+	b := BatchLayout{B: B, T: T, P: P, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
+	tokens, N, align := B*T, B*(P+T), l.OffsetAlignment/4
+	type part struct {
+		key nn.InputKey
+		n   int
+	}
+	parts := []part{{nn.IDs, tokens}, {nn.Order, tokens}, {nn.Starts, tokens + 1}, {nn.Positions, N}, {nn.Seed, 2}}
+	if classify {
+		parts = append(parts, part{nn.Class, B}, part{nn.Last, B}, part{nn.LastOrder, B}, part{nn.LastStarts, B + 1})
+	} else {
+		parts = append(parts, part{nn.Targets, N})
+	}
+	for _, part := range parts {
+		b.off[part.key], b.len[part.key] = b.size, part.n
+		b.size += device.CeilDiv(part.n, align) * align
+	}
+	return b
+}
+
+func (l BatchLayout) slice(buf device.Buffer, key nn.InputKey) device.Slice {
+	return device.Slice{Buf: buf, Off: l.off[key], Len: l.len[key]}
+}
+
+// encode lays out a batch as the bytes of the buffer.
+func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
+	out := make([]byte, 4*l.size)
+	put := func(key nn.InputKey, x []int32) {
+		at := 4 * l.off[key]
+		for i, v := range x {
+			binary.LittleEndian.PutUint32(out[at+4*i:], uint32(v))
+		}
+	}
+	order, starts := op.LookupIndex(b.IDs)
+	put(nn.IDs, b.IDs)
+	put(nn.Order, order)
+	put(nn.Starts, starts)
+	put(nn.Positions, b.Positions)
+	if _, classify := l.off[nn.Class]; classify {
+		last := slices.Clone(b.Last)
+		for row := range last {
+			last[row] += int32((row + 1) * l.P)
+		}
+		order, starts = op.LookupIndex(last)
+		put(nn.Class, b.Classes)
+		put(nn.Last, last)
+		put(nn.LastOrder, order)
+		put(nn.LastStarts, starts)
+	} else {
+		put(nn.Targets, b.Targets)
+	}
+	put(nn.Seed, []int32{int32(uint32(seed)), int32(uint32(seed >> 32))})
+	return out
+}
+
+// maskSeed is what the dropout masks of a micro-batch are drawn from: a function of the run's seed, the step and the
+// micro-batch alone, so that a resumed run draws the same.
+func MaskSeed(seed uint64, step, micro int) uint64 {
+	h := fnv.New64a()
+	for _, v := range []uint64{seed, uint64(step), uint64(micro)} {
+		h.Write(binary.LittleEndian.AppendUint64(nil, v))
+	}
+	return h.Sum64()
+}

@@ -1,0 +1,70 @@
+package replay
+
+import (
+	"math"
+
+	"llamatab/engine/data"
+	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
+	"llamatab/engine/report"
+)
+
+// batches calls f for the rows of a dataset in file order, a micro-batch at a time.
+func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
+	for first := 0; first < len(ds.Samples); first += s.BatchRows {
+		if err := f(first, s.BatchFrom(ds, first)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batchFrom is the micro-batch of an evaluation that begins with a row.
+func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
+	rows := ds.Samples[first:min(first+s.BatchRows, len(ds.Samples))]
+	longest := 0
+	for _, r := range rows {
+		longest = max(longest, len(r.IDs))
+	}
+	return s.BatchOf(rows, s.LengthFor(longest))
+}
+
+// measured is what an evaluation finds.
+type Measured struct {
+	Loss         float64 // the mean over all counted tokens, of a classification over rows
+	Tokens       int     // counted; of a classification one a row
+	Accuracy, F1 *message.Float
+}
+
+// into puts it into the metrics of a step.
+func (m Measured) AddTo(step *message.Step) {
+	loss := message.Float(m.Loss)
+	step.EvalLoss, step.Perplexity = &loss, Perplexity(m.Loss)
+	step.EvalAccuracy, step.EvalF1 = m.Accuracy, m.F1
+}
+
+// measure evaluates a dataset.
+func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measured, err error) {
+	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
+	sum, v := 0.0, fsdp.Verdicts{}
+	err = s.Batches(ds, func(first int, b *data.Batch) error {
+		l, err := st.LossSum([]*data.Batch{b})
+		if err == nil && s.Model.Decoder.Classes > 0 {
+			err = st.Judged(v, b)
+		}
+		sum, m.Tokens = sum+l, m.Tokens+b.Tokens
+		p.Update(int64(min(first+s.BatchRows, len(ds.Samples))), "")
+		return err
+	})
+	if m.Loss = sum / float64(m.Tokens); s.Model.Decoder.Classes > 0 {
+		accuracy, f1 := v.Scores()
+		m.Accuracy, m.F1 = (*message.Float)(&accuracy), (*message.Float)(&f1)
+	}
+	return m, err
+}
+
+// perplexity is exp of a mean loss.
+func Perplexity(loss float64) *message.Float {
+	p := message.Float(math.Exp(loss))
+	return &p
+}

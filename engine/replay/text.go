@@ -1,0 +1,160 @@
+package replay
+
+import (
+	"fmt"
+
+	"llamatab/engine/data"
+	"llamatab/engine/device"
+	"llamatab/engine/graph"
+	"llamatab/engine/nn"
+)
+
+// recordDecode puts one token's way through the model, with caches for the longest text, on a new tape.
+func (s *Setup) recordDecode() (*graph.Tape, error) {
+	t := graph.NewInferenceTape()
+	err := graph.Record(func() {
+		y := s.Model.Decoder.Decode(t, s.Model.Decoder.NewToken(t, 1, s.RopeRows()), s.RopeRows()) // (1, V)
+		t.Copy(t.Extern(graph.Extern{Key: LogitsKey{}, Shape: y.Shape, Name: logitsSpec}), y)
+	})
+	return t, err
+}
+
+// recordVirtual puts the way of virtual tokens into the caches on a new tape.
+func (s *Setup) recordVirtual() (*graph.Tape, error) {
+	t := graph.NewInferenceTape()
+	err := graph.Record(func() { s.Model.Decoder.DecodeVirtual(t, s.Model.Decoder.NewToken(t, 1, s.RopeRows()), s.RopeRows()) })
+	return t, err
+}
+
+const logitsSpec = "logits"
+
+// decodeSpecs are the buffers that generation needs besides those of a step: the logits, and each layer's caches.
+func (s *Setup) decodeSpecs() map[any]device.Spec {
+	specs := map[any]device.Spec{LogitsKey{}: {Len: s.Model.Decoder.Vocab, Class: device.Activations, Label: logitsSpec}}
+	for i := range s.Model.Decoder.Layers {
+		for _, values := range []bool{false, true} {
+			specs[nn.CacheKey{Layer: i, Values: values}] = device.Spec{
+				Len: s.RopeRows() * s.Model.Decoder.KVHeads * s.Model.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
+			}
+		}
+	}
+	return specs
+}
+
+// text is a text that grows: its keys and values stay on the device, so a token is computed once.
+type Text struct {
+	st      *Stepper
+	bufs    map[any]device.Buffer
+	program *graph.Program
+	layout  BatchLayout
+	Length  int // tokens read, virtual ones counted
+}
+
+func NewText(st *Stepper) (*Text, error) {
+	x := &Text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, false, st.Setup.Limits)}
+	for key, spec := range st.Setup.decodeSpecs() {
+		b, err := st.Dev.Alloc(spec)
+		if err != nil {
+			x.Free()
+			return nil, err
+		}
+		x.bufs[key] = b
+	}
+	var err error
+	if x.program, err = x.compile("one token", st.Setup.recordDecode); err == nil {
+		err = x.begin()
+	}
+	if err != nil {
+		x.Free()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *Text) compile(label string, record func() (*graph.Tape, error)) (*graph.Program, error) {
+	t, err := record()
+	if err != nil {
+		return nil, err
+	}
+	b := x.st.Binder(x.layout)
+	find := b.Extern
+	b.Extern = func(key any) (device.Slice, error) {
+		if buf, ok := x.bufs[key]; ok {
+			return device.All(buf), nil
+		}
+		return find(key)
+	}
+	return t.Compile(x.st.Dev, label, x.st.Pool, b)
+}
+
+// begin puts the adapter's virtual tokens into the caches.
+func (x *Text) begin() error {
+	d := x.st.Setup.Model.Decoder
+	if d.Virtual() == 0 {
+		return nil
+	}
+	p, err := x.compile("virtual tokens", x.st.Setup.recordVirtual)
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	rows := 1 // a prefix comes as a whole
+	if d.Prompt() > 0 {
+		rows = d.Virtual()
+	}
+	var work []device.Work
+	for i := range rows {
+		work = append(work, x.at(i, i), device.Work{Run: p.Executable})
+	}
+	x.Length = d.Virtual()
+	return x.st.Dev.Submit(work...)
+}
+
+// at writes a token, or the row of a prompt, and its position.
+func (x *Text) at(id, position int) device.Work {
+	one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(position)}, Targets: []int32{data.Ignore}}
+	return device.Work{Buf: x.st.Batch, Data: x.layout.Encode(one, 0)}
+}
+
+func (x *Text) Free() {
+	if x.program != nil {
+		x.program.Release()
+	}
+	for _, b := range x.bufs {
+		x.st.Dev.Free(b)
+	}
+}
+
+// read appends ids to the text, in one submission, and returns the logits of the token that follows.
+func (x *Text) Read(ids []int) ([]float64, error) {
+	var work []device.Work
+	for _, id := range ids {
+		work = append(work, x.at(id, x.Length), device.Work{Run: x.program.Executable})
+		x.Length++
+	}
+	if err := x.st.Run(work...); err != nil {
+		return nil, err
+	}
+	raw, err := x.st.Dev.Read(x.bufs[LogitsKey{}], 0, x.st.Setup.Model.Decoder.Vocab)
+	return floatsOf(raw), err
+}
+
+// logitsKey is the key of the logits of one or more tokens.
+type LogitsKey struct{}
+
+// forText is a copy of a training setup that continues texts of up to so many tokens with the weights where they are.
+func (s *Setup) ForText(longest int) (*Setup, error) {
+	c := *s
+	c.Decodes, c.Optimizes, c.Gradients, c.BatchRows = true, false, false, 1
+	c.Lengths = []int{min(longest, c.Model.Decoder.MaxPositions-c.Model.Decoder.Virtual())}
+	token, err := c.recordDecode()
+	if err != nil {
+		return nil, err
+	}
+	virtual, err := c.recordVirtual()
+	if err != nil {
+		return nil, err
+	}
+	c.Activations = graph.MergePlans(token.Plan(), virtual.Plan())
+	return &c, nil
+}

@@ -1,0 +1,506 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"llamatab/engine/config"
+	"llamatab/engine/device"
+	"llamatab/engine/message"
+	"llamatab/engine/optim"
+	"llamatab/engine/replay"
+	"llamatab/engine/report"
+)
+
+// Folders that a run writes its result to.
+const (
+	AdapterDir = "adapter"
+	ModelDir   = "model"
+)
+
+// bestDir is the folder of the weights with the lowest loss on the held-out rows.
+const bestDir = "best"
+
+// Options are what a training run needs besides its setup.
+type Options struct {
+	Host    report.Host
+	Open    func(*replay.Setup) (device.Device, error) // opens the device again after it was lost
+	Backend string                                     // of WebGPU in the browser, for summary.json
+	Samples *message.SampleJob                         // nil for none
+	Start   time.Time                                  // of the job
+}
+
+// newLoop makes a training run on dev ready for its first step: it loads the values and compiles the programs.
+func NewLoop(setup *replay.Setup, cfg *config.Config, dev device.Device, o Options) (_ *Loop, err error) {
+	r := &Loop{Options: o}
+	if r.Trainer, err = New(setup, cfg, dev, o.Host); err != nil {
+		dev.Close()
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	if r.samples, err = newSamples(setup, o.Samples); err != nil {
+		return nil, err
+	}
+	loading := time.Now()
+	if err := r.Trainer.Load(); err != nil {
+		return nil, err
+	}
+	loaded := time.Now()
+	if err := r.Trainer.Build(); err != nil {
+		return nil, err
+	}
+	r.loadSeconds, r.compileSeconds = loaded.Sub(loading).Seconds(), time.Since(loaded).Seconds()
+	return r, nil
+}
+
+// runner is the loop around a trainer: controls, metrics, evaluation, checkpoints, and what follows from the losses.
+type Loop struct {
+	Trainer        *Trainer
+	Options        Options
+	loadSeconds    float64
+	compileSeconds float64
+	TrainStart     time.Time
+	FirstStep      float64 // seconds from the start of the job to the first result
+	Tokens         int64
+	first          int // steps done before this run
+	peak           device.Usage
+	backs          backs
+	lost           time.Time // when the device was lost last
+	unsound        int       // steps in a row that were not finite
+	stopped        bool      // by the person
+	early          bool      // patience has run out
+	paused         bool
+	saveNow        bool // asked for by the person
+	measureFirst   bool // what was asked for of the weights before training is still to be found out
+	samples        *samples
+	before         map[string]any // on held-out rows before training, by the names of metrics
+}
+
+func (r *Loop) Run(ctx context.Context) (*message.Done, error) {
+	r.first = r.Trainer.Done()
+	if err := r.WriteConfig(); err != nil {
+		return nil, err
+	}
+	if err := r.Summary(); err != nil { // so that what was planned is on record even if the run ends badly
+		return nil, err
+	}
+	r.measureFirst = r.first == 0
+	r.TrainStart = time.Now()
+	for {
+		done, err := r.advance(ctx)
+		if s, ok := err.(*setback); ok { // one that is wrapped ends the run
+			err = r.goBack(s)
+		}
+		if errors.Is(err, device.ErrLost) {
+			err = r.reopen(err)
+		}
+		if done != nil || err != nil {
+			return done, err
+		}
+	}
+}
+
+// advance takes one step with what belongs to it, or ends the run.
+func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
+	if err := r.control(ctx); err != nil {
+		return nil, err
+	}
+	if r.stopped || r.early || r.Trainer.Done() >= r.Trainer.Total() {
+		return r.finish()
+	}
+	if r.measureFirst && !r.idle() {
+		if err := r.report(r.Trainer.Flush()); err != nil {
+			return nil, err
+		}
+		if err := r.evaluateFirst(); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.report(r.Trainer.Step(ctx)); err != nil {
+		return nil, err
+	}
+	tr := r.Trainer.Cfg.Training
+	sample := r.samples.due(r.Trainer.Done()) || r.samples != nil && r.Trainer.Done() == r.Trainer.Total()
+	evaluate := tr.EvalSteps > 0 && r.Trainer.Done()%tr.EvalSteps == 0 && r.Trainer.Setup.Valid != nil
+	save := tr.SaveSteps > 0 && r.Trainer.Done()%tr.SaveSteps == 0 || r.saveNow
+	r.saveNow = false
+	if evaluate || save || sample {
+		step, err := r.Trainer.Flush()
+		if err == nil && evaluate && step != nil {
+			err = r.evaluate(step)
+		}
+		if err := r.report(step, err); err != nil {
+			return nil, err
+		}
+	}
+	if save {
+		if err := r.Trainer.Save(); err != nil {
+			return nil, err
+		}
+		r.Trainer.Last = time.Now()
+	}
+	if sample {
+		return nil, r.sample(r.Trainer.Done())
+	}
+	return nil, nil
+}
+
+// idle reports whether the next update changes no weight: the first of a warm-up has the learning rate 0. A person then
+// sees a loss before what takes longer.
+func (r *Loop) idle() bool {
+	tr := r.Trainer.Cfg.Training
+	m, err := optim.Multiplier(tr.Scheduler, r.Trainer.Done(), tr.WarmupSteps, r.Trainer.Total(), tr.LearningRate)
+	return err == nil && m == 0
+}
+
+// begin finds out what was asked for of the weights before training: samples, and the loss on the held-out rows.
+func (r *Loop) evaluateFirst() error {
+	r.measureFirst = false
+	if r.samples != nil {
+		if err := r.sample(0); err != nil {
+			return err
+		}
+	}
+	if !r.Trainer.Cfg.Training.EvalOnStart || r.Trainer.Setup.Valid == nil {
+		return nil
+	}
+	m, err := r.Trainer.Setup.Measure(r.Trainer.Setup.Valid, r.Trainer.Stepper, r.Trainer.Host)
+	if err != nil {
+		return err
+	}
+	r.Trainer.Last = time.Now()
+	r.StartsFrom(m, true)
+	return nil
+}
+
+// startsFrom keeps what was measured before training for the summary, and tells of it where nobody has yet.
+func (r *Loop) StartsFrom(m replay.Measured, tell bool) {
+	r.before = map[string]any{"eval_loss": message.Float(m.Loss), "perplexity": replay.Perplexity(m.Loss)}
+	if m.Accuracy != nil {
+		r.before["eval_accuracy"], r.before["eval_f1"] = m.Accuracy, m.F1
+	}
+	if tell {
+		report.Event(r.Trainer.Host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.Loss)
+	}
+}
+
+// sample shows what the model writes after so many updates. Where it cannot, the run goes on without.
+func (r *Loop) sample(step int) error {
+	err := r.samples.write(r.Trainer, step)
+	if err != nil && !errors.Is(err, device.ErrLost) {
+		report.Event(r.Trainer.Host, "warning", "samples_failed", r.Trainer.Done(), nil, "no samples: %v", err)
+		r.samples, err = nil, nil
+	}
+	r.Trainer.Last = time.Now()
+	return err
+}
+
+// control obeys what the person asked for; it blocks while paused.
+func (r *Loop) control(ctx context.Context) error {
+	if r.paused { // after a single step
+		if err := r.report(r.Trainer.Flush()); err != nil {
+			return err
+		}
+	}
+	for {
+		switch r.Trainer.Host.Control() {
+		case message.Stop:
+			r.stopped, r.paused = true, false
+		case message.Pause:
+			if !r.paused {
+				r.paused = true
+				if err := r.report(r.Trainer.Flush()); err != nil {
+					return err
+				}
+				report.Event(r.Trainer.Host, "info", "paused", r.Trainer.Done(), nil, "paused after step %d", r.Trainer.Done())
+			}
+		case message.Single:
+			r.paused, r.Trainer.Last = true, time.Now()
+			return ctx.Err()
+		case message.Resume:
+			r.paused, r.Trainer.Last = false, time.Now()
+			report.Event(r.Trainer.Host, "info", "continued", r.Trainer.Done(), nil, "going on")
+		case message.Save:
+			r.saveNow = true
+		case message.Back:
+			if err := r.report(r.Trainer.Flush()); err != nil {
+				return err
+			}
+			if r.Trainer.Done() > 0 {
+				return &setback{code: "asked", asked: true, first: r.Trainer.Done() + 1, step: r.Trainer.Done()}
+			}
+		}
+		if !r.paused {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// report sends a step's metrics and judges it. It passes an error on, after the step that it belongs to.
+func (r *Loop) report(step *landed, err error) error {
+	if step == nil {
+		return err
+	}
+	if r.FirstStep == 0 {
+		r.FirstStep = time.Since(r.Options.Start).Seconds()
+	}
+	r.Tokens += int64(step.Tokens)
+	done, total := int64(step.Step.Step), int64(r.Trainer.Total())
+	r.Trainer.Host.Emit(message.Envelope{Type: "step", Step: &step.Step}, message.Envelope{Type: "progress", Progress: &message.Progress{
+		Phase: "train", Done: done, Total: total, Unit: "steps",
+		ETASeconds: time.Since(r.TrainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
+	}})
+	if err == nil {
+		err = r.judge(step)
+	}
+	if err == nil && step.EvalLoss != nil {
+		err = r.JudgeEvaluation(step.Step.Step, float64(*step.EvalLoss))
+	}
+	return err
+}
+
+// judge tells what a person should know of a step, and follows the policies of the run.
+func (r *Loop) judge(step *landed) error {
+	n := step.Step.Step
+	if step.scaled { // the next has half the scale
+		return nil
+	}
+	if step.applied {
+		r.unsound = 0
+	} else if err := r.nonfinite(step); err != nil {
+		return err
+	}
+	if step.Tokens == 0 {
+		report.Event(r.Trainer.Host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
+		return nil
+	}
+	loss, band := float64(step.Loss), &r.Trainer.Watch.Band
+	if band.Spike(loss) {
+		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
+		report.Event(r.Trainer.Host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
+		switch r.Trainer.Cfg.Training.OnSpike {
+		case "stop":
+			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
+		case "rollback":
+			return s
+		}
+	} else if step.applied && band.Above == 0 && r.Trainer.Watch.Plateau.take(n, band.Mean) {
+		report.Event(r.Trainer.Host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
+			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
+	}
+	return nil
+}
+
+// nonfinite follows a step whose loss or gradient was not finite. The device has left its update out.
+func (r *Loop) nonfinite(step *landed) error {
+	n := step.Step.Step
+	s := &setback{code: "nonfinite", first: n, step: n,
+		cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
+	about := map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}
+	if r.unsound++; r.unsound <= diagnoses {
+		f, err := r.Trainer.diagnose(step)
+		if err != nil {
+			return err
+		}
+		r.Trainer.Last = time.Now()
+		if f.tensor != "" {
+			about["tensor"], about["unit"] = f.tensor, f.unit
+			s.cause += "; the first that was not finite is " + f.tensor
+		} else {
+			s.cause += "; with the weights after the next step it does not show again"
+		}
+		if f.rows != nil {
+			lines := make([]int, len(f.rows))
+			for i, row := range f.rows {
+				lines[i] = r.Trainer.Setup.Train.Samples[row].Line
+			}
+			about["bad_rows"], about["bad_lines"] = f.rows, lines
+			if f.some {
+				s.rows = f.rows
+			}
+			s.cause += fmt.Sprintf(", from rows of %s at lines %v", r.Trainer.Setup.Train.Name, lines)
+		}
+	}
+	report.Event(r.Trainer.Host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
+	switch r.Trainer.Cfg.Training.OnNonfinite {
+	case "stop":
+		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
+	case "rollback":
+		return s
+	}
+	if r.unsound == unsoundRow {
+		report.Event(r.Trainer.Host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
+			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
+	}
+	return nil
+}
+
+// diagnoses is how many steps in a row are looked into: what spoils more of them is in the weights.
+const diagnoses = 3
+
+// unsoundRow is how many steps in a row without a finite loss are worth saying that this will not pass.
+const unsoundRow = 10
+
+// judgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
+// patience may run out.
+func (r *Loop) JudgeEvaluation(n int, loss float64) error {
+	tr, held := r.Trainer.Cfg.Training, &r.Trainer.Watch.HeldOut
+	best, overfits := held.take(n, loss, r.Trainer.Watch.Band.Mean)
+	if overfits {
+		report.Event(r.Trainer.Host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
+			"the loss on held-out rows has risen %d times in a row, to %.4g, while that of training fell: the model learns its rows by heart; the best was %.4g after step %d", overfitRow, loss, held.Best, held.BestStep)
+	}
+	switch {
+	case best && tr.LoadBest:
+		if err := r.Trainer.Result(bestDir); err != nil {
+			return err
+		}
+		if err := r.Trainer.Out.Commit(bestDir); err != nil {
+			return err
+		}
+		r.Trainer.Last = time.Now()
+		fallthrough
+	case best:
+		report.Event(r.Trainer.Host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
+	case tr.Patience > 0 && held.Stale >= tr.Patience:
+		r.early = true
+		report.Event(r.Trainer.Host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
+			"stopped early: %d evaluations without a lower loss than the %.4g after step %d", held.Stale, held.Best, held.BestStep)
+	}
+	return nil
+}
+
+func (r *Loop) WriteConfig() error {
+	run, err := r.Trainer.resolved()
+	if err == nil {
+		r.Trainer.Host.Emit(message.Envelope{Type: "config", Config: run})
+	}
+	return err
+}
+
+// evaluate adds the loss on the held-out rows to a step's metrics.
+func (r *Loop) evaluate(step *landed) error {
+	m, err := r.Trainer.Setup.Measure(r.Trainer.Setup.Valid, r.Trainer.Stepper, r.Trainer.Host)
+	if err != nil {
+		return err
+	}
+	m.AddTo(&step.Step)
+	r.Trainer.Last = time.Now()
+	return nil
+}
+
+// finish waits for the last step and writes what the run leaves.
+func (r *Loop) finish() (*message.Done, error) {
+	if err := r.report(r.Trainer.Flush()); err != nil {
+		return nil, err
+	}
+	if (r.stopped || r.Trainer.Cfg.Training.SaveSteps > 0) && r.Trainer.Done() > r.first {
+		if err := r.Trainer.Save(); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.takeBest(); err != nil {
+		return nil, err
+	}
+	dir := ModelDir
+	if r.Trainer.Setup.Model.Method != nil {
+		dir = AdapterDir
+	}
+	p := report.NewProgress(r.Trainer.Host, "save", "", 0)
+	if err := r.Trainer.Result(dir); err != nil {
+		return nil, err
+	}
+	if err := r.Trainer.Out.Commit(dir); err != nil {
+		return nil, err
+	}
+	p.Update(1, dir)
+	device.Trim(r.Trainer.Dev)
+	if r.stopped {
+		report.Event(r.Trainer.Host, "info", "stopped", r.Trainer.Done(), nil, "stopped after step %d of %d on request", r.Trainer.Done(), r.Trainer.Total())
+	}
+	if err := r.Summary(); err != nil {
+		return nil, err
+	}
+	files := []string{dir}
+	if r.Trainer.Cfg.Training.LoadBest && r.Trainer.Watch.HeldOut.BestStep > 0 {
+		files = append(files, bestDir)
+	}
+	for _, step := range r.Trainer.saved {
+		files = append(files, checkpointDir(step))
+	}
+	return &message.Done{Stopped: r.stopped, Files: files}, nil
+}
+
+// takeBest makes the weights of the best evaluation the result, where that is asked for.
+func (r *Loop) takeBest() error {
+	held := r.Trainer.Watch.HeldOut
+	if !r.Trainer.Cfg.Training.LoadBest || held.BestStep == 0 {
+		return nil
+	}
+	best, err := r.Trainer.Host.Open(bestDir)
+	if err != nil {
+		return err
+	}
+	back, err := r.Trainer.Setup.Model.UseCheckpoint(best)
+	if err != nil {
+		return err
+	}
+	defer back()
+	report.Event(r.Trainer.Host, "info", "best_model_loaded", r.Trainer.Done(), map[string]any{"step": held.BestStep, "eval_loss": held.Best},
+		"the result is that after step %d, whose loss on held-out rows was the lowest: %.4g", held.BestStep, held.Best)
+	return r.Trainer.Mem.Load(r.Trainer.Setup.Model, r.Trainer.Trained(), r.Trainer.Host)
+}
+
+// summary sends summary.json.
+func (r *Loop) Summary() error {
+	r.Trainer.weigh()
+	for c := range r.Trainer.most { // a device that was lost has had its own
+		r.peak[c] = max(r.peak[c], r.Trainer.most[c])
+	}
+	trainable, total := r.Trainer.Setup.Layout.Counts()
+	limits := r.Trainer.Dev.Limits()
+	s := map[string]any{
+		"adapter":              r.Trainer.Dev.Info(),
+		"adapter_backend":      r.Options.Backend,
+		"limits":               limits,
+		"trainable_parameters": trainable,
+		"total_parameters":     total,
+		"recomputed_blocks":    r.Trainer.Setup.Recompute,
+		"planned_bytes":        r.Trainer.Setup.Memory.Usage.Map(),
+		"allocated_bytes":      r.peak.Map(),
+		"steps":                r.Trainer.Done(),
+		"load_seconds":         r.loadSeconds,
+		"compile_seconds":      r.compileSeconds,
+		"dataset":              r.Trainer.Setup.Train.Stats,
+		"skipped_steps":        r.Trainer.skipped,
+		"loss_scale_overflows": r.Trainer.scale.Overflows,
+		"rollbacks":            r.backs.all,
+		"learning_rate_factor": r.Trainer.factor,
+	}
+	for name, v := range r.before {
+		s["start_"+name] = v
+	}
+	if best := r.Trainer.Watch.HeldOut; best.BestStep > 0 {
+		s["best_step"], s["best_eval_loss"] = best.BestStep, best.Best
+	}
+	if e := time.Since(r.TrainStart).Seconds(); !r.TrainStart.IsZero() && e > 0 {
+		s["tokens_per_second"] = float64(r.Tokens) / e
+		s["train_seconds"] = e
+		s["seconds_to_first_step"] = r.FirstStep
+	}
+	b, err := json.Marshal(s)
+	r.Trainer.Host.Emit(message.Envelope{Type: "summary", Summary: b})
+	return err
+}
