@@ -33,6 +33,7 @@ func init() {
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model; needs no browser", plan},
+		{"room", "verify|repair|replay DIR", "check the stored state of a room, cut off what is damaged of its log, or compute its decisions again", roomCommand},
 		{"bench", "[--json]", "measure the GPU adapter and the engine's speed on it", bench},
 		{"doctor", "[--json]", "find the browser and its GPU adapter, and report what is missing", doctor},
 	}

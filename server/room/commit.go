@@ -62,17 +62,22 @@ func (r *Room) decide() {
 		r.do(Append{rec})
 		return
 	}
-	clip := 1.0
-	if r.run.MaxGradNorm > 0 { // torch.nn.utils.clip_grad_norm_ has the same 1e-6
-		clip = min(1, r.run.MaxGradNorm/(rec.Norm+1e-6))
-	}
-	rec.Factor = float32(clip / tokens)
+	rec.Factor = r.factor(rec.Norm, tokens)
 	rec.Updates++
 	r.phase = Deciding
 	data := r.shardMajor()
 	r.reduced[r.step] = data
 	r.commits[r.step] = rec // no commit yet: the hash of its blob is missing, and r.step has not moved
 	r.do(Store{Tag: tagReduced, Data: data})
+}
+
+// factor is what the summed gradient of a step is multiplied by.
+func (r *Room) factor(norm, tokens float64) float32 {
+	clip := 1.0
+	if r.run.MaxGradNorm > 0 { // torch.nn.utils.clip_grad_norm_ has the same 1e-6
+		clip = min(1, r.run.MaxGradNorm/(norm+1e-6))
+	}
+	return float32(clip / tokens)
 }
 
 const tagReduced, tagState = "reduced", "state"

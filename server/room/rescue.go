@@ -11,7 +11,8 @@ import (
 //
 //  1. by a checkpoint of the current version, where every shard is held at it: with that nothing older is needed;
 //  2. a state by the one of the checkpoint before, from which a tab replays the gradients since;
-//  3. by computing again: the run goes back to the last version that can still be made from what is whole.
+//  3. by computing again: the run goes back to the last version that can still be made from what is whole. Not in a run with
+//     SumFirst: it would compute other bits, and a tab that comes back later could hold a version of the same number.
 //
 // Where none of these is possible the room fails and names what is lost.
 
@@ -115,7 +116,7 @@ func (r *Room) rescue() {
 	if earlier, fits := r.reach(r.before); fits && (!ok || earlier > back) {
 		back, ok = earlier, true
 	}
-	if !ok || back >= r.step || r.phase == Done {
+	if !ok || back >= r.step || r.phase == Done || r.run.SumFirst {
 		r.fail(r.loss())
 		return
 	}
@@ -124,11 +125,7 @@ func (r *Room) rescue() {
 		r.letGo(c.hashes)
 	}
 	r.phase = Deciding
-	text := "the run goes back to it and computes those steps again"
-	if r.run.SumFirst {
-		text += ", with other bits if other tabs take part"
-	}
-	r.note("rewinding", 0, "what was stored suffices for version %d of %d only: %s", back, r.step, text)
+	r.note("rewinding", 0, "what is whole suffices for version %d of %d only: the run goes back to it and computes those steps again", back, r.step)
 	r.do(Append{Record{Kind: Rewound, Step: back, Epoch: r.epoch}})
 }
 
