@@ -1,17 +1,19 @@
 package job
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
 	"llamatab/engine/data"
 	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
 
-// judge says to which class the prompt belongs: what generate does with a classifier.
-func (j *Job) judge(s *replay.Setup) error {
+// classify labels the prompt of a generate job with a classifier.
+func (j *Job) classify(ctx context.Context, s *replay.Setup) error {
 	g := j.Job.Generate
 	ids, err := encodeText(s, g.Prompt)
 	if err != nil {
@@ -22,19 +24,14 @@ func (j *Job) judge(s *replay.Setup) error {
 	}
 	s.Train = &data.Dataset{Name: "prompt", Samples: []data.Sample{replay.TextSample(ids)}}
 	s.Valid = s.Train
-	if err := s.Plan(); err != nil {
+	var scores []message.Score
+	if err := j.withModels(ctx, s, func(_ *pretrained.Adapter, st *replay.Stepper) error {
+		if err := st.Build(j.Host); err != nil {
+			return err
+		}
+		scores, err = s.ScoresOf(st, s.Train.Samples[0])
 		return err
-	}
-	st, closeAll, err := j.ready(s)
-	if err != nil {
-		return err
-	}
-	defer closeAll()
-	if err := st.Build(j.Host); err != nil {
-		return err
-	}
-	scores, err := s.ScoresOf(st, s.Train.Samples[0])
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	result, err := json.Marshal(message.Verdict{Prompt: g.Prompt, PromptIDs: ids, Label: scores[0].Label, Scores: scores})

@@ -2,194 +2,117 @@ package job
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 
 	"llamatab/engine/device"
 	"llamatab/engine/forecast"
 	"llamatab/engine/memory"
-	"llamatab/engine/message"
 	"llamatab/engine/pretrained"
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
 
-// prepareStack opens a model with several adapters over it, none of them in use. An adapter that comes with base modules
-// of its own has no place there: the others and the base model need those as they were.
-func (j *Job) prepareStack() (*replay.Setup, error) {
+// A job that does not train computes with one model: the base model, or the base model with an adapter. A job that
+// compares adapters computes with the base model, and then with each adapter over it.
+
+// compares reports whether the job compares adapters.
+func (j *Job) compares() bool { return len(j.Compare) > 0 }
+
+// openModel opens the model of a job that does not train, with its adapters. A single adapter is in use.
+func (j *Job) openModel() (*replay.Setup, error) {
 	m, err := pretrained.Open(j.Files, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &replay.Setup{Model: m, BatchRows: 1, Limits: device.UnboundedLimits()}
-	for i, name := range j.Compare {
-		folder := j.Files.Compare[report.AdapterMount(i)]
-		if folder == nil {
-			err = report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
-		} else if err = s.Model.AddCompared(name, folder); err == nil {
-			continue
-		}
+	if err := j.addAdapters(m); err != nil {
 		m.Close()
 		return nil, err
 	}
-	s.Model.Freeze()
-	return s, s.Model.CheckWeights()
+	return &replay.Setup{Model: m, BatchRows: 1, Limits: device.UnboundedLimits()}, nil
 }
 
-// openStack opens a device that holds the model with any of the adapters in use, and loads all of them.
-func (j *Job) openStack(s *replay.Setup) (*memory.Parameters, error) {
-	largest, most := (*pretrained.Adapter)(nil), int64(-1)
-	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
+func (j *Job) addAdapters(m *pretrained.Model) error {
+	for i, name := range j.Compare {
+		folder := j.Files.Compare[report.AdapterMount(i)]
+		if folder == nil {
+			return report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("adapter %s is not mounted", name))
+		}
+		if err := m.AddCompared(name, folder); err != nil {
+			return err
+		}
+	}
+	if j.Files.Adapter == nil {
+		return nil
+	}
+	a, err := m.AddAdapter("", j.Files.Adapter)
+	if err == nil {
+		m.Use(a)
+	}
+	return err
+}
+
+// eachModel calls f for each model that the job computes with. Its adapter is in use then, and nil for the base model.
+func (j *Job) eachModel(s *replay.Setup, f func(a *pretrained.Adapter) error) error {
+	if j.compares() {
+		return s.Model.EachAdapter(f)
+	}
+	return f(s.Model.Adapter)
+}
+
+// load plans for each model, opens a device that fits the largest plan, and loads the parameters of all models. It returns
+// the adapter whose plan the setup has then.
+func (j *Job) load(s *replay.Setup) (params *memory.Parameters, planned *pretrained.Adapter, err error) {
+	most := int64(-1)
+	if err := j.eachModel(s, func(a *pretrained.Adapter) error {
 		err := s.Plan()
 		if n := s.Memory.Total(); err == nil && n > most {
-			largest, most = a, n
+			planned, most = a, n
 		}
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s.Model.Use(largest)
+	s.Model.Use(planned)
 	dev, err := j.open(s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	mem, err := memory.New(dev, s.Layout, false)
+	params, err = memory.New(dev, s.Layout, false)
 	if err == nil {
-		if err = mem.Load(s.Model, s.Model.Params(), j.Host); err != nil {
-			mem.Free()
+		if err = params.Load(s.Model, s.Model.Params(), j.Host); err != nil {
+			params.Free()
 		}
 	}
 	if err != nil {
 		dev.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return mem, nil
+	return params, planned, nil
 }
 
-// stepperFor makes the programs of the adapter in use.
-func (j *Job) stepperFor(s *replay.Setup, mem *memory.Parameters) (*replay.Stepper, error) {
-	if err := forecast.Fit(s, mem.Device.Limits(), j.Budget); err != nil {
-		return nil, err
-	}
-	return replay.NewStepper(s, mem.Device, mem, j.Host, nil)
-}
-
-// scored is what one of a comparison gives on a dataset.
-type scored struct {
-	Name       string         `json:"name,omitempty"`
-	Type       string         `json:"peft_type,omitempty"`
-	Loss       message.Float  `json:"loss"`
-	Perplexity *message.Float `json:"perplexity"`
-	Tokens     int            `json:"tokens"`
-	Accuracy   *message.Float `json:"accuracy,omitempty"` // of a classification
-	F1         *message.Float `json:"f1,omitempty"`
-}
-
-// evalStack measures the base model and each of several adapters on the same rows.
-func (j *Job) evalStack(ctx context.Context) error {
-	e := j.Job.Eval
-	if e.DumpLogits != "" || e.DumpGradients != "" {
-		return report.Fail("config", report.ExitConfig, "Give one --adapter.", fmt.Errorf("dumps are of one adapter, and %d are compared", len(j.Compare)))
-	}
-	s, err := j.prepareStack()
+// withModels opens a device and calls f with the programs of each model that the job computes with.
+func (j *Job) withModels(ctx context.Context, s *replay.Setup, f func(a *pretrained.Adapter, st *replay.Stepper) error) error {
+	params, planned, err := j.load(s)
 	if err != nil {
 		return err
 	}
-	defer s.Model.Close()
-	if s.BatchRows = evalRows; e.BatchSize > 0 {
-		s.BatchRows = e.BatchSize
-	}
-	o := replay.DataOptions{Format: e.Format}
-	if e.MaxLength > 0 {
-		o.MaxLength = &e.MaxLength
-	}
-	if s.Train, err = s.LoadData(o); err != nil {
-		return err
-	}
-	mem, err := j.openStack(s)
-	if err != nil {
-		return err
-	}
-	defer mem.Device.Close()
-	defer mem.Free()
-	var base scored
-	adapters := []scored{}
-	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
+	defer params.Device.Close()
+	defer params.Free()
+	return j.eachModel(s, func(a *pretrained.Adapter) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		st, err := j.stepperFor(s, mem)
+		if a != planned {
+			if err := forecast.Fit(s, params.Device.Limits(), j.Budget); err != nil {
+				return err
+			}
+			planned = a
+		}
+		st, err := replay.NewStepper(s, params.Device, params, j.Host, nil)
 		if err != nil {
 			return err
 		}
 		defer st.Free()
-		if err := st.Build(j.Host); err != nil {
-			return err
-		}
-		m, err := s.Measure(s.Train, st, j.Host)
-		r := scored{Loss: message.Float(m.Loss), Perplexity: replay.Perplexity(m.Loss), Tokens: m.Tokens, Accuracy: m.Accuracy, F1: m.F1}
-		if a == nil {
-			base = r
-		} else {
-			r.Name, r.Type = a.Name, a.Config.Type
-			adapters = append(adapters, r)
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	result, err := json.Marshal(map[string]any{"rows": len(s.Train.Samples), "base": base, "adapters": adapters})
-	j.Host.Emit(message.Envelope{Type: "result", Result: result})
-	return err
-}
-
-// written is what one of a comparison makes of a prompt.
-type written struct {
-	Name   string `json:"name,omitempty"`
-	Type   string `json:"peft_type,omitempty"`
-	Output []int  `json:"output_ids"`
-	Text   string `json:"text"`
-}
-
-// generateStack continues a prompt with the base model and with each of several adapters.
-func (j *Job) generateStack(ctx context.Context) error {
-	s, err := j.prepareStack()
-	if err != nil {
-		return err
-	}
-	defer s.Model.Close()
-	prompt, err := encodePrompt(s, j.Job.Generate)
-	if err != nil {
-		return err
-	}
-	mem, err := j.openStack(s)
-	if err != nil {
-		return err
-	}
-	defer mem.Device.Close()
-	defer mem.Free()
-	var base written
-	adapters := []written{}
-	if err := s.Model.EachAdapter(func(a *pretrained.Adapter) error {
-		st, err := j.stepperFor(s, mem)
-		if err != nil {
-			return err
-		}
-		defer st.Free()
-		ids, err := j.write(ctx, st, slices.Clone(prompt), func(message.Token) {})
-		w := written{Output: ids, Text: s.Model.Tokenizer.Decode(ids, true)}
-		if a == nil {
-			base = w
-		} else {
-			w.Name, w.Type = a.Name, a.Config.Type
-			adapters = append(adapters, w)
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	result, err := json.Marshal(map[string]any{"prompt": j.Job.Generate.Prompt, "prompt_ids": prompt, "base": base, "adapters": adapters})
-	j.Host.Emit(message.Envelope{Type: "result", Result: result})
-	return err
+		return f(a, st)
+	})
 }

@@ -11,7 +11,6 @@ import (
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
-	"llamatab/engine/memory"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/pretrained"
@@ -24,59 +23,27 @@ import (
 // evalRows is the number of rows of a micro-batch in an evaluation.
 const evalRows = 4
 
-// prepareModel opens the model of a job that does not train, with its adapter where there is one.
-func (j *Job) prepareModel() (*replay.Setup, error) {
-	m, err := pretrained.Open(j.Files, nil, 0)
-	if err != nil {
-		return nil, err
-	}
-	s := &replay.Setup{Model: m, BatchRows: 1, Limits: device.UnboundedLimits()}
-	if j.Files.Adapter != nil {
-		a, err := s.Model.AddAdapter("", j.Files.Adapter)
-		if err != nil {
-			m.Close()
-			return nil, err
-		}
-		s.Model.Use(a)
-	}
-	return s, nil
+// scored is the score of one model of a comparison on a dataset.
+type scored struct {
+	Name       string         `json:"name,omitempty"`
+	Type       string         `json:"peft_type,omitempty"`
+	Loss       message.Float  `json:"loss"`
+	Perplexity *message.Float `json:"perplexity"`
+	Tokens     int            `json:"tokens"`
+	Accuracy   *message.Float `json:"accuracy,omitempty"` // of a classification
+	F1         *message.Float `json:"f1,omitempty"`
 }
 
-// ready opens a device and puts the model of a job that does not train into its memory.
-func (j *Job) ready(s *replay.Setup) (st *replay.Stepper, closeAll func(), err error) {
-	dev, err := j.open(s)
-	if err != nil {
-		return nil, nil, err
-	}
-	mem, err := memory.New(dev, s.Layout, false)
-	if err == nil {
-		if err = mem.Load(s.Model, s.Model.Params(), j.Host); err == nil {
-			st, err = replay.NewStepper(s, dev, mem, j.Host, nil)
-		}
-		if err != nil {
-			mem.Free()
-		}
-	}
-	if err != nil {
-		dev.Close()
-		return nil, nil, err
-	}
-	return st, func() {
-		st.Free()
-		mem.Free()
-		dev.Close()
-	}, nil
-}
-
+// eval measures the model on a dataset, or each model of a comparison.
 func (j *Job) eval(ctx context.Context) error {
 	e := j.Job.Eval
 	if e == nil {
 		return report.Fail("job", report.ExitConfig, "", fmt.Errorf("nothing to evaluate was named"))
 	}
-	if len(j.Compare) > 0 {
-		return j.evalStack(ctx)
+	if j.compares() && (e.DumpLogits != "" || e.DumpGradients != "") {
+		return report.Fail("config", report.ExitConfig, "Give one --adapter.", fmt.Errorf("dumps are of one adapter, and %d are compared", len(j.Compare)))
 	}
-	s, err := j.prepareModel()
+	s, err := j.openModel()
 	if err != nil {
 		return err
 	}
@@ -87,19 +54,8 @@ func (j *Job) eval(ctx context.Context) error {
 	}
 	if e.DumpGradients == "" {
 		s.Model.Freeze()
-	} else {
-		parts, err := config.ParseParts(e.Trainable, "--trainable")
-		if err != nil {
-			return report.Fail("config", report.ExitConfig, "See llamatab eval --help.", err)
-		}
-		pretrained.Untie(s.Model.Decoder, parts)
-		chosen, err := pretrained.Choose(s.Model.Decoder, parts, "--trainable")
-		if err != nil {
-			return err
-		}
-		for p := range chosen {
-			p.Trainable = true
-		}
+	} else if err := trainOnly(s.Model, e.Trainable); err != nil {
+		return err
 	}
 	s.Gradients = e.DumpGradients != ""
 	if err := s.Model.CheckWeights(); err != nil {
@@ -115,41 +71,72 @@ func (j *Job) eval(ctx context.Context) error {
 	if s.Train.Classes != nil {
 		s.Model.Classes = s.Train.Classes
 	}
-	s.Repeats = device.CeilDiv(len(s.Train.Samples), s.BatchRows) * s.Model.Decoder.Layers
-	s.Valid = s.Train // the plan then covers the loss without gradients too
-	if err := s.Plan(); err != nil {
+	if !j.compares() { // a comparison chooses no kernel variants, so that all its models use the same ones
+		s.Repeats = device.CeilDiv(len(s.Train.Samples), s.BatchRows) * s.Model.Decoder.Layers
+	}
+	s.Valid = s.Train // so the plan covers the loss without gradients too
+	var scores []scored
+	if err := j.withModels(ctx, s, func(a *pretrained.Adapter, st *replay.Stepper) error {
+		if err := st.Build(j.Host); err != nil {
+			return err
+		}
+		m, err := s.Measure(s.Train, st, j.Host)
+		if err != nil {
+			return err
+		}
+		r := scored{Loss: message.Float(m.Loss), Perplexity: replay.Perplexity(m.Loss), Tokens: m.Tokens, Accuracy: m.Accuracy, F1: m.F1}
+		if a != nil {
+			r.Name, r.Type = a.Name, a.Config.Type
+		}
+		scores = append(scores, r)
+		return j.dump(ctx, s, st, m.Tokens)
+	}); err != nil {
 		return err
 	}
-	st, closeAll, err := j.ready(s)
+	answer := map[string]any{"rows": len(s.Train.Samples)}
+	if j.compares() {
+		answer["base"], answer["adapters"] = scores[0], scores[1:]
+	} else {
+		one := scores[0]
+		answer["loss"], answer["perplexity"], answer["tokens"] = one.Loss, one.Perplexity, one.Tokens
+		if one.Accuracy != nil {
+			answer["accuracy"], answer["f1"] = one.Accuracy, one.F1
+		}
+	}
+	result, err := json.Marshal(answer)
+	j.Host.Emit(message.Envelope{Type: "result", Result: result})
+	return err
+}
+
+// trainOnly makes the named parts of the base model those that gradients are dumped for.
+func trainOnly(m *pretrained.Model, trainable []string) error {
+	parts, err := config.ParseParts(trainable, "--trainable")
+	if err != nil {
+		return report.Fail("config", report.ExitConfig, "See llamatab eval --help.", err)
+	}
+	pretrained.Untie(m.Decoder, parts)
+	chosen, err := pretrained.Choose(m.Decoder, parts, "--trainable")
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	if err := st.Build(j.Host); err != nil {
-		return err
+	for p := range chosen {
+		p.Trainable = true
 	}
-	m, err := s.Measure(s.Train, st, j.Host)
-	if err != nil {
-		return err
-	}
-	out := pretrained.Writer{Host: j.Host, Values: st.Mem}
+	return nil
+}
+
+// dump writes the logits and the gradients of the mean loss, where the job asks for them.
+func (j *Job) dump(ctx context.Context, s *replay.Setup, st *replay.Stepper, tokens int) error {
+	e, out := j.Job.Eval, pretrained.Writer{Host: j.Host, Values: st.Mem}
 	if e.DumpLogits != "" {
 		if err := dumpLogits(ctx, s, st, out, e.DumpLogits); err != nil {
 			return err
 		}
 	}
 	if e.DumpGradients != "" {
-		if err := dumpGradients(s, st, out, e.DumpGradients, m.Tokens); err != nil {
-			return err
-		}
+		return dumpGradients(s, st, out, e.DumpGradients, tokens)
 	}
-	answer := map[string]any{"loss": message.Float(m.Loss), "perplexity": replay.Perplexity(m.Loss), "tokens": m.Tokens, "rows": len(s.Train.Samples)}
-	if m.Accuracy != nil {
-		answer["accuracy"], answer["f1"] = m.Accuracy, m.F1
-	}
-	result, err := json.Marshal(answer)
-	j.Host.Emit(message.Envelope{Type: "result", Result: result})
-	return err
+	return nil
 }
 
 // dumpGradients writes the gradients of the mean loss, by parameter name: an adapter's tensors have its keys.

@@ -31,7 +31,7 @@ func (j *Job) export(context.Context) error {
 		return report.Fail("config", report.ExitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
 			fmt.Errorf("export --format %s needs an adapter", e.Format))
 	}
-	s, err := j.prepareModel()
+	s, err := j.openModel()
 	if err != nil {
 		return err
 	}

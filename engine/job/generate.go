@@ -13,20 +13,26 @@ import (
 	"llamatab/engine/report"
 )
 
+// written is the text that one model continues a prompt to.
+type written struct {
+	Name   string `json:"name,omitempty"`
+	Type   string `json:"peft_type,omitempty"`
+	Output []int  `json:"output_ids"`
+	Text   string `json:"text"`
+}
+
+// generate continues a prompt with the model, or with each model of a comparison. A classifier labels the prompt instead.
 func (j *Job) generate(ctx context.Context) error {
 	g := j.Job.Generate
 	if g == nil || g.MaxNewTokens < 0 || g.Temperature < 0 || g.TopP < 0 || g.TopP > 1 || g.TopK < 0 {
 		return report.Fail("config", report.ExitConfig, "See llamatab generate --help.", errors.New("generate: a setting is out of range: max-new-tokens, temperature and top-k are at least 0, top-p is from 0 to 1"))
 	}
-	if len(j.Compare) > 0 {
-		return j.generateStack(ctx)
-	}
-	s, err := j.prepareModel()
+	s, err := j.openModel()
 	if err != nil {
 		return err
 	}
 	defer s.Model.Close()
-	if len(g.Labels) > 0 && s.Model.Decoder.Classes == 0 {
+	if len(g.Labels) > 0 && s.Model.Decoder.Classes == 0 && !j.compares() {
 		s.Model.AddScore(len(g.Labels))
 		s.Model.Classes, s.Model.Seed = g.Labels, g.Seed
 	}
@@ -34,28 +40,39 @@ func (j *Job) generate(ctx context.Context) error {
 	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
-	if s.Model.Decoder.Classes > 0 {
-		return j.judge(s)
+	if s.Model.Decoder.Classes > 0 && !j.compares() {
+		return j.classify(ctx, s)
 	}
 	prompt, err := encodePrompt(s, g)
 	if err != nil {
 		return err
 	}
-	if err := s.Plan(); err != nil {
+	stream := func(t message.Token) { j.Host.Emit(message.Envelope{Type: "token", Token: &t}) }
+	if j.compares() {
+		stream = func(message.Token) {} // the texts of several models are shown when all are complete
+	}
+	var texts []written
+	if err := j.withModels(ctx, s, func(a *pretrained.Adapter, st *replay.Stepper) error {
+		ids, err := j.write(ctx, st, slices.Clone(prompt), stream)
+		if err != nil {
+			return err
+		}
+		w := written{Output: ids, Text: s.Model.Tokenizer.Decode(ids, true)}
+		if a != nil {
+			w.Name, w.Type = a.Name, a.Config.Type
+		}
+		texts = append(texts, w)
+		return nil
+	}); err != nil {
 		return err
 	}
-	st, closeAll, err := j.ready(s)
-	if err != nil {
-		return err
+	answer := map[string]any{"prompt": g.Prompt, "prompt_ids": prompt}
+	if j.compares() {
+		answer["base"], answer["adapters"] = texts[0], texts[1:]
+	} else {
+		answer["output_ids"], answer["text"] = texts[0].Output, texts[0].Text
 	}
-	defer closeAll()
-	ids, err := j.write(ctx, st, slices.Clone(prompt), func(t message.Token) { j.Host.Emit(message.Envelope{Type: "token", Token: &t}) })
-	if err != nil {
-		return err
-	}
-	result, err := json.Marshal(map[string]any{
-		"prompt": g.Prompt, "prompt_ids": prompt, "output_ids": ids, "text": s.Model.Tokenizer.Decode(ids, true),
-	})
+	result, err := json.Marshal(answer)
 	j.Host.Emit(message.Envelope{Type: "result", Result: result})
 	return err
 }
