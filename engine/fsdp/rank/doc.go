@@ -4,4 +4,19 @@
 //
 // Two goroutines share a member. The talker, Join's own, drives the socket and the fsdp.Worker. The worker goroutine
 // drives the device and does what the talker queues, one job after the other.
+//
+// # Shards
+//
+// Under FULL_SHARD, SHARD_GRAD_OP and HYBRID_SHARD a rank owns row ranges of each parameter (plan.Shared). A shard is a small
+// memory with a layout of its own, which the AdamW launches of an unsharded run update. A micro-batch's tape is compiled in
+// parts that touch parameters of one unit each. The gatherer brings each unit to the device before the part that needs it,
+// while the next unit is already on its way, and reads a unit's gradients as soon as the backward walk leaves it. Under
+// NO_SHARD the one shard is the trainer's own memory. The result is written from the room's last checkpoint, unit by unit.
+//
+// # Bytes on the wire
+//
+// Numbers do not pass through Go's memory. wire.go rounds a segment on the GPU, device.Pending.Export leaves what was read as
+// device.Bytes (a Uint8Array on WebGPU), and wasm/engine/link.go puts a header before it. What arrives goes the same way into
+// Device.Import. Frames wait outside the socket, which holds two. Go's collector cannot see how much JavaScript holds for it,
+// so webgpu.NewArray starts a collection every 64 MiB.
 package rank
