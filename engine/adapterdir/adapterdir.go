@@ -4,12 +4,14 @@
 package adapterdir
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"llamatab/engine/message"
 	"llamatab/engine/weights"
@@ -50,6 +52,9 @@ func Open(fsys fs.FS) (fs.FS, []message.Remark, error) {
 	if slices.ContainsFunc(keys, isMLX) {
 		return fromMLX(fsys, c, name)
 	}
+	if promptLearning(fsys) {
+		return fsys, nil, nil
+	}
 	names, err := respellAll(keys)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %w", name, err)
@@ -72,6 +77,16 @@ func Open(fsys fs.FS) (fs.FS, []message.Remark, error) {
 	}}}
 	return o, []message.Remark{message.NewRemark("adapter_respelled", "{file}: keys such as {key} are read as PEFT spells them, {name}",
 		"file", name, "key", first, "name", names[first])}, nil
+}
+
+// promptLearning says whether the adapter is of a method that puts virtual tokens before a text. PEFT does not wrap the
+// modules of the base for it, so that its keys have another prefix.
+func promptLearning(fsys fs.FS) bool {
+	raw, err := fs.ReadFile(fsys, configName)
+	var config struct {
+		Type string `json:"peft_type"`
+	}
+	return err == nil && len(raw) <= maxConfig && json.Unmarshal(raw, &config) == nil && strings.HasSuffix(config.Type, "_TUNING")
 }
 
 // inner is the error for a folder whose adapters lie in folders of their own, nil where there are none.

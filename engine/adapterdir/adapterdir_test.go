@@ -139,6 +139,10 @@ func TestOpen(t *testing.T) {
 	if opened, remarks, err := Open(plain); err != nil || remarks != nil || fmt.Sprintf("%T", opened) != fmt.Sprintf("%T", plain) {
 		t.Errorf("PEFT's own folder: %T, %v, %v", opened, remarks, err)
 	}
+	prefix := adapter(t, "adapter_model.safetensors", `{"peft_type": "PREFIX_TUNING"}`, map[string]tensor.Shape{"base_model.model.norm.weight": tensor.Of(2), "prompt_embeddings": tensor.Of(2, 3)})
+	if opened, remarks, err := Open(prefix); err != nil || remarks != nil || fmt.Sprintf("%T", opened) != fmt.Sprintf("%T", prefix) {
+		t.Errorf("a prefix, whose method does not wrap modules: %T, %v, %v", opened, remarks, err)
+	}
 	for _, incomplete := range []fstest.MapFS{{}, {"adapter_config.json": {Data: []byte("{}")}}, {"adapter_config.json": {Data: []byte("{}")}, "adapter_model.safetensors": {Data: []byte("x")}}} {
 		if _, remarks, err := Open(incomplete); err != nil || remarks != nil {
 			t.Errorf("%v: %v, %v", incomplete, remarks, err)
