@@ -164,6 +164,21 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestCommandsAreDocumented looks for every command in the reference pages of both languages.
+func TestCommandsAreDocumented(t *testing.T) {
+	for _, name := range []string{"commands.md", "commands.zh.md"} {
+		page, err := os.ReadFile(filepath.Join("..", "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range commands {
+			if !strings.Contains(string(page), "| `"+c.name+" ") {
+				t.Errorf("docs/%s has no row for %s", name, c.name)
+			}
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Setenv("LLAMATAB_MAX_NEW_TOKENS", "many")
 	if code, _, stderr := run(t, "generate", "--model", "x"); code != 2 || !strings.Contains(stderr, "LLAMATAB_MAX_NEW_TOKENS") {
