@@ -109,20 +109,20 @@ func serve(ctx context.Context, args []string) error {
 		names, _ := lan.Names()
 		hosts = append(hosts, names...)
 	}
-	server := &http.Server{Handler: web.Guard(hosts, serveHandler(page, offers, rooms)), ReadHeaderTimeout: 10 * time.Second}
+	server := web.NewServer(web.Guard(hosts, serveHandler(page, offers, rooms)))
 	failed := make(chan error, 2)
 	scheme := "http"
 	if o.lan {
 		scheme = "https"
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		rooms.Addresses = lan.Addresses(port)
-		help, err := serveTLS(server, listener, o.state, failed)
+		help, err := serveTLS(server, web.Limit(listener), o.state, failed)
 		if err != nil {
 			return err
 		}
 		defer help.Close()
 	} else {
-		go func() { failed <- server.Serve(listener) }()
+		go func() { failed <- server.Serve(web.Limit(listener)) }()
 	}
 	at := listener.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() { // the server answers at every address, and browsers trust the loopback address
@@ -180,7 +180,7 @@ func serveTLS(server *http.Server, l net.Listener, state string, failed chan<- e
 	}
 	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{leaf}}
 	byTLS, plain := lan.Split(l)
-	help = &http.Server{Handler: authority.Help(), ReadHeaderTimeout: 10 * time.Second}
+	help = web.NewServer(authority.Help())
 	go func() { failed <- server.ServeTLS(byTLS, "", "") }()
 	go help.Serve(plain)
 	_, port, _ := net.SplitHostPort(l.Addr().String())

@@ -93,13 +93,24 @@ func (a *Assets) serve(w http.ResponseWriter, r *http.Request, name string) {
 	case accepts(accepted, "gzip"):
 		encoding = "gzip"
 	}
-	data, err := fs.ReadFile(a.files, name+suffix)
+	file, err := a.files.Open(name + suffix)
 	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.IsDir() {
 		http.NotFound(w, r)
 		return
 	}
 	tag, ok := etags.Load(name + encoding)
 	if !ok {
+		data, err := fs.ReadFile(a.files, name+suffix)
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
 		sum := sha256.Sum256(data)
 		tag, _ = etags.LoadOrStore(name+encoding, `"`+hex.EncodeToString(sum[:8])+encoding+`"`)
 	}
@@ -112,22 +123,41 @@ func (a *Assets) serve(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	h.Set("Content-Type", contentType(name))
+	size, content := info.Size(), io.Reader(file) // not read as a whole: many requests would hold as many copies
 	if encoding == "" {
-		unpacked, err := gzip.NewReader(bytes.NewReader(data))
-		if err == nil {
-			data, err = io.ReadAll(unpacked)
-		}
+		data, err := a.unpacked(tag.(string), name+suffix)
 		if err != nil {
 			http.Error(w, "asset "+name+": "+err.Error(), http.StatusInternalServerError)
 			return
 		}
+		size, content = int64(len(data)), bytes.NewReader(data)
 	} else {
 		h.Set("Content-Encoding", encoding)
 	}
-	h.Set("Content-Length", strconv.Itoa(len(data)))
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
 	if r.Method == http.MethodGet {
-		w.Write(data)
+		io.Copy(w, content)
 	}
+}
+
+// plain holds the assets that were unpacked, by entity tag.
+var plain sync.Map
+
+// unpacked is the content of a gzip file. Each is unpacked once: requests share the bytes, so that many of them do not exhaust
+// the memory.
+func (a *Assets) unpacked(tag, packed string) ([]byte, error) {
+	once, _ := plain.LoadOrStore(tag, sync.OnceValues(func() ([]byte, error) {
+		data, err := fs.ReadFile(a.files, packed)
+		if err != nil {
+			return nil, err
+		}
+		r, err := gzip.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(r)
+	}))
+	return once.(func() ([]byte, error))()
 }
 
 // accepts reports whether an Accept-Encoding header names the coding with a quality above 0.
