@@ -152,8 +152,8 @@ func (p *planner) strategies(w io.Writer, f *forecast.Forecast) {
 	head := append(append([]string{"strategy"}, classes()...), "sent a step", "received", "on the wire", "a step")
 	t := newTable(head...)
 	for _, s := range f.Sharding {
-		name := string(s.Strategy)
-		switch s.Strategy {
+		name := s.Strategy
+		switch fsdp.Strategy(s.Strategy) {
 		case fsdp.NoShard:
 			name += " (DDP)"
 		case fsdp.HybridShard:

@@ -34,7 +34,7 @@ func TestPlanCommand(t *testing.T) {
 	says(2, "--model SmolLM2-135M --method lora-qv-r9", "the nearest is lora-qv-r8")
 	says(2, "--model SmolLM2-135M --link slow", "--link")
 	says(2, "--model SmolLM2-135M --set training.max_stepz=3", "training.max_steps")
-	says(2, "--config x --model SmolLM2-135M", "one at a time")
+	says(2, "--config x --model SmolLM2-135M", "either --config or --model")
 	says(2, "--config x --batch 3", "--batch goes with --model")
 
 	says(0, "--model SmolLM2-135M --memory 4GB", "134515008 parameters", "4 rows of 512 tokens", "full", "lora-qv-r8", "460800", "yes", "no")

@@ -33,7 +33,7 @@ func listRecipes(w io.Writer) {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "%s: %s (%s)\n%s\n  %s\n", r.Name, r.Title["en"], r.Title["zh"], wrap(r.Why["en"], 100), r.Config)
+		fmt.Fprintf(w, "%s: %s (%s)\n%s\n  %s\n", r.Name, r.Title.En, r.Title.Zh, wrap(r.Why.En, 100), r.Config)
 	}
 }
 

@@ -87,7 +87,7 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"room-known":      take(func(p *Page, _ time.Time, m roomOpening) { p.Room.known(m) }),
 	"room-led":        take(func(p *Page, _ time.Time, m ledMessage) { p.Room.led(m) }),
 	"room-opened":     take(func(p *Page, _ time.Time, m roomOpening) { p.Room.opened(m) }),
-	"room-planned":    take(func(p *Page, _ time.Time, m []sharded) { p.Room.Plan = m }),
+	"room-planned":    take(func(p *Page, _ time.Time, m []message.ShardPlan) { p.Room.Plan = m }),
 	"room-refused":    take(func(p *Page, now time.Time, m refusedMessage) { p.Room.refused(now, m) }),
 	"room-view":       take(func(p *Page, _ time.Time, m roomView) { p.Room.receiveView(m) }),
 	"upload-progress": take(func(p *Page, _ time.Time, m uploadProgress) { p.OpenRoom.uploading(m) }),

@@ -12,25 +12,7 @@ import (
 )
 
 // forecast is the engine's plan of a run: memory, parameters, steps.
-type forecast struct {
-	Trainable int64            `json:"trainable_parameters"`
-	Total     int64            `json:"total_parameters"`
-	Bytes     map[string]int64 `json:"planned_bytes"`
-	Steps     int              `json:"steps"`
-	Fits      bool             `json:"fits"`
-	Misfit    *message.Remark  `json:"misfit"`
-	Choices   []message.Choice `json:"choices"`
-	Result    int64            `json:"result_bytes"`
-	Units     []planUnit       `json:"units"`
-	Remarks   []message.Remark `json:"remarks"`
-}
-
-// planUnit is what one unit of the model takes: the embedding, a block, the head.
-type planUnit struct {
-	Name      string           `json:"name"`
-	Trainable int64            `json:"trainable_parameters"`
-	Bytes     map[string]int64 `json:"planned_bytes"`
-}
+type forecast struct{ message.Forecast }
 
 // wholeClass is the key of the sum in planned_bytes.
 const wholeClass = "total"

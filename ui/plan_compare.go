@@ -8,9 +8,8 @@ import (
 
 // way is a preset of method and rank, with the forecast of the run.
 type way struct {
-	Name     string           `json:"name"`
-	Settings []message.Change `json:"settings"`
-	Forecast *forecast        `json:"forecast"` // nil where the engine refuses the preset
+	message.MethodPlan
+	Forecast *forecast `json:"forecast"` // nil where the engine refuses the preset
 }
 
 // Compare shows or hides the comparison of methods.

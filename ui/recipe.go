@@ -1,13 +1,15 @@
 package ui
 
-import "github.com/vugu/vugu"
+import (
+	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
+)
 
 // recipe is a set of settings for a purpose.
 type recipe struct {
-	Name   string            `json:"name"`
-	Title  map[string]string `json:"title"` // by language
-	Why    map[string]string `json:"why"`
-	Config Tree              `json:"config"`
+	message.Recipe
+	Config Tree `json:"config"`
 }
 
 // UseRecipe takes over the settings of the recipe that is selected. Model and data stay.
@@ -32,12 +34,12 @@ func (s *Studio) selectedRecipe() *recipe {
 	return nil
 }
 
-func (s *Studio) RecipeTitle(r recipe) Text { return Text(r.Title[s.Lang()]) }
+func (s *Studio) RecipeTitle(r recipe) Text { return Text(r.Title.In(s.Lang())) }
 
 // RecipeWhy says what the selected recipe is for.
 func (s *Studio) RecipeWhy() Text {
 	if r := s.selectedRecipe(); r != nil {
-		return Text(r.Why[s.Lang()])
+		return Text(r.Why.In(s.Lang()))
 	}
 	return ""
 }

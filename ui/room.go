@@ -20,12 +20,12 @@ type Room struct {
 	Tab       uint32 // this page's seat, 0 for none
 	Me        string // this tab's name
 	View      *roomView
-	NoAnswer  string           // why the server does not answer: "unreachable", or ""
-	Projector bool             // the large view without names
-	Plan      []sharded        // the strategies for the present number of tabs
-	Problem   problem          // of the last request
-	Newest    message.RoomLoss // the last step that the room has decided
-	Held      message.RoomLoss // the last one after which the loss on held-out rows was measured
+	NoAnswer  string              // why the server does not answer: "unreachable", or ""
+	Projector bool                // the large view without names
+	Plan      []message.ShardPlan // the strategies for the present number of tabs
+	Problem   problem             // of the last request
+	Newest    message.RoomLoss    // the last step that the room has decided
+	Held      message.RoomLoss    // the last one after which the loss on held-out rows was measured
 
 	TypedCode, TypedName string // in the form
 	Led                  string // name of a room that was opened in a tab of this browser since closed, "" for none

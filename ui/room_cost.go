@@ -4,12 +4,6 @@ import "llamatab/engine/message"
 
 // Memory and traffic of a tab in a room: as measured, by the formula of the room's strategy, and by the formula of DDP.
 
-// sharded is a strategy over so many tabs: engine/forecast.Shard, as far as it is shown.
-type sharded struct {
-	Strategy string           `json:"sharding_strategy"`
-	Bytes    map[string]int64 `json:"planned_bytes"`
-}
-
 // ddp is the strategy that the others are compared with.
 const ddp = "NO_SHARD"
 
@@ -32,7 +26,7 @@ func (r *Room) planFor(tabs int) {
 }
 
 // planOf is the plan of a strategy, nil where there is none.
-func (r *Room) planOf(strategy string) *sharded {
+func (r *Room) planOf(strategy string) *message.ShardPlan {
 	for i := range r.Plan {
 		if r.Plan[i].Strategy == strategy {
 			return &r.Plan[i]

@@ -83,16 +83,7 @@ func (s Sample) Counted() int {
 }
 
 // Stats are the counts of a dataset.
-type Stats struct {
-	Rows       int `json:"rows"`
-	Tokens     int `json:"tokens"`         // kept
-	Trained    int `json:"trained_tokens"` // counted in the loss
-	Truncated  int `json:"truncated_rows"`
-	Lost       int `json:"lost_tokens"` // cut off by truncation
-	Dropped    int `json:"dropped_rows"`
-	Bad        int `json:"bad_rows"`       // malformed and left out
-	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
-}
+type Stats = message.DatasetStats
 
 // Dataset is a file in memory, as tokens.
 type Dataset struct {

@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"engine/testfiles":     {},
 	"engine/config":        {"engine/message"},
 	"engine/corpus":        {},
-	"engine/recipe":        {"engine/config"},
+	"engine/recipe":        {"engine/config", "engine/message"},
 	"engine/data":          {"engine/config", "engine/message"},
 	"engine/tokenizer":     {"engine/message"},
 	"engine/weights":       {"engine/message", "engine/tensor"},

@@ -26,14 +26,8 @@ func Ways() (all []Way) {
 	return all
 }
 
-// Method is one row of a comparison: a way and what the run takes with it.
-type Method struct {
-	Name     string           `json:"name"`
-	Trains   string           `json:"trains"`
-	Settings []message.Change `json:"settings"`
-	Forecast *Forecast        `json:"forecast,omitempty"`
-	Refused  string           `json:"refused,omitempty"` // why this program does not offer it
-}
+// Method is one row of a comparison.
+type Method = message.MethodPlan
 
 // all are the way's settings with those of every other way undone.
 func (w Way) all(layers int) []message.Change {

@@ -1,7 +1,6 @@
 package forecast
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 
@@ -28,68 +27,12 @@ type Conditions struct {
 	Early func(*Forecast)
 }
 
-// Forecast is what a run will take, known before a device is opened.
-type Forecast struct {
-	Trainable  int64            `json:"trainable_parameters"`
-	Total      int64            `json:"total_parameters"`
-	Bytes      map[string]int64 `json:"planned_bytes"`
-	Units      []Unit           `json:"units"` // in the order of use; together they are Bytes
-	Logits     int64            `json:"logits_chunk_bytes"`
-	Unshared   int64            `json:"activations_without_sharing_bytes"`
-	Recomputed int              `json:"recomputed_blocks"` // whose activations are not kept
-	Largest    int64            `json:"largest_buffer_bytes"`
-	Result     int64            `json:"result_bytes"` // of the adapter's or the model's weights on disk
-	Steps      int              `json:"steps"`
-	Launches   int              `json:"launches_per_micro_batch"` // of the longest rows
-	Flops      float64          `json:"flops_per_step"`           // all micro-batches, all with the longest rows
-	Seconds    float64          `json:"seconds_per_step,omitempty"`
-	RowLengths []int            `json:"row_lengths"` // that programs are made for
-	Dataset    data.Stats       `json:"dataset"`
-	Sharding   []Shard          `json:"sharding,omitempty"`
-	Fits       bool             `json:"fits"`              // in the budget, or where there is none in WebGPU's default limits
-	Misfit     *message.Remark  `json:"misfit,omitempty"`  // why not
-	Choices    []message.Choice `json:"choices,omitempty"` // what to change so that it fits, the least harm first
-	Remarks    []message.Remark `json:"remarks,omitempty"`
-}
-
-// MarshalJSON adds in English why the run does not fit, and what else is remarked on.
-func (f *Forecast) MarshalJSON() ([]byte, error) {
-	type plain Forecast
-	out := struct {
-		*plain
-		Reason   string   `json:"reason,omitempty"`
-		Warnings []string `json:"warnings,omitempty"`
-	}{plain: (*plain)(f)}
-	if f.Misfit != nil {
-		out.Reason = f.Misfit.Message
-	}
-	for _, r := range f.Remarks {
-		out.Warnings = append(out.Warnings, r.Message)
-	}
-	return json.Marshal(out)
-}
-
-// Unit is what one unit of the model takes: the embedding, a block, the head. "shared" are activations that several
-// units use by turns, "run" is what belongs to none.
-type Unit struct {
-	Name      string           `json:"name"`
-	Trainable int64            `json:"trainable_parameters"`
-	Total     int64            `json:"total_parameters"`
-	Bytes     map[string]int64 `json:"planned_bytes"`
-}
-
-// Shard is what one of several ranks takes under a strategy.
-type Shard struct {
-	Strategy fsdp.Strategy    `json:"sharding_strategy"`
-	Ranks    int              `json:"world_size"`
-	Group    int              `json:"shard_group_size"` // ranks that hold one whole set of shards
-	Bytes    map[string]int64 `json:"planned_bytes"`
-	Up       float64          `json:"bytes_sent"` // a step and rank, framing not counted
-	Down     float64          `json:"bytes_received"`
-	Wire     float64          `json:"wire_seconds"` // a step, if nothing overlaps
-	Seconds  float64          `json:"seconds_per_step,omitempty"`
-	Fits     bool             `json:"fits"`
-}
+// What a forecast says, in the structs that it travels in.
+type (
+	Forecast = message.Forecast
+	Unit     = message.PlanUnit
+	Shard    = message.ShardPlan
+)
 
 // Plan prepares a run as training would and reports what it needs under c, and what would fit where it does not.
 func Plan(cfg *config.Config, files report.Files, c Conditions) (*Forecast, error) {
@@ -275,7 +218,7 @@ func shards(s *replay.Setup, f *Forecast, c Conditions) []Shard {
 		u := run.Memory(by)
 		up, down := run.Traffic(by)
 		row := Shard{
-			Strategy: by, Ranks: run.Ranks, Group: run.Shards(by), Bytes: u.Map(), Up: up, Down: down,
+			Strategy: string(by), Ranks: run.Ranks, Group: run.Shards(by), Bytes: u.Map(), Up: up, Down: down,
 			Fits: c.Budget == 0 || u.Total() <= c.Budget,
 		}
 		if c.Link.Rate > 0 {

@@ -33,7 +33,7 @@ func TestShardsTakeWhatTheFormulaSays(t *testing.T) {
 				}
 				found := by == fsdp.HybridShard && N == 2 // groups of one: the table leaves it out
 				for _, row := range f.Sharding {
-					if row.Strategy != by {
+					if row.Strategy != string(by) {
 						continue
 					}
 					found = true

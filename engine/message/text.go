@@ -1,5 +1,7 @@
 package message
 
+import "encoding/json"
+
 // Text is what a person reads, in English and in Chinese.
 type Text struct {
 	En string `json:"en"`
@@ -19,3 +21,11 @@ func (t Text) Complete() bool { return t.En != "" && t.Zh != "" }
 
 // Both makes a Text.
 func Both(en, zh string) Text { return Text{En: en, Zh: zh} }
+
+// Recipe is practice advice that runs: a part of a run.json, and why.
+type Recipe struct {
+	Name   string          `json:"name"`
+	Title  Text            `json:"title"`
+	Why    Text            `json:"why"` // one paragraph
+	Config json.RawMessage `json:"config"`
+}

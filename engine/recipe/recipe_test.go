@@ -21,10 +21,10 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%s: %+v", r.Name, c)
 		}
 		for _, lang := range []string{"en", "zh"} {
-			if r.Title[lang] == "" || len(r.Why[lang]) < 100 || strings.Contains(r.Why[lang], "\n") || seen[r.Title[lang]] {
+			if r.Title.In(lang) == "" || len(r.Why.In(lang)) < 100 || strings.Contains(r.Why.In(lang), "\n") || seen[r.Title.In(lang)] {
 				t.Errorf("%s: title or why in %s", r.Name, lang)
 			}
-			seen[r.Title[lang]] = true
+			seen[r.Title.In(lang)] = true
 		}
 	}
 	if _, err := Parse([]byte(`{"model": "m", "dataset": {"path": "d"}}`), "run.json", "lora", nil); err == nil || !strings.Contains(err.Error(), "lora-first") {

@@ -128,7 +128,7 @@ func newTabsRun(c *config.Config, m *inputs.Mounts, spec message.Job, out string
 			return nil, nil, err
 		}
 		for _, s := range f.Sharding {
-			switch s.Strategy {
+			switch fsdp.Strategy(s.Strategy) {
 			case by:
 				held = s.Bytes
 			case fsdp.NoShard:

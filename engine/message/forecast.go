@@ -1,0 +1,87 @@
+package message
+
+import "encoding/json"
+
+// Forecast is what a run will take, known before a device is opened.
+type Forecast struct {
+	Trainable  int64            `json:"trainable_parameters"`
+	Total      int64            `json:"total_parameters"`
+	Bytes      map[string]int64 `json:"planned_bytes"`
+	Units      []PlanUnit       `json:"units"` // in the order of use; together they are Bytes
+	Logits     int64            `json:"logits_chunk_bytes"`
+	Unshared   int64            `json:"activations_without_sharing_bytes"`
+	Recomputed int              `json:"recomputed_blocks"` // whose activations are not kept
+	Largest    int64            `json:"largest_buffer_bytes"`
+	Result     int64            `json:"result_bytes"` // of the adapter's or the model's weights on disk
+	Steps      int              `json:"steps"`
+	Launches   int              `json:"launches_per_micro_batch"` // of the longest rows
+	Flops      float64          `json:"flops_per_step"`           // all micro-batches, all with the longest rows
+	Seconds    float64          `json:"seconds_per_step,omitempty"`
+	RowLengths []int            `json:"row_lengths"` // that programs are made for
+	Dataset    DatasetStats     `json:"dataset"`
+	Sharding   []ShardPlan      `json:"sharding,omitempty"`
+	Fits       bool             `json:"fits"`              // in the budget, or where there is none in WebGPU's default limits
+	Misfit     *Remark          `json:"misfit,omitempty"`  // why not
+	Choices    []Choice         `json:"choices,omitempty"` // what to change so that it fits, the least harm first
+	Remarks    []Remark         `json:"remarks,omitempty"`
+}
+
+// MarshalJSON adds in English why the run does not fit, and what else is remarked on.
+func (f *Forecast) MarshalJSON() ([]byte, error) {
+	type plain Forecast
+	out := struct {
+		*plain
+		Reason   string   `json:"reason,omitempty"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{plain: (*plain)(f)}
+	if f.Misfit != nil {
+		out.Reason = f.Misfit.Message
+	}
+	for _, r := range f.Remarks {
+		out.Warnings = append(out.Warnings, r.Message)
+	}
+	return json.Marshal(out)
+}
+
+// PlanUnit is what one unit of the model takes: the embedding, a block, the head. "shared" are activations that several
+// units use by turns, "run" is what belongs to none.
+type PlanUnit struct {
+	Name      string           `json:"name"`
+	Trainable int64            `json:"trainable_parameters"`
+	Total     int64            `json:"total_parameters"`
+	Bytes     map[string]int64 `json:"planned_bytes"`
+}
+
+// ShardPlan is what one of several ranks takes under a strategy.
+type ShardPlan struct {
+	Strategy string           `json:"sharding_strategy"`
+	Ranks    int              `json:"world_size"`
+	Group    int              `json:"shard_group_size"` // ranks that hold one whole set of shards
+	Bytes    map[string]int64 `json:"planned_bytes"`
+	Up       float64          `json:"bytes_sent"` // a step and rank, framing not counted
+	Down     float64          `json:"bytes_received"`
+	Wire     float64          `json:"wire_seconds"` // a step, if nothing overlaps
+	Seconds  float64          `json:"seconds_per_step,omitempty"`
+	Fits     bool             `json:"fits"`
+}
+
+// DatasetStats are the counts of a dataset.
+type DatasetStats struct {
+	Rows       int `json:"rows"`
+	Tokens     int `json:"tokens"`         // kept
+	Trained    int `json:"trained_tokens"` // counted in the loss
+	Truncated  int `json:"truncated_rows"`
+	Lost       int `json:"lost_tokens"` // cut off by truncation
+	Dropped    int `json:"dropped_rows"`
+	Bad        int `json:"bad_rows"`       // malformed and left out
+	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
+}
+
+// MethodPlan is one row of a comparison: a way and what the run takes with it.
+type MethodPlan struct {
+	Name     string    `json:"name"`
+	Trains   string    `json:"trains"`
+	Settings []Change  `json:"settings"`
+	Forecast *Forecast `json:"forecast,omitempty"`
+	Refused  string    `json:"refused,omitempty"` // why this program does not offer it
+}
