@@ -72,6 +72,15 @@ func Read(config []byte) (*nn.Decoder, []message.Remark, error) {
 	return d, append(remarks, more...), nil
 }
 
+// ClassifierOf names the architecture for sequence classification of the family that a config.json belongs to.
+func ClassifierOf(config []byte) (string, error) {
+	f, _, _, err := find(config)
+	if err != nil {
+		return "", fmt.Errorf("config.json: %w", err)
+	}
+	return f.Prefix + classifier, nil
+}
+
 // find says which family a config.json belongs to, and whether it describes a classifier. As transformers' AutoModel,
 // it goes by model_type where architectures is absent or has a name of somebody's own.
 func find(config []byte) (f Family, classes bool, remarks []message.Remark, err error) {

@@ -7,7 +7,9 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/model"
 	_ "llamatab/engine/model/llama"
+	_ "llamatab/engine/model/mistral"
 	_ "llamatab/engine/model/qwen2"
+	_ "llamatab/engine/model/qwen3"
 )
 
 const sizes = `"vocab_size": 37, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 4`
@@ -67,5 +69,74 @@ func TestFamily(t *testing.T) {
 		if _, err := model.New([]byte("{" + sizes + ", " + keys + "}")); err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), "config.json") {
 			t.Errorf("%s: error %v, want one that says %q", keys, err, part)
 		}
+	}
+}
+
+func TestClassifierOf(t *testing.T) {
+	for keys, want := range map[string]string{
+		`"architectures": ["LlamaForCausalLM"]`: "LlamaForSequenceClassification",
+		`"architectures": ["Qwen2Model"]`:       "Qwen2ForSequenceClassification",
+		`"model_type": "mistral"`:               "MistralForSequenceClassification",
+		`"architectures": ["Qwen3ForCausalLM"]`: "Qwen3ForSequenceClassification",
+	} {
+		if got, err := model.ClassifierOf([]byte("{" + keys + "}")); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", keys, got, err, want)
+		}
+	}
+}
+
+// TestWindow: a text may be as long as it fits into the attention's sliding window, where the family heeds one.
+func TestWindow(t *testing.T) {
+	for _, c := range []struct {
+		keys   string
+		want   int
+		remark string
+	}{
+		{`"model_type": "mistral"`, 4096, "window_short"},
+		{`"model_type": "mistral", "sliding_window": null`, 8192, ""},
+		{`"model_type": "mistral", "sliding_window": 100`, 100, "window_short"},
+		{`"model_type": "mistral", "sliding_window": 8192`, 8192, ""},
+		{`"model_type": "llama", "sliding_window": 100`, 8192, ""},
+		{`"model_type": "qwen2", "sliding_window": 100`, 8192, ""},
+		{`"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true`, 100, "window_short"},
+		{`"model_type": "qwen3", "sliding_window": null, "use_sliding_window": false`, 8192, ""},
+		{`"model_type": "qwen3", "use_sliding_window": true`, 4096, "window_short"},
+		{`"model_type": "qwen3", "use_sliding_window": true, "layer_types": ["full_attention"]`, 8192, ""},
+		{`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 100, "layer_types": ["full_attention", "sliding_attention"]`, 100, "window_short"},
+	} {
+		d, remarks, err := model.Read([]byte("{" + sizes + `, "num_key_value_heads": 4, "max_position_embeddings": 8192, ` + c.keys + "}"))
+		if err != nil {
+			t.Errorf("%s: %v", c.keys, err)
+			continue
+		}
+		if got := strings.Join(codes(remarks), " "); d.MaxPositions != c.want || got != c.remark {
+			t.Errorf("%s: %d positions and remarks %q, want %d and %q", c.keys, d.MaxPositions, got, c.want, c.remark)
+		}
+	}
+	for keys, part := range map[string]string{
+		`"model_type": "mistral", "sliding_window": -1`:                                "sliding_window is -1",
+		`"model_type": "mistral", "sliding_window": "x"`:                               "config.json",
+		`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 0`:       "sliding_window is 0",
+		`"model_type": "qwen3", "layer_types": ["full_attention", "linear_attention"]`: "layer_types[1]",
+	} {
+		if _, err := model.New([]byte("{" + sizes + `, "num_key_value_heads": 4, ` + keys + "}")); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: error %v, want one that says %q", keys, err, part)
+		}
+	}
+}
+
+// TestQwen3 holds the norms of queries and keys, and the count of parameters against the published one.
+func TestQwen3(t *testing.T) {
+	d, err := model.New([]byte(`{"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+		"num_attention_heads": 16, "num_key_value_heads": 8, "tie_word_embeddings": true, "rope_theta": 1000000}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int64
+	for _, p := range d.Params() {
+		n += int64(p.Shape.Size())
+	}
+	if n != 596_049_920 || d.HeadDim != 128 || d.Blocks[3].QNorm.Name != "model.layers.3.self_attn.q_norm.weight" || d.Blocks[0].Q.Bias != nil {
+		t.Errorf("%d parameters, head_dim %d, %q", n, d.HeadDim, d.Blocks[3].QNorm.Name)
 	}
 }

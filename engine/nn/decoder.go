@@ -32,6 +32,7 @@ type Dims struct {
 type Block struct {
 	InputNorm, PostAttentionNorm *Param // (Hidden)
 	Q, K, V, O                   *Linear
+	QNorm, KNorm                 *Param // (HeadDim) of each query and key before the rotation; nil for none
 	Gate, Up, Down               *Linear
 }
 
@@ -175,6 +176,10 @@ func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended a
 	b := &d.Blocks[i]
 	h := op.RMSNorm(t, x, b.InputNorm.Var(t), d.RMSNormEps)                        // (N, Hidden)
 	q, k, v := b.Q.Forward(t, in, h), b.K.Forward(t, in, h), b.V.Forward(t, in, h) // (N, heads·HeadDim)
+	if b.QNorm != nil {
+		q = op.RMSNormHeads(t, q, b.QNorm.Var(t), d.Heads, d.RMSNormEps)
+		k = op.RMSNormHeads(t, k, b.KNorm.Var(t), d.KVHeads, d.RMSNormEps)
+	}
 	op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
 	op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
 	a := b.O.Forward(t, in, attended(i, q, k, v))
@@ -340,6 +345,9 @@ func (d *Decoder) Params() []*Param {
 		b := &d.Blocks[i]
 		all = append(all, b.InputNorm)
 		linear(b.Q, b.K, b.V, b.O)
+		if b.QNorm != nil {
+			all = append(all, b.QNorm, b.KNorm)
+		}
 		all = append(all, b.PostAttentionNorm)
 		linear(b.Gate, b.Up, b.Down)
 	}

@@ -22,6 +22,22 @@ type rmsnormDims struct {
 // Zhang & Sennrich 2019, arXiv:1910.07467.
 func RMSNorm(t *graph.Tape, x, w graph.Var, eps float32) graph.Var {
 	N, C := x.Dim2()
+	return rmsNorm(t, x, w, eps, N, C)
+}
+
+// RMSNormHeads is RMSNorm of each head by itself, all with one weight, as Qwen3 norms queries and keys.
+//
+// Shapes: x (…,heads·D), w (D) → y like x. Qwen3 Technical Report 2025, arXiv:2505.09388.
+func RMSNormHeads(t *graph.Tape, x, w graph.Var, heads int, eps float32) graph.Var {
+	N, C := x.Dim2()
+	if heads < 1 || C%heads != 0 {
+		graph.Fail("RMSNormHeads: %d heads in rows of %d", heads, C)
+	}
+	return rmsNorm(t, x, w, eps, N*heads, C/heads)
+}
+
+// rmsNorm norms N rows of C numbers, however x's shape spells them.
+func rmsNorm(t *graph.Tape, x, w graph.Var, eps float32, N, C int) graph.Var {
 	t.Want("RMSNorm", w, tensor.Of(C))
 	y, rstd := t.New(x.Shape), t.New(tensor.Of(N))
 	d := rmsnormDims{uint32(N), uint32(C), eps, uint32(min(N, 32))}

@@ -71,6 +71,9 @@ func adaptionRules(p *config.PEFT, at func(string) string) []config.Rule {
 // q is rotated, the slots are not. Zhang et al. 2023, arXiv:2303.16199.
 func newAdaption(d *nn.Decoder, cfg *config.PEFT, _ Context) (*Method, error) {
 	own := cfg.Own.(*AdaptionPromptConfig)
+	if d.Blocks[0].QNorm != nil {
+		return nil, fmt.Errorf("ADAPTION_PROMPT is not available for models that norm their queries and keys (Qwen3), as in PEFT")
+	}
 	first := d.Layers - own.Layers
 	if first < 0 {
 		return nil, fmt.Errorf("adapter_layers is %d, and the model has %d layers", own.Layers, d.Layers)

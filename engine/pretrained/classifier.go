@@ -62,18 +62,6 @@ func labelKeys(names []string) map[string]any {
 	return map[string]any{"id2label": id2label, "label2id": label2id, "num_labels": len(names), "problem_type": "single_label_classification"}
 }
 
-// classifierOf is the architecture for classification of a family of models, "LlamaForSequenceClassification".
-func classifierOf(config []byte) (string, error) {
-	var c struct {
-		Architectures []string `json:"architectures"`
-	}
-	if err := json.Unmarshal(config, &c); err != nil || len(c.Architectures) == 0 {
-		return "", fmt.Errorf("config.json: no architectures: %w", err)
-	}
-	family, _, _ := strings.Cut(c.Architectures[0], "For")
-	return family + "ForSequenceClassification", nil
-}
-
 // className is what a class is called, as transformers does where nobody has said.
 func (m *Model) ClassName(class int) string {
 	if class < len(m.Classes) {

@@ -12,7 +12,9 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/model"
 	_ "llamatab/engine/model/llama" // registers its architectures
+	_ "llamatab/engine/model/mistral"
 	_ "llamatab/engine/model/qwen2"
+	_ "llamatab/engine/model/qwen3"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/report"

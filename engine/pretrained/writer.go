@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 
+	"llamatab/engine/model"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/report"
@@ -228,7 +229,7 @@ func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 		keys["tie_word_embeddings"] = m.tiedBase
 		maps.Copy(keys, labelKeys(m.Classes))
 	} else if m.Decoder.Classes > 0 {
-		architecture, err := classifierOf(m.Config)
+		architecture, err := model.ClassifierOf(m.Config)
 		if err != nil {
 			return nil, err
 		}

@@ -71,7 +71,18 @@ def tiny_model(folder):
     score = {"score.weight": random.standard_normal((len(LABELS), H)) / H ** 0.5}
     biased = {**CONFIG, "attention_bias": True, "mlp_bias": True}
     biases = {n[:-6] + "bias": 0.25 * random.standard_normal(s[0]) for n, s in shapes.items() if "_proj" in n}
-    for name, config, extra in ("model", CONFIG, {}), ("classifier", classes, score), ("biased", biased, biases):
+    qwen2 = {**CONFIG, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+    qwen2_biases = {n: b for n, b in biases.items() if n.split(".")[-2] in ("q_proj", "k_proj", "v_proj")}
+    qwen3 = {**CONFIG, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+    norms = {f"model.layers.{i}.self_attn.{n}_norm.weight": 1 + 0.25 * random.standard_normal(hd) for i in range(CONFIG["num_hidden_layers"]) for n in "qk"}
+    mistral = {**CONFIG, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 32}
+    rope = {name: {**CONFIG, "rope_theta": 500.0, "rope_scaling": {"rope_type": name, **keys}} for name, keys in {
+        "linear": {"factor": 4.0}, "dynamic": {"factor": 4.0},
+        "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
+        "yarn": {"factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0, "beta_slow": 0.5},
+        "longrope": {"original_max_position_embeddings": 32, "short_factor": [1.0, 1.5, 3.0], "long_factor": [2.0, 4.0, 8.0]}}.items()}
+    for name, config, extra in ("model", CONFIG, {}), ("classifier", classes, score), ("biased", biased, biases), (
+            "qwen2", qwen2, qwen2_biases), ("qwen3", qwen3, norms), ("mistral", mistral, {}), *((k, c, {}) for k, c in rope.items()):
         write(f"{folder}/{name}/config.json", config)
         write(f"{folder}/{name}/tokenizer.json", words)
         safetensors.save(f"{folder}/{name}/model.safetensors", {**tensors, **extra})

@@ -34,6 +34,10 @@ type Config struct {
 	// QKVBias is set by architectures whose q, k and v projections, but not o, have a bias that config.json does not
 	// speak of.
 	QKVBias bool `json:"-"`
+	// HeadNorms is set by architectures that norm each query and key before the rotation.
+	HeadNorms bool `json:"-"`
+	// Window is the length of the attention's sliding window, 0 for none.
+	Window int `json:"-"`
 	// DefaultTheta is rope_theta where the file gives none; 0 means Llama's 10000.
 	DefaultTheta float64 `json:"-"`
 }

@@ -28,6 +28,10 @@ func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if w := c.Window; w > 0 && w < rope.MaxPositions {
+		rope.MaxPositions = w
+		remarks = append(remarks, message.NewRemark("window_short", "config.json: texts of up to {positions} tokens are read, within which attention over a sliding window is attention over all: longer ones are not supported", "positions", w))
+	}
 	H, I, hd, kv := c.HiddenSize, c.IntermediateSize, *c.HeadDim, *c.NumKeyValueHeads
 	d := &nn.Decoder{Dims: nn.Dims{
 		Vocab: c.VocabSize, Hidden: H, Intermediate: I, Layers: c.NumHiddenLayers,
@@ -46,6 +50,12 @@ func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
 	norm := func(unit, path string) *nn.Param {
 		return &nn.Param{Name: path + ".weight", Shape: tensor.Of(H), Unit: unit, Init: nn.Init{Scale: 1}}
 	}
+	headNorm := func(unit, path string) *nn.Param {
+		if !c.HeadNorms {
+			return nil
+		}
+		return &nn.Param{Name: path + ".weight", Shape: tensor.Of(hd), Unit: unit, Init: nn.Init{Scale: 1}}
+	}
 	d.Embedding = &nn.Param{Name: "model.embed_tokens.weight", Shape: tensor.Of(c.VocabSize, H), Unit: "embed", Init: normal}
 	for i := range c.NumHiddenLayers {
 		u, at := nn.BlockUnit(i), fmt.Sprintf("model.layers.%d.", i)
@@ -56,6 +66,8 @@ func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
 			K:                 linear(u, at+"self_attn.k_proj", H, kv*hd, c.AttentionBias || c.QKVBias),
 			V:                 linear(u, at+"self_attn.v_proj", H, kv*hd, c.AttentionBias || c.QKVBias),
 			O:                 linear(u, at+"self_attn.o_proj", c.NumAttentionHeads*hd, H, c.AttentionBias),
+			QNorm:             headNorm(u, at+"self_attn.q_norm"),
+			KNorm:             headNorm(u, at+"self_attn.k_norm"),
 			Gate:              linear(u, at+"mlp.gate_proj", H, I, c.MLPBias),
 			Up:                linear(u, at+"mlp.up_proj", H, I, c.MLPBias),
 			Down:              linear(u, at+"mlp.down_proj", I, H, c.MLPBias),

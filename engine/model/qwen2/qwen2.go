@@ -3,10 +3,6 @@
 package qwen2
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-
 	"llamatab/engine/message"
 	"llamatab/engine/model"
 	"llamatab/engine/model/llama"
@@ -22,21 +18,17 @@ var defaults = llama.Config{
 	QKVBias: true,
 }
 
-// New builds the decoder that a config.json describes. Attention over a sliding window is refused.
+// New builds the decoder that a config.json describes.
 func New(config []byte) (*nn.Decoder, []message.Remark, error) {
-	var window struct {
-		Use bool `json:"use_sliding_window"`
-	}
-	if err := json.Unmarshal(config, &window); err != nil {
-		return nil, nil, fmt.Errorf("config.json: %w", err)
-	}
-	if window.Use {
-		return nil, nil, errors.New("config.json: use_sliding_window is not supported, want false")
+	window, err := llama.SlidingWindow(config)
+	if err != nil {
+		return nil, nil, err
 	}
 	c, err := defaults.Parse(config)
 	if err != nil {
 		return nil, nil, err
 	}
+	c.Window = window
 	c.AttentionBias = false // transformers' Qwen2 has no such key: o_proj never has a bias
 	return c.Decoder()
 }

@@ -36,11 +36,12 @@ func TestBiases(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for keys, part := range map[string]string{
-		`"use_sliding_window": true`:                 "use_sliding_window",
-		`"use_sliding_window": 3`:                    "use_sliding_window",
-		`"hidden_act": "gelu"`:                       "hidden_act",
-		`"rope_scaling": {"rope_type": "yarn"}`:      "yarn",
-		`"num_attention_heads": 3, "head_dim": null`: "hidden_size 16",
+		`"use_sliding_window": true, "sliding_window": 0`: "sliding_window",
+		`"layer_types": ["chunked_attention"]`:            "layer_types[0]",
+		`"use_sliding_window": 3`:                         "use_sliding_window",
+		`"hidden_act": "gelu"`:                            "hidden_act",
+		`"rope_scaling": {"rope_type": "yarn"}`:           "yarn",
+		`"num_attention_heads": 3, "head_dim": null`:      "hidden_size 16",
 	} {
 		if _, err := model.New([]byte(small + ", " + keys + "}")); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: error %v, want one that says %q", keys, err, part)

@@ -35,13 +35,37 @@ class Adapter:
         return F.linear(x, model.get("score.weight"))
 
 
-def rotate(x, positions, theta):
+def frequencies(config, hd):
+    """Rotary frequencies (hd/2), and what cosines and sines are multiplied by: modeling_rope_utils.py of transformers 5."""
+    theta, rope = config["rope_theta"], config.get("rope_scaling") or {}
+    # The frequencies are computed in float32 and kept so, as transformers does.
+    inv = 1.0 / (theta ** (torch.arange(0, hd, 2, dtype=torch.int64).float() / hd))
+    kind, factor = rope.get("rope_type", "default"), rope.get("factor", 1.0)
+    old = rope.get("original_max_position_embeddings", config["max_position_embeddings"])
+    if kind == "linear":
+        return inv / factor, 1.0
+    if kind == "llama3":
+        turns = old * inv / (2 * math.pi)
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        m = ((turns - low) / (high - low)).clamp(0, 1)
+        return (1 - m) * inv / factor + m * inv, 1.0
+    if kind == "yarn":
+        at = lambda turns: hd * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        low, high = max(math.floor(at(rope.get("beta_fast", 32))), 0), min(math.ceil(at(rope.get("beta_slow", 1))), hd - 1)
+        ramp = ((torch.arange(hd // 2).float() - low) / max(high - low, 0.001)).clamp(0, 1)
+        return inv / factor * ramp + inv * (1 - ramp), 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
+    if kind == "longrope":
+        grown = config["max_position_embeddings"] / old
+        return inv / torch.tensor(rope["short_factor"]), math.sqrt(1 + math.log(grown) / math.log(old)) if grown > 1 else 1.0
+    return inv, 1.0
+
+
+def rotate(x, positions, config):
     """Rotary embedding: dimension j turns with j + hd/2."""
     half = x.shape[-1] // 2
-    # The frequencies are computed in float32 and kept so, as transformers does.
-    inv = 1.0 / (theta ** (torch.arange(0, 2 * half, 2, dtype=torch.int64).float() / (2 * half)))
+    inv, scale = frequencies(config, 2 * half)
     angle = positions[:, None].float() * inv
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    cos, sin = (angle.cos() * scale).to(x.dtype), (angle.sin() * scale).to(x.dtype)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
@@ -94,13 +118,15 @@ class Llama:
         return x.repeat_interleave(self.nh // self.nkv, 1)
 
     def attention(self, i, x, lengths):
-        at, theta = f"model.layers.{i}.self_attn", self.config["rope_theta"]
+        at = f"model.layers.{i}.self_attn"
         rows, S = x.shape[:2]
         past = self.adapter.past(i, rows)
         T = 0 if past is None else past[0].shape[2]
         positions = torch.arange(T, T + S)
-        q = rotate(self.heads(self.linear(at + ".q_proj", x), self.nh), positions, theta)
-        k = rotate(self.heads(self.linear(at + ".k_proj", x), self.nkv), positions, theta)
+        q, k = self.heads(self.linear(at + ".q_proj", x), self.nh), self.heads(self.linear(at + ".k_proj", x), self.nkv)
+        if at + ".q_norm.weight" in self.params:  # Qwen3
+            q, k = self.norm(at + ".q_norm", q), self.norm(at + ".k_norm", k)
+        q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
         v = self.heads(self.linear(at + ".v_proj", x), self.nkv)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)

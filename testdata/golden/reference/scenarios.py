@@ -108,6 +108,9 @@ TINY = {
     "unfreeze_tied": run(unfreeze=stages((0, ["norm"]), (5, ["norm", "layers:last:2"]), (11, ["all"])), layer_lr_decay=0.5, lr_scheduler_type="cosine"),
     "unfreeze_lora": run(peft=QV, unfreeze=stages((0, ["norm"]), (9, ["layers:last:2", "norm"]))),
     "unfreeze_prefix": run("masked", peft=PREFIX, unfreeze=stages((0, ["norm"]), (6, ["norm", "lm_head"]), (12, ["norm", "lm_head", "layers:first:1"]))),
+    # families of models, and rotary scalings
+    **{f"{m}_{k}": run("masked", m, **how) for m in ("qwen2", "qwen3", "mistral") for k, how in {"full": {"trainable": ["all"]}, "lora": {"peft": ALL}}.items()},
+    **{f"rope_{k}": run("masked", k, peft=QV) for k in ("linear", "dynamic", "llama3", "yarn", "longrope")},
     # the optimizer and the loop
     "layer_lr_decay": run(trainable=["all"], layer_lr_decay=0.5),
     "layer_lr_decay_lora": run("masked", peft=ALL, layer_lr_decay=0.7),
