@@ -85,7 +85,6 @@ var stops = map[string][]string{
 	"github.com/hack-pad/safejs":    {"engine/device/webgpu"},
 	"github.com/vugu/vugu":          {"ui"},
 	"github.com/chromedp":           {"server/headless"},
-	"github.com/dlclark/regexp2":    {"engine/peft"},
 	"github.com/coder/websocket":    {"server/room"},
 	"github.com/klauspost/compress": {"tools/pack"},
 }

@@ -20,6 +20,11 @@ func TestMatcher(t *testing.T) {
 		{`model\.layers\.(\d)\1\..*`, "model.layers.11.self_attn.k_proj", true},
 		{`model\.layers\.(\d)\1\..*`, "model.layers.12.self_attn.k_proj", false},
 		{`(?!lm_head)`, "", true},
+		{`(?!x)(a|b)c\1`, "acb", false},
+		{`(?!x)(?P<n>a|b)c(?P=n)`, "bcb", true},
+		{`(?!x)a{2,3}?[^.b]\.\d+`, "aaac.12", true},
+		{`(?=m)m(a*)*b?`, "maaa", true},
+		{`(?=\w)\bq\b\.[]p]`, "q.]", true},
 		{`(?:(?!head).)*`, "lm_head", false},
 		{`(?P<name>model)\..*`, "model.norm", true},
 	} {
