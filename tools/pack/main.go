@@ -14,9 +14,11 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"llamatab/engine/config"
@@ -60,45 +62,55 @@ func pack(out string, programs []program, npm string, files []string) error {
 	if err := os.MkdirAll(out, 0o777); err != nil {
 		return err
 	}
-	sizes := map[string]int64{} // of the zstd form, by the asset's name
-	add := func(name string, data []byte) (err error) {
-		sizes[name], err = compress(filepath.Join(out, name), data, npm)
+	assets, err := read(files)
+	if err != nil {
 		return err
-	}
-	var index []byte
-	for _, arg := range files {
-		name, file, named := strings.Cut(arg, "=")
-		if !named {
-			name, file = filepath.Base(arg), arg
-		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if name == "index.html" {
-			index = data
-		}
-		if err := add(name, data); err != nil {
-			return err
-		}
 	}
 	for name, make := range map[string]func() ([]byte, error){
 		"describe.json": func() ([]byte, error) { return json.Marshal(config.Describe()) },
 		"vugu.js":       vuguHelper,
 		"licenses.txt":  func() ([]byte, error) { return collectLicenses(programs, npm) },
 	} {
-		data, err := make()
-		if err == nil {
-			err = add(name, data)
-		}
-		if err != nil {
+		if assets[name], err = make(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if err := weigh(sizes, index); err != nil {
+	if assets["index.html"], err = preloadModules(assets["index.html"], assets); err != nil {
+		return err
+	}
+	sizes := map[string]int64{} // of the zstd form, by the asset's name
+	for _, name := range slices.Sorted(maps.Keys(assets)) {
+		if sizes[name], err = compress(filepath.Join(out, name), assets[name], npm); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := weigh(sizes, assets["index.html"]); err != nil {
 		return err
 	}
 	return removeOthers(out, sizes)
+}
+
+// read reads the given files by the names under which they are served.
+func read(files []string) (map[string][]byte, error) {
+	assets := map[string][]byte{}
+	for _, arg := range files {
+		name, file, named := strings.Cut(arg, "=")
+		if !named {
+			name, file = filepath.Base(arg), arg
+		}
+		if assets[name] != nil {
+			return nil, fmt.Errorf("%s: another file is served as /%s already", file, name)
+		}
+		data, err := os.ReadFile(file)
+		if err == nil && strings.HasSuffix(name, ".wasm") {
+			data, err = mergeSegments(data)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		assets[name] = data
+	}
+	return assets, nil
 }
 
 // weigh checks that all that index.html names is packed and that the sizes keep to the limits. What the page needs

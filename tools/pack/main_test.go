@@ -62,3 +62,47 @@ func TestRemoveOthers(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 }
+
+// The browser learns from index.html of every module that is imported, and of none twice.
+func TestPreloadModules(t *testing.T) {
+	assets := map[string][]byte{
+		"page.js": []byte("import { a } from \"./a.js\";\nimport {\n  b,\n} from \"./b.js\";\nconst zip = () => import(\"/zip.js\");\n"),
+		"a.js":    []byte("import \"./b.js\";\nexport * from \"/c.js\";\n"),
+		"b.js":    []byte("export const b = () => fetch(\"/api/b\"); // import \"./none.js\"\n"),
+		"c.js":    []byte("import { a } from \"./a.js\";\n"),
+		"zip.js":  nil,
+	}
+	index := []byte(`<head><link rel="modulepreload" href="/b.js"></head><script type="module" src="/page.js"></script>`)
+	got, err := preloadModules(index, assets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, link := range preloadLink.FindAllSubmatch(got, -1) {
+		names = append(names, string(link[1]))
+	}
+	if want := "b.js page.js a.js c.js"; strings.Join(names, " ") != want {
+		t.Errorf("links for %v, want %s", names, want)
+	}
+	delete(assets, "c.js")
+	if _, err := preloadModules(index, assets); err == nil || !strings.Contains(err.Error(), "/c.js") {
+		t.Errorf("a module that is missing: %v", err)
+	}
+}
+
+// Two files with one name would be one asset.
+func TestRead(t *testing.T) {
+	one, two := filepath.Join(t.TempDir(), "a.js"), filepath.Join(t.TempDir(), "a.js")
+	for _, file := range []string{one, two} {
+		if err := os.WriteFile(file, []byte(file), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	assets, err := read([]string{one, "b.js=" + two})
+	if err != nil || string(assets["a.js"]) != one || string(assets["b.js"]) != two {
+		t.Errorf("%s, %v", assets, err)
+	}
+	if _, err := read([]string{one, two}); err == nil || !strings.Contains(err.Error(), "/a.js already") {
+		t.Errorf("two files of one name: %v", err)
+	}
+}
