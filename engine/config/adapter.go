@@ -109,7 +109,7 @@ func typeOf(d *decoder, n *node, o *object, path string) (*PEFTType, error) {
 }
 
 // ParseAdapterConfig reads an adapter_config.json. Unknown keys are dropped, as PEFT does, and named; a known key that
-// alters the maths in a way that is not implemented is an error.
+// would change the result in a way that is not available is an error.
 func ParseAdapterConfig(data []byte, file string) (p *PEFT, dropped []string, err error) {
 	d := &decoder{file: file, src: trimBOM(data), dropped: &dropped}
 	root, err := d.tree()

@@ -1,11 +1,12 @@
 // Package config is run.json: its types, defaults and validation.
 //
 // A file is read strictly: an unknown key, a repeated key or a value of the wrong type is an *Error that names the
-// JSON path, so that a misspelt setting can never be trained past in silence. What Parse returns is complete: every
-// default is filled in, and its JSON parses to the same Config again.
+// JSON path, so a misspelt setting never goes unnoticed. What Parse returns is complete: every default is filled in, and
+// its JSON parses to the same Config again.
 //
-// Names and meanings are those of Hugging Face TrainingArguments, PEFT's config classes and PyTorch FSDP.
-// The package imports nothing of the engine.
+// Names and meanings are those of Hugging Face TrainingArguments, PEFT's config classes and PyTorch FSDP. The methods of
+// PEFT and the formats of data are registered by the packages that compute them (PEFTType, Format).
+// The package imports nothing of the engine but message.
 package config
 
 import (
@@ -40,7 +41,7 @@ type Dataset struct {
 	MaxLength       *int              `json:"max_length"` // tokens a row; nil: min(1024, the model's context)
 	Packing         bool              `json:"packing"`
 	TrainOnPrompt   bool              `json:"train_on_prompt"`
-	OnBadRow        string            `json:"on_bad_row"` // of a malformed row: "stop" or "skip"
+	OnBadRow        string            `json:"on_bad_row"` // what a malformed row does: "stop" or "skip"
 	Shuffle         bool              `json:"shuffle"`
 	ValidationSplit float64           `json:"validation_split"` // fraction of the rows, [0, 1)
 }
@@ -121,7 +122,7 @@ func (f *FSDP) Shards() int {
 	return (f.WorldSize + 1) / 2
 }
 
-// Micro is the number of micro-batches of a step, whoever computes them.
+// Micro is the number of micro-batches of a step, in one tab or over all tabs.
 func (c *Config) Micro() int {
 	if c.FSDP != nil {
 		return c.FSDP.Slots
@@ -159,7 +160,7 @@ func ParseWithSets(data []byte, file string, sets []string) (*Config, error) {
 	return ParseOver(data, file, nil, sets)
 }
 
-// ParseOver is ParseWithSets over settings that those in data go before, key by key; nil for none.
+// ParseOver is ParseWithSets with defaults of its own: a key that data does not set is taken from below. nil is none.
 func ParseOver(data []byte, file string, below []byte, sets []string) (*Config, error) {
 	d := &decoder{file: file, src: trimBOM(data)}
 	root, err := d.tree()

@@ -13,7 +13,7 @@ import (
 type decoder struct {
 	file string
 	src  []byte
-	// dropped, where not nil, collects the paths of unknown keys, which are then no error.
+	// dropped collects the paths of unknown keys, which are then no error. nil makes them errors.
 	dropped *[]string
 }
 
@@ -28,7 +28,7 @@ type Wants string
 
 func (w Wants) Error() string { return "wants " + string(w) }
 
-// defaulted is a type that is absent as a whole, but has defaults once it is there.
+// defaulted is an optional object. Its keys have defaults where the object is there.
 type defaulted interface{ defaults() }
 
 func (d *decoder) fail(n *node, path, message, next string) *Error {

@@ -1,10 +1,13 @@
 // Package data turns dataset files into batches: file → records → samples → micro-batches.
 //
 // A file is a list of JSON objects (JSON lines or one JSON array) or plain text. Its format says how a record becomes
-// tokens and which of them are trained on. One rule decides what happens to a record: one that is malformed is an
-// error with file, line and cause, or is left out with that on record where Options.SkipBad says so; one that is well-formed but leaves nothing to learn is dropped, counted and told in
-// a remark; one that is too long is cut at its end, which is counted and told too. Rows of the format "tokens" are
-// used exactly as they stand, so they are neither dropped nor cut.
+// tokens and which of them are trained on. What happens to a record follows one rule:
+//
+//   - a malformed record is an error with file, line and cause; with Options.SkipBad it is left out, and a remark says so
+//   - a well-formed record that leaves nothing to learn is left out and counted in a remark
+//   - a record that is too long is cut at its end and counted in a remark
+//
+// Rows of the format "tokens" are used exactly as they stand: they are neither left out nor cut.
 //
 // Labels are aligned with the ids as in Hugging Face: the model predicts Labels[t+1] at position t. The shift is made
 // once, when a batch is put together.

@@ -47,7 +47,7 @@ func (m *Method) Merges() ([]Merge, error) {
 	return m.merges, nil
 }
 
-// LosesBiases reports whether PEFT 0.13 saves the biases of adapted modules, which train, nowhere.
+// LosesBiases reports whether adapters of PEFT 0.13 lack the biases of adapted modules although these have trained.
 func (m *Method) LosesBiases() bool { return m.bias == "lora_only" }
 
 // Start returns what makes the first values of a parameter of the method, nil where its Init says them.
@@ -155,7 +155,7 @@ func AdaptedModule(key string) (path string, ok bool) {
 // always is the value of an example that is the same for every model.
 func always(v any) func(int) any { return func(int) any { return v } }
 
-// New makes the method that cfg describes for d, without changing what d computes: set d.Patch to the method's for that.
+// New makes the method that cfg describes for d. It does not change what d computes: Attach does.
 // Only base tensors that train along (modules_to_save, biases) are those of d itself. What cfg leaves to the model is
 // filled in as PEFT does before it saves a configuration. Methods that nobody registered are refused by name.
 func New(d *nn.Decoder, cfg *config.PEFT, c Context) (m *Method, err error) {

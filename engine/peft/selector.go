@@ -14,7 +14,7 @@ import (
 // selector decides which modules a LoRA configuration adapts, by the rules of PEFT's check_target_module_exists.
 type selector struct {
 	cfg     *config.PEFT
-	lora    *LoRAConfig // of LoRA; without a value in any other method
+	lora    *LoRAConfig // the settings of LoRA; all zero in any other method
 	targets []string
 	pattern matcher // set where target_modules is a regular expression
 	exclude matcher
