@@ -295,7 +295,7 @@ func check(s *replay.Setup, l device.Limits, budget int64) error {
 	return refusal
 }
 
-// fit plans for limits and a budget, and checks the plan.
+// Fit plans for limits and a budget, and checks the plan.
 func Fit(s *replay.Setup, l device.Limits, budget int64) error {
 	if err := s.PlanFor(l, budget); err != nil {
 		return err

@@ -67,7 +67,7 @@ func Imagine(m plan.Known, cfg *config.Config) (report.Files, error) {
 	}, nil
 }
 
-// imagined is a folder of files, by name.
+// imaginedFolder is a folder of files, by name.
 type imaginedFolder map[string]imaginedFile
 
 // imaginedFile begins with head and is zero from there on.

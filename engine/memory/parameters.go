@@ -17,7 +17,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// memory holds a model's parameters on a device, laid out as the plan says.
+// Parameters holds the parameters of a model on a device, at the places that plan.Layout gives them.
 type Parameters struct {
 	Device   device.Device
 	Layout   plan.Layout
@@ -35,13 +35,13 @@ type Parameters struct {
 	Stale   bool           // a master was written since
 }
 
-// piece is a place for a run of a parameter's elements, from element at on.
+// Piece is a place for a run of a parameter's elements, from element at on.
 type Piece struct {
 	device.Slice
 	At int
 }
 
-// momentKey is the key of one of AdamW's two moments.
+// MomentKey is the key of one of AdamW's two moments.
 type MomentKey struct {
 	*nn.Param
 	Copy int // plan.Moment1 or plan.Moment2
@@ -135,16 +135,16 @@ func (m *Parameters) share(alloc func(device.Spec) (device.Buffer, error)) error
 	return nil
 }
 
-// segmentKey is the key of a range of one of a segment's copies.
+// SegmentKey is the key of a range of one of a segment's copies.
 type SegmentKey struct{ segment, copy, off, len int }
 
-// segmentVar is n elements of a copy of a segment on a tape, from element off on.
+// SegmentVar is n elements of a copy of a segment on a tape, from element off on.
 func SegmentVar(t *graph.Tape, l plan.Layout, segment, copy, off, n int) graph.Var {
 	spec := l.Segments[segment].Specs()[copy]
 	return t.Extern(graph.Extern{Key: SegmentKey{segment, copy, off, n}, Shape: tensor.Of(n), DType: spec.DType, Name: spec.Label})
 }
 
-// recordPublish packs the masters into the copies that compute reads.
+// RecordPublish packs the masters into the copies that compute reads.
 func RecordPublish(t *graph.Tape, l plan.Layout) {
 	for i, s := range l.Segments {
 		if s.Specs()[plan.Compute].Len > 0 {
@@ -153,7 +153,7 @@ func RecordPublish(t *graph.Tape, l plan.Layout) {
 	}
 }
 
-// refresh makes compute see what was written to masters.
+// Refresh makes compute see what was written to masters.
 func (m *Parameters) Refresh() error {
 	if m.publish == nil || !m.Stale {
 		return nil
@@ -172,7 +172,7 @@ func (m *Parameters) Free() {
 	m.Bufs = nil
 }
 
-// find implements the part of graph.Binder that concerns parameters: as compute sees them.
+// Find implements the part of graph.Binder that concerns parameters: as compute sees them.
 func (m *Parameters) Find(key any) (device.Slice, error) {
 	switch k := key.(type) {
 	case *nn.Param:
@@ -206,7 +206,7 @@ func (m *Parameters) into(key any) (Piece, tensor.DType, error) {
 	return Piece{Slice: dst}, dst.Buf.Spec().DType, nil
 }
 
-// upload streams a tensor of a file into the memory of key, converting to how the device stores it. It refuses
+// Upload streams a tensor of a file into the memory of key, converting to how the device stores it. It refuses
 // values that are not finite: they would poison everything that is computed.
 func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *weights.Checkpoint, name string, done func(int64)) error {
 	dst, to, err := m.into(key)
@@ -260,8 +260,8 @@ func (m *Parameters) rounds(key any) bool {
 	return ok && !p.Trainable && p.DType == tensor.F32 && m.Frozen != tensor.F32
 }
 
-// put writes elements into dst, of which data[0] is element off of what dst is for. Numbers of two bytes are written by
-// whole words: after an odd one, where the buffer goes on, comes padding.
+// Put writes data into dst. data begins at element off of the parameter, and dst takes the elements from dst.At on. A
+// device writes whole words: if data ends in half a word and the buffer goes on, Put pads it.
 func (m *Parameters) Put(dst Piece, off int, data []byte) error {
 	if dst.Len == 0 {
 		return nil
@@ -304,7 +304,7 @@ func (m *Parameters) write(key any, x []float32) error {
 	return m.Put(dst, 0, tensor.EncodeF32(nil, x, to))
 }
 
-// clear fills the memory of key with zeros.
+// Zero fills the memory of key with zeros.
 func (m *Parameters) Zero(key any) error {
 	dst, err := m.Find(key)
 	if err != nil {
@@ -363,7 +363,7 @@ func (m *Parameters) Stream(key any, shape tensor.Shape, transposed bool, fn fun
 	return nil
 }
 
-// load gives parameters of a model their first values, from wherever the model takes them.
+// Load gives parameters of a model their first values, from wherever the model takes them.
 func (m *Parameters) Load(model *pretrained.Model, params []*nn.Param, h report.Host) error {
 	source := model.Sources()
 	params = slices.DeleteFunc(slices.Clone(params), func(p *nn.Param) bool { // shards that are not here
@@ -400,7 +400,7 @@ func (m *Parameters) Load(model *pretrained.Model, params []*nn.Param, h report.
 	return nil
 }
 
-// uploadResidual puts a base weight into memory without what the adapter starts as. key is the weight's, or stands for it.
+// UploadResidual puts a base weight into memory without what the adapter starts as. key is the weight's, or stands for it.
 func (m *Parameters) UploadResidual(key *nn.Param, model *pretrained.Model, take func([]float32)) error {
 	x, err := model.BaseValues(key)
 	if err != nil {

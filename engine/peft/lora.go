@@ -51,105 +51,131 @@ func (p *loraPair) fold(t *graph.Tape, w graph.Var) {
 	op.MergeLowRank(t, w, p.b.Var(t), p.a.Var(t), false, p.scale)
 }
 
+// loraBuilder makes the pairs of a LoRA adapter.
+type loraBuilder struct {
+	decoder *nn.Decoder
+	config  *LoRAConfig
+	chosen  *selector
+	seed    uint64
+	method  *Method
+	patch   *nn.Patch
+	site    uint32 // of the last pair's dropout
+}
+
 func newLoRA(d *nn.Decoder, cfg *config.PEFT, c Context) (*Method, error) {
-	patch := &nn.Patch{Linears: map[*nn.Linear]nn.Adapter{}}
-	l := &Method{Patch: patch}
 	chosen, err := newSelector(cfg)
 	if err != nil {
 		return nil, err
 	}
-	own := cfg.Own.(*LoRAConfig)
-	l.bias = own.Bias
+	b := &loraBuilder{decoder: d, config: cfg.Own.(*LoRAConfig), chosen: chosen, seed: c.Seed, patch: &nn.Patch{Linears: map[*nn.Linear]nn.Adapter{}}}
+	b.method = &Method{Patch: b.patch, bias: b.config.Bias}
 	saved := c.whole.has
 	linears := d.Linears()
-	site := uint32(0)
-	pair := func(path string, in, out int, unit string) (*loraPair, error) {
-		r, alpha, err := chosen.rank(path)
-		if err != nil {
-			return nil, err
-		}
-		scale := alpha / float64(r)
-		if own.RSLoRA {
-			scale = alpha / math.Sqrt(float64(r))
-		}
-		key := Prefix + path + ".lora_"
-		site++
-		return &loraPair{
-			a:     &nn.Param{Name: key + "A.weight", Shape: tensor.Of(r, in), Unit: unit, Trainable: true},
-			b:     &nn.Param{Name: key + "B.weight", Shape: tensor.Of(out, r), Unit: unit, Trainable: true},
-			scale: float32(scale), dropout: float32(own.Dropout), site: site,
-		}, nil
-	}
 	if chosen.has(embedTokens) && !saved(embedTokens) {
-		p, err := pair(embedTokens, d.Vocab, d.Hidden, d.Embedding.Unit)
-		if err != nil {
+		if err := b.adaptEmbedding(); err != nil {
 			return nil, err
 		}
-		if err := refuseDoRA(own, embedTokens); err != nil {
-			return nil, err
-		}
-		// A is kept transposed, so that its column for a token is a row to look up.
-		r := p.a.Shape[0]
-		p.a.Name, p.a.Shape, p.a.Transposed = Prefix+embedTokens+".lora_embedding_A", tensor.Of(d.Vocab, r), true
-		p.b.Name = Prefix + embedTokens + ".lora_embedding_B"
-		p.b.Init = nn.Init{Kind: nn.Normal, Scale: 1}
-		if own.Init == InitRandom {
-			p.a.Init = p.b.Init
-		}
-		patch.Embed = func(t *graph.Tape, in *nn.Input, x graph.Var) graph.Var {
-			u := op.Embedding(t, p.a.Var(t), in.Lookup) // (N, r); PEFT has no dropout here
-			op.AddLinear(t, x, op.Term{X: u, W: p.b.Var(t), Scale: p.scale})
-			return x
-		}
-		l.Own(p.a, p.b)
-		l.merges = append(l.merges, Merge{W: d.Embedding, From: []*nn.Param{p.a, p.b}, Fold: func(t *graph.Tape, w graph.Var) {
-			op.MergeLowRank(t, w, p.a.Var(t), p.b.Var(t), true, p.scale)
-		}})
 	}
 	for _, m := range linears {
-		if !chosen.has(m.Path) || saved(m.Path) {
-			continue
-		}
-		p, err := pair(m.Path, m.In, m.Out, m.Weight.Unit)
-		if err != nil {
-			return nil, err
-		}
-		if m == d.Head {
-			if err := refuseDoRA(own, m.Path); err != nil {
-				return nil, err
-			}
-			p.a.Unit, p.b.Unit = "head", "head"
-		}
-		r := p.a.Shape[0]
-		p.a.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(m.In))}
-		switch own.Init {
-		case InitGaussian:
-			p.a.Init = nn.Init{Kind: nn.Normal, Scale: 1 / float64(r)}
-		case InitRandom:
-			p.b.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(r))}
-		case InitPiSSA, InitOLoRA:
-			if m.Weight == d.Embedding {
-				return nil, refuse("init_lora_weights "+string(own.Init), m.Path, "it would take a part out of the embedding, too, which the model ties to it")
-			}
-			if err := newResidual(l, own.Init, p, m); err != nil {
+		if chosen.has(m.Path) && !saved(m.Path) {
+			if err := b.adaptLinear(m); err != nil {
 				return nil, err
 			}
 		}
-		l.Own(p.a, p.b)
-		merge := Merge{W: m.Weight, Head: m == d.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}
-		patch.Linears[m] = p
-		if own.DoRA {
-			dora := newDoRA(l, p, m, c.Seed)
-			l.Own(dora.m)
-			patch.Linears[m] = dora
-			merge.From, merge.Fold = append(merge.From, dora.m), dora.fold
-		}
-		l.merges = append(l.merges, merge)
 	}
-	if len(l.tensors) == 0 {
+	if len(b.method.tensors) == 0 {
 		return nil, noModule(d, cfg)
 	}
-	return l, nil
+	return b.method, nil
+}
+
+// pair makes A (r, in) and B (out, r) of a module.
+func (b *loraBuilder) pair(path string, in, out int, unit string) (*loraPair, error) {
+	r, alpha, err := b.chosen.rank(path)
+	if err != nil {
+		return nil, err
+	}
+	scale := alpha / float64(r)
+	if b.config.RSLoRA {
+		scale = alpha / math.Sqrt(float64(r))
+	}
+	key := Prefix + path + ".lora_"
+	b.site++
+	return &loraPair{
+		a:     &nn.Param{Name: key + "A.weight", Shape: tensor.Of(r, in), Unit: unit, Trainable: true},
+		b:     &nn.Param{Name: key + "B.weight", Shape: tensor.Of(out, r), Unit: unit, Trainable: true},
+		scale: float32(scale), dropout: float32(b.config.Dropout), site: b.site,
+	}, nil
+}
+
+// adaptEmbedding adds a pair to the embedding.
+func (b *loraBuilder) adaptEmbedding() error {
+	d := b.decoder
+	p, err := b.pair(embedTokens, d.Vocab, d.Hidden, d.Embedding.Unit)
+	if err != nil {
+		return err
+	}
+	if err := refuseDoRA(b.config, embedTokens); err != nil {
+		return err
+	}
+	// A is kept transposed, so that its column for a token is a row to look up.
+	r := p.a.Shape[0]
+	p.a.Name, p.a.Shape, p.a.Transposed = Prefix+embedTokens+".lora_embedding_A", tensor.Of(d.Vocab, r), true
+	p.b.Name = Prefix + embedTokens + ".lora_embedding_B"
+	p.b.Init = nn.Init{Kind: nn.Normal, Scale: 1}
+	if b.config.Init == InitRandom {
+		p.a.Init = p.b.Init
+	}
+	b.patch.Embed = func(t *graph.Tape, in *nn.Input, x graph.Var) graph.Var {
+		u := op.Embedding(t, p.a.Var(t), in.Lookup) // (N, r); PEFT has no dropout here
+		op.AddLinear(t, x, op.Term{X: u, W: p.b.Var(t), Scale: p.scale})
+		return x
+	}
+	b.method.Own(p.a, p.b)
+	b.method.merges = append(b.method.merges, Merge{W: d.Embedding, From: []*nn.Param{p.a, p.b}, Fold: func(t *graph.Tape, w graph.Var) {
+		op.MergeLowRank(t, w, p.a.Var(t), p.b.Var(t), true, p.scale)
+	}})
+	return nil
+}
+
+// adaptLinear adds a pair to a projection, and with DoRA its magnitudes.
+func (b *loraBuilder) adaptLinear(m *nn.Linear) error {
+	p, err := b.pair(m.Path, m.In, m.Out, m.Weight.Unit)
+	if err != nil {
+		return err
+	}
+	if m == b.decoder.Head {
+		if err := refuseDoRA(b.config, m.Path); err != nil {
+			return err
+		}
+		p.a.Unit, p.b.Unit = "head", "head"
+	}
+	r := p.a.Shape[0]
+	p.a.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(m.In))}
+	switch b.config.Init {
+	case InitGaussian:
+		p.a.Init = nn.Init{Kind: nn.Normal, Scale: 1 / float64(r)}
+	case InitRandom:
+		p.b.Init = nn.Init{Kind: nn.Uniform, Scale: 1 / math.Sqrt(float64(r))}
+	case InitPiSSA, InitOLoRA:
+		if m.Weight == b.decoder.Embedding {
+			return refuse("init_lora_weights "+string(b.config.Init), m.Path, "it would take a part out of the embedding, too, which the model ties to it")
+		}
+		if err := newResidual(b.method, b.config.Init, p, m); err != nil {
+			return err
+		}
+	}
+	b.method.Own(p.a, p.b)
+	merge := Merge{W: m.Weight, Head: m == b.decoder.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}
+	b.patch.Linears[m] = p
+	if b.config.DoRA {
+		dora := newDoRA(b.method, p, m, b.seed)
+		b.method.Own(dora.m)
+		b.patch.Linears[m] = dora
+		merge.From, merge.Fold = append(merge.From, dora.m), dora.fold
+	}
+	b.method.merges = append(b.method.merges, merge)
+	return nil
 }
 
 // rank is the rank and alpha of a module: the first pattern that hits, each for itself.

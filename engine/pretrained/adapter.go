@@ -21,7 +21,7 @@ const (
 	adapterFile   = "adapter_model.safetensors"
 )
 
-// attached is a method made for a model, with the files that its values come from.
+// Adapter is a PEFT method made for a model, with the files that hold its values.
 type Adapter struct {
 	Name   string // among others, for people
 	Method *peft.Method
@@ -34,7 +34,7 @@ type Adapter struct {
 // tensors lists what the files hold.
 func (a *Adapter) tensors() []peft.Tensor { return slices.Concat(a.Method.Tensors(), a.beside) }
 
-// saved lists what the files of the adapter in use hold.
+// AdapterTensors lists the tensors that the files of the adapter in use hold.
 func (m *Model) AdapterTensors() []peft.Tensor { return m.Adapter.tensors() }
 
 // ofBase is what PEFT puts between the path of an adapted module and the names of its own tensors.
@@ -66,7 +66,7 @@ func adaptedModules(fsys fs.FS) map[string]bool {
 	return modules
 }
 
-// file is where t's values come from, nil where they start fresh.
+// File is the file that holds the values of t, nil for an adapter that is new.
 func (a *Adapter) File(t peft.Tensor) *weights.Checkpoint {
 	if t.File == "" {
 		return a.files[adapterFile]
@@ -98,7 +98,7 @@ func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*Adapter, error) {
 	return &Adapter{Method: method, Config: cfg}, nil
 }
 
-// attach adds the adapter that cfg describes, to be trained.
+// Attach adds the adapter that cfg describes, to be trained.
 func (m *Model) Attach(cfg *config.PEFT) error {
 	a, err := m.newAdapter(cfg, false)
 	if err == nil {
@@ -108,7 +108,7 @@ func (m *Model) Attach(cfg *config.PEFT) error {
 	return err
 }
 
-// use has the decoder compute with an adapter, nil for the base model alone.
+// Use has the decoder compute with an adapter, nil for the base model alone.
 func (m *Model) Use(a *Adapter) {
 	m.Adapter, m.Decoder.Patch, m.Method, m.PEFT = a, nil, nil, nil
 	if a != nil {
@@ -116,7 +116,7 @@ func (m *Model) Use(a *Adapter) {
 	}
 }
 
-// openAdapter reads adapter_config.json of a PEFT folder.
+// ReadAdapterConfig reads adapter_config.json of a PEFT folder.
 func (m *Model) ReadAdapterConfig(fsys fs.FS) (*config.PEFT, error) {
 	const hint = "Choose a folder that holds adapter_config.json and adapter_model.safetensors, as Hugging Face PEFT writes them."
 	data, err := ReadSmall(fsys, adapterConfig)
@@ -130,7 +130,7 @@ func (m *Model) ReadAdapterConfig(fsys fs.FS) (*config.PEFT, error) {
 	return cfg, report.Fail("adapter", report.ExitConfig, hint, err)
 }
 
-// loadFolder puts the adapter of a PEFT folder on the stack, to be used as it is.
+// AddAdapter adds the adapter of a PEFT folder to the model, under a name for people. Use puts it in use.
 func (m *Model) AddAdapter(name string, fsys fs.FS) (*Adapter, error) {
 	fsys, err := m.asPEFT(fsys)
 	if err != nil {
@@ -235,7 +235,8 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 	return nil
 }
 
-// first makes the first values of a parameter that no file holds: what the method makes them from, or its distribution.
+// FirstValues makes the first values of a parameter that no file holds: by the method of its adapter a, nil for a parameter
+// of the base model, or from its distribution p.Init.
 func (m *Model) FirstValues(a *Adapter, p *nn.Param) ([]float32, error) {
 	if a != nil {
 		if start := a.Method.Start(p); start != nil {
@@ -247,7 +248,7 @@ func (m *Model) FirstValues(a *Adapter, p *nn.Param) ([]float32, error) {
 	return x, nil
 }
 
-// baseValues reads a parameter of the base model.
+// BaseValues reads a parameter of the base model.
 func (m *Model) BaseValues(p *nn.Param) ([]float32, error) {
 	if m.Base == nil {
 		return m.FirstValues(nil, p)
@@ -263,7 +264,8 @@ func (m *Model) BaseValues(p *nn.Param) ([]float32, error) {
 	return h.Data, nil
 }
 
-// residual takes out of a base weight what the adapter in use starts as, nil for nothing.
+// Residual returns the function that subtracts the first product of the adapter in use from a base weight (PiSSA, OLoRA),
+// nil if the method subtracts nothing.
 func (m *Model) Residual(p *nn.Param) func([]float32) {
 	if m.Method == nil {
 		return nil
@@ -271,7 +273,7 @@ func (m *Model) Residual(p *nn.Param) func([]float32) {
 	return m.Method.Residual(p)
 }
 
-// startOfAdapter is the folder whose adapter the run starts from, nil for none.
+// AdapterStart is the folder of the adapter that the run starts from: the checkpoint or init_adapter, nil for none.
 func (m *Model) AdapterStart() fs.FS {
 	if m.Files.Resume != nil {
 		return m.Files.Resume
@@ -279,9 +281,10 @@ func (m *Model) AdapterStart() fs.FS {
 	return m.Files.Adapter
 }
 
-// adapt attaches the adapter. Modules of the base that train besides it are its modules_to_save, as PEFT has it: the
-// folder alone then holds all that the run learned. PEFT does not adapt what it saves whole; a module for which the
-// files to start from do bring an adapter keeps it, and its weight is saved under PEFT's name for it.
+// Adapt adds the adapter of a training run. chosen are the parameters of the base model that train beside it. Their modules
+// become the modules_to_save of the adapter, as in PEFT, so that the adapter folder holds everything that the run learned.
+// PEFT does not adapt a module that it saves whole. If the adapter that the run starts from does adapt such a module, the
+// adapter stays, and the weight is saved under the key that PEFT has for it.
 func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
 	if m.Files.Adapter != nil {
 		var err error
@@ -378,7 +381,7 @@ func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 	return nil
 }
 
-// longestPrefix is the most positions that an adapter of the stack takes before a text.
+// LongestPrefix is the largest number of positions that an adapter of the model takes before a text.
 func (m *Model) LongestPrefix() int {
 	n := m.Decoder.Virtual()
 	for _, a := range m.Adapters {
@@ -387,7 +390,7 @@ func (m *Model) LongestPrefix() int {
 	return n
 }
 
-// over calls f for the base model and then for each adapter of the stack in use, a nil one for the base.
+// EachAdapter puts the base model alone and then each adapter in use, and calls f with the adapter, nil for the base model.
 func (m *Model) EachAdapter(f func(a *Adapter) error) error {
 	for _, a := range append([]*Adapter{nil}, m.Adapters...) {
 		m.Use(a)
@@ -404,7 +407,8 @@ func (m *Model) EachAdapter(f func(a *Adapter) error) error {
 // stackHint is what to do with an adapter that cannot lie on a base beside others.
 const stackHint = "Look at this adapter by itself: give one --adapter."
 
-// stackFolder is loadFolder for one adapter among several.
+// AddCompared adds one adapter of several that are compared over the same base model. It refuses an adapter that changes
+// the base model, because the others need the base model unchanged.
 func (m *Model) AddCompared(name string, fsys fs.FS) error {
 	if _, err := fs.Stat(fsys, headFile); err == nil {
 		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))

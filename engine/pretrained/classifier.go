@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
+// Classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
 func Classifies(cfg *config.Config) bool {
 	return cfg.PEFT != nil && cfg.PEFT.TaskType == config.SeqCls ||
 		slices.ContainsFunc(cfg.Parts(), func(p config.Part) bool {
@@ -21,13 +21,13 @@ func Classifies(cfg *config.Config) bool {
 		})
 }
 
-// addScore makes a language model a classifier with a head of its own, which starts at random.
+// AddScore makes a language model a classifier with a head of its own, which starts at random.
 func (m *Model) AddScore(classes int) {
 	m.Decoder.Classify(classes)
 	m.Decoder.Head.Weight.Fresh = true
 }
 
-// scoreOf finds what an adapter's file says of the head that was trained with it: how many classes it has and, where
+// ScoreOf finds what an adapter's file says of the head that was trained with it: how many classes it has and, where
 // this program wrote it, their names.
 func ScoreOf(fsys fs.FS) (classes int, names []string) {
 	if fsys == nil {
@@ -62,7 +62,7 @@ func labelKeys(names []string) map[string]any {
 	return map[string]any{"id2label": id2label, "label2id": label2id, "num_labels": len(names), "problem_type": "single_label_classification"}
 }
 
-// className is what a class is called, as transformers does where nobody has said.
+// ClassName is the name of a class, as transformers has it where the model does not name its classes.
 func (m *Model) ClassName(class int) string {
 	if class < len(m.Classes) {
 		return m.Classes[class]

@@ -146,7 +146,7 @@ func namesHead(data []byte) bool {
 	return json.Unmarshal(data, &c) == nil && string(c[headKey]) == strconv.Quote(headFile)
 }
 
-// headOf finds the added head among the entries of a run, nil for none. All entries name one head.
+// HeadOf finds the added head among the entries of a run, nil for none. All entries name one head.
 func HeadOf(cfg *config.Config) (*config.Head, error) {
 	var found *config.Head
 	look := func(parts []config.Part, path string) error {
@@ -169,8 +169,8 @@ func HeadOf(cfg *config.Config) (*config.Head, error) {
 	return found, err
 }
 
-// addHeadOf adds the head that a run asks for, unless the model has it already. It starts from the run's checkpoint, from its
-// init, or at random.
+// AddHead adds the head h of a run unless the model has it already. classes are the names of the classes. The values come
+// from the checkpoint of the run, from the file that init names, or are random.
 func (m *Model) AddHead(h *config.Head, classes []string) error {
 	want := headSpec{at: nn.Place(h.At), sizes: h.Sizes, activation: h.Activation}
 	if want.at == nn.OnTop {
@@ -230,7 +230,7 @@ func (m *Model) startOfHead() (from fs.FS, name string, err error) {
 	return m.Files.Head, name, nil
 }
 
-// head writes the added stack beside a result, where there is one.
+// Head writes the added stack beside a result, where there is one.
 func (o Writer) Head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) error) error {
 	params := map[string]*nn.Param{}
 	var specs []weights.Spec
@@ -253,7 +253,7 @@ func (o Writer) Head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) e
 	})
 }
 
-// headAsRead writes a parameter of the stack as its file has it.
+// HeadAsRead writes a parameter of the stack as its file has it.
 func (m *Model) HeadAsRead(p *nn.Param, w io.Writer) error {
 	t, _ := m.head.Tensor(p.Name)
 	h, err := m.head.ReadF32(t)

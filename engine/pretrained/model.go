@@ -61,7 +61,8 @@ func (m *Model) Close() {
 
 const ModelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
 
-// openModel reads what describes the model and its texts. random is nil for a model with weights.
+// Open reads config.json, the header of the weights and the tokenizer of a model folder. random is nil for a model that has
+// weights.
 func Open(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m, err := OpenWithoutTokenizer(files, random, seed)
 	if err != nil {
@@ -74,7 +75,7 @@ func Open(files report.Files, random *config.RandomInit, seed uint64) (*Model, e
 	return m, nil
 }
 
-// openWeights is openModel without the tokenizer.
+// OpenWithoutTokenizer is Open for a caller that has the rows of the dataset already.
 func OpenWithoutTokenizer(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m := &Model{Files: files, Seed: seed}
 	bad := func(err error) (*Model, error) {
@@ -148,7 +149,7 @@ func (m *Model) openTokenizer() error {
 	return nil
 }
 
-// mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
+// Mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
 func Mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
 	t, ok := c.Tensor(name)
 	switch {
@@ -174,8 +175,8 @@ func list(problems []string) string {
 
 const lmHeadWeight = "lm_head.weight"
 
-// settle checks the base checkpoint against the model and decides how each parameter is stored. It comes last, when
-// what trains is known.
+// CheckWeights compares the names and shapes of the base checkpoint with the model and decides how each parameter is
+// stored. Callers first decide what trains.
 func (m *Model) CheckWeights() error {
 	if m.Base == nil {
 		return nil
@@ -208,7 +209,7 @@ func (m *Model) CheckWeights() error {
 	return nil
 }
 
-// valuesOf makes the tensors of a checkpoint those that are loaded, until back is called.
+// UseCheckpoint makes the folder of a checkpoint the source of the trained values, until the caller calls back.
 func (m *Model) UseCheckpoint(checkpoint fs.FS) (back func(), err error) {
 	overlay, head := m.overlay, m.head
 	m.overlay = nil
@@ -246,7 +247,7 @@ func (m *Model) UseCheckpoint(checkpoint fs.FS) (back func(), err error) {
 	return back, err
 }
 
-// overlayFrom takes the trained weights from a checkpoint's folder.
+// UseTrained makes a checkpoint of a run without an adapter the source of the parameters that train.
 func (m *Model) UseTrained(fsys fs.FS) error {
 	c, err := weights.Open(fsys)
 	if err != nil {
@@ -266,12 +267,12 @@ func (m *Model) UseTrained(fsys fs.FS) error {
 	return nil
 }
 
-// parts lists what trainable may name: the base model's parameters, then those of an added stack.
+// OwnParams lists the parameters of the base model, then those of an added head.
 func (m *Model) OwnParams() []*nn.Param {
 	return append(m.Decoder.Params(), m.Decoder.Added.Params()...)
 }
 
-// Params lists every parameter: the base model's, those of an added stack, then the adapter's own.
+// Params lists every parameter: those of the base model, of an added head, and of the adapters.
 func (m *Model) Params() []*nn.Param {
 	all := m.OwnParams()
 	seen := map[*nn.Param]bool{}
@@ -300,7 +301,7 @@ func configWith(data []byte, set map[string]any) ([]byte, error) {
 	return json.MarshalIndent(keys, "", "  ")
 }
 
-// freeze makes every parameter one that does not train.
+// Freeze makes every parameter one that does not train.
 func (m *Model) Freeze() {
 	for _, p := range m.Params() {
 		p.Trainable = false

@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// resultBytes is the size of the weights that the run leaves: the adapter's files, or the whole model's, and an added head's.
+// ResultBytes is the size of the weights that the run leaves: the adapter's files, or the whole model's, and an added head's.
 func (m *Model) ResultBytes() (int64, error) {
 	var n int64
 	add := func(specs []weights.Spec, metadata map[string]string) error {

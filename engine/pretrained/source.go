@@ -6,14 +6,14 @@ import (
 	"llamatab/engine/weights"
 )
 
-// source is where a parameter's first values come from.
+// Source is where a parameter's first values come from.
 type Source struct {
 	File    *weights.Checkpoint // nil: they are made
 	Name    string              // of the tensor in the file
 	Adapter *Adapter            // that the parameter belongs to, nil for the base model's
 }
 
-// bytes is the size of the values in the file.
+// Bytes is the size of the values in the file.
 func (s Source) Bytes() int64 {
 	if s.File == nil {
 		return 0
@@ -22,7 +22,7 @@ func (s Source) Bytes() int64 {
 	return t.Bytes
 }
 
-// sources finds the source of each parameter: the adapters' files, the added head's file, a checkpoint's trained tensors or
+// Sources finds the source of each parameter: the adapters' files, the added head's file, a checkpoint's trained tensors or
 // the base checkpoint, in this order of preference.
 func (m *Model) Sources() func(p *nn.Param) Source {
 	tensors, owner := map[*nn.Param]peft.Tensor{}, map[*nn.Param]*Adapter{}

@@ -11,17 +11,17 @@ import (
 	"llamatab/engine/report"
 )
 
-// paramSet is a set of the base model's parameters.
+// ParamSet is a set of the base model's parameters.
 type ParamSet map[*nn.Param]bool
 
-// untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
+// Untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
 func Untie(d *nn.Decoder, parts []config.Part) {
 	if d.Classes == 0 && slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
 		d.Untie()
 	}
 }
 
-// choose finds the parameters that the entries of trainable name. The list stands at path in run.json.
+// Choose finds the parameters that the entries of trainable name. The list stands at path in run.json.
 func Choose(d *nn.Decoder, parts []config.Part, path string) (ParamSet, error) {
 	chosen := ParamSet{}
 	for i, part := range parts {

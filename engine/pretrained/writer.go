@@ -19,11 +19,11 @@ import (
 	"llamatab/engine/weights"
 )
 
-// chunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
+// ChunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
 // all the memory there is.
 const ChunkBytes = 4 << 20
 
-// Values are the values of parameters, wherever they are: on a device, or on several.
+// Values reads the values of parameters. They may be on one device, or in shards on several.
 type Values interface {
 	// Stream hands the little-endian F32 values of key to write in pieces, in the order of shape, or transposed. key is
 	// an *nn.Param, an nn.GradOf or a moment's key.
@@ -32,13 +32,13 @@ type Values interface {
 	Compute(t peft.Tensor) (tensor.Shape, []byte, error)
 }
 
-// output writes files and folders of results to a host.
+// Writer writes the files of results to a host. Values may be nil where a result holds only values of files.
 type Writer struct {
 	Host   report.Host
 	Values Values
 }
 
-// file writes one file and leaves it uncommitted.
+// File writes one file and leaves it uncommitted.
 func (o Writer) File(name string, write func(io.Writer) error) (err error) {
 	w, err := o.Host.Create(name)
 	if err == nil {
@@ -64,7 +64,7 @@ func (o Writer) Commit(name string) error {
 	return nil
 }
 
-// adapter writes a PEFT folder, all tensors F32: adapter_config.json, adapter_model.safetensors and, for a projected prefix,
+// Adapter writes a PEFT folder, all tensors F32: adapter_config.json, adapter_model.safetensors and, for a projected prefix,
 // what makes it.
 func (o Writer) Adapter(dir string, m *Model) error {
 	cfg, err := m.PEFT.AdapterConfig()
@@ -120,12 +120,12 @@ func (m *Model) classNames() (map[string]string, error) {
 	return map[string]string{classesKey: string(names)}, err
 }
 
-// stream writes the values of key, which belong to p, as F32.
+// Stream writes the values of key, which belong to p, as F32.
 func (o Writer) Stream(w io.Writer, key any, p *nn.Param) error {
 	return o.Values.Stream(key, p.Shape, p.Transposed, func(b []byte) error { _, err := w.Write(b); return err })
 }
 
-// tensors writes one safetensors file, filling each tensor in turn.
+// Tensors writes one safetensors file, filling each tensor in turn.
 func (o Writer) Tensors(w io.Writer, specs []weights.Spec, metadata map[string]string, fill func(name string, w io.Writer) error) error {
 	sw, err := weights.NewWriter(w, specs, metadata)
 	if err != nil {
@@ -145,8 +145,8 @@ var copied = []string{
 	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
 }
 
-// kept lists the parameters that a model folder holds: the decoder's, and the language model's own head where an added one
-// stands in its place.
+// SavedParams lists the parameters that a model folder holds: those of the decoder, and the original lm_head where an added
+// head replaces it in the computation.
 func (m *Model) SavedParams() []*nn.Param {
 	all := m.Decoder.Params()
 	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase {
@@ -157,7 +157,7 @@ func (m *Model) SavedParams() []*nn.Param {
 	return all
 }
 
-// model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
+// Model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
 // for which spec returns false is copied from the base checkpoint as it is.
 func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
 	var specs []weights.Spec
@@ -262,7 +262,7 @@ func (o Writer) copyFiles(dir string, m *Model) error {
 	return nil
 }
 
-// trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
+// Trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
 func (o Writer) Trained(dir string, m *Model) error {
 	if err := o.Head(dir, m, func(p *nn.Param, w io.Writer) error { return o.Stream(w, p, p) }); err != nil {
 		return err

@@ -21,7 +21,7 @@ func bucket(T, longest int) int {
 	return min(device.CeilDiv(T, step)*step, longest)
 }
 
-// batchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, so that one write brings all of it.
+// BatchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, so that one write brings all of it.
 type BatchLayout struct {
 	B, T int
 	P    int // rows before each sequence
@@ -56,7 +56,7 @@ func (l BatchLayout) slice(buf device.Buffer, key nn.InputKey) device.Slice {
 	return device.Slice{Buf: buf, Off: l.off[key], Len: l.len[key]}
 }
 
-// encode lays out a batch as the bytes of the buffer.
+// Encode lays out a batch as the bytes of the buffer.
 func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
 	out := make([]byte, 4*l.size)
 	put := func(key nn.InputKey, x []int32) {
@@ -87,7 +87,7 @@ func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
 	return out
 }
 
-// maskSeed is what the dropout masks of a micro-batch are drawn from: a function of the run's seed, the step and the
+// MaskSeed is what the dropout masks of a micro-batch are drawn from: a function of the run's seed, the step and the
 // micro-batch alone, so that a resumed run draws the same.
 func MaskSeed(seed uint64, step, micro int) uint64 {
 	h := fnv.New64a()

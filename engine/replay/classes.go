@@ -18,7 +18,7 @@ func (s *Setup) classLogitsSpec() device.Spec {
 	return device.Spec{Len: s.BatchRows * s.Model.Decoder.Classes, Class: device.Staging, Label: "logits of classes"}
 }
 
-// judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
+// Judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
 func (st *Stepper) Judged(v fsdp.Verdicts, b *data.Batch) error {
 	logits, err := st.readClasses()
 	if err != nil {
@@ -49,7 +49,7 @@ func (st *Stepper) readClasses() ([][]float64, error) {
 	return slices.Collect(slices.Chunk(floatsOf(raw), n)), nil
 }
 
-// textSample is a text to be judged. Its class, which an evaluation compares with, is of no interest.
+// TextSample is a text to be judged. Its class, which an evaluation compares with, is of no interest.
 func TextSample(ids []int) data.Sample {
 	s := data.Sample{IDs: make([]int32, len(ids))}
 	for i, id := range ids {
@@ -58,7 +58,7 @@ func TextSample(ids []int) data.Sample {
 	return s
 }
 
-// scoresOf are the probabilities of the classes for a text: the softmax of its logits, the likeliest first.
+// ScoresOf are the probabilities of the classes for a text: the softmax of its logits, the likeliest first.
 func (s *Setup) ScoresOf(st *Stepper, text data.Sample) ([]message.Score, error) {
 	if _, err := st.LossSum([]*data.Batch{s.BatchOf([]data.Sample{text}, s.LengthFor(len(text.IDs)))}); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// batches calls f for the rows of a dataset in file order, a micro-batch at a time.
+// Batches calls f for the rows of a dataset in file order, a micro-batch at a time.
 func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
 	for first := 0; first < len(ds.Samples); first += s.BatchRows {
 		if err := f(first, s.BatchFrom(ds, first)); err != nil {
@@ -19,7 +19,7 @@ func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error
 	return nil
 }
 
-// batchFrom is the micro-batch of an evaluation that begins with a row.
+// BatchFrom is the micro-batch of an evaluation that begins with a row.
 func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
 	rows := ds.Samples[first:min(first+s.BatchRows, len(ds.Samples))]
 	longest := 0
@@ -29,21 +29,21 @@ func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
 	return s.BatchOf(rows, s.LengthFor(longest))
 }
 
-// measured is what an evaluation finds.
+// Measured is the result of an evaluation.
 type Measured struct {
 	Loss         float64 // the mean over all counted tokens, of a classification over rows
 	Tokens       int     // counted; of a classification one a row
 	Accuracy, F1 *message.Float
 }
 
-// into puts it into the metrics of a step.
+// AddTo writes the result into the metrics of a step.
 func (m Measured) AddTo(step *message.Step) {
 	loss := message.Float(m.Loss)
 	step.EvalLoss, step.Perplexity = &loss, Perplexity(m.Loss)
 	step.EvalAccuracy, step.EvalF1 = m.Accuracy, m.F1
 }
 
-// measure evaluates a dataset.
+// Measure evaluates a dataset.
 func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measured, err error) {
 	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
 	sum, v := 0.0, fsdp.Verdicts{}
@@ -63,7 +63,7 @@ func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measure
 	return m, err
 }
 
-// perplexity is exp of a mean loss.
+// Perplexity is exp of a mean loss.
 func Perplexity(loss float64) *message.Float {
 	p := message.Float(math.Exp(loss))
 	return &p

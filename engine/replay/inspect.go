@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// inspector is the program of a micro-batch that looks at everything it writes.
+// Inspector is the program of a micro-batch that looks at everything it writes.
 type Inspector struct {
 	st      *Stepper
 	program *graph.Program
@@ -22,7 +22,7 @@ type Inspector struct {
 	written []graph.Written
 }
 
-// inspect compiles the inspector of a micro-batch's program.
+// Inspect compiles the inspector of a micro-batch's program.
 func (st *Stepper) Inspect(key ProgramKey) (p *Inspector, err error) {
 	tape, err := st.Setup.record(key)
 	if err != nil {
@@ -55,7 +55,7 @@ func (p *Inspector) Free() {
 	p.st.Dev.Free(p.report)
 }
 
-// run returns the first value that is not finite, nil when all are.
+// Run returns the first value that is not finite, nil when all are.
 func (p *Inspector) Run(b *data.Batch, seed uint64) (*graph.Written, error) {
 	if err := p.st.Run(device.Work{Buf: p.st.Batch, Data: p.layout.Encode(b, seed)}, device.Work{Run: p.program.Executable}); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (p *Inspector) Run(b *data.Batch, seed uint64) (*graph.Written, error) {
 	return nil, nil
 }
 
-// nameOf names a value for people, by the parameter that it was made with where there is one, and its unit.
+// NameOf names a value for people, by the parameter that it was made with where there is one, and its unit.
 func NameOf(w graph.Written) (tensor, unit string) {
 	unit = w.Unit()
 	switch key := w.Key().(type) {

@@ -10,7 +10,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// tokenSampler picks tokens as transformers does: temperature, then the top k, then the smallest set of tokens whose
+// TokenSampler picks tokens as transformers does: temperature, then the top k, then the smallest set of tokens whose
 // probability reaches top p. Temperature 0 takes the likeliest, the lowest id among equals.
 type TokenSampler struct {
 	*message.GenerateJob

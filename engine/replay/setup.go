@@ -70,7 +70,7 @@ func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Set
 	return s, nil
 }
 
-// newSetup is the setup of a run before anything is attached or read.
+// NewSetup is the setup of a run before anything is attached or read.
 func NewSetup(cfg *config.Config, m *pretrained.Model, limits device.Limits) *Setup {
 	s := &Setup{
 		Model: m, Config: cfg, BatchRows: cfg.Training.BatchSize, Limits: limits, Optimizes: true, Gradients: true,
@@ -86,7 +86,7 @@ func NewSetup(cfg *config.Config, m *pretrained.Model, limits device.Limits) *Se
 	return s
 }
 
-// prepare attaches what trains and reads the rows, unless they are there already.
+// Prepare attaches what trains and reads the rows, unless they are there already.
 func (s *Setup) Prepare(cfg *config.Config) error {
 	if p := s.Model.Decoder.AttentionDropout; p != 0 {
 		return report.Fail("model", report.ExitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
@@ -211,7 +211,7 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	return ds, nil
 }
 
-// tell says once what a person should know of the model and the data.
+// ReportRemarks sends the remarks on the model and the data to the host as events, once.
 func (s *Setup) ReportRemarks(h report.Host) {
 	if s.remarked {
 		return
@@ -228,7 +228,7 @@ func (s *Setup) ReportRemarks(h report.Host) {
 	}
 }
 
-// planFor plans for limits and, where the run leaves it open, takes the fewest checkpointed blocks with which it then
+// PlanFor plans for limits and, where the run leaves it open, takes the fewest checkpointed blocks with which it then
 // fits limits and budget.
 func (s *Setup) PlanFor(l device.Limits, budget int64) (err error) {
 	s.Limits = l
@@ -247,7 +247,7 @@ func (s *Setup) PlanFor(l device.Limits, budget int64) (err error) {
 	return err
 }
 
-// plan adds up what the job needs.
+// Plan adds up what the job needs.
 func (s *Setup) Plan() error {
 	s.Numbers.store(s.Model.Params())
 	if err := s.layOut(); err != nil {
@@ -347,7 +347,7 @@ func (s *Setup) planBatches() error {
 	return nil
 }
 
-// longest is the number of columns of the largest batch.
+// Longest is the number of columns of the largest batch.
 func (s *Setup) Longest() int { return s.Lengths[len(s.Lengths)-1] }
 
 // lossKey is the key of the running sum of losses.
@@ -384,20 +384,20 @@ func (s *Setup) record(key ProgramKey) (t *graph.Tape, err error) {
 	return t, err
 }
 
-// lengthFor is the number of columns for rows of at most T tokens.
+// LengthFor is the number of columns for rows of at most T tokens.
 func (s *Setup) LengthFor(T int) int {
 	i, _ := slices.BinarySearch(s.Lengths, bucket(max(T, 1), s.Longest()))
 	return s.Lengths[min(i, len(s.Lengths)-1)]
 }
 
-// batchOf makes the batch of rows, T columns of tokens with the patch's virtual ones before them.
+// BatchOf makes the batch of rows, T columns of tokens with the patch's virtual ones before them.
 func (s *Setup) BatchOf(rows []data.Sample, T int) *data.Batch {
 	b := data.Collate(rows, s.BatchRows, T)
 	b.Prepend(s.Model.Decoder.Prompt())
 	return b
 }
 
-// layoutOf is how a batch with T columns of tokens lies in memory.
+// LayoutOf is how a batch with T columns of tokens lies in memory.
 func (s *Setup) LayoutOf(T int) BatchLayout {
 	return newBatchLayout(s.BatchRows, T, s.Model.Decoder.Prompt(), s.Model.Decoder.Classes > 0, s.Limits)
 }

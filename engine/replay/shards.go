@@ -14,7 +14,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// fsdp is how the run is shared, nil where it is not.
+// FSDP is how the run is shared, nil where it is not.
 func (s *Setup) FSDP() *config.FSDP {
 	if s.Config == nil {
 		return nil
@@ -32,7 +32,7 @@ func (s *Setup) owned() plan.Layout {
 	return s.Layout
 }
 
-// recordApply puts the update of what l holds on a new tape, with the room's factor in the state.
+// RecordApply puts the update of what l holds on a new tape, with the room's factor in the state.
 func (s *Setup) RecordApply(l plan.Layout) (*graph.Tape, error) {
 	r, err := s.rates()
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *Setup) RecordApply(l plan.Layout) (*graph.Tape, error) {
 	})
 }
 
-// wireSpec is the buffer in which the largest segment is rounded to d.
+// WireSpec is the buffer in which the largest segment is rounded to d.
 func WireSpec(segments []plan.Segment, d tensor.DType) device.Spec {
 	spec := device.Spec{DType: d, Class: device.Staging, Label: "rounded for the wire"}
 	for _, seg := range segments {
@@ -97,5 +97,5 @@ func wireType(name string) tensor.DType {
 	return tensor.F32
 }
 
-// underWay is how many segments are read at a time: while one is handed over, the next is on its way.
+// UnderWay is how many segments are read at a time: while one is handed over, the next is on its way.
 const UnderWay = 2

@@ -55,7 +55,7 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen pretrained.ParamSet, er
 	return chosen, nil
 }
 
-// stageAt is the stage of the update after so many.
+// StageAt is the stage of the update after so many.
 func (s *Setup) StageAt(done int) int {
 	k := 0
 	for k+1 < len(s.Stages) && s.Stages[k+1].From <= done {
@@ -78,7 +78,7 @@ func (s *Setup) during(k int, f func()) {
 	f()
 }
 
-// trainable counts the parameters that train in stage k.
+// TrainableAt is the number of parameters that train in stage k.
 func (s *Setup) TrainableAt(k int) (n int64) {
 	for _, seg := range s.Layout.Segments {
 		for _, p := range seg.Params {

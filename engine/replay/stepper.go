@@ -19,7 +19,7 @@ import (
 	"llamatab/engine/tune"
 )
 
-// stepper holds the programs of an optimizer step and replays them. A step is
+// Stepper holds the programs of an optimizer step and replays them. A step is
 //
 //	begin: clear the gradients and the loss;   for each micro-batch: write it, forward, backward;   update
 type Stepper struct {
@@ -38,7 +38,7 @@ type Stepper struct {
 	updates  []*graph.Program // by stage
 }
 
-// programKey tells the programs of a micro-batch apart.
+// ProgramKey tells the programs of a micro-batch apart.
 type ProgramKey struct {
 	T         int
 	Gradients bool
@@ -89,7 +89,7 @@ func (s *Setup) stateSpec() device.Spec {
 	return device.Spec{Len: n, Class: device.Staging, Label: "step state"}
 }
 
-// scaled reports whether gradients are numbers of so few exponents that the loss is scaled.
+// Scaled reports whether gradients are numbers of so few exponents that the loss is scaled.
 func (s *Setup) Scaled() bool { return s.Optimizes && s.Numbers.Params == tensor.F16 }
 
 func (s *Setup) ScaleAt() int {
@@ -107,7 +107,7 @@ func (s *Setup) startsSpec() device.Spec {
 	return device.Spec{DType: tensor.I32, Len: len(s.UnitNames()) + 1, Class: device.Staging, Label: "starts of units"}
 }
 
-// unitNames lists the units that train, in the order of their segments, of which neighbours may belong to one.
+// UnitNames lists the units that train, in the order of their segments, of which neighbours may belong to one.
 func (s *Setup) UnitNames() (names []string) {
 	for i, seg := range s.Layout.Segments {
 		if i == 0 || seg.Unit != s.Layout.Segments[i-1].Unit {
@@ -133,7 +133,7 @@ func (s *Setup) batchSpec() device.Spec {
 	return device.Spec{DType: tensor.I32, Len: s.LayoutOf(s.Longest()).size, Class: device.Staging, Label: "batch"}
 }
 
-// newStepper allocates what the plan says besides parameters.
+// NewStepper allocates what the plan says besides parameters.
 func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host report.Host, table map[string]string) (st *Stepper, err error) {
 	st = &Stepper{Setup: setup, Dev: dev, Mem: mem, programs: map[ProgramKey]*graph.Program{}, parts: map[ProgramKey][]graph.Part{}, layouts: map[int]BatchLayout{}}
 	st.tuner = NewTuner(dev, table, host, setup.Repeats, setup.InRoom())
@@ -200,7 +200,7 @@ func (st *Stepper) Free() {
 	}
 }
 
-// build compiles the programs of every length, so that all is tuned, and all memory is taken, before the first step.
+// Build compiles the programs of every length, so that all is tuned, and all memory is taken, before the first step.
 func (st *Stepper) Build(h report.Host) error {
 	p := report.NewProgress(h, "compile", "programs", int64(len(st.Setup.Lengths)))
 	for i, T := range st.Setup.Lengths {
@@ -221,7 +221,7 @@ func (st *Stepper) Build(h report.Host) error {
 	return nil
 }
 
-// table is the choice of kernel variants so far.
+// Table is the choice of kernel variants so far.
 func (st *Stepper) Table() map[string]string { return st.tuner.Table() }
 
 // addLoss adds a micro-batch's loss to the running sum.
@@ -229,7 +229,7 @@ func addLoss(t *graph.Tape, loss graph.Var) {
 	op.AddTo(t, loss, t.Extern(graph.Extern{Key: lossKey{}, Shape: loss.Shape, Name: "loss"}), 1)
 }
 
-// binder finds memory for the keys of a program whose batch lies as l says.
+// Binder finds memory for the keys of a program whose batch lies as l says.
 func (st *Stepper) Binder(l BatchLayout) graph.Binder {
 	return graph.Binder{Prepare: st.tuner.Prepare, Choose: st.tuner.Choose, Extern: func(key any) (device.Slice, error) {
 		switch k := key.(type) {
@@ -271,7 +271,7 @@ func (s *Setup) programs(T int) (keys []ProgramKey) {
 	return keys
 }
 
-// program returns the compiled program of a micro-batch.
+// Program returns the compiled program of a micro-batch.
 func (st *Stepper) Program(key ProgramKey) (*graph.Program, BatchLayout, error) {
 	l := st.layout(key.T)
 	if p, ok := st.programs[key]; ok {
@@ -289,7 +289,7 @@ func (st *Stepper) Program(key ProgramKey) (*graph.Program, BatchLayout, error) 
 	return p, l, nil
 }
 
-// stretches returns the program of a micro-batch in parts that need parameters of one unit at a time.
+// Parts returns the program of a micro-batch in parts. Each part uses parameters of one unit only.
 func (st *Stepper) Parts(key ProgramKey) ([]graph.Part, BatchLayout, error) {
 	l := st.layout(key.T)
 	if p, ok := st.parts[key]; ok {
@@ -332,7 +332,7 @@ func (st *Stepper) label(key ProgramKey) string {
 	return fmt.Sprintf("%d rows of %d tokens", st.Setup.BatchRows, key.T)
 }
 
-// buildBegin compiles the program that clears gradients and loss.
+// BuildBegin compiles the program that clears gradients and loss.
 func (st *Stepper) BuildBegin() error {
 	t := graph.NewTape()
 	t.Clear(t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"}))
@@ -346,7 +346,7 @@ func (st *Stepper) BuildBegin() error {
 	return err
 }
 
-// buildUpdate compiles begin and, for each stage, update: norm, clipping, and AdamW over the runs of neighbours that share
+// BuildUpdate compiles begin and, for each stage, update: norm, clipping, and AdamW over the runs of neighbours that share
 // their hyper-parameters.
 func (st *Stepper) BuildUpdate() error {
 	if err := st.BuildBegin(); err != nil || st.Setup.InRoom() { // whose tabs update shards
@@ -436,7 +436,7 @@ func site(seed uint64, first string) uint32 {
 	return h.Sum32()
 }
 
-// reset makes the optimizer's state what it is before the first step, with a loss scale to go on from.
+// Reset makes the optimizer's state what it is before the first step, with a loss scale to go on from.
 func (st *Stepper) Reset(scale optim.LossScale) error {
 	err := st.Dev.Write(st.State, 0, make([]byte, 4*optim.NumState))
 	if err == nil && st.Setup.Scaled() {
@@ -445,7 +445,7 @@ func (st *Stepper) Reset(scale optim.LossScale) error {
 	return err
 }
 
-// run replays work on the weights as they are now.
+// Run replays work on the weights as they are now.
 func (st *Stepper) Run(work ...device.Work) error {
 	if err := st.Mem.Refresh(); err != nil {
 		return err
@@ -453,7 +453,7 @@ func (st *Stepper) Run(work ...device.Work) error {
 	return st.Dev.Submit(work...)
 }
 
-// stepInput is what differs from step to step besides the batches.
+// StepInput is what differs from step to step besides the batches.
 type StepInput struct {
 	Scalars []optim.Scalars // by stage
 	Stage   int
@@ -461,7 +461,7 @@ type StepInput struct {
 	Step    int // 0-based
 }
 
-// submit replays one optimizer step in one submission and returns its state, to be waited for.
+// Submit replays one optimizer step in one submission and returns its state, to be waited for.
 func (st *Stepper) Submit(batches []*data.Batch, in StepInput) (device.Pending, error) {
 	var scalars []byte
 	for k, sc := range in.Scalars {
@@ -482,7 +482,7 @@ func (st *Stepper) Submit(batches []*data.Batch, in StepInput) (device.Pending, 
 	return st.Dev.Fetch(st.State, 0, st.State.Spec().Len)
 }
 
-// lossSum runs micro-batches without gradients and returns the sum of their losses.
+// LossSum runs micro-batches without gradients and returns the sum of their losses.
 func (st *Stepper) LossSum(batches []*data.Batch) (float64, error) {
 	work := []device.Work{{Buf: st.loss, Data: make([]byte, 4)}}
 	for _, b := range batches {
@@ -498,7 +498,7 @@ func (st *Stepper) LossSum(batches []*data.Batch) (float64, error) {
 	return st.ReadLoss()
 }
 
-// readLoss waits for all that is computed and returns the sum of the losses.
+// ReadLoss waits for all that is computed and returns the sum of the losses.
 func (st *Stepper) ReadLoss() (float64, error) {
 	data, err := st.Dev.Read(st.loss, 0, 1)
 	if err != nil {
@@ -507,7 +507,7 @@ func (st *Stepper) ReadLoss() (float64, error) {
 	return floatsOf(data)[0], nil
 }
 
-// newTuner makes a tuner for launches that are repeated so often. It tells the host of variants that compute wrong.
+// NewTuner makes a tuner for launches that are repeated so often. It tells the host of variants that compute wrong.
 //
 // In a room nothing is timed: the first variant that computes right is taken, which is the same one in all tabs of an
 // adapter, as it must be for them to compute the same bits.

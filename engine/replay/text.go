@@ -41,7 +41,7 @@ func (s *Setup) decodeSpecs() map[any]device.Spec {
 	return specs
 }
 
-// text is a text that grows: its keys and values stay on the device, so a token is computed once.
+// Text is a text that grows: its keys and values stay on the device, so a token is computed once.
 type Text struct {
 	st      *Stepper
 	bufs    map[any]device.Buffer
@@ -125,7 +125,7 @@ func (x *Text) Free() {
 	}
 }
 
-// read appends ids to the text, in one submission, and returns the logits of the token that follows.
+// Read appends ids to the text, in one submission, and returns the logits of the token that follows.
 func (x *Text) Read(ids []int) ([]float64, error) {
 	var work []device.Work
 	for _, id := range ids {
@@ -139,10 +139,10 @@ func (x *Text) Read(ids []int) ([]float64, error) {
 	return floatsOf(raw), err
 }
 
-// logitsKey is the key of the logits of one or more tokens.
+// LogitsKey is the key of the logits of one or more tokens.
 type LogitsKey struct{}
 
-// forText is a copy of a training setup that continues texts of up to so many tokens with the weights where they are.
+// ForText is a copy of a training setup that continues texts of up to so many tokens with the weights where they are.
 func (s *Setup) ForText(longest int) (*Setup, error) {
 	c := *s
 	c.Decodes, c.Optimizes, c.Gradients, c.BatchRows = true, false, false, 1

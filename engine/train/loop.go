@@ -33,7 +33,7 @@ type Options struct {
 	Start   time.Time                                  // of the job
 }
 
-// newLoop makes a training run on dev ready for its first step: it loads the values and compiles the programs.
+// NewLoop makes a training run on dev ready for its first step: it loads the values and compiles the programs.
 func NewLoop(setup *replay.Setup, cfg *config.Config, dev device.Device, o Options) (_ *Loop, err error) {
 	r := &Loop{Options: o}
 	if r.Trainer, err = New(setup, cfg, dev, o.Host); err != nil {
@@ -60,7 +60,7 @@ func NewLoop(setup *replay.Setup, cfg *config.Config, dev device.Device, o Optio
 	return r, nil
 }
 
-// runner is the loop around a trainer: controls, metrics, evaluation, checkpoints, and what follows from the losses.
+// Loop drives a Trainer through a run: controls, metrics, evaluation, checkpoints, and reactions to the losses.
 type Loop struct {
 	Trainer        *Trainer
 	Options        Options
@@ -78,7 +78,7 @@ type Loop struct {
 	early          bool      // patience has run out
 	paused         bool
 	saveNow        bool // asked for by the person
-	measureFirst   bool // what was asked for of the weights before training is still to be found out
+	measureFirst   bool // samples and held-out loss before training are still to be measured
 	samples        *samples
 	before         map[string]any // on held-out rows before training, by the names of metrics
 }
@@ -160,7 +160,8 @@ func (r *Loop) idle() bool {
 	return err == nil && m == 0
 }
 
-// begin finds out what was asked for of the weights before training: samples, and the loss on the held-out rows.
+// evaluateFirst measures the model before training: it writes samples and evaluates the held-out rows, if the run asks for
+// that.
 func (r *Loop) evaluateFirst() error {
 	r.measureFirst = false
 	if r.samples != nil {
@@ -180,7 +181,7 @@ func (r *Loop) evaluateFirst() error {
 	return nil
 }
 
-// startsFrom keeps what was measured before training for the summary, and tells of it where nobody has yet.
+// StartsFrom keeps what was measured before training for the summary, and tells of it where nobody has yet.
 func (r *Loop) StartsFrom(m replay.Measured, tell bool) {
 	r.before = map[string]any{"eval_loss": message.Float(m.Loss), "perplexity": replay.Perplexity(m.Loss)}
 	if m.Accuracy != nil {
@@ -353,7 +354,7 @@ const diagnoses = 3
 // unsoundRow is how many steps in a row without a finite loss are worth saying that this will not pass.
 const unsoundRow = 10
 
-// judgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
+// JudgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
 // patience may run out.
 func (r *Loop) JudgeEvaluation(n int, loss float64) error {
 	tr, held := r.Trainer.Cfg.Training, &r.Trainer.Watch.HeldOut
@@ -463,7 +464,7 @@ func (r *Loop) takeBest() error {
 	return r.Trainer.Mem.Load(r.Trainer.Setup.Model, r.Trainer.Trained(), r.Trainer.Host)
 }
 
-// summary sends summary.json.
+// Summary sends summary.json.
 func (r *Loop) Summary() error {
 	r.Trainer.weigh()
 	for c := range r.Trainer.most { // a device that was lost has had its own

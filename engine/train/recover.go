@@ -54,7 +54,7 @@ func (r *Loop) reopen(lost error) error {
 	return nil
 }
 
-// close gives the device back.
+// Close gives the device back.
 func (r *Loop) Close() {
 	r.Trainer.Close()
 	r.Trainer.Dev.Close()

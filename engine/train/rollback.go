@@ -133,7 +133,7 @@ func (t *Trainer) revert(most int, params []*nn.Param) (name string, err error) 
 	return name, err
 }
 
-// trained lists the parameters that training changes.
+// Trained lists the parameters that training changes.
 func (t *Trainer) Trained() (all []*nn.Param) {
 	for _, s := range t.Setup.Layout.Segments {
 		all = append(all, s.Params...)

@@ -314,7 +314,7 @@ func short(x float64) message.Float {
 	return message.Float(v)
 }
 
-// collate puts rows of the dataset into a micro-batch.
+// Collate puts rows of the dataset into a micro-batch.
 func (t *Trainer) Collate(rows []int) *data.Batch {
 	samples := t.Setup.Train.Pick(rows)
 	longest := 0
@@ -462,7 +462,7 @@ func (t *Trainer) discard(step int) {
 	}
 }
 
-// result writes what the run is for into dir: the adapter, or the model.
+// Result writes what the run is for into dir: the adapter, or the model.
 func (t *Trainer) Result(dir string) error {
 	if t.Setup.Model.Method != nil {
 		return errors.Join(t.Out.Adapter(dir, t.Setup.Model), t.Out.Head(dir, t.Setup.Model, func(p *nn.Param, w io.Writer) error { return t.Out.Stream(w, p, p) }))

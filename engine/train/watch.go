@@ -27,7 +27,7 @@ const (
 	bandRow    = 3    // steps in a row above the band that are a spike
 )
 
-// spike takes a loss in and reports a spike: the third loss in a row that is more than four deviations and a tenth
+// Spike takes a loss in and reports a spike: the third loss in a row that is more than four deviations and a tenth
 // above the mean, or the first that is out of all proportion, more than thrice the mean and a nat. Those losses are
 // left out of the mean. What is not finite is somebody else's concern.
 func (b *band) Spike(loss float64) bool {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
@@ -42,23 +40,10 @@ type gatherer struct {
 	coming  map[int]*image // by unit: asked for
 	kept    map[int]*image // by unit: in the host's memory
 	fetched map[int]int    // by unit: how often
-	wanted  map[int]*image // by unit: on the way; belongs to the goroutine that talks
-}
-
-// image is a unit's parameters on their way, as its segments have them.
-type image struct {
-	unit     int
-	master   bool                  // float32 values after the last step
-	parts    map[int][]device.Part // of each segment, by number
-	segments map[int]device.Bytes  // once all is here
-	own      []int                 // shards that are not fetched: the tab has them itself
-	bytes    int64                 // that came
-	came     func(bytes int64)
-	ready    chan struct{}
 }
 
 func newGatherer(m *member) (*gatherer, error) {
-	g := &gatherer{m: m, lanes: m.setup.Layout.Lanes, wanted: map[int]*image{}}
+	g := &gatherer{m: m, lanes: m.setup.Layout.Lanes}
 	g.units = make([][]int, len(m.setup.Shared.Table.Units))
 	for i, u := range g.lanes.Unit {
 		g.units[u] = append(g.units[u], i)
@@ -131,57 +116,11 @@ func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
 	}
 	im := g.image(unit, false)
 	g.coming[unit] = im
-	return im, g.m.post(ctx, func() { g.want(im) })
+	return im, g.m.post(ctx, func() { g.m.arrivals.want(im) })
 }
 
 func (g *gatherer) image(unit int, master bool) *image {
 	return &image{unit: unit, master: master, own: g.own, parts: map[int][]device.Part{}, segments: map[int]device.Bytes{}, ready: make(chan struct{})}
-}
-
-// size is that of an element.
-func (im *image) size(g *gatherer) int { return im.dtype(g).Size() }
-
-func (im *image) dtype(g *gatherer) tensor.DType {
-	if im.master {
-		return tensor.F32
-	}
-	return g.m.run.Param()
-}
-
-// want begins to fetch; it runs where the worker does.
-func (g *gatherer) want(im *image) {
-	g.wanted[im.unit] = im
-	im.came = g.m.spans.carry(message.Span{What: "gather", Step: int(g.m.worker.Version()) + 1, Unit: g.m.table.Units[im.unit].Name})
-	g.m.worker.Gather(time.Now(), im.unit, im.own)
-}
-
-// put takes in a piece that came; it runs where the worker does.
-func (g *gatherer) put(h fsdp.Header, body device.Bytes) {
-	if im := g.wanted[int(h.Unit)]; im != nil {
-		v := g.m.table.Shard(int(h.Slot))
-		g.fill(im, v, v.Pieces[h.Chunk], body)
-		im.bytes += int64(body.Len())
-	}
-}
-
-// gathered tells that all of a unit has come; it runs where the worker does.
-func (g *gatherer) gathered(unit int) {
-	if im := g.wanted[unit]; im != nil {
-		delete(g.wanted, unit)
-		im.came(im.bytes)
-		close(im.ready)
-	}
-}
-
-// fill puts a piece of a view into an image.
-func (g *gatherer) fill(im *image, v *fsdp.View, p fsdp.Piece, body device.Bytes) {
-	size := im.size(g)
-	v.Flat(p.Off, p.Len, func(at int, s fsdp.Span) {
-		g.m.places.each(s.Off, s.Len, func(in int, to place) error {
-			im.parts[to.segment] = append(im.parts[to.segment], device.Part{At: size * to.off, Bytes: body.Slice(size*(at+in), size*to.n)})
-			return nil
-		})
-	})
 }
 
 // complete waits for an image and adds what this tab has itself.
@@ -218,14 +157,14 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 			}
 			at := p.Off
 			for _, b := range body {
-				n := b.Len() / im.size(g)
-				g.fill(im, v, fsdp.Piece{Unit: p.Unit, Off: at, Len: n}, b)
+				n := b.Len() / im.size(g.m.run)
+				im.fill(g.m.places, im.size(g.m.run), v, fsdp.Piece{Unit: p.Unit, Off: at, Len: n}, b)
 				at += n
 			}
 		}
 	}
 	for i, parts := range im.parts {
-		b, err := g.m.dev.Assemble(im.size(g)*g.m.setup.Layout.Segments[i].Len, parts...)
+		b, err := g.m.dev.Assemble(im.size(g.m.run)*g.m.setup.Layout.Segments[i].Len, parts...)
 		if err != nil {
 			return err
 		}
@@ -261,158 +200,6 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 	}
 	g.m.spans.mark(g.span("load", fsdp.Work{Step: g.version}, unit))
 	return nil
-}
-
-// visit says what a part does with the unit that it uses.
-type visit struct {
-	part        graph.Part
-	reads, adds bool
-	first, last bool // of the unit's gradients
-	ahead       int  // unit that is needed next, -1 for none
-}
-
-// visits looks through a program's parts.
-func visits(parts []graph.Part) []visit {
-	list := make([]visit, len(parts))
-	before, after := map[int]bool{}, map[int]bool{}
-	for i, p := range parts {
-		v := visit{part: p, ahead: -1}
-		for key := range p.Keys {
-			_, grad := key.(nn.GradOf)
-			v.reads, v.adds = v.reads || !grad, v.adds || grad
-		}
-		if v.adds {
-			v.first, before[p.Unit] = !before[p.Unit], true
-		}
-		list[i] = v
-	}
-	next := -1
-	for i, v := range slices.Backward(list) {
-		list[i].ahead = next
-		if v.reads {
-			next = v.part.Unit
-		}
-		if v.adds {
-			list[i].last, after[v.part.Unit] = !after[v.part.Unit], true
-		}
-	}
-	return list
-}
-
-// compute replays the forward and backward pass of a batch and returns its gradient by segment, as it travels; of an
-// evaluation, the forward pass.
-func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
-	defer func() {
-		if err != nil {
-			g.coming = map[int]*image{} // nobody fetches it any more
-		}
-	}()
-	m := g.m
-	parts, l, err := m.trainer.Stepper.Parts(replay.ProgramKey{T: b.T, Gradients: !w.Eval})
-	if err != nil {
-		return nil, err
-	}
-	if g.version != w.Step {
-		g.begin(w.Step)
-	}
-	full := m.setup.Shared.Strategy != fsdp.ShardGradOp
-	if full {
-		g.free()
-	}
-	out := make([]device.Bytes, len(m.setup.Layout.Segments))
-	var reads []*reading
-	finish := func(leave int) error {
-		for len(reads) > leave {
-			r := reads[0]
-			reads = reads[1:]
-			if err := r.wait(out); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	aside := map[int]*reading{} // gradients of units that the walk comes back to
-	work := []device.Work{{Run: m.trainer.Stepper.Begin.Executable}, {Buf: m.trainer.Stepper.Batch, Data: l.Encode(b, seed)}}
-	list, backward, holder := visits(parts), false, -1
-	for i, v := range list {
-		select {
-		case <-stop:
-			return nil, errForgotten
-		default:
-		}
-		if full && v.part.Backward && !backward {
-			backward = true
-			g.free()
-			m.spans.mark(g.span("reshard", w, -1))
-		}
-		if v.reads {
-			if err := g.load(ctx, v.part.Unit, stop); err != nil {
-				return nil, err
-			}
-		}
-		if v.adds && holder != v.part.Unit {
-			holder = v.part.Unit
-			work = append(work, device.Work{Run: g.clear[v.part.Unit].Executable})
-			if r := aside[v.part.Unit]; r != nil {
-				if err := m.dev.Submit(work...); err != nil {
-					return nil, err
-				}
-				if work, err = nil, r.putBack(g); err != nil {
-					return nil, err
-				}
-			}
-		}
-		what := map[bool]string{false: "forward", true: "backward"}[v.part.Backward]
-		if w.Eval {
-			what = "evaluate"
-		}
-		end := m.spans.onGPU(g.span(what, w, v.part.Unit))
-		if err := errors.Join(m.trainer.Stepper.Run(append(work, device.Work{Run: v.part.Executable})...), end()); err != nil {
-			return nil, err
-		}
-		work = nil
-		if v.ahead >= 0 && v.ahead != v.part.Unit && m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
-			if _, err := g.ask(ctx, v.ahead); err != nil {
-				return nil, err
-			}
-		}
-		if v.adds && nextHolder(list[i+1:]) != v.part.Unit {
-			read := m.spans.begin(g.span("pack", w, v.part.Unit))
-			r, err := g.read(v.part.Unit, v.last)
-			if err != nil {
-				return nil, err
-			}
-			if holder = -1; !v.last {
-				aside[v.part.Unit] = r
-				continue
-			}
-			m.spans.mark(g.span("reduce", w, v.part.Unit))
-			r.done = read
-			reads = append(reads, r)
-			if err := finish(1); err != nil { // one is read while the next is computed
-				return nil, err
-			}
-		}
-	}
-	if err := finish(0); err != nil || w.Eval {
-		return nil, err
-	}
-	for i, seg := range m.setup.Layout.Segments {
-		if out[i] == nil { // nothing that was computed depends on it
-			out[i] = device.Heap(make([]byte, seg.Len*m.run.Reduce().Size()))
-		}
-	}
-	return out, nil
-}
-
-// nextHolder is the unit whose gradients are added to next, -1 for none.
-func nextHolder(list []visit) int {
-	for _, v := range list {
-		if v.adds {
-			return v.part.Unit
-		}
-	}
-	return -1
 }
 
 // span says what a tab does for a slot with a unit.
@@ -482,7 +269,7 @@ func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error
 		unit := g.m.setup.Shared.Unit(p)
 		if last == nil || last.unit != unit {
 			im := g.image(unit, true)
-			if err := g.m.post(ctx, func() { g.want(im) }); err != nil {
+			if err := g.m.post(ctx, func() { g.m.arrivals.want(im) }); err != nil {
 				return nil, err
 			}
 			if err := g.complete(ctx, im, nil); err != nil {

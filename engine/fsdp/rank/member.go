@@ -83,13 +83,14 @@ type member struct {
 	stop      chan struct{}                // ends the computation under way, or the last one
 	busy      fsdp.Work                    // what that is
 
-	shards map[int]*shard // of the goroutine that works
-	gather *gatherer      // nil without shards
-	places places         // of all parameters
-	wire   *wire          // of gradients
-	spans  *tracer
-	clock  *fsdp.Stopwatch
-	usage  device.Usage // as the room knows it
+	shards   map[int]*shard // of the goroutine that works
+	gather   *gatherer      // nil without shards
+	arrivals *arrivals      // units on their way; of the talker
+	places   places         // of all parameters
+	wire     *wire          // of gradients
+	spans    *tracer
+	clock    *fsdp.Stopwatch
+	usage    device.Usage // as the room knows it
 
 	queue   chan func() (func(), error)
 	answers chan func()
@@ -103,7 +104,7 @@ type Room struct {
 	Spans bool // the host is told what the tab does and when
 }
 
-// join trains as a tab of a room until the run is over.
+// Join trains as a tab of a room until the run is over.
 func Join(ctx context.Context, r *train.Loop, room Room) (*message.Done, error) {
 	const next = "Start llamatab again; a room goes on where it stood."
 	if room.Job == nil || room.Dial == nil {
@@ -239,6 +240,7 @@ func (m *member) welcome(w fsdp.Welcome) error {
 			return err
 		}
 		if m.setup.Shared != nil {
+			m.arrivals = &arrivals{m: m, wanted: map[int]*image{}}
 			if m.gather, err = newGatherer(m); err != nil {
 				return err
 			}
@@ -467,7 +469,7 @@ func (m *member) Put(f fsdp.Header, b fsdp.Body) {
 	body := b.(device.Bytes)
 	switch f.Type {
 	case fsdp.TypeParam, fsdp.TypeMaster:
-		m.gather.put(f, body)
+		m.arrivals.put(f, body)
 		return
 	case fsdp.TypeReduced:
 		m.spans.mark(message.Span{What: "reduced", Step: int(f.Step) + 1, Bytes: int64(f.Len)})
@@ -515,7 +517,7 @@ func (m *member) Drop(i int) {
 }
 
 // Gathered implements fsdp.Engine.
-func (m *member) Gathered(unit int) { m.gather.gathered(unit) }
+func (m *member) Gathered(unit int) { m.arrivals.complete(unit) }
 
 // Forget implements fsdp.Engine. A slot under way is ended at the next unit, or without shards computed to its end.
 func (m *member) Forget(w fsdp.Work) {

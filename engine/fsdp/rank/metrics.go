@@ -11,9 +11,9 @@ import (
 	"llamatab/engine/report"
 )
 
-// Told spells the lines of metrics.jsonl of steps that a room has committed, counted from the first of the run, for
-// which no tab is there any more to tell of them, with its evaluations. What only the tab knew, its times and memory, is
-// zero.
+// Metrics returns the lines of metrics.jsonl for steps that a room has committed, from the first step on, with its
+// evaluations. The room needs them if no tab is left to report them. Times and memory are zero, because only a tab knows
+// them.
 func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, evals []fsdp.Evaluated) ([]message.Step, error) {
 	s, err := replay.Prepare(cfg, files, device.UnboundedLimits())
 	if err != nil {
