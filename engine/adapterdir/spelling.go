@@ -49,8 +49,11 @@ func withoutName(parts []string) (path []string, adapter string) {
 	switch mark {
 	case "lora_A", "lora_B": // then "weight" or "bias"
 		last := "weight"
-		if n := len(after); n > 0 && (after[n-1] == "weight" || after[n-1] == "bias") {
-			last, after = after[n-1], after[:n-1]
+		if n := len(after); n > 0 {
+			if last = after[n-1]; last != "weight" && last != "bias" {
+				return parts, "" // no tensor of PEFT's
+			}
+			after = after[:n-1]
 		}
 		return append(before, mark, last), strings.Join(after, ".")
 	case "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector", "ia3_l", "trainable_tokens_delta": // then nothing
