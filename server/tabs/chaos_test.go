@@ -410,7 +410,7 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 		c.wire.Listener, err = listenLocal()
 		return c.wire, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	if err := run.train(ctx, rc, runner.Browser{Chrome: os.Getenv("CHROME"), Backend: "swiftshader"}); err != nil {
 		t.Fatalf("after %v: %v", c.struck, err)
