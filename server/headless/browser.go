@@ -15,7 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// ErrTabCrashed is what Gone reports when the tab's process died, ErrClosed when the whole browser went.
+// ErrTabCrashed is the value of Err when the tab's process died, ErrClosed when the whole browser ended.
 var (
 	ErrTabCrashed = errors.New("the browser's tab crashed")
 	ErrClosed     = errors.New("the browser ended")
@@ -129,7 +129,7 @@ func (b *Browser) Tab() (*Browser, error) {
 	return t, nil
 }
 
-// crashed hears of the death of the tab's process.
+// crashed calls fail when the tab's process dies.
 func (b *Browser) crashed() chromedp.ContextOption {
 	return chromedp.WithListener(func(event any) {
 		if _, ok := event.(*inspector.EventTargetCrashed); ok {
@@ -142,7 +142,7 @@ func (b *Browser) fail(err error) {
 	b.once.Do(func() { b.err = err; close(b.gone) })
 }
 
-// Gone is closed when the tab or the browser has died; Err then tells which.
+// Gone is closed when the tab or the browser has ended. Err then tells which.
 func (b *Browser) Gone() <-chan struct{} { return b.gone }
 
 // Err is nil while the tab lives, then ErrTabCrashed or ErrClosed.
@@ -164,7 +164,7 @@ func (b *Browser) Close() error {
 		return nil
 	}
 	if b.pid != 0 {
-		killGroup(b.pid) // its exit status is of no interest: it is being killed
+		killGroup(b.pid)
 	}
 	done := make(chan struct{})
 	go func() { b.cancel(); close(done) }()

@@ -10,8 +10,8 @@ import (
 // with it.
 func NeedsNoSandbox() bool { return os.Geteuid() == 0 }
 
-// flags are Chromium's switches: no window, no first-run pages, no traffic of its own, no throttling of what it
-// takes for a background tab, WebGPU on.
+// flags are Chromium's switches: no window, no first-run pages, no traffic of its own, no throttling of tabs that it takes
+// for background tabs, and WebGPU on.
 func flags(o Options) []chromedp.ExecAllocatorOption {
 	on := []string{"headless", "no-first-run", "no-default-browser-check", "hide-scrollbars", "mute-audio",
 		"disable-background-networking", "disable-component-update", "disable-domain-reliability", "disable-sync",

@@ -1,15 +1,15 @@
-// Package job is the server's side of one headless job: the engine in the tab fetches its work and its files
-// from here by ranges, reports here what it does, and writes its results here. Everything lies below a path with
-// a random token, so that no other page or user of the machine can reach it:
+// Package job is the server's side of one headless job. The engine in the tab fetches the job and ranges of its files,
+// reports its progress and writes its results through HTTP requests. All addresses lie below a path with a random token,
+// so that no other page or user of the machine can reach them:
 //
 //	GET    job.json               the message.Job
 //	GET    files/MOUNT/PATH       a file of a mount, with ranges
 //	GET    files/MOUNT/PATH?list  the files of one folder: [{"name","size"}]
 //	POST   messages               [message.Envelope, …] in order; answers {"control":[…]}, each control once
-//	POST   out/PATH?offset=N      the body goes to PATH at offset N, which must be its length so far (else 409); 0 begins it anew
+//	POST   out/PATH?offset=N      writes the body at offset N, which must be the file's length (else 409); 0 replaces the file
 //	GET    out/PATH               a finished file, with ranges; ?list as for mounts
-//	POST   commit/PATH            makes a finished file or folder appear, complete, under its name
-//	DELETE out/PATH               removes a file or folder, finished or not
+//	POST   commit/PATH            moves a file or folder that was written to its final name
+//	DELETE out/PATH               removes a file or folder, committed or not
 //
 // A failed write answers 507 where the disk is full, else 500, with the cause as text.
 package job
@@ -35,16 +35,16 @@ import (
 // maxMessages bounds one POST of messages in bytes; the largest message is a bench report of some hundred KiB.
 const maxMessages = 16 << 20
 
-// Store keeps the files that the engine writes. Paths are slash-separated and relative; a bad one is ErrPath.
+// Store keeps the files that the engine writes. Paths are slash-separated and relative; any other path gives ErrPath.
 type Store interface {
 	// Append writes r at the end of an unfinished file, which must be offset bytes long, else ErrOffset. At offset 0 the
 	// file begins anew.
 	Append(path string, offset int64, r io.Reader) error
-	// Commit makes a file or folder appear complete under its name, replacing what was there.
+	// Commit moves a file or folder that was written to its final name. It replaces what was there.
 	Commit(path string) error
-	// Remove deletes a file or folder, finished or not; what does not exist is no error.
+	// Remove deletes a file or folder, committed or not. It is no error if there is none.
 	Remove(path string) error
-	// FS is what is finished, to be read again: a run goes back to its own checkpoints.
+	// FS is the committed files. A run that goes back to a checkpoint reads it here.
 	FS() fs.FS
 }
 
@@ -54,13 +54,13 @@ var (
 	ErrOffset = errors.New("the offset is not the end of the file")
 )
 
-// Job is one job and what has become of it. Fill the fields, then use Handler.
+// Job is one job and its state. Fill the fields, then use Handler.
 type Job struct {
 	Spec    message.Job
 	Mounts  map[string]Mount
 	Store   Store                  // nil: the engine may write no files
 	Log     *Log                   // nil: nothing is recorded
-	Observe func(message.Envelope) // called for every message in order; nil: nobody looks
+	Observe func(message.Envelope) // called for every message in order; may be nil
 
 	// Token is the random path element; set by New.
 	Token string
@@ -89,7 +89,7 @@ func (j *Job) Send(c message.Control) {
 	j.control = append(j.control, c)
 }
 
-// Heard is when the engine last said anything.
+// Heard is when the engine last made a request.
 func (j *Job) Heard() time.Time {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -110,10 +110,10 @@ func (j *Job) Outcome() message.Envelope {
 func (j *Job) Fail(f message.Failed) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.take(message.Envelope{Type: "failed", Failed: &f}) // that it could not be recorded as well is beside the point
+	j.take(message.Envelope{Type: "failed", Failed: &f}) // the job ends even if the log cannot be written
 }
 
-// Handler serves everything below Path but the page itself.
+// Handler serves all addresses below Path except the page itself.
 func (j *Job) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /job.json", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, j.Spec) })
@@ -147,6 +147,7 @@ func (j *Job) Handler() http.Handler {
 	return http.StripPrefix("/job/"+j.Token, mux)
 }
 
+// stored is the handler of a request that changes the store.
 func (j *Job) stored(do func(name string, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if j.Store == nil {
@@ -192,8 +193,8 @@ func (j *Job) messages(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]any{"control": control})
 }
 
-// take records one message. A job ends once: what comes after its end (a worker that dies while it is closed, for
-// one) says nothing new.
+// take records one message. Messages after the end of the job are dropped, such as that of a worker that dies while it is
+// closed.
 func (j *Job) take(e message.Envelope) error {
 	select {
 	case <-j.ended:
@@ -232,7 +233,7 @@ func writeError(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// cleanPath refuses every name that could mean a place outside the folder it is joined to.
+// cleanPath refuses a name that could lead out of the folder that it is joined to.
 func cleanPath(name string) (string, error) {
 	clean := path.Clean(name)
 	if !isLocal(name) || clean == "." {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lockName is the file in an output folder by which a run holds the folder for itself. It is locked with the system, so
-// that the lock ends with the process, however that ends.
+// lockName is the file in an output folder that a run locks while it writes there. The operating system holds the lock, so
+// it ends with the process, however the process ends.
 const lockName = ".lock"
 
 // ErrLocked is wrapped by the error of a folder that another run writes to.
@@ -18,7 +18,7 @@ var ErrLocked = errors.New("the output folder is in use by another run")
 
 var errTaken = errors.New("locked") // of tryLock
 
-// lock takes the folder, or names who has it.
+// lock locks the folder. The error names the process that has locked it.
 func lock(root *os.Root, folder string) (*os.File, error) {
 	name := filepath.Join(folder, lockName)
 	for {
@@ -27,14 +27,14 @@ func lock(root *os.Root, folder string) (*os.File, error) {
 			return nil, fmt.Errorf("job: locking the output folder: %w", err)
 		}
 		if err := tryLock(file); err != nil {
-			said, _ := io.ReadAll(io.LimitReader(file, 256))
+			owner, _ := io.ReadAll(io.LimitReader(file, 256))
 			file.Close()
 			if errors.Is(err, errTaken) {
-				return nil, fmt.Errorf("job: %s: %w: %s; choose another folder, or end that run", folder, ErrLocked, said)
+				return nil, fmt.Errorf("job: %s: %w: %s; choose another folder, or end that run", folder, ErrLocked, owner)
 			}
 			return nil, fmt.Errorf("job: locking %s: %w", name, err)
 		}
-		// Whoever had it may have removed it meanwhile: then it is another file that counts.
+		// The run that had the lock may have removed the file meanwhile: then another run locks a new file.
 		mine, err := file.Stat()
 		there, gone := root.Stat(lockName)
 		if err != nil || gone != nil || !os.SameFile(mine, there) {

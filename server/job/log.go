@@ -17,8 +17,8 @@ import (
 // events.jsonl and summary.json.
 type Log struct {
 	folder string
-	// keep continues the record that is there, because the run resumes from a checkpoint of the same folder;
-	// otherwise a new record replaces it.
+	// keep continues the record in the folder, because the run resumes from a checkpoint there. Otherwise a new record
+	// replaces it.
 	keep    bool
 	begun   bool
 	metrics *os.File
@@ -26,10 +26,10 @@ type Log struct {
 	last    int // the last step in metrics.jsonl
 }
 
-// NewLog records into an existing folder. Nothing there is touched before the engine says something to keep.
+// NewLog records into an existing folder. It changes nothing there before the first message that is recorded.
 func NewLog(folder string, keep bool) *Log { return &Log{folder: folder, keep: keep} }
 
-// Record writes down what of the message is for the record.
+// Record writes a message into the file that it belongs to. Messages of other kinds are not recorded.
 func (l *Log) Record(e message.Envelope) error {
 	if e.Failed != nil && l.begun { // a run that fails before its start leaves the record of the one before
 		e.Event = &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "error", Code: e.Failed.Code, Step: l.last, Message: e.Failed.Message}
@@ -46,7 +46,7 @@ func (l *Log) Record(e message.Envelope) error {
 	case e.Summary != nil:
 		return l.write("summary.json", e.Summary)
 	case e.Step != nil:
-		// A run that resumes, or rolls back, says some steps again: the new line counts.
+		// A run that resumes, or rolls back, repeats some steps: the new line replaces the old ones.
 		if e.Step.Step <= l.last {
 			if err := l.trim(e.Step.Step - 1); err != nil {
 				return err
@@ -104,7 +104,7 @@ func (l *Log) begin() error {
 	return l.trim(all)
 }
 
-// trim drops the lines of metrics.jsonl after step, and a last line that was torn, and opens it for more.
+// trim drops the lines of metrics.jsonl after step, and an incomplete last line, and opens the file for appending.
 func (l *Log) trim(step int) error {
 	name := filepath.Join(l.folder, "metrics.jsonl")
 	data, err := os.ReadFile(name)

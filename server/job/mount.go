@@ -39,6 +39,7 @@ type File struct {
 	Size int64  `json:"size"`
 }
 
+// serve sends a file of the mount, or the list of a folder.
 func (m Mount) serve(w http.ResponseWriter, r *http.Request, name string) {
 	if r.URL.Query().Has("list") {
 		m.list(w, name)
@@ -56,7 +57,7 @@ func (m Mount) serve(w http.ResponseWriter, r *http.Request, name string) {
 	ServeFile(w, r, m.files, clean)
 }
 
-// ServeFile sends a file, or the range asked for, as plain bytes and never a folder.
+// ServeFile sends a file, or the range of the request, as plain bytes. A folder is not found.
 func ServeFile(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
 	file, err := files.Open(name)
 	if err != nil {
@@ -116,13 +117,14 @@ func List(fsys fs.FS, folder string) ([]File, error) {
 	for _, e := range entries {
 		info, err := fs.Stat(fsys, path.Join(folder, e.Name()))
 		if err != nil || !info.Mode().IsRegular() {
-			continue // a link to nowhere, or a folder
+			continue // a broken link, or a folder
 		}
 		files = append(files, File{e.Name(), info.Size()})
 	}
 	return files, nil
 }
 
+// isLocal reports whether a name stays below the folder that it is joined to, on every operating system.
 func isLocal(name string) bool {
 	return filepath.IsLocal(filepath.FromSlash(name)) && !strings.ContainsAny(name, "\\:\x00") && !strings.Contains("/"+name+"/", "/../")
 }

@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// partial is the folder for what is not finished, in the output folder itself so that a rename suffices.
+// partial is the folder of files that are not committed. It lies in the output folder, so that a commit is a rename.
 const partial = ".partial"
 
 // Dir is a Store below one folder. It never follows a link out of it.
@@ -23,8 +23,8 @@ type Dir struct {
 	lock *os.File
 }
 
-// OpenDir makes the folder where needed, takes it for this process alone, else ErrLocked, and drops what an earlier run
-// left unfinished in it.
+// OpenDir makes the folder where needed, locks it for this process, and removes files that an earlier run did not commit. It
+// fails with ErrLocked if another process has locked the folder.
 func OpenDir(name string) (*Dir, error) {
 	if err := os.MkdirAll(name, 0o777); err != nil {
 		return nil, fmt.Errorf("job: making the output folder: %w", err)
@@ -47,11 +47,11 @@ func OpenDir(name string) (*Dir, error) {
 	return d, nil
 }
 
-// Close drops what is not finished.
+// Close removes the files that are not committed and unlocks the folder.
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Removed before it is let go of, where the system allows that: who takes it next makes a new one.
+	// The lock file is removed before it is unlocked, where the system allows that. The next run then makes a new file.
 	removed := d.root.Remove(lockName)
 	err := d.lock.Close()
 	if removed != nil && !errors.Is(removed, fs.ErrNotExist) {
@@ -89,8 +89,8 @@ func (d *Dir) Append(name string, offset int64, r io.Reader) error {
 
 func (d *Dir) named(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
 
-// appending is how a file is opened to be written from an offset on: the first piece replaces what an earlier attempt
-// left.
+// appending returns the flags with which a file is opened to be written from an offset on. The first piece replaces what an
+// earlier attempt left.
 func appending(offset int64) int {
 	if offset == 0 {
 		return os.O_WRONLY | os.O_CREATE | os.O_TRUNC
@@ -134,7 +134,7 @@ func (d *Dir) Commit(name string) error {
 	if err := d.root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
 	}
-	// A folder cannot be renamed onto another: the old one steps aside first.
+	// A folder cannot be renamed onto another, so the old one is moved away first.
 	aside := ""
 	if info, err := d.root.Lstat(name); err == nil && info.IsDir() {
 		aside = path.Join(partial, ".replaced")
@@ -160,7 +160,7 @@ func (d *Dir) Commit(name string) error {
 	return nil
 }
 
-// sync brings a file, or a folder with all its files, to the disk.
+// sync writes a file, or all files of a folder, to the disk.
 func (d *Dir) sync(name string) error {
 	return fs.WalkDir(d.root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -191,7 +191,7 @@ func (d *Dir) Remove(name string) error {
 // FS implements Store.
 func (d *Dir) FS() fs.FS { return finished{d} }
 
-// finished is the folder without what is no result.
+// finished is the output folder without the lock file and the files that are not committed.
 type finished struct{ *Dir }
 
 // Open implements fs.FS.
@@ -202,8 +202,7 @@ func (f finished) Open(name string) (fs.File, error) {
 	return f.root.FS().Open(name)
 }
 
-// syncFolder makes a rename in the folder last; not every system can, and none needs it for correctness while it
-// runs.
+// syncFolder writes a rename in the folder to the disk. Systems that cannot do that lose at most the rename when they crash.
 func syncFolder(name string) {
 	if folder, err := os.Open(name); err == nil {
 		folder.Sync()
@@ -211,7 +210,7 @@ func syncFolder(name string) {
 	}
 }
 
-// Files is a Store of a few files by name, each with its own place on the disk.
+// Files is a Store of a few files. It maps their names to their places on the disk.
 type Files map[string]string
 
 func (f Files) place(name string) (string, error) {
@@ -275,7 +274,7 @@ func (noFiles) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-// Close drops what is not finished.
+// Close removes the files that are not committed.
 func (f Files) Close() error {
 	var errs []error
 	for _, place := range f {
@@ -286,7 +285,7 @@ func (f Files) Close() error {
 	return errors.Join(errs...)
 }
 
-// WriteFile writes a file that is complete or absent: beside its place, synced, renamed.
+// WriteFile writes a file so that a crash leaves it complete or absent: it writes beside its place, syncs and renames.
 func WriteFile(name string, data []byte) error {
 	files := Files{name: name}
 	if err := files.Append(name, 0, strings.NewReader(string(data))); err != nil {
