@@ -304,26 +304,27 @@ func Nearest(word string, known []string) (best string, distance int) {
 	return best, distance
 }
 
-// editDistance is the least number of inserted, deleted and replaced bytes between a and b (Levenshtein 1966).
+// editDistance is the least number of inserted, deleted and replaced bytes, and of swapped neighbours, that make b of a:
+// the optimal string alignment of Damerau 1964. It takes len(a)·len(b) steps, of which a's first 64 bytes count.
 func editDistance(a, b string) int {
 	const longest = 64 // no key is longer; a hostile one must not cost time
-	if len(a) > longest {
-		a = a[:longest]
-	}
-	row := make([]int, len(b)+1)
+	a = a[:min(len(a), longest)]
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, last, row = last, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
+			replaced := last[j]
 			if a[i] != b[j] {
-				cost++
+				replaced++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			row[j+1] = min(replaced, row[j]+1, last[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]

@@ -37,6 +37,7 @@ func TestNearestKey(t *testing.T) {
 		"training.learningrate":   "training.learning_rate",
 		"training.max_step":       "training.max_steps",
 		"training.sead":           "training.seed",
+		"modle":                   "model",
 		"training.zzz":            "",
 		"training.banana":         "",
 		"training.wholly_unheard": "",
