@@ -73,7 +73,7 @@ test: chromium build vet bin/testreport ## everything that must hold: vet, tests
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
 		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./... \
 		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
-		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -short -skip "^TestSimulation$$$$" -timeout 20m $$(.ci/race-packages))
+		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -short -skip '^TestSimulation$$' -timeout 20m $$(.ci/race-packages))
 
 bin/testreport:
 	@$(GO) build -o $@ ./tools/testreport

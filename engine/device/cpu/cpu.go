@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 
 	"llamatab/engine/device"
 	"llamatab/engine/tensor"
@@ -13,8 +14,10 @@ import (
 
 // Device implements device.Device in host memory.
 type Device struct {
-	usage  device.Usage
 	limits device.Limits
+
+	mu    sync.Mutex // guards usage: a rank's status reports it while another goroutine allocates
+	usage device.Usage
 }
 
 // New makes a device with the limits of a generous adapter.
@@ -51,7 +54,11 @@ func (d *Device) Info() device.Info {
 func (d *Device) Limits() device.Limits { return d.limits }
 
 // Usage implements device.Device.
-func (d *Device) Usage() device.Usage { return d.usage }
+func (d *Device) Usage() device.Usage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.usage
+}
 
 // Alloc implements device.Device.
 func (d *Device) Alloc(s device.Spec) (device.Buffer, error) {
@@ -67,12 +74,19 @@ func (d *Device) Alloc(s device.Spec) (device.Buffer, error) {
 	} else {
 		b.u = make([]uint32, s.Len)
 	}
-	d.usage[s.Class] += s.Bytes()
+	d.account(s.Class, s.Bytes())
 	return b, nil
 }
 
 // Free implements device.Device.
-func (d *Device) Free(b device.Buffer) { d.usage[b.Spec().Class] -= b.Spec().Bytes() }
+func (d *Device) Free(b device.Buffer) { d.account(b.Spec().Class, -b.Spec().Bytes()) }
+
+// account adds bytes to the usage of a class.
+func (d *Device) account(c device.Class, bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.usage[c] += bytes
+}
 
 // Write implements device.Device.
 func (d *Device) Write(db device.Buffer, off int, data []byte) error {
