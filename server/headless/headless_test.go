@@ -112,6 +112,35 @@ func TestTabCrash(t *testing.T) {
 	}
 }
 
+// TestFirstTabCrash: the tabs of a browser outlive its first one, and more can be opened.
+func TestFirstTabCrash(t *testing.T) {
+	b := start(t)
+	ctx := limited(t, time.Minute)
+	other, err := b.Tab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go b.Open(ctx, "chrome://crash") // never loaded
+	select {
+	case <-b.Gone():
+	case <-ctx.Done():
+		t.Fatal("nobody noticed")
+	}
+	if err := b.Err(); !errors.Is(err, ErrTabCrashed) {
+		t.Errorf("the first tab says %v", err)
+	}
+	third, err := b.Tab()
+	if err != nil {
+		t.Fatalf("no tab opens after the first has crashed: %v", err)
+	}
+	for _, tab := range []*Browser{other, third} {
+		sum := 0
+		if err := tab.Evaluate(ctx, `1 + 2`, &sum); err != nil || sum != 3 {
+			t.Errorf("a tab that lives says %d, %v", sum, err)
+		}
+	}
+}
+
 func TestBrowserKilled(t *testing.T) {
 	b := start(t)
 	if err := killGroup(b.pid); err != nil {

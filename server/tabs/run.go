@@ -305,11 +305,16 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var writer *runTab // the tab that was asked to write the result
+	gone := browser.Gone()
 	for replaced := 0; ; {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-browser.Gone():
+		case <-gone:
+			if errors.Is(browser.Err(), headless.ErrTabCrashed) { // only the browser's first tab, which is blank
+				gone = nil // if the browser itself ends, its other tabs do too
+				continue
+			}
 			return &exit.Error{Code: exit.Failed, Err: fmt.Errorf("%w: the same command resumes from the last step", browser.Err())}
 		case <-tick.C:
 		}
