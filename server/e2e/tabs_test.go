@@ -130,7 +130,8 @@ func TestReferenceTabs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		cfg["model"], cfg["dataset"].(map[string]any)["path"] = servertest.TinyModel(t), servertest.TinyRows(t)
+		dataset := cfg["dataset"].(map[string]any)
+		cfg["model"], dataset["path"] = servertest.TinyModel(t), filepath.Join(golden, dataset["path"].(string))
 		if cfg["init_adapter"] != nil {
 			cfg["init_adapter"] = filepath.Join(golden, "init")
 		}
