@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -97,8 +98,8 @@ type conn struct {
 	tab    uint32
 	number uint64
 	rate   bucket
-	most   int    // bytes of a frame's body that the tab may send
-	said   string // the code of the goodbye
+	most   int                    // bytes of a frame's body that the tab may send
+	said   atomic.Pointer[string] // the code of the goodbye, which the reader and the writer may both send
 }
 
 // allow lets frames come whose bodies have at most n bytes.
@@ -112,17 +113,17 @@ func (c *conn) bye(ctx context.Context, b fsdp.Bye) string {
 	ctx, cancel := context.WithTimeout(ctx, byeWithin)
 	defer cancel()
 	c.ws.Write(ctx, websocket.MessageBinary, fsdp.Encode(b))
-	c.said = b.Code
+	c.said.Store(&b.Code)
 	return b.Code
 }
 
 // close ends the socket. The other side gets a moment to read the goodbye: a socket that is closed with bytes unread
 // takes back what it has sent.
 func (c *conn) close() {
-	if c.said != "" {
+	if code := c.said.Load(); code != nil && *code != "" {
 		end := time.AfterFunc(byeWithin, func() { c.ws.CloseNow() })
 		defer end.Stop()
-		c.ws.Close(websocket.StatusPolicyViolation, c.said)
+		c.ws.Close(websocket.StatusPolicyViolation, *code)
 	}
 	c.ws.CloseNow()
 }
@@ -272,7 +273,7 @@ func (c *conn) writer(ctx context.Context, out Inbox) string {
 					c.ws.Write(ctx, websocket.MessageBinary, p.Frame)
 					cancel()
 				}
-				c.said = p.Text
+				c.said.Store(&p.Text)
 				return p.Text
 			}
 			if err := c.write(ctx, p.Frame); err != nil {
