@@ -46,16 +46,16 @@ func (t *table) print(w io.Writer) {
 // numeric reports whether a cell is a number with its unit.
 var numeric = regexp.MustCompile(`^[0-9][0-9.e+-]*( [%KMGi]*B?s?)?$`).MatchString
 
-// classes are the columns of bytes.
-func classes() (names []string) {
-	for c := range device.NumClasses {
-		names = append(names, c.String())
+// memoryKinds are the columns of bytes.
+func memoryKinds() (names []string) {
+	for kind := range device.NumMemoryKinds {
+		names = append(names, kind.String())
 	}
 	return append(names, "total")
 }
 
 func bytesOf(by map[string]int64) (cells []string) {
-	for _, c := range classes() {
+	for _, c := range memoryKinds() {
 		cells = append(cells, memory.Bytes(by[c]))
 	}
 	return cells
@@ -84,7 +84,7 @@ func shapeOf(c *config.Config) string {
 
 // forecast prints the plan of one run.
 func (p *planner) forecast(w io.Writer, f *forecast.Forecast) {
-	t := newTable(append([]string{"unit"}, classes()...)...)
+	t := newTable(append([]string{"unit"}, memoryKinds()...)...)
 	for _, u := range folded(f.Units) {
 		t.row(append([]string{u.Name}, bytesOf(u.Bytes)...)...)
 	}
@@ -149,7 +149,7 @@ func (p *planner) strategies(w io.Writer, f *forecast.Forecast) {
 		fmt.Fprint(w, " shared by both directions")
 	}
 	fmt.Fprint(w, ":\n\n")
-	head := append(append([]string{"strategy"}, classes()...), "sent a step", "received", "on the wire", "a step")
+	head := append(append([]string{"strategy"}, memoryKinds()...), "sent a step", "received", "on the wire", "a step")
 	t := newTable(head...)
 	for _, s := range f.Sharding {
 		name := s.Strategy
@@ -173,7 +173,7 @@ func (p *planner) strategies(w io.Writer, f *forecast.Forecast) {
 
 // methods prints the comparison of all methods for one model.
 func (p *planner) methods(w io.Writer, rows []forecast.Method) {
-	head := append([]string{"method", "trainable", "share"}, classes()...)
+	head := append([]string{"method", "trainable", "share"}, memoryKinds()...)
 	if p.FLOPS > 0 {
 		head = append(head, "a step")
 	}

@@ -216,7 +216,7 @@ func (t *Try) generate(job message.Job, sources map[string]source, id string, r 
 				t.Problem, t.Detail = t.cause(e.Failed), Text(e.Failed.Message)
 			}
 		case e.Result != nil:
-			var v message.Verdict
+			var v message.Classification
 			if json.Unmarshal(e.Result, &v) == nil {
 				r.Scores = v.Scores
 			}

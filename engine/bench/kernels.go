@@ -92,7 +92,7 @@ func (l *lab) compile(label string, given map[any][]byte, record func(t *graph.T
 	}
 	memory := map[any]device.Slice{}
 	for _, e := range t.Externs() {
-		b, err := l.dev.Alloc(device.Spec{DType: e.DType, Len: e.Shape.Size(), Class: device.Staging, Label: e.Name})
+		b, err := l.dev.Alloc(device.Spec{DType: e.DType, Len: e.Shape.Size(), Kind: device.Staging, Label: e.Name})
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ type Device interface {
 	Alloc(s Spec) (Buffer, error)
 	// Free gives a buffer back. Executables that use it must not run again.
 	Free(b Buffer)
-	// Usage is the number of bytes allocated now, by class.
+	// Usage is the number of bytes allocated now, by kind of memory.
 	Usage() Usage
 
 	// Write replaces the elements from off on by data, little-endian in the buffer's own type.
@@ -88,26 +88,26 @@ func UnboundedLimits() Limits {
 	return l
 }
 
-// Class groups buffers by what they are for, as the memory plan and summary.json list them.
-type Class uint8
+// MemoryKind groups buffers by what they are for, as the memory plan and summary.json list them.
+type MemoryKind uint8
 
 const (
-	Weights Class = iota
+	Weights MemoryKind = iota
 	Gradients
 	Optimizer
 	Activations
 	Staging // batches, step scalars, dimensions, read-back
-	NumClasses
+	NumMemoryKinds
 )
 
-var classNames = [NumClasses]string{"weights", "gradients", "optimizer", "activations", "staging"}
+var memoryKindNames = [NumMemoryKinds]string{"weights", "gradients", "optimizer", "activations", "staging"}
 
-func (c Class) String() string { return classNames[c] }
+func (k MemoryKind) String() string { return memoryKindNames[k] }
 
-// Usage is a number of bytes by class.
-type Usage [NumClasses]int64
+// Usage is a number of bytes by kind of memory.
+type Usage [NumMemoryKinds]int64
 
-// Total is the sum over all classes.
+// Total is the sum over all kinds.
 func (u Usage) Total() int64 {
 	var n int64
 	for _, b := range u {
@@ -119,8 +119,8 @@ func (u Usage) Total() int64 {
 // Map spells the usage for JSON.
 func (u Usage) Map() map[string]int64 {
 	m := map[string]int64{"total": u.Total()}
-	for c, b := range u {
-		m[Class(c).String()] = b
+	for k, b := range u {
+		m[MemoryKind(k).String()] = b
 	}
 	return m
 }
@@ -129,7 +129,7 @@ func (u Usage) Map() map[string]int64 {
 type Spec struct {
 	DType tensor.DType
 	Len   int
-	Class Class
+	Kind  MemoryKind
 	Label string
 }
 

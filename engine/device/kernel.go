@@ -31,8 +31,8 @@ type Kernel struct {
 	// Sample returns a small, awkward problem of the same kind, and the length of each argument in it: what a variant
 	// must compute right before it is used. nil takes the launch's own dimensions.
 	Sample func(dims any) (small any, lengths []int)
-	// Class names the group of shapes that share a choice of variant, such as "m256/n64/k64".
-	Class func(dims any, p Params) string
+	// ShapeGroup names the group of shapes that share a choice of variant, such as "m256/n64/k64".
+	ShapeGroup func(dims any, p Params) string
 }
 
 // Binding is one storage buffer of a kernel.

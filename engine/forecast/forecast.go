@@ -142,13 +142,13 @@ func units(s *replay.Setup) []Unit {
 	if lanes := s.Layout.Lanes; lanes != nil {
 		segments = lanes.Owned
 		for _, spec := range slices.Concat(lanes.Weights, lanes.Gradients) {
-			at(sharedUnit)[spec.Class] += spec.Bytes()
+			at(sharedUnit)[spec.Kind] += spec.Bytes()
 		}
 	}
 	for i := range segments {
 		seg := &segments[i]
 		for _, spec := range seg.Specs() {
-			usage[seg.Unit][spec.Class] += spec.Bytes()
+			usage[seg.Unit][spec.Kind] += spec.Bytes()
 		}
 	}
 	for _, unit := range slices.Sorted(maps.Keys(s.Activations.Units)) {
@@ -208,7 +208,7 @@ func shards(s *replay.Setup, f *Forecast, c Conditions) []Shard {
 	trained := s.Layout
 	trained.Frozen = nil
 	for _, spec := range trained.Specs(true) {
-		run.Local[spec.Class] -= spec.Bytes()
+		run.Local[spec.Kind] -= spec.Bytes()
 	}
 	var all []Shard
 	for _, by := range plan.Strategies {

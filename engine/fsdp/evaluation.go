@@ -19,8 +19,8 @@ type Evaluation struct {
 	Classes int   `json:"classes,omitempty"` // of a classification
 }
 
-// MaxVerdicts bounds the pairs of classes in a slot's result.
-const MaxVerdicts = 1024
+// MaxConfusionCounts is the most entries of a confusion matrix in a slot's result.
+const MaxConfusionCounts = 1024
 
 // Due reports whether a version is evaluated. A nil Evaluation is a run without evaluations.
 func (e *Evaluation) Due(version uint64) bool {
@@ -63,9 +63,9 @@ func (e *Evaluation) Fault(r Ready) string {
 		return "its loss is less than any can be"
 	}
 	rows := 0
-	for _, v := range r.Verdicts {
-		if v.Truth < 0 || v.Truth >= e.Classes || v.Said < 0 || v.Said >= e.Classes || v.Rows < 1 || v.Rows > r.Tokens {
-			return fmt.Sprintf("it has %d rows of class %d taken for class %d", v.Rows, v.Truth, v.Said)
+	for _, v := range r.Confusion {
+		if v.Truth < 0 || v.Truth >= e.Classes || v.Predicted < 0 || v.Predicted >= e.Classes || v.Rows < 1 || v.Rows > r.Tokens {
+			return fmt.Sprintf("it has %d rows of class %d taken for class %d", v.Rows, v.Truth, v.Predicted)
 		}
 		rows += v.Rows
 	}
@@ -90,11 +90,11 @@ type Evaluated struct {
 
 // Sum adds the results of all slots in their order. before is the previous evaluation, zero if there is none.
 func (e *Evaluation) Sum(version uint64, slots []Ready, before Evaluated) Evaluated {
-	sum, verdicts := Evaluated{Version: version, Best: before.Best, BestStep: before.BestStep}, Verdicts{}
+	sum, confusion := Evaluated{Version: version, Best: before.Best, BestStep: before.BestStep}, Confusion{}
 	for k, r := range slots {
 		sum.Loss, sum.Tokens, sum.Invalid = sum.Loss+r.Loss, sum.Tokens+e.Tokens[k], sum.Invalid || r.Invalid
-		for _, v := range r.Verdicts {
-			verdicts[Said{v.Truth, v.Said}] += v.Rows
+		for _, v := range r.Confusion {
+			confusion[ClassPair{v.Truth, v.Predicted}] += v.Rows
 		}
 	}
 	if sum.Loss /= float64(sum.Tokens); sum.Invalid || math.IsNaN(sum.Loss-sum.Loss) { // no tokens are no loss
@@ -102,7 +102,7 @@ func (e *Evaluation) Sum(version uint64, slots []Ready, before Evaluated) Evalua
 		return sum
 	}
 	if e.Classes > 0 {
-		accuracy, f1 := verdicts.Scores()
+		accuracy, f1 := confusion.Scores()
 		sum.Accuracy, sum.F1 = &accuracy, &f1
 	}
 	if version > 0 && (sum.BestStep == 0 || sum.Loss < sum.Best) {
@@ -111,43 +111,46 @@ func (e *Evaluation) Sum(version uint64, slots []Ready, before Evaluated) Evalua
 	return sum
 }
 
-// Said is a class and what a classifier took it for.
-type Said struct{ Truth, Said int }
+// ClassPair is the true class of a row and the class that a classifier predicted for it.
+type ClassPair struct{ Truth, Predicted int }
 
-// Verdicts counts rows by what a classifier said of them.
-type Verdicts map[Said]int
+// Confusion is a confusion matrix: the number of rows of each pair of classes. Pairs without rows are left out.
+type Confusion map[ClassPair]int
 
-// Verdict is an entry of Verdicts.
-type Verdict struct {
-	Truth int `json:"truth"`
-	Said  int `json:"said"`
-	Rows  int `json:"rows"`
+// ConfusionCount is an entry of a confusion matrix.
+type ConfusionCount struct {
+	Truth     int `json:"truth"`
+	Predicted int `json:"said"`
+	Rows      int `json:"rows"`
 }
 
-// List is the verdicts in the order of their classes.
-func (v Verdicts) List() (list []Verdict) {
-	for said, rows := range v {
-		list = append(list, Verdict{said.Truth, said.Said, rows})
+// List returns the entries, sorted by their true class and then by their predicted class.
+func (c Confusion) List() (list []ConfusionCount) {
+	for pair, rows := range c {
+		list = append(list, ConfusionCount{pair.Truth, pair.Predicted, rows})
 	}
-	slices.SortFunc(list, func(a, b Verdict) int { return cmp.Or(a.Truth-b.Truth, a.Said-b.Said) })
+	slices.SortFunc(list, func(a, b ConfusionCount) int {
+		return cmp.Or(a.Truth-b.Truth, a.Predicted-b.Predicted)
+	})
 	return list
 }
 
-// Scores are the accuracy and the macro F1: the mean over the classes that occur, as truth or as answer, of the harmonic
-// mean of precision and recall, 0 where both are. scikit-learn's f1_score(average="macro") is the same.
-func (v Verdicts) Scores() (accuracy, f1 float64) {
+// Scores returns the accuracy and the macro F1 as scikit-learn's f1_score(average="macro") computes it. F1 of a class is
+// the harmonic mean 2·hits/(true+predicted) of precision and recall. Macro F1 is its mean over the classes that occur as
+// truth or as prediction. Both scores are 0 without rows.
+func (c Confusion) Scores() (accuracy, f1 float64) {
 	right, rows := 0, 0
-	hits, seen := map[int]int{}, map[int]int{} // by class; the latter as truth and as answer
-	for said, n := range v {
+	hits, seen := map[int]int{}, map[int]int{} // by class; seen counts rows of that truth and rows of that prediction
+	for pair, n := range c {
 		rows += n
-		seen[said.Truth] += n
-		seen[said.Said] += n
-		if said.Truth == said.Said {
+		seen[pair.Truth] += n
+		seen[pair.Predicted] += n
+		if pair.Truth == pair.Predicted {
 			right += n
-			hits[said.Truth] += n
+			hits[pair.Truth] += n
 		}
 	}
-	classes := slices.Sorted(maps.Keys(seen)) // sums have an order
+	classes := slices.Sorted(maps.Keys(seen)) // a fixed order, because the sum below rounds
 	for _, class := range classes {
 		f1 += 2 * float64(hits[class]) / float64(seen[class])
 	}

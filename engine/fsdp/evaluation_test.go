@@ -43,7 +43,7 @@ func TestEvaluationOfOthers(t *testing.T) {
 // TestFaults: results that cannot be right are told from those that can.
 func TestFaults(t *testing.T) {
 	loss, classes := &Evaluation{Every: 1, Tokens: []int{4, 7}}, &Evaluation{Every: 1, Tokens: []int{3}, Classes: 2}
-	judged := func(v ...Verdict) Ready { return Ready{Loss: 1, Tokens: 3, Verdicts: v} }
+	counted := func(v ...ConfusionCount) Ready { return Ready{Loss: 1, Tokens: 3, Confusion: v} }
 	for _, c := range []struct {
 		e    *Evaluation
 		r    Ready
@@ -57,14 +57,14 @@ func TestFaults(t *testing.T) {
 		{loss, Ready{Loss: math.NaN(), Tokens: 4}, "not a finite"},
 		{loss, Ready{Loss: 1e30, Tokens: 4}, "not a finite"},
 		{loss, Ready{Invalid: true, Tokens: 4}, "not a finite"},
-		{loss, Ready{Loss: 1, Tokens: 4, Verdicts: []Verdict{{0, 0, 4}}}, "taken for class 0"},
-		{classes, judged(Verdict{0, 1, 1}, Verdict{1, 1, 2}), ""},
-		{classes, judged(Verdict{0, 1, 1}), "judges 1 rows of 3"},
-		{classes, judged(Verdict{0, 2, 3}), "taken for class 2"},
-		{classes, judged(Verdict{-1, 0, 3}), "rows of class -1"},
-		{classes, judged(Verdict{0, 0, 4}, Verdict{0, 1, -1}), "4 rows of class 0"},
-		{classes, judged(Verdict{0, 0, 3}, Verdict{0, 1, -1}), "-1 rows of class 0"},
-		{classes, judged(), "judges 0 rows of 3"},
+		{loss, Ready{Loss: 1, Tokens: 4, Confusion: []ConfusionCount{{0, 0, 4}}}, "taken for class 0"},
+		{classes, counted(ConfusionCount{0, 1, 1}, ConfusionCount{1, 1, 2}), ""},
+		{classes, counted(ConfusionCount{0, 1, 1}), "judges 1 rows of 3"},
+		{classes, counted(ConfusionCount{0, 2, 3}), "taken for class 2"},
+		{classes, counted(ConfusionCount{-1, 0, 3}), "rows of class -1"},
+		{classes, counted(ConfusionCount{0, 0, 4}, ConfusionCount{0, 1, -1}), "4 rows of class 0"},
+		{classes, counted(ConfusionCount{0, 0, 3}, ConfusionCount{0, 1, -1}), "-1 rows of class 0"},
+		{classes, counted(), "judges 0 rows of 3"},
 	} {
 		if got := c.e.Fault(c.r); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %q, want %q", c.r, got, c.want)
@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 // TestSum adds slots up by hand.
 func TestSum(t *testing.T) {
 	e := &Evaluation{Every: 2, Tokens: []int{2, 3}, Classes: 3}
-	slots := []Ready{{Loss: 1, Tokens: 2, Verdicts: []Verdict{{0, 0, 1}, {1, 0, 1}}}, {Loss: 4, Tokens: 3, Verdicts: []Verdict{{1, 1, 2}, {1, 0, 1}}}}
+	slots := []Ready{{Loss: 1, Tokens: 2, Confusion: []ConfusionCount{{0, 0, 1}, {1, 0, 1}}}, {Loss: 4, Tokens: 3, Confusion: []ConfusionCount{{1, 1, 2}, {1, 0, 1}}}}
 	// Class 0: precision 1/3, recall 1; class 1: precision 1, recall 1/2; class 2 does not occur.
 	accuracy, zero, one := 3.0/5, 2.0/4, 4.0/6
 	f1 := (zero + one) / 2

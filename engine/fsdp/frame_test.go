@@ -33,7 +33,7 @@ func goldens() map[string][]byte {
 		"orders": Encode(Orders{Seq: 2, Epoch: 9, Version: 3, Oldest: 1, Gather: true, Shards: []Keep{{1, 2}}, Work: []Work{{Epoch: 9, Step: 3, Slot: 1}},
 			Commits: []Commit{{Step: 2, Applied: true, Factor: 0.25, Updates: 3}}, Phase: "computing"}),
 		"status-eval": Encode(Status{Seq: 9, Seen: 3, Awaits: 4, Slots: []Ready{{Work: Work{Epoch: 11, Step: 6, Slot: 2, Eval: true}, Loss: 4.5, Tokens: 3,
-			Verdicts: []Verdict{{0, 1, 2}, {1, 1, 1}}}}}),
+			Confusion: []ConfusionCount{{0, 1, 2}, {1, 1, 1}}}}}),
 		"orders-eval": Encode(Orders{Seq: 3, Epoch: 11, Version: 6, Work: []Work{{Epoch: 11, Step: 6, Slot: 2, Eval: true}}, Evals: []Evaluated{
 			{Version: 0, Tokens: 12, Invalid: true}, {Version: 4, Loss: 1.25, Tokens: 12, Accuracy: &half, F1: &half, Best: 1.25, BestStep: 4}}, Phase: "evaluating"}),
 		"pull": Encode(Pull{Kind: TypeGradient, Epoch: 9, Step: 3, Slot: 1, From: 4, To: 8}),
@@ -130,8 +130,8 @@ func TestBadFrames(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	for name, m := range map[string]string{
 		"not JSON": "{", "negative slot": `{"slots":[{"slot":-1}]}`, "negative shard": `{"held":[{"shard":-1}]}`, "wrong type": `{"seq":"x"}`,
-		"many verdicts": `{"slots":[{"verdicts":[` + strings.Repeat(`{},`, MaxVerdicts) + `{}]}]}`,
-		"many":          `{"held":[` + strings.Repeat(`{},`, 5000) + `{}]}`,
+		"many entries of a confusion matrix": `{"slots":[{"verdicts":[` + strings.Repeat(`{},`, MaxConfusionCounts) + `{}]}]}`,
+		"many":                               `{"held":[` + strings.Repeat(`{},`, 5000) + `{}]}`,
 	} {
 		f := Frame{Header: Header{Type: TypeStatus}, Body: []byte(m)}
 		if _, err := Decode(f); !errors.Is(err, ErrFrame) {

@@ -61,10 +61,10 @@ type Held struct {
 // an evaluation has none.
 type Ready struct {
 	Work
-	Loss     float64   `json:"loss"`
-	Tokens   int       `json:"tokens"`
-	Verdicts []Verdict `json:"verdicts,omitempty"` // of an evaluation of a classifier
-	Invalid  bool      `json:"invalid,omitempty"`  // the loss was not finite; Loss is 0, as JSON knows no NaN
+	Loss      float64          `json:"loss"`
+	Tokens    int              `json:"tokens"`
+	Confusion []ConfusionCount `json:"verdicts,omitempty"` // of an evaluation of a classifier
+	Invalid   bool             `json:"invalid,omitempty"`  // the loss was not finite; Loss is 0, as JSON knows no NaN
 }
 
 // Work is a slot to compute, in the epoch of its order.
@@ -182,7 +182,7 @@ func Decode(f Frame) (Message, error) {
 		return decode(f, func(m *Status) bool {
 			ok := len(m.Held) <= maxList && len(m.Slots) <= maxList && len(m.Usage) <= maxClasses
 			for _, s := range m.Slots {
-				ok = ok && s.Slot >= 0 && s.Tokens >= 0 && len(s.Verdicts) <= MaxVerdicts
+				ok = ok && s.Slot >= 0 && s.Tokens >= 0 && len(s.Confusion) <= MaxConfusionCounts
 			}
 			for _, h := range m.Held {
 				ok = ok && h.Shard >= 0

@@ -41,7 +41,7 @@ func (p Plan) Specs() []device.Spec {
 		label string
 	}{{p.Slots, tensor.F32, "activations %d"}, {p.Packed, p.Stored, "packed activations %d"}} {
 		for i, size := range s.sizes {
-			specs = append(specs, device.Spec{DType: s.dtype, Len: int(size) / s.dtype.Size(), Class: device.Activations, Label: fmt.Sprintf(s.label, i)})
+			specs = append(specs, device.Spec{DType: s.dtype, Len: int(size) / s.dtype.Size(), Kind: device.Activations, Label: fmt.Sprintf(s.label, i)})
 		}
 	}
 	return specs

@@ -118,7 +118,7 @@ func (d *logitDump) build() (err error) {
 		n     int
 		label string
 	}{{&d.hidden, N * decoder.Head.In, "hidden"}, {&d.logits, logitRows * decoder.Head.Out, "logits"}} {
-		if *b.into, err = d.st.Dev.Alloc(device.Spec{Len: b.n, Class: device.Activations, Label: b.label}); err != nil {
+		if *b.into, err = d.st.Dev.Alloc(device.Spec{Len: b.n, Kind: device.Activations, Label: b.label}); err != nil {
 			return err
 		}
 	}

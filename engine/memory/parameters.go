@@ -72,7 +72,7 @@ func New(dev device.Device, l plan.Layout, optimizer bool) (*Parameters, error) 
 		s := &l.Segments[i]
 		var copies [plan.Copies]device.Buffer
 		for c, spec := range s.Specs() {
-			if spec.Len == 0 || spec.Class == device.Optimizer && !optimizer {
+			if spec.Len == 0 || spec.Kind == device.Optimizer && !optimizer {
 				continue
 			}
 			b, err := alloc(spec)
@@ -430,7 +430,7 @@ func (m *Parameters) Compute(t peft.Tensor) (tensor.Shape, []byte, error) {
 
 // run replays a tape that leaves n values under computedKey, once, and reads them.
 func (m *Parameters) run(tape *graph.Tape, label string, n int) ([]byte, error) {
-	out, err := m.Device.Alloc(device.Spec{Len: n, Class: device.Activations, Label: label})
+	out, err := m.Device.Alloc(device.Spec{Len: n, Kind: device.Activations, Label: label})
 	if err != nil {
 		return nil, err
 	}

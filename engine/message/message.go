@@ -81,12 +81,12 @@ type GenerateJob struct {
 	Labels []string `json:"labels,omitempty"`
 }
 
-// Verdict is what generate answers where the model is a classifier.
-type Verdict struct {
+// Classification is the result of generate for a classifier.
+type Classification struct {
 	Prompt    string  `json:"prompt"`
 	PromptIDs []int   `json:"prompt_ids"`
-	Label     string  `json:"label"`  // the likeliest
-	Scores    []Score `json:"scores"` // of all classes, the likeliest first
+	Label     string  `json:"label"`  // of the class with the highest probability
+	Scores    []Score `json:"scores"` // of all classes, the highest probability first
 }
 
 // Score is the probability of a class.

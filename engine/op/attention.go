@@ -153,8 +153,8 @@ func attentionFlops(perElement float64) func(dims any) float64 {
 	}
 }
 
-// attentionClass groups launches whose T rounds up to the same power of two.
-func attentionClass(dims any, _ device.Params) string {
+// attentionShapeGroup groups launches whose T rounds up to the same power of two.
+func attentionShapeGroup(dims any, _ device.Params) string {
 	d := dims.(attentionDims)
 	return fmt.Sprintf("t%d/d%d", 1<<bits.Len32(d.T-1), d.D)
 }
@@ -217,7 +217,7 @@ func attentionSample(units ...rune) func(any) (any, []int) {
 var attentionForward = &device.Kernel{
 	Name: "attention_forward", Shader: "attention", Entry: "forward",
 	Bindings: in("q", "k", "v", "positions").out("o", "lse"),
-	Grid:     attentionQueryGrid, Flops: attentionFlops(4), Class: attentionClass, Variants: attentionVariants(2, 1),
+	Grid:     attentionQueryGrid, Flops: attentionFlops(4), ShapeGroup: attentionShapeGroup, Variants: attentionVariants(2, 1),
 	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '1'),
 	Ref: func(c *device.Call) {
 		d, q, k, v, positions, o, lse := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.U(3), c.F(4), c.F(5)
@@ -256,7 +256,7 @@ var attentionDelta = &device.Kernel{
 var attentionBackwardQ = &device.Kernel{
 	Name: "attention_backward_q", Shader: "attention_backward_q", Entry: "backward",
 	Bindings: in("q", "k", "v", "positions", "do", "stats").out("dq"),
-	Grid:     attentionQueryGrid, Flops: attentionFlops(6), Class: attentionClass, Variants: attentionVariants(3, 2),
+	Grid:     attentionQueryGrid, Flops: attentionFlops(6), ShapeGroup: attentionShapeGroup, Variants: attentionVariants(3, 2),
 	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '2', 'q'),
 	Ref: func(c *device.Call) {
 		d, k, dq := c.Dims.(attentionDims), c.F(1), make([]float64, len(c.F(6)))
@@ -274,7 +274,7 @@ var attentionBackwardKV = &device.Kernel{
 		d := dims.(attentionDims)
 		return attentionGrid(d, p, d.P+d.T)
 	},
-	Flops: attentionFlops(8), Class: attentionClass, Variants: attentionVariants(4, 2),
+	Flops: attentionFlops(8), ShapeGroup: attentionShapeGroup, Variants: attentionVariants(4, 2),
 	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '2', 'k', 'k'),
 	Ref: func(c *device.Call) {
 		d, q, do := c.Dims.(attentionDims), c.F(0), c.F(4)

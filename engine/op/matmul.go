@@ -85,7 +85,7 @@ func newMatmul(f form) *device.Kernel {
 			return device.Groups(device.CeilDiv(int(d.M), p.Int("TILE_M", 32)) * device.CeilDiv(int(d.N), p.Int("TILE_N", 32)))
 		},
 		Flops: func(dims any) float64 { return matmulFlops(dims.(matmulDims)) },
-		Class: func(dims any, p device.Params) string {
+		ShapeGroup: func(dims any, p device.Params) string {
 			d, kind := dims.(matmulDims), "f32"
 			switch {
 			case p.Bool("B_F16"):

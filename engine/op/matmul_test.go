@@ -86,9 +86,9 @@ func TestMatmulFours(t *testing.T) {
 // A table made for shapes that quads can read must not be looked up for others.
 func TestMatmulClass(t *testing.T) {
 	for f, k := range matmuls {
-		even, odd := k.Class(matmulDims{M: 64, N: 64, K: 64}, nil), k.Class(matmulDims{M: 63, N: 63, K: 63}, nil)
+		even, odd := k.ShapeGroup(matmulDims{M: 64, N: 64, K: 64}, nil), k.ShapeGroup(matmulDims{M: 63, N: 63, K: 63}, nil)
 		if even == odd {
-			t.Errorf("%v: (64, 64, 64) and (63, 63, 63) are both of class %s", f, even)
+			t.Errorf("%v: (64, 64, 64) and (63, 63, 63) are both in the group %s", f, even)
 		}
 	}
 }

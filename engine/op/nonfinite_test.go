@@ -15,7 +15,7 @@ func TestFirstNonFinite(t *testing.T) {
 	for _, dev := range enginetest.Devices(t) {
 		r := enginetest.NewRand(1)
 		alloc := func(d tensor.DType, n int) device.Slice {
-			b, err := dev.Alloc(device.Spec{DType: d, Len: n, Class: device.Staging, Label: "test"})
+			b, err := dev.Alloc(device.Spec{DType: d, Len: n, Kind: device.Staging, Label: "test"})
 			if err != nil {
 				t.Fatal(err)
 			}

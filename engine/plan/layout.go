@@ -74,7 +74,7 @@ func (s *Segment) suits(p *nn.Param) bool {
 
 // FrozenSpec is the buffer of a frozen parameter.
 func FrozenSpec(p *nn.Param) device.Spec {
-	return device.Spec{DType: p.DType, Len: p.Shape.Size(), Class: device.Weights, Label: p.Name}
+	return device.Spec{DType: p.DType, Len: p.Shape.Size(), Kind: device.Weights, Label: p.Name}
 }
 
 // Copies of a segment, in the order of Segment.Specs.
@@ -91,8 +91,8 @@ const (
 // copy that compute reads where it sees numbers of two bytes. Weights that are updated in place are packed themselves.
 // What a segment does not have has no elements.
 func (s *Segment) Specs() [Copies]device.Spec {
-	spec := func(c device.Class, what string) device.Spec {
-		return device.Spec{DType: tensor.F32, Len: s.Len, Class: c, Label: fmt.Sprintf("%s of %s", what, s.Unit)}
+	spec := func(kind device.MemoryKind, what string) device.Spec {
+		return device.Spec{DType: tensor.F32, Len: s.Len, Kind: kind, Label: fmt.Sprintf("%s of %s", what, s.Unit)}
 	}
 	specs := [Copies]device.Spec{
 		Weight: spec(device.Weights, "weights"), Gradient: spec(device.Gradients, "gradients"),
@@ -119,7 +119,7 @@ func (l Layout) Specs(optimizer bool) []device.Spec {
 	}
 	for i := range l.Segments {
 		for _, s := range l.Segments[i].Specs() {
-			if s.Len > 0 && (optimizer || s.Class != device.Optimizer) {
+			if s.Len > 0 && (optimizer || s.Kind != device.Optimizer) {
 				specs = append(specs, s)
 			}
 		}

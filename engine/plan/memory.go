@@ -23,7 +23,7 @@ func Sum(l Layout, optimizer bool, activations graph.Plan, further ...device.Spe
 	m.Specs = append(l.Specs(optimizer), further...)
 	m.Specs = append(m.Specs, activations.Specs()...)
 	for _, s := range m.Specs {
-		m.Usage[s.Class] += s.Bytes()
+		m.Usage[s.Kind] += s.Bytes()
 	}
 	return m
 }
@@ -68,7 +68,7 @@ func (m Memory) Check(l device.Limits, budget int64) *Misfit {
 func (m Memory) Table() string {
 	var b strings.Builder
 	for c, n := range m.Usage {
-		fmt.Fprintf(&b, "%-12s %12s\n", device.Class(c), Bytes(n))
+		fmt.Fprintf(&b, "%-12s %12s\n", device.MemoryKind(c), Bytes(n))
 	}
 	fmt.Fprintf(&b, "%-12s %12s\n", "total", Bytes(m.Total()))
 	return b.String()

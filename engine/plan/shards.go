@@ -116,11 +116,11 @@ func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout
 		dtype       tensor.DType
 	}
 	weights, gradients := map[lane]int{}, map[lane]int{}
-	join := func(at map[lane]int, specs *[]device.Spec, key lane, s *Segment, class device.Class, label string) int {
+	join := func(at map[lane]int, specs *[]device.Spec, key lane, s *Segment, kind device.MemoryKind, label string) int {
 		i, ok := at[key]
 		if !ok {
 			i = len(*specs)
-			at[key], *specs = i, append(*specs, device.Spec{DType: key.dtype, Class: class, Label: fmt.Sprintf("%s %d", label, i)})
+			at[key], *specs = i, append(*specs, device.Spec{DType: key.dtype, Kind: kind, Label: fmt.Sprintf("%s %d", label, i)})
 		}
 		(*specs)[i].Len = max((*specs)[i].Len, s.Len)
 		return i

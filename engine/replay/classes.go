@@ -15,11 +15,12 @@ import (
 type classLogitsKey struct{}
 
 func (s *Setup) classLogitsSpec() device.Spec {
-	return device.Spec{Len: s.BatchRows * s.Model.Decoder.Classes, Class: device.Staging, Label: "logits of classes"}
+	return device.Spec{Len: s.BatchRows * s.Model.Decoder.Classes, Kind: device.Staging, Label: "logits of classes"}
 }
 
-// Judged adds what a classifier said of the rows of a micro-batch whose logits are on the device.
-func (st *Stepper) Judged(v fsdp.Verdicts, b *data.Batch) error {
+// CountPredictions adds the rows of the micro-batch that was evaluated last to a confusion matrix. The predicted class of a
+// row is the one with the highest logit, the lowest number among equals.
+func (st *Stepper) CountPredictions(counts fsdp.Confusion, b *data.Batch) error {
 	logits, err := st.readClasses()
 	if err != nil {
 		return err
@@ -28,18 +29,18 @@ func (st *Stepper) Judged(v fsdp.Verdicts, b *data.Batch) error {
 		if truth == data.Ignore {
 			continue
 		}
-		best, most := 0, math.Inf(-1)
+		predicted, highest := 0, math.Inf(-1)
 		for class, l := range logits[row] {
-			if l > most {
-				best, most = class, l
+			if l > highest {
+				predicted, highest = class, l
 			}
 		}
-		v[fsdp.Said{Truth: int(truth), Said: best}]++
+		counts[fsdp.ClassPair{Truth: int(truth), Predicted: predicted}]++
 	}
 	return nil
 }
 
-// readClasses reads the logits of the micro-batch that was evaluated last, by row and class.
+// readClasses reads the logits (rows, classes) of the micro-batch that was evaluated last.
 func (st *Stepper) readClasses() ([][]float64, error) {
 	n := st.Setup.Model.Decoder.Classes
 	raw, err := st.Dev.Read(st.classLogits, 0, st.Setup.BatchRows*n)
@@ -49,8 +50,8 @@ func (st *Stepper) readClasses() ([][]float64, error) {
 	return slices.Collect(slices.Chunk(floatsOf(raw), n)), nil
 }
 
-// TextSample is a text to be judged. Its class, which an evaluation compares with, is of no interest.
-func TextSample(ids []int) data.Sample {
+// UnlabelledSample is a row of tokens to classify. Its true class is not known, and ClassScores does not use it.
+func UnlabelledSample(ids []int) data.Sample {
 	s := data.Sample{IDs: make([]int32, len(ids))}
 	for i, id := range ids {
 		s.IDs[i] = int32(id)
@@ -58,8 +59,8 @@ func TextSample(ids []int) data.Sample {
 	return s
 }
 
-// ScoresOf are the probabilities of the classes for a text: the softmax of its logits, the likeliest first.
-func (s *Setup) ScoresOf(st *Stepper, text data.Sample) ([]message.Score, error) {
+// ClassScores returns the probability of each class for a text, the softmax of its logits, the highest first.
+func (s *Setup) ClassScores(st *Stepper, text data.Sample) ([]message.Score, error) {
 	if _, err := st.LossSum([]*data.Batch{s.BatchOf([]data.Sample{text}, s.LengthFor(len(text.IDs)))}); err != nil {
 		return nil, err
 	}
@@ -68,13 +69,13 @@ func (s *Setup) ScoresOf(st *Stepper, text data.Sample) ([]message.Score, error)
 		return nil, err
 	}
 	logits := rows[0]
-	most, sum := slices.Max(logits), 0.0
+	highest, sum := slices.Max(logits), 0.0
 	for _, l := range logits {
-		sum += math.Exp(l - most)
+		sum += math.Exp(l - highest)
 	}
 	scores := make([]message.Score, len(logits))
 	for class, l := range logits {
-		scores[class] = message.Score{Class: class, Label: s.Model.ClassName(class), Score: message.Float(math.Exp(l-most) / sum)}
+		scores[class] = message.Score{Class: class, Label: s.Model.ClassName(class), Score: message.Float(math.Exp(l-highest) / sum)}
 	}
 	slices.SortStableFunc(scores, func(a, b message.Score) int { return cmp.Compare(b.Score, a.Score) })
 	return scores, nil

@@ -46,18 +46,18 @@ func (m Measured) AddTo(step *message.Step) {
 // Measure evaluates a dataset.
 func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measured, err error) {
 	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
-	sum, v := 0.0, fsdp.Verdicts{}
+	sum, confusion := 0.0, fsdp.Confusion{}
 	err = s.Batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.LossSum([]*data.Batch{b})
 		if err == nil && s.Model.Decoder.Classes > 0 {
-			err = st.Judged(v, b)
+			err = st.CountPredictions(confusion, b)
 		}
 		sum, m.Tokens = sum+l, m.Tokens+b.Tokens
 		p.Update(int64(min(first+s.BatchRows, len(ds.Samples))), "")
 		return err
 	})
 	if m.Loss = sum / float64(m.Tokens); s.Model.Decoder.Classes > 0 {
-		accuracy, f1 := v.Scores()
+		accuracy, f1 := confusion.Scores()
 		m.Accuracy, m.F1 = (*message.Float)(&accuracy), (*message.Float)(&f1)
 	}
 	return m, err

@@ -30,7 +30,7 @@ func (st *Stepper) Inspect(key ProgramKey) (p *Inspector, err error) {
 	}
 	p = &Inspector{st: st, layout: st.Setup.LayoutOf(key.T)}
 	const outputs = 4 // of a launch, at most
-	if p.report, err = st.Dev.Alloc(device.Spec{DType: tensor.I32, Len: outputs * tape.Launches(), Class: device.Staging, Label: "report"}); err != nil {
+	if p.report, err = st.Dev.Alloc(device.Spec{DType: tensor.I32, Len: outputs * tape.Launches(), Kind: device.Staging, Label: "report"}); err != nil {
 		return nil, err
 	}
 	b := st.Binder(p.layout)

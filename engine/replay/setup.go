@@ -43,9 +43,9 @@ type Setup struct {
 	Decodes     bool // a text is continued; there is no dataset
 	remarked    bool // what there was to say of model and data
 
-	Stages []stage           // of a run that trains, at least one
-	Shared *plan.Shared      // of a run whose tabs own shards of what trains, else nil
-	thaws  map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
+	Stages     []stage           // of a run that trains, at least one
+	Shared     *plan.Shared      // of a run whose tabs own shards of what trains, else nil
+	startStage map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
 
 	Numbers       numbers
 	checkpointing config.Checkpointing // as asked for
@@ -416,5 +416,5 @@ func (s *Setup) RopeRows() int { return s.Longest() + s.Model.Decoder.Virtual() 
 
 // ropeSpec is the buffer of the rotation table.
 func (s *Setup) ropeSpec() device.Spec {
-	return device.Spec{Len: s.RopeRows() * s.Model.Decoder.HeadDim, Class: device.Staging, Label: string(nn.Rope)}
+	return device.Spec{Len: s.RopeRows() * s.Model.Decoder.HeadDim, Kind: device.Staging, Label: string(nn.Rope)}
 }

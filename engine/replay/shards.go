@@ -48,7 +48,7 @@ func (s *Setup) RecordApply(l plan.Layout) (*graph.Tape, error) {
 
 // WireSpec is the buffer in which the largest segment is rounded to d.
 func WireSpec(segments []plan.Segment, d tensor.DType) device.Spec {
-	spec := device.Spec{DType: d, Class: device.Staging, Label: "rounded for the wire"}
+	spec := device.Spec{DType: d, Kind: device.Staging, Label: "rounded for the wire"}
 	for _, seg := range segments {
 		spec.Len = max(spec.Len, seg.Len)
 	}
@@ -83,7 +83,7 @@ func (s *Setup) wireSpecs() (specs []device.Spec) {
 	read(s.owned().Segments, fsdp.DefaultPiece, tensor.F32.Size(), 1)
 	for _, size := range slices.Sorted(maps.Keys(reads)) {
 		for range reads[size] {
-			specs = append(specs, device.Spec{Len: int(size / 4), Class: device.Staging, Label: "read-back"})
+			specs = append(specs, device.Spec{Len: int(size / 4), Kind: device.Staging, Label: "read-back"})
 		}
 	}
 	return specs

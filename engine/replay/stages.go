@@ -31,7 +31,7 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen pretrained.ParamSet, er
 	for _, u := range list {
 		pretrained.Untie(s.Model.Decoder, u.Trainable)
 	}
-	chosen, s.thaws = pretrained.ParamSet{}, map[*nn.Param]int{}
+	chosen, s.startStage = pretrained.ParamSet{}, map[*nn.Param]int{}
 	for k, u := range list {
 		set, err := pretrained.Choose(s.Model.Decoder, u.Trainable, path(k))
 		if err != nil {
@@ -43,7 +43,7 @@ func (s *Setup) chooseStages(cfg *config.Config) (chosen pretrained.ParamSet, er
 					&config.Error{Path: path(k), Message: fmt.Sprintf("leaves out %s, which trains in the stage before", p.Name)})
 			}
 			if set[p] && !chosen[p] {
-				chosen[p], s.thaws[p] = true, len(s.Stages)
+				chosen[p], s.startStage[p] = true, len(s.Stages)
 			}
 		}
 		next := stage{From: u.Step}
@@ -67,7 +67,7 @@ func (s *Setup) StageAt(done int) int {
 // during calls f while only what trains in stage k counts as training.
 func (s *Setup) during(k int, f func()) {
 	mark := func(trains bool) {
-		for p, from := range s.thaws {
+		for p, from := range s.startStage {
 			if from > k {
 				p.Trainable = trains
 			}
@@ -82,7 +82,7 @@ func (s *Setup) during(k int, f func()) {
 func (s *Setup) TrainableAt(k int) (n int64) {
 	for _, seg := range s.Layout.Segments {
 		for _, p := range seg.Params {
-			if s.thaws[p] <= k {
+			if s.startStage[p] <= k {
 				n += int64(p.Shape.Size())
 			}
 		}

@@ -56,23 +56,23 @@ type (
 
 // staging are the buffers besides parameters and activations.
 func (s *Setup) staging(dims int64) []device.Spec {
-	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Class: device.Staging, Label: "dimensions of launches"}}
+	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Kind: device.Staging, Label: "dimensions of launches"}}
 	if s.Model.Decoder.Classes > 0 {
 		specs = append(specs, s.classLogitsSpec())
 	}
 	if s.Optimizes {
-		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Class: device.Staging, Label: "read-back"}
+		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Kind: device.Staging, Label: "read-back"}
 		specs = append(specs, s.scalarsSpec(), s.stateSpec(), s.startsSpec(), inFlight, inFlight)
 	}
 	return append(specs, s.wireSpecs()...)
 }
 
-var lossSpec = device.Spec{Len: 1, Class: device.Staging, Label: "loss"}
+var lossSpec = device.Spec{Len: 1, Kind: device.Staging, Label: "loss"}
 
 // scalarsSpec is the buffer of what the host says of a step, once for each stage: those differ in the number of updates
 // since it began.
 func (s *Setup) scalarsSpec() device.Spec {
-	return device.Spec{Len: s.scalarsAt(len(s.Stages)-1) + optim.NumScalars, Class: device.Staging, Label: "step scalars"}
+	return device.Spec{Len: s.scalarsAt(len(s.Stages)-1) + optim.NumScalars, Kind: device.Staging, Label: "step scalars"}
 }
 
 func (s *Setup) scalarsAt(stage int) int {
@@ -86,7 +86,7 @@ func (s *Setup) stateSpec() device.Spec {
 	if s.Scaled() {
 		n = s.ScaleAt() + optim.NumScale
 	}
-	return device.Spec{Len: n, Class: device.Staging, Label: "step state"}
+	return device.Spec{Len: n, Kind: device.Staging, Label: "step state"}
 }
 
 // Scaled reports whether gradients are numbers of so few exponents that the loss is scaled.
@@ -104,7 +104,7 @@ func (s *Setup) scaleVar(t *graph.Tape) graph.Var {
 func (s *Setup) SumsAt() int { return max(optim.NumState, s.Limits.OffsetAlignment/4) }
 
 func (s *Setup) startsSpec() device.Spec {
-	return device.Spec{DType: tensor.I32, Len: len(s.UnitNames()) + 1, Class: device.Staging, Label: "starts of units"}
+	return device.Spec{DType: tensor.I32, Len: len(s.UnitNames()) + 1, Kind: device.Staging, Label: "starts of units"}
 }
 
 // UnitNames lists the units that train, in the order of their segments, of which neighbours may belong to one.
@@ -130,7 +130,7 @@ func (s *Setup) unitStarts() (starts []int32) {
 }
 
 func (s *Setup) batchSpec() device.Spec {
-	return device.Spec{DType: tensor.I32, Len: s.LayoutOf(s.Longest()).size, Class: device.Staging, Label: "batch"}
+	return device.Spec{DType: tensor.I32, Len: s.LayoutOf(s.Longest()).size, Kind: device.Staging, Label: "batch"}
 }
 
 // NewStepper allocates what the plan says besides parameters.
@@ -409,9 +409,9 @@ func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
 func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars func(stage int) graph.Var, state graph.Var) {
 	for i, seg := range l.Segments {
 		for from := 0; from < len(seg.Params); {
-			c, thaw := r.of(seg.Params[from]), s.thaws[seg.Params[from]]
+			c, startStage := r.of(seg.Params[from]), s.startStage[seg.Params[from]]
 			to := from + 1
-			for to < len(seg.Params) && r.of(seg.Params[to]) == c && s.thaws[seg.Params[to]] == thaw {
+			for to < len(seg.Params) && r.of(seg.Params[to]) == c && s.startStage[seg.Params[to]] == startStage {
 				to++
 			}
 			off, end := seg.Offsets[from], seg.Len
@@ -419,11 +419,11 @@ func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars
 				end = seg.Offsets[to]
 			}
 			c.First, c.Site = uint32(off), site(s.Model.Seed, seg.Params[0].Name)
-			if from = to; thaw > stage {
+			if from = to; startStage > stage {
 				continue // its gradient is zero, and it must not decay either
 			}
 			at := func(copy int) graph.Var { return memory.SegmentVar(t, l, i, copy, off, end-off) }
-			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(thaw), state, c)
+			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(startStage), state, c)
 		}
 	}
 }

@@ -30,11 +30,11 @@ const logitsSpec = "logits"
 
 // decodeSpecs are the buffers that generation needs besides those of a step: the logits, and each layer's caches.
 func (s *Setup) decodeSpecs() map[any]device.Spec {
-	specs := map[any]device.Spec{LogitsKey{}: {Len: s.Model.Decoder.Vocab, Class: device.Activations, Label: logitsSpec}}
+	specs := map[any]device.Spec{LogitsKey{}: {Len: s.Model.Decoder.Vocab, Kind: device.Activations, Label: logitsSpec}}
 	for i := range s.Model.Decoder.Layers {
 		for _, values := range []bool{false, true} {
 			specs[nn.CacheKey{Layer: i, Values: values}] = device.Spec{
-				Len: s.RopeRows() * s.Model.Decoder.KVHeads * s.Model.Decoder.HeadDim, Class: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
+				Len: s.RopeRows() * s.Model.Decoder.KVHeads * s.Model.Decoder.HeadDim, Kind: device.Activations, Label: fmt.Sprintf("cache of layer %d", i),
 			}
 		}
 	}

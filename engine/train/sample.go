@@ -80,7 +80,7 @@ func (x *samples) write(t *Trainer, step int) error {
 // judge tells the classes of the prompts.
 func (x *samples) judge(t *Trainer, step int) error {
 	for i, prompt := range x.prompts {
-		scores, err := t.Setup.ScoresOf(t.Stepper, replay.TextSample(prompt[:min(len(prompt), t.Setup.Longest())]))
+		scores, err := t.Setup.ClassScores(t.Stepper, replay.UnlabelledSample(prompt[:min(len(prompt), t.Setup.Longest())]))
 		if err != nil {
 			return err
 		}

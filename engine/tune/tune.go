@@ -4,7 +4,7 @@
 // A variant that is wrong or does not compile is dropped with an event. Where a run repeats a launch often enough to gain
 // from it, the remaining variants are timed at the real dimensions within a budget of a few seconds, before the first step.
 //
-// The choice maps a class of shapes to a variant. It is the table "kernels" in run.json. A run that is given a table uses
+// The choice maps a group of shapes to a variant. It is the table "kernels" in run.json. A run that is given a table uses
 // it, and a resumed run uses its checkpoint's. The same adapter and the same run.json therefore use the same kernels.
 package tune
 
@@ -36,10 +36,10 @@ type Options struct {
 }
 
 // Default is what training uses: short beside the time that pipelines take to compile. A software adapter takes about a
-// second to compile and time the variants for a class of launches, makes 10 GFLOP a second, and gains a tenth.
+// second to compile and time the variants for a group of launches, makes 10 GFLOP a second, and gains a tenth.
 var Default = Options{Budget: 5 * time.Second, Worth: 5e7, WorthAll: 1e11, Repeats: math.MaxInt}
 
-// Tuner remembers its choices by kernel and class of shapes.
+// Tuner remembers its choices by kernel and group of shapes.
 type Tuner struct {
 	dev     device.Device
 	opt     Options
@@ -54,7 +54,7 @@ func New(dev device.Device, table map[string]string, opt Options) *Tuner {
 	return &Tuner{dev: dev, opt: opt, given: table, table: map[string]string{}, checked: map[string]error{}}
 }
 
-// Table is the choices so far: class of launches to the name of a variant.
+// Table is the choices so far: group of launches to the name of a variant.
 func (t *Tuner) Table() map[string]string { return maps.Clone(t.table) }
 
 // Prepare lets a device that can compile several pipelines at a time do that with all that Choose will look at. It
@@ -72,7 +72,7 @@ func (t *Tuner) Prepare(launches []*device.Launch) error {
 			all = append(all, l)
 			continue
 		}
-		candidates, err := t.candidates(l, class(l))
+		candidates, err := t.candidates(l, groupOf(l))
 		if err != nil {
 			return err
 		}
@@ -88,24 +88,24 @@ func (t *Tuner) Prepare(launches []*device.Launch) error {
 	return dev.Prepare(all)
 }
 
-// class names the launches that take the same variant.
-func class(l *device.Launch) string {
-	if l.Kernel.Class == nil {
+// groupOf names the launches that take the same variant.
+func groupOf(l *device.Launch) string {
+	if l.Kernel.ShapeGroup == nil {
 		return l.Kernel.Name
 	}
-	return l.Kernel.Name + "/" + l.Kernel.Class(l.Dims, l.Params)
+	return l.Kernel.Name + "/" + l.Kernel.ShapeGroup(l.Dims, l.Params)
 }
 
-// candidates are the variants for a class: the one in the table, or that is given, or all that fit.
-func (t *Tuner) candidates(l *device.Launch, class string) (all []device.Variant, err error) {
+// candidates are the variants for a group: the one in the table, or that is given, or all that fit.
+func (t *Tuner) candidates(l *device.Launch, group string) (all []device.Variant, err error) {
 	k := l.Kernel
-	if name, ok := t.table[class]; ok {
+	if name, ok := t.table[group]; ok {
 		return []device.Variant{named(k, name)}, nil
 	}
-	if name, ok := t.given[class]; ok {
+	if name, ok := t.given[group]; ok {
 		v := named(k, name)
 		if v.Name == "" {
-			return nil, fmt.Errorf("tune: %s: there is no variant %q of %s: remove \"kernels\" from run.json to choose anew", class, name, k.Name)
+			return nil, fmt.Errorf("tune: %s: there is no variant %q of %s: remove \"kernels\" from run.json to choose anew", group, name, k.Name)
 		}
 		return []device.Variant{v}, nil
 	}
@@ -132,19 +132,19 @@ func (t *Tuner) Choose(l *device.Launch) (device.Variant, error) {
 	if t.dev.Info().Backend == "cpu" { // runs Ref, whichever it is
 		return k.Variants[0], nil
 	}
-	class := class(l)
-	if name, ok := t.table[class]; ok {
+	group := groupOf(l)
+	if name, ok := t.table[group]; ok {
 		return named(k, name), nil
 	}
-	candidates, err := t.candidates(l, class)
+	candidates, err := t.candidates(l, group)
 	if err != nil {
 		return device.Variant{}, err
 	}
 	v, err := t.best(l, candidates)
 	if err != nil {
-		return v, fmt.Errorf("tune: %s on %s %s: %w", class, t.dev.Info().Vendor, t.dev.Info().Architecture, err)
+		return v, fmt.Errorf("tune: %s on %s %s: %w", group, t.dev.Info().Vendor, t.dev.Info().Architecture, err)
 	}
-	t.table[class] = v.Name
+	t.table[group] = v.Name
 	return v, nil
 }
 
@@ -237,7 +237,7 @@ func newProblem(dev device.Device, l *device.Launch, lengths []int, v device.Var
 	p.l.Use(v)
 	p.l.Args = make([]device.Slice, len(lengths))
 	for i, n := range lengths {
-		b, err := dev.Alloc(device.Spec{DType: l.Args[i].Buf.Spec().DType, Len: n, Class: device.Staging, Label: "tune " + l.Kernel.Bindings[i].Name})
+		b, err := dev.Alloc(device.Spec{DType: l.Args[i].Buf.Spec().DType, Len: n, Kind: device.Staging, Label: "tune " + l.Kernel.Bindings[i].Name})
 		if err != nil {
 			p.free()
 			return nil, err

@@ -69,10 +69,10 @@ func columns(variants ...device.Variant) *device.Kernel {
 		Grid: func(d any, p device.Params) [3]int {
 			return device.Groups(device.CeilDiv(int(d.(dims).C), max(p.Int("WG", 64), 64))) // too few for less than 64
 		},
-		Flops:    func(d any) float64 { return float64(d.(dims).N * d.(dims).C) },
-		Class:    func(d any, _ device.Params) string { return fmt.Sprint("c", d.(dims).C) },
-		Sample:   func(any) (any, []int) { return dims{5, 131}, []int{5 * 131, 131} },
-		Variants: variants,
+		Flops:      func(d any) float64 { return float64(d.(dims).N * d.(dims).C) },
+		ShapeGroup: func(d any, _ device.Params) string { return fmt.Sprint("c", d.(dims).C) },
+		Sample:     func(any) (any, []int) { return dims{5, 131}, []int{5 * 131, 131} },
+		Variants:   variants,
 		Ref: func(c *device.Call) {
 			d, x, out := c.Dims.(dims), c.F(0), c.F(1)
 			clear(out)
@@ -157,7 +157,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// A class is swept once, and a table that came out of one run makes the next choose the same without any sweep.
+// A group of shapes is swept once, and a table that came out of one run makes the next choose the same without any sweep.
 func TestChooseAgain(t *testing.T) {
 	dev := newFake()
 	k := columns(variant("slow", 9, nil), variant("fast", 2, nil))
@@ -168,7 +168,7 @@ func TestChooseAgain(t *testing.T) {
 		}
 	}
 	if len(dev.measured) != 4 {
-		t.Errorf("measured %v, want each variant once for each of 2 classes", dev.measured)
+		t.Errorf("measured %v, want each variant once for each of 2 groups", dev.measured)
 	}
 	dev.measured = nil
 	second := New(dev, first.Table(), always)

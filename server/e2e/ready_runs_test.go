@@ -49,7 +49,7 @@ func TestReadyRuns(t *testing.T) {
 			}
 		}},
 		{"mood", false, visitor.tryMoods, func(t *testing.T, adapter string) {
-			var said message.Verdict
+			var said message.Classification
 			out := servertest.Run(t, "", "generate", "--model", "builtin:tales", "--adapter", adapter, "--json", "--prompt", "Two red eyes looked at Zoe from the dark. She was so afraid that she ran. Something ran after her!")
 			if err := json.Unmarshal([]byte(out), &said); err != nil || said.Label != "scary" || len(said.Scores) != 3 {
 				t.Errorf("generate with the adapter says %s", out)

@@ -42,12 +42,12 @@ func toyHeldOut(run *fsdp.Run, seed uint64, w fsdp.Work, x []float32) (r fsdp.Re
 	for i, v := range x {
 		r.Loss += math.Abs(float64(v)) * math.Ldexp(float64(mix(seed, 11, uint64(w.Slot), uint64(i))), -64-i%30)
 	}
-	verdicts := fsdp.Verdicts{}
+	confusion := fsdp.Confusion{}
 	for row := 0; row < r.Tokens && run.Eval.Classes > 0; row++ {
 		h := mix(seed, 13, uint64(w.Slot), uint64(row))
-		verdicts[fsdp.Said{Truth: int(h % uint64(run.Eval.Classes)), Said: int((h>>8 + uint64(math.Float32bits(x[0])>>20)) % uint64(run.Eval.Classes))}]++
+		confusion[fsdp.ClassPair{Truth: int(h % uint64(run.Eval.Classes)), Predicted: int((h>>8 + uint64(math.Float32bits(x[0])>>20)) % uint64(run.Eval.Classes))}]++
 	}
-	r.Verdicts = verdicts.List()
+	r.Confusion = confusion.List()
 	return r, mix(seed, 17, w.Step, uint64(w.Slot))%41 == 0
 }
 
@@ -284,7 +284,7 @@ func (e *toyEngine) next() {
 			case 2:
 				r.Tokens++
 			case 3:
-				r.Verdicts = append(r.Verdicts, fsdp.Verdict{Truth: 99, Rows: 1})
+				r.Confusion = append(r.Confusion, fsdp.ConfusionCount{Truth: 99, Rows: 1})
 			}
 		}
 		e.tab.worker.Computed(e.s.now, r)

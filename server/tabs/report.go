@@ -198,8 +198,8 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "\n  rank %d: compute %.0f %%, encode %.0f %%, send %.0f %%, apply %.0f %%, wait %.0f %% (of it fetching %.0f %%); the room pulled %.0f %%",
 			rank.Rank, 100*f["compute"], 100*f["encode"], 100*f["send"], 100*f["apply"], 100*f["wait"], 100*f["fetch"], 100*f["pulled"])
 	}
-	for _, class := range []device.Class{device.Weights, device.Gradients, device.Optimizer} {
-		c := class.String()
+	for _, kind := range []device.MemoryKind{device.Weights, device.Gradients, device.Optimizer} {
+		c := kind.String()
 		fmt.Fprintf(&b, "\n  %s:", c)
 		for _, rank := range r.Ranks {
 			fmt.Fprintf(&b, " %s", size(float64(rank.Held[c])))

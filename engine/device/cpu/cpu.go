@@ -74,18 +74,18 @@ func (d *Device) Alloc(s device.Spec) (device.Buffer, error) {
 	} else {
 		b.u = make([]uint32, s.Len)
 	}
-	d.account(s.Class, s.Bytes())
+	d.account(s.Kind, s.Bytes())
 	return b, nil
 }
 
 // Free implements device.Device.
-func (d *Device) Free(b device.Buffer) { d.account(b.Spec().Class, -b.Spec().Bytes()) }
+func (d *Device) Free(b device.Buffer) { d.account(b.Spec().Kind, -b.Spec().Bytes()) }
 
-// account adds bytes to the usage of a class.
-func (d *Device) account(c device.Class, bytes int64) {
+// account adds bytes to the usage of a kind of memory.
+func (d *Device) account(kind device.MemoryKind, bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.usage[c] += bytes
+	d.usage[kind] += bytes
 }
 
 // Write implements device.Device.

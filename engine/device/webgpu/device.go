@@ -175,7 +175,7 @@ func (d *Device) Alloc(s device.Spec) (device.Buffer, error) {
 		gpu.Destroy()
 		return nil, fmt.Errorf("webgpu: buffer %q: %w", s.Label, err)
 	}
-	d.usage[s.Class] += s.Bytes()
+	d.usage[s.Kind] += s.Bytes()
 	return &buffer{s, d, gpu, id}, nil
 }
 
@@ -203,7 +203,7 @@ func (d *Device) Free(db device.Buffer) {
 	d.replay.drop(b.id)
 	b.id = -1
 	b.gpu.Destroy()
-	d.usage[b.spec.Class] -= b.spec.Bytes()
+	d.usage[b.spec.Kind] -= b.spec.Bytes()
 }
 
 // own finds this device's side of a buffer.

@@ -58,7 +58,7 @@ func launch(s float32, add bool, x, y device.Slice) device.Command {
 
 func alloc(t *testing.T, d *Device, typ tensor.DType, n int) device.Buffer {
 	t.Helper()
-	b, err := d.Alloc(device.Spec{DType: typ, Len: n, Class: device.Activations, Label: fmt.Sprintf("%v[%d]", typ, n)})
+	b, err := d.Alloc(device.Spec{DType: typ, Len: n, Kind: device.Activations, Label: fmt.Sprintf("%v[%d]", typ, n)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,9 +29,9 @@ func evaluation(s *replay.Setup) (*fsdp.Evaluation, error) {
 		err = report.Fail("config", report.ExitConfig, "Lower dataset.validation_split, or raise training.per_device_train_batch_size.", &config.Error{Path: "dataset.validation_split",
 			Message: fmt.Sprintf("sets %d micro-batches aside, and a run over several tabs evaluates %d at most", len(e.Tokens), fsdp.MaxSlots)})
 	}
-	if err == nil && min(s.BatchRows, e.Classes*e.Classes) > fsdp.MaxVerdicts {
+	if err == nil && min(s.BatchRows, e.Classes*e.Classes) > fsdp.MaxConfusionCounts {
 		err = report.Fail("config", report.ExitConfig, "Lower training.per_device_train_batch_size.", &config.Error{Path: "training.per_device_train_batch_size",
-			Message: fmt.Sprintf("is %d, and a run over several tabs evaluates %d rows of %d classes at a time at most", s.BatchRows, fsdp.MaxVerdicts, e.Classes)})
+			Message: fmt.Sprintf("is %d, and a run over several tabs evaluates %d rows of %d classes at a time at most", s.BatchRows, fsdp.MaxConfusionCounts, e.Classes)})
 	}
 	return e, err
 }
@@ -48,9 +48,9 @@ func (m *member) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
 	if m.run.Eval.Classes == 0 {
 		return nil
 	}
-	v := fsdp.Verdicts{}
-	err := m.trainer.Stepper.Judged(v, b)
-	r.Verdicts = v.List()
+	confusion := fsdp.Confusion{}
+	err := m.trainer.Stepper.CountPredictions(confusion, b)
+	r.Confusion = confusion.List()
 	return err
 }
 

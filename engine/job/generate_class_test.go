@@ -13,8 +13,8 @@ import (
 	"llamatab/engine/report"
 )
 
-// verdictOf is what generate says of a text.
-func verdictOf(t *testing.T, files report.Files, g message.GenerateJob) (v message.Verdict) {
+// classificationOf is the result of generate for a text.
+func classificationOf(t *testing.T, files report.Files, g message.GenerateJob) (v message.Classification) {
 	t.Helper()
 	g.TopP = 1
 	files.Dataset = nil
@@ -22,8 +22,8 @@ func verdictOf(t *testing.T, files report.Files, g message.GenerateJob) (v messa
 	return v
 }
 
-// Of a classifier, generate tells the class: the softmax of the logits that eval writes for the same text.
-func TestJudge(t *testing.T) {
+// For a classifier, generate returns the probabilities of the classes: the softmax of the logits that eval writes for the same text.
+func TestGenerateClass(t *testing.T) {
 	texts := lines(`{"text": "abc", "label": "b"}` + "\n" + `{"text": "xyz9", "label": "a"}` + "\n" + `{"text": "k", "label": "c"}` + "\n")
 	for name, dir := range map[string]string{seqCls: "adapter", score: "model"} {
 		files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
@@ -34,9 +34,9 @@ func TestJudge(t *testing.T) {
 		}
 		logits := classLogits(t, trained, 4)
 		for row, text := range []string{"abc", "xyz9", "k"} {
-			v := verdictOf(t, trained, message.GenerateJob{Prompt: text})
+			v := classificationOf(t, trained, message.GenerateJob{Prompt: text})
 			if v.Prompt != text || len(v.PromptIDs) != len(text) || len(v.Scores) != 3 || v.Label != v.Scores[0].Label {
-				t.Fatalf("%s: %q is judged %+v", dir, text, v)
+				t.Fatalf("%s: %q is classified as %+v", dir, text, v)
 			}
 			sum := 0.0
 			for _, l := range logits[3*row : 3*row+3] {
@@ -56,8 +56,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A head that nobody has trained judges as the run's did before its first step, and samples tell what it said.
-func TestJudgeUntrained(t *testing.T) {
+// An untrained head classifies as the run's head did before its first step, and the samples of that run show the same class.
+func TestGenerateClassUntrained(t *testing.T) {
 	texts := lines(`{"text": "abc", "label": "b"}` + "\n" + `{"text": "xyz9", "label": "a"}` + "\n" + `{"text": "k", "label": "b"}` + "\n" + `{"text": "q", "label": "a"}` + "\n")
 	files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: texts}
 	j := newJob(t, files, seqCls, "training.learning_rate=0.05", "training.seed=9", "dataset.validation_split=0.25", steps(4))
@@ -69,11 +69,11 @@ func TestJudgeUntrained(t *testing.T) {
 			said = append(said, fmt.Sprint(m.Sample.Step, " ", m.Sample.Text))
 		}
 	}
-	before := verdictOf(t, files, message.GenerateJob{Prompt: "xyz", Labels: []string{"a", "b"}, Seed: 9})
+	before := classificationOf(t, files, message.GenerateJob{Prompt: "xyz", Labels: []string{"a", "b"}, Seed: 9})
 	files.Adapter = h.folder("adapter")
-	after := verdictOf(t, files, message.GenerateJob{Prompt: "xyz"})
+	after := classificationOf(t, files, message.GenerateJob{Prompt: "xyz"})
 	var want []string
-	for i, v := range []message.Verdict{before, after} {
+	for i, v := range []message.Classification{before, after} {
 		want = append(want, fmt.Sprintf("%d %s (%.0f %%)", 4*i, v.Label, 100*float64(v.Scores[0].Score)))
 	}
 	if !slices.Equal(said, want) || want[0][2:] == want[1][2:] {
