@@ -45,8 +45,8 @@ type serveOptions struct {
 func parseServe(args []string) (o serveOptions, err error) {
 	f := newFlagSet("serve")
 	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` to serve at (default "+defaultListen+", or the next free port)")
-	f.StringVar(&o.models, "models", "", "`DIR` of model folders that the page offers")
-	f.StringVar(&o.data, "data", "", "`DIR` of data files that the page offers")
+	f.StringVar(&o.models, "models", "", "`DIR` of model folders that the page on this machine offers; other machines get a model only in a room that trains it")
+	f.StringVar(&o.data, "data", "", "`DIR` of data files that the page on this machine offers; other machines get a file only in a room that trains on it")
 	f.StringVar(&o.state, "state", "", "`DIR` that keeps the rooms, and with --lan the certificate, over a restart; without it rooms end with the program")
 	f.StringVar(&o.roomCode, "room-code", "", "`CODE` that lets tabs into new rooms (default: each room draws its own)")
 	f.IntVar(&o.maxTabs, "max-tabs", 0, "let at most `N` tabs into a room (default 64)")
@@ -69,6 +69,24 @@ func parseServe(args []string) (o serveOptions, err error) {
 	return o, nil
 }
 
+// library opens the folders of models and data, and says which links in them are not offered.
+func (o *serveOptions) library() (library.Library, error) {
+	l := library.Library{Builtin: library.NewBuiltin()}
+	for _, folder := range []struct {
+		option, dir string
+		opened      **library.Folder
+	}{{"models", o.models, &l.Models}, {"data", o.data, &l.Data}} {
+		var err error
+		if *folder.opened, err = library.OpenFolder(folder.dir); err != nil {
+			return l, fmt.Errorf("serve: --%s: %w", folder.option, err)
+		}
+		for _, name := range (*folder.opened).LeadOut() {
+			fmt.Fprintf(os.Stderr, "--%s: %s is not offered: it is a link that leads out of %s or is not relative; copy its target there\n", folder.option, name, folder.dir)
+		}
+	}
+	return l, nil
+}
+
 // serve is the command serve.
 func serve(ctx context.Context, args []string) error {
 	o, err := parseServe(args)
@@ -88,7 +106,10 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer listener.Close()
-	offers := library.Library{Builtin: library.NewBuiltin(), Models: o.models, Data: o.data}
+	offers, err := o.library()
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	rooms, err := classroom.Open(o.state, &offers, log)
 	if err != nil {
@@ -144,7 +165,7 @@ func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Cla
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.Handle("GET /docs/", docs.Handler())
-	mux.Handle("/api/", offers.Handler())
+	mux.Handle("/api/", offers.Handler(rooms.MayFetch))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
 	mux.Handle("PUT "+library.UploadPath, rooms.Handler())

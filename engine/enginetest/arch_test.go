@@ -67,7 +67,7 @@ var arrows = map[string][]string{
 	"docs":              {},
 	"server/web":        {},
 	"server/job":        {"engine/message"},
-	"server/room":       {"engine/fsdp", "engine/message", "engine/tensor"},
+	"server/room":       {"server/web", "engine/fsdp", "engine/message", "engine/tensor"},
 	"server/library":    {"server/web", "server/job", "engine/recipe"},
 	"server/classroom":  {"server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/device"},
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},

@@ -39,7 +39,7 @@ func newClassroom(t *testing.T) classroom {
 	t.Cleanup(func() { c.Close() })
 	c.MaxTabs = 3
 	mux := http.NewServeMux()
-	mux.Handle("/api/", offers.Handler())
+	mux.Handle("/api/", offers.Handler(c.MayFetch))
 	mux.Handle("/api/rooms", c.Handler())
 	mux.Handle("/api/rooms/", c.Handler())
 	mux.Handle("/api/handed/", c.Handler())

@@ -13,7 +13,6 @@ import (
 	"llamatab/engine/fsdp"
 	"llamatab/engine/fsdp/rank"
 	"llamatab/engine/report"
-	"llamatab/server/job"
 	"llamatab/server/library"
 	"llamatab/server/room"
 )
@@ -162,7 +161,7 @@ func (l *lessons) sources(text json.RawMessage) (any, error) {
 	if model == nil {
 		return nil, fmt.Errorf("this server no longer offers the model %s", cfg.Model.Path)
 	}
-	list, err := job.List(model, ".")
+	list, err := library.ModelFiles(model)
 	if err != nil {
 		return nil, fmt.Errorf("this server no longer offers the model %s: %w", cfg.Model.Path, err)
 	}

@@ -23,7 +23,7 @@ func (c *Classroom) upload(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		web.WriteJSON(w, room.Refused{Code: code, Reason: fmt.Sprintf(format, args...)})
 	}
-	if !room.FromHere(r) {
+	if !web.FromHere(r) {
 		refuse(http.StatusForbidden, "elsewhere", "files are uploaded on the server's own machine")
 		return
 	}
@@ -55,6 +55,20 @@ func (c *Classroom) upload(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusCreated)
 	}
+}
+
+// MayFetch reports whether a request may fetch the model or dataset of that name: it comes from this machine, or from a page
+// that has joined a room which trains with it.
+func (c *Classroom) MayFetch(r *http.Request, name string) bool {
+	if web.FromHere(r) {
+		return true
+	}
+	for _, text := range c.JobsOf(r) {
+		if cfg, err := config.Parse(text, "run.json"); err == nil && (name == cfg.Model.Path || name == cfg.Dataset.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 // removeOldUploads removes the uploads that no room needs.

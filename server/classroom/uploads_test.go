@@ -81,6 +81,7 @@ func TestUploads(t *testing.T) {
 		t.Errorf("a room of a model that was not uploaded: %d %s", code, body)
 	}
 	r := httptest.NewRequest("GET", "http://127.0.0.1:8080"+library.DatasetURL("handed:rows-2"), nil)
+	r.RemoteAddr = "127.0.0.1:50001"
 	w := httptest.NewRecorder()
 	if c.handler.ServeHTTP(w, r); w.Body.String() != rows {
 		t.Errorf("a tab gets %d and %d bytes", w.Code, w.Body.Len())

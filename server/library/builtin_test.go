@@ -13,6 +13,9 @@ import (
 	"llamatab/server/web"
 )
 
+// nobody may fetch what is not public.
+func nobody(*http.Request, string) bool { return false }
+
 // withBuiltin puts a small built-in model, dataset and run in place of the packed ones.
 func withBuiltin(t *testing.T) {
 	before := web.Packed
@@ -26,7 +29,7 @@ func withBuiltin(t *testing.T) {
 
 func TestBuiltinIsOffered(t *testing.T) {
 	withBuiltin(t)
-	server := httptest.NewServer(Library{Builtin: NewBuiltin()}.Handler())
+	server := httptest.NewServer(Library{Builtin: NewBuiltin()}.Handler(func(r *http.Request, _ string) bool { return web.FromHere(r) }))
 	defer server.Close()
 	get := func(path string) (int, string) {
 		r, err := http.Get(server.URL + path)

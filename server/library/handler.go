@@ -4,8 +4,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"llamatab/engine/recipe"
@@ -25,50 +24,37 @@ const (
 	dataPath   = "/api/data"
 )
 
-// Handler answers below /api/ what there is to choose from: models, data, recipes and ready runs.
-func (l Library) Handler() http.Handler {
+// Handler answers below /api/ what there is to choose from: models, data, recipes and ready runs. Content that is not Public is
+// listed for a request from this machine alone, and sent to a request that mayFetch allows.
+func (l Library) Handler(mayFetch func(r *http.Request, name string) bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+modelsPath, func(w http.ResponseWriter, r *http.Request) {
 		found := []modelInfo{}
-		names := folders(l.Models)
+		var names []string
+		if web.FromHere(r) {
+			names = l.Models.models()
+		}
 		for _, name := range l.Builtin.Models() {
 			names = append(names, BuiltinPrefix+name)
 		}
 		for _, name := range names {
-			if files, err := job.List(l.Model(name), "."); err == nil && holdsFile(files, "config.json") {
+			if files, err := ModelFiles(l.Model(name)); err == nil && holdsFile(files, "config.json") {
 				found = append(found, modelInfo{name, files})
 			}
 		}
 		web.WriteJSON(w, found)
 	})
 	mux.HandleFunc("GET "+modelsPath+"/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
-		sendFile(w, r, l.Model(r.PathValue("name")), r.PathValue("file"))
-	})
-	mux.HandleFunc("GET "+dataPath, func(w http.ResponseWriter, r *http.Request) {
-		files := []job.File{}
-		if l.Data != "" {
-			if all, err := job.List(os.DirFS(l.Data), "."); err == nil {
-				for _, f := range all {
-					if !strings.HasPrefix(f.Name, ".") {
-						files = append(files, f)
-					}
-				}
-			}
+		if name := r.PathValue("name"); allowed(w, r, name, mayFetch) {
+			sendFile(w, r, l.Model(name), r.PathValue("file"))
 		}
-		for _, name := range l.Builtin.Datasets() {
-			folder, file, err := l.Builtin.Dataset(name)
-			if err != nil {
-				continue
-			}
-			if info, err := fs.Stat(folder, file); err == nil {
-				files = append(files, job.File{Name: BuiltinPrefix + name, Size: info.Size()})
-			}
-		}
-		web.WriteJSON(w, files)
 	})
+	mux.HandleFunc("GET "+dataPath, func(w http.ResponseWriter, r *http.Request) { web.WriteJSON(w, l.datasets(web.FromHere(r))) })
 	mux.HandleFunc("GET "+dataPath+"/{file}", func(w http.ResponseWriter, r *http.Request) {
-		folder, file := l.Dataset(r.PathValue("file"))
-		sendFile(w, r, folder, file)
+		if name := r.PathValue("file"); allowed(w, r, name, mayFetch) {
+			folder, file := l.Dataset(name)
+			sendFile(w, r, folder, file)
+		}
 	})
 	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { web.WriteJSON(w, recipe.All) })
 	mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, r *http.Request) {
@@ -95,31 +81,54 @@ func PlainName(name string) bool {
 	return fs.ValidPath(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\:\x00")
 }
 
+// datasets lists the built-in datasets, and also those of the folder where all is true.
+func (l Library) datasets(all bool) []job.File {
+	files := []job.File{}
+	if all {
+		for _, name := range l.Data.names() {
+			if info, err := fs.Stat(l.Data.files, name); err == nil && info.Mode().IsRegular() {
+				files = append(files, job.File{Name: name, Size: info.Size()})
+			}
+		}
+	}
+	for _, name := range l.Builtin.Datasets() {
+		folder, file, err := l.Builtin.Dataset(name)
+		if err != nil {
+			continue
+		}
+		if info, err := fs.Stat(folder, file); err == nil {
+			files = append(files, job.File{Name: BuiltinPrefix + name, Size: info.Size()})
+		}
+	}
+	return files
+}
+
+// ModelFiles lists the files of a model's folder that can be fetched.
+func ModelFiles(folder fs.FS) ([]job.File, error) {
+	if folder == nil {
+		return nil, fs.ErrNotExist
+	}
+	files, err := job.List(folder, ".")
+	return slices.DeleteFunc(files, func(f job.File) bool { return !PlainName(f.Name) }), err
+}
+
+// allowed reports whether a request may fetch the model or dataset. It answers a request that may not, in the same way
+// whether there is such content or not.
+func allowed(w http.ResponseWriter, r *http.Request, name string, mayFetch func(*http.Request, string) bool) bool {
+	if Public(name) || mayFetch(r, name) {
+		return true
+	}
+	http.Error(w, "only members of a room get the models and data that the room trains with: join it by its code", http.StatusForbidden)
+	return false
+}
+
 // sendFile answers with a file of a folder, or with "not found" where the folder is nil.
 func sendFile(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
-	if folder == nil || !PlainName(name) {
+	if folder == nil || !PlainName(name) || !regular(folder, name) {
 		http.NotFound(w, r)
 		return
 	}
 	job.ServeFile(w, r, folder, name)
-}
-
-// folders lists the names of the folders in dir, which may be links. It lists none where dir is "" or cannot be read.
-func folders(dir string) []string {
-	if dir == "" {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
-		}
-	}
-	return names
 }
 
 func holdsFile(files []job.File, name string) bool {

@@ -4,8 +4,6 @@ package library
 
 import (
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -13,7 +11,7 @@ import (
 // name, any other in the folders.
 type Library struct {
 	Builtin      Builtin
-	Models, Data string // folders, "" for none
+	Models, Data *Folder // nil for none
 	Uploads      Uploads
 }
 
@@ -26,10 +24,7 @@ func (l Library) Model(name string) fs.FS {
 	if rest, ok := strings.CutPrefix(name, UploadPrefix); ok {
 		return l.Uploads.folder(rest)
 	}
-	if l.Models == "" || !PlainName(name) {
-		return nil
-	}
-	return os.DirFS(filepath.Join(l.Models, name))
+	return l.Models.model(name)
 }
 
 // Dataset is the folder of a data file and its name in it. The folder is nil where there is none of that name.
@@ -41,11 +36,12 @@ func (l Library) Dataset(name string) (fs.FS, string) {
 	if rest, ok := strings.CutPrefix(name, UploadPrefix); ok {
 		return l.Uploads.dataset(rest)
 	}
-	if l.Data == "" || !PlainName(name) {
-		return nil, ""
-	}
-	return os.DirFS(l.Data), name
+	return l.Data.dataset(name), name
 }
+
+// Public reports whether anybody may fetch the model or dataset of that name: it is part of the program. What lies in folders
+// or was uploaded is for those alone whom the Handler's caller lets fetch it.
+func Public(name string) bool { return strings.HasPrefix(name, BuiltinPrefix) }
 
 // oneFile is a folder in which only one file is visible.
 type oneFile struct {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,13 +15,14 @@ import (
 	"sync"
 
 	"llamatab/engine/fsdp"
+	"llamatab/server/web"
 )
 
 // Rooms are the rooms of a server, and their HTTP interface:
 //
 //	GET    /api/rooms                the rooms: [View], without tabs
 //	POST   /api/rooms                {"id","code","config"} opens one; answers [Opening]; from this machine only
-//	POST   /api/rooms/join           {"code","name"}, or {"id","tab","token","name"} of who comes back; answers a seat
+//	POST   /api/rooms/join           {"code","name"}, or {"id","tab","token","name"} of who comes back; answers a seat, and a file pass as a cookie
 //	GET    /api/rooms/ID             the View; with the owner's token, tabs and diary as well
 //	POST   /api/rooms/ID/look        a page's [Report]; answers the View; needs the token of a seat or the owner's
 //	POST   /api/rooms/ID/plan        {"tabs"}; answers what a tab holds and moves by strategy; needs a token as well
@@ -157,12 +157,6 @@ func (s *Rooms) Jobs() (jobs []json.RawMessage) {
 	return jobs
 }
 
-// FromHere tells whether a request comes from this machine.
-func FromHere(r *http.Request) bool {
-	ip := net.ParseIP(addressOf(r))
-	return ip != nil && ip.IsLoopback()
-}
-
 // Dropped counts sockets that were ended, by reason.
 func (s *Rooms) Dropped() map[string]int64 { return s.limits.counts() }
 
@@ -251,7 +245,7 @@ type Opening struct {
 
 // create opens a room for a page on this machine, which becomes the room's owner.
 func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
-	if !FromHere(r) {
+	if !web.FromHere(r) {
 		answer(w, http.StatusForbidden, Refused{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
 		return
 	}

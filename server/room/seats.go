@@ -270,6 +270,7 @@ func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusConflict, bye)
 		return
 	}
+	h.givePass(w, r, tab)
 	answer(w, http.StatusOK, joined{ID: h.ID, Tab: tab, Token: h.token(tab), Name: cleanName(asked.Name), Room: h.room.cfg.Name, Steps: h.run.Steps, Job: h.run.Job, Sources: sources})
 }
 

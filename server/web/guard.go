@@ -45,3 +45,13 @@ func secured(h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
+
+// FromHere reports whether a request comes from this machine.
+func FromHere(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
