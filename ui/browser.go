@@ -57,10 +57,10 @@ type rooms interface {
 	RecallRoom() // tells what this tab was before a reload, or what room this browser leads
 	ReturnToLedRoom()
 	CreateRoom(roomRequest)
-	JoinRoom(seatRequest)
+	JoinRoom(message.SeatRequest)
 	WatchRoom()
 	PlanRoom(tabs int)
-	ReportSeat(seatReport)
+	ReportSeat(message.SeatReport)
 	ActInRoom(op string, tab uint32) // tab 0: the whole room
 	LeaveRoom()
 	ForgetRoom()

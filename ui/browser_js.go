@@ -51,10 +51,10 @@ func (b jsBrowser) Download(run string, paths []string, name, readme string) {
 func (b jsBrowser) RecallRoom()                     { b.page.Call("recallRoom") }
 func (b jsBrowser) ReturnToLedRoom()                { b.page.Call("returnToLedRoom") }
 func (b jsBrowser) CreateRoom(r roomRequest)        { b.page.Call("createRoom", jsonText(r)) }
-func (b jsBrowser) JoinRoom(r seatRequest)          { b.page.Call("joinRoom", jsonText(r)) }
+func (b jsBrowser) JoinRoom(r message.SeatRequest)  { b.page.Call("joinRoom", jsonText(r)) }
 func (b jsBrowser) WatchRoom()                      { b.page.Call("watchRoom") }
 func (b jsBrowser) PlanRoom(tabs int)               { b.page.Call("planRoom", tabs) }
-func (b jsBrowser) ReportSeat(r seatReport)         { b.page.Call("reportSeat", jsonText(r)) }
+func (b jsBrowser) ReportSeat(r message.SeatReport) { b.page.Call("reportSeat", jsonText(r)) }
 func (b jsBrowser) ActInRoom(op string, tab uint32) { b.page.Call("actInRoom", op, tab) }
 func (b jsBrowser) LeaveRoom()                      { b.page.Call("leaveRoom") }
 func (b jsBrowser) ForgetRoom()                     { b.page.Call("forgetRoom") }

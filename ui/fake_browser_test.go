@@ -38,17 +38,17 @@ func (b *fakeBrowser) RemoveRun(id string)                                   { b
 func (b *fakeBrowser) Download(run string, paths []string, name, _ string) {
 	b.note("Download", run, paths, name)
 }
-func (b *fakeBrowser) RecallRoom()                   { b.note("RecallRoom") }
-func (b *fakeBrowser) ReturnToLedRoom()              { b.note("ReturnToLedRoom") }
-func (b *fakeBrowser) CreateRoom(r roomRequest)      { b.note("CreateRoom", r.Name) }
-func (b *fakeBrowser) JoinRoom(r seatRequest)        { b.note("JoinRoom", r) }
-func (b *fakeBrowser) WatchRoom()                    { b.note("WatchRoom") }
-func (b *fakeBrowser) PlanRoom(tabs int)             { b.note("PlanRoom", tabs) }
-func (b *fakeBrowser) ReportSeat(r seatReport)       { b.note("ReportSeat", r) }
-func (b *fakeBrowser) ActInRoom(op string, t uint32) { b.note("ActInRoom", op, t) }
-func (b *fakeBrowser) LeaveRoom()                    { b.note("LeaveRoom") }
-func (b *fakeBrowser) ForgetRoom()                   { b.note("ForgetRoom") }
-func (b *fakeBrowser) ShowRoom(link string)          { b.note("ShowRoom", link) }
+func (b *fakeBrowser) RecallRoom()                     { b.note("RecallRoom") }
+func (b *fakeBrowser) ReturnToLedRoom()                { b.note("ReturnToLedRoom") }
+func (b *fakeBrowser) CreateRoom(r roomRequest)        { b.note("CreateRoom", r.Name) }
+func (b *fakeBrowser) JoinRoom(r message.SeatRequest)  { b.note("JoinRoom", r) }
+func (b *fakeBrowser) WatchRoom()                      { b.note("WatchRoom") }
+func (b *fakeBrowser) PlanRoom(tabs int)               { b.note("PlanRoom", tabs) }
+func (b *fakeBrowser) ReportSeat(r message.SeatReport) { b.note("ReportSeat", r) }
+func (b *fakeBrowser) ActInRoom(op string, t uint32)   { b.note("ActInRoom", op, t) }
+func (b *fakeBrowser) LeaveRoom()                      { b.note("LeaveRoom") }
+func (b *fakeBrowser) ForgetRoom()                     { b.note("ForgetRoom") }
+func (b *fakeBrowser) ShowRoom(link string)            { b.note("ShowRoom", link) }
 func (b *fakeBrowser) Upload(_ map[string]source, names map[string]string) {
 	b.note("Upload", names)
 }

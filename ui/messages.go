@@ -39,10 +39,10 @@ type (
 		Origin   string `json:"origin"`
 	}
 	offersMessage struct { // what the server offers
-		Models  []offer      `json:"models"`
-		Data    []serverFile `json:"data"`
-		Ready   []readyRun   `json:"ready"`
-		Recipes []recipe     `json:"recipes"`
+		Models  []offer              `json:"models"`
+		Data    []message.ServerFile `json:"data"`
+		Ready   []readyRun           `json:"ready"`
+		Recipes []recipe             `json:"recipes"`
 	}
 	runsMessage struct { // the runs that the browser keeps
 		Runs  []keptRun `json:"runs"`
@@ -83,10 +83,10 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"run-record": take((*Page).receiveRecord),
 	"settings":   take(func(p *Page, _ time.Time, m settingsMessage) { p.Studio.takeSettings(m) }),
 
-	"room-joined":     take(func(p *Page, _ time.Time, m roomSeat) { p.Room.takeSeat(m) }),
-	"room-known":      take(func(p *Page, _ time.Time, m roomOpening) { p.Room.known(m) }),
+	"room-joined":     take(func(p *Page, _ time.Time, m message.Seat) { p.Room.takeSeat(m) }),
+	"room-known":      take(func(p *Page, _ time.Time, m rememberedRoom) { p.Room.known(m) }),
 	"room-led":        take(func(p *Page, _ time.Time, m ledMessage) { p.Room.led(m) }),
-	"room-opened":     take(func(p *Page, _ time.Time, m roomOpening) { p.Room.opened(m) }),
+	"room-opened":     take(func(p *Page, _ time.Time, m message.RoomOpening) { p.Room.opened(m) }),
 	"room-planned":    take(func(p *Page, _ time.Time, m []message.ShardPlan) { p.Room.Plan = m }),
 	"room-refused":    take(func(p *Page, now time.Time, m refusedMessage) { p.Room.refused(now, m) }),
 	"room-view":       take(func(p *Page, _ time.Time, m roomView) { p.Room.receiveView(m) }),

@@ -143,7 +143,7 @@ func (o *OpenRoom) uploaded(names map[string]string) {
 }
 
 // refused says why there is no room.
-func (o *OpenRoom) refused(f roomRefusal) {
+func (o *OpenRoom) refused(f message.Refusal) {
 	o.Working, o.Upload = false, nil
 	o.Problem = o.page.Room.explain(f)
 }

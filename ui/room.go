@@ -2,7 +2,6 @@ package ui
 
 import (
 	"cmp"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -30,9 +29,9 @@ type Room struct {
 	TypedCode, TypedName string // in the form
 	Led                  string // name of a room that was opened in a tab of this browser since closed, "" for none
 
-	confirming string     // what was requested once and needs a second click: "end", "leave", "remove-3"
-	reported   seatReport // the last report of this tab to the server
-	planned    int        // number of tabs of the last requested Plan
+	confirming string             // what was requested once and needs a second click: "end", "leave", "remove-3"
+	reported   message.SeatReport // the last report of this tab to the server
+	planned    int                // number of tabs of the last requested Plan
 	page       *Page
 }
 
@@ -49,39 +48,6 @@ type roomMeta struct {
 	Tab uint32 `json:"tab"`
 }
 
-// The answers of the server.
-type (
-	roomOpening struct {
-		ID        string   `json:"id"`
-		Code      string   `json:"code"`
-		Owner     string   `json:"owner"`
-		Addresses []string `json:"addresses"`
-		// Of a tab that was reloaded.
-		Tab   uint32 `json:"tab"`
-		Token string `json:"token"`
-		Name  string `json:"name"`
-	}
-	roomSeat struct {
-		ID      string                  `json:"id"`
-		Tab     uint32                  `json:"tab"`
-		Token   string                  `json:"token"`
-		Name    string                  `json:"name"`
-		Room    string                  `json:"room"`
-		Steps   int                     `json:"steps"`
-		Job     json.RawMessage         `json:"job"`
-		Sources map[string][]serverFile `json:"sources"`
-	}
-	roomRefusal struct {
-		Code   string `json:"code"`
-		Reason string `json:"reason"`
-		Next   string `json:"next"`
-		Path   string `json:"path"`
-
-		Kind  string         `json:"kind"`
-		About map[string]any `json:"about"`
-	}
-)
-
 // given puts the code of a link into the form.
 func (r *Room) given(code string) {
 	if r.ID == "" {
@@ -94,22 +60,22 @@ func (r *Room) given(code string) {
 func (r *Room) led(m ledMessage) { r.Led = cmp.Or(m.Name, r.say("room")) }
 
 // opened shows the room that this page has opened.
-func (r *Room) opened(o roomOpening) {
+func (r *Room) opened(o message.RoomOpening) {
 	r.enter(o)
 	r.page.goTo(screenRoom)
 }
 
 // known goes back to the room that this tab was in before a reload.
-func (r *Room) known(o roomOpening) {
-	r.enter(o)
+func (r *Room) known(o rememberedRoom) {
+	r.enter(o.RoomOpening)
 	if o.Token == "" {
 		r.page.browser.WatchRoom()
 		return
 	}
-	r.page.browser.JoinRoom(seatRequest{ID: o.ID, Tab: o.Tab, Token: o.Token, Name: o.Name})
+	r.page.browser.JoinRoom(message.SeatRequest{ID: o.ID, Tab: o.Tab, Token: o.Token, Name: o.Name})
 }
 
-func (r *Room) enter(o roomOpening) {
+func (r *Room) enter(o message.RoomOpening) {
 	r.Led = ""
 	r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
 }
@@ -152,7 +118,7 @@ func (r *Room) refused(now time.Time, m refusedMessage) {
 
 // leaveGone leaves a room that has ended or has removed this tab. It ends the run, unless the engine is saving the result.
 func (r *Room) leaveGone(now time.Time, code string) {
-	why := r.explain(roomRefusal{Code: code})
+	why := r.explain(message.Refusal{Code: code})
 	if run := r.page.Run; run.InRoom() && run.Stage.Active() && (run.Waiting == nil || run.Waiting.Phase != "wait" && run.Waiting.Phase != "save") {
 		run.receive(now, message.Envelope{Failed: &message.Failed{Code: "room", Message: string(why.Text)}})
 	}
@@ -167,7 +133,7 @@ func (r *Room) leaveGone(now time.Time, code string) {
 type problem struct{ Text, Detail Text }
 
 // explain says why a request was refused, in the page's language where the code is known.
-func (r *Room) explain(f roomRefusal) problem {
+func (r *Room) explain(f message.Refusal) problem {
 	if key := "room.no." + f.Code; r.Has(key) {
 		return problem{Text: r.T(key)}
 	}

@@ -58,11 +58,11 @@ func (r *Room) Can(op string) bool {
 	}
 	switch phase := r.View.Phase; op {
 	case "start":
-		return phase == "lobby"
+		return phase == message.RoomLobby
 	case "pause":
-		return phase == "computing" || phase == "evaluating" || phase == "deciding"
+		return phase == message.RoomComputing || phase == message.RoomEvaluating || phase == message.RoomDeciding
 	case "resume":
-		return phase == "paused"
+		return phase == message.RoomPaused
 	case "lock":
 		return !r.View.Locked
 	case "unlock":
@@ -73,7 +73,7 @@ func (r *Room) Can(op string) bool {
 
 // PauseOp is the command of the pause button: "pause" or "resume".
 func (r *Room) PauseOp() string {
-	if r.View != nil && r.View.Phase == "paused" {
+	if r.View != nil && r.View.Phase == message.RoomPaused {
 		return "resume"
 	}
 	return "pause"

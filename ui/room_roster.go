@@ -22,21 +22,21 @@ func (r *Room) Mine(t message.RoomTab) bool { return t.Tab == r.Tab && r.Tab != 
 // StateOf is what a tab is doing: the last part of a text "room.is.…".
 func (r *Room) StateOf(t message.RoomTab) string {
 	switch {
-	case t.State == "loading" && (t.Phase == "" || t.Phase == "open"):
+	case t.State == message.TabLoading && (t.Phase == "" || t.Phase == "open"):
 		return "joining"
-	case r.View.Phase == "done" && t.State == "away" && t.Failed == "": // it has left after the end
+	case r.View.Phase == message.RoomDone && t.State == message.TabAway && t.Failed == "": // it has left after the end
 		return "done"
-	case t.State == "loading", t.State == "suspect", t.State == "away", t.State == "leaving", t.State == "failed", t.State == "left":
-		return t.State
-	case t.State == "connecting":
+	case t.State == message.TabLoading, t.State == message.TabSuspect, t.State == message.TabAway, t.State == message.TabLeaving, t.State == message.TabFailed, t.State == message.TabLeft:
+		return string(t.State)
+	case t.State == message.TabConnecting:
 		return "joining"
-	case r.View.Phase == "lobby":
+	case r.View.Phase == message.RoomLobby:
 		return "ready"
-	case r.View.Phase == "done":
+	case r.View.Phase == message.RoomDone:
 		return "done"
-	case r.View.Phase == "saving":
+	case r.View.Phase == message.RoomSaving:
 		return "saving"
-	case r.View.Phase == "paused":
+	case r.View.Phase == message.RoomPaused:
 		return "paused"
 	case len(t.Working) > 0:
 		return "computing"

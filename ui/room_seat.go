@@ -12,7 +12,7 @@ import (
 )
 
 // takeSeat starts this tab's part of the run, or continues it after a reload. The record of the run is shown at once.
-func (r *Room) takeSeat(s roomSeat) {
+func (r *Room) takeSeat(s message.Seat) {
 	if r.page.Run.Stage.Active() {
 		return
 	}
@@ -61,7 +61,7 @@ func (r *Room) Join(event vugu.DOMEvent) {
 		r.page.browser.Focus("join-code")
 	default:
 		r.Problem = problem{}
-		r.page.browser.JoinRoom(seatRequest{Code: code, Name: r.TypedName})
+		r.page.browser.JoinRoom(message.SeatRequest{Code: code, Name: r.TypedName})
 	}
 }
 
@@ -90,7 +90,7 @@ func (r *Room) report() {
 	if r.Tab == 0 || !run.InRoom() || run.Meta.Room.ID != r.ID { // this page has no seat, or has started another run
 		return
 	}
-	said := seatReport{Memory: run.Last.GPUBytes}
+	said := message.SeatReport{Memory: run.Last.GPUBytes}
 	if w := run.Waiting; w != nil && run.Stage.Active() {
 		said.Phase, said.Done, said.Total = w.Phase, w.Done, w.Total
 	}
@@ -114,7 +114,7 @@ func (r *Room) Leave(vugu.DOMEvent) {
 		run.ended()
 	}
 	r.page.browser.LeaveRoom()
-	r.Tab, r.reported = 0, seatReport{}
+	r.Tab, r.reported = 0, message.SeatReport{}
 	if !r.Owner {
 		r.page.browser.ForgetRoom()
 		*r = Room{Words: r.Words, page: r.page, TypedName: r.TypedName}

@@ -59,13 +59,13 @@ func (r *Room) StatusText() Text {
 		return r.T("room.lost")
 	case v == nil:
 		return r.T("room.asking")
-	case v.Phase == "done":
+	case v.Phase == message.RoomDone:
 		return r.T("room.done", "steps", v.Steps)
-	case v.Phase == "failed":
+	case v.Phase == message.RoomFailed:
 		return r.T("room.failed")
-	case v.Phase == "saving":
+	case v.Phase == message.RoomSaving:
 		return r.T("room.saving")
-	case v.Phase == "paused":
+	case v.Phase == message.RoomPaused:
 		return r.T("room.paused", "step", v.Step)
 	}
 	var loading, busy, silent []message.RoomTab
@@ -81,19 +81,19 @@ func (r *Room) StatusText() Text {
 	}
 	detail := func(t message.RoomTab) Text { return r.Named(t) + " (" + r.StateText(t) + ")" }
 	switch {
-	case v.Phase == "lobby" && v.Here == 0:
+	case v.Phase == message.RoomLobby && v.Here == 0:
 		return r.T("room.empty")
-	case v.Phase == "lobby" && len(loading) > 0:
+	case v.Phase == message.RoomLobby && len(loading) > 0:
 		return r.T("room.loading", "who", r.listed(loading, detail))
-	case v.Phase == "lobby" && r.Owner:
+	case v.Phase == message.RoomLobby && r.Owner:
 		return r.T("room.mayStart", "n", v.Online)
-	case v.Phase == "lobby":
+	case v.Phase == message.RoomLobby:
 		return r.T("room.teacher")
 	case v.Online == 0:
 		return r.T("room.alone")
 	case len(silent) > 0:
 		return r.T("room.silent", "step", v.Step+1, "steps", v.Steps, "who", r.listed(silent, detail))
-	case v.Phase == "evaluating":
+	case v.Phase == message.RoomEvaluating:
 		return r.T("room.evaluating", "step", v.Step)
 	case len(busy) > 0:
 		return r.T("room.computing", "step", v.Step+1, "steps", v.Steps, "who", r.listed(busy, r.Named))
@@ -103,7 +103,7 @@ func (r *Room) StatusText() Text {
 
 // Reason is the server's English message about why the room has failed.
 func (r *Room) Reason() Text {
-	if r.View == nil || r.Phase() != "failed" {
+	if r.View == nil || r.Phase() != message.RoomFailed {
 		return ""
 	}
 	return Text(r.View.Reason)
@@ -118,9 +118,12 @@ func (r *Room) Bar() any {
 }
 
 // Phase is the phase of the room, "" where it is unknown.
-func (r *Room) Phase() string {
+func (r *Room) Phase() message.RoomPhase {
 	if r.View == nil {
 		return ""
 	}
-	return string(r.View.Phase)
+	return r.View.Phase
 }
+
+// InLobby reports whether the room waits for tabs, or for the start.
+func (r *Room) InLobby() bool { return r.Phase() == message.RoomLobby }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"llamatab/engine/message"
 )
 
 // classroom are the answers of a server with one room, with tabs in every state.
@@ -22,9 +24,9 @@ func classroom() map[string]string {
 		"job": {"model": "builtin:tales", "dataset": {"path": "builtin:pirate"}, "training": {"max_steps": 100000, "learning_rate": 0.001}, "fsdp": {"slots": 4}},
 		"sources": {"model": [{"name": "config.json", "size": 500, "url": "/api/models/builtin:tales/config.json"}],
 			"dataset": [{"name": "pirate.jsonl", "size": 2500, "url": "/api/data/builtin:pirate"}]}}`
-	var losses []Loss
+	var losses []message.RoomLoss
 	for i := range 40 {
-		losses = append(losses, Loss{Step: i + 1, Loss: 3 - float64(i)/20})
+		losses = append(losses, message.RoomLoss{Step: uint64(i) + 1, Loss: 3 - float64(i)/20})
 		if i%10 == 9 {
 			held := 3.1 - float64(i)/30
 			losses[i].Eval = &held
@@ -44,13 +46,6 @@ func classroom() map[string]string {
 		{"sharding_strategy": "NO_SHARD", "planned_bytes": {"weights": 9e8, "gradients": 4e6, "optimizer": 8e6, "activations": 2e8, "staging": 1e6, "total": 1113000000}},
 		{"sharding_strategy": "FULL_SHARD", "planned_bytes": {"weights": 5e8, "gradients": 1e6, "optimizer": 2e6, "activations": 2e8, "staging": 1e6, "total": 704000000}}]`
 	return has
-}
-
-// Loss is server/room.Loss.
-type Loss struct {
-	Step int      `json:"step"`
-	Loss float64  `json:"loss"`
-	Eval *float64 `json:"eval,omitempty"`
 }
 
 // TestRoomScreens visits the screens of a room as its owner and as a tab that has joined, in both languages and themes and three

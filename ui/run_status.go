@@ -1,6 +1,10 @@
 package ui
 
-import "strconv"
+import (
+	"strconv"
+
+	"llamatab/engine/message"
+)
 
 // Title names the run.
 func (r *Run) Title() Text {
@@ -12,7 +16,7 @@ func (r *Run) Title() Text {
 
 // Status is one sentence about the state of the run.
 func (r *Run) Status() string {
-	if me := r.page.Room.ownTab(); r.InRoom() && me != nil && me.State != "loading" && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == "paused") {
+	if me := r.page.Room.ownTab(); r.InRoom() && me != nil && me.State != message.TabLoading && (r.Stage == Loading || r.Stage == Training && r.page.Room.Phase() == message.RoomPaused) {
 		return string(r.page.Room.StatusText())
 	}
 	switch r.Stage {

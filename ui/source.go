@@ -1,19 +1,15 @@
 package ui
 
+import "llamatab/engine/message"
+
 // source says where the files of a mount come from: "chosen" on this visit, the "server", the folder of a "run", results in
 // "memory", or "kept" copies of files that were chosen earlier.
 type source struct {
-	From      string       `json:"from"`
-	Kind      string       `json:"kind,omitempty"`      // chosen: "model" or "dataset"
-	Positions []int        `json:"positions,omitempty"` // chosen: in the list that the browser keeps
-	Files     []serverFile `json:"files,omitempty"`     // server
-	Run       string       `json:"run,omitempty"`       // run
-	Folder    string       `json:"folder,omitempty"`    // run, memory
-	Key       string       `json:"key,omitempty"`       // kept
-}
-
-type serverFile struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	URL  string `json:"url"`
+	From      string               `json:"from"`
+	Kind      string               `json:"kind,omitempty"`      // chosen: "model" or "dataset"
+	Positions []int                `json:"positions,omitempty"` // chosen: in the list that the browser keeps
+	Files     []message.ServerFile `json:"files,omitempty"`     // server
+	Run       string               `json:"run,omitempty"`       // run
+	Folder    string               `json:"folder,omitempty"`    // run, memory
+	Key       string               `json:"key,omitempty"`       // kept
 }

@@ -17,7 +17,7 @@ type Studio struct {
 	*Words
 	Model, Data chosenInput
 	Models      []offer // of the server
-	Datasets    []serverFile
+	Datasets    []message.ServerFile
 	Config      Tree
 	About       description
 	Recipes     []recipe        // of the server
@@ -52,8 +52,8 @@ type Studio struct {
 
 // offer is a model of the server.
 type offer struct {
-	Name  string       `json:"name"`
-	Files []serverFile `json:"files"`
+	Name  string               `json:"name"`
+	Files []message.ServerFile `json:"files"`
 }
 
 func newStudio(p *Page) *Studio {

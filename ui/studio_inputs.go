@@ -6,19 +6,21 @@ import (
 	"strings"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // dataTypes are the file name extensions of data.
 var dataTypes = []string{".jsonl", ".json", ".txt", ".text", ".md", ".csv"}
 
 // offer takes the models and data of the server. Where no model is chosen, its first one is.
-func (s *Studio) offer(models []offer, data []serverFile) {
+func (s *Studio) offer(models []offer, data []message.ServerFile) {
 	for i, m := range models {
 		for j := range m.Files {
 			models[i].Files[j].URL = "/api/models/" + escape(m.Name) + "/" + escape(m.Files[j].Name)
 		}
 	}
-	data = slices.DeleteFunc(data, func(f serverFile) bool {
+	data = slices.DeleteFunc(data, func(f message.ServerFile) bool {
 		return !strings.HasPrefix(f.Name, "builtin:") && !slices.Contains(dataTypes, path.Ext(f.Name))
 	})
 	for i := range data {
@@ -55,7 +57,7 @@ func (s *Studio) TakeModel(name string) {
 func (s *Studio) TakeData(name string) {
 	for _, f := range s.Datasets {
 		if f.Name == name {
-			s.Data = chosenInput{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []serverFile{f}}}
+			s.Data = chosenInput{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []message.ServerFile{f}}}
 		}
 	}
 	s.changed()

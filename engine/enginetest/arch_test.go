@@ -69,7 +69,7 @@ var arrows = map[string][]string{
 	"server/job":        {"engine/message"},
 	"server/room":       {"server/web", "engine/fsdp", "engine/message", "engine/tensor"},
 	"server/library":    {"server/web", "server/job", "engine/recipe"},
-	"server/classroom":  {"server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/device"},
+	"server/classroom":  {"server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/message", "engine/device"},
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},
 	"server/inputs":     {"server/library", "server/job", "server/exit", "engine/report", "engine/recipe", "engine/config", "engine/message"},
 	"server/runner":     {"server/headless", "server/job", "server/web", "server/exit", "engine/message"},

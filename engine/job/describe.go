@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/forecast"
@@ -18,12 +17,11 @@ import (
 
 // look answers what a page asks while a run is put together, before any device is opened.
 func (j *Job) look() error {
-	var answer any = config.Describe()
+	var answer any
 	var err error
-	switch j.Command {
-	case message.Plan:
+	if j.Command == message.Plan {
 		answer, err = j.forecast()
-	case message.Preview:
+	} else {
 		answer, err = j.preview()
 	}
 	if err != nil {

@@ -27,14 +27,6 @@ func answer(t *testing.T, j *job.Job, into any) {
 	t.Fatal("no result")
 }
 
-func TestDescribe(t *testing.T) {
-	var d message.Description
-	answer(t, &job.Job{Job: message.Job{Command: message.Describe}, Host: newHost()}, &d)
-	if len(d.Methods) == 0 || d.Methods[0].Value != "LORA" || d.Methods[0].Refused != "" {
-		t.Errorf("got %+v", d.Methods)
-	}
-}
-
 // A page's plan is that of the run itself, and a mistake names the setting.
 func TestPlanJob(t *testing.T) {
 	j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 3)}, lora)

@@ -17,9 +17,8 @@ const (
 	Export   Command = "export"
 	Bench    Command = "bench"
 	// What a page asks while a run is put together. None needs a device.
-	Describe Command = "describe" // what run.json may hold
-	Plan     Command = "plan"     // what the run of Config will take
-	Preview  Command = "preview"  // rows of Config's dataset as tokens
+	Plan    Command = "plan"    // what the run of Config will take
+	Preview Command = "preview" // rows of Config's dataset as tokens
 )
 
 // Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,

@@ -2,8 +2,33 @@ package message
 
 // What a room of several tabs says to their pages.
 
-// RoomPhase is what a room is doing; the constants are those of server/room.
+// RoomPhase is what a room is doing.
 type RoomPhase string
+
+const (
+	RoomLobby      RoomPhase = "lobby"      // waiting for tabs, or for the start
+	RoomEvaluating RoomPhase = "evaluating" // the loss of the version on held-out rows is computed
+	RoomComputing  RoomPhase = "computing"  // slots are computed, and their gradients added
+	RoomDeciding   RoomPhase = "deciding"   // the decision about a step, or the result of an evaluation, is being stored
+	RoomSaving     RoomPhase = "saving"     // all steps are decided, the last checkpoint is being pulled
+	RoomDone       RoomPhase = "done"
+	RoomFailed     RoomPhase = "failed" // the room's storage failed
+	RoomPaused     RoomPhase = "paused" // shown in place of evaluating, computing and deciding
+)
+
+// TabState is what a room knows of a tab's connection.
+type TabState string
+
+const (
+	TabLoading    TabState = "loading"    // it has a seat, and its engine has not connected yet
+	TabConnecting TabState = "connecting" // its data socket has not come yet
+	TabOnline     TabState = "online"
+	TabSuspect    TabState = "suspect" // online, and silent for a while
+	TabLeaving    TabState = "leaving"
+	TabAway       TabState = "away"
+	TabLeft       TabState = "left" // its user has left the room
+	TabFailed     TabState = "failed"
+)
 
 // RoomView describes a room.
 type RoomView struct {
@@ -37,19 +62,19 @@ type RoomView struct {
 
 // RoomTab is one tab of a room's roster.
 type RoomTab struct {
-	Tab      uint32  `json:"tab"`
-	Name     string  `json:"name,omitempty"`
-	Class    string  `json:"class,omitempty"`
-	State    string  `json:"state"` // "loading", "connecting", "online", "suspect", "leaving", "away", "left", "failed"
-	Shards   []int   `json:"shards,omitempty"`
-	Version  uint64  `json:"version"` // of its oldest shard
-	Slots    int     `json:"slots"`   // computed so far
-	Working  []int   `json:"working,omitempty"`
-	Seconds  float64 `json:"seconds"`  // time of its last slot
-	Relative float64 `json:"relative"` // Seconds divided by the median of all tabs
-	In       int64   `json:"in"`       // bytes from it, without headers
-	Out      int64   `json:"out"`      // bytes to it
-	Memory   int64   `json:"memory"`   // bytes on its GPU, as the tab reports
+	Tab      uint32   `json:"tab"`
+	Name     string   `json:"name,omitempty"`
+	Class    string   `json:"class,omitempty"`
+	State    TabState `json:"state"`
+	Shards   []int    `json:"shards,omitempty"`
+	Version  uint64   `json:"version"` // of its oldest shard
+	Slots    int      `json:"slots"`   // computed so far
+	Working  []int    `json:"working,omitempty"`
+	Seconds  float64  `json:"seconds"`  // time of its last slot
+	Relative float64  `json:"relative"` // Seconds divided by the median of all tabs
+	In       int64    `json:"in"`       // bytes from it, without headers
+	Out      int64    `json:"out"`      // bytes to it
+	Memory   int64    `json:"memory"`   // bytes on its GPU, as the tab reports
 	// Usage is Memory by class.
 	Usage  map[string]int64 `json:"usage,omitempty"`
 	Silent float64          `json:"silent"` // seconds since its last status

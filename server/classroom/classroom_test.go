@@ -14,6 +14,7 @@ import (
 
 	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 	"llamatab/server/library"
 	"llamatab/server/room"
 	"llamatab/server/web"
@@ -72,7 +73,7 @@ func opening(config string) string {
 const lessonOfClass = `{"model": "builtin:tales", "dataset": {"path": "builtin:pirate", "max_length": 64}, "peft": {"peft_type": "LORA", "r": 4},
 	"training": {"max_steps": 3}, "fsdp": {"sharding_strategy": "NO_SHARD", "slots": 4}}`
 
-func (c classroom) open() (o room.Opening) {
+func (c classroom) open() (o message.RoomOpening) {
 	c.Helper()
 	code, body := c.request("POST", "/api/rooms", opening(lessonOfClass), "")
 	if code != http.StatusCreated || json.Unmarshal([]byte(body), &o) != nil {
@@ -82,16 +83,7 @@ func (c classroom) open() (o room.Opening) {
 }
 
 // seatTaken is the answer to a page that joins.
-type seatTaken struct {
-	ID      string
-	Tab     uint32
-	Token   string
-	Name    string
-	Room    string
-	Steps   int
-	Job     json.RawMessage
-	Sources map[string][]source
-}
+type seatTaken struct{ message.Seat }
 
 func (s seatTaken) bearer() string { return fmt.Sprintf("%d.%s", s.Tab, s.Token) }
 
@@ -260,7 +252,7 @@ func TestClassroomRefuses(t *testing.T) {
 			change = func(*http.Request) {}
 		}
 		code, body := c.request("POST", "/api/rooms", x.body, "", change)
-		var refused room.Refused
+		var refused message.Refusal
 		if json.Unmarshal([]byte(body), &refused); code != x.status || !strings.Contains(body, x.want) || refused.Code == "" {
 			t.Errorf("%s: %d %.300s, want %d and %q", x.name, code, body, x.status, x.want)
 		}

@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/forecast"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/fsdp/rank"
+	"llamatab/engine/message"
 	"llamatab/engine/report"
 	"llamatab/server/library"
 	"llamatab/server/room"
@@ -66,10 +67,10 @@ func (l *lessons) plan(text json.RawMessage, tabs int) (any, error) {
 // the tokens of its slots.
 func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 	if len(run.Job) == 0 {
-		return nil, &room.Refused{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
+		return nil, &message.Refusal{Code: "config", Reason: "the room has no job", Next: "send the run.json as run.job"}
 	}
 	if len(run.Job) > maxConfig {
-		return nil, &room.Refused{Code: "config", Reason: fmt.Sprintf("a run.json of %d bytes, more than %d", len(run.Job), maxConfig)}
+		return nil, &message.Refusal{Code: "config", Reason: fmt.Sprintf("a run.json of %d bytes, more than %d", len(run.Job), maxConfig)}
 	}
 	cfg, err := config.Parse(run.Job, "run.json")
 	if err != nil {
@@ -88,7 +89,7 @@ func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 		trained += p.Shape.Size()
 	}
 	if trained > maxTrained {
-		return nil, &room.Refused{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
+		return nil, &message.Refusal{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
 	}
 	job, err := json.Marshal(cfg)
 	if err != nil {
@@ -103,21 +104,21 @@ func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 func refusal(err error) error {
 	var ce *config.Error
 	if errors.As(err, &ce) {
-		return &room.Refused{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path, Kind: ce.Kind, About: ce.About}
+		return &message.Refusal{Code: "config", Reason: ce.Error(), Next: ce.Next, Path: ce.Path, Kind: ce.Kind, About: ce.About}
 	}
 	f := report.Failure(err)
-	return &room.Refused{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path, Kind: f.Kind, About: f.About}
+	return &message.Refusal{Code: f.Code, Reason: f.Message, Next: f.Next, Path: f.Path, Kind: f.Kind, About: f.About}
 }
 
 // files opens the model and the dataset that a config names. It refuses what other tabs could not fetch from this server.
 func (l *lessons) files(cfg *config.Config) (report.Files, error) {
 	var files report.Files
 	refuse := func(path, format string, args ...any) error {
-		return &room.Refused{Code: "class_files", Path: path, Reason: fmt.Sprintf(format, args...), Next: "choose what this server offers: a built-in model and dataset, or a folder of serve --models and a file of serve --data"}
+		return &message.Refusal{Code: "class_files", Path: path, Reason: fmt.Sprintf(format, args...), Next: "choose what this server offers: a built-in model and dataset, or a folder of serve --models and a file of serve --data"}
 	}
 	switch {
 	case cfg.FSDP == nil:
-		return files, &room.Refused{Code: "config", Path: "fsdp", Reason: "fsdp is missing, so this is a run of one tab", Next: `add "fsdp": {}`}
+		return files, &message.Refusal{Code: "config", Path: "fsdp", Reason: "fsdp is missing, so this is a run of one tab", Next: `add "fsdp": {}`}
 	case cfg.Model.Random != nil:
 		return files, refuse("model", "a run in a room starts from a model, not from random weights")
 	case cfg.InitAdapter != nil:
@@ -144,15 +145,8 @@ func regular(folder fs.FS, name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// source is a file of the library and the address from which tabs fetch it.
-type source struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	URL  string `json:"url"`
-}
-
 // sources implements room.Rooms.Sources: it lists the files of a job by mount.
-func (l *lessons) sources(text json.RawMessage) (any, error) {
+func (l *lessons) sources(text json.RawMessage) (map[string][]message.ServerFile, error) {
 	cfg, err := config.Parse(text, "run.json")
 	if err != nil {
 		return nil, err
@@ -165,9 +159,9 @@ func (l *lessons) sources(text json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this server no longer offers the model %s: %w", cfg.Model.Path, err)
 	}
-	found := map[string][]source{}
+	found := map[string][]message.ServerFile{}
 	for _, f := range list {
-		found["model"] = append(found["model"], source{f.Name, f.Size, library.ModelURL(cfg.Model.Path, f.Name)})
+		found["model"] = append(found["model"], message.ServerFile{Name: f.Name, Size: f.Size, URL: library.ModelURL(cfg.Model.Path, f.Name)})
 	}
 	folder, file := l.Dataset(cfg.Dataset.Path)
 	if folder == nil {
@@ -177,6 +171,6 @@ func (l *lessons) sources(text json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this server no longer offers the data %s: %w", cfg.Dataset.Path, err)
 	}
-	found["dataset"] = []source{{file, info.Size(), library.DatasetURL(cfg.Dataset.Path)}}
+	found["dataset"] = []message.ServerFile{{Name: file, Size: info.Size(), URL: library.DatasetURL(cfg.Dataset.Path)}}
 	return found, nil
 }

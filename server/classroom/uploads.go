@@ -8,8 +8,8 @@ import (
 	"net/http"
 
 	"llamatab/engine/config"
+	"llamatab/engine/message"
 	"llamatab/server/library"
-	"llamatab/server/room"
 	"llamatab/server/web"
 )
 
@@ -21,7 +21,7 @@ func (c *Classroom) upload(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status int, code, format string, args ...any) {
 		w.Header().Set("Connection", "close") // the rest of the body is not read
 		w.WriteHeader(status)
-		web.WriteJSON(w, room.Refused{Code: code, Reason: fmt.Sprintf(format, args...)})
+		web.WriteJSON(w, message.Refusal{Code: code, Reason: fmt.Sprintf(format, args...)})
 	}
 	if !web.FromHere(r) {
 		refuse(http.StatusForbidden, "elsewhere", "files are uploaded on the server's own machine")

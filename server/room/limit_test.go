@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 )
 
 // TestFlood: 30 pages join a room while others try wrong tokens and wrong codes without a pause.
 func TestFlood(t *testing.T) {
 	site := newSite(t)
-	site.rooms.Sources = func(json.RawMessage) (any, error) { return nil, nil }
+	site.rooms.Sources = func(json.RawMessage) (map[string][]message.ServerFile, error) { return nil, nil }
 	cfg := toyConfig(fsdp.NoShard, 9)
 	cfg.Run.Job = json.RawMessage("{}")
 	cfg.MinTabs = 0

@@ -52,13 +52,13 @@ const (
 type Phase = message.RoomPhase
 
 const (
-	Lobby      Phase = "lobby"      // waiting for tabs, or for the start
-	Evaluating Phase = "evaluating" // the loss of the version on held-out rows is computed
-	Computing  Phase = "computing"  // slots are computed, and their gradients added
-	Deciding   Phase = "deciding"   // the decision about a step, or the result of an evaluation, is being stored
-	Saving     Phase = "saving"     // all steps are decided, the last checkpoint is being pulled
-	Done       Phase = "done"
-	Failed     Phase = "failed" // the room's storage failed
+	Lobby      = message.RoomLobby
+	Evaluating = message.RoomEvaluating
+	Computing  = message.RoomComputing
+	Deciding   = message.RoomDeciding
+	Saving     = message.RoomSaving
+	Done       = message.RoomDone
+	Failed     = message.RoomFailed
 )
 
 // Room is the state of a room. See the package's text.
@@ -513,10 +513,10 @@ func (r *Room) order(t *tab) {
 	r.do(Send{Tab: t.id, Message: o})
 }
 
-// Phase is the state that people are shown: the phase, or "paused".
+// Phase is what people are shown: the phase, or that the room is paused.
 func (r *Room) Phase() Phase {
 	if r.paused && r.works() {
-		return "paused"
+		return message.RoomPaused
 	}
 	return r.phase
 }

@@ -15,16 +15,17 @@ import (
 	"sync"
 
 	"llamatab/engine/fsdp"
+	"llamatab/engine/message"
 	"llamatab/server/web"
 )
 
 // Rooms are the rooms of a server, and their HTTP interface:
 //
 //	GET    /api/rooms                the rooms: [View], without tabs
-//	POST   /api/rooms                {"id","code","config"} opens one; answers [Opening]; from this machine only
-//	POST   /api/rooms/join           {"code","name"}, or {"id","tab","token","name"} of who comes back; answers a seat, and a file pass as a cookie
+//	POST   /api/rooms                {"id","code","config"} opens one; answers [message.RoomOpening]; from this machine only
+//	POST   /api/rooms/join           a [message.SeatRequest]; answers a [message.Seat], and a file pass as a cookie
 //	GET    /api/rooms/ID             the View; with the owner's token, tabs and diary as well
-//	POST   /api/rooms/ID/look        a page's [Report]; answers the View; needs the token of a seat or the owner's
+//	POST   /api/rooms/ID/look        a page's [message.SeatReport]; answers the View; needs the token of a seat or the owner's
 //	POST   /api/rooms/ID/plan        {"tabs"}; answers what a tab holds and moves by strategy; needs a token as well
 //	POST   /api/rooms/ID/OP?tab=N    start, pause, resume, remove, lock, unlock; needs the owner's token
 //	DELETE /api/rooms/ID             ends the room; needs the owner's token
@@ -32,7 +33,7 @@ import (
 //	GET    /api/rooms/ID/data        its data socket
 //
 // Tokens travel in the header "Authorization: Bearer TOKEN"; that of a seat is "Bearer TAB.TOKEN". No address holds a secret. A
-// refusal is answered with a fsdp.Bye or a Refused.
+// refusal is answered with a [message.Refusal].
 type Rooms struct {
 	Origins   []string // of pages that may join besides the server's own, such as https://school.example
 	Code      string   // of every new room; "": each draws its own
@@ -44,8 +45,8 @@ type Rooms struct {
 	Describe func(run *fsdp.Run) (Tokens, error)
 	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
 	Plan func(job json.RawMessage, tabs int) (any, error)
-	// Sources gives the addresses of a job's files for a page that joins.
-	Sources func(job json.RawMessage) (any, error)
+	// Sources lists the files of a job with their addresses, by mount, for a page that joins.
+	Sources func(job json.RawMessage) (map[string][]message.ServerFile, error)
 
 	store  Storage
 	bus    Bus
@@ -222,34 +223,13 @@ func (s *Rooms) Handler() http.Handler {
 
 func owns(h *Host, r *http.Request) bool { return h.Owns(bearer(r)) }
 
-// Refused says why a room cannot be opened.
-type Refused struct {
-	Code   string `json:"code"`
-	Reason string `json:"reason"`
-	Next   string `json:"next,omitempty"` // what to do about it
-	Path   string `json:"path,omitempty"` // of the setting at fault
-
-	Kind  string         `json:"kind,omitempty"` // as of a message.Failed
-	About map[string]any `json:"about,omitempty"`
-}
-
-func (r *Refused) Error() string { return r.Reason }
-
-// Opening is the answer to a page that has opened a room.
-type Opening struct {
-	ID        string   `json:"id"`
-	Code      string   `json:"code"`
-	Owner     string   `json:"owner"`
-	Addresses []string `json:"addresses,omitempty"`
-}
-
 // create opens a room for a page on this machine, which becomes the room's owner.
 func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 	if !web.FromHere(r) {
-		answer(w, http.StatusForbidden, Refused{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
+		answer(w, http.StatusForbidden, message.Refusal{Code: "elsewhere", Reason: "rooms are opened on the server's own machine"})
 		return
 	}
-	refuse := func(status int, code, reason string) { answer(w, status, Refused{Code: code, Reason: reason}) }
+	refuse := func(status int, code, reason string) { answer(w, status, message.Refusal{Code: code, Reason: reason}) }
 	if !s.ours(r) {
 		refuse(http.StatusForbidden, "origin", "send JSON from a page of this server")
 		return
@@ -277,9 +257,9 @@ func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 		cfg.Run.ID = asked.ID
 		var err error
 		if cfg.Tokens, err = s.Describe(&cfg.Run); err != nil {
-			refused := &Refused{Code: "config", Reason: err.Error()}
-			errors.As(err, &refused)
-			answer(w, http.StatusUnprocessableEntity, refused)
+			refusal := &message.Refusal{Code: "config", Reason: err.Error()}
+			errors.As(err, &refusal)
+			answer(w, http.StatusUnprocessableEntity, refusal)
 			return
 		}
 	}
@@ -288,7 +268,7 @@ func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusUnprocessableEntity, "room", err.Error())
 		return
 	}
-	answer(w, http.StatusCreated, Opening{h.ID, h.Code(), h.OwnerToken(), s.Addresses})
+	answer(w, http.StatusCreated, message.RoomOpening{ID: h.ID, Code: h.Code(), Owner: h.OwnerToken(), Addresses: s.Addresses})
 }
 
 // newID names a room that was given no name.

@@ -9,24 +9,11 @@ import (
 	"time"
 	"unicode"
 
-	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 )
 
 // A tab has a seat, which is a number and a token, as soon as its page is let in: before its engine has loaded the model and
-// connected, and after a reload as well. Once a second the page sends a Report and receives the View of the room.
-
-// Report is what a page sends about its tab.
-type Report struct {
-	Phase  string `json:"phase,omitempty"` // of its engine before it connects: "open", "load", "compile"
-	Done   int64  `json:"done,omitempty"`  // bytes or kernels of the phase that are done
-	Total  int64  `json:"total,omitempty"`
-	Memory int64  `json:"memory,omitempty"` // bytes on its GPU
-	Hidden bool   `json:"hidden,omitempty"` // the tab is in the background, where browsers slow it down
-	Failed string `json:"failed,omitempty"` // the code of the failure that ended its engine
-	Left   bool   `json:"left,omitempty"`   // its user has left the room
-	Since  uint64 `json:"since"`            // the losses from this step on are wanted
-}
+// connected, and after a reload as well. Once a second the page sends a message.SeatReport and receives the View of the room.
 
 // Loss is the loss of a decided step.
 type Loss = message.RoomLoss
@@ -41,9 +28,9 @@ const (
 
 // seat is what a room knows about a page.
 type seat struct {
-	name  string
-	said  Report
-	heard time.Time
+	name   string
+	report message.SeatReport // the last
+	heard  time.Time
 }
 
 // cleanName makes a name of at most 20 characters on one line of what somebody typed.
@@ -71,20 +58,20 @@ func (h *Host) seatOf(r *http.Request) uint32 {
 	return uint32(tab)
 }
 
-// sit gives a new seat to a page with the right code, or its own seat to a page with the right token. The Bye says why it gets
-// none.
-func (h *Host) sit(tab uint32, name string) (uint32, *fsdp.Bye) {
+// sit gives a new seat to a page with the right code, or its own seat to a page with the right token. The refusal says why it
+// gets none.
+func (h *Host) sit(tab uint32, name string) (uint32, *message.Refusal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
 	switch known := tab != 0; {
 	case h.room.removed[tab]:
-		return 0, &fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
+		return 0, &message.Refusal{Code: "removed", Reason: "the room's owner has removed this tab"}
 	case known:
 	case h.room.locked:
-		return 0, &fsdp.Bye{Code: "locked", Reason: errLocked.Error()}
+		return 0, &message.Refusal{Code: "locked", Reason: errLocked.Error()}
 	case h.here(now) >= h.room.cfg.MaxTabs:
-		return 0, &fsdp.Bye{Code: "full", Reason: "the room has room for " + strconv.Itoa(h.room.cfg.MaxTabs) + " tabs"}
+		return 0, &message.Refusal{Code: "full", Reason: "the room has room for " + strconv.Itoa(h.room.cfg.MaxTabs) + " tabs"}
 	default:
 		tab = h.next
 		h.next++
@@ -99,7 +86,7 @@ func (h *Host) here(now time.Time) (n int) {
 		if t := h.room.tabs[id]; t != nil && t.online {
 			continue
 		}
-		if now.Sub(s.heard) < absentAfter && s.said.Failed == "" && !s.said.Left {
+		if now.Sub(s.heard) < absentAfter && s.report.Failed == "" && !s.report.Left {
 			n++
 		}
 	}
@@ -111,19 +98,19 @@ func (h *Host) here(now time.Time) (n int) {
 	return n
 }
 
-// report keeps a page's report.
-func (h *Host) report(tab uint32, said Report) *fsdp.Bye {
+// keepReport keeps a page's report.
+func (h *Host) keepReport(tab uint32, report message.SeatReport) *message.Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.room.removed[tab] {
-		return &fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"}
+		return &message.Refusal{Code: "removed", Reason: "the room's owner has removed this tab"}
 	}
 	s := h.seats[tab]
 	if s == nil { // the server has been started again
 		s = &seat{}
 		h.seats[tab] = s
 	}
-	s.said, s.heard = said, time.Now()
+	s.report, s.heard = report, time.Now()
 	return nil
 }
 
@@ -139,25 +126,25 @@ func (h *Host) seated(now time.Time, v *View, since uint64) {
 		silent := now.Sub(s.heard)
 		switch {
 		case connected:
-		case silent >= vacantAfter || s.said.Left || h.room.removed[id]:
+		case silent >= vacantAfter || s.report.Left || h.room.removed[id]:
 			delete(h.seats, id)
 			continue
 		default:
 			i = len(v.Tabs)
-			v.Tabs = append(v.Tabs, TabView{Tab: id, Name: s.name, State: "loading", Silent: silent.Seconds()})
+			v.Tabs = append(v.Tabs, TabView{Tab: id, Name: s.name, State: message.TabLoading, Silent: silent.Seconds()})
 			if silent >= absentAfter {
-				v.Tabs[i].State = "away"
+				v.Tabs[i].State = message.TabAway
 			}
 		}
 		t := &v.Tabs[i]
-		t.Memory = max(t.Memory, s.said.Memory)
-		t.Phase, t.Done, t.Total, t.Hidden, t.Failed = s.said.Phase, s.said.Done, s.said.Total, s.said.Hidden, s.said.Failed
-		if !connected || t.State == "away" {
+		t.Memory = max(t.Memory, s.report.Memory)
+		t.Phase, t.Done, t.Total, t.Hidden, t.Failed = s.report.Phase, s.report.Done, s.report.Total, s.report.Hidden, s.report.Failed
+		if !connected || t.State == message.TabAway {
 			switch {
-			case s.said.Left:
-				t.State = "left"
-			case s.said.Failed != "":
-				t.State = "failed"
+			case s.report.Left:
+				t.State = message.TabLeft
+			case s.report.Failed != "":
+				t.State = message.TabFailed
 			}
 		}
 	}
@@ -199,79 +186,61 @@ func (h *Host) measured(v *View) {
 	}
 }
 
-// joined is the answer to a page that was let in.
-type joined struct {
-	ID      string          `json:"id"`
-	Tab     uint32          `json:"tab"`
-	Token   string          `json:"token"`
-	Name    string          `json:"name"`           // of the tab
-	Room    string          `json:"room,omitempty"` // of the room
-	Steps   int             `json:"steps"`
-	Job     json.RawMessage `json:"job"`     // the run.json
-	Sources any             `json:"sources"` // where its files are
-}
-
 // join gives a seat to a page with a room's code, or with the token of its seat.
 func (s *Rooms) join(w http.ResponseWriter, r *http.Request) {
 	if !s.ours(r) {
-		answer(w, http.StatusForbidden, fsdp.Bye{Code: "origin", Reason: "send JSON from a page of this server"})
+		answer(w, http.StatusForbidden, message.Refusal{Code: "origin", Reason: "send JSON from a page of this server"})
 		return
 	}
-	var asked struct {
-		Code  string `json:"code"`
-		Name  string `json:"name"`
-		ID    string `json:"id"`
-		Tab   uint32 `json:"tab"`
-		Token string `json:"token"`
-	}
+	var asked message.SeatRequest
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&asked); err != nil {
-		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: err.Error()})
+		answer(w, http.StatusBadRequest, message.Refusal{Code: "protocol", Reason: err.Error()})
 		return
 	}
 	from := sourceOf(r)
 	var h *Host
 	if asked.Token != "" {
 		if h = s.Find(asked.ID); h == nil {
-			answer(w, http.StatusNotFound, fsdp.Bye{Code: "gone", Reason: "there is no such room any more"})
+			answer(w, http.StatusNotFound, message.Refusal{Code: "gone", Reason: "there is no such room any more"})
 			return
 		}
 		if asked.Tab == 0 || !same(asked.Token, h.token(asked.Tab)) {
 			s.limits.drop("token")
-			answer(w, http.StatusForbidden, fsdp.Bye{Code: "token", Reason: errToken.Error()})
+			answer(w, http.StatusForbidden, message.Refusal{Code: "token", Reason: errToken.Error()})
 			return
 		}
 	} else {
 		asked.Tab = 0
 		if !s.limits.mayGuess(from) {
 			s.limits.drop("guessing")
-			answer(w, http.StatusTooManyRequests, fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
+			answer(w, http.StatusTooManyRequests, message.Refusal{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
 			return
 		}
 		if h = s.coded(asked.Code); h == nil {
 			s.limits.guessed(from)
 			s.limits.drop("code")
-			answer(w, http.StatusForbidden, fsdp.Bye{Code: "code", Reason: "no room has this code"})
+			answer(w, http.StatusForbidden, message.Refusal{Code: "code", Reason: "no room has this code"})
 			return
 		}
 	}
 	if s.Sources == nil || h.run.Job == nil {
-		answer(w, http.StatusConflict, fsdp.Bye{Code: "closed", Reason: "this room's tabs are opened by the program that runs it"})
+		answer(w, http.StatusConflict, message.Refusal{Code: "closed", Reason: "this room's tabs are opened by the program that runs it"})
 		return
 	}
 	sources, err := s.Sources(h.run.Job)
 	if err != nil {
-		answer(w, http.StatusConflict, fsdp.Bye{Code: "files", Reason: err.Error()})
+		answer(w, http.StatusConflict, message.Refusal{Code: "files", Reason: err.Error()})
 		return
 	}
-	tab, bye := h.sit(asked.Tab, asked.Name)
-	if bye != nil {
-		answer(w, http.StatusConflict, bye)
+	tab, refusal := h.sit(asked.Tab, asked.Name)
+	if refusal != nil {
+		answer(w, http.StatusConflict, refusal)
 		return
 	}
 	h.givePass(w, r, tab)
-	answer(w, http.StatusOK, joined{ID: h.ID, Tab: tab, Token: h.token(tab), Name: cleanName(asked.Name), Room: h.room.cfg.Name, Steps: h.run.Steps, Job: h.run.Job, Sources: sources})
+	answer(w, http.StatusOK, message.Seat{ID: h.ID, Tab: tab, Token: h.token(tab), Name: cleanName(asked.Name), Room: h.room.cfg.Name, Steps: h.run.Steps, Job: h.run.Job, Sources: sources})
 }
 
 // coded is the room with a code. If several have it, the newest whose run is not over is preferred.
@@ -306,11 +275,11 @@ func (h *Host) over() bool {
 // answers a request that it refuses and returns nil.
 func (s *Rooms) known(w http.ResponseWriter, r *http.Request) (h *Host, tab uint32, owner bool) {
 	if h = s.Find(r.PathValue("id")); h == nil {
-		answer(w, http.StatusNotFound, fsdp.Bye{Code: "gone", Reason: "there is no such room any more"})
+		answer(w, http.StatusNotFound, message.Refusal{Code: "gone", Reason: "there is no such room any more"})
 		return nil, 0, false
 	}
 	if tab, owner = h.seatOf(r), owns(h, r); !s.ours(r) || tab == 0 && !owner {
-		answer(w, http.StatusForbidden, fsdp.Bye{Code: "token", Reason: errToken.Error()})
+		answer(w, http.StatusForbidden, message.Refusal{Code: "token", Reason: errToken.Error()})
 		return nil, 0, false
 	}
 	return h, tab, owner
@@ -327,16 +296,16 @@ func (s *Rooms) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
 	if err := d.Decode(&asked); err != nil || asked.Tabs < 1 || asked.Tabs > h.room.cfg.MaxTabs {
-		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: "tabs are 1 or more, and no more than the room has room for"})
+		answer(w, http.StatusBadRequest, message.Refusal{Code: "protocol", Reason: "tabs are 1 or more, and no more than the room has room for"})
 		return
 	}
 	if s.Plan == nil || h.run.Job == nil {
-		answer(w, http.StatusNotFound, fsdp.Bye{Code: "closed", Reason: "this room has no job to plan"})
+		answer(w, http.StatusNotFound, message.Refusal{Code: "closed", Reason: "this room has no job to plan"})
 		return
 	}
 	plan, err := s.Plan(h.run.Job, asked.Tabs)
 	if err != nil {
-		answer(w, http.StatusInternalServerError, fsdp.Bye{Code: "plan", Reason: err.Error()})
+		answer(w, http.StatusInternalServerError, message.Refusal{Code: "plan", Reason: err.Error()})
 		return
 	}
 	answer(w, http.StatusOK, plan)
@@ -348,19 +317,19 @@ func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 	if h == nil {
 		return
 	}
-	var said Report
+	var report message.SeatReport
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin))
-	if err := d.Decode(&said); err != nil || said.Done < 0 || said.Total < 0 || said.Memory < 0 || len(said.Phase) > maxWord || len(said.Failed) > maxWord {
-		answer(w, http.StatusBadRequest, fsdp.Bye{Code: "protocol", Reason: "this is no report of a tab"})
+	if err := d.Decode(&report); err != nil || report.Done < 0 || report.Total < 0 || report.Memory < 0 || len(report.Phase) > maxWord || len(report.Failed) > maxWord {
+		answer(w, http.StatusBadRequest, message.Refusal{Code: "protocol", Reason: "this is no report of a tab"})
 		return
 	}
 	if tab != 0 {
-		if bye := h.report(tab, said); bye != nil {
-			answer(w, http.StatusGone, bye)
+		if refusal := h.keepReport(tab, report); refusal != nil {
+			answer(w, http.StatusGone, refusal)
 			return
 		}
 	}
-	v := h.view(said.Since)
+	v := h.view(report.Since)
 	if !owner {
 		v.Diary = nil
 	}

@@ -32,7 +32,7 @@ func (r *Room) View(now time.Time) View {
 	slices.Sort(times)
 	for _, t := range r.inOrder() {
 		tv := TabView{Tab: t.id, Name: t.name, Class: t.class, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
-			In: t.in, Out: t.out, Memory: t.status.Memory, Usage: t.usage, State: "online", Silent: now.Sub(t.heard).Seconds()}
+			In: t.in, Out: t.out, Memory: t.status.Memory, Usage: t.usage, State: message.TabOnline, Silent: now.Sub(t.heard).Seconds()}
 		for i, shard := range tv.Shards {
 			if at := t.held[shard]; i == 0 || at < tv.Version {
 				tv.Version = at
@@ -46,13 +46,13 @@ func (r *Room) View(now time.Time) View {
 		}
 		switch {
 		case !t.online:
-			tv.State = "away"
+			tv.State = message.TabAway
 		case t.leaving:
-			tv.State = "leaving"
+			tv.State = message.TabLeaving
 		case !t.attached:
-			tv.State = "connecting"
+			tv.State = message.TabConnecting
 		case now.Sub(t.heard) >= suspectAfter:
-			tv.State = "suspect"
+			tv.State = message.TabSuspect
 		}
 		v.Tabs = append(v.Tabs, tv)
 	}
