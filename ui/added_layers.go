@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"llamatab/engine/message"
 )
 
-// added is the entry of trainable that adds layers, and its index; nil where there is none.
-func (s *Studio) added() (map[string]any, int) {
-	list, _ := s.Config["trainable"].([]any)
+// addedLayers is the entry of trainable that adds layers, and its index; nil where there is none.
+func (t Tree) addedLayers() (map[string]any, int) {
+	list, _ := t["trainable"].([]any)
 	for i, p := range list {
 		if head, ok := p.(map[string]any); ok && head["add"] != nil {
 			return head, i
@@ -17,6 +19,17 @@ func (s *Studio) added() (map[string]any, int) {
 	}
 	return nil, -1
 }
+
+// classifies reports whether a run.json trains a classifier.
+func (t Tree) classifies() bool {
+	task, _ := t.Get("peft.task_type")
+	parts, _ := t["trainable"].([]any)
+	layers, _ := t.addedLayers()
+	return task == "SEQ_CLS" || slices.Contains(parts, any(message.PartScore)) || layers["at"] == "classify"
+}
+
+// added are the added layers of the settings.
+func (s *Studio) added() (map[string]any, int) { return s.Config.addedLayers() }
 
 func (s *Studio) addedAt() any {
 	if head, _ := s.added(); head != nil {
@@ -98,10 +111,4 @@ func setAddedKey(key string) func(*Studio, any) bool {
 		}
 		return true
 	}
-}
-
-// classifies reports whether the run trains a classifier.
-func (s *Studio) classifies() bool {
-	task, _ := s.Config.Get("peft.task_type")
-	return task == "SEQ_CLS" || s.trains("score") || s.addedAt() == "classify"
 }

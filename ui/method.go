@@ -60,14 +60,14 @@ func (s *Studio) Choose(value string) {
 	if value == noAdapter {
 		s.Config["peft"] = nil
 		if !s.has("trainable") && !s.has("unfreeze") {
-			s.Config["trainable"] = []any{"all"}
+			s.Config["trainable"] = []any{message.PartAll}
 		}
 	}
 	for i := range s.About.Methods {
 		if m := &s.About.Methods[i]; m.Value == value {
 			s.Config["peft"] = m.start()
-			if slices.Equal(s.parts(), []string{"all"}) {
-				s.Tick("all")
+			if slices.Equal(s.parts(), []string{message.PartAll}) {
+				s.Tick(message.PartAll)
 			}
 		}
 	}

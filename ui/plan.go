@@ -14,30 +14,30 @@ import (
 // forecast is the engine's plan of a run: memory, parameters, steps.
 type forecast struct{ message.Forecast }
 
-// wholeClass is the key of the sum in planned_bytes.
-const wholeClass = "total"
+// totalKey is the key of the sum in planned_bytes.
+const totalKey = "total"
 
-func (f *forecast) total() int64 { return f.Bytes[wholeClass] }
+func (f *forecast) total() int64 { return f.Bytes[totalKey] }
 
 // planRow is a line of the memory table.
 type planRow struct {
-	Class string
+	Kind  string
 	Bytes int64
 }
 
 // Rows is the memory table, the largest first.
 func (f *forecast) Rows() []planRow {
 	var rows []planRow
-	for class, n := range f.Bytes {
-		if class != wholeClass {
-			rows = append(rows, planRow{class, n})
+	for kind, n := range f.Bytes {
+		if kind != totalKey {
+			rows = append(rows, planRow{kind, n})
 		}
 	}
 	slices.SortFunc(rows, func(a, b planRow) int {
 		if a.Bytes != b.Bytes {
 			return int(max(-1, min(1, b.Bytes-a.Bytes)))
 		}
-		return strings.Compare(a.Class, b.Class)
+		return strings.Compare(a.Kind, b.Kind)
 	})
 	return rows
 }
@@ -84,19 +84,19 @@ func (s *Studio) changed() {
 // barWidth is the length of the memory bar in its own units.
 const barWidth = 1000
 
-// barPart is one class of memory in the memory bar.
+// barPart is one kind of memory in the memory bar.
 type barPart struct {
-	Class       string
+	Kind        string
 	From, Width int64
 }
 
-// Bar is the memory bar, with its classes in the order of the table. Its full length is the limit, or the planned memory where
+// Bar is the memory bar, with its kinds in the order of the table. Its full length is the limit, or the planned memory where
 // that is more.
 func (s *Studio) Bar() (parts []barPart) {
 	var sum int64
 	at := func(n int64) int64 { return int64(float64(n) / float64(max(s.Plan.total(), s.limit(), 1)) * barWidth) }
 	for _, r := range s.Plan.Rows() {
-		parts = append(parts, barPart{r.Class, at(sum), max(at(sum+r.Bytes)-at(sum), 1)})
+		parts = append(parts, barPart{r.Kind, at(sum), max(at(sum+r.Bytes)-at(sum), 1)})
 		sum += r.Bytes
 	}
 	return parts
@@ -114,7 +114,7 @@ func (s *Studio) LimitAt() int64 {
 func (s *Studio) BarText() Text {
 	var parts []string
 	for _, r := range s.Plan.Rows() {
-		parts = append(parts, string(s.ClassText(r))+" "+Bytes(r.Bytes))
+		parts = append(parts, string(s.KindText(r))+" "+Bytes(r.Bytes))
 	}
 	return s.T("plan.table") + ": " + Text(strings.Join(parts, ", "))
 }
@@ -167,11 +167,11 @@ func (s *Studio) Fits() string {
 	return strconv.FormatBool(s.Plan.Fits)
 }
 
-func (s *Studio) ClassText(r planRow) Text {
-	if s.Has("memory." + r.Class) {
-		return s.T("memory." + r.Class)
+func (s *Studio) KindText(r planRow) Text {
+	if s.Has("memory." + r.Kind) {
+		return s.T("memory." + r.Kind)
 	}
-	return Text(r.Class)
+	return Text(r.Kind)
 }
 
 // MisfitText says what is too large for the GPU.

@@ -13,8 +13,8 @@ type costRow struct {
 	Measured, Formula, DDP float64
 }
 
-// memoryClasses are those of the engine's plan, in the order of the table.
-var memoryClasses = []string{"weights", "gradients", "optimizer", "activations", "staging", wholeClass}
+// memoryKinds are those of device.MemoryKind and their sum, in the order of the table.
+var memoryKinds = []string{"weights", "gradients", "optimizer", "activations", "staging", totalKey}
 
 // planFor requests a new plan when the number of tabs has changed. Without tabs the last plan stays.
 func (r *Room) planFor(tabs int) {
@@ -38,7 +38,7 @@ func (r *Room) planOf(strategy string) *message.ShardPlan {
 // Sharded reports whether the room's strategy is not DDP. The table then has a column for DDP as well.
 func (r *Room) Sharded() bool { return r.View != nil && r.View.Strategy != ddp }
 
-// MemoryRows compares the memory of a tab by class. The measured column is known once a tab has reported it.
+// MemoryRows compares the memory of a tab by kind. The measured column is known once a tab has reported it.
 func (r *Room) MemoryRows() []costRow {
 	mine, all := r.planOf(r.strategy()), r.planOf(ddp)
 	if mine == nil || all == nil {
@@ -51,12 +51,12 @@ func (r *Room) MemoryRows() []costRow {
 		}
 	}
 	var rows []costRow
-	for _, class := range memoryClasses {
-		row := costRow{r.T("memory." + class), -1, float64(mine.Bytes[class]), float64(all.Bytes[class])}
-		if class == wholeClass {
+	for _, kind := range memoryKinds {
+		row := costRow{r.T("memory." + kind), -1, float64(mine.Bytes[kind]), float64(all.Bytes[kind])}
+		if kind == totalKey {
 			row.Name = r.T("plan.total")
 		}
-		if n, ok := usage[class]; ok {
+		if n, ok := usage[kind]; ok {
 			row.Measured = float64(n)
 		}
 		rows = append(rows, row)

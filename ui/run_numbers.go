@@ -3,7 +3,6 @@ package ui
 import (
 	"encoding/json"
 	"math"
-	"slices"
 	"strconv"
 
 	"llamatab/engine/message"
@@ -80,12 +79,7 @@ func (r *Run) Classifies() bool {
 		return true
 	}
 	config, err := parseTree([]byte(r.Config))
-	if err != nil {
-		return false
-	}
-	task, _ := config.Get("peft.task_type")
-	parts, _ := config["trainable"].([]any)
-	return task == "SEQ_CLS" || slices.Contains(parts, any("score"))
+	return err == nil && config.classifies()
 }
 
 func (r *Run) lossText(loss float64) Text {

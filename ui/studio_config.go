@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"github.com/vugu/vugu"
+
+	"llamatab/engine/message"
 )
 
 // reset replaces all settings.
@@ -53,7 +55,7 @@ const tinyModel = 100e6
 func (s *Studio) suggest() {
 	tiny := s.Model.Usable() && s.Model.Bytes < tinyModel
 	rate := 2e-4
-	switch whole := s.trains("all"); {
+	switch whole := s.trains(message.PartAll); {
 	case whole && tiny:
 		rate = 5e-4
 	case whole:

@@ -10,14 +10,14 @@ import (
 // previewData has the engine tokenize the first rows of the data.
 func (s *Studio) previewData(config Tree) {
 	data, _ := config["dataset"].(map[string]any)
-	seen := strconv.FormatBool(s.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
+	seen := strconv.FormatBool(s.Config.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
 	if seen == s.previewed {
 		return
 	}
 	s.previewed = seen
-	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{"all"}}
-	if s.classifies() {
-		only["trainable"] = []any{"score"}
+	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{message.PartAll}}
+	if s.Config.classifies() {
+		only["trainable"] = []any{message.PartScore}
 	}
 	job := message.Job{
 		Command: message.Preview, Config: only.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},

@@ -1,12 +1,13 @@
 package ui
 
 import (
-	"fmt"
 	"math"
+
+	"llamatab/engine/message"
 )
 
-// fromTheHead reads the key unfreeze as a schedule of unfreezeFromTheHead: number of blocks and steps between them. An absent
-// key is a schedule of no blocks. ok is false for any other schedule.
+// fromTheHead reads the key unfreeze as a schedule of message.UnfreezeFromTheHead: number of blocks and steps between them. An
+// absent key is a schedule of no blocks. ok is false for any other schedule.
 func (s *Studio) fromTheHead() (blocks, every int, ok bool) {
 	list, _ := s.Config["unfreeze"].([]any)
 	if len(list) == 0 {
@@ -18,20 +19,17 @@ func (s *Studio) fromTheHead() (blocks, every int, ok bool) {
 		every = int(n)
 	}
 	blocks = len(list) - 1
-	want := Tree{"unfreeze": unfreezeFromTheHead(blocks, every)}
-	return blocks, every, blocks > 0 && string(want.JSON()) == string(Tree{"unfreeze": list}.JSON())
+	return blocks, every, blocks > 0 && string(Tree{"unfreeze": unfreezeFromTheHead(blocks, every)}.JSON()) == string(Tree{"unfreeze": list}.JSON())
 }
 
-// unfreezeFromTheHead is the schedule of gradual unfreezing (ULMFiT, Howard & Ruder 2018): output head and final norm first,
-// then one more block, from the last one on, every so many steps.
-func unfreezeFromTheHead(blocks, every int) []any {
-	var stages []any
-	for k := range blocks + 1 {
-		parts := []any{"lm_head", "norm"}
-		if k > 0 {
-			parts = append(parts, fmt.Sprintf("layers:last:%d", k))
+// unfreezeFromTheHead is message.UnfreezeFromTheHead as a value of run.json.
+func unfreezeFromTheHead(blocks, every int) (stages []any) {
+	for _, s := range message.UnfreezeFromTheHead(blocks, every) {
+		var parts []any
+		for _, part := range s.Trainable {
+			parts = append(parts, part)
 		}
-		stages = append(stages, map[string]any{"step": float64(k * every), "trainable": parts})
+		stages = append(stages, map[string]any{"step": float64(s.Step), "trainable": parts})
 	}
 	return stages
 }

@@ -487,3 +487,17 @@ func TestSpelling(t *testing.T) {
 		}
 	}
 }
+
+// The table of a room's memory has the kinds that the engine counts, and the page has a name for each.
+func TestMemoryKinds(t *testing.T) {
+	var kinds []string
+	for k := range device.MemoryKind(device.NumMemoryKinds) {
+		kinds = append(kinds, k.String())
+		if _, ok := catalogue["memory."+k.String()]; !ok {
+			t.Errorf("%s has no name", k)
+		}
+	}
+	if kinds = append(kinds, totalKey); !slices.Equal(kinds, memoryKinds) {
+		t.Errorf("the page has %v, the engine counts %v", memoryKinds, kinds)
+	}
+}

@@ -91,15 +91,15 @@ func (p Part) String() string {
 
 // Words of trainable, besides layers and regex.
 const (
-	All         = "all"          // every parameter of the base model
-	LMHead      = "lm_head"      // untied from the embedding, where the model ties them
-	Score       = "score"        // the classification head
-	EmbedTokens = "embed_tokens" // a tied head trains with it
-	Norm        = "norm"         // the final one
+	All         = message.PartAll
+	LMHead      = message.PartLMHead
+	Score       = message.PartScore
+	EmbedTokens = message.PartEmbedTokens
+	Norm        = message.PartNorm
 )
 
 const (
-	layersPrefix = "layers:"
+	layersPrefix = message.LayersPrefix
 	regexPrefix  = "regex:"
 )
 

@@ -1,20 +1,19 @@
 package config
 
 import (
-	"fmt"
 	"math"
+
+	"llamatab/engine/message"
 )
 
-// FromTheHead unfreezes from the top down: first the output head and the final norm, then one more block every so many
-// steps, up to so many blocks. Howard & Ruder 2018, arXiv:1801.06146, call it gradual unfreezing.
-func FromTheHead(blocks, every int) []Stage {
-	var stages []Stage
-	for k := range blocks + 1 {
-		parts := []Part{{Select: LMHead}, {Select: Norm}}
-		if k > 0 {
-			parts = append(parts, Part{Select: fmt.Sprintf("%slast:%d", layersPrefix, k)})
+// FromTheHead is the schedule of message.UnfreezeFromTheHead.
+func FromTheHead(blocks, every int) (stages []Stage) {
+	for _, s := range message.UnfreezeFromTheHead(blocks, every) {
+		stage := Stage{Step: s.Step}
+		for _, part := range s.Trainable {
+			stage.Trainable = append(stage.Trainable, Part{Select: part})
 		}
-		stages = append(stages, Stage{Step: k * every, Trainable: parts})
+		stages = append(stages, stage)
 	}
 	return stages
 }

@@ -135,7 +135,7 @@ type Span struct {
 	From  int64            `json:"from"` // microseconds since 1970
 	To    int64            `json:"to"`
 	Bytes int64            `json:"bytes,omitempty"`
-	Usage map[string]int64 `json:"usage,omitempty"` // of "memory": bytes on the device by class
+	Usage map[string]int64 `json:"usage,omitempty"` // of "memory": bytes on the device by kind
 }
 
 // PlanJob says what a planned run is to be held against. Zero values leave a question out.

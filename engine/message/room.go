@@ -75,7 +75,7 @@ type RoomTab struct {
 	In       int64    `json:"in"`       // bytes from it, without headers
 	Out      int64    `json:"out"`      // bytes to it
 	Memory   int64    `json:"memory"`   // bytes on its GPU, as the tab reports
-	// Usage is Memory by class.
+	// Usage is Memory by kind.
 	Usage  map[string]int64 `json:"usage,omitempty"`
 	Silent float64          `json:"silent"` // seconds since its last status
 
