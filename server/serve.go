@@ -21,6 +21,7 @@ import (
 	"llamatab/server/exit"
 	"llamatab/server/lan"
 	"llamatab/server/library"
+	"llamatab/server/metrics"
 	"llamatab/server/web"
 )
 
@@ -130,20 +131,22 @@ func serve(ctx context.Context, args []string) error {
 		names, _ := lan.Names()
 		hosts = append(hosts, names...)
 	}
-	server := web.NewServer(web.Guard(hosts, serveHandler(page, offers, rooms)))
+	gate := web.NewGate(web.OfPeople)
+	rooms.Refused = gate.Refused
+	server := gate.Server(web.Guard(hosts, serveHandler(page, offers, rooms, gate)))
 	failed := make(chan error, 2)
 	scheme := "http"
 	if o.lan {
 		scheme = "https"
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		rooms.Addresses = lan.Addresses(port)
-		help, err := serveTLS(server, web.Limit(listener), o.state, failed)
+		help, err := serveTLS(server, gate, listener, o.state, failed)
 		if err != nil {
 			return err
 		}
 		defer help.Close()
 	} else {
-		go func() { failed <- server.Serve(web.Limit(listener)) }()
+		go func() { failed <- server.Serve(gate.Limit(listener)) }()
 	}
 	at := listener.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() { // the server answers at every address, and browsers trust the loopback address
@@ -161,13 +164,14 @@ func serve(ctx context.Context, args []string) error {
 }
 
 // serveHandler answers all that the page asks for.
-func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom) http.Handler {
+func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom, gate *web.Gate) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.Handle("GET /docs/", docs.Handler())
 	mux.Handle("/api/", offers.Handler(rooms.MayFetch))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
+	mux.Handle("GET "+metrics.Path, metrics.Handler(gate, rooms.Rooms))
 	mux.Handle("PUT "+library.UploadPath, rooms.Handler())
 	return mux
 }
@@ -183,7 +187,7 @@ func shutdown(server *http.Server) {
 
 // serveTLS serves over TLS, answers plain HTTP on the same port with a page of help, and prints the addresses for other
 // machines. What ends the server goes to failed.
-func serveTLS(server *http.Server, l net.Listener, state string, failed chan<- error) (help *http.Server, err error) {
+func serveTLS(server *http.Server, gate *web.Gate, l net.Listener, state string, failed chan<- error) (help *http.Server, err error) {
 	if state == "" {
 		if state, err = os.UserConfigDir(); err != nil {
 			return nil, fmt.Errorf("serve: --lan: there is no place for a certificate: give --state DIR: %w", err)
@@ -200,8 +204,8 @@ func serveTLS(server *http.Server, l net.Listener, state string, failed chan<- e
 		return nil, err
 	}
 	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{leaf}}
-	byTLS, plain := lan.Split(l)
-	help = web.NewServer(authority.Help())
+	byTLS, plain := lan.Split(gate.Limit(l))
+	help = gate.Server(authority.Help())
 	go func() { failed <- server.ServeTLS(byTLS, "", "") }()
 	go help.Serve(plain)
 	_, port, _ := net.SplitHostPort(l.Addr().String())

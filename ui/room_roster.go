@@ -123,3 +123,18 @@ func (r *Room) DeviceText(t message.RoomTab) Text {
 
 // HeardText is how long ago the server has heard from a tab.
 func (r *Room) HeardText(t message.RoomTab) Text { return r.T("room.ago", "s", number(t.Silent)) }
+
+// RefusedText says how much the server has refused. It is empty where that is nothing, and on the pages of others than the owner.
+func (r *Room) RefusedText() Text {
+	if r.View == nil {
+		return ""
+	}
+	n := int64(0)
+	for _, count := range r.View.Refused {
+		n += count
+	}
+	if n == 0 {
+		return ""
+	}
+	return r.T("room.refused", "n", n)
+}

@@ -105,6 +105,7 @@ var roomTexts = texts{
 	"room.paused":                 {"Paused by the teacher after step {step}.", "老师已在第 {step} 步后暂停。"},
 	"room.projector":              {"Projector", "投影"},
 	"room.qr":                     {"QR code of the link", "链接的二维码"},
+	"room.refused":                {"The server has refused or ended {n} connections and requests since its start; its /metrics says why.", "服务器启动以来拒绝或中断了 {n} 个连接和请求；原因见服务器的 /metrics。"},
 	"room.remove":                 {"Remove", "移出"},
 	"room.run":                    {"Curves of this tab", "此标签页的曲线"},
 	"room.running":                {"Step {step} of {steps}.", "第 {step} / {steps} 步。"},

@@ -70,6 +70,7 @@ var arrows = map[string][]string{
 	"server/room":       {"server/web", "engine/fsdp", "engine/message", "engine/tensor"},
 	"server/library":    {"server/web", "server/job", "engine/recipe"},
 	"server/classroom":  {"server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/message", "engine/device"},
+	"server/metrics":    {"server/room", "server/web"},
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},
 	"server/inputs":     {"server/library", "server/job", "server/exit", "engine/report", "engine/recipe", "engine/config", "engine/message"},
 	"server/runner":     {"server/headless", "server/job", "server/web", "server/exit", "engine/message"},
@@ -87,6 +88,7 @@ var stops = map[string][]string{
 	"github.com/chromedp":           {"server/headless"},
 	"github.com/coder/websocket":    {"server/room"},
 	"github.com/klauspost/compress": {"tools/pack"},
+	"github.com/prometheus":         {"server/metrics"},
 }
 
 // imports lists packages with what they import, for the given platform.

@@ -55,6 +55,8 @@ type RoomView struct {
 	Losses   []RoomLoss `json:"losses,omitempty"`
 	Before   *float64   `json:"before,omitempty"` // the loss on held-out rows before the first step
 	Diary    []RoomNote `json:"diary,omitempty"`
+	// Refused counts connections, requests, joins and sockets that the server has refused or ended since its start, by reason.
+	Refused map[string]int64 `json:"refused,omitempty"`
 	// Forecast is the traffic of a step and tab for the connected tabs, DDP the same under NO_SHARD, in bytes without headers.
 	Forecast Traffic `json:"forecast"`
 	DDP      Traffic `json:"ddp"`

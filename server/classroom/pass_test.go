@@ -117,3 +117,21 @@ func TestFilesNeedTheCode(t *testing.T) {
 	}
 	gets(model, http.StatusForbidden)
 }
+
+// TestRosterCountsRefusals: the owner sees how much was refused, and a tab does not.
+func TestRosterCountsRefusals(t *testing.T) {
+	c := newClassroom(t)
+	o := c.open()
+	ada := c.join(`{"code": "` + o.Code + `"}`)
+	for range 2 {
+		if code, _ := c.request("POST", "/api/rooms/join", `{"code": "wrong-code"}`, ""); code != http.StatusForbidden {
+			t.Errorf("a wrong code: %d", code)
+		}
+	}
+	if refused := c.look(o.ID, o.Owner, `{}`).Refused; len(refused) != 1 || refused["code"] != 2 {
+		t.Errorf("the owner sees %v refused", refused)
+	}
+	if refused := c.look(o.ID, ada.bearer(), `{}`).Refused; refused != nil {
+		t.Errorf("a tab sees %v refused", refused)
+	}
+}

@@ -45,6 +45,8 @@ type Rooms struct {
 	Describe func(run *fsdp.Run) (Tokens, error)
 	// Plan forecasts the memory and the traffic of a job over a number of tabs, by strategy.
 	Plan func(job json.RawMessage, tabs int) (any, error)
+	// Refused counts connections and requests that the server has refused, by the bound; may be nil.
+	Refused func() map[string]int64
 	// Sources lists the files of a job with their addresses, by mount, for a page that joins.
 	Sources func(job json.RawMessage) (map[string][]message.ServerFile, error)
 
@@ -158,8 +160,30 @@ func (s *Rooms) Jobs() (jobs []json.RawMessage) {
 	return jobs
 }
 
-// Dropped counts sockets that were ended, by reason.
+// Dropped counts sockets and joins that were refused or ended, by reason.
 func (s *Rooms) Dropped() map[string]int64 { return s.limits.counts() }
+
+// Count counts the open rooms and the tabs that are connected to them.
+func (s *Rooms) Count() (rooms, tabs int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hosts {
+		tabs += h.View(false).Online
+	}
+	return len(s.hosts), tabs
+}
+
+// refusals are what Dropped and Refused count, for the owner of a room.
+func (s *Rooms) refusals() map[string]int64 {
+	all := s.Dropped()
+	if s.Refused != nil {
+		for bound, n := range s.Refused() {
+			all[bound] += n
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, n int64) bool { return n == 0 })
+	return all
+}
 
 // maxCreate bounds the body of a request that opens a room: it may list a model's parameters.
 const maxCreate = 8 << 20

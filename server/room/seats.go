@@ -330,7 +330,9 @@ func (s *Rooms) look(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	v := h.view(report.Since)
-	if !owner {
+	if owner {
+		v.Refused = s.refusals()
+	} else {
 		v.Diary = nil
 	}
 	answer(w, http.StatusOK, v)

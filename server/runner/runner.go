@@ -81,8 +81,9 @@ func Start(ctx context.Context, run Run) error {
 	mux.HandleFunc("GET "+web.BlankPath, web.Blank)
 	mux.Handle(run.Job.Path(), run.Job.Handler())
 	mux.HandleFunc("GET "+run.Job.Path()+"{$}", web.JobPage)
-	server := &http.Server{Handler: web.Guard(nil, mux), ReadHeaderTimeout: time.Minute}
-	go server.Serve(listener)
+	gate := web.NewGate(web.OfJobs)
+	server := gate.Server(web.Guard(nil, mux))
+	go server.Serve(gate.Limit(listener))
 	defer server.Close()
 	address := "http://" + listener.Addr().String()
 

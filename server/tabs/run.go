@@ -218,8 +218,9 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	mux.HandleFunc("GET "+web.BlankPath, web.Blank)
 	mux.Handle("/api/rooms/", t.rooms.Handler())
 	mux.HandleFunc("/job/{token}/{rest...}", t.serveJob)
-	server := &http.Server{Handler: web.Guard(nil, mux), ReadHeaderTimeout: time.Minute}
-	go server.Serve(listener)
+	gate := web.NewGate(web.OfJobs)
+	server := gate.Server(web.Guard(nil, mux))
+	go server.Serve(gate.Limit(listener))
 	defer server.Close()
 	address := "http://" + listener.Addr().String()
 

@@ -9,13 +9,18 @@ import (
 	"time"
 )
 
-// Deadlines and counts that protect a server from clients that keep connections without using them.
-var (
-	headerWithin   = 10 * time.Second
-	idleWithin     = 2 * time.Minute  // between two requests of a connection
-	progressWithin = 30 * time.Second // for a part of a body, in either direction; a body may have any number of parts
-	mostConns      = 4096
-	mostPerSource  = 1024 // connections of one address
+// Deadlines that protect a server from clients that keep connections without using them.
+const (
+	headerWithin = 10 * time.Second
+	idleWithin   = 2 * time.Minute // between two requests of a connection
+)
+
+// How long a client may take for a part of a body, in either direction; a body may have any number of parts.
+const (
+	// OfPeople is for browsers on other machines.
+	OfPeople = 30 * time.Second
+	// OfJobs is for the headless browser of a job, whose tab may compute for minutes between two parts.
+	OfJobs = 10 * time.Minute
 )
 
 // maxHeader bounds the bytes of a request's headers.
@@ -24,36 +29,162 @@ const maxHeader = 64 << 10
 // part is how many bytes of an answer have a deadline of their own.
 const part = 64 << 10
 
-// NewServer makes an HTTP server that ends a request whose client neither sends nor takes bytes for a while. Sockets that a
-// handler takes over have no deadline.
-func NewServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: withDeadlines(h), ReadHeaderTimeout: headerWithin, IdleTimeout: idleWithin, MaxHeaderBytes: maxHeader}
+// Gate bounds what the clients of a server hold at the same time: connections, requests, and the memory of both. Each bound
+// holds in all and for a source, which is an IPv4 address or an IPv6 network of 64 bits, so that one source cannot use up what
+// others need. What is beyond a bound is refused and counted by the name of the bound.
+type Gate struct {
+	within time.Duration // for a part of a body
+	most   bounds
+	each   bounds // of one source
+
+	mu      sync.Mutex
+	all     held
+	source  map[netip.Addr]*held
+	refused map[string]int64
 }
 
-func withDeadlines(h http.Handler) http.Handler {
+type bounds struct {
+	conns int
+	bytes int64
+}
+
+// held is what clients hold.
+type held struct{ conns, requests int }
+
+// Memory that a connection and a request are taken to hold at most: buffers, TLS or HTTP/2 state, stacks, and the part of an
+// answer that is being sent.
+const (
+	connCost    = 48 << 10
+	requestCost = 96 << 10
+)
+
+func (h held) bytes() int64 { return int64(h.conns)*connCost + int64(h.requests)*requestCost }
+
+// Names of the bounds, under which refusals are counted.
+const (
+	tooManyConns = "connections"
+	tooMuchHeld  = "memory"
+	tooSlow      = "stalled"
+)
+
+// NewGate makes a gate with the bounds of a server. within is OfPeople or OfJobs.
+func NewGate(within time.Duration) *Gate {
+	return &Gate{within: within, most: bounds{4096, 256 << 20}, each: bounds{1024, 64 << 20}, source: map[netip.Addr]*held{}, refused: map[string]int64{}}
+}
+
+// Use is what the clients of a server hold.
+type Use struct {
+	Connections, Requests int
+	Bytes                 int64 // of memory, estimated
+}
+
+// Use tells what clients hold now.
+func (g *Gate) Use() Use {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Use{g.all.conns, g.all.requests, g.all.bytes()}
+}
+
+// Refused counts what was refused or ended, by the bound.
+func (g *Gate) Refused() map[string]int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	counts := map[string]int64{tooManyConns: 0, tooMuchHeld: 0, tooSlow: 0}
+	for name, n := range g.refused {
+		counts[name] = n
+	}
+	return counts
+}
+
+func (g *Gate) count(bound string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refused[bound]++
+}
+
+// enter adds to what a source holds. It reports false, and adds nothing, where that is beyond a bound.
+func (g *Gate) enter(source netip.Addr, add held) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	own := g.source[source]
+	if own == nil {
+		own = &held{}
+	}
+	all, each := g.all.plus(add), own.plus(add)
+	switch {
+	case add.conns > 0 && (all.conns > g.most.conns || each.conns > g.each.conns):
+		g.refused[tooManyConns]++
+		return false
+	case all.bytes() > g.most.bytes || each.bytes() > g.each.bytes:
+		g.refused[tooMuchHeld]++
+		return false
+	}
+	*own = each
+	g.all, g.source[source] = all, own
+	return true
+}
+
+func (g *Gate) leave(source netip.Addr, what held) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	less := held{-what.conns, -what.requests}
+	g.all = g.all.plus(less)
+	if own := g.source[source]; own.plus(less) == (held{}) {
+		delete(g.source, source)
+	} else {
+		*own = own.plus(less)
+	}
+}
+
+func (h held) plus(o held) held { return held{h.conns + o.conns, h.requests + o.requests} }
+
+// Server makes an HTTP server that ends a request whose client neither sends nor takes bytes for a while, and refuses requests
+// beyond the bounds. Sockets that a handler takes over have no deadline.
+func (g *Gate) Server(h http.Handler) *http.Server {
+	return &http.Server{Handler: g.guarded(h), ReadHeaderTimeout: headerWithin, IdleTimeout: idleWithin, MaxHeaderBytes: maxHeader,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReceiveBufferPerStream: 256 << 10}}
+}
+
+func (g *Gate) guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		source := sourceOf(r.RemoteAddr)
+		if !g.enter(source, held{requests: 1}) {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "the server has too many requests: wait a little", http.StatusServiceUnavailable)
+			return
+		}
+		defer g.leave(source, held{requests: 1})
 		conn := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &steadyBody{r.Body, conn}
+			r.Body = &steadyBody{r.Body, conn, g}
 		}
-		h.ServeHTTP(&steadyWriter{w, conn}, r)
+		h.ServeHTTP(&steadyWriter{w, conn, g}, r)
 		if r.ProtoMajor == 1 { // what the server itself reads and writes at the end of the request
-			conn.SetReadDeadline(time.Now().Add(progressWithin))
-			conn.SetWriteDeadline(time.Now().Add(progressWithin))
+			conn.SetReadDeadline(time.Now().Add(g.within))
+			conn.SetWriteDeadline(time.Now().Add(g.within))
 		}
 	})
+}
+
+// ended counts an error that says that the client was too slow.
+func (g *Gate) ended(err error) {
+	if timeout, ok := err.(interface{ Timeout() bool }); ok && timeout.Timeout() {
+		g.count(tooSlow)
+	}
 }
 
 // steadyBody gives each read of a request's body a deadline.
 type steadyBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
+	gate *Gate
 }
 
 func (b *steadyBody) Read(p []byte) (int, error) {
-	b.conn.SetReadDeadline(time.Now().Add(progressWithin)) // an error means that there are no deadlines here: in tests
+	b.conn.SetReadDeadline(time.Now().Add(b.gate.within)) // an error means that there are no deadlines here: in tests
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
+		b.gate.ended(err)
 		b.conn.SetReadDeadline(time.Time{}) // the server reads on in the background, to notice that the client is gone
 	}
 	return n, err
@@ -63,6 +194,7 @@ func (b *steadyBody) Read(p []byte) (int, error) {
 type steadyWriter struct {
 	http.ResponseWriter
 	conn *http.ResponseController
+	gate *Gate
 }
 
 // Unwrap lets a http.ResponseController reach the connection, for sockets.
@@ -70,25 +202,24 @@ func (w *steadyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *steadyWriter) Write(p []byte) (n int, err error) {
 	for {
-		w.conn.SetWriteDeadline(time.Now().Add(progressWithin))
+		w.conn.SetWriteDeadline(time.Now().Add(w.gate.within))
 		k, err := w.ResponseWriter.Write(p[:min(part, len(p))])
 		n, p = n+k, p[k:]
 		if err != nil || len(p) == 0 {
+			if err != nil {
+				w.gate.ended(err)
+			}
 			return n, err
 		}
 	}
 }
 
-// Limit bounds the connections of a listener, in all and by address: those beyond are closed at once.
-func Limit(l net.Listener) net.Listener {
-	return &limited{Listener: l, open: map[netip.Addr]int{}}
-}
+// Limit bounds the connections of a listener: those beyond the gate's bounds are closed at once.
+func (g *Gate) Limit(l net.Listener) net.Listener { return &limited{l, g} }
 
 type limited struct {
 	net.Listener
-	mu   sync.Mutex
-	all  int
-	open map[netip.Addr]int
+	gate *Gate
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -97,33 +228,16 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		source := sourceOf(c)
-		l.mu.Lock()
-		fits := l.all < mostConns && l.open[source] < mostPerSource
-		if fits {
-			l.all++
-			l.open[source]++
-		}
-		l.mu.Unlock()
-		if fits {
-			return &counted{Conn: c, end: sync.OnceFunc(func() { l.closed(source) })}, nil
+		if source := sourceOf(c.RemoteAddr().String()); l.gate.enter(source, held{conns: 1}) {
+			return &counted{Conn: c, end: sync.OnceFunc(func() { l.gate.leave(source, held{conns: 1}) })}, nil
 		}
 		c.Close()
 	}
 }
 
-func (l *limited) closed(source netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all--
-	if l.open[source]--; l.open[source] == 0 {
-		delete(l.open, source)
-	}
-}
-
-// sourceOf is the address of a connection's client; of an IPv6 address the network of 64 bits.
-func sourceOf(c net.Conn) netip.Addr {
-	at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+// sourceOf is the address of a client; of an IPv6 address the network of 64 bits.
+func sourceOf(address string) netip.Addr {
+	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return netip.Addr{}
 	}
