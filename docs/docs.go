@@ -86,7 +86,9 @@ var documents = sync.OnceValue(func() (all []document) {
 			d.Lang, other = "zh", base+".md"
 		}
 		d.Translated = slices.Contains(names, other)
-		d.Title, d.Body = markdown(string(text))
+		if d.Title, d.Body, err = markdown(string(text)); err != nil { // likewise
+			panic(err)
+		}
 		all = append(all, d)
 	}
 	return all

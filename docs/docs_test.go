@@ -16,18 +16,18 @@ func TestMarkdown(t *testing.T) {
 		{"# A `b` & *c*\n\nOne\ntwo.", "<h1>A <code>b</code> &amp; <em>c</em></h1>\n<p>One\ntwo.</p>\n"},
 		{"- a\n- b\n  c\n\nd", "<ul>\n<li>a</li>\n<li>b\nc</li>\n</ul>\n<p>d</p>\n"},
 		{"1. a\n2. **b**", "<ol>\n<li>a</li>\n<li><strong>b</strong></li>\n</ol>\n"},
-		{"```sh\na <b> `c`\n\n# d\n```\ne", "<pre><code>a &lt;b&gt; `c`\n\n# d\n</code></pre>\n<p>e</p>\n"},
-		{"| a | b |\n| --- | ---: |\n| `x\\|y` | 1 |", "<table>\n<tr><th>a</th><th>b</th></tr>\n<tr><td><code>x|y</code></td><td>1</td></tr>\n</table>\n"},
+		{"```sh\na <b> `c`\n\n# d\n```\ne", "<pre><code class=\"language-sh\">a &lt;b&gt; `c`\n\n# d\n</code></pre>\n<p>e</p>\n"},
+		{"| a | b |\n| --- | ---: |\n| `x\\|y` | 1 |", "<table>\n<thead>\n<tr>\n<th>a</th>\n<th>b</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<td><code>x|y</code></td>\n<td>1</td>\n</tr>\n</tbody>\n</table>\n"},
 		{"[x](y.md#z), [r](../README.md), [w](https://e.org/a.md) and ![p](q.webp)",
 			"<p><a href=\"y.html#z\">x</a>, <a href=\"./\">r</a>, <a href=\"https://e.org/a.md\">w</a> and <img src=\"q.webp\" alt=\"p\"></p>\n"},
 		{"`*a* [b](c)` 2 * 3 * 4", "<p><code>*a* [b](c)</code> 2 * 3 * 4</p>\n"},
 		{"<script>", "<p>&lt;script&gt;</p>\n"},
 	} {
-		if _, got := markdown(c.text); string(got) != c.want {
-			t.Errorf("%q becomes\n%s\nwant\n%s", c.text, got, c.want)
+		if _, got, err := markdown(c.text); err != nil || string(got) != c.want {
+			t.Errorf("%q becomes\n%s\nwant\n%s (%v)", c.text, got, c.want, err)
 		}
 	}
-	if title, _ := markdown("text\n\n## The `title` of [it](x.md)\n\n# other"); title != "The title of it" {
+	if title, _, _ := markdown("text\n\n## The `title` of [it](x.md)\n\n# other"); title != "The title of it" {
 		t.Errorf("the title is %q", title)
 	}
 }
@@ -130,7 +130,10 @@ func TestMainPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, body := markdown(string(text))
+		_, body, err := markdown(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
 		checkParagraphs(t, name, string(body))
 	}
 }

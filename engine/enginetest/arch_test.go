@@ -89,6 +89,7 @@ var stops = map[string][]string{
 	"github.com/coder/websocket":    {"server/room"},
 	"github.com/klauspost/compress": {"tools/pack"},
 	"github.com/prometheus":         {"server/metrics"},
+	"github.com/yuin/goldmark":      {"docs"},
 }
 
 // imports lists packages with what they import, for the given platform.
