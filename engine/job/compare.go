@@ -61,7 +61,7 @@ func (j *Job) eachModel(s *replay.Setup, f func(a *pretrained.Adapter) error) er
 
 // load plans for each model, opens a device that fits the largest plan, and loads the parameters of all models. It returns
 // the adapter whose plan the setup has then.
-func (j *Job) load(s *replay.Setup) (params *memory.Parameters, planned *pretrained.Adapter, err error) {
+func (j *Job) load(s *replay.Setup) (dev device.Device, params *memory.Parameters, planned *pretrained.Adapter, err error) {
 	most := int64(-1)
 	if err := j.eachModel(s, func(a *pretrained.Adapter) error {
 		err := s.Plan()
@@ -70,12 +70,11 @@ func (j *Job) load(s *replay.Setup) (params *memory.Parameters, planned *pretrai
 		}
 		return err
 	}); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	s.Model.Use(planned)
-	dev, err := j.open(s)
-	if err != nil {
-		return nil, nil, err
+	if dev, err = j.open(s); err != nil {
+		return nil, nil, nil, err
 	}
 	params, err = memory.New(dev, s.Layout, false)
 	if err == nil {
@@ -85,30 +84,30 @@ func (j *Job) load(s *replay.Setup) (params *memory.Parameters, planned *pretrai
 	}
 	if err != nil {
 		dev.Close()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return params, planned, nil
+	return dev, params, planned, nil
 }
 
 // withModels opens a device and calls f with the programs of each model that the job computes with.
 func (j *Job) withModels(ctx context.Context, s *replay.Setup, f func(a *pretrained.Adapter, st *replay.Stepper) error) error {
-	params, planned, err := j.load(s)
+	dev, params, planned, err := j.load(s)
 	if err != nil {
 		return err
 	}
-	defer params.Device.Close()
+	defer dev.Close()
 	defer params.Free()
 	return j.eachModel(s, func(a *pretrained.Adapter) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if a != planned {
-			if err := forecast.Fit(s, params.Device.Limits(), j.Budget); err != nil {
+			if err := forecast.Fit(s, dev.Limits(), j.Budget); err != nil {
 				return err
 			}
 			planned = a
 		}
-		st, err := replay.NewStepper(s, params.Device, params, j.Host, nil)
+		st, err := replay.NewStepper(s, dev, params, j.Host, nil)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ func dumpGradients(s *replay.Setup, st *replay.Stepper, out pretrained.Writer, n
 	if err := st.BuildBegin(); err != nil {
 		return err
 	}
-	if err := st.Run(device.Work{Run: st.Begin.Executable}); err != nil {
+	if err := st.Run(st.ClearWork()); err != nil {
 		return err
 	}
 	if err := s.Batches(s.Train, func(_ int, b *data.Batch) error {
@@ -29,7 +29,7 @@ func dumpGradients(s *replay.Setup, st *replay.Stepper, out pretrained.Writer, n
 		if err != nil {
 			return err
 		}
-		return st.Run(device.Work{Buf: st.Batch, Data: l.Encode(b, 0)}, device.Work{Run: p.Executable})
+		return st.Run(st.BatchWork(l, b, 0), device.Work{Run: p.Executable})
 	}); err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (d *logitDump) write(ctx context.Context, host report.Host, w io.Writer) er
 		}
 		n := min(s.BatchRows, rows-first)
 		b := s.BatchOf(s.Train.Samples[first:first+n], T)
-		if err := d.st.Run(device.Work{Buf: d.st.Batch, Data: l.Encode(b, 0)}, device.Work{Run: d.trunk.Executable}); err != nil {
+		if err := d.st.Run(d.st.BatchWork(l, b, 0), device.Work{Run: d.trunk.Executable}); err != nil {
 			return err
 		}
 		for c, left := 0, n*d.each; left > 0; c, left = c+1, left-logitRows {

@@ -84,7 +84,7 @@ func (j *Job) exportPEFT(s *replay.Setup, files report.Host) error {
 		return err
 	}
 	defer mem.Free()
-	mem.Tuner = replay.NewTuner(dev, nil, j.Host, 1, false)
+	mem.UseTuner(replay.NewTuner(dev, nil, j.Host, 1, false))
 	for _, t := range s.Model.AdapterTensors() {
 		if t.Param == nil {
 			continue

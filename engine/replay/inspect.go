@@ -41,7 +41,7 @@ func (st *Stepper) Inspect(key ProgramKey) (p *Inspector, err error) {
 		p.written = append(p.written, w)
 		return op.FirstNonFinite(at, device.All(p.report), len(p.written)-1)
 	}
-	if p.program, err = tape.Compile(st.Dev, "inspection", st.Pool, b); err != nil {
+	if p.program, err = tape.Compile(st.Dev, "inspection", st.pool, b); err != nil {
 		p.Free()
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (p *Inspector) Free() {
 
 // Run returns the first value that is not finite, nil when all are.
 func (p *Inspector) Run(b *data.Batch, seed uint64) (*graph.Written, error) {
-	if err := p.st.Run(device.Work{Buf: p.st.Batch, Data: p.layout.Encode(b, seed)}, device.Work{Run: p.program.Executable}); err != nil {
+	if err := p.st.Run(p.st.BatchWork(p.layout, b, seed), device.Work{Run: p.program.Executable}); err != nil {
 		return nil, err
 	}
 	raw, err := p.st.Dev.Read(p.report, 0, len(p.written))

@@ -97,7 +97,7 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 		}
 	}
 	tr := &cfg.Training // as resolved, warm-up is a number of steps
-	tr.WarmupSteps = tr.Warmup(data.Plan{Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Epochs: tr.Epochs, MaxSteps: tr.MaxSteps}.TotalSteps())
+	tr.WarmupSteps = tr.Warmup(s.DataPlan(cfg).TotalSteps())
 	if cfg.Model.Path != "" {
 		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
 	}
@@ -135,7 +135,15 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	return nil
 }
 
-// readRows reads the dataset and sets a part of it aside.
+// DataPlan says which rows each step of a run trains on.
+func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
+	tr := cfg.Training
+	return data.Plan{
+		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+	}
+}
+
+// readRows reads the dataset and splits the held-out rows off.
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := DataOptions{
 		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,

@@ -10,6 +10,7 @@ import (
 	"llamatab/engine/fsdp"
 	"llamatab/engine/graph"
 	"llamatab/engine/memory"
+	"llamatab/engine/optim"
 	"llamatab/engine/plan"
 	"llamatab/engine/tensor"
 )
@@ -44,6 +45,32 @@ func (s *Setup) RecordApply(l plan.Layout) (*graph.Tape, error) {
 		s.adamw(t, l, 0, r, scalars, state)
 		memory.RecordPublish(t, l)
 	})
+}
+
+// CompileApply compiles the update of the parameters in mem: a shard's memory, or the stepper's own.
+func (st *Stepper) CompileApply(label string, mem *memory.Parameters) (*graph.Program, error) {
+	t, err := st.Setup.RecordApply(mem.Layout)
+	if err != nil {
+		return nil, err
+	}
+	b := st.Binder(BatchLayout{})
+	find := b.Extern
+	b.Extern = func(key any) (device.Slice, error) {
+		if _, ok := key.(memory.SegmentKey); ok {
+			return mem.Find(key)
+		}
+		return find(key)
+	}
+	return t.Compile(st.Dev, label, st.pool, b)
+}
+
+// Apply replays a program of CompileApply and waits for it. The room has
+// computed the norm of the whole gradient: the update multiplies the gradients by factor.
+func (st *Stepper) Apply(p *graph.Program, scalars optim.Scalars, factor float32) error {
+	if err := st.Run(device.Work{Buf: st.scalars, Data: scalars.Bytes()}, device.Work{Buf: st.state, Data: optim.Decided(factor)}, device.Work{Run: p.Executable}); err != nil {
+		return err
+	}
+	return st.Dev.Sync()
 }
 
 // WireSpec is the buffer in which the largest segment is rounded to d.

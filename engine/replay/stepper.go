@@ -22,19 +22,21 @@ import (
 // Stepper holds the programs of an optimizer step and replays them. A step is
 //
 //	begin: clear the gradients and the loss;   for each micro-batch: write it, forward, backward;   update
+//
+// One goroutine uses it at a time, the one that uses the device.
 type Stepper struct {
 	Setup *Setup
 	Dev   device.Device
 	Mem   *memory.Parameters
 	tuner *tune.Tuner
-	Pool  *graph.Pool
+	pool  *graph.Pool // of activations
 
-	Batch, loss, Scalars, State, units, rope, classLogits device.Buffer
+	batch, loss, scalars, state, units, rope, classLogits device.Buffer
 
 	programs map[ProgramKey]*graph.Program
 	parts    map[ProgramKey][]graph.Part // instead, where units are gathered
 	layouts  map[int]BatchLayout
-	Begin    *graph.Program
+	begin    *graph.Program
 	updates  []*graph.Program // by stage
 }
 
@@ -137,7 +139,7 @@ func (s *Setup) batchSpec() device.Spec {
 func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host report.Host, table map[string]string) (st *Stepper, err error) {
 	st = &Stepper{Setup: setup, Dev: dev, Mem: mem, programs: map[ProgramKey]*graph.Program{}, parts: map[ProgramKey][]graph.Part{}, layouts: map[int]BatchLayout{}}
 	st.tuner = NewTuner(dev, table, host, setup.Repeats, setup.InRoom())
-	mem.Tuner = st.tuner
+	mem.UseTuner(st.tuner)
 	defer func() {
 		if err != nil {
 			st.Free()
@@ -148,9 +150,9 @@ func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host re
 		spec device.Spec
 		skip bool
 	}{
-		{&st.rope, setup.ropeSpec(), false}, {&st.Batch, setup.batchSpec(), false},
+		{&st.rope, setup.ropeSpec(), false}, {&st.batch, setup.batchSpec(), false},
 		{&st.loss, lossSpec, false}, {&st.classLogits, setup.classLogitsSpec(), setup.Model.Decoder.Classes == 0},
-		{&st.Scalars, setup.scalarsSpec(), !setup.Optimizes}, {&st.State, setup.stateSpec(), !setup.Optimizes}, {&st.units, setup.startsSpec(), !setup.Optimizes},
+		{&st.scalars, setup.scalarsSpec(), !setup.Optimizes}, {&st.state, setup.stateSpec(), !setup.Optimizes}, {&st.units, setup.startsSpec(), !setup.Optimizes},
 	} {
 		if b.skip {
 			continue
@@ -172,7 +174,7 @@ func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host re
 	if err != nil {
 		return nil, err
 	}
-	st.Pool, err = graph.NewPool(dev, setup.Activations)
+	st.pool, err = graph.NewPool(dev, setup.Activations)
 	return st, err
 }
 
@@ -185,15 +187,15 @@ func (st *Stepper) Free() {
 			p.Release()
 		}
 	}
-	for _, p := range append(st.updates, st.Begin) {
+	for _, p := range append(st.updates, st.begin) {
 		if p != nil {
 			p.Release()
 		}
 	}
-	if st.Pool != nil {
-		st.Pool.Free()
+	if st.pool != nil {
+		st.pool.Free()
 	}
-	for _, b := range []device.Buffer{st.Batch, st.loss, st.Scalars, st.State, st.units, st.rope, st.classLogits} {
+	for _, b := range []device.Buffer{st.batch, st.loss, st.scalars, st.state, st.units, st.rope, st.classLogits} {
 		if b != nil {
 			st.Dev.Free(b)
 		}
@@ -237,22 +239,22 @@ func (st *Stepper) Binder(l BatchLayout) graph.Binder {
 			if k == nn.Rope {
 				return device.All(st.rope), nil
 			}
-			return l.slice(st.Batch, k), nil
+			return l.slice(st.batch, k), nil
 		case lossKey:
 			return device.All(st.loss), nil
 		case classLogitsKey:
 			return device.All(st.classLogits), nil
 		case scalarsKey:
-			return device.Slice{Buf: st.Scalars, Off: st.Setup.scalarsAt(int(k)), Len: optim.NumScalars}, nil
+			return device.Slice{Buf: st.scalars, Off: st.Setup.scalarsAt(int(k)), Len: optim.NumScalars}, nil
 		case stateKey:
-			return device.Slice{Buf: st.State, Len: optim.NumState}, nil
+			return device.Slice{Buf: st.state, Len: optim.NumState}, nil
 		case startsKey:
 			return device.All(st.units), nil
 		case sumsKey:
 			at := st.Setup.SumsAt()
-			return device.Slice{Buf: st.State, Off: at, Len: 3 * len(st.Setup.UnitNames())}, nil
+			return device.Slice{Buf: st.state, Off: at, Len: 3 * len(st.Setup.UnitNames())}, nil
 		case scaleKey:
-			return device.Slice{Buf: st.State, Off: st.Setup.ScaleAt(), Len: optim.NumScale}, nil
+			return device.Slice{Buf: st.state, Off: st.Setup.ScaleAt(), Len: optim.NumScale}, nil
 		}
 		return st.Mem.Find(key)
 	}}
@@ -281,7 +283,7 @@ func (st *Stepper) Program(key ProgramKey) (*graph.Program, BatchLayout, error) 
 	if err != nil {
 		return nil, l, err
 	}
-	p, err := t.Compile(st.Dev, st.label(key), st.Pool, st.Binder(l))
+	p, err := t.Compile(st.Dev, st.label(key), st.pool, st.Binder(l))
 	if err != nil {
 		return nil, l, err
 	}
@@ -299,7 +301,7 @@ func (st *Stepper) Parts(key ProgramKey) ([]graph.Part, BatchLayout, error) {
 	if err != nil {
 		return nil, l, err
 	}
-	p, err := t.CompileParts(st.Dev, st.label(key), st.Pool, st.Binder(l), st.Setup.unitOf)
+	p, err := t.CompileParts(st.Dev, st.label(key), st.pool, st.Binder(l), st.Setup.unitOf)
 	if err != nil {
 		return nil, l, err
 	}
@@ -342,7 +344,7 @@ func (st *Stepper) BuildBegin() error {
 		}
 	}
 	var err error
-	st.Begin, err = t.Compile(st.Dev, "begin", nil, st.Binder(BatchLayout{}))
+	st.begin, err = t.Compile(st.Dev, "begin", nil, st.Binder(BatchLayout{}))
 	return err
 }
 
@@ -357,7 +359,7 @@ func (st *Stepper) BuildUpdate() error {
 		if err != nil {
 			return err
 		}
-		update, err := t.Compile(st.Dev, "update", st.Pool, st.Binder(BatchLayout{}))
+		update, err := t.Compile(st.Dev, "update", st.pool, st.Binder(BatchLayout{}))
 		if err != nil {
 			return err
 		}
@@ -438,11 +440,19 @@ func site(seed uint64, first string) uint32 {
 
 // Reset makes the optimizer's state what it is before the first step, with a loss scale to go on from.
 func (st *Stepper) Reset(scale optim.LossScale) error {
-	err := st.Dev.Write(st.State, 0, make([]byte, 4*optim.NumState))
+	err := st.Dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
 	if err == nil && st.Setup.Scaled() {
-		err = st.Dev.Write(st.State, st.Setup.ScaleAt(), scale.Bytes())
+		err = st.Dev.Write(st.state, st.Setup.ScaleAt(), scale.Bytes())
 	}
 	return err
+}
+
+// ClearWork clears the gradients and the loss, which begins a step.
+func (st *Stepper) ClearWork() device.Work { return device.Work{Run: st.begin.Executable} }
+
+// BatchWork writes a micro-batch to where its programs read it. seed is that of its dropout masks.
+func (st *Stepper) BatchWork(l BatchLayout, b *data.Batch, seed uint64) device.Work {
+	return device.Work{Buf: st.batch, Data: l.Encode(b, seed)}
 }
 
 // Run replays work on the weights as they are now.
@@ -467,19 +477,19 @@ func (st *Stepper) Submit(batches []*data.Batch, in StepInput) (device.Pending, 
 	for k, sc := range in.Scalars {
 		scalars = append(append(scalars, make([]byte, 4*st.Setup.scalarsAt(k)-len(scalars))...), sc.Bytes()...)
 	}
-	work := []device.Work{{Buf: st.Scalars, Data: scalars}, {Run: st.Begin.Executable}}
+	work := []device.Work{{Buf: st.scalars, Data: scalars}, st.ClearWork()}
 	for k, b := range batches {
 		p, l, err := st.Program(ProgramKey{b.T, true, in.Stage})
 		if err != nil {
 			return nil, err
 		}
-		work = append(work, device.Work{Buf: st.Batch, Data: l.Encode(b, MaskSeed(in.Seed, in.Step, k))}, device.Work{Run: p.Executable})
+		work = append(work, st.BatchWork(l, b, MaskSeed(in.Seed, in.Step, k)), device.Work{Run: p.Executable})
 	}
 	work = append(work, device.Work{Run: st.updates[in.Stage].Executable})
 	if err := st.Run(work...); err != nil {
 		return nil, err
 	}
-	return st.Dev.Fetch(st.State, 0, st.State.Spec().Len)
+	return st.Dev.Fetch(st.state, 0, st.state.Spec().Len)
 }
 
 // LossSum runs micro-batches without gradients and returns the sum of their losses.
@@ -490,7 +500,7 @@ func (st *Stepper) LossSum(batches []*data.Batch) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		work = append(work, device.Work{Buf: st.Batch, Data: l.Encode(b, 0)}, device.Work{Run: p.Executable})
+		work = append(work, st.BatchWork(l, b, 0), device.Work{Run: p.Executable})
 	}
 	if err := st.Run(work...); err != nil {
 		return 0, err

@@ -84,7 +84,7 @@ func (x *Text) compile(label string, record func() (*graph.Tape, error)) (*graph
 		}
 		return find(key)
 	}
-	return t.Compile(x.st.Dev, label, x.st.Pool, b)
+	return t.Compile(x.st.Dev, label, x.st.pool, b)
 }
 
 // begin puts the adapter's virtual tokens into the caches.
@@ -113,7 +113,7 @@ func (x *Text) begin() error {
 // at writes a token, or the row of a prompt, and its position.
 func (x *Text) at(id, position int) device.Work {
 	one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(position)}, Targets: []int32{data.Ignore}}
-	return device.Work{Buf: x.st.Batch, Data: x.layout.Encode(one, 0)}
+	return device.Work{Buf: x.st.batch, Data: x.layout.Encode(one, 0)}
 }
 
 func (x *Text) Free() {

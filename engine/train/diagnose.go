@@ -2,25 +2,24 @@ package train
 
 import (
 	"llamatab/engine/data"
-	"llamatab/engine/device"
 	"llamatab/engine/replay"
 )
 
-// finding is what first went wrong in a step that was not finite.
+// finding is the cause of a step that was not finite.
 type finding struct {
-	tensor string
+	tensor string // the first with a NaN or an infinity, for people; "" if it was not found
 	unit   string
-	rows   []int // of the dataset: those that do it alone, or all of the micro-batch where none does
-	some   bool  // only some of the micro-batch's rows do it, so the cause is in them and not in the weights
+	rows   []int // of the dataset: those that cause it alone, or all of the micro-batch if none does
+	some   bool  // only some rows of the micro-batch cause it, so they are at fault and not the weights
 }
 
 // diagnose runs the micro-batches of a step again and finds the tensor that was the first, in the order of execution,
-// to hold a NaN or an infinity, and the rows that it came from. The step has left the weights as they were. The one after
-// it, which is submitted already, may have changed them since: then the trouble may not show again, and tensor is "".
+// to hold a NaN or an infinity, and the rows that it came from. The step has not changed the weights, but the step after it,
+// which is submitted already, may have. Then everything may be finite now, and tensor is "".
 //
-// The programs are those of the step with a launch after each of its launches that looks at what it has written.
-func (t *Trainer) diagnose(l *landed) (f finding, err error) {
-	if err := t.Stepper.Run(device.Work{Run: t.Stepper.Begin.Executable}); err != nil {
+// The programs are those of the step. After each of their launches another launch checks the values that were written.
+func (t *Trainer) diagnose(l *stepResult) (f finding, err error) {
+	if err := t.Stepper.Run(t.Stepper.ClearWork()); err != nil {
 		return f, err
 	}
 	for k, rows := range l.rows {
@@ -39,10 +38,10 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 			continue
 		}
 		f.tensor, f.unit = replay.NameOf(*first)
-		for i, row := range rows { // alone, each in its own place
+		for i, row := range rows { // each row alone, at its place in the micro-batch
 			alone := make([]data.Sample, len(rows))
 			alone[i] = t.Setup.Train.Samples[row]
-			if err := t.Stepper.Run(device.Work{Run: t.Stepper.Begin.Executable}); err != nil {
+			if err := t.Stepper.Run(t.Stepper.ClearWork()); err != nil {
 				return f, err
 			}
 			if first, err = p.Run(t.Setup.BatchOf(alone, b.T), seed); err != nil {
@@ -57,7 +56,7 @@ func (t *Trainer) diagnose(l *landed) (f finding, err error) {
 		}
 		return f, nil
 	}
-	if l.overflow != "" { // every gradient is finite, their squares are not
+	if l.overflow != "" { // every gradient is finite, but a sum of their squares is not
 		f.tensor, f.unit = "the sum of squares of the gradients of "+l.overflow, l.overflow
 	}
 	return f, nil

@@ -62,41 +62,42 @@ func NewLoop(setup *replay.Setup, cfg *config.Config, dev device.Device, o Optio
 
 // Loop drives a Trainer through a run: controls, metrics, evaluation, checkpoints, and reactions to the losses.
 type Loop struct {
-	Trainer        *Trainer
-	Options        Options
-	loadSeconds    float64
-	compileSeconds float64
-	TrainStart     time.Time
-	FirstStep      float64 // seconds from the start of the job to the first result
-	Tokens         int64
-	first          int // steps done before this run
-	peak           device.Usage
-	backs          backs
-	lost           time.Time // when the device was lost last
-	unsound        int       // steps in a row that were not finite
-	stopped        bool      // by the person
-	early          bool      // patience has run out
-	paused         bool
-	saveNow        bool // asked for by the person
-	measureFirst   bool // samples and held-out loss before training are still to be measured
-	samples        *samples
-	before         map[string]any // on held-out rows before training, by the names of metrics
+	Trainer          *Trainer
+	Options          Options
+	loadSeconds      float64
+	compileSeconds   float64
+	trainStart       time.Time
+	firstStepSeconds float64 // from the start of the job to the first result
+	tokens           int64   // counted tokens of all steps
+	first            int     // steps done before this run
+	peak             device.Usage
+	rollbacks        rollbackCount
+	lostAt           time.Time // when the device was lost last
+	nonfiniteInRow   int       // steps in a row whose loss or gradient was not finite
+	stopped          bool      // by the person
+	outOfPatience    bool      // the held-out loss has not improved for training.early_stopping_patience evaluations
+	paused           bool
+	saveNow          bool // the person asked for a checkpoint
+	measureFirst     bool // samples and held-out loss before training are still to be measured
+	samples          *samples
+	startMetrics     map[string]any // on held-out rows before training, by the names of metrics
 }
 
+// Run trains to the last step, or until the person stops the run, and writes the result.
 func (r *Loop) Run(ctx context.Context) (*message.Done, error) {
 	r.first = r.Trainer.Done()
 	if err := r.WriteConfig(); err != nil {
 		return nil, err
 	}
-	if err := r.Summary(); err != nil { // so that what was planned is on record even if the run ends badly
+	if err := r.Summary(); err != nil { // the plan is recorded even if the run fails later
 		return nil, err
 	}
 	r.measureFirst = r.first == 0
-	r.TrainStart = time.Now()
+	r.trainStart = time.Now()
 	for {
 		done, err := r.advance(ctx)
-		if s, ok := err.(*setback); ok { // one that is wrapped ends the run
-			err = r.goBack(s)
+		if s, ok := err.(*rollbackRequest); ok { // a wrapped request is a failure, which ends the run
+			err = r.rollBack(s)
 		}
 		if errors.Is(err, device.ErrLost) {
 			err = r.reopen(err)
@@ -112,18 +113,18 @@ func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
 	if err := r.control(ctx); err != nil {
 		return nil, err
 	}
-	if r.stopped || r.early || r.Trainer.Done() >= r.Trainer.Total() {
+	if r.stopped || r.outOfPatience || r.Trainer.Done() >= r.Trainer.Total() {
 		return r.finish()
 	}
-	if r.measureFirst && !r.idle() {
-		if err := r.report(r.Trainer.Flush()); err != nil {
+	if r.measureFirst && !r.nextUpdateIsZero() {
+		if err := r.reportStep(r.Trainer.Flush()); err != nil {
 			return nil, err
 		}
 		if err := r.evaluateFirst(); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.report(r.Trainer.Step(ctx)); err != nil {
+	if err := r.reportStep(r.Trainer.Step(ctx)); err != nil {
 		return nil, err
 	}
 	tr := r.Trainer.Cfg.Training
@@ -136,7 +137,7 @@ func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
 		if err == nil && evaluate && step != nil {
 			err = r.evaluate(step)
 		}
-		if err := r.report(step, err); err != nil {
+		if err := r.reportStep(step, err); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +145,7 @@ func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
 		if err := r.Trainer.Save(); err != nil {
 			return nil, err
 		}
-		r.Trainer.Last = time.Now()
+		r.Trainer.lastResult = time.Now()
 	}
 	if sample {
 		return nil, r.sample(r.Trainer.Done())
@@ -152,9 +153,9 @@ func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
 	return nil, nil
 }
 
-// idle reports whether the next update changes no weight: the first of a warm-up has the learning rate 0. A person then
-// sees a loss before what takes longer.
-func (r *Loop) idle() bool {
+// nextUpdateIsZero reports whether the next update changes no weight, because the first step of a warm-up has the learning
+// rate 0. Such a step is run before samples and evaluation, so that a person sees a first loss early.
+func (r *Loop) nextUpdateIsZero() bool {
 	tr := r.Trainer.Cfg.Training
 	m, err := optim.Multiplier(tr.Scheduler, r.Trainer.Done(), tr.WarmupSteps, r.Trainer.Total(), tr.LearningRate)
 	return err == nil && m == 0
@@ -176,37 +177,37 @@ func (r *Loop) evaluateFirst() error {
 	if err != nil {
 		return err
 	}
-	r.Trainer.Last = time.Now()
-	r.StartsFrom(m, true)
+	r.Trainer.lastResult = time.Now()
+	r.RecordStart(m, true)
 	return nil
 }
 
-// StartsFrom keeps what was measured before training for the summary, and tells of it where nobody has yet.
-func (r *Loop) StartsFrom(m replay.Measured, tell bool) {
-	r.before = map[string]any{"eval_loss": message.Float(m.Loss), "perplexity": replay.Perplexity(m.Loss)}
+// RecordStart keeps what was measured before training for the summary. With event set it reports it as an event, too.
+func (r *Loop) RecordStart(m replay.Measured, event bool) {
+	r.startMetrics = map[string]any{"eval_loss": message.Float(m.Loss), "perplexity": replay.Perplexity(m.Loss)}
 	if m.Accuracy != nil {
-		r.before["eval_accuracy"], r.before["eval_f1"] = m.Accuracy, m.F1
+		r.startMetrics["eval_accuracy"], r.startMetrics["eval_f1"] = m.Accuracy, m.F1
 	}
-	if tell {
-		report.Event(r.Trainer.Host, "info", "evaluated_on_start", 0, r.before, "before training the loss on held-out rows is %.4g", m.Loss)
+	if event {
+		report.Event(r.Trainer.Host, "info", "evaluated_on_start", 0, r.startMetrics, "before training the loss on held-out rows is %.4g", m.Loss)
 	}
 }
 
-// sample shows what the model writes after so many updates. Where it cannot, the run goes on without.
+// sample continues the prompts after a step. If that fails, the run goes on without samples.
 func (r *Loop) sample(step int) error {
 	err := r.samples.write(r.Trainer, step)
 	if err != nil && !errors.Is(err, device.ErrLost) {
 		report.Event(r.Trainer.Host, "warning", "samples_failed", r.Trainer.Done(), nil, "no samples: %v", err)
 		r.samples, err = nil, nil
 	}
-	r.Trainer.Last = time.Now()
+	r.Trainer.lastResult = time.Now()
 	return err
 }
 
-// control obeys what the person asked for; it blocks while paused.
+// control follows the commands of the person. It blocks while the run is paused.
 func (r *Loop) control(ctx context.Context) error {
 	if r.paused { // after a single step
-		if err := r.report(r.Trainer.Flush()); err != nil {
+		if err := r.reportStep(r.Trainer.Flush()); err != nil {
 			return err
 		}
 	}
@@ -217,25 +218,25 @@ func (r *Loop) control(ctx context.Context) error {
 		case message.Pause:
 			if !r.paused {
 				r.paused = true
-				if err := r.report(r.Trainer.Flush()); err != nil {
+				if err := r.reportStep(r.Trainer.Flush()); err != nil {
 					return err
 				}
 				report.Event(r.Trainer.Host, "info", "paused", r.Trainer.Done(), nil, "paused after step %d", r.Trainer.Done())
 			}
 		case message.Single:
-			r.paused, r.Trainer.Last = true, time.Now()
+			r.paused, r.Trainer.lastResult = true, time.Now()
 			return ctx.Err()
 		case message.Resume:
-			r.paused, r.Trainer.Last = false, time.Now()
+			r.paused, r.Trainer.lastResult = false, time.Now()
 			report.Event(r.Trainer.Host, "info", "continued", r.Trainer.Done(), nil, "going on")
 		case message.Save:
 			r.saveNow = true
 		case message.Back:
-			if err := r.report(r.Trainer.Flush()); err != nil {
+			if err := r.reportStep(r.Trainer.Flush()); err != nil {
 				return err
 			}
 			if r.Trainer.Done() > 0 {
-				return &setback{code: "asked", asked: true, first: r.Trainer.Done() + 1, step: r.Trainer.Done()}
+				return &rollbackRequest{code: "asked", asked: true, first: r.Trainer.Done() + 1, step: r.Trainer.Done()}
 			}
 		}
 		if !r.paused {
@@ -249,37 +250,37 @@ func (r *Loop) control(ctx context.Context) error {
 	}
 }
 
-// report sends a step's metrics and judges it. It passes an error on, after the step that it belongs to.
-func (r *Loop) report(step *landed, err error) error {
+// reportStep sends the metrics of a step and checks its loss. It returns err, which came with the step, after that.
+func (r *Loop) reportStep(step *stepResult, err error) error {
 	if step == nil {
 		return err
 	}
-	if r.FirstStep == 0 {
-		r.FirstStep = time.Since(r.Options.Start).Seconds()
+	if r.firstStepSeconds == 0 {
+		r.firstStepSeconds = time.Since(r.Options.Start).Seconds()
 	}
-	r.Tokens += int64(step.Tokens)
+	r.tokens += int64(step.Tokens)
 	done, total := int64(step.Step.Step), int64(r.Trainer.Total())
 	r.Trainer.Host.Emit(message.Envelope{Type: "step", Step: &step.Step}, message.Envelope{Type: "progress", Progress: &message.Progress{
 		Phase: "train", Done: done, Total: total, Unit: "steps",
-		ETASeconds: time.Since(r.TrainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
+		ETASeconds: time.Since(r.trainStart).Seconds() / float64(max(done-int64(r.first), 1)) * float64(total-done),
 	}})
 	if err == nil {
-		err = r.judge(step)
+		err = r.checkStep(step)
 	}
 	if err == nil && step.EvalLoss != nil {
-		err = r.JudgeEvaluation(step.Step.Step, float64(*step.EvalLoss))
+		err = r.checkEvaluation(step.Step.Step, float64(*step.EvalLoss))
 	}
 	return err
 }
 
-// judge tells what a person should know of a step, and follows the policies of the run.
-func (r *Loop) judge(step *landed) error {
+// checkStep reports what is unusual about the loss of a step, and follows training.on_spike and training.on_nonfinite.
+func (r *Loop) checkStep(step *stepResult) error {
 	n := step.Step.Step
-	if step.scaled { // the next has half the scale
+	if step.scaled { // the next step has half the loss scale
 		return nil
 	}
 	if step.applied {
-		r.unsound = 0
+		r.nonfiniteInRow = 0
 	} else if err := r.nonfinite(step); err != nil {
 		return err
 	}
@@ -287,35 +288,36 @@ func (r *Loop) judge(step *landed) error {
 		report.Event(r.Trainer.Host, "warning", "step_without_tokens", n, map[string]any{"rows": step.rows}, "step %d has no token to train on", n)
 		return nil
 	}
-	loss, band := float64(step.Loss), &r.Trainer.Watch.Band
+	loss, band := float64(step.Loss), &r.Trainer.watch.Band
 	if band.Spike(loss) {
-		s := &setback{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
+		s := &rollbackRequest{code: "loss_spike", first: n - band.Above + 1, step: n, cause: fmt.Sprintf("the loss %.4g is far above the %.4g of the steps before", loss, band.Mean)}
 		report.Event(r.Trainer.Host, "warning", "loss_spike", n, map[string]any{"loss": step.Loss, "expected": band.Mean, "steps": band.Above, "rows": step.rows}, "%v", s)
 		switch r.Trainer.Cfg.Training.OnSpike {
 		case "stop":
-			return s.stopFor("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
+			return s.fail("Lower training.learning_rate, add training.warmup_steps, or set training.on_spike to \"rollback\".")
 		case "rollback":
 			return s
 		}
-	} else if step.applied && band.Above == 0 && r.Trainer.Watch.Plateau.take(n, band.Mean) {
+	} else if step.applied && band.Above == 0 && r.Trainer.watch.Plateau.take(n, band.Mean) {
 		report.Event(r.Trainer.Host, "info", "plateau", n, map[string]any{"loss": band.Mean, "steps": plateauSteps},
 			"the loss has stayed at about %.4g for %d steps: stop here, or train more weights or with another learning rate", band.Mean, plateauSteps)
 	}
 	return nil
 }
 
-// nonfinite follows a step whose loss or gradient was not finite. The device has left its update out.
-func (r *Loop) nonfinite(step *landed) error {
+// nonfinite reports a step whose loss or gradient was not finite and follows training.on_nonfinite. The device has not
+// applied its update.
+func (r *Loop) nonfinite(step *stepResult) error {
 	n := step.Step.Step
-	s := &setback{code: "nonfinite", first: n, step: n,
+	s := &rollbackRequest{code: "nonfinite", first: n, step: n,
 		cause: fmt.Sprintf("the loss is %v and the gradient norm %v: the update was not applied", float64(step.Loss), float64(step.GradNorm))}
 	about := map[string]any{"rows": step.rows, "loss": step.Loss, "grad_norm": step.GradNorm}
-	if r.unsound++; r.unsound <= diagnoses {
+	if r.nonfiniteInRow++; r.nonfiniteInRow <= diagnoses {
 		f, err := r.Trainer.diagnose(step)
 		if err != nil {
 			return err
 		}
-		r.Trainer.Last = time.Now()
+		r.Trainer.lastResult = time.Now()
 		if f.tensor != "" {
 			about["tensor"], about["unit"] = f.tensor, f.unit
 			s.cause += "; the first that was not finite is " + f.tensor
@@ -337,52 +339,50 @@ func (r *Loop) nonfinite(step *landed) error {
 	report.Event(r.Trainer.Host, "warning", "nonfinite_step_skipped", n, about, "%v", s)
 	switch r.Trainer.Cfg.Training.OnNonfinite {
 	case "stop":
-		return s.stopFor("Lower training.learning_rate, or look at the rows that the event names.")
+		return s.fail("Lower training.learning_rate, or look at the rows that the event names.")
 	case "rollback":
 		return s
 	}
-	if r.unsound == unsoundRow {
-		report.Event(r.Trainer.Host, "error", "nonfinite_persists", n, map[string]any{"steps": unsoundRow},
-			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", unsoundRow)
+	if r.nonfiniteInRow == nonfinitePersists {
+		report.Event(r.Trainer.Host, "error", "nonfinite_persists", n, map[string]any{"steps": nonfinitePersists},
+			"%d steps in a row were not finite: nothing is learnt any more; stop, and start again at a lower learning rate or with training.on_nonfinite \"rollback\"", nonfinitePersists)
 	}
 	return nil
 }
 
-// diagnoses is how many steps in a row are looked into: what spoils more of them is in the weights.
+// diagnoses is how many steps in a row are searched for the cause. If more are not finite, the weights are the cause.
 const diagnoses = 3
 
-// unsoundRow is how many steps in a row without a finite loss are worth saying that this will not pass.
-const unsoundRow = 10
+// nonfinitePersists is the number of steps in a row without a finite loss after which an error is reported.
+const nonfinitePersists = 10
 
-// JudgeEvaluation follows a loss on the held-out rows: the best weights are kept where they are wanted at the end, and
-// patience may run out.
-func (r *Loop) JudgeEvaluation(n int, loss float64) error {
-	tr, held := r.Trainer.Cfg.Training, &r.Trainer.Watch.HeldOut
-	best, overfits := held.take(n, loss, r.Trainer.Watch.Band.Mean)
+// checkEvaluation follows the loss on the held-out rows after a step: it reports overfitting, saves the best weights with
+// training.load_best_model_at_end, and ends the run when its patience has run out.
+func (r *Loop) checkEvaluation(n int, loss float64) error {
+	tr, held := r.Trainer.Cfg.Training, &r.Trainer.watch.HeldOut
+	best, overfits := held.take(n, loss, r.Trainer.watch.Band.Mean)
 	if overfits {
 		report.Event(r.Trainer.Host, "warning", "overfitting", n, map[string]any{"eval_loss": message.Float(loss), "best_step": held.BestStep},
 			"the loss on held-out rows has risen %d times in a row, to %.4g, while that of training fell: the model learns its rows by heart; the best was %.4g after step %d", overfitRow, loss, held.Best, held.BestStep)
 	}
 	switch {
 	case best && tr.LoadBest:
-		if err := r.Trainer.Result(bestDir); err != nil {
+		if err := r.Trainer.WriteResult(bestDir); err != nil {
 			return err
 		}
-		if err := r.Trainer.Out.Commit(bestDir); err != nil {
-			return err
-		}
-		r.Trainer.Last = time.Now()
+		r.Trainer.lastResult = time.Now()
 		fallthrough
 	case best:
 		report.Event(r.Trainer.Host, "info", "best_model", n, map[string]any{"eval_loss": held.Best}, "the loss on held-out rows is the lowest so far: %.4g", held.Best)
 	case tr.Patience > 0 && held.Stale >= tr.Patience:
-		r.early = true
+		r.outOfPatience = true
 		report.Event(r.Trainer.Host, "info", "early_stopped", n, map[string]any{"best_step": held.BestStep, "best_eval_loss": held.Best},
 			"stopped early: %d evaluations without a lower loss than the %.4g after step %d", held.Stale, held.Best, held.BestStep)
 	}
 	return nil
 }
 
+// WriteConfig sends run.json with every default.
 func (r *Loop) WriteConfig() error {
 	run, err := r.Trainer.resolved()
 	if err == nil {
@@ -392,19 +392,19 @@ func (r *Loop) WriteConfig() error {
 }
 
 // evaluate adds the loss on the held-out rows to a step's metrics.
-func (r *Loop) evaluate(step *landed) error {
+func (r *Loop) evaluate(step *stepResult) error {
 	m, err := r.Trainer.Setup.Measure(r.Trainer.Setup.Valid, r.Trainer.Stepper, r.Trainer.Host)
 	if err != nil {
 		return err
 	}
 	m.AddTo(&step.Step)
-	r.Trainer.Last = time.Now()
+	r.Trainer.lastResult = time.Now()
 	return nil
 }
 
-// finish waits for the last step and writes what the run leaves.
+// finish waits for the last step and writes the last checkpoint, the result and the summary.
 func (r *Loop) finish() (*message.Done, error) {
-	if err := r.report(r.Trainer.Flush()); err != nil {
+	if err := r.reportStep(r.Trainer.Flush()); err != nil {
 		return nil, err
 	}
 	if (r.stopped || r.Trainer.Cfg.Training.SaveSteps > 0) && r.Trainer.Done() > r.first {
@@ -415,15 +415,9 @@ func (r *Loop) finish() (*message.Done, error) {
 	if err := r.takeBest(); err != nil {
 		return nil, err
 	}
-	dir := ModelDir
-	if r.Trainer.Setup.Model.Method != nil {
-		dir = AdapterDir
-	}
+	dir := r.Trainer.ResultDir()
 	p := report.NewProgress(r.Trainer.Host, "save", "", 0)
-	if err := r.Trainer.Result(dir); err != nil {
-		return nil, err
-	}
-	if err := r.Trainer.Out.Commit(dir); err != nil {
+	if err := r.Trainer.WriteResult(dir); err != nil {
 		return nil, err
 	}
 	p.Update(1, dir)
@@ -435,18 +429,18 @@ func (r *Loop) finish() (*message.Done, error) {
 		return nil, err
 	}
 	files := []string{dir}
-	if r.Trainer.Cfg.Training.LoadBest && r.Trainer.Watch.HeldOut.BestStep > 0 {
+	if r.Trainer.Cfg.Training.LoadBest && r.Trainer.watch.HeldOut.BestStep > 0 {
 		files = append(files, bestDir)
 	}
-	for _, step := range r.Trainer.saved {
+	for _, step := range r.Trainer.checkpoints {
 		files = append(files, checkpointDir(step))
 	}
 	return &message.Done{Stopped: r.stopped, Files: files}, nil
 }
 
-// takeBest makes the weights of the best evaluation the result, where that is asked for.
+// takeBest loads the weights of the best evaluation with training.load_best_model_at_end, so that they become the result.
 func (r *Loop) takeBest() error {
-	held := r.Trainer.Watch.HeldOut
+	held := r.Trainer.watch.HeldOut
 	if !r.Trainer.Cfg.Training.LoadBest || held.BestStep == 0 {
 		return nil
 	}
@@ -466,9 +460,9 @@ func (r *Loop) takeBest() error {
 
 // Summary sends summary.json.
 func (r *Loop) Summary() error {
-	r.Trainer.weigh()
-	for c := range r.Trainer.most { // a device that was lost has had its own
-		r.peak[c] = max(r.peak[c], r.Trainer.most[c])
+	r.Trainer.recordUsage()
+	for c := range r.Trainer.peak { // a device that was lost has a peak of its own
+		r.peak[c] = max(r.peak[c], r.Trainer.peak[c])
 	}
 	trainable, total := r.Trainer.Setup.Layout.Counts()
 	limits := r.Trainer.Dev.Limits()
@@ -487,19 +481,19 @@ func (r *Loop) Summary() error {
 		"dataset":              r.Trainer.Setup.Train.Stats,
 		"skipped_steps":        r.Trainer.skipped,
 		"loss_scale_overflows": r.Trainer.scale.Overflows,
-		"rollbacks":            r.backs.all,
-		"learning_rate_factor": r.Trainer.factor,
+		"rollbacks":            r.rollbacks.all,
+		"learning_rate_factor": r.Trainer.lrFactor,
 	}
-	for name, v := range r.before {
+	for name, v := range r.startMetrics {
 		s["start_"+name] = v
 	}
-	if best := r.Trainer.Watch.HeldOut; best.BestStep > 0 {
+	if best := r.Trainer.watch.HeldOut; best.BestStep > 0 {
 		s["best_step"], s["best_eval_loss"] = best.BestStep, best.Best
 	}
-	if e := time.Since(r.TrainStart).Seconds(); !r.TrainStart.IsZero() && e > 0 {
-		s["tokens_per_second"] = float64(r.Tokens) / e
+	if e := time.Since(r.trainStart).Seconds(); !r.trainStart.IsZero() && e > 0 {
+		s["tokens_per_second"] = float64(r.tokens) / e
 		s["train_seconds"] = e
-		s["seconds_to_first_step"] = r.FirstStep
+		s["seconds_to_first_step"] = r.firstStepSeconds
 	}
 	b, err := json.Marshal(s)
 	r.Trainer.Host.Emit(message.Envelope{Type: "summary", Summary: b})

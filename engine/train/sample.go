@@ -10,15 +10,15 @@ import (
 	"llamatab/engine/report"
 )
 
-// samples continues prompts while a run goes on. Between two times it holds nothing on the device, so what a run is
-// planned to take is what it takes; it reads the trained weights where they lie, and changes none.
+// samples continues prompts while a run goes on. It reads the trained weights in the run's memory. It frees its own memory
+// after each use, so that a run does not take more than its plan.
 type samples struct {
 	message.SampleJob
 	prompts [][]int // as tokens
 }
 
-// newSamples is nil where none are asked for, or nothing could be written. A classifier judges the prompts, with the
-// program that evaluates held-out rows.
+// newSamples encodes the prompts. It returns nil if no samples are wanted or the model has no tokenizer. A classifier predicts
+// the classes of the prompts with the program that evaluates held-out rows, so without held-out rows it has no samples.
 func newSamples(s *replay.Setup, want *message.SampleJob) (*samples, error) {
 	if want == nil || len(want.Prompts) == 0 || want.Every < 1 || want.MaxNewTokens < 1 || s.Model.Tokenizer == nil || s.Model.Decoder.Classes > 0 && s.Valid == nil {
 		return nil, nil
@@ -37,14 +37,14 @@ func newSamples(s *replay.Setup, want *message.SampleJob) (*samples, error) {
 	return x, nil
 }
 
-// due reports whether it is time after a number of updates.
+// due reports whether samples are written after so many updates.
 func (x *samples) due(done int) bool { return x != nil && done%x.Every == 0 }
 
-// write continues all prompts with the weights as they are after so many updates, likeliest token by token, and tells
-// the host.
+// write continues all prompts with the current weights, taking the token with the highest logit each time, and sends the
+// texts to the host.
 func (x *samples) write(t *Trainer, step int) error {
 	if t.Setup.Model.Decoder.Classes > 0 {
-		return x.judge(t, step)
+		return x.writeClasses(t, step)
 	}
 	longest := 0
 	for _, p := range x.prompts {
@@ -64,51 +64,51 @@ func (x *samples) write(t *Trainer, step int) error {
 		return err
 	}
 	defer text.Free()
-	begun := text.Length
+	virtual := text.Length // tokens of the adapter
 	for i, prompt := range x.prompts {
-		text.Length = begun // what is in the caches beyond is never read
-		said, err := greedy(s, text, prompt, min(len(prompt)+x.MaxNewTokens, s.Longest()))
+		text.Length = virtual // the next prompt overwrites the caches of the one before
+		continuation, err := continueGreedily(s, text, prompt, min(len(prompt)+x.MaxNewTokens, s.Longest()))
 		if err != nil {
 			return err
 		}
-		t.Host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: said}})
+		t.Host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: continuation}})
 	}
 	device.Trim(t.Dev)
 	return nil
 }
 
-// judge tells the classes of the prompts.
-func (x *samples) judge(t *Trainer, step int) error {
+// writeClasses sends the most probable class of each prompt to the host.
+func (x *samples) writeClasses(t *Trainer, step int) error {
 	for i, prompt := range x.prompts {
 		scores, err := t.Setup.ClassScores(t.Stepper, replay.UnlabelledSample(prompt[:min(len(prompt), t.Setup.Longest())]))
 		if err != nil {
 			return err
 		}
-		said := fmt.Sprintf("%s (%.0f %%)", scores[0].Label, 100*float64(scores[0].Score))
-		t.Host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: said}})
+		class := fmt.Sprintf("%s (%.0f %%)", scores[0].Label, 100*float64(scores[0].Score))
+		t.Host.Emit(message.Envelope{Type: "sample", Sample: &message.Sample{Step: step, Prompt: x.Prompts[i], Text: class}})
 	}
 	return nil
 }
 
-// greedy is what follows a prompt, up to so many tokens in all.
-func greedy(s *replay.Setup, text *replay.Text, prompt []int, longest int) (string, error) {
+// continueGreedily returns the continuation of a prompt. Prompt and continuation have at most longest tokens.
+func continueGreedily(s *replay.Setup, text *replay.Text, prompt []int, longest int) (string, error) {
 	decoder := s.Model.Tokenizer.Continue(prompt, true)
 	sampler, stops := replay.NewTokenSampler(&message.GenerateJob{TopP: 1}), s.Model.Tokenizer.Stops()
-	said, next := "", prompt
+	continuation, next := "", prompt
 	for n := len(prompt); n < longest; n++ {
-		scores, err := text.Read(next)
+		logits, err := text.Read(next)
 		if err != nil {
 			return "", err
 		}
-		id, err := sampler.Pick(scores)
+		id, err := sampler.Pick(logits)
 		if err != nil {
 			return "", err
 		}
 		if slices.Contains(stops, id) {
 			break
 		}
-		said += decoder.Next(id)
+		continuation += decoder.Next(id)
 		next = []int{id}
 	}
-	return said + decoder.Flush(), nil
+	return continuation + decoder.Flush(), nil
 }

@@ -27,7 +27,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// Trainer runs optimizer steps. It reads a step's loss after it has submitted the next one, so the device never waits
+// Trainer runs optimizer steps. It reads the result of a step after it has submitted the next one, so the device never waits
 // for the host.
 type Trainer struct {
 	Setup   *replay.Setup
@@ -36,57 +36,53 @@ type Trainer struct {
 	Dev     device.Device
 	Mem     *memory.Parameters
 	Stepper *replay.Stepper
-	Sampler *data.Sampler
-	Out     pretrained.Writer
+
+	sampler *data.Sampler
+	out     pretrained.Writer
 
 	units      []string // names
-	unitsEvery int      // steps from one whose units are on record to the next
+	unitsEvery int      // the norms of units are recorded every so many steps
 
-	Submitted int // updates submitted
-	Seen      int64
-	skipped   int   // updates known to have been skipped, of which
-	before    int   // came before a resume
-	skips     []int // the same since each stage began
-	Watch     watch
-	scale     optim.LossScale
-	offset    int     // steps that the position in the data is ahead of done: rows left out by going back
-	leftOut   []int   // rows of the dataset that are not trained on any more
-	factor    float64 // on the scheduled learning rate: halved by going back
-	flight    *flight
-	Last      time.Time // when the last result was there
-	saved     []int     // steps of the checkpoints, oldest first
-	resumed   int       // step of the checkpoint that the run started from
-	full      bool      // the last checkpoint found no room
+	submitted     int   // updates submitted
+	inputsSeen    int64 // tokens that the model has read, as transformers counts them
+	skipped       int   // updates known to have been skipped
+	skippedBefore int   // those of them that came before the run was resumed
+	skipsByStage  []int // skipped updates since each stage began
+	watch         watch
+	scale         optim.LossScale
+	dataOffset    int     // steps of data that rollbacks have left out: step s reads the rows of step s+dataOffset
+	leftOut       []int   // rows of the dataset that are not trained on any more
+	lrFactor      float64 // multiplies the scheduled learning rate; each rollback halves it
+	inFlight      *pendingStep
+	lastResult    time.Time // start of the time that the next step is said to take
+	checkpoints   []int     // their steps, oldest first
+	resumedStep   int       // of the checkpoint that the run started from
+	storageFull   bool      // the last checkpoint did not fit, which was reported
 
-	most device.Usage // bytes of the device that were live at a time, by class
+	peak device.Usage // the most bytes that were allocated at a time, by kind of memory
 }
 
-// flight is a submitted step whose result is not known yet.
-type flight struct {
-	landed  landed
+// pendingStep is a submitted step whose result has not been read yet.
+type pendingStep struct {
+	result  stepResult
 	pending device.Pending
 }
 
-// landed is a step and its result.
-type landed struct {
+// stepResult is the record of a step with what the loop needs to check it.
+type stepResult struct {
 	message.Step
 	rows     [][]int // of the dataset, by micro-batch
-	position int     // of the step in the data, 0-based
-	applied  bool    // false: loss or gradient norm was not finite, and nothing was changed
-	overflow string  // the first unit of whose gradient the sum of squares is not finite, "" for none
-	scaled   bool    // too much, that is: the loss scale alone was to blame for a step that was not applied
+	position int     // of the step in the data, counted from 0
+	applied  bool    // false: the loss or the gradient norm was not finite, and the weights were not changed
+	overflow string  // the first unit whose gradient has a sum of squares that is not finite, "" for none
+	scaled   bool    // the step was not applied because of the loss scale, which has been halved
 }
 
-// New opens nothing: setup is prepared, dev is open, and table is the choice of kernel variants to keep to.
+// New makes a trainer of a prepared setup on an open device. It allocates all memory. The weights are 0 until Load.
 func New(setup *replay.Setup, cfg *config.Config, dev device.Device, host report.Host) (*Trainer, error) {
-	t := &Trainer{Setup: setup, Cfg: cfg, Host: host, Dev: dev, factor: 1, skips: make([]int, len(setup.Stages))}
+	t := &Trainer{Setup: setup, Cfg: cfg, Host: host, Dev: dev, lrFactor: 1, skipsByStage: make([]int, len(setup.Stages))}
 	var err error
-	tr := cfg.Training
-	t.Sampler, err = data.NewSampler(data.Plan{
-		Rows: len(setup.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(),
-		Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
-	})
-	if err != nil {
+	if t.sampler, err = data.NewSampler(setup.DataPlan(cfg)); err != nil {
 		return nil, report.Fail("data", report.ExitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
 	setup.Repeats = t.Total() * cfg.Micro() * setup.Model.Decoder.Layers
@@ -95,8 +91,8 @@ func New(setup *replay.Setup, cfg *config.Config, dev device.Device, host report
 	if t.Mem, err = memory.New(dev, setup.Layout, true); err != nil {
 		return nil, err
 	}
-	t.Mem.Frozen = setup.Numbers.Params
-	t.Out = pretrained.Writer{Host: host, Values: t.Mem}
+	t.Mem.RoundFrozen(setup.Numbers.Params)
+	t.out = pretrained.Writer{Host: host, Values: t.Mem}
 	if t.Stepper, err = replay.NewStepper(setup, dev, t.Mem, host, cfg.Kernels); err != nil {
 		t.Close()
 		return nil, err
@@ -114,29 +110,29 @@ func (t *Trainer) Close() {
 
 // Load fills the parameters, and the optimizer's state from the checkpoint that is resumed, if one is.
 func (t *Trainer) Load() error {
-	if err := errors.Join(t.place(trainerState{}), t.Mem.Load(t.Setup.Model, t.Setup.Model.Params(), t.Host)); err != nil || t.Setup.Model.Files.Resume == nil {
+	if err := errors.Join(t.setPosition(trainerState{}), t.Mem.Load(t.Setup.Model, t.Setup.Model.Params(), t.Host)); err != nil || t.Setup.Model.Files.Resume == nil {
 		return err
 	}
 	s, err := t.restore(t.Setup.Model.Files.Resume)
 	if err != nil {
 		return err
 	}
-	if t.Submitted >= t.Total() {
+	if t.submitted >= t.Total() {
 		return report.Fail("resume", report.ExitConfig, "Raise training.max_steps or num_train_epochs, or choose an earlier checkpoint.",
-			fmt.Errorf("resume_from_checkpoint: the checkpoint has done %d steps and the run ends at %d", t.Submitted, t.Total()))
+			fmt.Errorf("resume_from_checkpoint: the checkpoint has done %d steps and the run ends at %d", t.submitted, t.Total()))
 	}
-	t.Watch, t.offset, t.leftOut, t.factor = s.Watch, s.DataOffset, s.LeftOut, s.factor()
-	t.saved, t.resumed = []int{t.Submitted}, t.Submitted
-	if held := &t.Watch.HeldOut; t.Cfg.Training.LoadBest && held.BestStep > 0 {
+	t.watch, t.dataOffset, t.leftOut, t.lrFactor = s.Watch, s.DataOffset, s.LeftOut, s.factor()
+	t.checkpoints, t.resumedStep = []int{t.submitted}, t.submitted
+	if held := &t.watch.HeldOut; t.Cfg.Training.LoadBest && held.BestStep > 0 {
 		if _, err := t.Host.Open(bestDir); errors.Is(err, fs.ErrNotExist) {
-			report.Event(t.Host, "warning", "best_model_missing", t.Submitted, map[string]any{"step": held.BestStep},
+			report.Event(t.Host, "warning", "best_model_missing", t.submitted, map[string]any{"step": held.BestStep},
 				"%s, the best weights so far, is not in the output folder: the best is looked for among what follows", bestDir)
 			held.Best, held.BestStep, held.Stale = 0, 0, 0
 		} else if err != nil {
 			return err
 		}
 	}
-	report.Event(t.Host, "info", "resumed", t.Submitted, map[string]any{"step": t.Submitted}, "resumed after step %d", t.Submitted)
+	report.Event(t.Host, "info", "resumed", t.submitted, map[string]any{"step": t.submitted}, "resumed after step %d", t.submitted)
 	return nil
 }
 
@@ -149,17 +145,17 @@ func (t *Trainer) Build() error {
 }
 
 // Total is the number of steps of the whole run.
-func (t *Trainer) Total() int { return t.Sampler.TotalSteps() }
+func (t *Trainer) Total() int { return t.sampler.TotalSteps() }
 
-// Done is the number of steps submitted.
-func (t *Trainer) Done() int { return t.Submitted }
+// Done is the number of updates submitted.
+func (t *Trainer) Done() int { return t.submitted }
 
 // Step submits the next optimizer update and returns the metrics of the one before it, nil when there is none.
-func (t *Trainer) Step(ctx context.Context) (*landed, error) {
+func (t *Trainer) Step(ctx context.Context) (*stepResult, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	rows := t.Sampler.Step(t.Submitted + t.offset)
+	rows := t.sampler.Step(t.submitted + t.dataOffset)
 	var batches []*data.Batch
 	tokens, inputs := 0, 0
 	for _, r := range rows {
@@ -167,111 +163,112 @@ func (t *Trainer) Step(ctx context.Context) (*landed, error) {
 		batches = append(batches, b)
 		tokens, inputs = tokens+b.Tokens, inputs+b.Inputs
 	}
-	mult, err := optim.Multiplier(t.Cfg.Training.Scheduler, t.Submitted, t.Cfg.Training.WarmupSteps, t.Total(), t.Cfg.Training.LearningRate)
+	mult, err := optim.Multiplier(t.Cfg.Training.Scheduler, t.submitted, t.Cfg.Training.WarmupSteps, t.Total(), t.Cfg.Training.LearningRate)
 	if err != nil {
 		return nil, err
 	}
-	t.Seen += int64(inputs)
-	f := &flight{landed: landed{rows: rows, position: t.Submitted + t.offset, Step: message.Step{
-		Step: t.Submitted + 1, Epoch: t.Sampler.Epoch(t.Submitted + 1), LearningRate: t.Cfg.Training.LearningRate * mult * t.factor,
-		Tokens: tokens, NumInputTokensSeen: t.Seen,
+	t.inputsSeen += int64(inputs)
+	f := &pendingStep{result: stepResult{rows: rows, position: t.submitted + t.dataOffset, Step: message.Step{
+		Step: t.submitted + 1, Epoch: t.sampler.Epoch(t.submitted + 1), LearningRate: t.Cfg.Training.LearningRate * mult * t.lrFactor,
+		Tokens: tokens, NumInputTokensSeen: t.inputsSeen,
 	}}}
-	if t.Last.IsZero() {
-		t.Last = time.Now()
+	if t.lastResult.IsZero() {
+		t.lastResult = time.Now()
 	}
-	in := replay.StepInput{Step: t.Submitted + t.offset, Seed: t.Cfg.Training.Seed, Stage: t.Setup.StageAt(t.Submitted)}
+	in := replay.StepInput{Step: t.submitted + t.dataOffset, Seed: t.Cfg.Training.Seed, Stage: t.Setup.StageAt(t.submitted)}
 	for k, stage := range t.Setup.Stages { // each counts the updates since it began
 		in.Scalars = append(in.Scalars, optim.Scalars{
-			LR: f.landed.LearningRate, Tokens: tokens, Step: t.Submitted - stage.From - t.skips[k] + 1, KnownSkips: t.skipped - t.before,
-			Number: t.Submitted + t.offset, Beta1: t.Cfg.Training.Beta1, Beta2: t.Cfg.Training.Beta2,
+			LR: f.result.LearningRate, Tokens: tokens, Step: t.submitted - stage.From - t.skipsByStage[k] + 1, KnownSkips: t.skipped - t.skippedBefore,
+			Number: t.submitted + t.dataOffset, Beta1: t.Cfg.Training.Beta1, Beta2: t.Cfg.Training.Beta2,
 		})
 	}
-	t.enter(in.Stage, &f.landed.Step)
+	t.recordStage(in.Stage, &f.result.Step)
 	if f.pending, err = t.Stepper.Submit(batches, in); err != nil {
 		return nil, err
 	}
-	t.Submitted++
-	t.weigh() // with two results in flight: no more is ever live
-	before := t.flight
-	t.flight = f
+	t.submitted++
+	t.recordUsage() // with two results in flight: no more is ever live
+	before := t.inFlight
+	t.inFlight = f
 	if before == nil {
 		return nil, nil
 	}
-	return t.land(before)
+	return t.finishStep(before)
 }
 
-// weigh tells what is live of the device's memory; the most of each class is remembered.
-func (t *Trainer) weigh() device.Usage {
+// recordUsage returns the bytes that are allocated on the device, by kind of memory, and keeps the peak of each.
+func (t *Trainer) recordUsage() device.Usage {
 	u := t.Dev.Usage()
 	for c := range u {
-		t.most[c] = max(t.most[c], u[c])
+		t.peak[c] = max(t.peak[c], u[c])
 	}
 	return u
 }
 
-// enter puts what trains on record: in a step's metrics, and where a stage begins as an event.
-func (t *Trainer) enter(k int, step *message.Step) {
+// recordStage writes the stage and its number of trainable parameters into a step's metrics, and reports an event when a
+// stage begins.
+func (t *Trainer) recordStage(k int, step *message.Step) {
 	stage := t.Setup.Stages[k]
 	if step.Stage = stage.Entry; stage.Entry == 0 {
 		return
 	}
 	step.Trainable = t.Setup.TrainableAt(k)
-	if t.Submitted == stage.From && t.Submitted > 0 {
+	if t.submitted == stage.From && t.submitted > 0 {
 		added := step.Trainable
 		if k > 0 {
 			added -= t.Setup.TrainableAt(k - 1)
 		}
-		report.Event(t.Host, "info", "unfrozen", t.Submitted, map[string]any{"stage": stage.Entry, "trainable_parameters": step.Trainable},
-			"stage %d after step %d: %d parameters more train, %d in all", stage.Entry, t.Submitted, added, step.Trainable)
+		report.Event(t.Host, "info", "unfrozen", t.submitted, map[string]any{"stage": stage.Entry, "trainable_parameters": step.Trainable},
+			"stage %d after step %d: %d parameters more train, %d in all", stage.Entry, t.submitted, added, step.Trainable)
 	}
 }
 
 // Flush waits for the step in flight and returns its metrics, nil when there is none.
-func (t *Trainer) Flush() (*landed, error) {
-	f := t.flight
-	t.flight = nil
+func (t *Trainer) Flush() (*stepResult, error) {
+	f := t.inFlight
+	t.inFlight = nil
 	if f == nil {
 		return nil, nil
 	}
-	return t.land(f)
+	return t.finishStep(f)
 }
 
-// land waits for a step's result.
-func (t *Trainer) land(f *flight) (*landed, error) {
+// finishStep waits for the result of a step.
+func (t *Trainer) finishStep(f *pendingStep) (*stepResult, error) {
 	raw, err := f.pending.Wait()
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	f.landed.StepSeconds = now.Sub(t.Last).Seconds()
-	t.Last = now
-	f.landed.TokensPerSecond = float64(f.landed.Tokens) / max(f.landed.StepSeconds, 1e-9)
+	f.result.StepSeconds = now.Sub(t.lastResult).Seconds()
+	t.lastResult = now
+	f.result.TokensPerSecond = float64(f.result.Tokens) / max(f.result.StepSeconds, 1e-9)
 	state, err := optim.DecodeState(raw[:4*optim.NumState])
 	if err != nil {
 		return nil, err
 	}
-	f.landed.applied, f.landed.scaled = state.Applied, state.Overflow
-	times := f.landed.Tokens // of the mean loss's gradient, what the device has
+	f.result.applied, f.result.scaled = state.Applied, state.Overflow
+	times := f.result.Tokens // the gradients on the device are those of the mean loss multiplied by this
 	if t.Setup.Scaled() {
-		times = max(f.landed.Tokens, 1) * int(t.scale.Scale)
+		times = max(f.result.Tokens, 1) * int(t.scale.Scale)
 	}
-	if !f.landed.applied || f.landed.Step.Step%t.unitsEvery == 0 {
-		if f.landed.Units, err = t.unitNorms(raw[4*t.Setup.SumsAt():][:12*len(t.units)], state, times); err != nil {
+	if !f.result.applied || f.result.Step.Step%t.unitsEvery == 0 {
+		if f.result.Units, err = t.unitNorms(raw[4*t.Setup.SumsAt():][:12*len(t.units)], state, times); err != nil {
 			return nil, err
 		}
 	}
-	f.landed.Loss, f.landed.GradNorm = message.Float(state.LossSum/float64(max(f.landed.Tokens, 1))), message.Float(state.Norm)
-	f.landed.GPUBytes = t.weigh().Total()
-	if !f.landed.applied {
+	f.result.Loss, f.result.GradNorm = message.Float(state.LossSum/float64(max(f.result.Tokens, 1))), message.Float(state.Norm)
+	f.result.GPUBytes = t.recordUsage().Total()
+	if !f.result.applied {
 		t.skipped++
 		for k, stage := range t.Setup.Stages {
-			if f.landed.Step.Step > stage.From {
-				t.skips[k]++
+			if f.result.Step.Step > stage.From {
+				t.skipsByStage[k]++
 			}
 		}
-		for _, u := range f.landed.Units {
+		for _, u := range f.result.Units {
 			if !finite(float64(u.GradNorm)) {
-				f.landed.overflow = u.Name
+				f.result.overflow = u.Name
 				break
 			}
 		}
@@ -280,15 +277,16 @@ func (t *Trainer) land(f *flight) (*landed, error) {
 		if t.scale, err = optim.DecodeLossScale(raw[4*t.Setup.ScaleAt():]); err != nil {
 			return nil, err
 		}
-		f.landed.LossScale = t.scale.Scale
+		f.result.LossScale = t.scale.Scale
 	}
-	return &f.landed, nil
+	return &f.result, nil
 }
 
-// unitLines bounds how many norms of units a run puts on record.
+// unitLines is about how many norms of units a run records.
 const unitLines = 20_000
 
-// unitNorms spells the norms of a step by unit.
+// unitNorms decodes the norms of a step by unit. tokens is the factor between the gradients on the device and those of the
+// mean loss.
 func (t *Trainer) unitNorms(sums []byte, state optim.State, tokens int) ([]message.Unit, error) {
 	norms, err := optim.Units(sums, state, tokens)
 	if err != nil {
@@ -305,7 +303,7 @@ func (t *Trainer) unitNorms(sums []byte, state optim.State, tokens int) ([]messa
 	return units, nil
 }
 
-// short keeps four digits, which is all that a curve needs.
+// short rounds to four digits, which is enough for a curve.
 func short(x float64) message.Float {
 	v, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
 	if err != nil {
@@ -328,7 +326,7 @@ func (t *Trainer) Collate(rows []int) *data.Batch {
 	return t.Setup.BatchOf(samples, t.Setup.LengthFor(longest))
 }
 
-// trainerState is what a checkpoint holds besides tensors.
+// trainerState is trainer_state.json, what a checkpoint holds besides tensors.
 type trainerState struct {
 	GlobalStep         int    `json:"global_step"`
 	MaxSteps           int    `json:"max_steps"`
@@ -345,7 +343,7 @@ type trainerState struct {
 	Watch              watch            `json:"watch"`
 }
 
-// factor is 1 where nothing is said of it.
+// factor is the factor on the learning rate, 1 in a checkpoint that has none.
 func (s *trainerState) factor() float64 {
 	if s.LearningRateFactor == nil {
 		return 1
@@ -360,8 +358,8 @@ const (
 	secondMoment  = ".exp_avg_sq"
 )
 
-// moments calls f for every moment of every parameter that trains, with its name in a checkpoint.
-func (t *Trainer) moments(f func(name string, key memory.MomentKey) error) error {
+// eachMoment calls f for each moment of each trained parameter, with its name in a checkpoint.
+func (t *Trainer) eachMoment(f func(name string, key memory.MomentKey) error) error {
 	for _, s := range t.Setup.Layout.Segments {
 		for _, p := range s.Params {
 			if err := f(p.Name+firstMoment, memory.MomentKey{Param: p, Copy: plan.Moment1}); err != nil {
@@ -375,26 +373,26 @@ func (t *Trainer) moments(f func(name string, key memory.MomentKey) error) error
 	return nil
 }
 
-// Save writes checkpoint-N: the adapter or the model, the optimizer's state and where the run stands. Older
+// Save writes checkpoint-N: the adapter or the model, the optimizer's state and the position in the run. Older
 // checkpoints beyond save_total_limit are removed after it is complete.
 func (t *Trainer) Save() error {
-	dir := checkpointDir(t.Submitted)
-	if n := len(t.saved); n > 0 && t.saved[n-1] == t.Submitted {
+	dir := checkpointDir(t.submitted)
+	if n := len(t.checkpoints); n > 0 && t.checkpoints[n-1] == t.submitted {
 		return nil
 	}
 	p := report.NewProgress(t.Host, "save", "", 0)
 	defer p.Update(1, dir)
-	if err := t.Result(dir); err != nil {
+	if err := t.writeWeights(dir); err != nil {
 		return err
 	}
 	var specs []weights.Spec
 	keys := map[string]memory.MomentKey{}
-	t.moments(func(name string, key memory.MomentKey) error {
+	t.eachMoment(func(name string, key memory.MomentKey) error {
 		specs, keys[name] = append(specs, weights.Spec{Name: name, DType: tensor.F32, Shape: key.Shape}), key
 		return nil
 	})
-	if err := t.Out.File(path.Join(dir, optimizerFile), func(w io.Writer) error {
-		return t.Out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
+	if err := t.out.File(path.Join(dir, optimizerFile), func(w io.Writer) error {
+		return t.out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
 			key := keys[name]
 			return t.Mem.Stream(key, key.Shape, false, func(b []byte) error { _, err := w.Write(b); return err })
 		})
@@ -406,9 +404,9 @@ func (t *Trainer) Save() error {
 		scale = &t.scale
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.Submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.Seen, Skipped: t.skipped, Skips: t.skips, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples),
+		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples),
 		LossScale:  scale,
-		DataOffset: t.offset, LeftOut: t.leftOut, LearningRateFactor: &t.factor, Watch: t.Watch,
+		DataOffset: t.dataOffset, LeftOut: t.leftOut, LearningRateFactor: &t.lrFactor, Watch: t.watch,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -417,37 +415,37 @@ func (t *Trainer) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.Out.Bytes(path.Join(dir, stateFile), append(state, '\n')), t.Out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
+	if err := errors.Join(t.out.Bytes(path.Join(dir, stateFile), append(state, '\n')), t.out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
 		return err
 	}
-	err = t.Out.Commit(dir)
+	err = t.out.Commit(dir)
 	device.Trim(t.Dev)
 	if full := (*report.NoRoom)(nil); errors.As(err, &full) {
 		return t.makeRoom(full)
 	} else if err != nil {
 		return err
 	}
-	t.saved, t.full = append(t.saved, t.Submitted), false
+	t.checkpoints, t.storageFull = append(t.checkpoints, t.submitted), false
 	if limit := t.Cfg.Training.SaveTotalLimit; limit > 0 {
-		for len(t.saved) > limit {
-			t.discard(t.saved[0])
-			t.saved = t.saved[1:]
+		for len(t.checkpoints) > limit {
+			t.removeCheckpoint(t.checkpoints[0])
+			t.checkpoints = t.checkpoints[1:]
 		}
 	}
 	return nil
 }
 
-// makeRoom gives the oldest checkpoint up for the new one, as long as there is another; else the run goes on without a new
-// one, and says so the first time.
+// makeRoom removes the oldest checkpoint and saves again. With one checkpoint left the run goes on without a new one, which
+// is reported the first time.
 func (t *Trainer) makeRoom(full *report.NoRoom) error {
-	if len(t.saved) > 1 {
-		t.discard(t.saved[0])
-		t.saved = t.saved[1:]
+	if len(t.checkpoints) > 1 {
+		t.removeCheckpoint(t.checkpoints[0])
+		t.checkpoints = t.checkpoints[1:]
 		return t.Save()
 	}
-	if !t.full {
-		t.full = true
-		report.Event(t.Host, "warning", "storage_full", t.Submitted, map[string]any{"path": checkpointDir(t.Submitted), "bytes": full.Bytes}, "%v", full)
+	if !t.storageFull {
+		t.storageFull = true
+		report.Event(t.Host, "warning", "storage_full", t.submitted, map[string]any{"path": checkpointDir(t.submitted), "bytes": full.Bytes}, "%v", full)
 	}
 	return nil
 }
@@ -455,19 +453,35 @@ func (t *Trainer) makeRoom(full *report.NoRoom) error {
 // checkpointDir is the folder of the checkpoint after a step.
 func checkpointDir(step int) string { return fmt.Sprintf("checkpoint-%d", step) }
 
-// discard removes a checkpoint.
-func (t *Trainer) discard(step int) {
+// removeCheckpoint removes the checkpoint of a step.
+func (t *Trainer) removeCheckpoint(step int) {
 	if err := t.Host.Remove(checkpointDir(step)); err != nil {
-		report.Event(t.Host, "warning", "checkpoint_not_removed", t.Submitted, nil, "%s could not be removed: %v", checkpointDir(step), err)
+		report.Event(t.Host, "warning", "checkpoint_not_removed", t.submitted, nil, "%s could not be removed: %v", checkpointDir(step), err)
 	}
 }
 
-// Result writes what the run is for into dir: the adapter, or the model.
-func (t *Trainer) Result(dir string) error {
+// ResultDir is the folder of a run's result.
+func (t *Trainer) ResultDir() string {
 	if t.Setup.Model.Method != nil {
-		return errors.Join(t.Out.Adapter(dir, t.Setup.Model), t.Out.Head(dir, t.Setup.Model, func(p *nn.Param, w io.Writer) error { return t.Out.Stream(w, p, p) }))
+		return AdapterDir
 	}
-	return t.Out.Trained(dir, t.Setup.Model)
+	return ModelDir
+}
+
+// WriteResult writes the adapter, or the model of a run without one, into dir and commits it.
+func (t *Trainer) WriteResult(dir string) error {
+	if err := t.writeWeights(dir); err != nil {
+		return err
+	}
+	return t.out.Commit(dir)
+}
+
+// writeWeights writes the adapter, or the model of a run without one, into dir.
+func (t *Trainer) writeWeights(dir string) error {
+	if t.Setup.Model.Method != nil {
+		return errors.Join(t.out.Adapter(dir, t.Setup.Model), t.out.Head(dir, t.Setup.Model, func(p *nn.Param, w io.Writer) error { return t.out.Stream(w, p, p) }))
+	}
+	return t.out.Trained(dir, t.Setup.Model)
 }
 
 // resolved is run.json with every default and the table of kernel variants.
@@ -481,7 +495,7 @@ func (t *Trainer) resolved() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// restore brings the optimizer and the position in the run back from a checkpoint, whose weights were loaded before.
+// restore loads the optimizer's state and the position in the run from a checkpoint. Its weights are loaded before.
 func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	const hint = "Choose a checkpoint-N folder of a run with the same model, data and configuration."
 	bad := func(err error) (trainerState, error) {
@@ -511,7 +525,7 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 		return bad(err)
 	}
 	defer c.Close()
-	if err := t.moments(func(name string, key memory.MomentKey) error {
+	if err := t.eachMoment(func(name string, key memory.MomentKey) error {
 		if msg := pretrained.Mismatch(c, name, key.Shape); msg != "" {
 			return errors.New(msg)
 		}
@@ -519,15 +533,15 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	}); err != nil {
 		return bad(err)
 	}
-	return s, t.place(s)
+	return s, t.setPosition(s)
 }
 
-// place puts the count of steps where a checkpoint says.
-func (t *Trainer) place(s trainerState) error {
-	t.Submitted, t.Seen = s.GlobalStep, s.NumInputTokensSeen
-	t.skipped, t.before = s.Skipped, s.Skipped
-	t.skips = make([]int, len(t.Setup.Stages))
-	copy(t.skips, s.Skips) // none at the start of the run
+// setPosition sets the counts of steps to those of a checkpoint, or to 0 for the zero state.
+func (t *Trainer) setPosition(s trainerState) error {
+	t.submitted, t.inputsSeen = s.GlobalStep, s.NumInputTokensSeen
+	t.skipped, t.skippedBefore = s.Skipped, s.Skipped
+	t.skipsByStage = make([]int, len(t.Setup.Stages))
+	copy(t.skipsByStage, s.Skips) // the zero state has none
 	t.scale = optim.FirstLossScale
 	if s.LossScale != nil {
 		t.scale = *s.LossScale

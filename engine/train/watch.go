@@ -4,20 +4,20 @@ import (
 	"math"
 )
 
-// watch follows the losses of a run and notices what a person should know of. It is part of every checkpoint, so that a
-// resumed run judges as one that never stopped.
+// watch follows the losses of a run to notice spikes, plateaus and overfitting. It is part of every checkpoint, so a resumed
+// run reports what an uninterrupted one reports.
 type watch struct {
 	Band    band    `json:"band"`
 	Plateau plateau `json:"plateau"`
 	HeldOut heldOut `json:"held_out"`
 }
 
-// band is where the loss is expected: an exponential mean and deviation of the losses so far, spikes left out.
+// band is the range in which the next loss is expected: an exponential mean and variance of the losses so far without spikes.
 type band struct {
 	Mean     float64 `json:"mean"`
 	Variance float64 `json:"variance"`
-	Steps    int     `json:"steps"` // taken in
-	Above    int     `json:"above"` // in a row that lay above the band just now
+	Steps    int     `json:"steps"` // whose losses are in the mean
+	Above    int     `json:"above"` // the last steps in a row whose losses were above the band
 }
 
 const (
@@ -27,9 +27,9 @@ const (
 	bandRow    = 3    // steps in a row above the band that are a spike
 )
 
-// Spike takes a loss in and reports a spike: the third loss in a row that is more than four deviations and a tenth
-// above the mean, or the first that is out of all proportion, more than thrice the mean and a nat. Those losses are
-// left out of the mean. What is not finite is somebody else's concern.
+// Spike adds a loss and reports whether it is a spike: the third loss in a row that is more than four deviations and a tenth
+// above the mean, or the first that is more than 3·mean + 1. Losses above the band are not added to the mean. A loss that
+// is not finite is ignored, because Loop.nonfinite handles it.
 func (b *band) Spike(loss float64) bool {
 	if !finite(loss) {
 		return false
@@ -43,7 +43,7 @@ func (b *band) Spike(loss float64) bool {
 	}
 	b.Above = 0
 	b.Steps++
-	decay := min(bandDecay, 1-1/float64(b.Steps)) // the plain mean at first
+	decay := min(bandDecay, 1-1/float64(b.Steps)) // the arithmetic mean of the first steps
 	d := loss - b.Mean
 	b.Mean += (1 - decay) * d
 	b.Variance = decay * (b.Variance + (1-decay)*d*d)
@@ -52,9 +52,9 @@ func (b *band) Spike(loss float64) bool {
 
 // plateau notices that the smoothed loss no longer falls.
 type plateau struct {
-	Lowest float64 `json:"lowest"`
-	Since  int     `json:"since"` // step at which the lowest mean was last undercut by more than plateauGain
-	Told   bool    `json:"told"`
+	Lowest   float64 `json:"lowest"`
+	Since    int     `json:"since"` // step at which the lowest mean was last undercut by more than plateauGain
+	Reported bool    `json:"told"`
 }
 
 const (
@@ -62,15 +62,15 @@ const (
 	plateauGain  = 0.01
 )
 
-// take reports once that for plateauSteps steps the mean has not fallen by plateauGain.
+// take returns true once when the mean has not fallen by plateauGain for plateauSteps steps.
 func (p *plateau) take(step int, mean float64) bool {
 	if p.Since == 0 || mean < (1-plateauGain)*p.Lowest {
 		*p = plateau{Lowest: mean, Since: step}
 	}
-	if p.Told || step-p.Since < plateauSteps {
+	if p.Reported || step-p.Since < plateauSteps {
 		return false
 	}
-	p.Told = true
+	p.Reported = true
 	return true
 }
 
@@ -82,14 +82,14 @@ type heldOut struct {
 	Loss     float64 `json:"loss"` // of the last evaluation, with the mean of the training loss then
 	Train    float64 `json:"train"`
 	Rising   int     `json:"rising"` // evaluations in a row at which the loss rose while that of training fell
-	Told     bool    `json:"told"`
+	Reported bool    `json:"told"`
 }
 
-// overfitRow is how many evaluations in a row have to be worse than the one before to speak of overfitting.
+// overfitRow is the number of worse evaluations in a row that is reported as overfitting.
 const overfitRow = 3
 
-// take reports whether an evaluation is the best so far, and once that it is one of overfitRow in a row at which the
-// loss rose while that of training fell.
+// take reports whether the loss of an evaluation is the lowest so far. overfits is true once when overfitRow evaluations in
+// a row had a higher held-out loss and a lower training loss than the one before.
 func (h *heldOut) take(step int, loss, train float64) (best, overfits bool) {
 	best = finite(loss) && (h.BestStep == 0 || loss < h.Best)
 	if h.Stale++; best {
@@ -103,11 +103,11 @@ func (h *heldOut) take(step int, loss, train float64) (best, overfits bool) {
 	case loss > h.Loss && train < h.Train:
 		h.Rising++
 	default:
-		h.Rising, h.Told = 0, false
+		h.Rising, h.Reported = 0, false
 	}
 	h.Loss, h.Train = loss, train
-	overfits = h.Rising >= overfitRow && !h.Told
-	h.Told = h.Told || overfits
+	overfits = h.Rising >= overfitRow && !h.Reported
+	h.Reported = h.Reported || overfits
 	return best, overfits
 }
 

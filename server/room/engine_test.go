@@ -107,7 +107,7 @@ type nativeLink struct {
 	end     context.CancelFunc
 }
 
-func (l *nativeLink) Send(lane rank.Lane, head []byte, body ...device.Bytes) error {
+func (l *nativeLink) Send(lane rank.Socket, head []byte, body ...device.Bytes) error {
 	for _, b := range body {
 		head = append(head, b.Go()...)
 	}

@@ -76,7 +76,7 @@ func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (rank.Li
 		}
 		return nil, w, err
 	}
-	if err := l.open(ctx, rank.ControlLane, room.ID, fsdp.Encode(hello)); err != nil {
+	if err := l.open(ctx, rank.ControlSocket, room.ID, fsdp.Encode(hello)); err != nil {
 		return fail(err)
 	}
 	var first rank.Arrival
@@ -103,7 +103,7 @@ func dial(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (rank.Li
 	default:
 		return fail(fmt.Errorf("the room answers a hello with a %v", f.Type))
 	}
-	if err := l.open(ctx, rank.DataLane, room.ID, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
+	if err := l.open(ctx, rank.DataSocket, room.ID, fsdp.Encode(fsdp.Attach{Tab: w.Tab, Token: w.Token, Conn: w.Conn})); err != nil {
 		return fail(err)
 	}
 	go l.pump()
@@ -124,13 +124,13 @@ func (l *link) bye() error {
 }
 
 // open opens one socket and sends its first frame.
-func (l *link) open(ctx context.Context, lane rank.Lane, room string, first []byte) error {
+func (l *link) open(ctx context.Context, lane rank.Socket, room string, first []byte) error {
 	at := js.Global().Get("location")
 	scheme := "ws://"
 	if at.Get("protocol").String() == "https:" {
 		scheme = "wss://"
 	}
-	path := [...]string{rank.ControlLane: "control", rank.DataLane: "data"}[lane]
+	path := [...]string{rank.ControlSocket: "control", rank.DataSocket: "data"}[lane]
 	socket := js.Global().Get("WebSocket").New(scheme + at.Get("host").String() + "/api/rooms/" + room + "/" + path)
 	socket.Set("binaryType", "arraybuffer")
 	l.sockets[lane] = socket
@@ -183,9 +183,9 @@ func arrived(buffer js.Value) rank.Arrival {
 }
 
 // Send implements rank.Link. It queues bulk frames until there is room in the data socket.
-func (l *link) Send(lane rank.Lane, head []byte, body ...device.Bytes) error {
+func (l *link) Send(lane rank.Socket, head []byte, body ...device.Bytes) error {
 	o := outgoing{head, body}
-	if lane == rank.ControlLane {
+	if lane == rank.ControlSocket {
 		return l.write(lane, o)
 	}
 	if l.waits[string(head)] {
@@ -203,7 +203,7 @@ func (l *link) Send(lane rank.Lane, head []byte, body ...device.Bytes) error {
 
 // pump sends the queued bulk frames. A socket accepts any number of bytes, so pump waits while too many of them are unsent.
 func (l *link) pump() {
-	socket := l.sockets[rank.DataLane]
+	socket := l.sockets[rank.DataSocket]
 	for {
 		select {
 		case <-l.ended:
@@ -217,7 +217,7 @@ func (l *link) pump() {
 				}
 			}
 			delete(l.waits, string(o.head))
-			if l.write(rank.DataLane, o) != nil {
+			if l.write(rank.DataSocket, o) != nil {
 				return
 			}
 		}
@@ -225,7 +225,7 @@ func (l *link) pump() {
 }
 
 // write puts a frame together and sends it. The socket copies it.
-func (l *link) write(lane rank.Lane, o outgoing) error {
+func (l *link) write(lane rank.Socket, o outgoing) error {
 	const open = 1
 	socket := l.sockets[lane]
 	if socket.Get("readyState").Int() != open {

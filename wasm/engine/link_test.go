@@ -66,7 +66,7 @@ func TestLink(t *testing.T) {
 		head := h.Append(nil)
 		want = append(want, append(h.Append(nil), content...))
 		for range 2 { // requested twice, sent once
-			if err := l.Send(rank.DataLane, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
+			if err := l.Send(rank.DataSocket, head, array.Slice(0, 1+i), device.Heap(content[1+i:500]), array.Slice(500, 500)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,7 +78,7 @@ func TestLink(t *testing.T) {
 	if count() != highWater {
 		t.Fatalf("%d frames were given to a socket that sends none", count())
 	}
-	if err := l.Send(rank.ControlLane, []byte("status")); err != nil || string(sent(control, 0)) != "status" {
+	if err := l.Send(rank.ControlSocket, []byte("status")); err != nil || string(sent(control, 0)) != "status" {
 		t.Errorf("a control message was not sent at once: %v", err)
 	}
 	eventually(t, "the other frames are sent", func() bool { data.Call("drain"); return count() == frames })
@@ -88,11 +88,11 @@ func TestLink(t *testing.T) {
 		}
 	}
 	control.Set("readyState", 3)
-	if err := l.Send(rank.ControlLane, []byte("status")); err != errSocket {
+	if err := l.Send(rank.ControlSocket, []byte("status")); err != errSocket {
 		t.Errorf("a closed socket takes a message: %v", err)
 	}
 	for i := range cap(l.data) + 8 { // a room that requests without end
-		l.Send(rank.DataLane, []byte{byte(i), 1}, array)
+		l.Send(rank.DataSocket, []byte{byte(i), 1}, array)
 	}
 	if _, open := <-l.ended; open {
 		t.Error("the link goes on although its queue is full")

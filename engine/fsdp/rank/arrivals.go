@@ -6,30 +6,22 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
-	"llamatab/engine/tensor"
 )
 
-// image is a unit's parameters on their way, as its segments have them.
+// image is the parameters of a unit in the layout of its segments, in the host's memory. The computer makes it and passes it
+// to the communicator, which adds what comes from the room and closes ready. From then on it is the computer's again.
 type image struct {
 	unit     int
-	master   bool                  // float32 values after the last step
-	parts    map[int][]device.Part // of each segment, by number
-	segments map[int]device.Bytes  // once all is here
-	own      []int                 // shards that are not fetched: the tab has them itself
-	bytes    int64                 // that came
-	came     func(bytes int64)
-	ready    chan struct{}
+	master   bool                  // the float32 masters after the last step, else the values that tabs compute with
+	own      []int                 // shards that are not asked for, because the tab has them itself
+	parts    map[int][]device.Part // of each segment, by its number
+	segments map[int]device.Bytes  // of the complete image, by the number of the segment
+	bytes    int64                 // that came from the room
+	span     func(bytes int64)     // ends the span of the gather
+	ready    chan struct{}         // closed when all pieces from the room are here
 }
 
-// size is the number of bytes of an element.
-func (im *image) size(run *fsdp.Run) int {
-	if im.master {
-		return tensor.F32.Size()
-	}
-	return run.Param().Size()
-}
-
-// fill adds a piece of a shard. A segment's elements lie at the places that they have in the segment.
+// fill adds a piece of a shard. size is the number of bytes of an element.
 func (im *image) fill(at places, size int, v *fsdp.View, p fsdp.Piece, body device.Bytes) {
 	v.Flat(p.Off, p.Len, func(from int, s fsdp.Span) {
 		at.each(s.Off, s.Len, func(in int, to place) error {
@@ -39,34 +31,33 @@ func (im *image) fill(at places, size int, v *fsdp.View, p fsdp.Piece, body devi
 	})
 }
 
-// arrivals are the units that are on their way from the room. Only the talker uses them: it asks the room, takes in what
-// comes, and closes image.ready when a unit is complete. From then on the image is the worker goroutine's.
+// arrivals are the units that were asked for and are not complete. The communicator owns them.
 type arrivals struct {
-	m      *member
+	c      *communicator
 	wanted map[int]*image // by unit
 }
 
-// want asks the room for a unit.
+// want asks the room for the shards of a unit.
 func (a *arrivals) want(im *image) {
 	a.wanted[im.unit] = im
-	im.came = a.m.spans.carry(message.Span{What: "gather", Step: int(a.m.worker.Version()) + 1, Unit: a.m.table.Units[im.unit].Name})
-	a.m.worker.Gather(time.Now(), im.unit, im.own)
+	im.span = a.c.spans.carry(message.Span{What: "gather", Step: int(a.c.worker.Version()) + 1, Unit: a.c.table.Units[im.unit].Name})
+	a.c.worker.Gather(time.Now(), im.unit, im.own)
 }
 
-// put takes in a piece that came.
+// put adds a piece that came.
 func (a *arrivals) put(h fsdp.Header, body device.Bytes) {
 	if im := a.wanted[int(h.Unit)]; im != nil {
-		v := a.m.table.Shard(int(h.Slot))
-		im.fill(a.m.places, im.size(a.m.run), v, v.Pieces[h.Chunk], body)
+		v := a.c.table.Shard(int(h.Slot))
+		im.fill(a.c.places, elementSize(a.c.run, im.master), v, v.Pieces[h.Chunk], body)
 		im.bytes += int64(body.Len())
 	}
 }
 
-// complete hands a unit over to the worker goroutine.
+// complete passes a complete unit to the computer.
 func (a *arrivals) complete(unit int) {
 	if im := a.wanted[unit]; im != nil {
 		delete(a.wanted, unit)
-		im.came(im.bytes)
+		im.span(im.bytes)
 		close(im.ready)
 	}
 }

@@ -8,16 +8,13 @@ import (
 	"llamatab/engine/replay"
 )
 
-// SlotTokens returns the number of counted tokens in the micro-batches [from, to) of a step, counted from 0. A room compares it
-// with what tabs say, as tokens are part of the factor that gradients are multiplied by.
+// SlotTokens returns the number of counted tokens in the micro-batches [from, to) of a step, counted from 0. A room checks the
+// numbers of its tabs with it, because the gradients are divided by the tokens of the step.
 type SlotTokens func(step uint64, from, to int) int
 
-// slotTokens counts the tokens of each row now, so that the data itself need not stay in memory.
+// slotTokens counts the tokens of each row once, so that the dataset does not have to stay in memory.
 func slotTokens(s *replay.Setup, cfg *config.Config) (SlotTokens, error) {
-	tr := cfg.Training
-	sampler, err := data.NewSampler(data.Plan{
-		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
-	})
+	sampler, err := data.NewSampler(s.DataPlan(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +24,7 @@ func slotTokens(s *replay.Setup, cfg *config.Config) (SlotTokens, error) {
 		b.Prepend(s.Model.Decoder.Prompt())
 		counts[i] = int32(b.Tokens)
 	}
-	var mu sync.Mutex // a sampler keeps the order of the last pass
+	var mu sync.Mutex // of the sampler, which keeps the order of the last pass
 	return func(step uint64, from, to int) (tokens int) {
 		mu.Lock()
 		defer mu.Unlock()

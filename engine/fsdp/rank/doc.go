@@ -2,8 +2,9 @@
 // the slots that the room gives it, updates the shards that it owns, gathers parameters and sends gradients. The rules of
 // the exchange are in package fsdp and know no device; package rank does the work on one.
 //
-// Two goroutines share a member. The talker, Join's own, drives the socket and the fsdp.Worker. The worker goroutine
-// drives the device and does what the talker queues, one job after the other.
+// A rank has two goroutines, each of which owns a struct. The communicator, on Join's goroutine, uses the sockets and the
+// fsdp.Worker, and records the steps. The computer uses the device. The communicator sends the computer tasks, which are done in
+// order, and the computer sends back replies. Neither can reach the other's fields (mail.go).
 //
 // # Shards
 //

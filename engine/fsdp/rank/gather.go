@@ -12,48 +12,47 @@ import (
 	"llamatab/engine/memory"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
-	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/replay"
-	"llamatab/engine/tensor"
 )
 
-// gatherer computes slots with parameters that are gathered unit by unit, on the goroutine that drives the device.
+// gatherer computes slots with parameters that are gathered unit by unit. It belongs to the computer.
 //
-// A program's parts are replayed in order. Before one that reads parameters its unit lies in its lanes, and the unit of
-// the part after it is asked for: a prefetch of one unit. Under FULL_SHARD a unit is gathered for the forward pass and
-// again for the backward walk, as others take its lanes meanwhile; a unit that checkpointing computes again has its one
-// gather for both. What is fetched a second time stays in the host's memory until the version changes, so that a step
-// fetches each unit twice at most however many slots the tab computes. Under SHARD_GRAD_OP units stay in their lanes.
+// The parts of a program are replayed in order. Before a part reads parameters, its unit is loaded into its lanes (plan.Lanes),
+// and the unit of the next part is prefetched. Under FULL_SHARD a unit is gathered once for the forward pass and once for the
+// backward pass, because other units use its lanes in between. A unit that is checkpointed is recomputed and walked with one
+// gather. A unit that was fetched twice stays in the host's memory until the version changes, so a step fetches each unit at
+// most twice, however many slots the tab computes. Under SHARD_GRAD_OP units stay in their lanes.
 //
-// Gradients lie in one set of lanes: those of a unit are read as soon as the walk leaves it. A unit that it comes back to
-// (a tied head) gets back what was read and goes on adding, so that the sum has the same bits as in memory of its own.
+// There is one set of lanes for gradients. The gradients of a unit are read when the backward pass leaves the unit. If it comes
+// back to the unit (a tied head), the values that were read are written back and added to, so the sum has the same bits as
+// without lanes.
 type gatherer struct {
-	m     *member
+	d     *computer
 	lanes *plan.Lanes
-	units [][]int // segments of each unit
-	clear []*graph.Program
+	units [][]int          // segments of each unit
+	clear []*graph.Program // by unit: clears its gradients
 
-	version uint64
-	own     []int          // shards that the tab has itself, see from
+	version uint64         // of the parameters below
+	own     []int          // shards that the tab has itself, see setOwn
 	holds   []int          // by lane of parameters: the segment in it, -1 for none
-	coming  map[int]*image // by unit: asked for
-	kept    map[int]*image // by unit: in the host's memory
-	fetched map[int]int    // by unit: how often
+	coming  map[int]*image // units that were asked for
+	kept    map[int]*image // units that stay in the host's memory
+	fetched map[int]int    // how often each unit was fetched
 }
 
-func newGatherer(m *member) (*gatherer, error) {
-	g := &gatherer{m: m, lanes: m.setup.Layout.Lanes}
-	g.units = make([][]int, len(m.setup.Shared.Table.Units))
+func newGatherer(d *computer) (*gatherer, error) {
+	g := &gatherer{d: d, lanes: d.setup.Layout.Lanes}
+	g.units = make([][]int, len(d.setup.Shared.Table.Units))
 	for i, u := range g.lanes.Unit {
 		g.units[u] = append(g.units[u], i)
 	}
 	for _, segments := range g.units {
 		t := graph.NewTape()
 		for _, i := range segments {
-			t.Clear(memory.SegmentVar(t, m.setup.Layout, i, plan.Gradient, 0, m.setup.Layout.Segments[i].Len))
+			t.Clear(memory.SegmentVar(t, d.setup.Layout, i, plan.Gradient, 0, d.setup.Layout.Segments[i].Len))
 		}
-		p, err := t.Compile(m.dev, "clear gradients", nil, m.trainer.Stepper.Binder(replay.BatchLayout{}))
+		p, err := t.Compile(d.dev, "clear gradients", nil, d.trainer.Stepper.Binder(replay.BatchLayout{}))
 		if err != nil {
 			g.release()
 			return nil, err
@@ -70,22 +69,21 @@ func (g *gatherer) release() {
 	}
 }
 
-// from says which shards are there for the job that begins: those that were when it was queued. What comes or goes while it
-// runs is queued behind it, so the worker knows of shards that are not here yet, and of some no more that still are. What was
-// to come with other shards is asked for again.
-func (g *gatherer) from(own []int) {
+// setOwn sets the shards that this tab has during the task that begins. The communicator listed them when it queued the task.
+// Shards that come or go later are tasks behind this one. Units that were asked for with other own shards are asked for again.
+func (g *gatherer) setOwn(own []int) {
 	if !slices.Equal(g.own, own) {
 		g.own, g.coming = own, map[int]*image{}
 	}
 }
 
-// begin forgets all that is of another version.
+// begin changes the version and drops all units of the one before.
 func (g *gatherer) begin(version uint64) {
 	g.version, g.coming, g.kept, g.fetched = version, map[int]*image{}, map[int]*image{}, map[int]int{}
 	g.free()
 }
 
-// free takes the gathered units out of their lanes.
+// free marks all lanes of parameters as empty.
 func (g *gatherer) free() {
 	g.holds = make([]int, len(g.lanes.Weights))
 	for i := range g.holds {
@@ -93,7 +91,7 @@ func (g *gatherer) free() {
 	}
 }
 
-// resident tells whether a unit lies in its lanes.
+// resident reports whether a unit is in its lanes.
 func (g *gatherer) resident(unit int) bool {
 	for _, i := range g.units[unit] {
 		if g.holds[g.lanes.Weight[i]] != i {
@@ -103,10 +101,10 @@ func (g *gatherer) resident(unit int) bool {
 	return true
 }
 
-// errForgotten ends a computation that nobody wants any more.
+// errForgotten ends a slot that the room has given to another tab.
 var errForgotten = errors.New("the slot is computed elsewhere")
 
-// ask asks the room for a unit, unless it is here or on its way.
+// ask returns the image of a unit. It asks the room for the unit unless the image is here or was asked for.
 func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
 	if im := g.kept[unit]; im != nil {
 		return im, nil
@@ -116,16 +114,18 @@ func (g *gatherer) ask(ctx context.Context, unit int) (*image, error) {
 	}
 	im := g.image(unit, false)
 	g.coming[unit] = im
-	return im, g.m.post(ctx, func() { g.m.arrivals.want(im) })
+	return im, g.d.post(ctx, func(c *communicator) { c.arrivals.want(im) })
 }
 
+// image makes the image of a unit, empty.
 func (g *gatherer) image(unit int, master bool) *image {
 	return &image{unit: unit, master: master, own: g.own, parts: map[int][]device.Part{}, segments: map[int]device.Bytes{}, ready: make(chan struct{})}
 }
 
-// complete waits for an image and adds what this tab has itself.
+// complete waits for what comes from the room, adds the tab's own shards and assembles the segments of an image. It returns
+// errForgotten when stop is closed.
 func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}) error {
-	if err := g.m.during(fsdp.Idle, func() error {
+	if err := g.d.during(fsdp.Idle, func() error {
 		select {
 		case <-im.ready:
 			return nil
@@ -140,31 +140,32 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 	if len(im.segments) > 0 {
 		return nil
 	}
+	size := elementSize(g.d.run, im.master)
 	for _, i := range im.own {
-		v := g.m.table.Shard(i)
+		v := g.d.table.Shard(i)
 		from, to := v.UnitPieces(im.unit)
 		if from == to {
 			continue
 		}
-		s := g.m.shards[i]
+		s := g.d.shards[i]
 		if s == nil {
-			return fmt.Errorf("shard %d is not here any more", i)
+			return fmt.Errorf("the memory of shard %d was freed", i)
 		}
 		for _, p := range v.Pieces[from:to] {
-			body, err := g.m.own(s, im.master, p)
+			body, err := g.d.readParams(s, im.master, p)
 			if err != nil {
 				return err
 			}
 			at := p.Off
 			for _, b := range body {
-				n := b.Len() / im.size(g.m.run)
-				im.fill(g.m.places, im.size(g.m.run), v, fsdp.Piece{Unit: p.Unit, Off: at, Len: n}, b)
+				n := b.Len() / size
+				im.fill(g.d.places, size, v, fsdp.Piece{Unit: p.Unit, Off: at, Len: n}, b)
 				at += n
 			}
 		}
 	}
 	for i, parts := range im.parts {
-		b, err := g.m.dev.Assemble(im.size(g.m.run)*g.m.setup.Layout.Segments[i].Len, parts...)
+		b, err := g.d.dev.Assemble(size*g.d.setup.Layout.Segments[i].Len, parts...)
 		if err != nil {
 			return err
 		}
@@ -174,7 +175,7 @@ func (g *gatherer) complete(ctx context.Context, im *image, stop <-chan struct{}
 	return nil
 }
 
-// load puts a unit into its lanes.
+// load gathers a unit and writes it into its lanes, unless it is there.
 func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) error {
 	if g.resident(unit) {
 		return nil
@@ -193,41 +194,41 @@ func (g *gatherer) load(ctx context.Context, unit int, stop <-chan struct{}) err
 		}
 	}
 	for i, b := range im.segments {
-		if err := g.m.dev.Import(g.m.trainer.Mem.Segments[i][plan.Weight], 0, b); err != nil {
+		if err := g.d.trainer.Mem.Import(i, plan.Weight, 0, b); err != nil {
 			return err
 		}
 		g.holds[g.lanes.Weight[i]] = i
 	}
-	g.m.spans.mark(g.span("load", fsdp.Work{Step: g.version}, unit))
+	g.d.spans.mark(g.span("load", fsdp.Work{Step: g.version}, unit))
 	return nil
 }
 
-// span says what a tab does for a slot with a unit.
+// span is the span of an activity for a slot and a unit, -1 for none.
 func (g *gatherer) span(what string, w fsdp.Work, unit int) message.Span {
 	s := message.Span{What: what, Step: int(w.Step) + 1, Slot: w.Slot}
 	if unit >= 0 {
-		s.Unit = g.m.table.Units[unit].Name
+		s.Unit = g.d.table.Units[unit].Name
 	}
 	return s
 }
 
-// reading are the gradients of a unit on their way back from the device.
+// reading is a read of a unit's gradients that has begun.
 type reading struct {
 	segments []int
 	pending  []device.Pending
 	done     func()
 }
 
-// read reads the gradients of a unit: as they travel, or as they are where more will be added to them.
-func (g *gatherer) read(unit int, travel bool) (*reading, error) {
+// read begins to read the gradients of a unit: in the type of the wire, or in float32 if putBack follows.
+func (g *gatherer) read(unit int, wireType bool) (*reading, error) {
 	r := &reading{segments: g.units[unit]}
 	for _, i := range r.segments {
 		var p device.Pending
 		var err error
-		if travel {
-			p, err = g.m.wire.fetch(i)
+		if wireType {
+			p, err = g.d.wire.fetch(i)
 		} else {
-			p, err = g.m.dev.Fetch(g.m.trainer.Mem.Segments[i][plan.Gradient], 0, g.m.setup.Layout.Segments[i].Len)
+			p, err = g.d.trainer.Mem.Fetch(i, plan.Gradient, 0, g.d.setup.Layout.Segments[i].Len)
 		}
 		if err != nil {
 			return nil, err
@@ -237,7 +238,7 @@ func (g *gatherer) read(unit int, travel bool) (*reading, error) {
 	return r, nil
 }
 
-// wait puts the gradients into out, by segment.
+// wait waits for the gradients and stores them in out, by segment.
 func (r *reading) wait(out []device.Bytes) (err error) {
 	for k, i := range r.segments {
 		if out[i], err = r.pending[k].Export(); err != nil {
@@ -248,12 +249,12 @@ func (r *reading) wait(out []device.Bytes) (err error) {
 	return nil
 }
 
-// putBack makes the gradients what they were when they were read.
+// putBack writes the gradients that were read back to their lanes.
 func (r *reading) putBack(g *gatherer) error {
 	for k, i := range r.segments {
 		b, err := r.pending[k].Export()
 		if err == nil {
-			err = g.m.dev.Import(g.m.trainer.Mem.Segments[i][plan.Gradient], 0, b)
+			err = g.d.trainer.Mem.Import(i, plan.Gradient, 0, b)
 		}
 		if err != nil {
 			return err
@@ -262,14 +263,15 @@ func (r *reading) putBack(g *gatherer) error {
 	return nil
 }
 
-// masters reads the values of a parameter after the last step, wherever they are.
+// masters returns a function that gathers the float32 values of a parameter after the last step. It keeps the unit of the last
+// call.
 func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error) {
 	var last *image
 	return func(p *nn.Param) ([]byte, error) {
-		unit := g.m.setup.Shared.Unit(p)
+		unit := g.d.setup.Shared.Unit(p)
 		if last == nil || last.unit != unit {
 			im := g.image(unit, true)
-			if err := g.m.post(ctx, func() { g.m.arrivals.want(im) }); err != nil {
+			if err := g.d.post(ctx, func(c *communicator) { c.arrivals.want(im) }); err != nil {
 				return nil, err
 			}
 			if err := g.complete(ctx, im, nil); err != nil {
@@ -278,51 +280,11 @@ func (g *gatherer) masters(ctx context.Context) func(p *nn.Param) ([]byte, error
 			last = im
 		}
 		for _, i := range g.units[unit] {
-			seg := g.m.setup.Layout.Segments[i]
+			seg := g.d.setup.Layout.Segments[i]
 			if j := slices.Index(seg.Params, p); j >= 0 {
 				return last.segments[i].Slice(4*seg.Offsets[j], 4*p.Shape.Size()).Go(), nil
 			}
 		}
-		return nil, errors.New("no unit has " + p.Name)
+		return nil, errors.New("no segment holds " + p.Name)
 	}
-}
-
-// assemble puts all that trains on the device at a time, as compute sees it, if the result has tensors that are functions
-// of it.
-func (m *member) assemble() error {
-	if m.setup.Model.Method == nil || !slices.ContainsFunc(m.setup.Model.AdapterTensors(), func(t peft.Tensor) bool { return t.Param == nil }) {
-		return nil
-	}
-	for _, seg := range m.setup.Layout.Segments {
-		for _, p := range seg.Params {
-			b, err := m.dev.Alloc(plan.FrozenSpec(p))
-			if err != nil {
-				return err
-			}
-			m.trainer.Mem.Bufs, m.trainer.Mem.Slices[p] = append(m.trainer.Mem.Bufs, b), device.All(b)
-			raw, err := m.trainer.Mem.Remote(p)
-			if err == nil {
-				raw, err = narrow(raw, p.DType)
-			}
-			if err == nil {
-				err = m.trainer.Mem.Put(memory.Piece{Slice: device.All(b)}, 0, raw)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// narrow is float32 numbers as d.
-func narrow(raw []byte, d tensor.DType) ([]byte, error) {
-	if d == tensor.F32 {
-		return raw, nil
-	}
-	x := make([]float32, len(raw)/4)
-	if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
-		return nil, err
-	}
-	return tensor.EncodeF32(nil, x, d), nil
 }

@@ -8,32 +8,32 @@ import (
 	"llamatab/engine/message"
 )
 
-// Lane is one of the two sockets between a tab and its room.
-type Lane int
+// Socket is one of the two sockets between a tab and its room.
+type Socket int
 
 const (
-	ControlLane Lane = iota
-	DataLane
+	ControlSocket Socket = iota
+	DataSocket
 )
 
-// Link is a connection to a room. Numbers pass it where they are: between the memory of a device and a socket there is
-// no need for Go's.
+// Link is a connection to a room. The bytes of a body may lie outside of Go's memory: they go from the memory that the device
+// was read into to a socket, and back.
 type Link interface {
-	// Send sends a frame: its header, or all of one that is not bulk, and the parts of its body. It does not wait until
-	// the frame has gone.
-	Send(l Lane, head []byte, body ...device.Bytes) error
-	// Frames are what comes, of both lanes; closed when the connection has ended.
+	// Send sends a frame: its header and the parts of its body, or all of a frame that is not bulk. It does not wait until
+	// the frame is sent.
+	Send(s Socket, head []byte, body ...device.Bytes) error
+	// Frames returns the frames of both sockets. The channel is closed when the connection has ended.
 	Frames() <-chan Arrival
 	Close()
 }
 
-// Arrival is a frame that came: all of it, or the header of a bulk frame and its body.
+// Arrival is a frame that was received: all of it, or the header of a bulk frame and its body.
 type Arrival struct {
 	Head []byte
-	Body device.Bytes // nil but for bulk frames
+	Body device.Bytes // nil if the frame is not bulk
 }
 
-// Arrived is a frame in Go memory that came.
+// Arrived is the arrival of a frame in Go's memory.
 func Arrived(b []byte) Arrival {
 	if h, err := fsdp.ParseHeader(b); err == nil && h.Type.Bulk() {
 		return Arrival{b[:fsdp.HeaderLen], device.Heap(b[fsdp.HeaderLen:])}
@@ -41,5 +41,6 @@ func Arrived(b []byte) Arrival {
 	return Arrival{Head: b}
 }
 
-// Dial opens both sockets to a room: it says hello on the first and hands back the welcome, then attaches the second.
+// Dial opens both sockets to a room. It sends hello on the first and returns the room's welcome. Then it attaches the second.
+// The error is a *Farewell if the room refuses the tab.
 type Dial func(ctx context.Context, room *message.RoomJob, hello fsdp.Hello) (Link, fsdp.Welcome, error)

@@ -6,7 +6,6 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
-	"llamatab/engine/optim"
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
@@ -20,10 +19,7 @@ func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, eval
 		return nil, err
 	}
 	defer s.Model.Close()
-	tr := cfg.Training
-	sampler, err := data.NewSampler(data.Plan{
-		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
-	})
+	sampler, err := data.NewSampler(s.DataPlan(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +33,9 @@ func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, eval
 		}
 		step := message.Step{Step: i + 1, Epoch: sampler.Epoch(i + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm), Tokens: c.Tokens, NumInputTokensSeen: seen}
 		if c.Applied {
-			mult, err := optim.Multiplier(tr.Scheduler, i, tr.WarmupSteps, sampler.TotalSteps(), tr.LearningRate)
-			if err != nil {
+			if step.LearningRate, err = learningRate(cfg.Training, uint64(i), sampler.TotalSteps()); err != nil {
 				return nil, err
 			}
-			step.LearningRate = tr.LearningRate * mult
 		}
 		steps = append(steps, step)
 	}

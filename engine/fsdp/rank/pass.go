@@ -13,41 +13,41 @@ import (
 	"llamatab/engine/replay"
 )
 
-// pass is one forward and backward pass of a micro-batch, part by part, with parameters that are gathered.
+// pass is the forward and backward pass of one micro-batch with gathered parameters.
 type pass struct {
 	g    *gatherer
 	slot fsdp.Work
-	stop <-chan struct{} // closed when nobody wants the result any more
-	full bool            // units leave their lanes after the forward pass
+	stop <-chan struct{} // closed when the room has given the slot to another tab
+	full bool            // FULL_SHARD: units leave their lanes after the forward pass
 
-	pending  []device.Work    // goes before the next part
-	backward bool             // the walk has begun
-	holder   int              // unit whose gradients lie in the lanes, -1 for none
-	aside    map[int]*reading // gradients of units that the walk comes back to
-	reads    []*reading       // gradients on their way back from the device
-	out      []device.Bytes   // gradients by segment
+	pending  []device.Work    // to be submitted before the next part
+	backward bool             // the backward pass has begun
+	holder   int              // unit whose gradients are in the lanes, -1 for none
+	aside    map[int]*reading // partial gradients of units that the backward pass comes back to
+	reads    []*reading       // reads of complete gradients that have begun
+	out      []device.Bytes   // complete gradients by segment
 }
 
-// compute replays the forward and backward pass of a batch and returns its gradient by segment, on the wire's type. For a
-// slot of an evaluation it replays the forward pass and returns nil.
+// compute replays the forward and backward pass of a batch and returns its gradient by segment, in the type of the wire. For a
+// slot of an evaluation it replays the forward pass and returns nil. It returns errForgotten when stop is closed.
 func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed uint64, stop <-chan struct{}) (gradient []device.Bytes, err error) {
 	defer func() {
 		if err != nil {
-			g.coming = map[int]*image{} // nobody fetches it any more
+			g.coming = map[int]*image{} // the worker drops these gathers, too
 		}
 	}()
-	parts, l, err := g.m.trainer.Stepper.Parts(replay.ProgramKey{T: b.T, Gradients: !w.Eval})
+	parts, l, err := g.d.trainer.Stepper.Parts(replay.ProgramKey{T: b.T, Gradients: !w.Eval})
 	if err != nil {
 		return nil, err
 	}
 	if g.version != w.Step {
 		g.begin(w.Step)
 	}
-	p := &pass{g: g, slot: w, stop: stop, full: g.m.setup.Shared.Strategy != fsdp.ShardGradOp, holder: -1, aside: map[int]*reading{}, out: make([]device.Bytes, len(g.m.setup.Layout.Segments))}
+	p := &pass{g: g, slot: w, stop: stop, full: g.d.setup.Shared.Strategy != fsdp.ShardGradOp, holder: -1, aside: map[int]*reading{}, out: make([]device.Bytes, len(g.d.setup.Layout.Segments))}
 	if p.full {
 		g.free()
 	}
-	p.pending = []device.Work{{Run: g.m.trainer.Stepper.Begin.Executable}, {Buf: g.m.trainer.Stepper.Batch, Data: l.Encode(b, seed)}}
+	p.pending = []device.Work{g.d.trainer.Stepper.ClearWork(), g.d.trainer.Stepper.BatchWork(l, b, seed)}
 	list := visits(parts)
 	for i, v := range list {
 		if err := p.prepare(ctx, v); err != nil {
@@ -65,15 +65,15 @@ func (g *gatherer) compute(ctx context.Context, w fsdp.Work, b *data.Batch, seed
 	if err := p.wait(0); err != nil || w.Eval {
 		return nil, err
 	}
-	for i, seg := range g.m.setup.Layout.Segments {
-		if p.out[i] == nil { // nothing that was computed depends on it
-			p.out[i] = device.Heap(make([]byte, seg.Len*g.m.run.Reduce().Size()))
+	for i, seg := range g.d.setup.Layout.Segments {
+		if p.out[i] == nil { // the loss does not depend on this segment
+			p.out[i] = device.Heap(make([]byte, seg.Len*g.d.run.Reduce().Size()))
 		}
 	}
 	return p.out, nil
 }
 
-// prepare makes the lanes hold what a part reads and adds to.
+// prepare loads the parameters and the partial gradients of a part into their lanes.
 func (p *pass) prepare(ctx context.Context, v visit) error {
 	g := p.g
 	select {
@@ -84,7 +84,7 @@ func (p *pass) prepare(ctx context.Context, v visit) error {
 	if p.full && v.part.Backward && !p.backward {
 		p.backward = true
 		g.free()
-		g.m.spans.mark(g.span("reshard", p.slot, -1))
+		g.d.spans.mark(g.span("reshard", p.slot, -1))
 	}
 	if v.reads {
 		if err := g.load(ctx, v.part.Unit, p.stop); err != nil {
@@ -100,37 +100,37 @@ func (p *pass) prepare(ctx context.Context, v visit) error {
 	if r == nil {
 		return nil
 	}
-	if err := g.m.dev.Submit(p.pending...); err != nil {
+	if err := g.d.dev.Submit(p.pending...); err != nil {
 		return err
 	}
 	p.pending = nil
 	return r.putBack(g)
 }
 
-// replay runs a part and asks for the unit that is needed next.
+// replay runs a part and prefetches the unit that is read next.
 func (p *pass) replay(ctx context.Context, v visit) error {
 	g := p.g
 	what := map[bool]string{false: "forward", true: "backward"}[v.part.Backward]
 	if p.slot.Eval {
 		what = "evaluate"
 	}
-	end := g.m.spans.onGPU(g.span(what, p.slot, v.part.Unit))
-	if err := errors.Join(g.m.trainer.Stepper.Run(append(p.pending, device.Work{Run: v.part.Executable})...), end()); err != nil {
+	end := g.d.spans.onGPU(g.span(what, p.slot, v.part.Unit))
+	if err := errors.Join(g.d.trainer.Stepper.Run(append(p.pending, device.Work{Run: v.part.Executable})...), end()); err != nil {
 		return err
 	}
 	p.pending = nil
-	if v.ahead >= 0 && v.ahead != v.part.Unit && g.m.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
+	if v.ahead >= 0 && v.ahead != v.part.Unit && g.d.cfg.FSDP.BackwardPrefetch && !g.resident(v.ahead) {
 		_, err := g.ask(ctx, v.ahead)
 		return err
 	}
 	return nil
 }
 
-// takeGradients begins to read the gradients of a unit that the walk leaves. If the walk comes back to it, they are put
-// aside until then.
+// takeGradients begins to read the gradients of a unit that the backward pass leaves. If it comes back to the unit, they are
+// put aside until then.
 func (p *pass) takeGradients(v visit) error {
 	g := p.g
-	packed := g.m.spans.begin(g.span("pack", p.slot, v.part.Unit))
+	packed := g.d.spans.begin(g.span("pack", p.slot, v.part.Unit))
 	r, err := g.read(v.part.Unit, v.last)
 	if err != nil {
 		return err
@@ -139,15 +139,15 @@ func (p *pass) takeGradients(v visit) error {
 		p.aside[v.part.Unit] = r
 		return nil
 	}
-	g.m.spans.mark(g.span("reduce", p.slot, v.part.Unit))
+	g.d.spans.mark(g.span("reduce", p.slot, v.part.Unit))
 	r.done = packed
 	p.reads = append(p.reads, r)
-	return p.wait(1) // one is read while the next is computed
+	return p.wait(1) // the gradients of one unit are read while those of the next are computed
 }
 
-// wait waits until at most so many gradients are on their way.
-func (p *pass) wait(most int) error {
-	for len(p.reads) > most {
+// wait waits until at most limit reads are pending.
+func (p *pass) wait(limit int) error {
+	for len(p.reads) > limit {
 		r := p.reads[0]
 		p.reads = p.reads[1:]
 		if err := r.wait(p.out); err != nil {
@@ -157,15 +157,15 @@ func (p *pass) wait(most int) error {
 	return nil
 }
 
-// visit says what a part does with the unit that it uses.
+// visit is a part and what it does with the unit that it uses.
 type visit struct {
 	part        graph.Part
 	reads, adds bool
-	first, last bool // of the unit's gradients
-	ahead       int  // unit that is needed next, -1 for none
+	first, last bool // the first and last part that adds to the unit's gradients
+	ahead       int  // unit that is read next, -1 for none
 }
 
-// visits looks through a program's parts.
+// visits lists the visits of a program.
 func visits(parts []graph.Part) []visit {
 	list := make([]visit, len(parts))
 	before, after := map[int]bool{}, map[int]bool{}
@@ -193,7 +193,7 @@ func visits(parts []graph.Part) []visit {
 	return list
 }
 
-// nextHolder is the unit whose gradients are added to next, -1 for none.
+// nextHolder is the unit of the next part that adds to gradients, -1 for none.
 func nextHolder(list []visit) int {
 	for _, v := range list {
 		if v.adds {

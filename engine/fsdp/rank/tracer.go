@@ -8,7 +8,8 @@ import (
 	"llamatab/engine/report"
 )
 
-// tracer tells the host what a tab does and when. A nil one does nothing.
+// tracer sends the host a span for each thing that a tab does. Both goroutines use it; its fields do not change. A nil tracer
+// does nothing.
 type tracer struct {
 	host report.Host
 	dev  device.Device
@@ -26,7 +27,7 @@ func (t *tracer) micros(at time.Time) int64 {
 	return t.base.UnixMicro() + at.Sub(t.base).Microseconds()
 }
 
-// begin returns what is to be called when s has ended.
+// begin begins a span and returns the function that ends it.
 func (t *tracer) begin(s message.Span) (end func()) {
 	if t == nil {
 		return func() {}
@@ -39,8 +40,8 @@ func (t *tracer) begin(s message.Span) (end func()) {
 	return end
 }
 
-// onGPU is begin for work that is submitted meanwhile: it has ended when the device is done with it. What was submitted
-// before is waited for first.
+// onGPU is begin for work that is submitted before end is called: the span ends when the device has done the work. Work that
+// was submitted earlier is waited for first.
 func (t *tracer) onGPU(s message.Span) (end func() error) {
 	if t == nil {
 		return func() error { return nil }
@@ -57,7 +58,7 @@ func (t *tracer) onGPU(s message.Span) (end func() error) {
 	}
 }
 
-// carry is begin for bytes that come; of none, nothing is told.
+// carry is begin for bytes that are received. Without bytes no span is sent.
 func (t *tracer) carry(s message.Span) (end func(bytes int64)) {
 	if t == nil {
 		return func(int64) {}
@@ -70,10 +71,10 @@ func (t *tracer) carry(s message.Span) (end func(bytes int64)) {
 	}
 }
 
-// mark tells of something that takes no time.
+// mark sends a span without duration.
 func (t *tracer) mark(s message.Span) { t.begin(s)() }
 
-// memory tells what is allocated.
+// memory sends the bytes that are allocated on the device.
 func (t *tracer) memory(step int) {
 	if t != nil {
 		t.mark(message.Span{What: "memory", Step: step, Usage: t.dev.Usage().Map()})

@@ -11,25 +11,26 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// wire takes float32 copies of segments off a device on the type that they travel in. They are rounded on the device,
-// which halves what is read back and leaves nothing for this program to do with them.
+// wire reads float32 copies of segments in the type of the wire. They are rounded on the device, so half as many bytes are read
+// back and Go does not touch them.
 type wire struct {
+	dev    device.Device
 	mem    *memory.Parameters
-	copy   int           // which of a segment's copies
-	packed device.Buffer // the segment that is being read, rounded; nil where it travels as it is
-	pack   []*graph.Program
+	copy   int              // which of a segment's copies
+	packed device.Buffer    // the rounded segment that is being read; nil if the wire carries float32
+	pack   []*graph.Program // by segment
 }
 
-// wireKey is the key of a segment on the wire.
+// wireKey is the key of a rounded segment.
 type wireKey struct{ len int }
 
-func newWire(mem *memory.Parameters, copy int, d tensor.DType) (*wire, error) {
-	w := &wire{mem: mem, copy: copy}
-	if d == tensor.F32 || len(mem.Segments) == 0 {
+func newWire(dev device.Device, mem *memory.Parameters, copy int, d tensor.DType) (*wire, error) {
+	w := &wire{dev: dev, mem: mem, copy: copy}
+	if d == tensor.F32 || len(mem.Layout.Segments) == 0 {
 		return w, nil
 	}
 	var err error
-	if w.packed, err = mem.Device.Alloc(replay.WireSpec(mem.Layout.Segments, d)); err != nil {
+	if w.packed, err = dev.Alloc(replay.WireSpec(mem.Layout.Segments, d)); err != nil {
 		return nil, err
 	}
 	binder := graph.Binder{Extern: func(key any) (device.Slice, error) {
@@ -42,7 +43,7 @@ func newWire(mem *memory.Parameters, copy int, d tensor.DType) (*wire, error) {
 		t := graph.NewTape()
 		packed := t.Extern(graph.Extern{Key: wireKey{seg.Len}, Shape: tensor.Of(seg.Len), DType: d, Name: w.packed.Spec().Label})
 		op.Pack(t, memory.SegmentVar(t, mem.Layout, i, copy, 0, seg.Len), packed)
-		p, err := t.Compile(mem.Device, fmt.Sprintf("pack segment %d", i), nil, binder)
+		p, err := t.Compile(dev, fmt.Sprintf("pack segment %d", i), nil, binder)
 		if err != nil {
 			w.release()
 			return nil, err
@@ -52,10 +53,11 @@ func newWire(mem *memory.Parameters, copy int, d tensor.DType) (*wire, error) {
 	return w, nil
 }
 
-// all reads all segments. In what is read, elements are at the places that they have in the segment.
+// all reads all segments. Elements keep their places in the segment.
 func (w *wire) all() (out []device.Bytes, err error) {
 	var reads []device.Pending
-	for i := range len(w.mem.Segments) + replay.UnderWay {
+	n := len(w.mem.Layout.Segments)
+	for i := range n + replay.UnderWay {
 		if i >= replay.UnderWay {
 			b, err := reads[i-replay.UnderWay].Export()
 			if err != nil {
@@ -63,7 +65,7 @@ func (w *wire) all() (out []device.Bytes, err error) {
 			}
 			out = append(out, b)
 		}
-		if i < len(w.mem.Segments) {
+		if i < n {
 			r, err := w.fetch(i)
 			if err != nil {
 				return nil, err
@@ -78,12 +80,12 @@ func (w *wire) all() (out []device.Bytes, err error) {
 func (w *wire) fetch(segment int) (device.Pending, error) {
 	n := w.mem.Layout.Segments[segment].Len
 	if w.packed == nil {
-		return w.mem.Device.Fetch(w.mem.Segments[segment][w.copy], 0, n)
+		return w.mem.Fetch(segment, w.copy, 0, n)
 	}
-	if err := w.mem.Device.Submit(device.Work{Run: w.pack[segment].Executable}); err != nil {
+	if err := w.dev.Submit(device.Work{Run: w.pack[segment].Executable}); err != nil {
 		return nil, err
 	}
-	return w.mem.Device.Fetch(w.packed, 0, n)
+	return w.dev.Fetch(w.packed, 0, n)
 }
 
 func (w *wire) release() {
@@ -91,6 +93,6 @@ func (w *wire) release() {
 		p.Release()
 	}
 	if w.packed != nil {
-		w.mem.Device.Free(w.packed)
+		w.dev.Free(w.packed)
 	}
 }
