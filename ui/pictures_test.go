@@ -13,6 +13,7 @@ import (
 	"time"
 
 	recipes "llamatab/engine/recipe"
+	"llamatab/server/servertest"
 )
 
 var pictures = flag.String("pictures", "", "folder for pictures of every screen: `make pictures`")
@@ -80,6 +81,9 @@ func (v view) visit(b tab, address, lang string) {
 	}
 	b.open(address + "?without=adapter&lang=" + lang)
 	b.wait(`!document.getElementById("gate").hidden`)
+	if b.eval(servertest.HasChineseFont) != "true" {
+		b.Fatal(servertest.NoChineseFont)
+	}
 	take("0-gate")
 	b.open(address + "?lang=" + lang)
 	b.wait(`document.getElementById("ready-pirate")`)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"llamatab/server/servertest"
 )
 
 var picture = flag.String("picture", "", "PNG file for a picture of the page training: `make pictures`")
@@ -27,10 +29,12 @@ func TestPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.open(serving(t) + "/?lang=en")
+	if v.ask(`return `+servertest.HasChineseFont) != "true" {
+		t.Fatal(servertest.NoChineseFont)
+	}
 	v.ask(`document.documentElement.dataset.theme = "light"`)
 	v.press("ready-pirate")
 	v.until("the middle of the run", `parseInt(document.getElementById("step")?.textContent) >= 40`)
-	v.ask(`document.getElementById("language").style.visibility = "hidden"`) // this machine may have no Chinese font
 	v.ask(`scrollTo(0, 0); document.activeElement?.blur()`)
 	shot, err := v.browser.Screenshot(v.ctx)
 	if err != nil {
