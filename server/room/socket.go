@@ -2,7 +2,6 @@ package room
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -132,43 +131,9 @@ func (c *conn) close() {
 func (c *conn) serve(ctx context.Context) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.allow(fsdp.MaxHello)
-	early, stop := context.WithTimeout(ctx, helloWithin)
-	first, f, err := c.read(early)
-	stop()
-	if err != nil {
-		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "the first frame did not come, or is none"})
-	}
-	m, err := fsdp.Decode(f)
-	if err != nil {
-		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: err.Error()})
-	}
-	var greet []byte
-	switch m := m.(type) {
-	case fsdp.Hello:
-		if c.lane != Control {
-			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "a data socket begins with an attach"})
-		}
-		if (m.Token == "" || m.Tab == 0) && !c.rooms.limits.mayGuess(c.from) {
-			return c.bye(ctx, fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"})
-		}
-		if c.tab, err = c.host.admit(m); errors.Is(err, errLocked) {
-			return c.bye(ctx, fsdp.Bye{Code: "locked", Reason: err.Error()})
-		} else if err != nil {
-			if errors.Is(err, errCode) {
-				c.rooms.limits.guessed(c.from)
-			}
-			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: err.Error()})
-		}
-		c.number = c.host.conns.Add(1)
-		greet = fsdp.Encode(fsdp.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text})
-	case fsdp.Attach:
-		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
-			return c.bye(ctx, fsdp.Bye{Code: "code", Reason: errToken.Error()})
-		}
-		c.tab, c.number = m.Tab, m.Conn
-	default:
-		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)})
+	first, welcome, refused := c.introduce(ctx)
+	if refused != nil {
+		return c.bye(ctx, *refused)
 	}
 	c.known = true
 	c.rooms.limits.known(c.from)
@@ -186,25 +151,81 @@ func (c *conn) serve(ctx context.Context) string {
 	if err := c.hand(ctx, Parcel{Kind: ParcelOpen, Frame: first}); err != nil {
 		return ""
 	}
-	if greet != nil && c.write(ctx, greet) != nil {
+	if welcome != nil && c.write(ctx, welcome) != nil {
 		c.hand(ctx, Parcel{Kind: ParcelClose, Text: "it did not take the welcome"})
 		return "slow"
 	}
+	code := c.exchange(ctx, cancel, out)
 	reason := "its socket was closed"
+	if code != "" {
+		reason = "its " + c.lane.String() + " socket was ended: " + code
+	}
+	c.hand(context.Background(), Parcel{Kind: ParcelClose, Text: reason})
+	return code
+}
+
+// introduce reads the first frame, which says which tab the socket belongs to, and sets tab and number. welcome answers a
+// control socket; it is nil for a data socket. refused says why the tab is not let in.
+func (c *conn) introduce(ctx context.Context) (first, welcome []byte, refused *fsdp.Bye) {
+	c.allow(fsdp.MaxHello)
+	early, stop := context.WithTimeout(ctx, helloWithin)
+	first, f, err := c.read(early)
+	stop()
+	if err != nil {
+		return nil, nil, &fsdp.Bye{Code: "protocol", Reason: "the first frame did not come, or is none"}
+	}
+	m, err := fsdp.Decode(f)
+	if err != nil {
+		return nil, nil, &fsdp.Bye{Code: "protocol", Reason: err.Error()}
+	}
+	switch m := m.(type) {
+	case fsdp.Hello:
+		welcome, refused = c.hello(m)
+		return first, welcome, refused
+	case fsdp.Attach:
+		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
+			return nil, nil, &fsdp.Bye{Code: "code", Reason: errToken.Error()}
+		}
+		c.tab, c.number = m.Tab, m.Conn
+		return first, nil, nil
+	}
+	return nil, nil, &fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v is no first frame", f.Type)}
+}
+
+// hello lets a tab in by its token or by the room's code.
+func (c *conn) hello(m fsdp.Hello) (welcome []byte, refused *fsdp.Bye) {
+	if c.lane != Control {
+		return nil, &fsdp.Bye{Code: "protocol", Reason: "a data socket begins with an attach"}
+	}
+	if (m.Token == "" || m.Tab == 0) && !c.rooms.limits.mayGuess(c.from) {
+		return nil, &fsdp.Bye{Code: "guessing", Reason: "too many wrong codes were tried: wait a minute"}
+	}
+	var err error
+	if c.tab, err = c.host.admit(m); errors.Is(err, errLocked) {
+		return nil, &fsdp.Bye{Code: "locked", Reason: err.Error()}
+	} else if err != nil {
+		if errors.Is(err, errCode) {
+			c.rooms.limits.guessed(c.from)
+		}
+		return nil, &fsdp.Bye{Code: "code", Reason: err.Error()}
+	}
+	c.number = c.host.conns.Add(1)
+	return fsdp.Encode(fsdp.Welcome{Tab: c.tab, Token: c.host.token(c.tab), Conn: c.number, Run: c.host.text}), nil
+}
+
+// exchange reads and writes frames until the socket ends, and returns why it was ended. The end of one direction cancels the
+// other.
+func (c *conn) exchange(ctx context.Context, cancel context.CancelFunc, out Inbox) string {
 	written := make(chan string, 1)
 	go func() {
-		defer cancel() // ends the reader as well
+		defer cancel()
 		written <- c.writer(ctx, out)
 	}()
 	code := c.reader(ctx)
 	cancel()
 	if why := <-written; why != "" {
-		code = why
+		return why
 	}
-	if code != "" {
-		reason = "its " + c.lane.String() + " socket was ended: " + code
-	}
-	c.hand(context.Background(), Parcel{Kind: ParcelClose, Text: reason})
 	return code
 }
 
@@ -361,11 +382,4 @@ func recycle(b []byte) {
 	if c := cap(b); c > 0 && c&(c-1) == 0 && bits.Len(uint(c-1)) < len(buffers) {
 		buffers[bits.Len(uint(c-1))].Put(&b)
 	}
-}
-
-func answer(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
 }
