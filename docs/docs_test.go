@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	_ "llamatab/engine/data" // registers the formats of data
+	"llamatab/engine/pretrained"
 )
 
 func TestMarkdown(t *testing.T) {
@@ -135,5 +138,37 @@ func TestMainPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkParagraphs(t, name, string(body))
+	}
+}
+
+// TestDescribed checks that the pages name what is registered with the engine: families of models, formats of data and
+// entries of trainable.
+func TestDescribed(t *testing.T) {
+	about := pretrained.Describe()
+	for suffix, comma := range map[string]string{"": ", ", ".zh": "、"} {
+		names := func(page, want string) {
+			t.Helper()
+			text, err := os.ReadFile(strings.Replace(page, ".md", suffix+".md", 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s%s does not have %q", page, suffix, want)
+			}
+		}
+		names("../README.md", "| "+strings.Join(about.Models, comma)+" |")
+		for _, format := range about.Choices["dataset.format"] {
+			if format.Refused == "" && format.Value != "auto" {
+				names("run-json.md", "\n| `"+format.Value+"` |")
+			}
+		}
+		for _, part := range about.Parts {
+			if word, _, pattern := strings.Cut(part.Value, "regex:"); !pattern {
+				names("methods.md", "`"+word+"`")
+			}
+		}
+	}
+	if len(about.Models) == 0 || len(about.Parts) == 0 || len(about.Choices["dataset.format"]) < 2 {
+		t.Errorf("nothing is registered: %+v", about)
 	}
 }

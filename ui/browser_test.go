@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"llamatab/engine/config"
+	"llamatab/engine/pretrained"
 	"llamatab/server/headless"
 )
 
@@ -86,7 +86,7 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	description, err := json.Marshal(config.Describe())
+	description, err := json.Marshal(pretrained.Describe())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,10 @@ import (
 	"llamatab/engine/message"
 )
 
-// description is what a run.json may hold, as the engine's configuration package describes it in describe.json.
+// description is what a run.json may hold, as the engine describes it in describe.json.
 type description struct {
 	Defaults    Tree                        `json:"defaults"`
+	Models      []string                    `json:"models"`
 	Methods     []method                    `json:"methods"`
 	Choices     map[string][]message.Option `json:"choices"`
 	Parts       []message.Option            `json:"parts"`

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"llamatab/engine/config"
 	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
 )
 
 // describingBrowser is a browser whose page gets a description of the settings.
@@ -19,7 +19,7 @@ func (b *describingBrowser) Description() json.RawMessage { return b.text }
 
 // A method and a format that only the description names can be chosen on the page, with their words and controls.
 func TestDescriptionMakesControls(t *testing.T) {
-	about := config.Describe()
+	about := pretrained.Describe()
 	about.Methods = append(about.Methods, message.Method{
 		Value: "GAIN", Title: message.Both("Gain", "增益"), About: message.Both("scales queries", "缩放查询"), Type: "GAIN",
 		Defaults: json.RawMessage(`{"peft_type": "GAIN", "gain_start": 1, "gain_end": 2}`), Start: map[string]any{"peft_type": "GAIN", "gain_start": 0.5},

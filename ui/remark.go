@@ -61,7 +61,7 @@ func (w *Words) spellValue(name string, v any) string {
 		for _, x := range v {
 			words = append(words, w.spellValue(name, x))
 		}
-		return strings.Join(words, w.say("room.comma"))
+		return strings.Join(words, w.say("comma"))
 	}
 	return fmt.Sprint(v)
 }

@@ -48,7 +48,7 @@ func (r *Room) listed(tabs []message.RoomTab, each func(message.RoomTab) Text) s
 		}
 		names = append(names, string(each(t)))
 	}
-	return strings.Join(names, r.say("room.comma"))
+	return strings.Join(names, r.say("comma"))
 }
 
 // StatusText is one sentence about the state of the room, with the tabs that it waits for.

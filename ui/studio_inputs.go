@@ -135,3 +135,8 @@ func (s *Studio) ModelText() Text {
 	}
 	return text
 }
+
+// ModelHint says which models can be chosen.
+func (s *Studio) ModelHint() Text {
+	return s.T("model.hint", "families", strings.Join(s.About.Models, s.say("comma")))
+}

@@ -133,7 +133,7 @@ var engineTexts = texts{
 	"mend.does_not_fit":  {"Take what the memory plan offers: smaller batches, shorter rows, or LoRA.", "采用内存计划给出的办法：更小的批、更短的行，或 LoRA。"},
 	"mend.head":          {"Choose a head that belongs to this model.", "选择属于此模型的输出头。"},
 	"mend.merge":         {"Save the adapter instead: it can be used as it is.", "改为保存适配器：它可以直接使用。"},
-	"mend.model":         {"Choose a Llama model in Hugging Face's format, with config.json and *.safetensors.", "选择 Hugging Face 格式的 Llama 模型，含 config.json 和 *.safetensors。"},
+	"mend.model":         {"Choose a model in Hugging Face's format, with config.json and *.safetensors.", "选择 Hugging Face 格式的模型，含 config.json 和 *.safetensors。"},
 	"mend.no_adapter":    {"Switch on graphics acceleration in the browser's settings, then reload.", "在浏览器设置中打开图形加速，然后重新加载。"},
 	"mend.no_float16":    {"Choose bfloat16 or float32 for the weights.", "将权重格式改为 bfloat16 或 float32。"},
 	"mend.out_of_memory": {"Take smaller batches or shorter rows, and set a limit in the memory plan.", "使用更小的批或更短的行，并在内存计划中设置上限。"},

@@ -2,6 +2,7 @@ package ui
 
 // pageTexts are the texts of what all screens share, and the first screen.
 var pageTexts = texts{
+	"comma":      {", ", "、"}, // between the names of a list
 	"copy":       {"Copy", "复制"},
 	"details":    {"Details", "详情"},
 	"guide":      {"How tabs share a model (FSDP)", "标签页如何分担模型（FSDP）"},

@@ -32,7 +32,6 @@ var roomTexts = texts{
 	"room.busy":                   {"A run is going on in this tab: stop it first.", "此标签页正在训练：请先停止。"},
 	"room.code":                   {"and enter", "并输入"},
 	"room.codeless":               {"Enter the code first.", "请先输入代码。"},
-	"room.comma":                  {", ", "、"},
 	"room.computing":              {"Step {step} of {steps}: waiting for {who}.", "第 {step} / {steps} 步：等待 {who}。"},
 	"room.copy":                   {"Copy the link", "复制链接"},
 	"room.cost":                   {"What it costs a tab", "一个标签页的开销"},

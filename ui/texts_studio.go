@@ -57,7 +57,7 @@ var studioTexts = texts{
 	"model":            {"Model", "模型"},
 	"model.choose":     {"Choose a model folder", "选择模型文件夹"},
 	"model.first":      {"Choose a model folder first.", "请先选择模型文件夹。"},
-	"model.hint":       {"or drop it here. A Llama model as from Hugging Face: config.json, tokenizer.json, *.safetensors", "或拖放到这里。Hugging Face 格式的 Llama 模型：config.json、tokenizer.json、*.safetensors"},
+	"model.hint":       {"or drop it here. A model as from Hugging Face ({families}): config.json, tokenizer.json, *.safetensors", "或拖放到这里。Hugging Face 格式的模型（{families}）：config.json、tokenizer.json、*.safetensors"},
 	"model.missing":    {"This folder has no {file}: choose the folder that holds it.", "该文件夹中没有 {file}：请选择包含它的文件夹。"},
 	"model.parameters": {"{n} parameters", "{n} 个参数"},
 	"model.server":     {"Ready to use", "现成的模型"},

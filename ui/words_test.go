@@ -21,6 +21,7 @@ import (
 	planning "llamatab/engine/forecast"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -77,7 +78,7 @@ func TestKeys(t *testing.T) {
 // describe is the description of the settings as the page gets it.
 func describe(t *testing.T) (text json.RawMessage, d description) {
 	t.Helper()
-	text, err := json.Marshal(config.Describe())
+	text, err := json.Marshal(pretrained.Describe())
 	if err == nil {
 		err = json.Unmarshal(text, &d)
 	}

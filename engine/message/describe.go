@@ -3,10 +3,12 @@ package message
 import "encoding/json"
 
 // Description tells a program that offers run.json to people what settings there are, and which values this version
-// takes. Package engine/config makes it.
+// takes. Package engine/pretrained makes it.
 type Description struct {
 	// Defaults is the resolved run.json of a run without settings.
 	Defaults json.RawMessage `json:"defaults"`
+	// Models are the families of models that load, as Qwen2.
+	Models []string `json:"models,omitempty"`
 	// Methods are the adapters in the order of a menu.
 	Methods []Method `json:"methods"`
 	// Choices are the words that a key takes, by its path.

@@ -18,7 +18,7 @@ type Build func(config []byte) (*nn.Decoder, []message.Remark, error)
 
 // Family is a family of models as transformers names it.
 type Family struct {
-	Prefix    string // of its architectures: "Llama" of LlamaForCausalLM
+	Prefix    string // of its architectures, and its name to people: "Llama" of LlamaForCausalLM
 	ModelType string // config.json's model_type: "llama"
 	Build     Build
 }
@@ -36,6 +36,14 @@ var families []Family
 func Register(f Family) {
 	families = append(families, f)
 	slices.SortFunc(families, func(a, b Family) int { return strings.Compare(a.Prefix, b.Prefix) })
+}
+
+// Families lists the families that are known, as Qwen2, in alphabetical order.
+func Families() (names []string) {
+	for _, f := range families {
+		names = append(names, f.Prefix)
+	}
+	return names
 }
 
 // Architectures lists the names that New knows, in alphabetical order.

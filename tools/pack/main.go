@@ -1,7 +1,7 @@
 // Command pack fills the folder that the server embeds. It compresses each asset twice (zstd, gzip), checks what the page
 // weighs, and makes the assets that no file holds:
 //
-//   - describe.json: the settings that run.json may hold, as the engine's configuration package describes them
+//   - describe.json: the settings that run.json may hold and the families of models, as the engine describes them
 //   - vugu.js: the helper script of the vugu library, which is a constant in its Go code
 //   - licenses.txt: the licences of everything third-party that the program ships
 //
@@ -21,9 +21,9 @@ import (
 	"slices"
 	"strings"
 
-	"llamatab/engine/config"
 	_ "llamatab/engine/data" // registers the formats of data that the description names
 	_ "llamatab/engine/peft" // and the methods
+	"llamatab/engine/pretrained"
 )
 
 // Limits on what goes over the wire, in bytes of the zstd form. A classroom of thirty opens the page at once over a weak
@@ -67,7 +67,7 @@ func pack(out string, programs []program, npm string, files []string) error {
 		return err
 	}
 	for name, make := range map[string]func() ([]byte, error){
-		"describe.json": func() ([]byte, error) { return json.Marshal(config.Describe()) },
+		"describe.json": func() ([]byte, error) { return json.Marshal(pretrained.Describe()) },
 		"vugu.js":       vuguHelper,
 		"licenses.txt":  func() ([]byte, error) { return collectLicenses(programs, npm) },
 	} {
