@@ -86,7 +86,7 @@ func (p *Page) arrive(m addressMessage) {
 	}
 	switch first := !p.arrived; {
 	case a.Code != "":
-		p.Room.given(a.Code)
+		p.Room.fillCode(a.Code)
 	case first:
 		p.browser.RecallRoom()
 	}

@@ -6,8 +6,8 @@ import (
 	"llamatab/engine/message"
 )
 
-// browser is what the page needs of the browser: each method is a function of js/page.js with the same name. What comes of a
-// call, where something does, arrives later as a message (messages.go). Tests of the page's logic stand in for it.
+// browser is what the page needs of the browser: each method is a function of js/page.js with the same name. The result of a
+// call, if it has one, arrives later as a message (messages.go). Tests of the page's logic use fakeBrowser.
 type browser interface {
 	engines
 	keptRuns
@@ -30,7 +30,7 @@ type browser interface {
 	Remember(name, value string)
 	Remembered(name string) string
 
-	// What the person takes away.
+	// What leaves the page for the person.
 	Copy(text string, shown bool) // to the clipboard; shown: the text is on the page, too, so that a failure is no problem
 	SaveJSON(name, text string)
 }
@@ -54,8 +54,8 @@ type keptRuns interface {
 
 // rooms are the requests to the server about rooms (js/room.js, js/upload.js).
 type rooms interface {
-	RecallRoom() // tells what this tab was before a reload, or what room this browser leads
-	ReturnToLedRoom()
+	RecallRoom() // requests the room that this tab was in before a reload, or the one that this browser has opened
+	ReturnToOwnedRoom()
 	CreateRoom(roomRequest)
 	JoinRoom(message.SeatRequest)
 	WatchRoom()

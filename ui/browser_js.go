@@ -49,7 +49,7 @@ func (b jsBrowser) Download(run string, paths []string, name, readme string) {
 }
 
 func (b jsBrowser) RecallRoom()                     { b.page.Call("recallRoom") }
-func (b jsBrowser) ReturnToLedRoom()                { b.page.Call("returnToLedRoom") }
+func (b jsBrowser) ReturnToOwnedRoom()              { b.page.Call("returnToOwnedRoom") }
 func (b jsBrowser) CreateRoom(r roomRequest)        { b.page.Call("createRoom", jsonText(r)) }
 func (b jsBrowser) JoinRoom(r message.SeatRequest)  { b.page.Call("joinRoom", jsonText(r)) }
 func (b jsBrowser) WatchRoom()                      { b.page.Call("watchRoom") }

@@ -26,7 +26,7 @@ type chosenInput struct {
 // Usable reports whether it is chosen and can be used.
 func (c *chosenInput) Usable() bool { return c.Source.From != "" && c.Problem == nil }
 
-// chooseModel finds the model in a folder: the files beside the config.json that is least deep.
+// chooseModel finds the model in a folder: the files beside the config.json that is nearest to the top.
 func chooseModel(files []file) chosenInput {
 	missing := func(name string) chosenInput {
 		return chosenInput{Problem: func(w *Words) Text { return w.T("model.missing", "file", name) }}

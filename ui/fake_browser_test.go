@@ -39,7 +39,7 @@ func (b *fakeBrowser) Download(run string, paths []string, name, _ string) {
 	b.note("Download", run, paths, name)
 }
 func (b *fakeBrowser) RecallRoom()                     { b.note("RecallRoom") }
-func (b *fakeBrowser) ReturnToLedRoom()                { b.note("ReturnToLedRoom") }
+func (b *fakeBrowser) ReturnToOwnedRoom()              { b.note("ReturnToOwnedRoom") }
 func (b *fakeBrowser) CreateRoom(r roomRequest)        { b.note("CreateRoom", r.Name) }
 func (b *fakeBrowser) JoinRoom(r message.SeatRequest)  { b.note("JoinRoom", r) }
 func (b *fakeBrowser) WatchRoom()                      { b.note("WatchRoom") }

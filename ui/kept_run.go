@@ -30,7 +30,7 @@ type keptRun struct {
 	Files      []string       `json:"files"` // files and folders of the run's folder
 }
 
-// runMeta is what the page writes down about a run before it starts.
+// runMeta is what the page records about a run before it starts.
 type runMeta struct {
 	ID      string          `json:"id"`
 	Name    string          `json:"name"`

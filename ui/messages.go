@@ -84,8 +84,8 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"settings":   take(func(p *Page, _ time.Time, m settingsMessage) { p.Studio.takeSettings(m) }),
 
 	"room-joined":     take(func(p *Page, _ time.Time, m message.Seat) { p.Room.takeSeat(m) }),
-	"room-known":      take(func(p *Page, _ time.Time, m rememberedRoom) { p.Room.known(m) }),
-	"room-led":        take(func(p *Page, _ time.Time, m ledMessage) { p.Room.led(m) }),
+	"room-known":      take(func(p *Page, _ time.Time, m rememberedRoom) { p.Room.comeBack(m) }),
+	"room-owned":      take(func(p *Page, _ time.Time, m ownedRoomMessage) { p.Room.offerReturn(m) }),
 	"room-opened":     take(func(p *Page, _ time.Time, m message.RoomOpening) { p.Room.opened(m) }),
 	"room-planned":    take(func(p *Page, _ time.Time, m []message.ShardPlan) { p.Room.Plan = m }),
 	"room-refused":    take(func(p *Page, now time.Time, m refusedMessage) { p.Room.refused(now, m) }),

@@ -50,7 +50,7 @@ type Page struct {
 	Join     *Join
 	OpenRoom *OpenRoom
 
-	Origin         string // of the page's address, such as http://localhost:8080's address, such as http://localhost:8080
+	Origin         string // of the page's address, such as http://localhost:8080
 	browser        browser
 	arrived        bool       // the address has been read before
 	pending        pendingRun // a kept run whose record is being read

@@ -6,7 +6,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// way is a preset of method and rank, with the forecast of the run.
+// way is a preset of a fine-tuning method, with the forecast of the run.
 type way struct {
 	message.MethodPlan
 	Forecast *forecast `json:"forecast"` // nil where the engine refuses the preset

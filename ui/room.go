@@ -27,7 +27,7 @@ type Room struct {
 	Held      message.RoomLoss    // the last one after which the loss on held-out rows was measured
 
 	TypedCode, TypedName string // in the form
-	Led                  string // name of a room that was opened in a tab of this browser since closed, "" for none
+	OwnedRoom            string // name of the room that a tab of this browser has opened and then was closed, "" for none
 
 	confirming string             // what was requested once and needs a second click: "end", "leave", "remove-3"
 	reported   message.SeatReport // the last report of this tab to the server
@@ -35,7 +35,7 @@ type Room struct {
 	page       *Page
 }
 
-// roomView is the view of a room, with what js/chart_room.js puts in place of the losses, which it keeps.
+// roomView is the view of a room. js/chart_room.js keeps the losses and puts Newest and Held in their place.
 type roomView struct {
 	message.RoomView
 	Newest *message.RoomLoss `json:"newest"`
@@ -48,16 +48,16 @@ type roomMeta struct {
 	Tab uint32 `json:"tab"`
 }
 
-// given puts the code of a link into the form.
-func (r *Room) given(code string) {
+// fillCode puts the code of a link into the form.
+func (r *Room) fillCode(code string) {
 	if r.ID == "" {
 		r.TypedCode = code
 		r.page.browser.Focus("join-name")
 	}
 }
 
-// led offers to return to a room that was opened in a tab of this browser since closed.
-func (r *Room) led(m ledMessage) { r.Led = cmp.Or(m.Name, r.say("room")) }
+// offerReturn offers to return to the room that a tab of this browser has opened and then was closed.
+func (r *Room) offerReturn(m ownedRoomMessage) { r.OwnedRoom = cmp.Or(m.Name, r.say("room")) }
 
 // opened shows the room that this page has opened.
 func (r *Room) opened(o message.RoomOpening) {
@@ -65,8 +65,8 @@ func (r *Room) opened(o message.RoomOpening) {
 	r.page.goTo(screenRoom)
 }
 
-// known goes back to the room that this tab was in before a reload.
-func (r *Room) known(o rememberedRoom) {
+// comeBack returns to the room that this tab was in before a reload.
+func (r *Room) comeBack(o rememberedRoom) {
 	r.enter(o.RoomOpening)
 	if o.Token == "" {
 		r.page.browser.WatchRoom()
@@ -76,7 +76,7 @@ func (r *Room) known(o rememberedRoom) {
 }
 
 func (r *Room) enter(o message.RoomOpening) {
-	r.Led = ""
+	r.OwnedRoom = ""
 	r.ID, r.Code, r.Owner, r.Addresses, r.Problem = o.ID, o.Code, o.Owner != "", o.Addresses, problem{}
 }
 

@@ -18,8 +18,8 @@ type (
 		Token string `json:"token"`
 		Name  string `json:"name"` // of the tab
 	}
-	// ledMessage is a room that was opened in a tab of this browser since closed.
-	ledMessage struct {
+	// ownedRoomMessage names the room that a tab of this browser has opened and then was closed.
+	ownedRoomMessage struct {
 		Name string `json:"name"`
 	}
 	// refusedMessage is a request that the server has refused, or that has not reached it.

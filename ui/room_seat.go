@@ -123,12 +123,12 @@ func (r *Room) Leave(vugu.DOMEvent) {
 	r.page.refresh(time.Now())
 }
 
-// LedText offers to return to the room that this browser has opened.
-func (r *Room) LedText() Text { return r.T("join.led", "name", r.Led) }
+// OwnedRoomText offers to return to the room that this browser has opened.
+func (r *Room) OwnedRoomText() Text { return r.T("join.owned", "name", r.OwnedRoom) }
 
-// ReturnToLed returns to it.
-func (r *Room) ReturnToLed(vugu.DOMEvent) {
-	r.page.browser.ReturnToLedRoom()
+// ReturnToOwned returns to it.
+func (r *Room) ReturnToOwned(vugu.DOMEvent) {
+	r.page.browser.ReturnToOwnedRoom()
 	r.page.goTo(screenRoom)
 }
 

@@ -80,7 +80,7 @@ func (r *Run) phaseText() string {
 	return text
 }
 
-// amount writes a progress value. Only bytes are written with their unit.
+// amount formats a progress value. Only bytes have their unit.
 func amount(n int64, unit string) string {
 	if unit == "bytes" {
 		return Bytes(n)
@@ -88,7 +88,7 @@ func amount(n int64, unit string) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// Bar is the progress bar's value between 0 and 1, nil where nobody knows.
+// Bar is the progress bar's value between 0 and 1, nil where it is unknown.
 func (r *Run) Bar() any {
 	done, total := int64(r.Last.Step), int64(r.Total)
 	switch {

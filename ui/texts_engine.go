@@ -1,6 +1,6 @@
 package ui
 
-// engineTexts are the texts of what the engine tells by a code: events, failures, faults of settings, phases, units of the model.
+// engineTexts are the texts for the engine's codes: events, failures, faults of settings, phases, units of the model.
 var engineTexts = texts{
 	"advice.choose": {"Choose the same model and data again, then resume.", "重新选择相同的模型和数据，然后继续。"},
 	"advice.half":   {"Go back to the last checkpoint and learn at half the rate.", "回到上个检查点，并将学习率减半。"},

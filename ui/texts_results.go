@@ -1,6 +1,6 @@
 package ui
 
-// resultTexts are the texts of trying a result and taking it away.
+// resultTexts are the texts of the screens on which a result is tried and downloaded.
 var resultTexts = texts{
 	"export.about":         {"“{name}” after {step} steps: {n} files, {size}.", "“{name}”，{step} 步后：{n} 个文件，{size}。"},
 	"export.adapter":       {"Adapter", "适配器"},

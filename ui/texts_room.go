@@ -7,7 +7,7 @@ var roomTexts = texts{
 	"join.code":  {"Code", "代码"},
 	"join.go":    {"Join", "加入"},
 	"join.lead":  {"Go on leading it", "继续主持"},
-	"join.led":   {"You have opened the room “{name}” in this browser.", "你在此浏览器中打开了教室“{name}”。"},
+	"join.owned": {"You have opened the room “{name}” in this browser.", "你在此浏览器中打开了教室“{name}”。"},
 	"join.name":  {"Name", "名字"},
 
 	"open_room":             {"Train together in a room", "在教室中一起训练"},

@@ -14,11 +14,11 @@ const element = (tag, attributes = {}, ...children) => {
   return e;
 };
 
-// The table says in numbers what the charts show: at most so many rows, spread over what is seen.
+// The table has the numbers of the charts: at most so many rows, spread evenly over the steps that are shown.
 const tableRows = 40;
 const formats = { memory: bytes, accuracy: percent };
 
-// rowsOf are the places that the table shows of a span, the last always among them.
+// rowsOf are the indices of the points that the table shows of a span, the last one always included.
 export const rowsOf = ([from, to], rows = tableRows) => {
   const every = Math.max(1, Math.ceil((to - from + 1) / rows)), list = [];
   for (let i = from + ((to - from) % every); i <= to; i += every) list.push(i);
@@ -27,7 +27,7 @@ export const rowsOf = ([from, to], rows = tableRows) => {
 
 const tableOpen = () => state.root?.querySelector("details")?.open;
 
-// fillTable writes the table where it is open.
+// fillTable fills the table if it is open.
 export const fillTable = () => {
   if (!tableOpen()) return;
   const shown = columnNames.filter((name) => name === "step" || points.has(name));
@@ -62,7 +62,8 @@ const figureOf = (kind, zoom) => {
   return { kind, figure, target, value, at, plot: null };
 };
 
-// buildCharts fills the root anew, in the language of the words. actions are redraw, rebuild, zoom(steps) and take(kind).
+// buildCharts creates the content of the root, in the language of the words. actions are redraw, rebuild, zoom(steps) and
+// take(kind).
 export const buildCharts = ({ redraw, rebuild, zoom, take }) => {
   const { root, words } = state;
   const check = (label, id, property) => element("label", {},
@@ -84,7 +85,7 @@ export const buildCharts = ({ redraw, rebuild, zoom, take }) => {
     element("details", { ontoggle: fillTable }, element("summary", { className: "disclose" }, words.table), scrolls));
 };
 
-// showWhole shows the button that leads back from a zoom, or hides it.
+// showWhole shows the button that ends a zoom, or hides it.
 export const showWhole = (shown) => {
   const button = state.root?.querySelector("#chart-all");
   if (button) button.hidden = !shown;

@@ -1,10 +1,10 @@
-// One cursor for all charts of a run: the pointer or the keyboard moves it, and each chart says its values there.
+// One cursor for all charts of a run. The pointer or the keyboard moves it, and each chart shows its values there.
 
 import { sparse } from "./chart_points.js";
 import { short } from "./chart_plot.js";
 import { isMain, kinds, points, state, view } from "./chart_state.js";
 
-// valueAt is a column's value at a place; of a sparse column it is the last one before.
+// valueAt is a column's value at a point. In a sparse column it is the last value at or before the point.
 export const valueAt = (values, name, i) => {
   if (sparse.has(name)) while (i > 0 && Number.isNaN(values[i])) i--;
   return values[i];
@@ -12,7 +12,7 @@ export const valueAt = (values, name, i) => {
 
 const span = (name, text) => Object.assign(document.createElement("span"), { className: "key-" + name, textContent: text });
 
-// readout writes the values at the cursor beside each chart, and for those who do not see the main one into its attributes.
+// readout writes the values at the cursor beside each chart, and into the main chart's attributes for screen readers.
 export const readout = () => {
   const { charts, words, cursor } = state, count = points.count();
   const i = Math.min(cursor ?? count - 1, count - 1);
@@ -40,7 +40,7 @@ export const pointed = (u) => {
   readout();
 };
 
-// hold puts the cursor at a place, where it stays.
+// hold fixes the cursor at a point.
 export const hold = (i) => {
   const { plot } = state.charts[0];
   state.cursor = i;
@@ -49,8 +49,8 @@ export const hold = (i) => {
   readout();
 };
 
-// placeAfterKey is where a key moves the cursor within the places from and to, or undefined for other keys. An arrow moves it by
-// pixel places, so that every press is seen; pages and Shift move it by ten of those.
+// placeAfterKey is the point to which a key moves the cursor, between the points from and to, or undefined for other keys. An
+// arrow key moves it by the points of one pixel, so that each press is visible; the page keys and Shift move it by ten times that.
 export const placeAfterKey = ({ key, shiftKey }, cursor, [from, to], pixel) => {
   const by = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10 }[key];
   const i = by ? (cursor ?? to) + by * pixel * (shiftKey ? 10 : 1) : { Home: from, End: to }[key];
@@ -74,7 +74,7 @@ const release = () => {
   readout();
 };
 
-// takeCursor makes the main chart's element the one that the keyboard moves the cursor on.
+// takeCursor has the keyboard move the cursor while the main chart's element has the focus.
 export const takeCursor = (target) => {
   target.id = "chart-cursor";
   target.tabIndex = 0;

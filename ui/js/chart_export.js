@@ -1,4 +1,4 @@
-// A run's charts to take away: the loss as a drawing, and all points as a table.
+// A run's charts as files: the loss as a drawing, and all points as a table.
 
 import { columnNames } from "./chart_points.js";
 import { short } from "./chart_plot.js";
@@ -8,7 +8,7 @@ const colours = { loss: "#9cc5b9", smooth: "#17665a", eval: "#9a4a00" }; // on w
 const columns = Object.keys(colours);
 const labels = 5; // on each axis
 
-// pathOf draws a line through points that are given by their coordinates; a null begins it anew.
+// pathOf is the SVG path through points given by their coordinates. A null interrupts the line.
 const pathOf = (xs, ys) => {
   let path = "", pen = "M";
   ys.forEach((y, i) => {
@@ -19,7 +19,7 @@ const pathOf = (xs, ys) => {
   return path;
 };
 
-// svg draws the loss as the view shows it, on white, with axes of its own.
+// svg is a drawing of the loss as the view shows it, on white, with axes.
 export const svg = (points, view, words) => {
   const { width, height, left, right, top, bottom } = size, w = width - left - right, h = height - top - bottom;
   const [first, last] = view.span(), data = view.reduced(columns, w, [first, last]), steps = points.values("step");
@@ -57,7 +57,7 @@ export const png = async (drawing) => {
   return canvas.convertToBlob({ type: "image/png" });
 };
 
-// csv is a table of all points; what is no number is an empty cell.
+// csv is a table of all points. A value that is not a number is an empty cell.
 export const csv = (points) => {
   const rows = [columnNames.join(",")];
   for (let i = 0; i < points.count(); i++) {

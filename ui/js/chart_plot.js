@@ -1,17 +1,17 @@
-// What the run's charts and the room's curve have in common: colours and lengths of the page's style, axes and lines for uPlot,
-// and how numbers are spelled.
+// Shared by the run's charts and the room's curve: colours and lengths of the page's style, axes and lines for uPlot, and the
+// formatting of numbers.
 
 const style = () => getComputedStyle(document.documentElement);
 
-// colour reads a property of the style, each time that uPlot draws: themes change it.
+// colour reads a property of the style each time uPlot draws, as themes change it.
 export const colour = (name) => () => style().getPropertyValue(name).trim();
 
-// rem is the size of the page's text, as a multiple of 16 pixels.
+// rem is the size of the page's text divided by 16 pixels.
 export const rem = () => parseFloat(style().fontSize) / 16;
 
 export const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } });
 
-// line joins points; dots mark the few points of a sparse column and join them.
+// line joins points. dots also marks each point, for a sparse column.
 export const line = (name, width) => ({ stroke: colour(name), width, points: { show: false } });
 export const dots = (name, size) => ({ stroke: colour(name), width: 1, spanGaps: true, points: { show: true, size, fill: colour(name), space: 0 } });
 

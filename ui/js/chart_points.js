@@ -1,5 +1,4 @@
-// The points of a run's charts: a typed array for each column, filled straight from the engine's steps. Neither Go nor vugu ever
-// sees them.
+// The points of a run's charts: a typed array for each column, filled directly from the engine's steps, without Go and vugu.
 
 const number = (v) => (v === undefined || v === null ? NaN : Number(v)); // the engine spells what is no number as text
 const largestRatio = (units) => (units ?? []).reduce((most, u) => (number(u.update_ratio) <= most ? most : number(u.update_ratio)), NaN);
@@ -17,8 +16,8 @@ export const sparse = new Set(["eval", "accuracy"]);
 
 const firstCapacity = 1024;
 
-// makePoints is an empty table. Beyond limit points (a power of two) neighbours are merged, and from then on so many steps make
-// one point: limit is far more than a chart has pixels.
+// makePoints is an empty table. When it has limit points (a power of two), neighbours are merged, and twice as many steps make
+// one point from then on. limit is far above the number of a chart's pixels.
 export const makePoints = (limit = 1 << 18) => {
   let capacity, count, stepsPerPoint, gathered, table, sums, counts;
   const makeTable = (n) => Object.fromEntries(columnNames.map((name) => [name, new Float64Array(n)]));
@@ -68,7 +67,7 @@ export const makePoints = (limit = 1 << 18) => {
     restartMean();
   };
   const add = (s) => {
-    if (count && table.step[count - 1] >= s.step) { // the run went back
+    if (count && table.step[count - 1] >= s.step) { // the run went back to a checkpoint
       while (count && table.step[count - 1] >= s.step) count--;
       restartMean();
     }
@@ -91,23 +90,23 @@ export const makePoints = (limit = 1 << 18) => {
   return {
     add, clear,
     count: () => count,
-    // values are those of a column, or of "smooth", the mean of the losses; only the first count() are valid.
+    // values is a column, or for "smooth" the smoothed losses. Only the first count() values are valid.
     values: (name) => (name === "smooth" ? smoothed() : table[name]),
     smoothing: () => mean.keep,
-    // smooth sets how much of the mean is kept from step to step, from 0 to below 1.
+    // smooth sets the share of the mean that is kept from step to step, 0 to below 1.
     smooth(keep) { mean.keep = keep; restartMean(); },
     // has reports whether a column has a number.
     has(name) {
       for (let i = count; i-- > 0;) if (Number.isFinite(table[name][i])) return true;
       return false;
     },
-    // best is the place of the lowest held-out loss, -1 for none.
+    // best is the index of the lowest held-out loss, -1 for none.
     best() {
       let at = -1;
       for (let i = 0; i < count; i++) if (table.eval[i] < (at < 0 ? Infinity : table.eval[at])) at = i;
       return at;
     },
-    // nearest is the place of the step that is closest to x.
+    // nearest is the index of the step that is closest to x.
     nearest(x) {
       let low = 0, high = count - 1;
       while (low < high) {

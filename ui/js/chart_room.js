@@ -1,12 +1,12 @@
-// The curve of a room: the loss of all tabs together, and that on held-out rows where it was measured. The points stay here;
-// uPlot draws them.
+// The curve of a room: the loss over the slots of all tabs, and the loss on held-out rows where it was measured. The points are
+// kept here; uPlot draws them.
 
 import { axis, dots, line } from "./chart_plot.js";
 
 const height = 220;
 let table = [[], [], []], plot = null, box = null; // step, loss, held-out loss
 
-// addPoints adds to the columns of a table; points of steps that it has already take their place.
+// addPoints adds points to the columns of a table. A point replaces an earlier one of the same step.
 export const addPoints = (columns, points) => {
   for (const { step, loss, eval: held } of points) {
     while (columns[0].length && columns[0].at(-1) >= step) columns.forEach((column) => column.pop());
@@ -38,7 +38,7 @@ export const clearLosses = () => {
   plot?.setData(table);
 };
 
-// showRoomChart puts the curve into an element.
+// showRoomChart shows the curve in an element.
 export const showRoomChart = (element) => {
   if (element !== box || !plot) {
     plot?.destroy();

@@ -1,5 +1,5 @@
-// The charts of a run, drawn by uPlot with no more points than there are pixels. What uPlot has not is in the other files of the
-// chart module (chart_*.js): smoothing, one cursor for all charts that the keyboard moves too, marks, a table, pictures.
+// The charts of a run, drawn by uPlot with at most two points a pixel. The other files chart_*.js have what uPlot lacks: smoothing,
+// one cursor for all charts that also follows the keyboard, marks, a table, pictures.
 
 import { buildCharts, fillTable, showWhole } from "./chart_controls.js";
 import { hold, pointed, readout } from "./chart_cursor.js";
@@ -45,7 +45,7 @@ const plot = (chart) => {
 const draw = () => {
   if (!state.root) return;
   const [from, to] = view.span(), steps = points.values("step");
-  let made = false; // one plot a frame: all of them in one would keep the page's thread too long
+  let made = false; // one plot a frame: creating all of them in one would block the page
   for (const chart of state.charts) {
     const { columns } = kinds[chart.kind];
     chart.figure.hidden = !columns.some((name) => name !== "smooth" && points.has(name));
@@ -79,7 +79,7 @@ const redraw = () => {
 
 const destroyPlots = () => { for (const chart of state.charts) { chart.plot?.destroy(); chart.plot = null; } };
 
-// rebuildChart makes the plots anew: their colours and scales have changed.
+// rebuildChart creates the plots again, after a change of their colours or scales.
 export const rebuildChart = () => {
   destroyPlots();
   redraw();
@@ -108,13 +108,13 @@ const build = (root, words) => {
   sizes.observe(root);
 };
 
-// showRunChart puts the charts into their element, in the language of the words.
+// showRunChart shows the charts in their element, in the language of the words.
 export const showRunChart = (words) => {
   const texts = JSON.parse(words);
   whenThere("charts", (root) => build(root, texts));
 };
 
-// addSteps takes steps as metrics.jsonl has them.
+// addSteps adds steps, which have the form of metrics.jsonl.
 export const addSteps = (steps) => {
   for (const s of steps) points.add(s);
   redraw();

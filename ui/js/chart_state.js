@@ -1,4 +1,4 @@
-// The run's charts as the page has them: the points, what of them is shown, and the charts' elements.
+// The state of a run's charts: the points, which of them are shown, and the charts' elements.
 
 import { makePoints } from "./chart_points.js";
 import { bytes, colour, dots, line, percent, rem, short } from "./chart_plot.js";
@@ -7,7 +7,7 @@ import { makeView } from "./chart_view.js";
 export const points = makePoints();
 export const view = makeView(points);
 
-// kinds are the charts in their order. The first is the main one: it carries the cursor, the marks and the steps' axis.
+// kinds are the charts in their order. The first is the main one: it has the cursor, the marks and the axis of steps.
 export const kinds = {
   loss: { columns: ["loss", "smooth", "eval"], height: 280, format: short },
   accuracy: { columns: ["accuracy"], height: 130, format: percent },
@@ -24,16 +24,16 @@ const held = () => dots("--second", 6 * rem());
 const special = { loss: () => line("--faint", 1), smooth: () => line("--accent", 2), eval: held, accuracy: held };
 export const seriesOf = (column) => (special[column] ?? (() => line("--accent", 1.5)))();
 
-// state is what the charts' parts share.
+// state is shared by the files chart_*.js.
 export const state = {
   root: null, // the element that the charts are in
   words: {}, // their texts
   charts: [], // {kind, figure, target, value, at, plot, x, y}: elements, the uPlot or null, and its ranges
-  cursor: null, // a place among the points, null for the newest
-  held: false, // the keyboard has put the cursor there, so it stays with its step
+  cursor: null, // index of a point, null for the newest
+  held: false, // the keyboard has moved the cursor, which stays at its step
 };
 
-// marks shows where a loss was no number (✕), and the best of the held-out losses (★).
+// marks shows the steps whose loss was not a number (✕) and the lowest held-out loss (★).
 export const marks = (u) => {
   const [from, to] = view.span(), size = 14 * rem() * devicePixelRatio;
   const steps = points.values("step"), loss = points.values("loss"), best = points.best();
@@ -46,7 +46,7 @@ export const marks = (u) => {
   for (let i = from; i <= to; i++) {
     if (Number.isFinite(loss[i])) continue;
     const x = u.valToPos(steps[i], "x", true);
-    if (x - drawn < size / 2) continue; // beside one that is drawn
+    if (x - drawn < size / 2) continue; // too close to the last mark
     u.ctx.fillText("✕", (drawn = x), u.bbox.top + size / 2);
   }
   if (best >= from && best <= to) {

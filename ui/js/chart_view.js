@@ -1,17 +1,17 @@
-// What of the points a chart shows: which steps, on which scale, and no more points than the chart has pixels.
+// The view of a chart: which steps are shown, on which scale, reduced to at most two points a pixel.
 
 import { sparse } from "./chart_points.js";
 
-// makeView looks at a table of points.
+// makeView is a view of a table of points.
 export const makeView = (points) => {
   const view = {
-    steps: null, // [first, last] step that was dragged over, null for all
+    steps: null, // [first, last] step of the zoom, null for all
     latest: 0, // how many of the newest points are shown, 0 for all
     log: false, // the loss is on a logarithmic scale
     clip: false, // the highest losses may lie beyond the chart
   };
 
-  // span are the places of the first and the last point that are shown.
+  // span are the indices of the first and the last point that are shown.
   view.span = () => {
     const count = points.count();
     if (!view.steps) return [view.latest ? Math.max(0, count - view.latest) : 0, count - 1];
@@ -21,8 +21,8 @@ export const makeView = (points) => {
 
   const plain = (v) => (Number.isFinite(v) && !(view.log && v <= 0) ? v : null);
 
-  // reduced are the steps and some columns between two places, with two points a pixel at most: the lowest and the highest of
-  // those that fall on it, in their order.
+  // reduced are the steps and some columns between two indices, with at most two points a pixel: the lowest and the highest of
+  // the points that fall on it, in their order.
   view.reduced = (shown, pixels, [from, to]) => {
     const n = to - from + 1, all = ["step", ...shown];
     if (n <= 2 * pixels) return all.map((name) => Array.from(points.values(name).subarray(from, to + 1), plain));
@@ -46,8 +46,8 @@ export const makeView = (points) => {
     return out;
   };
 
-  // range is the least and the most of reduced columns, with room around them. Without outliers, 2 % of the losses, those above
-  // all others that would flatten the rest, are left out of it.
+  // range is the lowest and the highest value of reduced columns, with a margin. Without outliers, the highest 2 % of the losses
+  // are left out where they would flatten the rest.
   view.range = (shown, data) => {
     let low = Infinity, high = -Infinity;
     shown.forEach((name, k) => {

@@ -3,10 +3,10 @@
 import { tell } from "./inbox.js";
 import { toUTF8 } from "./text_encoding.js";
 
-export const filesLimit = 4096; // a whole disk may be dropped by mistake
+export const filesLimit = 4096; // files: somebody may drop a whole disk by mistake
 const chosen = { model: [], dataset: [] };
 
-// choose replaces the files of a kind, "model" or "dataset"; each has a File and a path relative to what was chosen.
+// choose replaces the files of a kind, "model" or "dataset". Each has a File and a path relative to the chosen folder.
 export const choose = async (kind, files) => {
   files = files.slice(0, filesLimit);
   if (kind === "dataset") files = await Promise.all(files.map(async ({ file, path }) => ({ path, ...(await toUTF8(file)) })));
@@ -14,10 +14,10 @@ export const choose = async (kind, files) => {
   tell("files-chosen", { kind, files: files.map(({ file, path, encoding }) => ({ path, size: file.size, encoding })) });
 };
 
-// chosenFiles are those of a kind at some positions of the list that Go has.
+// chosenFiles are the files of a kind at some positions of the list that Go has.
 export const chosenFiles = (kind, positions) => positions.map((i) => chosen[kind][i].file);
 
-// fingerprint names a set of files by their names, sizes and dates (64-bit FNV-1a), so that the same files are kept once.
+// fingerprint is a hash of the names, sizes and dates of files (64-bit FNV-1a), so that the same files are stored once.
 export const fingerprint = (files) => {
   let hash = 0xcbf29ce484222325n;
   for (const c of files.map((f) => `${f.name} ${f.size} ${f.lastModified}`).sort().join("\n")) {

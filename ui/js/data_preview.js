@@ -1,8 +1,8 @@
-// The first rows of the dataset, a token at a time, with those marked that are trained.
+// The first rows of the dataset, token by token, with the trained tokens marked.
 
 import { whenThere } from "./elements.js";
 
-// textOf spells a token; where none of the rows' tokens has a text, as without a tokenizer, the ids stand in.
+// textOf is the text of a token, or its id where no token of the rows has a text, as without a tokenizer.
 const textOf = (token, idsOnly) => (idsOnly ? token.id + " " : token.text);
 
 const draw = (target, rows, words) => {
@@ -22,7 +22,7 @@ const draw = (target, rows, words) => {
   }));
 };
 
-// showPreview fills the preview with the engine's answer; words.trained says what a mark means.
+// showPreview shows the engine's answer. words.trained says what a mark means.
 export const showPreview = (preview, words) => {
   const { rows } = JSON.parse(preview), said = JSON.parse(words);
   whenThere("preview-rows", (target) => draw(target, rows, said));

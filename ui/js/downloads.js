@@ -1,4 +1,4 @@
-// What the person takes away: files to save, and texts for the clipboard.
+// Downloads, and texts for the clipboard.
 
 import { tell, tellProblem } from "./inbox.js";
 import { memoryResults } from "./memory_results.js";
@@ -12,11 +12,11 @@ export const saveBlob = (name, blob) => {
 
 export const saveJSON = (name, text) => saveBlob(name, new Blob([text], { type: "application/json" }));
 
-// filesBelow picks from entries of path and content those that are one of the paths or lie below it, sorted by path.
+// filesBelow selects the entries, each of path and content, whose path is one of the paths or below one, sorted by path.
 export const filesBelow = (entries, paths) =>
   [...new Map(entries)].filter(([path]) => paths.some((p) => path === p || path.startsWith(p + "/"))).sort(([a], [b]) => (a < b ? -1 : 1));
 
-// download packs what a run has below some paths as a zip, with a README.md. Without a run it packs what lies in memory.
+// download packs the files of a run below some paths as a zip, with a README.md. Without a run it packs files in memory.
 export const download = async (run, paths, name, readme) => {
   let problem = "";
   try {
@@ -32,7 +32,7 @@ export const download = async (run, paths, name, readme) => {
   tell("download-ended", { problem });
 };
 
-// copy puts a text on the clipboard. A text that is shown as well fails silently.
+// copy puts a text on the clipboard. A failure is reported unless the text is also shown on the page.
 export const copy = async (text, shown) => {
   await navigator.clipboard.writeText(text).catch(shown ? () => {} : tellProblem("E-COPY"));
 };

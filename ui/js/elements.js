@@ -1,7 +1,7 @@
-// Elements whose content vugu leaves alone. What is to be shown in one waits until vugu has made the element.
+// Elements whose content vugu does not change. A change to one waits until vugu has created the element.
 
 const byId = (id) => document.getElementById(id);
-const waiting = new Map(); // by the subject of what is to be done, so that the latest counts: {id, act, ready}
+const waiting = new Map(); // changes that wait, {id, act, ready}, by subject: a later change replaces an earlier one
 
 // whenThere acts on the element with the id once it is there and ready, after the next render.
 export const whenThere = (id, act, { subject = id, ready = () => true } = {}) => waiting.set(subject, { id, act, ready });
@@ -16,21 +16,21 @@ export const rendered = () => {
   }
 };
 
-// setText replaces an element's text, or a control's value. What somebody is typing stays.
+// setText replaces an element's text, or a control's value unless the person is typing in it.
 export const setText = (id, text) => whenThere(id, (element) => {
   const property = "value" in element ? "value" : "textContent";
   if (element !== document.activeElement && element[property] !== text) element[property] = text;
 });
 
-// appendText adds to an element's text, after a text that still waits.
+// appendText adds to an element's text, after a change that still waits.
 export const appendText = (id, text) => {
   const before = waiting.get(id)?.act;
   if (before) whenThere(id, (element) => { before(element); element.append(text); });
   else byId(id)?.append(text);
 };
 
-// focus moves the keyboard to an element once it is seen.
+// focus moves the keyboard focus to an element once it is visible.
 export const focus = (id) => whenThere(id, (element) => element.focus(), { subject: "focus#" + id, ready: (element) => element.offsetParent });
 
-// valueOf is what stands in a control, "" where there is none.
+// valueOf is the value of a control, "" where the control does not exist.
 export const valueOf = (id) => byId(id)?.value ?? "";

@@ -1,4 +1,4 @@
-// How files and settings come into the page: by the file dialogs, by a drop anywhere, and by pasting.
+// Files and settings come into the page by file dialogs, by dropping them anywhere, and by pasting.
 
 import { choose, filesLimit } from "./chosen_files.js";
 import { tell } from "./inbox.js";
@@ -13,7 +13,7 @@ const filesBelow = async (entry, depth, found) => {
     found.push({ file, path: entry.fullPath.replace(/^\//, "") });
   } else if (depth < depthLimit && found.length < filesLimit) {
     const reader = entry.createReader();
-    for (;;) { // it gives the entries in portions
+    for (;;) { // the reader returns the entries in portions
       const entries = await new Promise((done, failed) => reader.readEntries(done, failed));
       if (!entries.length) break;
       for (const e of entries) await filesBelow(e, depth + 1, found);
@@ -25,7 +25,7 @@ const filesBelow = async (entry, depth, found) => {
 // tellSettings sends the text of a run.json.
 const tellSettings = (text) => tell("settings", { text });
 
-// bring takes files that were dropped or pasted, and turns to the studio: run.json is settings, all else is chosen.
+// bring takes dropped or pasted files and shows the studio. A run.json replaces the settings; other files are chosen.
 const bring = async (kind, files) => {
   if (files.length === 1 && files[0].file.name === "run.json") tellSettings(await files[0].file.text());
   else choose(kind, files);
@@ -70,7 +70,7 @@ const pasted = (event) => {
   bring("dataset", [{ file: new File([text], name), path: name }]);
 };
 
-// watchFileInputs begins to listen; Go's elements come and go, so the document listens for them.
+// watchFileInputs begins to listen. The document listens, as vugu creates and removes the elements.
 export const watchFileInputs = () => {
   document.addEventListener("change", changed);
   document.addEventListener("dragover", (event) => {

@@ -1,15 +1,15 @@
-// What the page can work with: what the server offers, and which GPU the browser has.
+// What the server offers, and which GPU the browser has.
 
 import { tell } from "./inbox.js";
 
-// tellOffers sends the server's models, data, ready runs and recipes; what does not come is an empty list.
+// tellOffers sends Go the server's models, data, ready runs and recipes. A list that cannot be fetched is empty.
 export const tellOffers = async () => {
   const ask = (path) => fetch(path).then((answer) => (answer.ok ? answer.json() : []), () => []);
   const [models, data, ready, recipes] = await Promise.all(["/api/models", "/api/data", "/api/runs", "/api/recipes"].map(ask));
   tell("offers", { models, data, ready, recipes });
 };
 
-// describeGPU names an adapter and its limits. Software is a GPU that the processor stands in for.
+// describeGPU is an adapter's name and limits. A software adapter computes on the processor.
 export const describeGPU = ({ limits, info }) => {
   const { vendor, architecture, description, isFallbackAdapter } = info;
   return {
@@ -24,8 +24,8 @@ export const tellGPU = async () => {
   if (adapter) tell("gpu", describeGPU(adapter));
 };
 
-// keepOffline registers the service worker and has it keep what this visit fetched before it was there. Where the browser
-// refuses one, as under a certificate that the person has only clicked through, there is none.
+// keepOffline registers the service worker, which then also stores what the page fetched before. Some browsers refuse a service
+// worker, for instance where the person has accepted an untrusted certificate.
 export const keepOffline = async () => {
   const before = navigator.serviceWorker?.controller;
   await navigator.serviceWorker?.register("/offline.js");

@@ -2,7 +2,7 @@
 // each topic (ui/messages.go). Messages wait here until Go fetches them, so that Go decides how often the page is rendered.
 
 const waiting = []; // JSON texts
-const batch = 256; // messages that Go gets at once: reading more would block the page for long
+const batch = 256; // messages that Go gets at a time: decoding more would block the page
 let wake = () => {};
 
 // tellText sends a message whose content is JSON text already.
@@ -16,13 +16,13 @@ export const tell = (topic, content) => tellText(topic, JSON.stringify(content))
 // tellProblem sends the failure of something that the browser did.
 export const tellProblem = (code) => (error) => tell("problem", { code, text: String(error?.message ?? error) });
 
-// listen takes the function that tells Go that messages are waiting.
+// listen sets the function that tells Go that messages are waiting.
 export const listen = (f) => {
   wake = f;
   if (waiting.length) wake();
 };
 
-// drain returns the next messages as a JSON array. It calls wake once more where others are left, after Go has this answer.
+// drain returns the next messages as a JSON array. If more are waiting, it calls wake again after Go has received these.
 export const drain = () => {
   const text = `[${waiting.splice(0, batch).join(",")}]`;
   if (waiting.length) queueMicrotask(wake);

@@ -5,21 +5,21 @@ import { tell, tellProblem } from "./inbox.js";
 import { memoryResults } from "./memory_results.js";
 import { envelopesOf, parseLines, stepsForTexts } from "./run_record.js";
 
-const portion = 500; // lines that are read at once, so that the page stays responsive
+const portion = 500; // lines that are read without a pause, so that the page stays responsive
 const listAgain = 2000; // milliseconds, while another tab has a run
 
 let timer = 0;
 
-// listRuns tells Go what runs there are and how much of the storage they take.
+// listRuns sends Go the kept runs and the storage that they take.
 export const listRuns = async () => {
   let runs = [], usage = 0, quota = 0;
   try {
     runs = await llamatabStore.list();
     ({ usage = 0, quota = 0 } = await navigator.storage.estimate());
-  } catch {} // a browser that keeps nothing has no runs
+  } catch {} // a browser without storage has no runs
   tell("kept-runs", { runs, usage, quota });
   clearTimeout(timer);
-  if (runs.some((r) => r.live && r.id !== memoryResults.run())) timer = setTimeout(listRuns, listAgain); // that tab is perhaps just closing
+  if (runs.some((r) => r.live && r.id !== memoryResults.run())) timer = setTimeout(listRuns, listAgain); // the tab that has it may just be closing
 };
 
 // openRun reads the record of a run up to a step: steps go to the charts, a portion at a time.

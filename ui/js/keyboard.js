@@ -1,4 +1,5 @@
-// Keys of a single character. They are off in inputs, the person can switch them off, and none of them destroys anything.
+// Keyboard shortcuts of a single character. They do nothing in inputs, the person can switch them off, and none of them
+// deletes anything.
 
 import { focus } from "./elements.js";
 import { remembered } from "./preferences.js";
@@ -9,8 +10,8 @@ const patience = 1500; // milliseconds between "g" and the key of a screen
 const typing = "input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]";
 const pressedBySpace = "button, a, summary, [type=checkbox], [type=radio], [role=button]";
 
-// actionOf is what a key does: {press: id of a button}, {go: screen}, {prompt: true}, {wait: true} for the key of a screen that
-// is to follow, or null. waited is the time since "g" in milliseconds; on says whether keys of a single character are on.
+// actionOf is what a key does: {press: id of a button}, {go: screen}, {prompt: true}, {wait: true} after "g", which the key of a
+// screen follows, or null. waited is the time since "g" in milliseconds; on says whether the shortcuts are switched on.
 export const actionOf = (event, waited, on) => {
   const { key, target } = event;
   if (!on && key.length === 1) return null;

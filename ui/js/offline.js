@@ -1,19 +1,19 @@
-// The service worker: what the page has fetched is kept, so that it opens and trains on what the server offers when there
-// is no network. With one nothing changes: everything is asked for first, so an update of the program arrives as ever.
+// The service worker stores what the page fetches, so that the page opens and trains without a network. Where there is a
+// network, everything is fetched from the server, so that an update of the program arrives at once.
 "use strict";
 
 const store = "llamatab";
-const fileLimit = 64 << 20; // bytes of a model's or a dataset's file; what is larger stays with the server
+const fileLimit = 64 << 20; // bytes; a larger file of a model or dataset is not stored
 
-// nameOf is under what an answer is kept: the page is one, whatever its address says besides; null is for what is of the
-// moment: jobs, rooms, and files that somebody has handed over for a room.
+// nameOf is the name under which an answer is stored. The page has one name, whatever its query and fragment are. It is null
+// for what must not be stored: jobs, rooms, and files that were uploaded for a room.
 const nameOf = ({ method, mode, url }) => {
   const { origin, pathname } = new URL(url);
   if (method !== "GET" || origin !== location.origin || /^\/(job|api\/rooms|api\/\w+\/handed(:|%3A).*)\//.test(pathname + "/")) return null;
   return mode === "navigate" ? (pathname === "/" ? "/" : null) : pathname;
 };
 
-// part cuts the range that was asked for out of a whole answer.
+// part cuts the requested range out of a whole answer.
 const part = async (answer, range) => {
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
   if (from === undefined) return answer;
@@ -21,7 +21,7 @@ const part = async (answer, range) => {
   return new Response(whole.slice(+from, last + 1), { status: 206, headers: { "Content-Range": `bytes ${from}-${last}/${whole.size}`, "Content-Length": last + 1 - from } });
 };
 
-// keep puts an answer by. Of a range the whole file is fetched, once.
+// keep stores an answer. For a range, the whole file is fetched once.
 const keep = async (name, answer, range) => {
   const cache = await caches.open(store);
   if (!range) return answer.status === 200 && cache.put(name, answer);
@@ -36,7 +36,7 @@ addEventListener("fetch", (event) => {
   const { request } = event, name = nameOf(request), range = request.headers.get("Range");
   if (name === null) return;
   event.respondWith(fetch(request).then((answer) => {
-    event.waitUntil(keep(name, answer.clone(), range).catch(() => {})); // there may be no room
+    event.waitUntil(keep(name, answer.clone(), range).catch(() => {})); // the storage may be full
     return answer;
   }, async (error) => {
     const old = await (await caches.open(store)).match(name);

@@ -15,7 +15,7 @@ import { watchKeyboard } from "./keyboard.js";
 import { listRuns, openRun, removeRun } from "./kept_runs.js";
 import { askSideEngine, controlEngine, endEngine, guardRun, startRun } from "./page_engines.js";
 import { applyTheme, language, remember, remembered, setLanguage, theme } from "./preferences.js";
-import { actInRoom, createRoom, forgetRoom, joinRoom, leaveRoom, planRoom, recallRoom, reportSeat, returnToLedRoom, watchRoom, watchVisibility } from "./room.js";
+import { actInRoom, createRoom, forgetRoom, joinRoom, leaveRoom, planRoom, recallRoom, reportSeat, returnToOwnedRoom, watchRoom, watchVisibility } from "./room.js";
 import { showRoom } from "./room_screen.js";
 import { stopUpload, upload } from "./upload.js";
 
@@ -49,7 +49,7 @@ const afterRender = () => {
 globalThis.llamatabPage = {
   actInRoom, appendText, askSideEngine, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, focus, forgetRoom,
   goTo, joinRoom, language, leaveRoom, listRuns, listen, openRun, planRoom, recallRoom, reload, remember,
-  remembered: (name) => remembered(name) ?? "", removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToLedRoom, saveJSON,
+  remembered: (name) => remembered(name) ?? "", removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToOwnedRoom, saveJSON,
   savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startRun, stopUpload, theme, upload,
   valueOf, watchRoom,
 };

@@ -1,5 +1,4 @@
-// The page's two engines, each in a worker of its own: "run" trains, "side" answers what is asked while a run is put together
-// and tries results out.
+// The page's two engines, each in a worker of its own: "run" trains; "side" plans runs, previews data and generates texts.
 
 import { addSteps } from "./chart_run.js";
 import { fingerprint } from "./chosen_files.js";
@@ -10,8 +9,8 @@ import { filesByMount } from "./sources.js";
 import { stepsForTexts } from "./run_record.js";
 
 const engines = { run: null, side: null };
-let asking = Promise.resolve(); // jobs are handed over in the order in which they were asked, whatever their files take to be found
-let running = false; // a run would be lost if the page were left
+let asking = Promise.resolve(); // jobs are sent in the order of the calls, however long it takes to find their files
+let running = false; // a run is going on, which closing the page would interrupt
 
 // Steps of the run go to the charts; Go gets only those that its texts need.
 const receiveEnvelopes = (name, json) => {
@@ -47,7 +46,7 @@ const terminate = (name) => {
   engines[name] = null;
 };
 
-// recordedInputs says where the files of a run can be found again: of chosen files the browser keeps copies under a key.
+// recordedInputs says where the files of a run can be found again. Chosen files are kept as copies under a key.
 export const recordedInputs = (sources, files) => {
   const keys = {}, inputs = {};
   for (const [mount, source] of Object.entries(sources)) {
@@ -61,7 +60,7 @@ const inputsGone = (error) => ({ code: "inputs_gone", message: String(error.mess
 
 // startRun gives a training job to an engine of its own. step is where the run's record goes on: 0 begins a new one.
 export const startRun = async (job, sources, meta, step) => {
-  terminate("side"); // its memory is wanted
+  terminate("side"); // the run needs its GPU memory
   terminate("run");
   const worker = engine("run"), record = JSON.parse(meta), named = JSON.parse(sources);
   memoryResults.begin(record.id);
@@ -78,10 +77,10 @@ export const startRun = async (job, sources, meta, step) => {
   if (engines.run === worker) {
     worker.postMessage({ type: "job", job, files, run: { id: record.id, meta: JSON.stringify({ ...record, inputs }), step, keys } });
   }
-  navigator.storage.persist?.().catch(() => {}); // asked for, never waited for
+  navigator.storage.persist?.().catch(() => {}); // the run does not wait for the answer
 };
 
-// askSideEngine gives it a job. One whose files are gone fails in its turn.
+// askSideEngine gives the side engine a job. A job whose files are gone fails when its turn comes.
 export const askSideEngine = (job, sources) => {
   const worker = engine("side");
   asking = asking.then(() => filesByMount(JSON.parse(sources))).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
@@ -99,5 +98,5 @@ export const endEngine = (name) => {
   listRuns();
 };
 
-// guardRun asks before the page is left while a run goes on.
+// guardRun has the browser ask before it leaves the page during a run.
 export const guardRun = () => addEventListener("beforeunload", (event) => { if (running) event.preventDefault(); });

@@ -1,4 +1,4 @@
-// What the browser remembers of the person's choices, in local storage. Storage may be forbidden: nothing is remembered then.
+// The person's choices, in local storage. Where storage is forbidden, nothing is remembered.
 
 export const remember = (name, value) => { try { localStorage.setItem(name, value); } catch {} };
 
@@ -8,7 +8,7 @@ export const remembered = (name) => { try { return localStorage.getItem(name); }
 // language is the tag of the language to begin with.
 export const language = () => remembered("language") ?? navigator.languages?.[0] ?? navigator.language;
 
-// setLanguage marks the document's language, and remembers it where the person chose it.
+// setLanguage sets the document's language, and remembers it if the person has chosen it.
 export const setLanguage = (tag, chosen) => {
   document.documentElement.lang = tag;
   if (chosen) remember("language", tag);
@@ -17,7 +17,7 @@ export const setLanguage = (tag, chosen) => {
 // theme is "auto", "light" or "dark".
 export const theme = () => remembered("theme") ?? "auto";
 
-// applyTheme puts a theme on the document; "auto" follows the system.
+// applyTheme sets the document's theme; "auto" follows the system.
 export const applyTheme = (name) => {
   if (name === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;

@@ -49,7 +49,7 @@ test("who opens a room owns it, and sees its latest losses", async () => {
   assert.deepEqual(requests.map((r) => [r.path, r.token]), [["POST ", undefined], ["POST /r1/look", "OWNER"]]);
   assert.deepEqual(told(), [{ topic: "room-opened", content: room },
     { topic: "room-view", content: { name: "Class", phase: "lobby", newest: { step: 2, loss: 2 }, held: { step: 1, loss: 3, eval: 4 } } }]);
-  assert.deepEqual(timers, [1000]); // the next look
+  assert.deepEqual(timers, [1000]); // until the next request of the view
   await actInRoom("start", 0); // an unknown path: the server is not reached
   assert.deepEqual(told(), [{ topic: "room-refused", content: { request: "act", refusal: { code: "unreachable", reason: "no server" } } }]);
   forgetRoom();
@@ -94,7 +94,7 @@ test("after a reload the tab's room is recalled, else the room that this browser
   assert.deepEqual(told(), []);
   localStorage.setItem("llamatab-led", JSON.stringify(room));
   await recallRoom();
-  assert.deepEqual(told(), [{ topic: "room-led", content: { name: "Class" } }]);
+  assert.deepEqual(told(), [{ topic: "room-owned", content: { name: "Class" } }]);
   answers = { "POST /r1/look": gone };
   await recallRoom();
   assert.equal(localStorage.getItem("llamatab-led"), null);

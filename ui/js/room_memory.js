@@ -1,19 +1,19 @@
-// What this browser remembers of rooms. Codes and tokens travel in bodies and headers, never in an address that is sent anywhere.
+// What the browser stores of rooms. Codes and tokens are sent in bodies and headers, never in an address.
 
-// This tab's room and seat outlive a reload, not the tab. Storage may be forbidden: a reload then is a new tab.
-const tabPlace = "llamatab-room";
-export const remembered = () => { try { return JSON.parse(sessionStorage.getItem(tabPlace)) ?? {}; } catch { return {}; } };
+// The tab's room and seat are kept over a reload, in session storage. Where storage is forbidden, nothing is kept.
+const tabKey = "llamatab-room";
+export const remembered = () => { try { return JSON.parse(sessionStorage.getItem(tabKey)) ?? {}; } catch { return {}; } };
 export const remember = (change) => {
-  try { sessionStorage.setItem(tabPlace, JSON.stringify({ ...remembered(), ...change })); } catch {}
+  try { sessionStorage.setItem(tabKey, JSON.stringify({ ...remembered(), ...change })); } catch {}
 };
-export const forget = () => { try { sessionStorage.removeItem(tabPlace); } catch {} };
+export const forget = () => { try { sessionStorage.removeItem(tabKey); } catch {} };
 
-// tokensOf are the tokens with which a tab speaks to its room: its seat's and, last as it is told more, the owner's.
+// tokensOf are the tokens of a tab: its seat's and then the owner's, whose view of the room has more in it.
 export const tokensOf = ({ owner, tab, token }) => [token && `${tab}.${token}`, owner].filter(Boolean);
 
-// The last room that was opened here outlives its tab: who has closed that finds it again on the first screen.
-const ledPlace = "llamatab-led";
-export const led = () => { try { return JSON.parse(localStorage.getItem(ledPlace)); } catch { return null; } };
-export const rememberLed = (room) => {
-  try { room ? localStorage.setItem(ledPlace, JSON.stringify(room)) : localStorage.removeItem(ledPlace); } catch {}
+// The last room that this browser has opened is kept in local storage: the first screen offers it after its tab was closed.
+const ownedKey = "llamatab-led";
+export const ownedRoom = () => { try { return JSON.parse(localStorage.getItem(ownedKey)); } catch { return null; } };
+export const rememberOwned = (room) => {
+  try { room ? localStorage.setItem(ownedKey, JSON.stringify(room)) : localStorage.removeItem(ownedKey); } catch {}
 };

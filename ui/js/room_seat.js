@@ -1,9 +1,9 @@
-// A seat is one tab's: a tab that was duplicated has the same memory, and finds the seat's lock held.
+// A Web Lock holds the seat of a tab. A duplicate of the tab has the same session storage, and finds the lock taken.
 
-const patience = 2000; // milliseconds: a page that was reloaded may still be letting go
+const patience = 2000; // milliseconds in which a page that is being reloaded releases the lock
 let release = () => {};
 
-// takeSeat takes the lock of a seat, and lets go of the last one. It resolves to whether it was free.
+// takeSeat releases the lock of the last seat and takes that of another. It resolves to whether the lock was free.
 export const takeSeat = (room, tab) => new Promise((done) => {
   release();
   navigator.locks.request(`llamatab-seat-${room}-${tab}`, { signal: AbortSignal.timeout(patience) }, () => {

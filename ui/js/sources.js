@@ -1,10 +1,10 @@
-// Where the files of a job come from: Go names a source for each of the job's mounts (ui/source.go).
+// Finds the files of a job: Go names a source for each of the job's mounts (ui/source.go).
 
 import { chosenFiles } from "./chosen_files.js";
 import { memoryResults } from "./memory_results.js";
 
-// filesOf are the files of a source: File objects, or descriptions of the server's files. It throws where copies that were kept
-// in the browser are gone.
+// filesOf are the files of a source: File objects, or descriptions of the server's files. It throws where the copies in the
+// browser's storage are gone.
 const filesOf = async (source) => {
   switch (source.from) {
     case "chosen": return chosenFiles(source.kind, source.positions);

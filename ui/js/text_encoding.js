@@ -1,8 +1,8 @@
 // The encoding of a text file. The engine reads UTF-8; other systems also write GB18030 and UTF-16.
 
-const judged = 16 << 20; // bytes of a larger file from which its encoding is judged
+const sampleSize = 16 << 20; // bytes at the start of a larger file from which its encoding is guessed
 
-// decoded is the text of bytes in an encoding, or null where they are none. Of partial bytes the last character may be cut.
+// decoded is the text of bytes in an encoding, or null where they are not valid in it. partial bytes may end within a character.
 export const decoded = (bytes, encoding, partial = false) => {
   try { return new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: partial }); } catch { return null; }
 };
@@ -10,11 +10,11 @@ export const decoded = (bytes, encoding, partial = false) => {
 // encodingOf guesses the encoding of bytes that are not UTF-8, by their byte order mark.
 export const encodingOf = (bytes) => ({ "255,254": "utf-16le", "254,255": "utf-16be" })[bytes.slice(0, 2)] ?? "gb18030";
 
-// toUTF8 returns a file in UTF-8 and the name of the encoding that it was decoded from. A file that is UTF-8, or no text in a
-// known encoding, is returned as it is, without a name: the engine says where such a file is at fault.
+// toUTF8 returns a file in UTF-8 and the name of its former encoding. A file that is UTF-8, or is not text in a known encoding,
+// is returned as it is, without a name: the engine reports where such a file is wrong.
 export const toUTF8 = async (file) => {
-  const start = new Uint8Array(await file.slice(0, judged).arrayBuffer());
-  if (decoded(start, "utf-8", file.size > judged) !== null) return { file };
+  const start = new Uint8Array(await file.slice(0, sampleSize).arrayBuffer());
+  if (decoded(start, "utf-8", file.size > sampleSize) !== null) return { file };
   const encoding = encodingOf(start);
   const text = decoded(await file.arrayBuffer(), encoding);
   if (text === null) return { file };

@@ -1,5 +1,5 @@
-// Files of this computer that go to the server, so that the tabs of a room can get them from there. They go by XMLHttpRequest:
-// fetch does not tell how far it is.
+// Uploads files of this computer to the server, from where the tabs of a room fetch them. XMLHttpRequest reports the progress
+// of an upload; fetch does not.
 
 import { fingerprint } from "./chosen_files.js";
 import { tell } from "./inbox.js";
@@ -7,12 +7,12 @@ import { tellRefused, unreachable } from "./room.js";
 import { filesByMount } from "./sources.js";
 
 const tellEvery = 250; // milliseconds
-const nameLimit = 40; // characters of what the person calls the files
+const nameLimit = 40; // characters of the files' own name
 const addresses = { model: (name, file) => `/api/models/${name}/${encodeURIComponent(file.name)}`, dataset: (name) => `/api/data/${name}` };
 
 let stopped = new AbortController();
 
-// put sends a file; sent is called with the bytes that are under way. It rejects with a refusal.
+// put sends a file. It calls sent with the number of bytes sent so far, and rejects with a refusal.
 const put = (url, file, sent, signal) => new Promise((done, failed) => {
   const request = new XMLHttpRequest();
   request.open("PUT", url);
@@ -28,7 +28,7 @@ const put = (url, file, sent, signal) => new Promise((done, failed) => {
   else request.send(file);
 });
 
-// nameOnServer is under what the server keeps files: a readable part, and a fingerprint, so that the same files are sent once.
+// nameOnServer is the name of the files on the server: a readable part and a fingerprint, so that the same files are sent once.
 export const nameOnServer = (kind, name, files) =>
   `${name.replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "").slice(0, nameLimit) || kind}-${fingerprint(files)}`;
 
@@ -55,7 +55,7 @@ const send = async (files, names) => {
   return uploaded;
 };
 
-// upload sends the files of sources, by kind, and tells the names that the server has for them.
+// upload sends the files of sources, by kind, and then sends Go their names on the server.
 export const upload = async (sources, names) => {
   let files;
   try {

@@ -1,8 +1,7 @@
-// Starts the user interface, a Go program, where the browser can run it. Where the browser cannot, the page says why and
-// what to do.
+// Starts the user interface, a Go program. Where the browser cannot run it, the page says why and what to do.
 import { prepare, startWorker } from "/engine.js";
 
-// blocked tells why this browser cannot run llamatab, or is null.
+// blocked is the reason why this browser cannot run llamatab, or null.
 async function blocked() {
   if (!isSecureContext) return "insecure";
   if (!navigator.gpu) return "nogpu";
@@ -10,7 +9,7 @@ async function blocked() {
   return null;
 }
 
-// fetched is an answer of the server that the page cannot do without.
+// fetched is an answer of the server without which the page cannot start.
 async function fetched(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(`${path}: the server answers with status ${answer.status}`);
@@ -28,8 +27,8 @@ async function userInterface() {
     return;
   }
   globalThis.llamatab = { startWorker: () => startWorker(), prepare, description: await description };
-  // vugu evaluates its helper script when it starts and that script returns at once where it has already run:
-  // it was loaded as a file, which the page's policy allows, so there is nothing left to evaluate.
+  // When vugu starts it evaluates its helper script, which the page's policy forbids. The script was loaded as a file instead,
+  // and returns at once when it has already run.
   globalThis.eval = () => undefined;
   const go = new Go();
   let code = 0;
@@ -48,12 +47,12 @@ function showGate(reason, detail = "") {
   for (const part of document.body.children) part.hidden = part.id !== "gate";
   const gate = document.getElementById("gate"), report = gate.querySelector("pre");
   for (const part of gate.querySelectorAll("[data-reason], section")) part.hidden = (part.dataset.reason ?? reason) !== reason || (part.lang || lang) !== lang;
-  for (const link of gate.querySelectorAll("a[data-reason]")) link.href = "https://" + location.host; // the server speaks both on one port
+  for (const link of gate.querySelectorAll("a[data-reason]")) link.href = "https://" + location.host; // one port serves http and https
   report.textContent = [reason, detail, location.origin, navigator.userAgent].filter(Boolean).join("\n");
   gate.addEventListener("click", ({ target }) => {
     if (target.dataset.do === "reload") location.reload();
     if (target.dataset.do !== "copy") return;
-    getSelection().selectAllChildren(report); // without a secure context there is no other clipboard
+    getSelection().selectAllChildren(report); // the clipboard of scripts needs a secure context
     document.execCommand("copy");
   });
 }
