@@ -19,12 +19,12 @@ type Dims struct {
 	InvFreq []float64
 	// RopeScale multiplies the cosines and sines of the rotations, 1 for most models.
 	RopeScale float32
-	// AttentionDropout is the probability with which training drops an attention weight. It is not computed: who trains
-	// must refuse a model that has it.
+	// AttentionDropout is the probability with which training drops an attention weight. The decoder does not compute it, so
+	// training refuses a model that has it.
 	AttentionDropout float64
-	// Tied: the output head is the embedding.
+	// Tied says that the output head is the embedding.
 	Tied bool
-	// Classes is the number of classes that a classifier tells apart, 0 for a language model.
+	// Classes is the number of classes of a classifier, 0 for a language model.
 	Classes int
 }
 
@@ -45,25 +45,25 @@ type Decoder struct {
 	Blocks    []Block
 	Norm      *Param // (Hidden)
 	Head      *Linear
-	Added     *Stack // layers that no model of its kind has, nil for none
-	Patch     *Patch // what a fine-tuning method changes; nil: nothing
+	Added     *AddedHead // nil for none
+	Patch     *Patch     // what a fine-tuning method changes, nil for nothing
 }
 
 // Input is a batch on a tape: B rows of T tokens, right-padded. A pad comes after every real token of its row, so causal
-// attention never sees it and no mask is needed. A sequence has Prompt more rows before its tokens where the patch puts
-// them there: N = B·(Prompt+T).
+// attention never reads it and no mask is needed. A patch may put Prompt virtual rows before the tokens of each sequence:
+// N = B·(Prompt+T).
 type Input struct {
 	B, T      int
 	Prompt    int
 	Train     bool      // dropout is on
-	Recompute int       // blocks whose activations are computed again for the backward walk instead of kept
+	Recompute int       // blocks whose activations are computed again in the backward pass (gradient checkpointing)
 	Lookup    op.Lookup // token ids (B·T), and their order for the embedding's gradient
-	Positions graph.Var // (N) I32: position in its document
-	Targets   graph.Var // (N) I32: the token to predict, negative where nothing counts; of a classifier the class (B)
+	Positions graph.Var // (N) I32: positions of the tokens in their documents
+	Targets   graph.Var // (N) I32: the next token, negative where it is not counted; of a classifier the class (B)
 	Last      op.Lookup // the last real token of each row, in a classifier (B)
-	Seed      graph.Var // (2) I32: what dropout masks are drawn from
+	Seed      graph.Var // (2) I32: the seed of the dropout masks
 	Rope      graph.Var // (positions, HeadDim/2, 2): cosines and sines
-	Prefix    graph.Var // what Patch.Prefix recorded, nil for none
+	Prefix    graph.Var // keys and values that Patch.Prefix recorded, nil for none
 
 	patch *Patch
 }
@@ -71,7 +71,7 @@ type Input struct {
 // InputKey is the key of a part of the batch on a tape.
 type InputKey string
 
-// The parts of a batch, and the table of rotations.
+// Keys of the parts of a batch, and of the table of rotations.
 const (
 	IDs       InputKey = "ids"
 	Order     InputKey = "order"
@@ -80,7 +80,7 @@ const (
 	Targets   InputKey = "targets"
 	Seed      InputKey = "seed"
 
-	// Of a classifier.
+	// Parts that only a classifier has.
 	Class      InputKey = "class"
 	Last       InputKey = "last"
 	LastOrder  InputKey = "last order"
@@ -89,8 +89,8 @@ const (
 	Rope InputKey = "rope"
 )
 
-// NewInput brings a batch of B rows of T tokens onto a tape, for the decoder with the patch that it has now. ropeRows is the
-// number of positions in the table of rotations.
+// NewInput brings a batch of B rows of T tokens onto a tape. The recording uses the patch that the decoder has now. ropeRows is
+// the number of positions in the table of rotations.
 func (d *Decoder) NewInput(t *graph.Tape, B, T, ropeRows int) *Input {
 	return d.newInput(t, B, T, d.Prompt(), ropeRows)
 }
@@ -138,10 +138,10 @@ func (d *Decoder) embedTokens(t *graph.Tape, in *Input) graph.Var {
 	return x
 }
 
-// attend turns the rotated queries, keys and values of a layer into what its heads attend to.
+// attend records the attention of a layer from its rotated queries, keys and values.
 type attend func(layer int, q, k, v graph.Var) graph.Var
 
-// shape is that of an attention call.
+// shape is the shape of an attention call.
 func (d *Decoder) shape(in *Input) op.AttentionShape {
 	return op.AttentionShape{
 		B: in.B, T: in.Prompt + in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
@@ -161,7 +161,7 @@ func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var 
 	})
 }
 
-// prefix takes a layer's keys or values out of the prefix.
+// prefix records the slice of the prefix with a layer's keys or values.
 func (d *Decoder) prefix(t *graph.Tape, in *Input, k CacheKey) graph.Var {
 	width := d.KVHeads * d.HeadDim
 	at := 2 * k.Layer * width
@@ -202,16 +202,16 @@ func (d *Decoder) cache(t *graph.Tape, in *Input, k CacheKey, length int) graph.
 	return t.Extern(graph.Extern{Key: k, Shape: tensor.Of(in.B*length, d.KVHeads*d.HeadDim), Name: fmt.Sprintf("cache of layer %d", k.Layer)})
 }
 
-// Decode records one more token of each row, T = 1, after those whose keys and values lie in caches of the given
-// length; it adds its own at its position. It returns the logits (B, Vocab). Virtual tokens come first in the caches, see
-// DecodeVirtual.
+// Decode records the next token of each row, T = 1. The keys and values of the tokens before it are in caches of the given
+// length, and Decode adds those of the token at its position. It returns the logits (B, Vocab). Virtual tokens come first in
+// the caches, see DecodeVirtual.
 func (d *Decoder) Decode(t *graph.Tape, in *Input, length int) graph.Var {
 	x := d.decode(t, in, d.embedTokens(t, in), length)
 	return d.Head.Forward(t, in, d.Added.apply(t, in, op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)))
 }
 
-// DecodeVirtual records what puts the patch's virtual tokens into the caches of one row: all of a prefix, or the row of the
-// prompt that takes the place of the token with that number.
+// DecodeVirtual records the writing of the patch's virtual tokens into the caches of one row: all of a prefix, or one row of a
+// prompt, whose number the input has in place of a token id.
 func (d *Decoder) DecodeVirtual(t *graph.Tape, in *Input, length int) {
 	switch {
 	case in.B != 1:
@@ -249,7 +249,8 @@ func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	if in.patch.Prefix != nil {
 		in.Prefix = in.patch.Prefix(t)
 	}
-	// The first blocks that would keep anything: when the walk gets to them, those above have let go of theirs.
+	// The first blocks with a gradient are recomputed: in the backward pass they come last, when the blocks above have freed
+	// their activations.
 	left := in.Recompute
 	for i := range d.Blocks {
 		block := func() graph.Var { return d.Block(t, in, i, x) }
@@ -265,7 +266,7 @@ func (d *Decoder) Trunk(t *graph.Tape, in *Input) graph.Var {
 	return op.RMSNorm(t, x, d.Norm.Var(t), d.RMSNormEps)
 }
 
-// OfTokens takes the rows of tokens from those of a whole batch: (N, …) → (B·T, …).
+// OfTokens records the rows of tokens without the virtual rows: (N, …) → (B·T, …).
 func (in *Input) OfTokens(t *graph.Tape, h graph.Var) graph.Var {
 	if in.Prompt == 0 {
 		return h
@@ -273,8 +274,8 @@ func (in *Input) OfTokens(t *graph.Tape, h graph.Var) graph.Var {
 	return op.WithoutFirst(t, h, in.B, in.Prompt)
 }
 
-// Output records what the output head sees: the trunk's rows (N, Hidden), of a classifier only that of each row's last real token,
-// which has seen the whole row.
+// Output records the input of the output head: the trunk's rows (N, Hidden), or in a classifier the rows of the last real
+// tokens (B, Hidden).
 func (d *Decoder) Output(t *graph.Tape, in *Input) graph.Var {
 	h := d.Trunk(t, in)
 	if d.Classes > 0 {
@@ -283,11 +284,11 @@ func (d *Decoder) Output(t *graph.Tape, in *Input) graph.Var {
 	return d.Added.apply(t, in, h)
 }
 
-// Loss records the sum over all counted tokens, or rows of a classification, of −log p(target) → (1). It never holds all
-// logits.
+// Loss records the sum of −log p(target) over all counted tokens, or over the rows of a classification → (1). All logits are
+// never in memory at a time.
 func (d *Decoder) Loss(t *graph.Tape, in *Input) graph.Var { return d.LossOf(t, in, d.Output(t, in)) }
 
-// LossOf is the loss of what Output recorded.
+// LossOf is Loss for an h that Output recorded.
 func (d *Decoder) LossOf(t *graph.Tape, in *Input, h graph.Var) graph.Var {
 	rows, _ := h.Dim2()
 	var bias graph.Var
@@ -300,8 +301,8 @@ func (d *Decoder) LossOf(t *graph.Tape, in *Input, h graph.Var) graph.Var {
 // ScorePath is the module of a classifier's head.
 const ScorePath = "score"
 
-// Classify puts a head over classes in place of the output head: score·h, without a bias, as transformers' models for
-// sequence classification have it.
+// Classify replaces the output head by a head over classes: score·h without a bias, as in transformers'
+// LlamaForSequenceClassification.
 func (d *Decoder) Classify(classes int) {
 	d.Head = &Linear{Path: ScorePath, In: d.Hidden, Out: classes, Weight: &Param{
 		Name: ScorePath + ".weight", Shape: tensor.Of(classes, d.Hidden), Unit: "head", Init: Init{Kind: Normal, Scale: 0.02},
@@ -309,7 +310,7 @@ func (d *Decoder) Classify(classes int) {
 	d.Classes, d.Tied = classes, false
 }
 
-// Untie gives the output head a weight of its own, which starts as the embedding's, and returns it.
+// Untie gives the output head a weight of its own, which starts with the embedding's values, and returns it.
 func (d *Decoder) Untie() *Param {
 	if d.Tied {
 		w := *d.Embedding
@@ -329,8 +330,8 @@ func (d *Decoder) Linears() []*Linear {
 	return append(all, d.Head)
 }
 
-// Params lists the base model's parameters in the order of their use; a tied head is not repeated, and an added stack is not
-// among them.
+// Params lists the base model's parameters in the order of their use. A tied head is listed once, as the embedding. The
+// parameters of an added head are not listed.
 func (d *Decoder) Params() []*Param {
 	all := []*Param{d.Embedding}
 	linear := func(ls ...*Linear) {

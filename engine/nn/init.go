@@ -20,8 +20,8 @@ const (
 	Normal            // mean 0
 )
 
-// Fill draws the values of the parameter called name. The stream depends on the seed and the name only, so a run
-// starts equal however its parameters are ordered or sharded.
+// Fill draws the values of the parameter called name. The random numbers depend on the seed and the name only, so a run starts
+// with the same values however its parameters are ordered or sharded.
 func (i Init) Fill(x []float32, seed uint64, name string) {
 	h := fnv.New64a()
 	h.Write([]byte(name))

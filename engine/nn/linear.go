@@ -5,7 +5,7 @@ import (
 	"llamatab/engine/op"
 )
 
-// Linear is y = x·Wᵀ + b, or what an Adapter makes of it.
+// Linear is a projection y = x·Wᵀ + b. A patch may replace it by an Adapter.
 type Linear struct {
 	Path    string // the module's name in the model, "model.layers.3.self_attn.q_proj"
 	In, Out int
@@ -18,7 +18,7 @@ func (l *Linear) Product(t *graph.Tape, x graph.Var, further ...op.Term) graph.V
 	return op.Linear(t, append([]op.Term{l.Base(t, x)}, further...), nil)
 }
 
-// Base is the base weight's term of the product.
+// Base is the term x·Wᵀ of the base weight.
 func (l *Linear) Base(t *graph.Tape, x graph.Var) op.Term {
 	return op.Term{X: x, W: l.Weight.Var(t), Scale: 1}
 }
@@ -32,7 +32,7 @@ func (l *Linear) Plain(t *graph.Tape, x graph.Var, further ...op.Term) graph.Var
 	return op.Linear(t, append([]op.Term{l.Base(t, x)}, further...), bias)
 }
 
-// Forward records the projection of x (…,In) → (…,Out) as the input's patch has it.
+// Forward records the projection of x (…,In) → (…,Out), by the adapter of the input's patch if there is one.
 func (l *Linear) Forward(t *graph.Tape, in *Input, x graph.Var) graph.Var {
 	if a, ok := in.patch.Linears[l]; ok {
 		return a.Project(t, in, l, x)
@@ -40,13 +40,14 @@ func (l *Linear) Forward(t *graph.Tape, in *Input, x graph.Var) graph.Var {
 	return l.Plain(t, x)
 }
 
-// Terms lists the addends of the product with x, the base weight's first, for an op that makes the product itself.
+// Terms lists the terms of the product with x, the base weight's first, for an op that computes the sum itself. An adapter
+// that is not Additive fails the recording.
 func (l *Linear) Terms(t *graph.Tape, in *Input, x graph.Var) []op.Term {
 	terms := []op.Term{l.Base(t, x)}
 	if a, ok := in.patch.Linears[l]; ok {
 		additive, ok := a.(Additive)
 		if !ok {
-			graph.Fail("%s: an adapter that does more than add", l.Path)
+			graph.Fail("%s: an adapter that is not additive", l.Path)
 		}
 		terms = append(terms, additive.Term(t, in, x))
 	}

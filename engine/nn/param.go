@@ -1,5 +1,5 @@
-// Package nn holds the parts that decoders are built from: parameters, linear maps and the decoder itself, with the
-// slots through which fine-tuning methods act on it.
+// Package nn holds the parts that decoders are built from: parameters, projections and the decoder itself, and Patch, through
+// which fine-tuning methods change a decoder.
 package nn
 
 import (
@@ -9,28 +9,29 @@ import (
 
 // Param is one tensor of a model or an adapter.
 type Param struct {
-	// Name is the checkpoint's, "model.layers.3.self_attn.q_proj.weight".
+	// Name is the name in checkpoints: "model.layers.3.self_attn.q_proj.weight".
 	Name  string
 	Shape tensor.Shape
-	// DType is how the device stores it, as compute sees it: F32, or BF16 or F16, packed.
+	// DType is the type that programs read on the device: F32, or BF16 or F16, two in a word.
 	DType     tensor.DType
 	Trainable bool
-	// InPlace says that what trains has no float32 master: updates change the packed numbers themselves.
+	// InPlace says that a trained parameter has no float32 master: updates change the values of type DType themselves.
 	InPlace bool
-	// Unit groups parameters that are used together: "embed", "block 3", "head". It is what will be gathered, sharded
-	// and stepped as one.
+	// Unit groups parameters that are used together: "embed", "block 3", "head". The parameters of a unit are gathered together,
+	// and metrics have one gradient norm for each unit.
 	Unit string
-	// Source is the name to read initial values from, where it differs from Name: a head untied from its embedding.
+	// Source is the name that initial values are read by if it differs from Name, as for a head that was untied from its
+	// embedding.
 	Source string
 	// Transposed says that files hold the transpose of Shape, which has two dimensions.
 	Transposed bool
-	// Init gives the initial values where no file does; the name and the run's seed alone decide them.
+	// Init is the distribution of the initial values if no file holds them. They depend on the name and the run's seed only.
 	Init Init
-	// Fresh: the model's own files do not hold it.
-	Fresh bool
+	// New says that the run adds the parameter: the files of the base model do not hold it.
+	New bool
 }
 
-// FileShape is the shape in files.
+// FileShape is the shape in files, the transpose of Shape if Transposed is set.
 func (p *Param) FileShape() tensor.Shape {
 	if p.Transposed {
 		return tensor.Of(p.Shape[1], p.Shape[0])
@@ -38,7 +39,7 @@ func (p *Param) FileShape() tensor.Shape {
 	return p.Shape
 }
 
-// From is the name that initial values are read by.
+// From is the name that initial values are read by, Source or Name.
 func (p *Param) From() string {
 	if p.Source != "" {
 		return p.Source
@@ -46,7 +47,7 @@ func (p *Param) From() string {
 	return p.Name
 }
 
-// GradOf is the key of a parameter's gradient on a tape; the parameter's own key is the *Param.
+// GradOf is the key of a parameter's gradient on a tape. The key of the parameter is the *Param.
 type GradOf struct{ *Param }
 
 // Var brings the parameter onto a tape.

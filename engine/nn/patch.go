@@ -5,17 +5,17 @@ import (
 	"llamatab/engine/op"
 )
 
-// Patch is what a fine-tuning method changes about a decoder: the places where it may act. Models never mention methods.
-// A decoder has one patch at a time, Decoder.Patch, which a recording takes over when its Input is made; without one it is
-// the base model. So methods can be switched between recordings.
+// Patch is what a fine-tuning method changes about a decoder. Models never mention methods. A decoder has one patch at a time,
+// Decoder.Patch, and is the base model without one. A recording keeps the patch that the decoder had when its Input was made,
+// so methods can be switched between recordings.
 type Patch struct {
-	// Linears are the projections that compute something else.
+	// Linears are the projections that an adapter replaces.
 	Linears map[*Linear]Adapter
-	// Embed, where set, changes the embeddings of a batch (N, Hidden).
+	// Embed changes the embeddings of a batch (N, Hidden), nil for no change.
 	Embed func(t *graph.Tape, in *Input, x graph.Var) graph.Var
 
-	// Virtual is the number of virtual tokens before each sequence, whose positions come after theirs. They are rows of
-	// Prompt or of Prefix, of which one is set where there are any.
+	// Virtual is the number of virtual tokens before each sequence. The positions of the sequence follow theirs. The virtual
+	// tokens are the rows of Prompt or of Prefix: one of the two is set if Virtual > 0.
 	Virtual int
 	// Prompt records the embeddings of the virtual tokens (Virtual, Hidden).
 	Prompt func(t *graph.Tape) graph.Var
@@ -23,7 +23,7 @@ type Patch struct {
 	// values. Keys are used as they stand, without a rotation.
 	Prefix func(t *graph.Tape) graph.Var
 
-	// Attended, where set, adds to a layer's attention output before the residual sum, given the rotated queries.
+	// Attended adds to a layer's attention output before the residual sum, nil for no change. q are the rotated queries.
 	Attended func(t *graph.Tape, in *Input, layer int, q, attended graph.Var) graph.Var
 }
 
@@ -41,7 +41,7 @@ func (d *Decoder) Prompt() int { return d.patch().prompt() }
 // Virtual is the number of positions that the patch takes before the first token's.
 func (d *Decoder) Virtual() int { return d.patch().Virtual }
 
-// patch is the decoder's, an empty one for none.
+// patch is the decoder's patch, an empty one if it has none.
 func (d *Decoder) patch() *Patch {
 	if d.Patch == nil {
 		return &Patch{}
@@ -51,12 +51,12 @@ func (d *Decoder) patch() *Patch {
 
 // Adapter replaces a projection.
 type Adapter interface {
-	// Project records the adapted projection of x. What it adapts is l.Product and l.Bias.
+	// Project records the adapted projection of x. The projection without the adapter is l.Product plus l.Bias.
 	Project(t *graph.Tape, in *Input, l *Linear, x graph.Var) graph.Var
 }
 
-// Additive is an adapter that only adds a term to the product. It is the one kind that fits the output head, whose logits
-// are never there as a whole.
+// Additive is an adapter that only adds a term to the product. The output head takes no other adapter, because its product is
+// computed in chunks of rows.
 type Additive interface {
 	Adapter
 	Term(t *graph.Tape, in *Input, x graph.Var) op.Term

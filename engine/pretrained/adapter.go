@@ -21,33 +21,33 @@ const (
 	adapterFile   = "adapter_model.safetensors"
 )
 
-// Adapter is a PEFT method made for a model, with the files that hold its values.
+// Adapter is a PEFT method of a model, with the files that hold its values.
 type Adapter struct {
-	Name   string // among others, for people
+	Name   string // that a person gave it, to tell compared adapters apart
 	Method *peft.Method
 	Config *config.PEFT
-	files  map[string]*weights.Checkpoint // by name; nil where it starts fresh
-	// beside are tensors of the base that trained although their modules are adapted, under their keys in the adapter's file.
-	beside []peft.Tensor
+	files  map[string]*weights.Checkpoint // by name, nil for an adapter whose first values are drawn
+	// fromBase are parameters of the base model that train and are saved with the adapter although their modules are adapted.
+	fromBase []peft.Tensor
 }
 
-// tensors lists what the files hold.
-func (a *Adapter) tensors() []peft.Tensor { return slices.Concat(a.Method.Tensors(), a.beside) }
+// tensors lists the tensors in the adapter's files.
+func (a *Adapter) tensors() []peft.Tensor { return slices.Concat(a.Method.Tensors(), a.fromBase) }
 
-// AdapterTensors lists the tensors that the files of the adapter in use hold.
+// AdapterTensors lists the tensors in the files of the adapter in use.
 func (m *Model) AdapterTensors() []peft.Tensor { return m.Adapter.tensors() }
 
 // ofBase is what PEFT puts between the path of an adapted module and the names of its own tensors.
 const ofBase = ".base_layer"
 
-// keepBeside makes a tensor of an adapted module one that trains and is saved with the adapter.
-func (a *Adapter) keepBeside(p *nn.Param) {
+// trainWithAdapter makes a parameter of an adapted module train and be saved with the adapter.
+func (a *Adapter) trainWithAdapter(p *nn.Param) {
 	p.Trainable = true
 	module := moduleOf(p)
-	a.beside = append(a.beside, peft.Tensor{Key: a.Method.Prefix + module + ofBase + p.Name[len(module):], Param: p})
+	a.fromBase = append(a.fromBase, peft.Tensor{Key: a.Method.Prefix + module + ofBase + p.Name[len(module):], Param: p})
 }
 
-// adaptedModules are the modules that an adapter's file has tensors of a method for.
+// adaptedModules are the paths of the modules that an adapter's file adapts.
 func adaptedModules(fsys fs.FS) map[string]bool {
 	modules := map[string]bool{}
 	if fsys == nil {
@@ -55,7 +55,7 @@ func adaptedModules(fsys fs.FS) map[string]bool {
 	}
 	c, err := weights.OpenFile(fsys, adapterFile)
 	if err != nil {
-		return modules // whoever loads it says so
+		return modules // loading the adapter reports the error
 	}
 	defer c.Close()
 	for _, name := range c.Names() {
@@ -66,7 +66,7 @@ func adaptedModules(fsys fs.FS) map[string]bool {
 	return modules
 }
 
-// File is the file that holds the values of t, nil for an adapter that is new.
+// File is the file that holds the values of t, nil for an adapter whose first values are drawn.
 func (a *Adapter) File(t peft.Tensor) *weights.Checkpoint {
 	if t.File == "" {
 		return a.files[adapterFile]
@@ -80,7 +80,8 @@ func (a *Adapter) close() {
 	}
 }
 
-// newAdapter makes the method of cfg for the model. tableOnly: of a projected prefix only the projection's output is there.
+// newAdapter makes the method of cfg for the model. tableOnly says that the file of a prefix with a projection holds only the
+// projection's output.
 func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*Adapter, error) {
 	const hint = "Compare target_modules with the model's module names and init_adapter with peft."
 	c := peft.Context{Seed: m.Seed, TableOnly: tableOnly}
@@ -98,7 +99,7 @@ func (m *Model) newAdapter(cfg *config.PEFT, tableOnly bool) (*Adapter, error) {
 	return &Adapter{Method: method, Config: cfg}, nil
 }
 
-// Attach adds the adapter that cfg describes, to be trained.
+// Attach adds a new adapter for training and puts it in use.
 func (m *Model) Attach(cfg *config.PEFT) error {
 	a, err := m.newAdapter(cfg, false)
 	if err == nil {
@@ -108,7 +109,7 @@ func (m *Model) Attach(cfg *config.PEFT) error {
 	return err
 }
 
-// Use has the decoder compute with an adapter, nil for the base model alone.
+// Use puts an adapter in use, nil for the base model alone.
 func (m *Model) Use(a *Adapter) {
 	m.Adapter, m.Decoder.Patch, m.Method, m.PEFT = a, nil, nil, nil
 	if a != nil {
@@ -130,7 +131,7 @@ func (m *Model) ReadAdapterConfig(fsys fs.FS) (*config.PEFT, error) {
 	return cfg, report.Fail("adapter", report.ExitConfig, hint, err)
 }
 
-// AddAdapter adds the adapter of a PEFT folder to the model, under a name for people. Use puts it in use.
+// AddAdapter adds the adapter of a PEFT folder to the model. It does not put the adapter in use.
 func (m *Model) AddAdapter(name string, fsys fs.FS) (*Adapter, error) {
 	fsys, err := m.asPEFT(fsys)
 	if err != nil {
@@ -157,8 +158,8 @@ func (m *Model) AddAdapter(name string, fsys fs.FS) (*Adapter, error) {
 	return a, m.load(a, fsys, true)
 }
 
-// load opens the files of a PEFT folder as the first values of an adapter. Unless complete, it may lack tensors of the
-// base that are saved with it: these then start as the base has them.
+// load opens the files of a PEFT folder, which hold the first values of an adapter. Unless complete is set, the files may lack
+// parameters of the base model that train with the adapter. Those start with the base model's values.
 func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 	const hint = "The adapter belongs to another model or another configuration."
 	bad := func(err error) error {
@@ -195,14 +196,14 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 		module := moduleOf(p)
 		if key := a.Method.Prefix + module + ofBase + p.Name[len(module):]; !known["\n"+key] && p != m.Decoder.Embedding && p != m.Decoder.Head.Weight {
 			if _, ok := a.files[adapterFile].Tensor(key); ok {
-				a.keepBeside(p)
+				a.trainWithAdapter(p)
 				known["\n"+key] = true
 			}
 		}
 	}
 	for _, t := range a.tensors() {
 		if t.Param == nil {
-			continue // what it is computed from is there
+			continue // computed from other tensors
 		}
 		lost := a.Method.LosesBiases() && strings.HasSuffix(t.Key, ofBase+".bias") // PEFT 0.13 trains these and saves none
 		if _, ok := a.File(t).Tensor(t.Key); !ok && (!complete || lost) && slices.Contains(base, t.Param) {
@@ -216,8 +217,8 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 		for _, name := range a.files[file].Names() {
 			switch {
 			case known[strings.TrimPrefix(file, adapterFile)+"\n"+name]:
-			case file == adapterFile && m.ownedBy(a, name) != nil:
-				msg, err := m.unasked(a, name)
+			case file == adapterFile && m.savedMatrix(a, name) != nil:
+				msg, err := m.addSavedMatrix(a, name)
 				if err != nil {
 					return bad(err)
 				}
@@ -235,8 +236,8 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 	return nil
 }
 
-// FirstValues makes the first values of a parameter that no file holds: by the method of its adapter a, nil for a parameter
-// of the base model, or from its distribution p.Init.
+// FirstValues returns the first values of a parameter that no file holds. The method of its adapter a computes them, or they are
+// drawn from p.Init. a is nil for a parameter of the base model.
 func (m *Model) FirstValues(a *Adapter, p *nn.Param) ([]float32, error) {
 	if a != nil {
 		if start := a.Method.Start(p); start != nil {
@@ -281,10 +282,10 @@ func (m *Model) AdapterStart() fs.FS {
 	return m.Files.Adapter
 }
 
-// Adapt adds the adapter of a training run. chosen are the parameters of the base model that train beside it. Their modules
-// become the modules_to_save of the adapter, as in PEFT, so that the adapter folder holds everything that the run learned.
-// PEFT does not adapt a module that it saves whole. If the adapter that the run starts from does adapt such a module, the
-// adapter stays, and the weight is saved under the key that PEFT has for it.
+// Adapt adds the adapter of a training run. chosen are the parameters of the base model that train with it. Their modules are
+// added to the adapter's modules_to_save, as in PEFT, so that the adapter folder holds everything that the run trains.
+// PEFT does not adapt a module of modules_to_save. If the adapter that the run starts from adapts such a module, the module
+// stays adapted, and its weight is saved under PEFT's key for the weight of an adapted module.
 func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
 	if m.Files.Adapter != nil {
 		var err error
@@ -309,8 +310,8 @@ func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
 			whole = append(whole, module)
 		}
 	}
-	// A tied embedding stays one tensor with both gradients, also where it trains beside an adapter. PEFT knows it as two
-	// modules: it is saved under both names, so that the folder alone reproduces it there too.
+	// A tied embedding that trains with an adapter is one tensor with the gradients of embedding and head. PEFT loads two modules,
+	// so the tensor is saved under both names.
 	d := m.Decoder
 	embedding := moduleOf(d.Embedding)
 	ends := []string{embedding, d.Head.Path}
@@ -328,7 +329,7 @@ func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
 		own.ModulesToSave = append(own.ModulesToSave, ends...)
 		d.Embedding.Trainable = true
 		for _, path := range ends {
-			m.Adapter.beside = append(m.Adapter.beside, peft.Tensor{Key: m.Adapter.Method.Prefix + path + ".weight", Param: d.Embedding})
+			m.Adapter.fromBase = append(m.Adapter.fromBase, peft.Tensor{Key: m.Adapter.Method.Prefix + path + ".weight", Param: d.Embedding})
 		}
 	}
 	for _, p := range m.Decoder.Added.Params() {
@@ -337,16 +338,16 @@ func (m *Model) Adapt(cfg *config.PEFT, chosen ParamSet) error {
 	for _, p := range m.Decoder.Params() {
 		switch {
 		case slices.Contains(whole, moduleOf(p)):
-			p.Trainable = chosen[p] // the file holds the whole module, of which a pattern may have chosen one tensor
+			p.Trainable = chosen[p] // the file holds the whole module, also if a pattern has chosen only its weight
 		case chosen[p] && !p.Trainable:
-			m.Adapter.keepBeside(p)
+			m.Adapter.trainWithAdapter(p)
 		}
 	}
 	return m.startAdapter(own, len(chosen) > 0)
 }
 
-// startAdapter has the adapter in use start from the files of the run's checkpoint or of init_adapter, where there are
-// any. parts: modules of the base train beside the adapter.
+// startAdapter opens the files that the adapter in use starts from: those of the run's checkpoint or of init_adapter, if there
+// are any. parts says that modules of the base model train with the adapter.
 func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 	if m.Files.Resume != nil {
 		return m.load(m.Adapter, m.Files.Resume, true)
@@ -362,7 +363,7 @@ func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 		return report.Fail("adapter", report.ExitConfig, "Choose an adapter of this model.", fmt.Errorf("init_adapter: %w", err))
 	}
 	complete := len(given.BesideHead()) > 0 || !parts
-	if parts { // what is saved whole then follows from trainable: the tensors themselves are compared
+	if parts { // modules_to_save then follows from trainable, and load compares the tensors
 		given.ModulesToSave = own.ModulesToSave
 	}
 	if err := own.SameMaths(given); err != nil {
@@ -372,7 +373,7 @@ func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 	if err := m.load(m.Adapter, m.Files.Adapter, complete); err != nil {
 		return err
 	}
-	for _, t := range m.Adapter.beside {
+	for _, t := range m.Adapter.fromBase {
 		if !t.Param.Trainable {
 			return report.Fail("adapter", report.ExitConfig, "Merge the adapter into its base and train on that.",
 				fmt.Errorf("init_adapter: it brings %s of its own, which differs from the base's", t.Key))
@@ -381,7 +382,7 @@ func (m *Model) startAdapter(own config.PEFT, parts bool) error {
 	return nil
 }
 
-// LongestPrefix is the largest number of positions that an adapter of the model takes before a text.
+// LongestPrefix is the largest number of virtual tokens that an adapter of the model puts before a text.
 func (m *Model) LongestPrefix() int {
 	n := m.Decoder.Virtual()
 	for _, a := range m.Adapters {
@@ -390,7 +391,7 @@ func (m *Model) LongestPrefix() int {
 	return n
 }
 
-// EachAdapter puts the base model alone and then each adapter in use, and calls f with the adapter, nil for the base model.
+// EachAdapter calls f for the base model alone, with nil, and then for each adapter, which is in use meanwhile.
 func (m *Model) EachAdapter(f func(a *Adapter) error) error {
 	for _, a := range append([]*Adapter{nil}, m.Adapters...) {
 		m.Use(a)
@@ -404,26 +405,26 @@ func (m *Model) EachAdapter(f func(a *Adapter) error) error {
 	return nil
 }
 
-// stackHint is what to do with an adapter that cannot lie on a base beside others.
-const stackHint = "Look at this adapter by itself: give one --adapter."
+// compareHint is the advice for an adapter that cannot be compared with others.
+const compareHint = "Look at this adapter by itself: give one --adapter."
 
 // AddCompared adds one adapter of several that are compared over the same base model. It refuses an adapter that changes
 // the base model, because the others need the base model unchanged.
 func (m *Model) AddCompared(name string, fsys fs.FS) error {
 	if _, err := fs.Stat(fsys, headFile); err == nil {
-		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
+		return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: it brings layers of its own (%s), and other adapters need the base as it was", name, headFile))
 	}
 	a, err := m.AddAdapter(name, fsys)
 	if err != nil {
 		return report.Fail("adapter", report.ExitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
 	}
 	if init := a.Method.MovesBase(); init != "" {
-		return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: %s takes a part out of the base's weights, and other adapters need the base as it was", name, init))
+		return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: %s takes a part out of the base's weights, and other adapters need the base as it was", name, init))
 	}
 	base := m.Decoder.Params()
 	for _, t := range a.tensors() {
 		if slices.Contains(base, t.Param) {
-			return report.Fail("adapter", report.ExitConfig, stackHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
+			return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// Classifies tells whether a run asks for a classification of its rows, whatever its model was made for.
+// Classifies reports whether a config makes its model a classifier.
 func Classifies(cfg *config.Config) bool {
 	return cfg.PEFT != nil && cfg.PEFT.TaskType == config.SeqCls ||
 		slices.ContainsFunc(cfg.Parts(), func(p config.Part) bool {
@@ -21,21 +21,21 @@ func Classifies(cfg *config.Config) bool {
 		})
 }
 
-// AddScore makes a language model a classifier with a head of its own, which starts at random.
+// AddScore makes a language model a classifier with a new head, whose values are drawn.
 func (m *Model) AddScore(classes int) {
 	m.Decoder.Classify(classes)
-	m.Decoder.Head.Weight.Fresh = true
+	m.Decoder.Head.Weight.New = true
 }
 
-// ScoreOf finds what an adapter's file says of the head that was trained with it: how many classes it has and, where
-// this program wrote it, their names.
+// ScoreOf returns the number of classes of the head in an adapter's file, 0 for none, and their names if the file has them,
+// which only this program writes.
 func ScoreOf(fsys fs.FS) (classes int, names []string) {
 	if fsys == nil {
 		return 0, nil
 	}
 	c, err := weights.OpenFile(fsys, adapterFile)
 	if err != nil {
-		return 0, nil // whoever loads it says so
+		return 0, nil // loading the adapter reports the error
 	}
 	defer c.Close()
 	for _, name := range c.Names() {
@@ -49,11 +49,10 @@ func ScoreOf(fsys fs.FS) (classes int, names []string) {
 	return classes, names
 }
 
-// classesKey is where the metadata of an adapter's file holds the names of the classes, as a JSON list: PEFT's own files
-// have no place for them.
+// classesKey is the metadata key of an adapter's file with the names of the classes, as a JSON list. PEFT has no key for them.
 const classesKey = "classes"
 
-// labelKeys are the keys of config.json that tell the classes of a classifier.
+// labelKeys are the keys of config.json with the classes of a classifier.
 func labelKeys(names []string) map[string]any {
 	id2label, label2id := map[string]string{}, map[string]int{}
 	for i, name := range names {
@@ -62,7 +61,7 @@ func labelKeys(names []string) map[string]any {
 	return map[string]any{"id2label": id2label, "label2id": label2id, "num_labels": len(names), "problem_type": "single_label_classification"}
 }
 
-// ClassName is the name of a class, as transformers has it where the model does not name its classes.
+// ClassName is the name of a class, LABEL_n as in transformers if the model does not name its classes.
 func (m *Model) ClassName(class int) string {
 	if class < len(m.Classes) {
 		return m.Classes[class]

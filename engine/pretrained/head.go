@@ -18,27 +18,27 @@ import (
 	"llamatab/engine/weights"
 )
 
-// headFile holds an added stack of layers, beside the model or the adapter that it belongs to: head.{k}.weight and
-// head.{k}.bias in F32, k counting from the trunk on, and in the metadata what one must know to compute with them.
+// headFile holds an added head, in the folder of its model or adapter: head.{k}.weight and head.{k}.bias in float32, with k = 0
+// for the layer next to the trunk. Its metadata are a headSpec.
 const headFile = "head.safetensors"
 
-// headKey is the key of config.json that says that a model has an added stack, and where it lies. Programs that do not
-// know it load the model without the stack.
+// headKey is the key of config.json with the name of the added head's file. Programs that do not know the key load the model
+// without the head.
 const headKey = "added_head"
 
-// activations by the names that run.json and files have for them.
+// activations are the activations of added heads by their names in run.json and in files.
 var activations = map[string]op.Activation{"silu": op.SiLU, "relu": op.ReLU, "gelu": op.GELU, "tanh": op.Tanh}
 
-// headSpec says what a stack computes, as the metadata of its file does.
+// headSpec is the description of an added head, which the metadata of its file hold.
 type headSpec struct {
 	at         nn.Place
 	sizes      []int
 	activation string
-	classes    int      // of one on top
-	names      []string // of the classes; nil where they are not known
+	classes    int      // of a head on top
+	names      []string // of the classes, nil if they are not known
 }
 
-// metadata spells s.
+// metadata is s as the metadata of a file.
 func (s headSpec) metadata(model string) (map[string]string, error) {
 	sizes, err := json.Marshal(s.sizes)
 	m := map[string]string{
@@ -54,13 +54,13 @@ func (s headSpec) metadata(model string) (map[string]string, error) {
 	return m, err
 }
 
-// Bounds on what a file may say of a stack.
+// Bounds on the sizes that a file may give.
 const (
-	maxStack = 16
-	maxWidth = 1 << 20
+	maxHeadLayers = 16
+	maxWidth      = 1 << 20
 )
 
-// openHead opens the file of a stack and reads what it says of itself.
+// openHead opens the file of an added head and reads its metadata.
 func openHead(fsys fs.FS, name string) (c *weights.Checkpoint, s headSpec, err error) {
 	if c, err = weights.OpenFile(fsys, name); err != nil {
 		return nil, s, err
@@ -76,7 +76,7 @@ func openHead(fsys fs.FS, name string) (c *weights.Checkpoint, s headSpec, err e
 		err = fmt.Errorf("its metadata names the activation %q", s.activation)
 	case err != nil || s.classes < 0 || s.classes > maxWidth || s.at == nn.OnTop && s.classes < 2:
 		err = fmt.Errorf("its metadata has num_labels %q", m["num_labels"])
-	case json.Unmarshal([]byte(m["sizes"]), &s.sizes) != nil || len(s.sizes) > maxStack:
+	case json.Unmarshal([]byte(m["sizes"]), &s.sizes) != nil || len(s.sizes) > maxHeadLayers:
 		err = fmt.Errorf("its metadata has sizes %.60q", m["sizes"])
 	}
 	for _, n := range s.sizes {
@@ -94,7 +94,7 @@ func openHead(fsys fs.FS, name string) (c *weights.Checkpoint, s headSpec, err e
 	return c, s, nil
 }
 
-// addHead adds the stack that s describes, whose values come from c, or are drawn where c is nil.
+// addHead adds the head that s describes. Its values come from c, or are drawn if c is nil.
 func (m *Model) addHead(s headSpec, c *weights.Checkpoint) error {
 	switch {
 	case m.Decoder.Added != nil:
@@ -103,14 +103,14 @@ func (m *Model) addHead(s headSpec, c *weights.Checkpoint) error {
 		return errors.New("the model has a head for classes already")
 	}
 	m.headSpec, m.tiedBase = s, m.Decoder.Tied
-	m.Decoder.AddStack(s.at, s.sizes, activations[s.activation], s.classes)
+	m.Decoder.AddHead(s.at, s.sizes, activations[s.activation], s.classes)
 	if s.at == nn.OnTop && s.names != nil {
 		m.Classes = s.names
 	}
 	return m.headFrom(c)
 }
 
-// headFrom makes c, where it is not nil, what the values of the added stack come from.
+// headFrom makes c the file of the added head's values, nil for values that are drawn.
 func (m *Model) headFrom(c *weights.Checkpoint) error {
 	if m.head = c; c == nil {
 		return nil
@@ -126,9 +126,10 @@ func (m *Model) headFrom(c *weights.Checkpoint) error {
 	return nil
 }
 
+// headHint is the advice for an added head that cannot be used.
 const headHint = "Choose a head.safetensors that belongs to this model, or a folder with one."
 
-// ownHead adds the stack that lies in a folder, if one does.
+// ownHead adds the head of a folder that has one.
 func (m *Model) ownHead(fsys fs.FS) error {
 	if _, err := fs.Stat(fsys, headFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -140,13 +141,13 @@ func (m *Model) ownHead(fsys fs.FS) error {
 	return report.Fail("head", report.ExitConfig, headHint, err)
 }
 
-// namesHead tells whether a config.json speaks of an added stack.
+// namesHead reports whether a config.json has the key of an added head.
 func namesHead(data []byte) bool {
 	var c map[string]json.RawMessage
 	return json.Unmarshal(data, &c) == nil && string(c[headKey]) == strconv.Quote(headFile)
 }
 
-// HeadOf finds the added head among the entries of a run, nil for none. All entries name one head.
+// HeadOf returns the added head that a run's entries of trainable describe, nil for none. It is an error if they describe two.
 func HeadOf(cfg *config.Config) (*config.Head, error) {
 	var found *config.Head
 	look := func(parts []config.Part, path string) error {
@@ -169,8 +170,8 @@ func HeadOf(cfg *config.Config) (*config.Head, error) {
 	return found, err
 }
 
-// AddHead adds the head h of a run unless the model has it already. classes are the names of the classes. The values come
-// from the checkpoint of the run, from the file that init names, or are random.
+// AddHead adds the head h of a run unless the model has it already. classes are the names of the classes. The values come from
+// the checkpoint of the run, from the file that init names, or are drawn.
 func (m *Model) AddHead(h *config.Head, classes []string) error {
 	want := headSpec{at: nn.Place(h.At), sizes: h.Sizes, activation: h.Activation}
 	if want.at == nn.OnTop {
@@ -207,7 +208,7 @@ func (m *Model) AddHead(h *config.Head, classes []string) error {
 	return nil
 }
 
-// startOfHead is the folder with the first values of an added head and the file's name in it, nil for none.
+// startOfHead returns the folder with the first values of an added head and the name of its file, nil for none.
 func (m *Model) startOfHead() (from fs.FS, name string, err error) {
 	if m.Files.Resume != nil {
 		return m.Files.Resume, headFile, nil
@@ -230,7 +231,7 @@ func (m *Model) startOfHead() (from fs.FS, name string, err error) {
 	return m.Files.Head, name, nil
 }
 
-// Head writes the added stack beside a result, where there is one.
+// Head writes the file of the added head, if the model has one. fill writes the values of a parameter.
 func (o Writer) Head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) error) error {
 	params := map[string]*nn.Param{}
 	var specs []weights.Spec
@@ -253,7 +254,7 @@ func (o Writer) Head(dir string, m *Model, fill func(p *nn.Param, w io.Writer) e
 	})
 }
 
-// HeadAsRead writes a parameter of the stack as its file has it.
+// HeadAsRead writes the values of a parameter that the added head's file holds.
 func (m *Model) HeadAsRead(p *nn.Param, w io.Writer) error {
 	t, _ := m.head.Tensor(p.Name)
 	h, err := m.head.ReadF32(t)

@@ -23,28 +23,27 @@ import (
 	"llamatab/engine/weights"
 )
 
-// Model is a decoder with its adapter and the files that its values come from. No memory of a device is taken yet.
+// Model is a decoder with its adapters and the files that hold its values. It needs no device.
 type Model struct {
 	Decoder   *nn.Decoder
-	Method    *peft.Method // in use; nil without an adapter
-	PEFT      *config.PEFT
-	Base      *weights.Checkpoint  // nil where the model starts from random weights
-	Tokenizer *tokenizer.Tokenizer // nil where the model has none
+	Method    *peft.Method         // of the adapter in use, nil for none
+	PEFT      *config.PEFT         // its configuration
+	Base      *weights.Checkpoint  // the file of the base model, nil for a model with random weights
+	Tokenizer *tokenizer.Tokenizer // nil if the folder has none
 	Config    []byte               // config.json
-	Classes   []string             // names of a classifier's classes; nil where they are not known
-	Remarks   []message.Remark     // what a person should know of it and of what is done with it
+	Classes   []string             // names of a classifier's classes, nil if they are not known
+	Remarks   []message.Remark     // for the person, about the files and how they were read
 
-	head     *weights.Checkpoint // of the added stack; nil where it starts fresh
-	headSpec headSpec            // of the same
-	tiedBase bool                // the model was tied before a stack took the place of its head
-	Name     string              // for files that tell which model they belong to
+	head     *weights.Checkpoint // the file of the added head, nil if its values are drawn
+	headSpec headSpec            // of the added head
+	tiedBase bool                // the model was tied before an added head replaced its output head
+	Name     string              // of the base model, for the files of adapters and heads
 
 	Files    report.Files
-	Seed     uint64
-	Adapter  *Adapter   // of Method and PEFT
-	Adapters []*Adapter // all adapters that were made for the model
-	// overlay holds trained tensors that replace the base's: those of a checkpoint.
-	overlay *weights.Checkpoint
+	Seed     uint64              // of the values that are drawn
+	Adapter  *Adapter            // in use, nil for none
+	Adapters []*Adapter          // all adapters of the model
+	overlay  *weights.Checkpoint // the trained tensors of a checkpoint, which replace those of Base; nil for none
 }
 
 // Close closes the files.
@@ -59,6 +58,7 @@ func (m *Model) Close() {
 	}
 }
 
+// ModelHint is the advice for a model folder that cannot be used.
 const ModelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
 
 // Open reads config.json, the header of the weights and the tokenizer of a model folder. random is nil for a model that has
@@ -75,7 +75,7 @@ func Open(files report.Files, random *config.RandomInit, seed uint64) (*Model, e
 	return m, nil
 }
 
-// OpenWithoutTokenizer is Open for a caller that has the rows of the dataset already.
+// OpenWithoutTokenizer is Open for a caller that needs no tokenizer, because it has the encoded rows of the dataset.
 func OpenWithoutTokenizer(files report.Files, random *config.RandomInit, seed uint64) (*Model, error) {
 	m := &Model{Files: files, Seed: seed}
 	bad := func(err error) (*Model, error) {
@@ -116,6 +116,7 @@ func OpenWithoutTokenizer(files report.Files, random *config.RandomInit, seed ui
 // maxSmall bounds the JSON files of a model folder, tokenizer.json included.
 const maxSmall = 64 << 20
 
+// ReadSmall reads a file of at most 64 MiB. The error of a nil fsys wraps fs.ErrNotExist.
 func ReadSmall(fsys fs.FS, name string) ([]byte, error) {
 	if fsys == nil {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
@@ -149,7 +150,7 @@ func (m *Model) openTokenizer() error {
 	return nil
 }
 
-// Mismatch tells what is wrong with a tensor that is wanted from c, "" for nothing.
+// Mismatch returns why c has no floating-point tensor of a name and a shape, "" if it has one.
 func Mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
 	t, ok := c.Tensor(name)
 	switch {
@@ -164,7 +165,7 @@ func Mismatch(c *weights.Checkpoint, name string, want tensor.Shape) string {
 	return ""
 }
 
-// list spells problems for one message: all of them, up to a screenful.
+// list joins problems for one message. It names at most 20.
 func list(problems []string) string {
 	const most = 20
 	if n := len(problems); n > most {
@@ -175,8 +176,8 @@ func list(problems []string) string {
 
 const lmHeadWeight = "lm_head.weight"
 
-// CheckWeights compares the names and shapes of the base checkpoint with the model and decides how each parameter is
-// stored. Callers first decide what trains.
+// CheckWeights compares the names and shapes of the base checkpoint with those of the model. It makes frozen bfloat16 matrices
+// stay bfloat16 on the device, so the trained parameters must be chosen before.
 func (m *Model) CheckWeights() error {
 	if m.Base == nil {
 		return nil
@@ -185,7 +186,7 @@ func (m *Model) CheckWeights() error {
 	used := map[string]bool{}
 	for _, p := range m.Decoder.Params() {
 		used[p.From()] = true
-		if p.Fresh {
+		if p.New {
 			continue
 		}
 		if msg := Mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
@@ -209,7 +210,7 @@ func (m *Model) CheckWeights() error {
 	return nil
 }
 
-// UseCheckpoint makes the folder of a checkpoint the source of the trained values, until the caller calls back.
+// UseCheckpoint makes the folder of a checkpoint the source of the trained values until the returned function is called.
 func (m *Model) UseCheckpoint(checkpoint fs.FS) (back func(), err error) {
 	overlay, head := m.overlay, m.head
 	m.overlay = nil
@@ -247,7 +248,7 @@ func (m *Model) UseCheckpoint(checkpoint fs.FS) (back func(), err error) {
 	return back, err
 }
 
-// UseTrained makes a checkpoint of a run without an adapter the source of the parameters that train.
+// UseTrained makes a checkpoint of a run without an adapter the source of the trained parameters.
 func (m *Model) UseTrained(fsys fs.FS) error {
 	c, err := weights.Open(fsys)
 	if err != nil {
@@ -289,7 +290,7 @@ func (m *Model) Params() []*nn.Param {
 	return all
 }
 
-// configWith returns config.json with some keys replaced and the others as they were.
+// configWith returns config.json with the given keys replaced.
 func configWith(data []byte, set map[string]any) ([]byte, error) {
 	var keys map[string]any
 	if err := json.Unmarshal(data, &keys); err != nil {
@@ -301,7 +302,7 @@ func configWith(data []byte, set map[string]any) ([]byte, error) {
 	return json.MarshalIndent(keys, "", "  ")
 }
 
-// Freeze makes every parameter one that does not train.
+// Freeze makes all parameters frozen.
 func (m *Model) Freeze() {
 	for _, p := range m.Params() {
 		p.Trainable = false

@@ -11,8 +11,8 @@ import (
 	"llamatab/engine/weights"
 )
 
-// reconcile decides, as transformers 5 does, what a file means that holds a tied model's head under both of its names,
-// or only under the head's.
+// reconcile handles the file of a tied model that has the shared matrix as lm_head.weight, with or without the embedding, as
+// transformers 5 does. If the two differ, the model is not tied.
 func (m *Model) reconcile() error {
 	d := m.Decoder
 	if m.Base == nil || !d.Tied {
@@ -39,8 +39,8 @@ func (m *Model) reconcile() error {
 	return nil
 }
 
-// leftOver sorts the tensors of the base that the model does not use: buffers that it computes itself are left out with
-// a remark; for any other it says what is wrong.
+// leftOver checks the tensors of the base file that the model does not use. Buffers, which the model computes itself, become a
+// remark. It returns a message for each other tensor.
 func (m *Model) leftOver(used map[string]bool) (wrong []string, err error) {
 	var buffers []string
 	for _, name := range m.Base.Names() {
@@ -66,8 +66,8 @@ func (m *Model) leftOver(used map[string]bool) (wrong []string, err error) {
 	return wrong, nil
 }
 
-// isBuffer says whether a tensor can be no weight of a model of these families: it holds no floats, or has the name of a
-// cache or mask.
+// isBuffer reports whether a tensor is no weight of a Llama-family model: it holds no floats, or has the name of a cache or
+// mask.
 func isBuffer(t weights.Tensor) bool {
 	if !t.DType.IsFloat() && !strings.HasPrefix(t.RawDType, "F") {
 		return !strings.HasSuffix(t.Name, ".weight") && !strings.HasSuffix(t.Name, ".qweight") && !strings.HasSuffix(t.Name, ".qzeros")
@@ -76,7 +76,8 @@ func isBuffer(t weights.Tensor) bool {
 	return strings.Contains(t.Name, ".rotary_emb.") || slices.Contains([]string{"cos_cached", "sin_cached", "cos_cache", "sin_cache", "inv_freq", "masked_bias", "causal_mask", "position_ids"}, last)
 }
 
-// compareFrequencies holds the rotary frequencies of a file, which nobody reads, against those that config.json gives.
+// compareFrequencies compares the rotary frequencies of a file with those that follow from config.json. The model uses the
+// latter. A difference becomes a remark.
 func (m *Model) compareFrequencies(t weights.Tensor) error {
 	if t.CheckFloat() != nil || t.Shape.Size() != len(m.Decoder.InvFreq) {
 		m.remark("frequencies_differ", "{tensor} does not hold the rotary frequencies that config.json gives: it is left out, as in transformers", "tensor", t.Name)
@@ -86,20 +87,20 @@ func (m *Model) compareFrequencies(t weights.Tensor) error {
 	if err != nil {
 		return err
 	}
-	tolerance := 1e-5 // of what single precision leaves
+	tolerance := 1e-5 // of float32
 	if t.DType != tensor.F32 {
 		tolerance = 1e-2
 	}
 	for j, f := range m.Decoder.InvFreq {
-		if math.Abs(float64(h.Data[j])-f) > tolerance*f && !m.said("frequencies_differ") {
+		if math.Abs(float64(h.Data[j])-f) > tolerance*f && !m.hasRemark("frequencies_differ") {
 			m.remark("frequencies_differ", "{tensor} does not hold the rotary frequencies that config.json gives: it is left out, as in transformers", "tensor", t.Name)
 		}
 	}
 	return nil
 }
 
-// said says whether there is a remark with a code.
-func (m *Model) said(code string) bool {
+// hasRemark reports whether the model has a remark with a code.
+func (m *Model) hasRemark(code string) bool {
 	return slices.ContainsFunc(m.Remarks, func(r message.Remark) bool { return r.Code == code })
 }
 

@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// ResultBytes is the size of the weights that the run leaves: the adapter's files, or the whole model's, and an added head's.
+// ResultBytes is the size of a run's result: the weights of the adapter, or of the whole model, and those of an added head.
 func (m *Model) ResultBytes() (int64, error) {
 	var n int64
 	add := func(specs []weights.Spec, metadata map[string]string) error {
@@ -36,7 +36,7 @@ func (m *Model) ResultBytes() (int64, error) {
 	var specs []weights.Spec
 	for _, p := range m.SavedParams() {
 		spec := weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.FileShape()}
-		if m.Base != nil && !p.Trainable && !p.Fresh {
+		if m.Base != nil && !p.Trainable && !p.New {
 			t, _ := m.Base.Tensor(p.From())
 			spec.DType = t.DType
 		}

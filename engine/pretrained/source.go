@@ -8,9 +8,9 @@ import (
 
 // Source is where a parameter's first values come from.
 type Source struct {
-	File    *weights.Checkpoint // nil: they are made
+	File    *weights.Checkpoint // nil if Model.FirstValues makes them
 	Name    string              // of the tensor in the file
-	Adapter *Adapter            // that the parameter belongs to, nil for the base model's
+	Adapter *Adapter            // that the parameter belongs to, nil for a parameter of the base model
 }
 
 // Bytes is the size of the values in the file.
@@ -40,7 +40,7 @@ func (m *Model) Sources() func(p *nn.Param) Source {
 				}
 			}
 		}
-		if m.head != nil && p.Unit == nn.StackUnit {
+		if m.head != nil && p.Unit == nn.AddedHeadUnit {
 			if _, there := m.head.Tensor(p.Name); there {
 				return Source{m.head, p.Name, a}
 			}
@@ -50,7 +50,7 @@ func (m *Model) Sources() func(p *nn.Param) Source {
 				return Source{m.overlay, p.Name, a}
 			}
 		}
-		if p.Fresh || a != nil && tensors[p].Key == p.Name { // a new head, the adapter's own
+		if p.New || a != nil && tensors[p].Key == p.Name { // a new head, or a parameter that only the adapter has
 			return Source{Adapter: a}
 		}
 		return Source{m.Base, p.From(), a}

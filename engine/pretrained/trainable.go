@@ -14,14 +14,14 @@ import (
 // ParamSet is a set of the base model's parameters.
 type ParamSet map[*nn.Param]bool
 
-// Untie gives the output head a weight of its own where an entry names it: only that unties a tied model.
+// Untie gives the output head a weight of its own if an entry is lm_head. No other entry unties a tied model.
 func Untie(d *nn.Decoder, parts []config.Part) {
 	if d.Classes == 0 && slices.ContainsFunc(parts, func(p config.Part) bool { return p.Select == config.LMHead }) {
 		d.Untie()
 	}
 }
 
-// Choose finds the parameters that the entries of trainable name. The list stands at path in run.json.
+// Choose returns the parameters that the entries of trainable name. path is the list's place in run.json, for errors.
 func Choose(d *nn.Decoder, parts []config.Part, path string) (ParamSet, error) {
 	chosen := ParamSet{}
 	for i, part := range parts {
@@ -44,7 +44,7 @@ func Choose(d *nn.Decoder, parts []config.Part, path string) (ParamSet, error) {
 			var hit bool
 			switch part.Select {
 			case "": // an added head
-				hit = p.Unit == nn.StackUnit
+				hit = p.Unit == nn.AddedHeadUnit
 			case config.All:
 				hit = true
 			case config.LMHead, config.Score:
@@ -68,12 +68,12 @@ func Choose(d *nn.Decoder, parts []config.Part, path string) (ParamSet, error) {
 	return chosen, nil
 }
 
-// matches tells whether a regex entry is found in a parameter's name.
+// matches reports whether the pattern of an entry is found in the name of a parameter.
 func matches(d *nn.Decoder, part config.Part) bool {
 	return slices.ContainsFunc(d.Params(), func(p *nn.Param) bool { return part.Regexp().MatchString(p.Name) })
 }
 
-// near lists the few names that share the longest piece of text with a pattern.
+// near lists the four names that have the longest text in common with a pattern.
 func near(d *nn.Decoder, pattern string) []string {
 	const most = 4
 	pattern = strings.ReplaceAll(pattern, `\`, "")
@@ -91,8 +91,8 @@ func near(d *nn.Decoder, pattern string) []string {
 	return names[:min(most, len(names))]
 }
 
-// modulesOf are the entries of PEFT's modules_to_save that hold a set of parameters: the full path of each module. PEFT
-// takes every module whose path ends with an entry, so only a full path takes this one and no other.
+// modulesOf are the entries of PEFT's modules_to_save for a set of parameters: the full paths of their modules. PEFT saves every
+// module whose path ends with an entry, so only a full path names one module.
 func modulesOf(d *nn.Decoder, set ParamSet) (modules []string) {
 	for _, p := range d.Params() {
 		if m := moduleOf(p); set[p] && !slices.Contains(modules, m) {

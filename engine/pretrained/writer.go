@@ -19,26 +19,26 @@ import (
 	"llamatab/engine/weights"
 )
 
-// ChunkBytes is how much of a tensor passes through this program's memory at a time: a checkpoint may be larger than
-// all the memory there is.
+// ChunkBytes is the size of the pieces in which a tensor is read and written, as a checkpoint may be larger than the memory of
+// this program.
 const ChunkBytes = 4 << 20
 
-// Values reads the values of parameters. They may be on one device, or in shards on several.
+// Values reads the values of parameters, which may be on one device or in shards on several.
 type Values interface {
-	// Stream hands the little-endian F32 values of key to write in pieces, in the order of shape, or transposed. key is
-	// an *nn.Param, an nn.GradOf or a moment's key.
+	// Stream passes the values of key to write in pieces, as little-endian float32, row-major in shape or in its transpose. key
+	// is an *nn.Param, an nn.GradOf or a moment's key.
 	Stream(key any, shape tensor.Shape, transposed bool, write func([]byte) error) error
-	// Compute returns the values of a tensor that is a function of what trains, as little-endian F32.
+	// Compute returns the shape and the values of a tensor that is a function of trained parameters, as little-endian float32.
 	Compute(t peft.Tensor) (tensor.Shape, []byte, error)
 }
 
-// Writer writes the files of results to a host. Values may be nil where a result holds only values of files.
+// Writer writes the files of results to a host. Values may be nil if a result only has values that are copied from files.
 type Writer struct {
 	Host   report.Host
 	Values Values
 }
 
-// File writes one file and leaves it uncommitted.
+// File writes one file. The caller commits it.
 func (o Writer) File(name string, write func(io.Writer) error) (err error) {
 	w, err := o.Host.Create(name)
 	if err == nil {
@@ -53,10 +53,12 @@ func (o Writer) File(name string, write func(io.Writer) error) (err error) {
 	return nil
 }
 
+// Bytes is File for content that is in memory.
 func (o Writer) Bytes(name string, data []byte) error {
 	return o.File(name, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
+// Commit makes a file or folder that was written visible.
 func (o Writer) Commit(name string) error {
 	if err := o.Host.Commit(name); err != nil {
 		return report.Fail("output", report.ExitFailed, "Free space or choose another output folder.", fmt.Errorf("writing %s: %w", name, err))
@@ -64,8 +66,8 @@ func (o Writer) Commit(name string) error {
 	return nil
 }
 
-// Adapter writes a PEFT folder, all tensors F32: adapter_config.json, adapter_model.safetensors and, for a projected prefix,
-// what makes it.
+// Adapter writes a PEFT folder with float32 tensors: adapter_config.json, adapter_model.safetensors and, for a prefix with a
+// projection, the file of the projection.
 func (o Writer) Adapter(dir string, m *Model) error {
 	cfg, err := m.PEFT.AdapterConfig()
 	if err != nil {
@@ -111,7 +113,7 @@ func (o Writer) Adapter(dir string, m *Model) error {
 	return nil
 }
 
-// classNames are the metadata of an adapter's file.
+// classNames are the metadata of an adapter's file: the names of the classes, nil if there are none.
 func (m *Model) classNames() (map[string]string, error) {
 	if m.Classes == nil {
 		return nil, nil
@@ -120,12 +122,12 @@ func (m *Model) classNames() (map[string]string, error) {
 	return map[string]string{classesKey: string(names)}, err
 }
 
-// Stream writes the values of key, which belong to p, as F32.
+// Stream writes the values of key as float32 in the shape of p's file. key is p, its gradient's or a moment's.
 func (o Writer) Stream(w io.Writer, key any, p *nn.Param) error {
 	return o.Values.Stream(key, p.Shape, p.Transposed, func(b []byte) error { _, err := w.Write(b); return err })
 }
 
-// Tensors writes one safetensors file, filling each tensor in turn.
+// Tensors writes one safetensors file. fill writes the bytes of a tensor.
 func (o Writer) Tensors(w io.Writer, specs []weights.Spec, metadata map[string]string, fill func(name string, w io.Writer) error) error {
 	sw, err := weights.NewWriter(w, specs, metadata)
 	if err != nil {
@@ -139,14 +141,14 @@ func (o Writer) Tensors(w io.Writer, specs []weights.Spec, metadata map[string]s
 	return sw.Close()
 }
 
-// copied are the files of a model folder that a result takes over as they are.
+// copied are the files of a model folder that are copied into a result.
 var copied = []string{
 	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
 	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
 }
 
-// SavedParams lists the parameters that a model folder holds: those of the decoder, and the original lm_head where an added
-// head replaces it in the computation.
+// SavedParams lists the parameters of a written model folder: those of the decoder, and the base model's lm_head if an added
+// head replaces it.
 func (m *Model) SavedParams() []*nn.Param {
 	all := m.Decoder.Params()
 	if m.Base != nil && m.headSpec.at == nn.OnTop && !m.tiedBase {
@@ -157,8 +159,8 @@ func (m *Model) SavedParams() []*nn.Param {
 	return all
 }
 
-// Model writes a complete Hugging Face folder. fill writes a parameter's values in its spec's type; a parameter
-// for which spec returns false is copied from the base checkpoint as it is.
+// Model writes a complete Hugging Face folder. fill writes the values of a parameter in the type of its spec. A parameter for
+// which spec returns false is copied from the base file.
 func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, bool), fill func(p *nn.Param, w io.Writer) error) error {
 	var specs []weights.Spec
 	params := map[string]*nn.Param{}
@@ -215,7 +217,7 @@ func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	return nil
 }
 
-// configKeys are the keys of config.json that say what the written model is; bf16: most of its tensors are bfloat16.
+// configKeys are the keys of config.json that differ from the base model's. bf16 says that most written tensors are bfloat16.
 func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	dtype := "float32"
 	if bf16 {
@@ -225,7 +227,7 @@ func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	if m.Decoder.Added != nil {
 		keys[headKey] = headFile
 	}
-	if m.headSpec.at == nn.OnTop { // to others it is the language model that it was
+	if m.headSpec.at == nn.OnTop { // other programs load it as the language model
 		keys["tie_word_embeddings"] = m.tiedBase
 		maps.Copy(keys, labelKeys(m.Classes))
 	} else if m.Decoder.Classes > 0 {
@@ -239,7 +241,7 @@ func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	return keys, nil
 }
 
-// copyFiles copies the tokenizer's files and what else belongs to a model folder.
+// copyFiles copies the tokenizer's files and generation_config.json.
 func (o Writer) copyFiles(dir string, m *Model) error {
 	for _, name := range copied {
 		from := m.Files.Model
@@ -262,12 +264,13 @@ func (o Writer) copyFiles(dir string, m *Model) error {
 	return nil
 }
 
-// Trained writes the model folder of a run without an adapter: what trained in F32, the rest as it was.
+// Trained writes the model folder of a run without an adapter: trained parameters in float32, the others copied from the base
+// file.
 func (o Writer) Trained(dir string, m *Model) error {
 	if err := o.Head(dir, m, func(p *nn.Param, w io.Writer) error { return o.Stream(w, p, p) }); err != nil {
 		return err
 	}
 	return o.Model(dir, m, func(p *nn.Param) (weights.Spec, bool) {
-		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || p.Fresh || m.Base == nil
+		return weights.Spec{Name: p.Name, DType: tensor.F32, Shape: p.Shape}, p.Trainable || p.New || m.Base == nil
 	}, func(p *nn.Param, w io.Writer) error { return o.Stream(w, p, p) })
 }

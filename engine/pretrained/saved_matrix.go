@@ -12,7 +12,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// asPEFT is an adapter's folder with its keys as PEFT spells them.
+// asPEFT opens an adapter's folder. The folder that it returns has PEFT's keys.
 func (m *Model) asPEFT(fsys fs.FS) (fs.FS, error) {
 	fsys, remarks, err := adapterdir.Open(fsys)
 	if err != nil {
@@ -22,9 +22,9 @@ func (m *Model) asPEFT(fsys fs.FS) (fs.FS, error) {
 	return fsys, nil
 }
 
-// ownedBy is the parameter that an adapter's file has a matrix for although no setting asks for it, nil for none: PEFT
-// saves the embedding and the head by itself where they are adapted or the vocabulary was resized.
-func (m *Model) ownedBy(a *Adapter, key string) *nn.Param {
+// savedMatrix returns the embedding or head that PEFT has saved under a key although no setting asks for it, nil for none. PEFT
+// does so if they are adapted or the vocabulary was resized.
+func (m *Model) savedMatrix(a *Adapter, key string) *nn.Param {
 	path, ok := strings.CutPrefix(key, a.Method.Prefix)
 	if !ok {
 		return nil
@@ -40,10 +40,10 @@ func (m *Model) ownedBy(a *Adapter, key string) *nn.Param {
 	return nil
 }
 
-// unasked reads such a matrix as PEFT's loading does: it takes the base's place. One that equals the base's is left out. It
-// returns what is wrong with it, "" for nothing.
-func (m *Model) unasked(a *Adapter, key string) (wrong string, err error) {
-	p, file := m.ownedBy(a, key), a.files[adapterFile]
+// addSavedMatrix makes such a matrix replace the base model's, as PEFT does. A matrix that equals the base model's is left out.
+// It returns why the matrix does not fit, "" if it does.
+func (m *Model) addSavedMatrix(a *Adapter, key string) (wrong string, err error) {
+	p, file := m.savedMatrix(a, key), a.files[adapterFile]
 	t, _ := file.Tensor(key)
 	if shape := p.FileShape(); len(t.Shape) == 2 && t.Shape[0] != shape[0] && t.Shape[1] == shape[1] {
 		return fmt.Sprintf("%q was saved with a vocabulary of %d tokens, the model has %d: resize the base's embedding to that size, save it, and load the adapter on it",
@@ -54,7 +54,7 @@ func (m *Model) unasked(a *Adapter, key string) (wrong string, err error) {
 	}
 	head := a.Method.Prefix + lmHeadWeight
 	if _, both := file.Tensor(head); m.Decoder.Tied && both && key != head {
-		return "", nil // of a tied matrix under both names, the head's is loaded last
+		return "", nil // PEFT loads a tied matrix under both names, the head's last
 	}
 	if m.Base != nil {
 		base, ok := m.Base.Tensor(p.From())
@@ -70,7 +70,7 @@ func (m *Model) unasked(a *Adapter, key string) (wrong string, err error) {
 			return "", nil
 		}
 	}
-	a.beside = append(a.beside, peft.Tensor{Key: key, Param: p})
+	a.fromBase = append(a.fromBase, peft.Tensor{Key: key, Param: p})
 	m.remark("adapter_brings_base", "adapter: {tensor} differs from the base model's and takes its place, as in PEFT", "tensor", key)
 	return "", nil
 }
