@@ -11,8 +11,8 @@ import (
 	"llamatab/engine/op"
 )
 
-// bucket rounds a row length up, so that few programs serve all lengths: to eight sizes an octave, at least to a
-// multiple of 8, and never above the longest row.
+// bucket rounds a row length T up to a multiple of 8, and from 128 tokens on to one of eight sizes between a power of two and
+// the next, so that few programs are needed. It never exceeds the longest row.
 func bucket(T, longest int) int {
 	step := 8
 	for 16*step <= T {
@@ -21,17 +21,17 @@ func bucket(T, longest int) int {
 	return min(device.CeilDiv(T, step)*step, longest)
 }
 
-// BatchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, so that one write brings all of it.
+// BatchLayout places the parts of a batch of B rows of T tokens in one I32 buffer, which one write fills.
 type BatchLayout struct {
 	B, T int
-	P    int // rows before each sequence
+	P    int // virtual rows before each sequence
 	off  map[nn.InputKey]int
 	len  map[nn.InputKey]int
 	size int // elements
 }
 
-// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each. In a classification a row
-// has one target.
+// newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each. In a classification a row has
+// one target, else each token has one.
 func newBatchLayout(B, T, P int, classify bool, l device.Limits) BatchLayout {
 	b := BatchLayout{B: B, T: T, P: P, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
 	tokens, N, align := B*T, B*(P+T), l.OffsetAlignment/4
@@ -56,7 +56,7 @@ func (l BatchLayout) slice(buf device.Buffer, key nn.InputKey) device.Slice {
 	return device.Slice{Buf: buf, Off: l.off[key], Len: l.len[key]}
 }
 
-// Encode lays out a batch as the bytes of the buffer.
+// Encode returns a batch as the content of the buffer. seed is that of the dropout masks.
 func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
 	out := make([]byte, 4*l.size)
 	put := func(key nn.InputKey, x []int32) {
@@ -87,8 +87,8 @@ func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
 	return out
 }
 
-// MaskSeed is what the dropout masks of a micro-batch are drawn from: a function of the run's seed, the step and the
-// micro-batch alone, so that a resumed run draws the same.
+// MaskSeed is the seed of the dropout masks of a micro-batch. It depends on the run's seed, the step and the number of the
+// micro-batch only, so a resumed run has the same masks.
 func MaskSeed(seed uint64, step, micro int) uint64 {
 	h := fnv.New64a()
 	for _, v := range []uint64{seed, uint64(step), uint64(micro)} {

@@ -11,7 +11,7 @@ import (
 	"llamatab/engine/message"
 )
 
-// classLogitsKey is the buffer of a classifier's logits (rows of a micro-batch, classes) in an evaluation.
+// classLogitsKey is the key of a classifier's logits (rows of a micro-batch, classes) in an evaluation.
 type classLogitsKey struct{}
 
 func (s *Setup) classLogitsSpec() device.Spec {

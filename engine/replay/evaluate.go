@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// Batches calls f for the rows of a dataset in file order, a micro-batch at a time.
+// Batches calls f for each micro-batch of a dataset, in file order. first is the number of its first row.
 func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
 	for first := 0; first < len(ds.Samples); first += s.BatchRows {
 		if err := f(first, s.BatchFrom(ds, first)); err != nil {
@@ -19,7 +19,7 @@ func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error
 	return nil
 }
 
-// BatchFrom is the micro-batch of an evaluation that begins with a row.
+// BatchFrom is the micro-batch of an evaluation whose first row has number first.
 func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
 	rows := ds.Samples[first:min(first+s.BatchRows, len(ds.Samples))]
 	longest := 0
@@ -31,9 +31,9 @@ func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
 
 // Measured is the result of an evaluation.
 type Measured struct {
-	Loss         float64 // the mean over all counted tokens, of a classification over rows
-	Tokens       int     // counted; of a classification one a row
-	Accuracy, F1 *message.Float
+	Loss         float64        // the mean over all counted tokens, or over the rows of a classification
+	Tokens       int            // the counted tokens, or the rows of a classification
+	Accuracy, F1 *message.Float // of a classification, else nil
 }
 
 // AddTo writes the result into the metrics of a step.
@@ -43,7 +43,7 @@ func (m Measured) AddTo(step *message.Step) {
 	step.EvalAccuracy, step.EvalF1 = m.Accuracy, m.F1
 }
 
-// Measure evaluates a dataset.
+// Measure evaluates a dataset: the mean loss, and the scores of a classifier.
 func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measured, err error) {
 	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
 	sum, confusion := 0.0, fsdp.Confusion{}
@@ -63,7 +63,7 @@ func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measure
 	return m, err
 }
 
-// Perplexity is exp of a mean loss.
+// Perplexity is exp(loss) of a mean loss in nats.
 func Perplexity(loss float64) *message.Float {
 	p := message.Float(math.Exp(loss))
 	return &p

@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Inspector is the program of a micro-batch that looks at everything it writes.
+// Inspector is the program of a micro-batch with a launch after each of its launches that checks the values it wrote.
 type Inspector struct {
 	st      *Stepper
 	program *graph.Program
@@ -29,7 +29,7 @@ func (st *Stepper) Inspect(key ProgramKey) (p *Inspector, err error) {
 		return nil, err
 	}
 	p = &Inspector{st: st, layout: st.Setup.LayoutOf(key.T)}
-	const outputs = 4 // of a launch, at most
+	const outputs = 4 // the most outputs of a launch
 	if p.report, err = st.Dev.Alloc(device.Spec{DType: tensor.I32, Len: outputs * tape.Launches(), Kind: device.Staging, Label: "report"}); err != nil {
 		return nil, err
 	}
@@ -48,6 +48,7 @@ func (st *Stepper) Inspect(key ProgramKey) (p *Inspector, err error) {
 	return p, nil
 }
 
+// Free releases the program and its memory.
 func (p *Inspector) Free() {
 	if p.program != nil {
 		p.program.Release()
@@ -55,7 +56,7 @@ func (p *Inspector) Free() {
 	p.st.Dev.Free(p.report)
 }
 
-// Run returns the first value that is not finite, nil when all are.
+// Run computes a micro-batch and returns the first tensor with a value that is not finite, nil if all are finite.
 func (p *Inspector) Run(b *data.Batch, seed uint64) (*graph.Written, error) {
 	if err := p.st.Run(p.st.BatchWork(p.layout, b, seed), device.Work{Run: p.program.Executable}); err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (p *Inspector) Run(b *data.Batch, seed uint64) (*graph.Written, error) {
 	return nil, nil
 }
 
-// NameOf names a value for people, by the parameter that it was made with where there is one, and its unit.
+// NameOf describes a tensor for people: by the parameter that it was computed with, else by its kernel. unit is its unit.
 func NameOf(w graph.Written) (tensor, unit string) {
 	unit = w.Unit()
 	switch key := w.Key().(type) {

@@ -6,12 +6,12 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// numbers are the formats of a run, as its precision asks for them. The zero value keeps everything in float32, and
-// frozen matrices as their file has them.
+// numbers are the number formats of a run, from the config's precision. The zero value is float32, with frozen matrices in the
+// type of their file.
 type numbers struct {
-	Params  tensor.DType // weights as compute sees them, and stored activations
-	buffers tensor.DType // the table of rotations
-	inPlace bool         // what trains has no float32 master; updates round stochastically
+	Params  tensor.DType // of weights as programs read them, and of stored activations
+	buffers tensor.DType // of the table of rotations
+	inPlace bool         // trained parameters have no float32 master, and updates round stochastically
 }
 
 var dtypes = map[string]tensor.DType{"float32": tensor.F32, "bfloat16": tensor.BF16, "float16": tensor.F16}
@@ -20,8 +20,8 @@ func numbersOf(p config.Precision) numbers {
 	return numbers{Params: dtypes[p.ParamDType], buffers: dtypes[p.BufferDType], inPlace: p.StochasticRounding}
 }
 
-// store decides how the device stores parameters of a run in numbers of two bytes. What trains is packed whatever its
-// shape, beside a master or alone. Frozen vectors are small: they stay float32 words that hold rounded values.
+// store sets the type in which the device stores each parameter of a run in bfloat16 or float16. Trained parameters and frozen
+// matrices get that type. Frozen vectors are small, so they are stored as float32 with rounded values.
 func (n numbers) store(params []*nn.Param) {
 	if n.Params == tensor.F32 {
 		return

@@ -11,16 +11,18 @@ import (
 )
 
 // TokenSampler picks tokens as transformers does: temperature, then the top k, then the smallest set of tokens whose
-// probability reaches top p. Temperature 0 takes the likeliest, the lowest id among equals.
+// probability reaches top p. Temperature 0 picks the token with the highest logit, the lowest id among equals.
 type TokenSampler struct {
 	*message.GenerateJob
 	random *rand.Rand
 }
 
+// NewTokenSampler makes a sampler whose picks are a function of the job's seed.
 func NewTokenSampler(g *message.GenerateJob) *TokenSampler {
 	return &TokenSampler{g, rand.New(rand.NewPCG(g.Seed, 0x70726f6d7074))}
 }
 
+// Pick returns the id of a token. A logit that is not finite is an error.
 func (s *TokenSampler) Pick(logits []float64) (int, error) {
 	best := 0
 	for i, l := range logits {

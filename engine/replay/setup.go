@@ -1,9 +1,7 @@
 package replay
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -17,42 +15,41 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/memory"
 	"llamatab/engine/nn"
-	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
-// Setup is a job made ready up to the point where a device is needed: model, data and the plan of its memory.
+// Setup is a job before a device is opened: the model, the data and the memory plan.
 type Setup struct {
 	Model        *pretrained.Model
 	Train, Valid *data.Dataset // Valid is nil without a held-out part
 	Layout       plan.Layout
 	Memory       plan.Memory
 
-	Config      *config.Config // of a run that trains, else nil
+	Config      *config.Config // nil for a job that does not train
 	Activations graph.Plan     // of all programs together
 	Launches    int            // of a micro-batch of the longest rows
-	Flops       float64        // of the same
-	BatchRows   int            // rows a micro-batch
-	Lengths     []int          // T of every program that may be needed, ascending
-	Repeats     int            // how often each launch will be made, about
+	Flops       float64        // of a micro-batch of the longest rows
+	BatchRows   int            // rows of a micro-batch
+	Lengths     []int          // T of the programs of micro-batches, ascending
+	Repeats     int            // about how often each launch will be replayed, for the tuner
 	Limits      device.Limits
-	Optimizes   bool // an optimizer will step
-	Gradients   bool // gradients are wanted
-	Decodes     bool // a text is continued; there is no dataset
-	remarked    bool // what there was to say of model and data
+	Optimizes   bool // the job updates parameters
+	Gradients   bool // the job computes gradients
+	Decodes     bool // the job continues a text, without a dataset
+	remarked    bool // the remarks have been reported
 
-	Stages     []stage           // of a run that trains, at least one
-	Shared     *plan.Shared      // of a run whose tabs own shards of what trains, else nil
-	startStage map[*nn.Param]int // the stage with which a parameter begins to train; 0 for those not named
+	Stages     []stage           // at least one if the job trains
+	Shared     *plan.Shared      // of a run over tabs that own shards of the trained parameters, else nil
+	startStage map[*nn.Param]int // the stage in which a parameter begins to train, 0 for those that are not in it
 
 	Numbers       numbers
-	checkpointing config.Checkpointing // as asked for
-	Recompute     int                  // blocks that compute their activations again: the answer
+	checkpointing config.Checkpointing // as the config has it, maybe "auto"
+	Recompute     int                  // blocks that compute their activations again in the backward pass
 }
 
-// Prepare makes a training run ready. limits are those to plan for.
+// Prepare opens the files of a training run and plans its memory for the given limits.
 func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Setup, error) {
 	m, err := pretrained.Open(files, cfg.Model.Random, cfg.Training.Seed)
 	if err != nil {
@@ -70,14 +67,14 @@ func Prepare(cfg *config.Config, files report.Files, limits device.Limits) (*Set
 	return s, nil
 }
 
-// NewSetup is the setup of a run before anything is attached or read.
+// NewSetup is the setup of a run without an adapter, rows or a plan. Setup.Prepare and Setup.Plan add them.
 func NewSetup(cfg *config.Config, m *pretrained.Model, limits device.Limits) *Setup {
 	s := &Setup{
 		Model: m, Config: cfg, BatchRows: cfg.Training.BatchSize, Limits: limits, Optimizes: true, Gradients: true,
 		Numbers: numbersOf(cfg.Precision), checkpointing: cfg.Training.Checkpointing,
 	}
 	switch n := s.checkpointing; n {
-	case config.CheckpointAuto: // none, until it is known what must fit
+	case config.CheckpointAuto: // PlanFor chooses the number
 	case config.CheckpointAll:
 		s.Recompute = m.Decoder.Layers
 	default:
@@ -86,7 +83,7 @@ func NewSetup(cfg *config.Config, m *pretrained.Model, limits device.Limits) *Se
 	return s
 }
 
-// Prepare attaches what trains and reads the rows, unless they are there already.
+// Prepare adds the adapter or chooses the trained parameters, and reads the rows unless s.Train is set.
 func (s *Setup) Prepare(cfg *config.Config) error {
 	if p := s.Model.Decoder.AttentionDropout; p != 0 {
 		return report.Fail("model", report.ExitConfig, "Set attention_dropout to 0 in config.json.", fmt.Errorf("model: config.json: attention_dropout %v is not available in training", p))
@@ -96,7 +93,7 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 			return err
 		}
 	}
-	tr := &cfg.Training // as resolved, warm-up is a number of steps
+	tr := &cfg.Training // the config may give the warm-up as a fraction; from here on it is a number of steps
 	tr.WarmupSteps = tr.Warmup(s.DataPlan(cfg).TotalSteps())
 	if cfg.Model.Path != "" {
 		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
@@ -135,90 +132,6 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	return nil
 }
 
-// DataPlan says which rows each step of a run trains on.
-func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
-	tr := cfg.Training
-	return data.Plan{
-		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
-	}
-}
-
-// readRows reads the dataset and splits the held-out rows off.
-func (s *Setup) readRows(cfg *config.Config) error {
-	o := DataOptions{
-		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,
-		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
-	}
-	if cfg.PEFT != nil {
-		o.Virtual = peft.VirtualTokens(cfg.PEFT)
-	}
-	if h, err := pretrained.HeadOf(cfg); err != nil {
-		return err
-	} else if h != nil && h.At == string(nn.OnTop) {
-		o.Classes = h.NumLabels
-	}
-	ds, err := s.LoadData(o)
-	if err != nil {
-		return err
-	}
-	s.Train = ds
-	if f := cfg.Dataset.ValidationSplit; f > 0 {
-		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
-			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
-		}
-	}
-	return nil
-}
-
-type DataOptions struct {
-	Format        string
-	Columns       map[string]string
-	MaxLength     *int
-	TrainOnPrompt bool
-	SkipBad       bool
-	Classify      bool // whatever the model was made for
-	Classes       int  // how many to expect; 0: as many as there are labels
-	Virtual       int  // positions that virtual tokens will take
-}
-
-func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
-	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
-	bad := func(err error) (*data.Dataset, error) { return nil, report.Fail("data", report.ExitConfig, hint, err) }
-	if s.Model.Files.Dataset == nil {
-		return bad(errors.New("no dataset was given"))
-	}
-	entries, err := fs.ReadDir(s.Model.Files.Dataset, ".")
-	if err != nil || len(entries) != 1 {
-		return bad(fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err))
-	}
-	name := entries[0].Name()
-	f, err := s.Model.Files.Dataset.Open(name)
-	if err != nil {
-		return bad(fmt.Errorf("dataset: %w", err))
-	}
-	defer f.Close()
-	opt := data.Options{
-		Format: o.Format, Columns: o.Columns, Context: s.Model.Decoder.MaxPositions - max(o.Virtual, s.Model.LongestPrefix()), Vocab: s.Model.Decoder.Vocab,
-		TrainOnPrompt: o.TrainOnPrompt, SkipBad: o.SkipBad, Classify: o.Classify || s.Model.Decoder.Classes > 0, Classes: s.Model.Classes, NumClasses: s.Model.Decoder.Classes,
-	}
-	if opt.Classify && s.Model.Decoder.Classes == 0 {
-		opt.NumClasses, opt.Classes = pretrained.ScoreOf(s.Model.AdapterStart())
-		opt.NumClasses = max(opt.NumClasses, o.Classes)
-	}
-	if s.Model.Tokenizer != nil {
-		opt.Tokenizer = s.Model.Tokenizer
-	}
-	if o.MaxLength != nil {
-		opt.MaxLength = *o.MaxLength
-	}
-	ds, err := data.Load(f, name, opt)
-	if err != nil {
-		return bad(err)
-	}
-	s.Model.Remarks = append(s.Model.Remarks, ds.Remarks...)
-	return ds, nil
-}
-
 // ReportRemarks sends the remarks on the model and the data to the host as events, once.
 func (s *Setup) ReportRemarks(h report.Host) {
 	if s.remarked {
@@ -236,8 +149,8 @@ func (s *Setup) ReportRemarks(h report.Host) {
 	}
 }
 
-// PlanFor plans for limits and, where the run leaves it open, takes the fewest checkpointed blocks with which it then
-// fits limits and budget.
+// PlanFor plans for the limits of a device. With checkpointing "auto" it chooses the smallest number of checkpointed blocks with
+// which the plan fits the limits and the budget in bytes.
 func (s *Setup) PlanFor(l device.Limits, budget int64) (err error) {
 	s.Limits = l
 	if s.checkpointing == config.CheckpointAuto {
@@ -255,7 +168,7 @@ func (s *Setup) PlanFor(l device.Limits, budget int64) (err error) {
 	return err
 }
 
-// Plan adds up what the job needs.
+// Plan records all programs of the job and adds up the memory that they need.
 func (s *Setup) Plan() error {
 	s.Numbers.store(s.Model.Params())
 	if err := s.layOut(); err != nil {
@@ -278,7 +191,7 @@ func (s *Setup) Plan() error {
 	return nil
 }
 
-// layOut places the parameters.
+// layOut places the parameters in memory.
 func (s *Setup) layOut() (err error) {
 	s.Shared = nil
 	if f := s.FSDP(); f != nil && fsdp.Strategy(f.ShardingStrategy).Sharded() {
@@ -292,7 +205,7 @@ func (s *Setup) layOut() (err error) {
 	return nil
 }
 
-// planBatches finds the shapes that may occur, records each once and adds up what they need.
+// planBatches finds the lengths of micro-batches, records their programs and adds up the memory that they need.
 func (s *Setup) planBatches() error {
 	sets := []*data.Dataset{s.Train}
 	if s.Valid != nil {
@@ -355,13 +268,13 @@ func (s *Setup) planBatches() error {
 	return nil
 }
 
-// Longest is the number of columns of the largest batch.
+// Longest is the number of tokens in the longest rows of a batch.
 func (s *Setup) Longest() int { return s.Lengths[len(s.Lengths)-1] }
 
 // lossKey is the key of the running sum of losses.
 type lossKey struct{}
 
-// record puts the loss of a micro-batch, and its gradients where they are wanted, on a new tape.
+// record records the loss of a micro-batch on a new tape, with its gradients if the key has them.
 func (s *Setup) record(key ProgramKey) (t *graph.Tape, err error) {
 	t = graph.NewInferenceTape()
 	if key.Gradients {
@@ -384,7 +297,7 @@ func (s *Setup) record(key ProgramKey) (t *graph.Tape, err error) {
 				t.Copy(t.Extern(graph.Extern{Key: classLogitsKey{}, Shape: y.Shape, Name: s.classLogitsSpec().Label}), y)
 			}
 			if key.Gradients {
-				t.Seed(loss, t.New(loss.Shape)) // the loss is the root: its gradient is 1 and is not looked at
+				t.Seed(loss, t.New(loss.Shape)) // the gradient of the loss is 1, which no kernel reads
 				t.Backward()
 			}
 		})
@@ -392,27 +305,27 @@ func (s *Setup) record(key ProgramKey) (t *graph.Tape, err error) {
 	return t, err
 }
 
-// LengthFor is the number of columns for rows of at most T tokens.
+// LengthFor is the length of the program for rows of at most T tokens.
 func (s *Setup) LengthFor(T int) int {
 	i, _ := slices.BinarySearch(s.Lengths, bucket(max(T, 1), s.Longest()))
 	return s.Lengths[min(i, len(s.Lengths)-1)]
 }
 
-// BatchOf makes the batch of rows, T columns of tokens with the patch's virtual ones before them.
+// BatchOf pads rows to T tokens and puts the virtual rows of the patch before them.
 func (s *Setup) BatchOf(rows []data.Sample, T int) *data.Batch {
 	b := data.Collate(rows, s.BatchRows, T)
 	b.Prepend(s.Model.Decoder.Prompt())
 	return b
 }
 
-// LayoutOf is how a batch with T columns of tokens lies in memory.
+// LayoutOf is the layout of a batch with rows of T tokens.
 func (s *Setup) LayoutOf(T int) BatchLayout {
 	return newBatchLayout(s.BatchRows, T, s.Model.Decoder.Prompt(), s.Model.Decoder.Classes > 0, s.Limits)
 }
 
-// ropeFrom and ropeRows say which positions the rotation table has. A prefix takes the first positions, but a batch counts
-// its own from 0, as attention wants them: the table begins later instead. A text that grows counts the virtual tokens
-// along, since they lie in its caches.
+// ropeFrom is the first position in the table of rotations. The tokens of a prefix take the first positions, but a batch numbers
+// its own tokens from 0, so the table begins after the prefix. A growing text numbers the virtual tokens too, because they are
+// in its caches, so there the table begins at 0.
 func (s *Setup) ropeFrom() int {
 	if s.Decodes || s.Model.Decoder.Prompt() > 0 {
 		return 0
@@ -420,6 +333,7 @@ func (s *Setup) ropeFrom() int {
 	return s.Model.Decoder.Virtual()
 }
 
+// RopeRows is the number of positions in the table of rotations.
 func (s *Setup) RopeRows() int { return s.Longest() + s.Model.Decoder.Virtual() - s.ropeFrom() }
 
 // ropeSpec is the buffer of the rotation table.

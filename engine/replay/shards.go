@@ -15,7 +15,7 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// FSDP is how the run is shared, nil where it is not.
+// FSDP is the config of a run over tabs, nil for any other job.
 func (s *Setup) FSDP() *config.FSDP {
 	if s.Config == nil {
 		return nil
@@ -23,9 +23,10 @@ func (s *Setup) FSDP() *config.FSDP {
 	return s.Config.FSDP
 }
 
+// InRoom reports whether the job is a run over tabs.
 func (s *Setup) InRoom() bool { return s.FSDP() != nil }
 
-// owned is the layout of what a tab updates: the shard that the plan counts, or all that trains.
+// owned is the layout of the parameters that a tab updates: the largest shard, or all trained parameters under NO_SHARD.
 func (s *Setup) owned() plan.Layout {
 	if s.Layout.Lanes != nil {
 		return plan.Layout{Segments: s.Layout.Lanes.Owned}
@@ -33,7 +34,7 @@ func (s *Setup) owned() plan.Layout {
 	return s.Layout
 }
 
-// RecordApply puts the update of what l holds on a new tape, with the room's factor in the state.
+// RecordApply records the update of the parameters in l on a new tape. It reads the factor on the gradients from the state.
 func (s *Setup) RecordApply(l plan.Layout) (*graph.Tape, error) {
 	r, err := s.rates()
 	if err != nil {
@@ -64,8 +65,8 @@ func (st *Stepper) CompileApply(label string, mem *memory.Parameters) (*graph.Pr
 	return t.Compile(st.Dev, label, st.pool, b)
 }
 
-// Apply replays a program of CompileApply and waits for it. The room has
-// computed the norm of the whole gradient: the update multiplies the gradients by factor.
+// Apply replays a program of CompileApply and waits for it. The update multiplies the gradients by factor, which the room
+// computes from the norm of the whole gradient.
 func (st *Stepper) Apply(p *graph.Program, scalars optim.Scalars, factor float32) error {
 	if err := st.Run(device.Work{Buf: st.scalars, Data: scalars.Bytes()}, device.Work{Buf: st.state, Data: optim.Decided(factor)}, device.Work{Run: p.Executable}); err != nil {
 		return err
@@ -73,7 +74,7 @@ func (st *Stepper) Apply(p *graph.Program, scalars optim.Scalars, factor float32
 	return st.Dev.Sync()
 }
 
-// WireSpec is the buffer in which the largest segment is rounded to d.
+// WireSpec is the buffer for the largest segment rounded to d, which is read back to be sent.
 func WireSpec(segments []plan.Segment, d tensor.DType) device.Spec {
 	spec := device.Spec{DType: d, Kind: device.Staging, Label: "rounded for the wire"}
 	for _, seg := range segments {
@@ -82,13 +83,13 @@ func WireSpec(segments []plan.Segment, d tensor.DType) device.Spec {
 	return spec
 }
 
-// wireSpecs are the buffers of what a tab of a room sends: gradients, parameters of which it owns a shard, and its state when
-// a checkpoint is due. What travels rounded is packed first; all of it is read back.
+// wireSpecs are the buffers for what a tab sends to its room: gradients, the parameters of its shard, and the state of its shard
+// for a checkpoint. Values that are sent as bfloat16 are rounded into a buffer. All are read back through read-back buffers.
 func (s *Setup) wireSpecs() (specs []device.Spec) {
 	if s.FSDP() == nil {
 		return nil
 	}
-	reads := map[int64]int{} // read-back buffers by size, which all kinds share
+	reads := map[int64]int{} // number of read-back buffers by size; gradients, parameters and state share them
 	read := func(segments []plan.Segment, most, size, atOnce int) {
 		of := map[int64]int{}
 		for _, seg := range segments {
@@ -116,7 +117,7 @@ func (s *Setup) wireSpecs() (specs []device.Spec) {
 	return specs
 }
 
-// wireType is the type on the wire for one of a config.
+// wireType is the type on the wire for a type of the config's precision.
 func wireType(name string) tensor.DType {
 	if name == "bfloat16" {
 		return tensor.BF16
@@ -124,5 +125,5 @@ func wireType(name string) tensor.DType {
 	return tensor.F32
 }
 
-// UnderWay is how many segments are read at a time: while one is handed over, the next is on its way.
+// UnderWay is the number of segments that are read at a time: the next one is read while one is processed.
 const UnderWay = 2

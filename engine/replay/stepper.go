@@ -3,7 +3,6 @@ package replay
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"math"
 
 	"llamatab/engine/data"
@@ -34,108 +33,30 @@ type Stepper struct {
 	batch, loss, scalars, state, units, rope, classLogits device.Buffer
 
 	programs map[ProgramKey]*graph.Program
-	parts    map[ProgramKey][]graph.Part // instead, where units are gathered
+	parts    map[ProgramKey][]graph.Part // in place of programs in a run whose units are gathered
 	layouts  map[int]BatchLayout
 	begin    *graph.Program
 	updates  []*graph.Program // by stage
 }
 
-// ProgramKey tells the programs of a micro-batch apart.
+// ProgramKey names a program of a micro-batch: rows of T tokens, with the gradients of a stage or without gradients.
 type ProgramKey struct {
 	T         int
 	Gradients bool
-	Stage     int // of the gradients
+	Stage     int
 }
 
-// Keys of the buffers that a stepper brings besides those of the batch.
+// Keys of the stepper's buffers on a tape.
 type (
-	scalarsKey int // what the host says of a step, by the stage in which parameters began to train
+	scalarsKey int // optim.Scalars of a step, for the parameters that began to train in this stage
 	stateKey   struct{}
-	startsKey  struct{} // of the units' partial sums
-	sumsKey    struct{} // of the units
-	scaleKey   struct{} // of the loss
+	startsKey  struct{} // starts of the units' partial sums
+	sumsKey    struct{} // sums of the units
+	scaleKey   struct{} // the loss scale
 )
 
-// staging are the buffers besides parameters and activations.
-func (s *Setup) staging(dims int64) []device.Spec {
-	specs := []device.Spec{s.ropeSpec(), s.batchSpec(), lossSpec, {Len: int(dims / 4), Kind: device.Staging, Label: "dimensions of launches"}}
-	if s.Model.Decoder.Classes > 0 {
-		specs = append(specs, s.classLogitsSpec())
-	}
-	if s.Optimizes {
-		inFlight := device.Spec{Len: int(device.ReadBackBytes(4*s.stateSpec().Len) / 4), Kind: device.Staging, Label: "read-back"}
-		specs = append(specs, s.scalarsSpec(), s.stateSpec(), s.startsSpec(), inFlight, inFlight)
-	}
-	return append(specs, s.wireSpecs()...)
-}
-
-var lossSpec = device.Spec{Len: 1, Kind: device.Staging, Label: "loss"}
-
-// scalarsSpec is the buffer of what the host says of a step, once for each stage: those differ in the number of updates
-// since it began.
-func (s *Setup) scalarsSpec() device.Spec {
-	return device.Spec{Len: s.scalarsAt(len(s.Stages)-1) + optim.NumScalars, Kind: device.Staging, Label: "step scalars"}
-}
-
-func (s *Setup) scalarsAt(stage int) int {
-	return stage * max(optim.NumScalars, s.Limits.OffsetAlignment/4)
-}
-
-// stateSpec is the buffer of what the device finds out about a step: the optimizer's state, from sumsAt on the sums of
-// the units and, in a run that scales its loss, from scaleAt on the scale.
-func (s *Setup) stateSpec() device.Spec {
-	n := s.SumsAt() + 3*len(s.UnitNames())
-	if s.Scaled() {
-		n = s.ScaleAt() + optim.NumScale
-	}
-	return device.Spec{Len: n, Kind: device.Staging, Label: "step state"}
-}
-
-// Scaled reports whether gradients are numbers of so few exponents that the loss is scaled.
-func (s *Setup) Scaled() bool { return s.Optimizes && s.Numbers.Params == tensor.F16 }
-
-func (s *Setup) ScaleAt() int {
-	align := s.Limits.OffsetAlignment / 4
-	return device.CeilDiv(s.SumsAt()+3*len(s.UnitNames()), align) * align
-}
-
-func (s *Setup) scaleVar(t *graph.Tape) graph.Var {
-	return t.Extern(graph.Extern{Key: scaleKey{}, Shape: tensor.Of(optim.NumScale), Name: "loss scale"})
-}
-
-func (s *Setup) SumsAt() int { return max(optim.NumState, s.Limits.OffsetAlignment/4) }
-
-func (s *Setup) startsSpec() device.Spec {
-	return device.Spec{DType: tensor.I32, Len: len(s.UnitNames()) + 1, Kind: device.Staging, Label: "starts of units"}
-}
-
-// UnitNames lists the units that train, in the order of their segments, of which neighbours may belong to one.
-func (s *Setup) UnitNames() (names []string) {
-	for i, seg := range s.Layout.Segments {
-		if i == 0 || seg.Unit != s.Layout.Segments[i-1].Unit {
-			names = append(names, seg.Unit)
-		}
-	}
-	return names
-}
-
-// unitStarts are the places of the units' partial sums among those of all segments, and the end.
-func (s *Setup) unitStarts() (starts []int32) {
-	at := int32(0)
-	for i, seg := range s.Layout.Segments {
-		if i == 0 || seg.Unit != s.Layout.Segments[i-1].Unit {
-			starts = append(starts, at)
-		}
-		at += int32(optim.Parts(seg.Len))
-	}
-	return append(starts, at)
-}
-
-func (s *Setup) batchSpec() device.Spec {
-	return device.Spec{DType: tensor.I32, Len: s.LayoutOf(s.Longest()).size, Kind: device.Staging, Label: "batch"}
-}
-
-// NewStepper allocates what the plan says besides parameters.
+// NewStepper allocates the memory of the plan without that of the parameters, which are in mem. table is a choice of kernel
+// variants to keep to, nil for none.
 func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host report.Host, table map[string]string) (st *Stepper, err error) {
 	st = &Stepper{Setup: setup, Dev: dev, Mem: mem, programs: map[ProgramKey]*graph.Program{}, parts: map[ProgramKey][]graph.Part{}, layouts: map[int]BatchLayout{}}
 	st.tuner = NewTuner(dev, table, host, setup.Repeats, setup.InRoom())
@@ -178,6 +99,7 @@ func NewStepper(setup *Setup, dev device.Device, mem *memory.Parameters, host re
 	return st, err
 }
 
+// Free releases the programs and all memory but that of the parameters.
 func (st *Stepper) Free() {
 	for _, p := range st.programs {
 		p.Release()
@@ -202,7 +124,8 @@ func (st *Stepper) Free() {
 	}
 }
 
-// Build compiles the programs of every length, so that all is tuned, and all memory is taken, before the first step.
+// Build compiles the programs of every length, so that the tuner has chosen all kernels and all memory is allocated before the
+// first step.
 func (st *Stepper) Build(h report.Host) error {
 	p := report.NewProgress(h, "compile", "programs", int64(len(st.Setup.Lengths)))
 	for i, T := range st.Setup.Lengths {
@@ -223,7 +146,7 @@ func (st *Stepper) Build(h report.Host) error {
 	return nil
 }
 
-// Table is the choice of kernel variants so far.
+// Table is the choice of kernel variants so far, for run.json.
 func (st *Stepper) Table() map[string]string { return st.tuner.Table() }
 
 // addLoss adds a micro-batch's loss to the running sum.
@@ -231,7 +154,7 @@ func addLoss(t *graph.Tape, loss graph.Var) {
 	op.AddTo(t, loss, t.Extern(graph.Extern{Key: lossKey{}, Shape: loss.Shape, Name: "loss"}), 1)
 }
 
-// Binder finds memory for the keys of a program whose batch lies as l says.
+// Binder finds the memory of the keys of a program whose batch has layout l.
 func (st *Stepper) Binder(l BatchLayout) graph.Binder {
 	return graph.Binder{Prepare: st.tuner.Prepare, Choose: st.tuner.Choose, Extern: func(key any) (device.Slice, error) {
 		switch k := key.(type) {
@@ -260,7 +183,7 @@ func (st *Stepper) Binder(l BatchLayout) graph.Binder {
 	}}
 }
 
-// programs lists the programs of micro-batches with rows of T tokens that a job may need.
+// programs lists the programs of micro-batches with rows of T tokens.
 func (s *Setup) programs(T int) (keys []ProgramKey) {
 	if s.Gradients {
 		for k := range max(len(s.Stages), 1) {
@@ -291,7 +214,7 @@ func (st *Stepper) Program(key ProgramKey) (*graph.Program, BatchLayout, error) 
 	return p, l, nil
 }
 
-// Parts returns the program of a micro-batch in parts. Each part uses parameters of one unit only.
+// Parts returns the program of a micro-batch in parts, each of which uses the parameters of at most one unit.
 func (st *Stepper) Parts(key ProgramKey) ([]graph.Part, BatchLayout, error) {
 	l := st.layout(key.T)
 	if p, ok := st.parts[key]; ok {
@@ -309,7 +232,7 @@ func (st *Stepper) Parts(key ProgramKey) ([]graph.Part, BatchLayout, error) {
 	return p, l, nil
 }
 
-// unitOf tells which gathered unit the memory of a key belongs to.
+// unitOf returns the unit of a parameter's or a gradient's key, -1 for any other key.
 func (s *Setup) unitOf(key any) int {
 	switch k := key.(type) {
 	case *nn.Param:
@@ -320,7 +243,7 @@ func (s *Setup) unitOf(key any) int {
 	return -1
 }
 
-// layout is how batches with rows of T tokens lie in memory.
+// layout is the layout of batches with rows of T tokens.
 func (st *Stepper) layout(T int) BatchLayout {
 	l, ok := st.layouts[T]
 	if !ok {
@@ -338,7 +261,7 @@ func (st *Stepper) label(key ProgramKey) string {
 func (st *Stepper) BuildBegin() error {
 	t := graph.NewTape()
 	t.Clear(t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"}))
-	if st.Setup.Layout.Lanes == nil { // which are cleared as units take them over
+	if st.Setup.Layout.Lanes == nil { // gradients in lanes are cleared when a unit takes its lanes
 		for i, s := range st.Setup.Layout.Segments {
 			t.Clear(memory.SegmentVar(t, st.Setup.Layout, i, plan.Gradient, 0, s.Len))
 		}
@@ -348,10 +271,9 @@ func (st *Stepper) BuildBegin() error {
 	return err
 }
 
-// BuildUpdate compiles begin and, for each stage, update: norm, clipping, and AdamW over the runs of neighbours that share
-// their hyper-parameters.
+// BuildUpdate compiles the program that clears gradients and, for each stage, the update: norm, clipping and AdamW.
 func (st *Stepper) BuildUpdate() error {
-	if err := st.BuildBegin(); err != nil || st.Setup.InRoom() { // whose tabs update shards
+	if err := st.BuildBegin(); err != nil || st.Setup.InRoom() { // in a run over tabs CompileApply makes the updates
 		return err
 	}
 	for k := range st.Setup.Stages {
@@ -368,77 +290,7 @@ func (st *Stepper) BuildUpdate() error {
 	return nil
 }
 
-// recordUpdate puts an optimizer update of a stage on a new tape.
-func (s *Setup) recordUpdate(stage int) (*graph.Tape, error) {
-	r, err := s.rates()
-	if err != nil {
-		return nil, err
-	}
-	t := graph.NewTape()
-	return t, graph.Record(func() { s.update(t, stage, r) })
-}
-
-// stepVars are the scalars of a stage and the state of a step.
-func stepVars(t *graph.Tape) (scalars func(stage int) graph.Var, state graph.Var) {
-	scalars = func(stage int) graph.Var {
-		return t.Extern(graph.Extern{Key: scalarsKey(stage), Shape: tensor.Of(optim.NumScalars), Name: "step scalars"})
-	}
-	return scalars, t.Extern(graph.Extern{Key: stateKey{}, Shape: tensor.Of(optim.NumState), Name: "step state"})
-}
-
-func (s *Setup) update(t *graph.Tape, stage int, r *rates) {
-	scalars, state := stepVars(t)
-	starts := t.Extern(graph.Extern{Key: startsKey{}, Shape: tensor.Of(len(s.UnitNames()) + 1), DType: tensor.I32, Name: s.startsSpec().Label})
-	sums := t.Extern(graph.Extern{Key: sumsKey{}, Shape: tensor.Of(len(s.UnitNames()), 3), Name: "sums of units"})
-	loss := t.Extern(graph.Extern{Key: lossKey{}, Shape: tensor.Of(1), Name: "loss"})
-	var grads, weights []graph.Var
-	for i, seg := range s.Layout.Segments {
-		grads = append(grads, memory.SegmentVar(t, s.Layout, i, plan.Gradient, 0, seg.Len))
-		weights = append(weights, memory.SegmentVar(t, s.Layout, i, plan.Weight, 0, seg.Len))
-	}
-	gradients := optim.SumSquares(t, grads...)
-	if s.Scaled() {
-		optim.FinishScaledNorm(t, gradients, loss, scalars(0), state, s.scaleVar(t), r.maxNorm)
-	} else {
-		optim.FinishNorm(t, gradients, loss, scalars(0), state, r.maxNorm)
-	}
-	s.adamw(t, s.Layout, stage, r, scalars, state)
-	optim.UnitSums(t, gradients, optim.SumSquares(t, grads...), optim.SumSquares(t, weights...), starts, sums)
-	memory.RecordPublish(t, s.Layout)
-}
-
-// adamw puts AdamW over the runs of neighbours that share their hyper-parameters on a tape, for all that a layout has.
-func (s *Setup) adamw(t *graph.Tape, l plan.Layout, stage int, r *rates, scalars func(stage int) graph.Var, state graph.Var) {
-	for i, seg := range l.Segments {
-		for from := 0; from < len(seg.Params); {
-			c, startStage := r.of(seg.Params[from]), s.startStage[seg.Params[from]]
-			to := from + 1
-			for to < len(seg.Params) && r.of(seg.Params[to]) == c && s.startStage[seg.Params[to]] == startStage {
-				to++
-			}
-			off, end := seg.Offsets[from], seg.Len
-			if to < len(seg.Params) {
-				end = seg.Offsets[to]
-			}
-			c.First, c.Site = uint32(off), site(s.Model.Seed, seg.Params[0].Name)
-			if from = to; startStage > stage {
-				continue // its gradient is zero, and it must not decay either
-			}
-			at := func(copy int) graph.Var { return memory.SegmentVar(t, l, i, copy, off, end-off) }
-			optim.AdamW(t, at(plan.Weight), at(plan.Gradient), at(plan.Moment1), at(plan.Moment2), scalars(startStage), state, c)
-		}
-	}
-}
-
-// site is what the random numbers of a segment's updates are drawn from, besides the step.
-func site(seed uint64, first string) uint32 {
-	h := fnv.New32a()
-	h.Write(binary.LittleEndian.AppendUint64(nil, seed))
-	h.Write([]byte(first))
-	return h.Sum32()
-}
-
-// Reset makes the optimizer's state what it is before the first step, with a loss scale to go on from.
+// Reset sets the optimizer's state to that before the first step, with the given loss scale.
 func (st *Stepper) Reset(scale optim.LossScale) error {
 	err := st.Dev.Write(st.state, 0, make([]byte, 4*optim.NumState))
 	if err == nil && st.Setup.Scaled() {
@@ -455,7 +307,7 @@ func (st *Stepper) BatchWork(l BatchLayout, b *data.Batch, seed uint64) device.W
 	return device.Work{Buf: st.batch, Data: l.Encode(b, seed)}
 }
 
-// Run replays work on the weights as they are now.
+// Run submits work. Programs in it read the current weights, also if a master was written since.
 func (st *Stepper) Run(work ...device.Work) error {
 	if err := st.Mem.Refresh(); err != nil {
 		return err
@@ -463,15 +315,15 @@ func (st *Stepper) Run(work ...device.Work) error {
 	return st.Dev.Submit(work...)
 }
 
-// StepInput is what differs from step to step besides the batches.
+// StepInput is the input of a step besides its batches.
 type StepInput struct {
 	Scalars []optim.Scalars // by stage
 	Stage   int
 	Seed    uint64
-	Step    int // 0-based
+	Step    int // counted from 0
 }
 
-// Submit replays one optimizer step in one submission and returns its state, to be waited for.
+// Submit replays one optimizer step in one submission. It returns the read of the step's state, which has begun.
 func (st *Stepper) Submit(batches []*data.Batch, in StepInput) (device.Pending, error) {
 	var scalars []byte
 	for k, sc := range in.Scalars {
@@ -508,7 +360,7 @@ func (st *Stepper) LossSum(batches []*data.Batch) (float64, error) {
 	return st.ReadLoss()
 }
 
-// ReadLoss waits for all that is computed and returns the sum of the losses.
+// ReadLoss waits for all submitted work and returns the sum of the losses.
 func (st *Stepper) ReadLoss() (float64, error) {
 	data, err := st.Dev.Read(st.loss, 0, 1)
 	if err != nil {
@@ -517,10 +369,10 @@ func (st *Stepper) ReadLoss() (float64, error) {
 	return floatsOf(data)[0], nil
 }
 
-// NewTuner makes a tuner for launches that are repeated so often. It tells the host of variants that compute wrong.
+// NewTuner makes a tuner for launches that are repeated so often. It reports variants with wrong results to the host.
 //
-// In a room nothing is timed: the first variant that computes right is taken, which is the same one in all tabs of an
-// adapter, as it must be for them to compute the same bits.
+// In a room variants are not timed: the first one with right results is used. So all tabs on the same kind of adapter use the same
+// kernels, and compute the same bits.
 func NewTuner(dev device.Device, table map[string]string, host report.Host, repeats int, room bool) *tune.Tuner {
 	o := tune.Default
 	o.Repeats = repeats

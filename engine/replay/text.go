@@ -9,7 +9,7 @@ import (
 	"llamatab/engine/nn"
 )
 
-// recordDecode puts one token's way through the model, with caches for the longest text, on a new tape.
+// recordDecode records the decoding of one token on a new tape, with caches for the longest text.
 func (s *Setup) recordDecode() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
 	err := graph.Record(func() {
@@ -19,7 +19,7 @@ func (s *Setup) recordDecode() (*graph.Tape, error) {
 	return t, err
 }
 
-// recordVirtual puts the way of virtual tokens into the caches on a new tape.
+// recordVirtual records the writing of virtual tokens into the caches on a new tape.
 func (s *Setup) recordVirtual() (*graph.Tape, error) {
 	t := graph.NewInferenceTape()
 	err := graph.Record(func() { s.Model.Decoder.DecodeVirtual(t, s.Model.Decoder.NewToken(t, 1, s.RopeRows()), s.RopeRows()) })
@@ -28,7 +28,7 @@ func (s *Setup) recordVirtual() (*graph.Tape, error) {
 
 const logitsSpec = "logits"
 
-// decodeSpecs are the buffers that generation needs besides those of a step: the logits, and each layer's caches.
+// decodeSpecs are the buffers that only generation needs: the logits, and each layer's caches.
 func (s *Setup) decodeSpecs() map[any]device.Spec {
 	specs := map[any]device.Spec{LogitsKey{}: {Len: s.Model.Decoder.Vocab, Kind: device.Activations, Label: logitsSpec}}
 	for i := range s.Model.Decoder.Layers {
@@ -41,15 +41,16 @@ func (s *Setup) decodeSpecs() map[any]device.Spec {
 	return specs
 }
 
-// Text is a text that grows: its keys and values stay on the device, so a token is computed once.
+// Text is a growing text. The keys and values of its tokens stay on the device, so each token is computed once.
 type Text struct {
 	st      *Stepper
 	bufs    map[any]device.Buffer
 	program *graph.Program
 	layout  BatchLayout
-	Length  int // tokens read, virtual ones counted
+	Length  int // tokens in the caches, with the virtual ones
 }
 
+// NewText begins an empty text. The stepper's setup is one of ForText, or has Decodes set.
 func NewText(st *Stepper) (*Text, error) {
 	x := &Text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, false, st.Setup.Limits)}
 	for key, spec := range st.Setup.decodeSpecs() {
@@ -71,6 +72,7 @@ func NewText(st *Stepper) (*Text, error) {
 	return x, nil
 }
 
+// compile compiles a tape with the text's buffers.
 func (x *Text) compile(label string, record func() (*graph.Tape, error)) (*graph.Program, error) {
 	t, err := record()
 	if err != nil {
@@ -87,7 +89,7 @@ func (x *Text) compile(label string, record func() (*graph.Tape, error)) (*graph
 	return t.Compile(x.st.Dev, label, x.st.pool, b)
 }
 
-// begin puts the adapter's virtual tokens into the caches.
+// begin writes the adapter's virtual tokens into the caches.
 func (x *Text) begin() error {
 	d := x.st.Setup.Model.Decoder
 	if d.Virtual() == 0 {
@@ -98,7 +100,7 @@ func (x *Text) begin() error {
 		return err
 	}
 	defer p.Release()
-	rows := 1 // a prefix comes as a whole
+	rows := 1 // a prefix is written at once
 	if d.Prompt() > 0 {
 		rows = d.Virtual()
 	}
@@ -110,12 +112,13 @@ func (x *Text) begin() error {
 	return x.st.Dev.Submit(work...)
 }
 
-// at writes a token, or the row of a prompt, and its position.
+// at writes the id of a token, or the number of a prompt's row, and its position.
 func (x *Text) at(id, position int) device.Work {
 	one := &data.Batch{B: 1, T: 1, IDs: []int32{int32(id)}, Positions: []int32{int32(position)}, Targets: []int32{data.Ignore}}
 	return device.Work{Buf: x.st.batch, Data: x.layout.Encode(one, 0)}
 }
 
+// Free releases the text's programs and buffers.
 func (x *Text) Free() {
 	if x.program != nil {
 		x.program.Release()
@@ -125,7 +128,7 @@ func (x *Text) Free() {
 	}
 }
 
-// Read appends ids to the text, in one submission, and returns the logits of the token that follows.
+// Read appends tokens to the text, in one submission, and returns the logits of the next token.
 func (x *Text) Read(ids []int) ([]float64, error) {
 	var work []device.Work
 	for _, id := range ids {
@@ -139,10 +142,10 @@ func (x *Text) Read(ids []int) ([]float64, error) {
 	return floatsOf(raw), err
 }
 
-// LogitsKey is the key of the logits of one or more tokens.
+// LogitsKey is the key of the logits of one or more tokens on a tape.
 type LogitsKey struct{}
 
-// ForText is a copy of a training setup that continues texts of up to so many tokens with the weights where they are.
+// ForText returns a copy of the setup that continues texts of up to longest tokens with the same parameters.
 func (s *Setup) ForText(longest int) (*Setup, error) {
 	c := *s
 	c.Decodes, c.Optimizes, c.Gradients, c.BatchRows = true, false, false, 1

@@ -1,0 +1,100 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"llamatab/engine/config"
+	"llamatab/engine/data"
+	"llamatab/engine/nn"
+	"llamatab/engine/peft"
+	"llamatab/engine/pretrained"
+	"llamatab/engine/report"
+)
+
+// DataPlan says which rows each step of a run trains on.
+func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
+	tr := cfg.Training
+	return data.Plan{
+		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+	}
+}
+
+// readRows reads the dataset and splits off the held-out rows.
+func (s *Setup) readRows(cfg *config.Config) error {
+	o := DataOptions{
+		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,
+		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
+	}
+	if cfg.PEFT != nil {
+		o.Virtual = peft.VirtualTokens(cfg.PEFT)
+	}
+	if h, err := pretrained.HeadOf(cfg); err != nil {
+		return err
+	} else if h != nil && h.At == string(nn.OnTop) {
+		o.Classes = h.NumLabels
+	}
+	ds, err := s.LoadData(o)
+	if err != nil {
+		return err
+	}
+	s.Train = ds
+	if f := cfg.Dataset.ValidationSplit; f > 0 {
+		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
+			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
+		}
+	}
+	return nil
+}
+
+// DataOptions say how LoadData reads a dataset. They are fields of the config or of an eval job.
+type DataOptions struct {
+	Format        string
+	Columns       map[string]string
+	MaxLength     *int
+	TrainOnPrompt bool
+	SkipBad       bool
+	Classify      bool // read labels also if the model is no classifier
+	Classes       int  // number of classes, 0 for the number of labels in the data
+	Virtual       int  // positions of the context that virtual tokens will take
+}
+
+// LoadData reads the dataset. Its remarks are added to those of the model.
+func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
+	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
+	bad := func(err error) (*data.Dataset, error) { return nil, report.Fail("data", report.ExitConfig, hint, err) }
+	if s.Model.Files.Dataset == nil {
+		return bad(errors.New("no dataset was given"))
+	}
+	entries, err := fs.ReadDir(s.Model.Files.Dataset, ".")
+	if err != nil || len(entries) != 1 {
+		return bad(fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err))
+	}
+	name := entries[0].Name()
+	f, err := s.Model.Files.Dataset.Open(name)
+	if err != nil {
+		return bad(fmt.Errorf("dataset: %w", err))
+	}
+	defer f.Close()
+	opt := data.Options{
+		Format: o.Format, Columns: o.Columns, Context: s.Model.Decoder.MaxPositions - max(o.Virtual, s.Model.LongestPrefix()), Vocab: s.Model.Decoder.Vocab,
+		TrainOnPrompt: o.TrainOnPrompt, SkipBad: o.SkipBad, Classify: o.Classify || s.Model.Decoder.Classes > 0, Classes: s.Model.Classes, NumClasses: s.Model.Decoder.Classes,
+	}
+	if opt.Classify && s.Model.Decoder.Classes == 0 {
+		opt.NumClasses, opt.Classes = pretrained.ScoreOf(s.Model.AdapterStart())
+		opt.NumClasses = max(opt.NumClasses, o.Classes)
+	}
+	if s.Model.Tokenizer != nil {
+		opt.Tokenizer = s.Model.Tokenizer
+	}
+	if o.MaxLength != nil {
+		opt.MaxLength = *o.MaxLength
+	}
+	ds, err := data.Load(f, name, opt)
+	if err != nil {
+		return bad(err)
+	}
+	s.Model.Remarks = append(s.Model.Remarks, ds.Remarks...)
+	return ds, nil
+}
