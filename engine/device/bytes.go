@@ -1,16 +1,16 @@
 package device
 
-// Bytes are the content of memory on its way between a device and a socket. A backend leaves them where both reach
-// them, which need not be Go memory. They do not change.
+// Bytes are an immutable array of bytes that goes from a device to a socket or back. It may lie outside of Go's memory, where
+// both the device and the socket can read it.
 type Bytes interface {
 	Len() int
-	// Slice is the part of n bytes from off on. Nothing is copied.
+	// Slice returns the n bytes from off on, without a copy.
 	Slice(off, n int) Bytes
-	// Go is the content in Go memory, to be read only: a copy where it lies elsewhere.
+	// Go returns the bytes in Go's memory, a copy if they lie elsewhere. The caller must not change them.
 	Go() []byte
 }
 
-// Heap are bytes in Go memory.
+// Heap are Bytes in Go's memory.
 type Heap []byte
 
 // Len implements Bytes.
@@ -22,7 +22,7 @@ func (h Heap) Slice(off, n int) Bytes { return h[off : off+n : off+n] }
 // Go implements Bytes.
 func (h Heap) Go() []byte { return h }
 
-// Part are bytes that begin at At of something larger.
+// Part are bytes to be placed at offset At of a larger array.
 type Part struct {
 	At    int
 	Bytes Bytes

@@ -1,6 +1,5 @@
-// Package device says what a backend must do: hold buffers, compile a list of kernel launches once and replay it
-// many times. Calls block; a backend hides its promises. What the world does (memory that is not there, a device
-// that is lost) comes back as an error and never as a panic.
+// Package device is the interface of a backend: it holds buffers, compiles lists of kernel launches, and replays them many times.
+// Calls block until they have their result. Missing memory and a lost device are errors, never panics.
 package device
 
 import (
@@ -10,22 +9,22 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// ErrLost is wrapped by every error that a lost device causes. The device is of no more use; its memory is gone.
+// ErrLost is wrapped by every error that a lost device causes. The memory of the device is gone, and it cannot be used again.
 var ErrLost = errors.New("the GPU device was lost")
 
 // ErrOutOfMemory is wrapped by the error of an allocation that the adapter refused.
 var ErrOutOfMemory = errors.New("out of GPU memory")
 
-// Device is one opened adapter. It is used from one goroutine at a time.
+// Device is an opened adapter. One goroutine at a time uses it, but any goroutine may call Info, Limits and Usage.
 type Device interface {
 	Info() Info
 	Limits() Limits
 
-	// Alloc makes a zeroed buffer, or fails with ErrOutOfMemory.
+	// Alloc allocates a buffer of zeros. Its error wraps ErrOutOfMemory if there is no room.
 	Alloc(s Spec) (Buffer, error)
-	// Free gives a buffer back. Executables that use it must not run again.
+	// Free frees a buffer. Executables that use it must not run again.
 	Free(b Buffer)
-	// Usage is the number of bytes allocated now, by kind of memory.
+	// Usage is the number of bytes that are allocated, by kind of memory.
 	Usage() Usage
 
 	// Write replaces the elements from off on by data, little-endian in the buffer's own type.
@@ -33,20 +32,20 @@ type Device interface {
 	Write(b Buffer, off int, data []byte) error
 	// Read waits for all submitted work and returns n elements from off on, little-endian in the buffer's own type.
 	Read(b Buffer, off, n int) ([]byte, error)
-	// Fetch starts a read of elements as they stand after the work submitted so far; the device goes on meanwhile.
+	// Fetch begins to read n elements as they are after the work submitted so far. It does not wait.
 	Fetch(b Buffer, off, n int) (Pending, error)
-	// Import is a Write of bytes that need not pass through Go memory.
+	// Import is Write for bytes that may lie outside of Go's memory.
 	Import(b Buffer, off int, data Bytes) error
-	// Assemble makes n bytes of parts, zero between them, for Import.
+	// Assemble copies parts into an array of n bytes, with zeros between them, for Import.
 	Assemble(n int, parts ...Part) (Bytes, error)
 
-	// Compile prepares commands for replay: pipelines, bind groups and parameters are made here and only here.
+	// Compile prepares commands for replay. Pipelines, bind groups and uniforms are made here, none later.
 	Compile(label string, cmds []Command) (Executable, error)
-	// Submit replays work in order. However much it is, it costs one call across the language border.
+	// Submit replays work in order, with one call from Go to JavaScript on WebGPU.
 	Submit(work ...Work) error
-	// Sync waits until all submitted work is done and reports what went wrong in it.
+	// Sync waits until all submitted work is done and returns its error.
 	Sync() error
-	// Close frees everything.
+	// Close frees all memory and closes the device.
 	Close()
 }
 
@@ -63,7 +62,7 @@ type Info struct {
 	F16          bool   `json:"shader_f16"`
 }
 
-// Limits are those of the opened device that plans depend on, in bytes and counts.
+// Limits are the limits of the opened device that memory plans depend on, in bytes and counts.
 type Limits struct {
 	MaxBuffer          int64 `json:"max_buffer_size"`
 	MaxBinding         int64 `json:"max_storage_buffer_binding_size"`
@@ -74,8 +73,8 @@ type Limits struct {
 	OffsetAlignment    int   `json:"min_storage_buffer_offset_alignment"`
 }
 
-// DefaultLimits are those that every WebGPU adapter offers (gpuweb/gpuweb, spec/index.bs, "limits"), and thus what
-// a plan without a device counts on.
+// DefaultLimits are the limits that every WebGPU adapter has (gpuweb/gpuweb, spec/index.bs, "limits"). A plan without a device
+// uses them.
 var DefaultLimits = Limits{
 	MaxBuffer: 256 << 20, MaxBinding: 128 << 20, MaxStorageBuffers: 8, MaxWorkgroupMemory: 16 << 10,
 	MaxInvocations: 256, MaxWorkgroups: 65535, OffsetAlignment: 256,
@@ -88,7 +87,7 @@ func UnboundedLimits() Limits {
 	return l
 }
 
-// MemoryKind groups buffers by what they are for, as the memory plan and summary.json list them.
+// MemoryKind is the purpose of a buffer. The memory plan and summary.json list bytes by kind.
 type MemoryKind uint8
 
 const (
@@ -116,7 +115,7 @@ func (u Usage) Total() int64 {
 	return n
 }
 
-// Map spells the usage for JSON.
+// Map is the usage by the names of the kinds, and its total, for JSON.
 func (u Usage) Map() map[string]int64 {
 	m := map[string]int64{"total": u.Total()}
 	for k, b := range u {
@@ -125,7 +124,7 @@ func (u Usage) Map() map[string]int64 {
 	return m
 }
 
-// Spec asks for a buffer of Len elements.
+// Spec describes a buffer of Len elements.
 type Spec struct {
 	DType tensor.DType
 	Len   int
@@ -136,15 +135,15 @@ type Spec struct {
 // Bytes is the size of the buffer on a device: a whole number of 4-byte words.
 func (s Spec) Bytes() int64 { return (int64(s.Len)*int64(s.DType.Size()) + 3) &^ 3 }
 
-// DimsAlign is the multiple of bytes at which the dimensions of each launch start: WebGPU's default, and most, of
-// minUniformBufferOffsetAlignment.
+// DimsAlign is the alignment of each launch's dimensions in the uniform buffer, in bytes: WebGPU's default, which is the largest
+// allowed, of minUniformBufferOffsetAlignment.
 const DimsAlign = 256
 
-// ReadBackBytes is the size of the buffer through which n bytes are read back: a power of two, so that reads of
-// about the same size share one.
+// ReadBackBytes is the size of the buffer through which n bytes are read back: a power of two, so that reads of similar sizes
+// share a buffer.
 func ReadBackBytes(n int) int64 { return max(256, int64(1)<<bits.Len64(uint64(max(n, 1)-1))) }
 
-// Trimmer is a device that keeps idle buffers for reading back until it is told to let them go.
+// Trimmer is a device that keeps idle read-back buffers until Trim.
 type Trimmer interface{ Trim() }
 
 // Buffer is device memory made by Alloc.
@@ -156,7 +155,7 @@ type Slice struct {
 	Off, Len int
 }
 
-// Trim frees what a device keeps for reads that have ended, where it keeps anything.
+// Trim frees the idle read-back buffers of a device that keeps some.
 func Trim(dev Device) {
 	if t, ok := dev.(Trimmer); ok {
 		t.Trim()
@@ -166,10 +165,10 @@ func Trim(dev Device) {
 // All is the whole of b.
 func All(b Buffer) Slice { return Slice{b, 0, b.Spec().Len} }
 
-// Pending is a read under way. Either of its calls blocks until the bytes are there.
+// Pending is a read that has begun. Its calls wait until the bytes are there.
 type Pending interface {
 	Wait() ([]byte, error)
-	// Export leaves them outside of Go memory, where the backend can.
+	// Export is Wait for bytes that may stay outside of Go's memory.
 	Export() (Bytes, error)
 }
 
@@ -179,7 +178,7 @@ type Executable interface {
 	Release()
 }
 
-// Work is one entry of a submission: a write (Buf set) or a run (Run set).
+// Work is an entry of a submission: a write of Data into Buf from element Off on, or a run of an executable if Run is set.
 type Work struct {
 	Run  Executable
 	Buf  Buffer
@@ -187,12 +186,12 @@ type Work struct {
 	Data []byte
 }
 
-// Command is one entry of an executable: a launch, a copy or a clear, told by which field is set.
+// Command is an entry of an executable: a launch, a copy or a clear. One field is set.
 type Command struct {
 	Launch *Launch
 	Copy   *Copy
 	Clear  *Slice
 }
 
-// Copy copies Src over Dst; both have the same element type and length and lie in different buffers.
+// Copy copies Src to Dst. Both have the same element type and length, and lie in different buffers.
 type Copy struct{ Dst, Src Slice }

@@ -10,8 +10,8 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Kernel describes one entry point of a shader together with the same computation in Go. It is the unit of
-// equivalence: every device runs the same kernels, the reference device by calling Ref in float64.
+// Kernel is an entry point of a shader together with the same computation in Go. Devices are compared kernel by kernel: WebGPU runs
+// the shader, the reference device calls Ref in float64.
 type Kernel struct {
 	Name   string // unique, "rmsnorm_backward_w"
 	Shader string // the file below shaders/, without .wgsl
@@ -19,19 +19,20 @@ type Kernel struct {
 
 	// Bindings are the storage buffers @binding(0), (1), … in order. The uniform Dims follow as the last binding.
 	Bindings []Binding
-	// Grid is how many workgroups a launch with these dimensions and final parameters takes. Use Groups to fold it.
+	// Grid is the number of workgroups of a launch with these dimensions and parameters, usually from Groups.
 	Grid func(dims any, p Params) [3]int
-	// Ref computes the same in plain Go.
+	// Ref computes the kernel in Go.
 	Ref func(c *Call)
-	// Flops counts the multiply-adds ×2 of a launch, for benchmarks and for keeping submits short; nil counts as none.
+	// Flops is the number of floating-point operations of a launch, two for a multiply-add, for benchmarks and to limit the length
+	// of command buffers. nil means 0.
 	Flops func(dims any) float64
-	// Variants are ways to compute the same, in the order to prefer where trying them all does not pay. At least one
-	// of them fits everywhere. Empty means there is only one way.
+	// Variants are other ways to compute the kernel, the preferred one first, for the tuner to choose from. At least one of them
+	// fits every adapter. Empty means that the kernel has one way.
 	Variants []Variant
-	// Sample returns a small, awkward problem of the same kind, and the length of each argument in it: what a variant
-	// must compute right before it is used. nil takes the launch's own dimensions.
+	// Sample returns the dimensions of a small problem with odd sizes, and the length of each argument. A variant must compute it
+	// right before it is used. nil takes the launch's own dimensions.
 	Sample func(dims any) (small any, lengths []int)
-	// ShapeGroup names the group of shapes that share a choice of variant, such as "m256/n64/k64".
+	// ShapeGroup names the group of dimensions that use the same variant, such as "m256/n64/k64".
 	ShapeGroup func(dims any, p Params) string
 }
 
@@ -42,13 +43,13 @@ type Binding struct {
 	Packed Packed
 }
 
-// Packed says what a kernel knows of numbers of two bytes in a binding, two in a word.
+// Packed says how a kernel reads a binding of bfloat16 or float16, which are packed two in a word.
 type Packed uint8
 
 const (
-	Never  Packed = iota // it reads float32
-	Either               // the shader parameters that PackedParams makes tell it
-	Words                // it moves words and knows what they are
+	Never  Packed = iota // the binding is float32
+	Either               // the binding is float32 or packed, which the parameters of PackedParams tell the shader
+	Words                // the binding is packed, and the kernel reads whole words
 )
 
 // PackedParams are the shader parameters for a binding that holds elements of type d.
@@ -77,14 +78,14 @@ type Variant struct {
 	Name   string
 	Shader string // "" for the kernel's own
 	Params Params
-	// Fits reports whether the variant can be used on an adapter for these dimensions, and is worth trying.
+	// Fits reports whether the variant works on an adapter for these dimensions and may be faster than the others.
 	Fits func(i Info, l Limits, dims any) bool
 }
 
 // Params are values for a shader's //@param lines: booleans, integers, floats or type names.
 type Params map[string]any
 
-// Key spells p in a canonical order, for caches.
+// Key is a text for p that does not depend on the order of its entries, for caches.
 func (p Params) Key() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(p)) {
@@ -96,7 +97,7 @@ func (p Params) Key() string {
 // Bool is the value of a boolean parameter, false where it is not set.
 func (p Params) Bool(name string) bool { v, _ := p[name].(bool); return v }
 
-// Int is the value of an integer parameter, or otherwise where it is not set.
+// Int is the value of an integer parameter, otherwise if it is not set.
 func (p Params) Int(name string, otherwise int) int {
 	if v, ok := p[name].(int); ok {
 		return v
@@ -104,7 +105,7 @@ func (p Params) Int(name string, otherwise int) int {
 	return otherwise
 }
 
-// With returns p with q's entries on top.
+// With returns the entries of p and q. An entry of q replaces one of p.
 func (p Params) With(q Params) Params {
 	if len(q) == 0 {
 		return p
@@ -160,23 +161,23 @@ func Groups(n int) [3]int {
 // CeilDiv is ⌈a/b⌉ for positive b.
 func CeilDiv(a, b int) int { return (a + b - 1) / b }
 
-// Call is what a reference computation sees: its arguments as Go slices.
+// Call is the arguments of a reference computation as Go slices.
 type Call struct {
 	Params Params
 	Dims   any
 	args   []any
 }
 
-// NewCall is for backends: every arg is a []float64 or a []uint32.
+// NewCall makes a Call for a backend. Each argument is a []float64 or a []uint32.
 func NewCall(l *Launch, args []any) *Call { return &Call{l.Params, l.Dims, args} }
 
-// F is argument i of a floating type, whatever its precision in storage.
+// F is argument i, of any floating-point type.
 func (c *Call) F(i int) []float64 { return c.args[i].([]float64) }
 
-// U is argument i of an integer type.
+// U is argument i, of an integer type.
 func (c *Call) U(i int) []uint32 { return c.args[i].([]uint32) }
 
-// Put stores v into x[i], or adds it where the launch accumulates.
+// Put stores v in x[i], or adds it if the launch accumulates.
 func (c *Call) Put(x []float64, i int, v float64) {
 	if c.Params.Bool("ACCUMULATE") {
 		x[i] += v

@@ -1,18 +1,18 @@
-// Package plan forecasts what a run needs before anything is allocated. The trainer allocates by the same plan, so forecast
-// and allocation agree.
+// Package plan computes the memory and the traffic of a run before anything is allocated. Package memory allocates by the same
+// plan, so forecast and allocation agree.
 //
 // A Layout puts each frozen parameter into a buffer of its own. Trained parameters lie side by side in Segments by unit.
-// Each segment has equal copies for weights, gradients and AdamW's two moments, and, where kernels read two-byte numbers,
-// for packed weights. A segment never crosses a unit, so that units can be gathered and reduced one at a time. Neighbours
-// with the same hyper-parameters share one AdamW launch.
+// Each segment has equal copies for weights, gradients and AdamW's two moments, and one of rounded weights if programs read
+// bfloat16 or float16. A segment has parameters of one unit, so that units can be gathered and reduced one at a time.
+// Neighbours with the same hyper-parameters share one AdamW launch.
 //
-// Memory adds up every buffer of a run and says whether it fits, or how many bytes are missing. Sharding is what a rank
-// holds and sends under each FSDP strategy. The forecast for a model that is not there (Models) uses a recording over a
-// folder whose weights are only a header, so it is the plan of the real run.
+// Memory adds up all buffers of a run and checks whether they fit. Sharding computes what a rank holds and sends under each FSDP
+// strategy. A published model (Models) is planned without its files: only its config.json and the shapes of its weights are
+// needed, so the plan is that of the real run.
 //
-// A frozen matrix is packed when it is loaded. A trained parameter has a float32 master for files, moments and the update,
-// and a packed copy for the kernels, which each update writes. With stochastic rounding there is no master: AdamW rounds up
-// with the probability of the remainder, from a hash of run, step and position.
+// A frozen matrix is rounded when it is loaded. A trained parameter has a float32 master, which files and updates use, and a
+// rounded copy for the other kernels, which each update writes. With stochastic rounding there is no master: AdamW rounds up with
+// the probability of the remainder. The random numbers are a hash of run, step and position.
 package plan
 
 import (
@@ -23,31 +23,31 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Layout places parameters in memory: a frozen one in a buffer of its own, those that train side by side with the
-// others of their unit, each in equal places of up to five buffers: see Segment.Specs.
+// Layout places parameters in memory. A frozen parameter has a buffer of its own. A trained parameter has the same place in each of
+// a segment's buffers (Segment.Specs).
 type Layout struct {
 	Frozen   []*nn.Param
 	Segments []Segment
-	Lanes    *Lanes // of segments that have no buffers of their own, nil where they have
+	Lanes    *Lanes // the buffers of a sharded run, nil where segments have buffers of their own
 }
 
-// Segment is one flat buffer's worth of parameters that train.
+// Segment is a run of trained parameters in flat buffers.
 type Segment struct {
 	Unit    string
-	DType   tensor.DType // that compute sees
+	DType   tensor.DType // that programs read
 	InPlace bool         // without a float32 master beside it
 	Params  []*nn.Param
-	Offsets []int // elements
-	Len     int   // elements
+	Offsets []int // of each parameter, in elements
+	Len     int   // in elements, with the gaps of alignment
 }
 
-// NewLayout places params. A segment ends with its unit, where parameters are stored otherwise, or where one binding of
-// the device could not cover it.
+// NewLayout places params. A new segment begins with a unit, with another type, and where the segment would be larger than a
+// binding of the device.
 func NewLayout(params []*nn.Param, l device.Limits) Layout {
 	return newLayout(params, l, func(*nn.Param) int { return 0 })
 }
 
-// newLayout is NewLayout where a segment also ends with what unit tells.
+// newLayout is NewLayout with a new segment also where the value of unit changes.
 func newLayout(params []*nn.Param, l device.Limits, unit func(*nn.Param) int) Layout {
 	var layout Layout
 	for _, p := range params {
@@ -87,9 +87,9 @@ const (
 	Copies
 )
 
-// Specs are the segment's buffers: the weights, their gradients and AdamW's two moments, all float32, and the packed
-// copy that compute reads where it sees numbers of two bytes. Weights that are updated in place are packed themselves.
-// What a segment does not have has no elements.
+// Specs are the segment's buffers: weights, gradients and AdamW's two moments in float32, and a rounded copy if programs read
+// bfloat16 or float16. Weights that are updated in place are stored in that type and have no copy. A buffer that the segment
+// does not have has length 0.
 func (s *Segment) Specs() [Copies]device.Spec {
 	spec := func(kind device.MemoryKind, what string) device.Spec {
 		return device.Spec{DType: tensor.F32, Len: s.Len, Kind: kind, Label: fmt.Sprintf("%s of %s", what, s.Unit)}
@@ -127,7 +127,7 @@ func (l Layout) Specs(optimizer bool) []device.Spec {
 	return specs
 }
 
-// Counts are the numbers of parameters that train and of all.
+// Counts returns the numbers of trained parameters and of all parameters.
 func (l Layout) Counts() (trainable, total int64) {
 	for _, p := range l.Frozen {
 		total += int64(p.Shape.Size())

@@ -9,15 +9,15 @@ import (
 	"llamatab/engine/message"
 )
 
-// Memory is what a run will allocate, buffer by buffer.
+// Memory is the plan of all buffers of a run.
 type Memory struct {
 	device.Usage
 	Specs []device.Spec
-	// Temporaries is what activations would take if none shared memory with another.
+	// Temporaries is the size of all activations if none shared memory with another.
 	Temporaries int64
 }
 
-// Sum adds up a run: parameters as laid out, activations as planned, and further buffers.
+// Sum adds up the buffers of a run: of parameters, of activations, and further ones.
 func Sum(l Layout, optimizer bool, activations graph.Plan, further ...device.Spec) Memory {
 	m := Memory{Temporaries: activations.Temporaries}
 	m.Specs = append(l.Specs(optimizer), further...)
@@ -28,7 +28,7 @@ func Sum(l Layout, optimizer bool, activations graph.Plan, further ...device.Spe
 	return m
 }
 
-// Want are the limits that a device needs for the run.
+// Want returns the limits that a device needs for the run.
 func (m Memory) Want() device.Limits {
 	l := device.DefaultLimits
 	for _, s := range m.Specs {
@@ -38,18 +38,18 @@ func (m Memory) Want() device.Limits {
 	return l
 }
 
-// Misfit says why a run does not fit, and by how much.
+// Misfit is the error of a run that does not fit: why, and by how many bytes.
 type Misfit struct{ message.Remark }
 
 func (m *Misfit) Error() string { return m.Message }
 
-// size is a number of bytes that spells itself.
+// size is a number of bytes that is printed with a unit.
 type size int64
 
 func (n size) String() string { return Bytes(int64(n)) }
 
-// Check reports the first thing that a device with limits l, or a budget in bytes (0: none), has no room for, nil where
-// everything fits.
+// Check returns a Misfit for the first limit of a device that a buffer exceeds, or if the total exceeds a budget in bytes, 0 for
+// none. It returns nil if everything fits.
 func (m Memory) Check(l device.Limits, budget int64) *Misfit {
 	for _, s := range m.Specs {
 		if n, most := s.Bytes(), min(l.MaxBuffer, l.MaxBinding); n > most {
@@ -64,7 +64,7 @@ func (m Memory) Check(l device.Limits, budget int64) *Misfit {
 	return nil
 }
 
-// Table spells the plan by class, for people.
+// Table is the plan by kind of memory, for people.
 func (m Memory) Table() string {
 	var b strings.Builder
 	for c, n := range m.Usage {
@@ -74,7 +74,7 @@ func (m Memory) Table() string {
 	return b.String()
 }
 
-// Bytes spells a number of bytes in the unit that reads best.
+// Bytes is a number of bytes as text, with a unit that gives it one to four digits.
 func Bytes(n int64) string {
 	switch {
 	case n >= 1<<30:

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Known is a published model, of which a plan needs no file.
+// Known is a published model. A plan for it needs none of its files.
 type Known struct {
 	Name       string          `json:"name"`
 	Repo       string          `json:"repo"`       // where its weights are
 	Parameters int64           `json:"parameters"` // as published
-	DType      string          `json:"dtype"`      // of its files, as torch_dtype spells it
-	Config     json.RawMessage `json:"config"`     // what its config.json says
+	DType      string          `json:"dtype"`      // of its files, as in torch_dtype
+	Config     json.RawMessage `json:"config"`     // its config.json
 }
 
 //go:embed models.json
@@ -27,7 +27,7 @@ var Models = func() (all []Known) {
 	return all
 }()
 
-// FindModel is the known model of a name, in whatever case and with or without its owner on the hub.
+// FindModel finds a known model by name, in upper or lower case, with or without the owner's name.
 func FindModel(name string) (Known, bool) {
 	for _, m := range Models {
 		if strings.EqualFold(name, m.Name) || strings.EqualFold(name, m.Repo) {
@@ -37,7 +37,7 @@ func FindModel(name string) (Known, bool) {
 	return Known{}, false
 }
 
-// Describe is the model of a config.json that is not among the known ones.
+// Describe makes a Known of the config.json of a model that is not published.
 func Describe(name string, config []byte) (Known, error) {
 	m := Known{Name: name, Repo: name, DType: "float32", Config: config}
 	var keys struct {
@@ -53,13 +53,13 @@ func Describe(name string, config []byte) (Known, error) {
 	return m, nil
 }
 
-// Layers is the number of the model's blocks, as its config.json says.
+// Layers is the number of decoder blocks in the model's config.json.
 func (m Known) Layers() int {
 	var keys struct {
 		Layers int `json:"num_hidden_layers"`
 	}
 	if json.Unmarshal(m.Config, &keys) != nil {
-		return 0 // whoever builds the decoder says what is wrong with it
+		return 0 // building the decoder reports the error
 	}
 	return keys.Layers
 }

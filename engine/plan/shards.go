@@ -9,14 +9,14 @@ import (
 	"llamatab/engine/tensor"
 )
 
-// Shared is a run whose ranks own shards of what trains.
+// Shared is the division of a run's trained parameters into units and shards.
 type Shared struct {
 	Strategy fsdp.Strategy
 	Table    *fsdp.Table
 	unit     map[*nn.Param]int
 }
 
-// NewShared shares out the parameters of params that train: units by an auto-wrap policy, each cut into shards.
+// NewShared divides the trained parameters of params into units, by an auto-wrap policy, and each unit into shards.
 func NewShared(params []*nn.Param, by fsdp.Strategy, policy string, shards int) (*Shared, error) {
 	s := &Shared{Strategy: by, unit: map[*nn.Param]int{}}
 	var list []fsdp.Param
@@ -43,7 +43,7 @@ func NewShared(params []*nn.Param, by fsdp.Strategy, policy string, shards int) 
 	return s, nil
 }
 
-// Unit is the number of the unit that p belongs to, -1 for what does not train.
+// Unit is the number of the unit of p, -1 for a frozen parameter.
 func (s *Shared) Unit(p *nn.Param) int {
 	if u, ok := s.unit[p]; ok {
 		return u
@@ -51,15 +51,15 @@ func (s *Shared) Unit(p *nn.Param) int {
 	return -1
 }
 
-// Piece is a run of a parameter's elements that one shard has.
+// Piece is a run of a parameter's elements in one shard.
 type Piece struct {
 	Of *nn.Param
 	At int // first element in Of
 	nn.Param
 }
 
-// Pieces are those of a shard, in the order of its view. Their Params are float32 vectors with the name and unit of the
-// whole, so that they are laid out, updated and told apart by hyper-parameters as it is.
+// Pieces lists the pieces of a shard, in the order of its view. Their Params are float32 vectors with the name and unit of the
+// whole parameter, so that a piece has the same hyper-parameters.
 func (s *Shared) Pieces(shard int, l Layout) []*Piece {
 	var pieces []*Piece
 	spans, flat := s.Table.Shard(shard).Spans, 0
@@ -73,7 +73,7 @@ func (s *Shared) Pieces(shard int, l Layout) []*Piece {
 				pieces = append(pieces, piece)
 				if spans[0].Len == n {
 					spans = spans[1:]
-				} else { // it goes on in the next parameter
+				} else { // the span continues in the next parameter
 					spans = append([]fsdp.Span{{Off: end, Len: spans[0].Len - n}}, spans[1:]...)
 				}
 			}
@@ -92,22 +92,22 @@ func ShardLayout(pieces []*Piece, l device.Limits) Layout {
 	return NewLayout(params, l)
 }
 
-// Lanes are the buffers of what trains in a run whose ranks own shards of it. Segments lie in them by turns: parameters
-// once they are gathered, gradients until they have been read.
+// Lanes are buffers that the segments of a sharded run use in turn: for gathered parameters, and for gradients until they are
+// read.
 //
-// Under SHARD_GRAD_OP every segment has its own lane of parameters, as they stay for a whole step. Under FULL_SHARD the
-// units take two sets of lanes by turns: the one that computes and the next. There is one set for gradients: those of a
-// unit are read before the next unit's come.
+// Under SHARD_GRAD_OP each segment has a lane of parameters of its own, because they stay for a whole step. Under FULL_SHARD units
+// alternate between two sets of lanes: one for the unit that computes and one for the unit that is prefetched. There is one set
+// for gradients, because those of a unit are read before the next unit computes.
 type Lanes struct {
 	Unit             []int // of each segment, in the order of the run's units
-	Weight, Gradient []int // of each segment: its lanes
+	Weight, Gradient []int // the number of each segment's lane among Weights and Gradients
 	Weights          []device.Spec
 	Gradients        []device.Spec
-	// Owned are the segments of the shard that the plan counts: the first, which is the largest.
+	// Owned are the segments of the first shard, which is the largest. The plan counts its memory.
 	Owned []Segment
 }
 
-// NewSharedLayout places params of a run whose ranks own shards.
+// NewSharedLayout places params in a sharded run.
 func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout {
 	layout := newLayout(params, l, shared.Unit)
 	lanes := &Lanes{}
@@ -125,7 +125,7 @@ func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout
 		(*specs)[i].Len = max((*specs)[i].Len, s.Len)
 		return i
 	}
-	inUnit := map[int]int{} // segments so far
+	inUnit := map[int]int{} // segments of each unit so far
 	for i := range layout.Segments {
 		s := &layout.Segments[i]
 		unit := shared.Unit(s.Params[0])
@@ -143,7 +143,7 @@ func NewSharedLayout(params []*nn.Param, l device.Limits, shared *Shared) Layout
 	return layout
 }
 
-// specs are the buffers of lanes and of the owned shard.
+// specs are the buffers of the lanes and of the owned shard.
 func (l *Lanes) specs(optimizer bool) []device.Spec {
 	specs := append(append([]device.Spec{}, l.Weights...), l.Gradients...)
 	return append(specs, Layout{Segments: l.Owned}.Specs(optimizer)...)

@@ -1,5 +1,4 @@
-// Package cpu is the reference backend: it runs every kernel's Go reference in float64, one after the other.
-// It is slow, exact and always there.
+// Package cpu is the reference backend. It runs the Go reference of each kernel in float64, on one goroutine, without a GPU.
 package cpu
 
 import (
@@ -20,20 +19,20 @@ type Device struct {
 	usage device.Usage
 }
 
-// New makes a device with the limits of a generous adapter.
+// New makes a device whose buffers may have 4 GiB.
 func New() *Device {
 	l := device.DefaultLimits
 	l.MaxBuffer, l.MaxBinding = 4<<30, 4<<30
 	return &Device{limits: l}
 }
 
-// WithLimits makes a device that refuses what an adapter with limits l would refuse.
+// WithLimits makes a device that has the limits of an adapter and returns the same errors.
 func WithLimits(l device.Limits) *Device { return &Device{limits: l} }
 
 type buffer struct {
 	spec device.Spec
-	f    []float64 // floating types, those of two bytes already rounded
-	u    []uint32  // integer types
+	f    []float64 // of a floating-point type; bfloat16 and float16 values are rounded
+	u    []uint32  // of an integer type
 }
 
 func (b *buffer) Spec() device.Spec { return b.spec }
@@ -146,7 +145,7 @@ func (d *Device) Assemble(n int, parts ...device.Part) (device.Bytes, error) {
 	return out, nil
 }
 
-// Floats gives tests the full precision of a buffer; changing it changes the buffer.
+// Floats returns the content of a buffer in full precision, for tests. Writes to it change the buffer.
 func Floats(b device.Buffer) []float64 { return b.(*buffer).f }
 
 type pending []byte
@@ -216,7 +215,7 @@ func (d *Device) check(l *device.Launch) error {
 	if len(l.Args) > d.limits.MaxStorageBuffers {
 		return fmt.Errorf("%d storage buffers, limit %d", len(l.Args), d.limits.MaxStorageBuffers)
 	}
-	l.Words() // panics on dimensions that no shader could read
+	l.Words() // panics if the dimensions are no uniform struct
 	if l.Kernel.Grid != nil {
 		for _, n := range l.Kernel.Grid(l.Dims, l.Params) {
 			if n < 1 || n > d.limits.MaxWorkgroups {
