@@ -24,7 +24,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// shapes of models that differ in whatever a plan could get wrong.
+// shapes are models that differ in all sizes that a plan depends on.
 var shapes = []string{
 	fmt.Sprintf(tinyConfig, false, true),
 	fmt.Sprintf(tinyConfig, true, false),
@@ -32,7 +32,7 @@ var shapes = []string{
 		"num_attention_heads": 5, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}`,
 }
 
-// rowsFor are rows of the given lengths for a way of settings: a classifier's have one label each.
+// rowsFor are rows of the given lengths. The rows of a classifier have one label each.
 func rowsFor(way string, lengths ...int) fstest.MapFS {
 	if !strings.Contains(way, "score") && !strings.Contains(way, "classifier") {
 		return rows(lengths...)
@@ -49,9 +49,9 @@ func rowsFor(way string, lengths ...int) fstest.MapFS {
 	return lines(all.String())
 }
 
-// settings are the ways of training that this version takes: those that are compared, every adapter that the
-// configuration describes and every entry of trainable, so that what is added to either is here by itself; and both together,
-// and in stages.
+// settings are the ways of training that this version takes: the examples that are compared, every adapter that the
+// configuration describes, every entry of trainable, both together, and stages. A new adapter or entry is among them without a
+// change here.
 func settings(t *testing.T, layers int) map[string][]string {
 	t.Helper()
 	all := map[string][]string{
@@ -87,7 +87,7 @@ func settings(t *testing.T, layers int) map[string][]string {
 	return all
 }
 
-// taken are the values of a key that this version takes.
+// taken are the values of a key that this version accepts.
 func taken(path string) (values []string) {
 	for _, c := range config.Describe().Choices[path] {
 		if c.Refused == "" {
@@ -97,7 +97,7 @@ func taken(path string) (values []string) {
 	return values
 }
 
-// folder is a model of random weights in the precision that its config.json names.
+// folder is a model folder of random weights in the type that its config.json names.
 func folder(t *testing.T, m plan.Known) fstest.MapFS {
 	t.Helper()
 	d, err := model.New(m.Config)
@@ -118,9 +118,9 @@ func folder(t *testing.T, m plan.Known) fstest.MapFS {
 	return fstest.MapFS{"config.json": {Data: m.Config}, "model.safetensors": {Data: safetensors(t, specs, values, nil)}}
 }
 
-// What a plan says of a run of which there is no file yet is what the run then allocates, class by class, and the file
-// that it leaves: for every method, with and without checkpointing, in every precision, on three shapes of models.
-// On the reference device it is the same to the byte.
+// The forecast of a run without files is what the run allocates, by kind of memory, and the size of its result: for every
+// method, with and without checkpointing, in every precision, on three shapes of models. On the reference device they are equal
+// to the byte.
 func TestForecastIsAllocation(t *testing.T) {
 	all := enginetest.Devices(t)
 	adapter := all[len(all)-1].Info()
@@ -209,7 +209,7 @@ func TestForecastIsAllocation(t *testing.T) {
 	}
 }
 
-// built is what a run has allocated when it is ready for its first step.
+// built is the memory that a run has allocated before its first step.
 func built(t *testing.T, j *job.Job, cfg *config.Config) map[string]int64 {
 	t.Helper()
 	dev, err := j.Open(device.DefaultLimits)

@@ -24,7 +24,7 @@ import (
 	"llamatab/engine/tokenizer"
 )
 
-// A folderCase is a case of ../shared/cases: files of a kind that people bring, and what is right for them.
+// A folderCase is a case of ../shared/cases: files of a kind that users have, with the right result.
 type folderCase struct {
 	Model struct {
 		Base    string         `json:"base"`
@@ -49,7 +49,7 @@ type folderCase struct {
 	files fs.FS // the case's folder
 }
 
-// laterCases are cases of what is not available: conversations and tables as datasets.
+// laterCases are cases of features that are not available: conversations and tables as datasets.
 var laterCases = []string{"csv-quoted", "sharegpt-equals-messages"}
 
 // TestCases runs each case of ../shared/cases on the reference device.
@@ -121,7 +121,7 @@ func inMemory(t *testing.T, fsys fs.FS) fstest.MapFS {
 	return m
 }
 
-// option is what follows --name in the case's command, "" for nothing.
+// option is the value of the option --name in the case's command, "" if it is not there.
 func (c *folderCase) option(name string) string {
 	if i := slices.Index(c.Command, "--"+name); i >= 0 && i+1 < len(c.Command) {
 		return c.Command[i+1]
@@ -129,7 +129,7 @@ func (c *folderCase) option(name string) string {
 	return ""
 }
 
-// job is what the case's command asks for. model stands for {model}.
+// job is the job of the case's command. model takes the place of {model}.
 func (c *folderCase) job(t *testing.T, model fs.FS) (*job.Job, error) {
 	t.Helper()
 	j := &job.Job{Files: report.Files{Model: model}, Host: newHost(), Open: exact}
@@ -163,7 +163,7 @@ func (c *folderCase) job(t *testing.T, model fs.FS) (*job.Job, error) {
 	return j, nil
 }
 
-// run does the case's command and holds what comes of it against what is right.
+// run runs the case's command and compares the result with the right one.
 func (c *folderCase) run(t *testing.T, model fs.FS) {
 	j, err := c.job(t, model)
 	var h *host
@@ -171,7 +171,7 @@ func (c *folderCase) run(t *testing.T, model fs.FS) {
 		h = j.Host.(*host)
 		err = job.Run(context.Background(), j)
 	}
-	said := saidBy(h, err)
+	said := messagesOf(h, err)
 	if c.Want.Says != "" && !regexp.MustCompile(c.Want.Says).MatchString(said) {
 		t.Errorf("said %q, want what matches %q", said, c.Want.Says)
 	}
@@ -210,8 +210,8 @@ func (c *folderCase) run(t *testing.T, model fs.FS) {
 	}
 }
 
-// saidBy is all that a person is told: the error with its advice, and remarks.
-func saidBy(h *host, err error) string {
+// messagesOf is all messages for the person: the error with its advice, and the remarks.
+func messagesOf(h *host, err error) string {
 	var b strings.Builder
 	if err != nil {
 		fmt.Fprintln(&b, err)
@@ -230,7 +230,7 @@ func saidBy(h *host, err error) string {
 	return b.String()
 }
 
-// checkLogits holds the dumped logits against those of the case at every n-th token of the vocabulary, at real positions.
+// checkLogits compares the dumped logits with those of the case, at every n-th token of the vocabulary and all real positions.
 func (c *folderCase) checkLogits(t *testing.T, out fs.FS) {
 	t.Helper()
 	rows := c.rows(t)
@@ -278,8 +278,8 @@ func (c *folderCase) rows(t *testing.T) (lengths []int) {
 	return lengths
 }
 
-// TestToldModels evaluates the model folders of ../shared/cases/told: each gives the loss that its README names.
-func TestToldModels(t *testing.T) {
+// TestUserModels evaluates the model folders of ../shared/cases/told: each gives the loss that its README names.
+func TestUserModels(t *testing.T) {
 	shared := goldens(t)
 	if _, err := fs.Stat(shared, "cases/told"); err != nil {
 		t.Skip("needs ../shared/cases/told: files as people bring them, with what is right for them")
@@ -287,7 +287,7 @@ func TestToldModels(t *testing.T) {
 	for _, c := range []struct {
 		folder, model string
 		loss          float64
-		remark        string // what a person is told
+		remark        string // the message for the person
 	}{
 		{"weights-refused-although-valid", "position-ids-i64", 12.793390, "position_ids"},
 		{"weights-refused-although-valid", "norm-f64", 12.793390, "F64"},
@@ -313,15 +313,15 @@ func TestToldModels(t *testing.T) {
 			}
 			h := must(t, j)
 			near(t, "loss", []float64{lossOf(t, h)}, []float64{c.loss}, 2e-6)
-			if said := saidBy(h, nil); !strings.Contains(said, c.remark) || c.remark == "" && said != "" {
+			if said := messagesOf(h, nil); !strings.Contains(said, c.remark) || c.remark == "" && said != "" {
 				t.Errorf("said %q, want %q", said, c.remark)
 			}
 		})
 	}
 }
 
-// TestToldAdapters evaluates the adapters of ../shared/cases/told with their model.
-func TestToldAdapters(t *testing.T) {
+// TestUserAdapters evaluates the adapters of ../shared/cases/told with their model.
+func TestUserAdapters(t *testing.T) {
 	shared := goldens(t)
 	if _, err := fs.Stat(shared, "cases/told"); err != nil {
 		t.Skip("needs ../shared/cases/told: files as people bring them, with what is right for them")
@@ -365,7 +365,7 @@ func TestToldAdapters(t *testing.T) {
 			}
 			h := must(t, j)
 			near(t, "loss", []float64{lossOf(t, h)}, []float64{c.loss}, 2e-6)
-			if said := saidBy(h, nil); !strings.Contains(said, c.says) || c.says == "" && said != "" {
+			if said := messagesOf(h, nil); !strings.Contains(said, c.says) || c.says == "" && said != "" {
 				t.Errorf("said %q, want %q", said, c.says)
 			}
 		})
@@ -388,9 +388,9 @@ func lossOf(t *testing.T, h *host) float64 {
 	return 0
 }
 
-// TestToldStreams continues the prompts of ../shared/cases/told/stream-byte-tokens: the pieces of text, put together, are
+// TestUserStreams continues the prompts of ../shared/cases/told/stream-byte-tokens: the pieces of text, put together, are
 // the new text, whole and without a part of the prompt.
-func TestToldStreams(t *testing.T) {
+func TestUserStreams(t *testing.T) {
 	shared := goldens(t)
 	if _, err := fs.Stat(shared, "cases/told"); err != nil {
 		t.Skip("needs ../shared/cases/told: files as people bring them, with what is right for them")
@@ -413,8 +413,8 @@ func TestToldStreams(t *testing.T) {
 	}
 }
 
-// TestToldTokens encodes a text with an added token that only the files beside tokenizer.json name.
-func TestToldTokens(t *testing.T) {
+// TestUserTokens encodes a text with an added token that only the files beside tokenizer.json name.
+func TestUserTokens(t *testing.T) {
 	shared := goldens(t)
 	if _, err := fs.Stat(shared, "cases/told"); err != nil {
 		t.Skip("needs ../shared/cases/told: files as people bring them, with what is right for them")

@@ -14,7 +14,7 @@ import (
 
 const checkpointing = "training.gradient_checkpointing="
 
-// Whatever blocks compute their activations again, the run is the same to the last bit.
+// A run has the same bits whichever blocks are checkpointed.
 func TestCheckpointing(t *testing.T) {
 	for name, sets := range map[string][]string{
 		"full":              {full},
@@ -67,8 +67,8 @@ func planned(t testing.TB, budget int64, sets ...string) *forecast.Forecast {
 	return f
 }
 
-// A block that is computed again costs the memory of its input: 4 rows of 31 tokens of 16 numbers. One that is not
-// costs a dozen times that.
+// A checkpointed block needs the memory of its input: 4 rows of 31 tokens of 16 numbers. A block that is not checkpointed needs
+// about twelve times that.
 func TestCheckpointingMemory(t *testing.T) {
 	const input = 4 * 31 * 16 * 4
 	grows := func(blocks string, sets ...string) float64 {
@@ -91,7 +91,7 @@ func TestCheckpointingMemory(t *testing.T) {
 	}
 }
 
-// "auto" takes as few blocks as the budget needs, says how many, and says when even all are too few.
+// "auto" checkpoints as few blocks as the budget needs, reports how many, and fails if all blocks are too few.
 func TestCheckpointingAuto(t *testing.T) {
 	sets := []string{full, layered(8), checkpointing + `"auto"`}
 	none, all := planned(t, 0, sets...), planned(t, 0, full, layered(8), checkpointing+"true")

@@ -43,13 +43,13 @@ var (
 	lengths = []int{8, 11, 9, 16, 5, 21, 3, 7, 12, 8, 8, 10}
 )
 
-// verdict is eval.json of a classification.
-type verdict struct {
+// classEvaluation is the eval.json of a classification.
+type classEvaluation struct {
 	Loss, Perplexity, Accuracy, F1 float64
 	Tokens, Rows                   int
 }
 
-func judge(t *testing.T, files report.Files) (v verdict) {
+func evaluateClasses(t *testing.T, files report.Files) (v classEvaluation) {
 	t.Helper()
 	answer(t, &job.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto"}}, Files: files, Host: newHost(), Open: open(t)}, &v)
 	return v
@@ -65,8 +65,8 @@ func classLogits(t testing.TB, files report.Files, batch int) []float32 {
 	return values(t, h.folder(""), "l.safetensors")["logits"]
 }
 
-// A head over classes on a language model trains, alone or with all else, is written as transformers' model for sequence
-// classification, and read back.
+// A classification head on a language model trains alone or with all parameters, is written as transformers' model for sequence
+// classification, and is read back.
 func TestScore(t *testing.T) {
 	for _, trainable := range []string{`["score"]`, `["all"]`, `["score", "layers:last:1"]`} {
 		t.Run(trainable, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestScore(t *testing.T) {
 				}
 			}
 
-			v := judge(t, report.Files{Model: model, Dataset: data})
+			v := evaluateClasses(t, report.Files{Model: model, Dataset: data})
 			if v.Tokens != 12 || v.Rows != 12 || !(v.Accuracy > 0 && v.Accuracy <= 1) || !(v.F1 > 0 && v.F1 <= 1) {
 				t.Errorf("evaluated as %+v", v)
 			}
@@ -124,7 +124,7 @@ func TestScore(t *testing.T) {
 	}
 }
 
-// Gradients of a classification agree with differences of its loss, whatever trains.
+// Gradients of a classification agree with differences of its loss, for each choice of trained parameters.
 func TestScoreGradients(t *testing.T) {
 	data := labelled(three, lengths...)
 	model := must(t, newJob(t, report.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(1))).folder("model")
@@ -140,8 +140,8 @@ func TestScoreGradients(t *testing.T) {
 	}
 }
 
-// A row's logits are those of its last token, whatever it is padded to and stands beside; the last token may be any, also
-// what a model calls padding.
+// A row's logits are those of its last token. They do not depend on padding or on the other rows. The last token may be any token,
+// also the model's padding token.
 func TestClassifierReadsTheLastToken(t *testing.T) {
 	data := lines(`{"input_ids": [5, 0, 0], "label": 0}
 {"input_ids": [5, 0, 0, 7, 0], "label": 1}
@@ -186,11 +186,11 @@ func TestScoreAdapter(t *testing.T) {
 				t.Errorf("%d values of the head", len(x))
 			}
 			files.Adapter = adapter
-			v := judge(t, files)
+			v := evaluateClasses(t, files)
 			near(t, "continued", must(t, newJob(t, files, seqCls, "peft.init_lora_weights=false", steps(1), "training.per_device_train_batch_size=12")).losses(), []float64{v.Loss}, 1e-6)
 			merged := must(t, &job.Job{Job: message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}},
 				Files: files, Host: newHost(), Open: reference}).folder("")
-			m := judge(t, report.Files{Model: merged, Dataset: data})
+			m := evaluateClasses(t, report.Files{Model: merged, Dataset: data})
 			near(t, "merged", []float64{m.Loss, m.Accuracy, m.F1}, []float64{v.Loss, v.Accuracy, v.F1}, 1e-5)
 
 			files.Adapter, files.Resume = nil, h.folder("checkpoint-2")
@@ -199,9 +199,8 @@ func TestScoreAdapter(t *testing.T) {
 	}
 }
 
-// Accuracy and F1 are those of the logits, by the definitions of scikit-learn's accuracy_score and
-// f1_score(average="macro").
-func TestVerdict(t *testing.T) {
+// Accuracy and F1 follow from the logits by the definitions of scikit-learn's accuracy_score and f1_score(average="macro").
+func TestScores(t *testing.T) {
 	data := labelled(three, lengths...)
 	model := must(t, newJob(t, report.Files{Model: tiny(t, true, true, nil), Dataset: data}, score, steps(8))).folder("model")
 	files := report.Files{Model: model, Dataset: data}
@@ -234,7 +233,7 @@ func TestVerdict(t *testing.T) {
 			sum += tp / (tp + (fp+fn)/2)
 		}
 	}
-	v := judge(t, files)
+	v := evaluateClasses(t, files)
 	near(t, "accuracy and F1", []float64{v.Accuracy, v.F1}, []float64{right / 12, sum / classes}, 1e-12)
 }
 
@@ -272,8 +271,8 @@ func TestClassificationRefused(t *testing.T) {
 	mustFail(t, &job.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpGradients: "g", Trainable: []string{"score"}}},
 		Files: report.Files{Model: base, Dataset: rows(8)}, Host: newHost(), Open: reference}, "config", 2, "--trainable[0]", "classification head")
 	// Numbers are the classes themselves where the model has so many.
-	v := judge(t, report.Files{Model: classifier, Dataset: lines("{\"input_ids\": [1, 2], \"label\": 2}\n{\"input_ids\": [1, 2], \"label\": \"c\"}")})
+	v := evaluateClasses(t, report.Files{Model: classifier, Dataset: lines("{\"input_ids\": [1, 2], \"label\": 2}\n{\"input_ids\": [1, 2], \"label\": \"c\"}")})
 	if v.Rows != 2 || v.Accuracy != 0 && v.Accuracy != 1 {
-		t.Errorf("one row, told twice, is judged %+v", v)
+		t.Errorf("one row, given twice, is evaluated as %+v", v)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// One micro-batch of 4 is four of 1, and the padding that the rows of 4 need changes nothing.
+// One micro-batch of 4 rows gives the same step as four of 1 row, although the 4 rows are padded.
 func TestMicroBatches(t *testing.T) {
 	for _, method := range []string{full, lora} {
 		files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 16, 8, 16, 3, 24, 2, 31)}
@@ -33,7 +33,7 @@ func TestMicroBatches(t *testing.T) {
 	}
 }
 
-// In epochs the last step takes the rows that remain.
+// The last step of an epoch takes the rows that remain.
 func TestEpochs(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13)}
 	h := must(t, newJob(t, files, lora, steps(-1), "training.num_train_epochs=2"))
@@ -49,7 +49,7 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-// The loss with the adapter attached, merged into the base, and read back from its own folder is one loss.
+// The loss is the same with the adapter attached, merged into the base, and read back from its own folder.
 func TestAdapterRoundTrips(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -89,8 +89,8 @@ func TestAdapterRoundTrips(t *testing.T) {
 	}
 }
 
-// A fresh adapter changes nothing.
-func TestFreshAdapterIsBase(t *testing.T) {
+// A new adapter changes nothing.
+func TestNewAdapterIsBase(t *testing.T) {
 	data := rows(8, 11, 9, 16)
 	for _, sets := range [][]string{
 		{"peft.target_modules=all-linear"},
@@ -104,7 +104,7 @@ func TestFreshAdapterIsBase(t *testing.T) {
 	}
 }
 
-// Training an adapter leaves every weight of the base on the device as the file has it.
+// Training an adapter does not change the base model's weights on the device.
 func TestFrozenBase(t *testing.T) {
 	base := tiny(t, true, true, nil)
 	dev := newSingle()
@@ -142,7 +142,7 @@ func TestFrozenBase(t *testing.T) {
 	}
 }
 
-// A bfloat16 base computes as the same values in float32 do.
+// A base model in bfloat16 computes the same as its values in float32.
 func TestBF16Base(t *testing.T) {
 	rounded := func(_ string, s tensor.Shape, x []float32) tensor.Shape {
 		for i, v := range x {
@@ -166,8 +166,8 @@ func TestBF16Base(t *testing.T) {
 	}
 }
 
-// Every way of training, in every precision: the losses are near those in float32, and the same to the last bit when all
-// blocks are computed again.
+// For every way of training and every precision, the losses are near those in float32, and have the same bits when all blocks are
+// checkpointed.
 func TestEveryWay(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, true, nil)}
 	for name, way := range settings(t, 2) {

@@ -124,7 +124,7 @@ func TestBadAdapterAndResume(t *testing.T) {
 	}
 }
 
-// Steps that are not finite change nothing, and every one is told.
+// Steps that are not finite change nothing, and each is reported.
 func TestNonfiniteStep(t *testing.T) {
 	files := report.Files{Model: tiny(t, false, false, nil), Dataset: rows(8, 8, 8, 8)}
 	poisoned := func(sets ...string) *job.Job {
@@ -146,8 +146,8 @@ func TestNonfiniteStep(t *testing.T) {
 	mustFail(t, poisoned("training.on_nonfinite=stop"), "nonfinite", 1, "step 1")
 }
 
-// A skipped step must leave no trace: not in the weights, the moments, nor the count of their bias correction.
-func TestSkippedStepLeavesNoTrace(t *testing.T) {
+// A skipped step changes neither the weights nor the moments nor the number of updates in their bias correction.
+func TestSkippedStepChangesNothing(t *testing.T) {
 	run := func(poison func(int) bool, data string) *host {
 		j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, full, "dataset.shuffle=false", steps(-1),
 			"training.per_device_train_batch_size=1", "training.lr_scheduler_type=constant", "training.save_steps=100")
@@ -169,7 +169,7 @@ func TestSkippedStepLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// What does not fit is refused before anything is allocated, and the advice is true.
+// A run that does not fit is refused before anything is allocated, and the advice makes it fit.
 func TestDoesNotFit(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(32, 32, 32, 32)}
 	planned := must(t, newJob(t, files, full)).summary(t).Planned["total"]
@@ -217,8 +217,8 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// Where checkpoints find no room the oldest makes place for the new one; the last stays, and the run goes on and says once
-// how much it needs.
+// Without room for a checkpoint the oldest one is removed. The last one stays, and the run goes on and reports once how many bytes
+// it needs.
 func TestNoRoom(t *testing.T) {
 	for room, want := range map[int]string{2: "[checkpoint-5 checkpoint-6]", 1: "[checkpoint-1]", 0: "[]"} {
 		h := newHost()

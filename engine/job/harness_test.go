@@ -99,7 +99,7 @@ func (h *host) Open(path string) (fs.FS, error) {
 	return m, nil
 }
 
-// folder is what was committed below dir, "" for all, to be read again.
+// folder is the committed files below dir, "" for all files.
 func (h *host) folder(dir string) fstest.MapFS {
 	m := fstest.MapFS{}
 	for name, data := range h.files {
@@ -121,7 +121,7 @@ func (h *host) steps() (all []message.Step) {
 	return all
 }
 
-// recorded are the steps in metrics.jsonl once a later line of a step has replaced the one before.
+// recorded are the steps in metrics.jsonl. A later line of a step replaces the line before.
 func recorded(h *host) (kept []message.Step) {
 	for _, s := range h.steps() {
 		kept = append(kept[:min(len(kept), s.Step-1)], s)
@@ -136,7 +136,7 @@ func (h *host) losses() (all []float64) {
 	return all
 }
 
-// norms are the gradient norms of a run: they see every gradient, the losses only what it led to.
+// norms are the gradient norms of a run. They depend on every gradient at once, the losses only after an update.
 func norms(h *host) (all []float64) {
 	for _, s := range h.steps() {
 		all = append(all, float64(s.GradNorm))
@@ -175,8 +175,8 @@ func (h *host) summary(t testing.TB) (s struct {
 	return s
 }
 
-// single is the reference device with memory of single precision, as every real device has it: what a submission
-// leaves is rounded. So a checkpoint loses nothing, and a resumed run can be held to the last bit.
+// single is the reference device with float32 memory like a GPU: values are rounded after each submission. So a checkpoint holds
+// all bits, and a resumed run has the bits of one that was not interrupted.
 type single struct {
 	device.Device
 	bufs   []device.Buffer // all ever made
@@ -188,7 +188,7 @@ type single struct {
 
 func newSingle() *single { return &single{Device: cpu.New()} }
 
-// half is a device that says it computes binary16. The engine stores it and needs no such arithmetic.
+// half is a device that has the feature shader-f16. The engine stores float16 and needs no float16 arithmetic.
 type half struct{ device.Device }
 
 func (h half) Info() device.Info {
@@ -263,7 +263,7 @@ func (d shared) Trim() {
 	}
 }
 
-// open is how jobs get their device: the reference device, and in a browser the real one.
+// open opens the device of a job: the reference device, and in a browser the GPU.
 func open(t testing.TB) report.Open {
 	return func(device.Limits) (device.Device, error) {
 		all := enginetest.Devices(t)
@@ -277,7 +277,7 @@ func open(t testing.TB) report.Open {
 // reference opens the reference device everywhere.
 func reference(device.Limits) (device.Device, error) { return newSingle(), nil }
 
-// shape of the tiny model: everything that could be mixed up differs.
+// The sizes of the tiny model, all different, so that no two can be confused.
 const tinyConfig = `{"architectures": ["LlamaForCausalLM"], "vocab_size": 37, "hidden_size": 16, "intermediate_size": 20,
 	"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 32,
 	"rms_norm_eps": 1e-5, "rope_theta": 10000, "attention_bias": %[1]v, "mlp_bias": %[1]v, "tie_word_embeddings": %[2]v}`
@@ -344,7 +344,7 @@ func rows(lengths ...int) fstest.MapFS {
 
 func lines(text string) fstest.MapFS { return fstest.MapFS{"data.jsonl": {Data: []byte(text)}} }
 
-// Settings of the runs, as --set takes them.
+// Settings of the runs, in the form of --set.
 const (
 	full    = `trainable=["all"]`
 	lora    = `peft={"peft_type": "LORA", "r": 4, "lora_alpha": 8}`
@@ -353,7 +353,7 @@ const (
 
 func steps(n int) string { return fmt.Sprintf("training.max_steps=%d", n) }
 
-// newJob is a training job over files with settings on top of a short run.
+// newJob is a short training job over files, with further settings.
 func newJob(t testing.TB, files report.Files, sets ...string) *job.Job {
 	t.Helper()
 	base := `{"model": "m", "dataset": {"path": "data.jsonl"}, "trainable": [], "training": {"learning_rate": 1e-2, "max_steps": 5}}`
@@ -368,7 +368,7 @@ func newJob(t testing.TB, files report.Files, sets ...string) *job.Job {
 	return &job.Job{Job: message.Job{Command: message.Train, Config: raw}, Files: files, Host: newHost(), Open: open(t)}
 }
 
-// must runs a job that has to succeed and returns its host.
+// must runs a job, which must succeed, and returns its host.
 func must(t testing.TB, j *job.Job) *host {
 	t.Helper()
 	h := j.Host.(*host)
@@ -384,7 +384,7 @@ func must(t testing.TB, j *job.Job) *host {
 	return h
 }
 
-// mustFail runs a job that has to fail with the code, exit code and all parts of a message, and to commit nothing.
+// mustFail runs a job, which must fail with a code, an exit code and a message with all given parts, and commit nothing.
 func mustFail(t testing.TB, j *job.Job, code string, exit int, parts ...string) *message.Failed {
 	t.Helper()
 	h := j.Host.(*host)
@@ -438,7 +438,7 @@ func evaluation(t testing.TB, files report.Files, open report.Open) (r struct{ L
 	return r
 }
 
-// near fails unless two lists of numbers agree within a relative tolerance.
+// near compares two lists of numbers with a relative tolerance.
 func near(t testing.TB, what string, got, want []float64, tol float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -451,7 +451,7 @@ func near(t testing.TB, what string, got, want []float64, tol float64) {
 	}
 }
 
-// sameFiles fails unless both hosts hold the same bytes under the names that begin with prefix.
+// sameFiles compares the bytes of both hosts' files whose names begin with prefix.
 func sameFiles(t testing.TB, a, b *host, prefix string) {
 	t.Helper()
 	n := 0

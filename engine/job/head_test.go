@@ -22,7 +22,7 @@ func between(more string) string { return `{"add": "fc", "at": "between"` + more
 
 func trainableOf(parts ...string) string { return "trainable=[" + strings.Join(parts, ", ") + "]" }
 
-// withHead is a folder whose added head has random values throughout, so that every gradient is at work.
+// withHead is a folder whose added head has random values only, so that no gradient is 0.
 func withHead(t testing.TB, folder fstest.MapFS) fstest.MapFS {
 	t.Helper()
 	c, err := weights.OpenFile(folder, "head.safetensors")
@@ -46,7 +46,7 @@ func withHead(t testing.TB, folder fstest.MapFS) fstest.MapFS {
 	return moved
 }
 
-// An added head's gradients, and those of what is below it, agree with differences of the loss.
+// The gradients of an added head, and of the layers below it, agree with differences of the loss.
 func TestAddedHeadGradients(t *testing.T) {
 	for _, head := range []string{
 		onTop(""), onTop(`, "sizes": [5], "activation": "gelu"`), onTop(`, "sizes": [7, 3], "activation": "tanh"`),
@@ -80,8 +80,8 @@ func TestAddedHeadGradients(t *testing.T) {
 	}
 }
 
-// An added head trains alone, with parts of the model or beside an adapter; it is written with what one must know of it,
-// read back by itself, and the run goes on from a checkpoint as if it had not stopped.
+// An added head trains alone, with parts of the model or with an adapter. Its file has its description, it is read back, and a
+// resumed run has the bits of one that was not interrupted.
 func TestAddedHead(t *testing.T) {
 	for _, c := range []struct {
 		name, head, more string
@@ -123,9 +123,9 @@ func TestAddedHead(t *testing.T) {
 			if m["kind"] != "fc" || !strings.Contains(c.head, `"at": "`+m["at"]) || m["activation"] == "" || m["order"] == "" || m["sizes"] == "" {
 				t.Errorf("metadata %v", m)
 			}
-			judged := report.Files{Model: files.Model, Adapter: result, Dataset: data}
+			evaluated := report.Files{Model: files.Model, Adapter: result, Dataset: data}
 			if dir == "model" {
-				judged.Model, judged.Adapter = result, nil
+				evaluated.Model, evaluated.Adapter = result, nil
 				var cfg struct {
 					Head string   `json:"added_head"`
 					Arch []string `json:"architectures"`
@@ -138,17 +138,17 @@ func TestAddedHead(t *testing.T) {
 					t.Errorf("tied %v with the tensors %v", cfg.Tied, names(x))
 				}
 			}
-			trained := loss(t, judged)
-			again := judged
+			trained := loss(t, evaluated)
+			again := evaluated
 			if dir == "adapter" {
 				again = files
 				again.Adapter, again.Head = result, result
 			}
 			near(t, "continued", must(t, newJob(t, again, append(c.sets, trainableOf(parts...), steps(1), "training.per_device_train_batch_size=12")...)).losses(), []float64{trained}, 1e-6)
 			if dir == "adapter" {
-				judged.Adapter = result
+				evaluated.Adapter = result
 				merged := must(t, &job.Job{Job: message.Job{Command: message.Export, Export: &message.ExportJob{Format: "merged"}},
-					Files: judged, Host: newHost(), Open: reference}).folder("")
+					Files: evaluated, Host: newHost(), Open: reference}).folder("")
 				near(t, "merged", []float64{loss(t, report.Files{Model: merged, Dataset: data})}, []float64{trained}, 1e-5)
 			}
 			resumed := files
@@ -160,8 +160,8 @@ func TestAddedHead(t *testing.T) {
 	}
 }
 
-// A head between starts as nothing: the first loss is the base model's.
-func TestBetweenStartsAsNothing(t *testing.T) {
+// A head between trunk and output head changes nothing at first: the first loss is the base model's.
+func TestHeadBetweenStartsAsBase(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	h := must(t, newJob(t, files, trainableOf(between(`, "sizes": [6, 4]`)), steps(3)))
 	near(t, "first loss", h.losses()[:1], []float64{loss(t, files)}, 1e-6)
@@ -170,7 +170,7 @@ func TestBetweenStartsAsNothing(t *testing.T) {
 	}
 }
 
-// A head starts from a file, whatever it is called, or from a folder.
+// A head starts from a file of any name, or from a folder.
 func TestHeadInit(t *testing.T) {
 	data := labelled(three, lengths...)
 	files := report.Files{Model: tiny(t, true, true, nil), Dataset: data}

@@ -15,7 +15,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// The plan is what is then allocated.
+// The run allocates what was planned.
 func TestPlanIsAllocation(t *testing.T) {
 	for _, sets := range [][]string{
 		{full}, {full, "dataset.validation_split=0.25", "training.eval_steps=2"},
@@ -31,7 +31,7 @@ func TestPlanIsAllocation(t *testing.T) {
 	}
 }
 
-// Weights that are updated in place are planned without their masters, and allocated so.
+// Weights that are updated in place are planned and allocated without masters.
 func TestPlanWithoutMasters(t *testing.T) {
 	for _, what := range []string{full, lora} {
 		for _, blocks := range []string{"false", "true"} {
@@ -47,8 +47,8 @@ func TestPlanWithoutMasters(t *testing.T) {
 	}
 }
 
-// What two bytes a number save: half of a frozen base, most of what is stored for the backward walk, nothing of
-// gradients and moments; and they cost what trains half its weights again.
+// A two-byte type halves a frozen base model and most stored activations. Gradients and moments stay the same, and trained weights
+// need half as much again for their rounded copy.
 func TestBF16Memory(t *testing.T) {
 	const wide = `model={"init": "random", "config": {"architectures": ["LlamaForCausalLM"], "vocab_size": 512, "hidden_size": 128, "intermediate_size": 344,
 		"num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32, "tie_word_embeddings": true}}`
@@ -69,7 +69,7 @@ func TestBF16Memory(t *testing.T) {
 	}
 }
 
-// The forecast, made without a device, is what the run then plans.
+// The forecast without a device is the plan of the run.
 func TestForecast(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 31, 17, 9)}
 	j := newJob(t, files, full)
@@ -152,7 +152,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// scripted answers Control from what was asked at each step.
+// scripted returns the command of each step from Control.
 func scripted(h *host, at map[int][]message.Control) {
 	calls := map[int]int{}
 	h.control = func() message.Control {

@@ -19,7 +19,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// methods are the adapters, each so that it starts as something else than the base model but for LLaMA-Adapter.
+// methods are the adapters. Each but LLaMA-Adapter is set so that it differs from the base model before training.
 var methods = []struct {
 	name   string
 	sets   []string
@@ -41,7 +41,7 @@ var methods = []struct {
 	{"adaption prompt at the top", []string{`peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 1}`}, false, "adapter_model.safetensors"},
 }
 
-// masked is a dataset of rows of many lengths with labels left out, also first and last ones.
+// masked is a dataset of rows of many lengths whose labels are masked in places, also at the start and the end.
 func masked() fstest.MapFS {
 	raw := rows(8, 11, 3, 16, 9, 2, 12, 7)
 	var b strings.Builder
@@ -63,8 +63,8 @@ func masked() fstest.MapFS {
 	return lines(b.String())
 }
 
-// What an adapter computes is the same after training, read back from its folder, exported, merged and continued. One
-// micro-batch of 4 is four of 1, and a resumed run is the one that was not interrupted, bit for bit.
+// An adapter computes the same after training, read back from its folder, exported, merged and continued. One micro-batch of 4
+// rows gives the same step as four of 1 row, and a resumed run has the bits of one that was not interrupted.
 func TestMethods(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// The gradients of everything that trains, under the keys of the files, against differences of the loss.
+// The gradients of all trained tensors, by their keys in files, agree with differences of the loss.
 func TestMethodGradients(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestMethodGradients(t *testing.T) {
 	}
 }
 
-// evaluateOn is the mean loss in double precision.
+// evaluateOn is the mean loss in float64.
 func evaluateOn(t testing.TB, files report.Files) float64 {
 	t.Helper()
 	h := must(t, &job.Job{Job: message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens"}}, Files: files, Host: newHost(), Open: exact})
@@ -155,7 +155,7 @@ func evaluateOn(t testing.TB, files report.Files) float64 {
 	return r.Loss
 }
 
-// logits are what eval dumps of a dataset.
+// logits are the logits of a dataset that eval dumps.
 func logits(t testing.TB, files report.Files) []float32 {
 	t.Helper()
 	h := must(t, &job.Job{
@@ -165,8 +165,8 @@ func logits(t testing.TB, files report.Files) []float32 {
 	return values(t, h.folder(""), "l.safetensors")["logits"]
 }
 
-// A fresh LLaMA-Adapter changes no bit, as its gates are 0, and only they have a gradient at first.
-func TestFreshAdaptionPromptIsBase(t *testing.T) {
+// A new LLaMA-Adapter changes no bit, because its gates are 0. At first only the gates have a gradient.
+func TestNewAdaptionPromptIsBase(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
 	base := logits(t, files)
 	const method = `peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 2}`
@@ -183,8 +183,8 @@ func TestFreshAdaptionPromptIsBase(t *testing.T) {
 	}
 }
 
-// A folder that PEFT wrote of a projected prefix holds what the projection gave: it computes the same, but training
-// cannot go on from it.
+// A folder of PEFT for a prefix with a projection holds the projection's output. It computes the same, but training cannot continue
+// from it.
 func TestProjectedPrefixWithoutEncoder(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 11, 9)}
 	const method = `peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3, "prefix_projection": true}`
@@ -207,7 +207,7 @@ func TestProjectedPrefixWithoutEncoder(t *testing.T) {
 	mustFail(t, newJob(t, files, method), "adapter", 2, "prefix_encoder.safetensors", "projection")
 }
 
-// What starts as embeddings of the base model is equal to them.
+// Prompts that start as embeddings of the base model are equal to them.
 func TestPromptStarts(t *testing.T) {
 	golden := os.DirFS("../../testdata/golden")
 	files := report.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl")}
@@ -236,7 +236,7 @@ func TestPromptStarts(t *testing.T) {
 	}
 }
 
-// The text that a method writes through its caches is the one that the logits of whole rows say.
+// A method generates through its caches the text that follows from the logits of whole rows.
 func TestMethodsGenerate(t *testing.T) {
 	golden := os.DirFS("../../testdata/golden")
 	entries, err := fs.ReadDir(golden, "tiny")
@@ -293,7 +293,7 @@ func TestMethodsGenerate(t *testing.T) {
 	}
 }
 
-// What does not go together is refused, with the reason.
+// Combinations that are not possible are refused with the reason.
 func TestMethodRefusals(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
 	for set, parts := range map[string][]string{
@@ -321,7 +321,7 @@ func TestMethodRefusals(t *testing.T) {
 	mustFail(t, newJob(t, files, `peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}`), "data", 2, "30 tokens", "context of 29")
 }
 
-// The file of an adapter of another method, or of another shape, is told apart.
+// The file of an adapter of another method, or of another shape, is refused.
 func TestMethodFiles(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8)}
 	for _, m := range methods {
@@ -347,8 +347,8 @@ func TestMethodFiles(t *testing.T) {
 	}
 }
 
-// Several adapters over one base: each gives, to the bit, what it gives alone, and the base what it gives without any.
-func TestStack(t *testing.T) {
+// Compared adapters have the same bits as each adapter alone, and the base model the same as without adapters.
+func TestCompare(t *testing.T) {
 	golden := os.DirFS("../../testdata/golden")
 	names := []string{"lora_all", "dora", "ia3", "prefix", "prefix_projection", "prompt", "adaption_prompt"}
 	files := report.Files{Model: sub(t, golden, "tiny/model"), Dataset: one(t, golden, "tiny/data/few.jsonl"), Compare: map[string]fs.FS{}}
@@ -397,20 +397,20 @@ func TestStack(t *testing.T) {
 	}
 
 	evaluation := message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "tokens"}}
-	stacked := evaluation
-	stacked.Compare = names
+	compared := evaluation
+	compared.Compare = names
 	var losses comparison
-	parse(run(stacked, files), &losses)
+	parse(run(compared, files), &losses)
 	each(losses, func(adapter fs.FS) (r result) {
 		parse(run(evaluation, report.Files{Model: files.Model, Adapter: adapter, Dataset: files.Dataset}), &r)
 		return r
 	}, func(a, b result) bool { return a.Loss == b.Loss && a.Tokens == b.Tokens && a.Loss > 0 })
 
 	generation := message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "a story", MaxNewTokens: 6, TopP: 1}}
-	stacked = generation
-	stacked.Compare = names
+	compared = generation
+	compared.Compare = names
 	var texts comparison
-	parse(run(stacked, files), &texts)
+	parse(run(compared, files), &texts)
 	each(texts, func(adapter fs.FS) (r result) {
 		parse(run(generation, report.Files{Model: files.Model, Adapter: adapter}), &r)
 		return r
@@ -420,13 +420,13 @@ func TestStack(t *testing.T) {
 
 	// What brings base modules along has no place beside others, and dumps are of one adapter.
 	files.Compare[report.AdapterMount(1)] = sub(t, golden, "tiny/lora_saved_head/init")
-	mustFail(t, &job.Job{Job: stacked, Files: files, Host: newHost(), Open: reference}, "adapter", 2, "dora", "lm_head.weight", "base modules of its own")
+	mustFail(t, &job.Job{Job: compared, Files: files, Host: newHost(), Open: reference}, "adapter", 2, "dora", "lm_head.weight", "base modules of its own")
 	evaluation.Compare = names
 	evaluation.Eval.DumpLogits = "l.safetensors"
 	mustFail(t, &job.Job{Job: evaluation, Files: files, Host: newHost(), Open: reference}, "config", 2, "dumps are of one adapter")
 }
 
-// In numbers of two bytes a method learns what it learns in four, as far as three digits go.
+// In two-byte types a method learns the same as in float32, to three digits.
 func TestMethodsInBF16(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {

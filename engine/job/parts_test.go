@@ -19,7 +19,7 @@ import (
 	"llamatab/engine/weights"
 )
 
-// gradients are the gradients of the mean loss that eval writes, by name.
+// gradients are the gradients of the mean loss that eval dumps, by name.
 func gradients(t testing.TB, files report.Files, parts ...string) map[string][]float32 {
 	t.Helper()
 	h := must(t, &job.Job{
@@ -58,7 +58,7 @@ func names[T any](m map[string]T) []string {
 	return all
 }
 
-// nudged is a folder with one element of one tensor moved.
+// nudged is a folder with one element of one tensor changed by a small amount.
 func nudged(t testing.TB, folder fstest.MapFS, file, name string, i int, by float32) fstest.MapFS {
 	t.Helper()
 	c, err := weights.OpenFile(folder, file)
@@ -81,8 +81,8 @@ func nudged(t testing.TB, folder fstest.MapFS, file, name string, i int, by floa
 	return moved
 }
 
-// differences holds the gradients of named tensors against central differences of the loss in the file that the
-// tensors lie in.
+// differences compares the gradients of named tensors with central differences of the loss. The elements are changed in the
+// tensors' file.
 func differences(t testing.TB, got map[string][]float32, folder fstest.MapFS, file string, inFile func(name string) string, loss func(fstest.MapFS) float64) {
 	t.Helper()
 	const eps = 1.0 / 1024
@@ -114,7 +114,7 @@ const (
 	lastNorm  = "model.norm.weight"
 )
 
-// parts are entries of trainable with what they select of the tiny model with biases.
+// parts are entries of trainable with the parameters that they select in the tiny model with biases.
 var parts = []struct {
 	entries []string
 	tied    bool
@@ -137,8 +137,8 @@ var parts = []struct {
 	{[]string{`regex:up_proj\.bias$`, "lm_head"}, true, []string{"model.layers.0.mlp.up_proj.bias", "model.layers.1.mlp.up_proj.bias", lmHead}},
 }
 
-// Each entry trains what it names and nothing else: gradients agree with differences of the loss, the run's model has
-// exactly these tensors changed, and reads back to the same loss.
+// Each entry trains what it names and nothing else: gradients agree with differences of the loss, exactly these tensors change in
+// the run's model, and the model that is read back has the same loss.
 func TestParts(t *testing.T) {
 	for _, c := range parts {
 		t.Run(fmt.Sprintf("%v tied %v", c.entries, c.tied), func(t *testing.T) {
@@ -202,7 +202,7 @@ func loss(t testing.TB, files report.Files) float64 {
 	return evaluation(t, files, exact).Loss
 }
 
-// What does not train keeps the number format of its source, what trains is written in full.
+// Frozen parameters keep the type of their file. Trained ones are written in float32.
 func TestPartsKeepFormat(t *testing.T) {
 	model := halved(t, tiny(t, true, false, nil))
 	h := must(t, newJob(t, report.Files{Model: model, Dataset: rows(8, 11, 9, 16)}, `trainable=["layers:last:1", "norm"]`))
@@ -259,7 +259,7 @@ func TestPartsRefused(t *testing.T) {
 	}
 }
 
-// A hybrid's folder alone reproduces it, in its own evaluation, continued, and merged.
+// The folder of an adapter with trained base parameters reproduces the run: evaluated, continued and merged.
 func TestHybrid(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -329,8 +329,8 @@ func TestHybrid(t *testing.T) {
 	}
 }
 
-// A hybrid may start from an adapter that was trained alone. What it adapts stays adapted, even where the module's own
-// weight now trains too, and the folder still reproduces the run.
+// Such a run may start from an adapter that was trained alone. Its modules stay adapted, also if their own weights train now, and
+// the folder still reproduces the run.
 func TestHybridFromAdapter(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	files.Adapter = must(t, newJob(t, files, lora, "peft.init_lora_weights=false")).folder("adapter")
@@ -357,7 +357,7 @@ func TestHybridFromAdapter(t *testing.T) {
 	near(t, "merged", []float64{evaluate(t, export.folder(""), nil, files.Dataset)}, []float64{after}, 1e-5)
 }
 
-// An adapter that can change nothing, as its scale is zero, leaves the run of the base's parts alone.
+// With an adapter whose scale is 0, the run equals a run of the base parameters alone.
 func TestHybridWithEmptyAdapter(t *testing.T) {
 	files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 11, 9, 16)}
 	parts := `trainable=["norm", "layers:first:1", "lm_head"]`

@@ -14,7 +14,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// imagined is a run over a known model that is not there.
+// imagined is a run over a known model without files.
 func imagined(t testing.TB, name string, sets ...string) (*config.Config, report.Files) {
 	t.Helper()
 	m, ok := plan.FindModel(name)
@@ -32,7 +32,7 @@ func imagined(t testing.TB, name string, sets ...string) (*config.Config, report
 	return cfg, files
 }
 
-// forecast plans a run over a known model that is not there.
+// forecast plans a run over a known model without files.
 func forecastOf(t testing.TB, name string, c forecast.Conditions, sets ...string) *forecast.Forecast {
 	t.Helper()
 	cfg, files := imagined(t, name, sets...)
@@ -47,7 +47,7 @@ func forecastOf(t testing.TB, name string, c forecast.Conditions, sets ...string
 	return f
 }
 
-// The decoder of every known model has as many parameters as are published, and the plan of training it holds them all.
+// The decoder of every known model has the published number of parameters, and the plan of full fine-tuning has all of them.
 func TestKnownModels(t *testing.T) {
 	for _, m := range plan.Models {
 		f := forecastOf(t, m.Name, forecast.Conditions{}, full)
@@ -61,7 +61,7 @@ func TestKnownModels(t *testing.T) {
 	}
 }
 
-// The counts of what trains are those of PEFT. LoRA: r·Σ(in+out), and with DoRA Σ out more. Prefix tuning: keys and values
+// The numbers of trained parameters are those of PEFT. LoRA: r·Σ(in+out), and with DoRA Σ out more. Prefix tuning: keys and values
 // of T virtual tokens in each layer; LLaMA-Adapter: T hidden vectors and a gate; (IA)³: k, v and the input of down;
 // prompt tuning: T hidden vectors in all.
 func TestKnownAdapters(t *testing.T) {
@@ -96,7 +96,7 @@ func TestKnownAdapters(t *testing.T) {
 	}
 }
 
-// The figures for LoRA of the table of specifications.
+// The numbers for LoRA in the specification.
 func TestKnownLoRA(t *testing.T) {
 	const qv, all = `peft={"peft_type": "LORA", "r": 8}`, `peft={"peft_type": "LORA", "r": 8, "target_modules": "all-linear"}`
 	for _, c := range []struct {
@@ -111,7 +111,7 @@ func TestKnownLoRA(t *testing.T) {
 	}
 }
 
-// The units of a plan are all of it, class by class, and each holds what is its own.
+// The units of a plan add up to it, by kind of memory, and each unit has its own parameters.
 func TestUnits(t *testing.T) {
 	for _, sets := range [][]string{{full}, {lora}, {full, checkpointing + "true"}} {
 		f := forecastOf(t, "SmolLM2-135M", forecast.Conditions{}, append(sets, "dataset.max_length=64")...)
@@ -138,7 +138,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// A run that does not fit is offered changes; with those that are said to fit it does, at the bytes that were said.
+// A run that does not fit is offered changes. With a change that is said to fit it fits, with the bytes that were forecast.
 func TestChoices(t *testing.T) {
 	const long = "dataset.max_length=1024"
 	for _, c := range []struct {
@@ -180,8 +180,8 @@ func TestChoices(t *testing.T) {
 	}
 }
 
-// A tab that shards nothing holds what a run of its own does, in every precision; one that shards holds less of what
-// trains and the same of the rest.
+// Under NO_SHARD a tab holds as much as a run in one tab, in every precision. Under sharding it holds less for trained parameters
+// and the same for the rest.
 func TestStrategies(t *testing.T) {
 	for _, sets := range [][]string{{full}, {lora}, {full, "precision.param_dtype=bfloat16"}, {full, "precision.param_dtype=bfloat16", "precision.stochastic_rounding=true"}} {
 		f := forecastOf(t, "SmolLM2-135M", forecast.Conditions{Tabs: 4}, sets...)
@@ -202,8 +202,8 @@ func TestStrategies(t *testing.T) {
 	}
 }
 
-// Four devices of 16 GB, with the tapes of real models at 1 row of 512 tokens: full fine-tuning of half a billion
-// parameters fits each of them alone; a billion fits none alone, and all four together when they shard it.
+// On devices of 16 GB, with 1 row of 512 tokens, full fine-tuning of half a billion parameters fits one device. A billion
+// parameters fit four devices that shard them, and no device alone.
 func TestFourDevicesTrainABillion(t *testing.T) {
 	for name, alone := range map[string]bool{"Qwen2.5-0.5B": true, "TinyLlama-1.1B": false, "Llama-3.2-1B": false} {
 		f := forecastOf(t, name, forecast.Conditions{Tabs: 4, Budget: 16e9}, full, checkpointing+"true", "dataset.max_length=512", "training.per_device_train_batch_size=1")

@@ -94,7 +94,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 }
 
 // Without a checkpoint the run starts again; when that does not help either, it ends with advice.
-func TestRollbackIsNotForever(t *testing.T) {
+func TestRollbackLimit(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	j, _ := poisoned(t, files, func(n int) bool { return n > 2 }, steps(8), "training.on_nonfinite=rollback")
 	f := mustFail(t, j, "nonfinite", 1, "step")
@@ -111,7 +111,7 @@ func TestRollbackIsNotForever(t *testing.T) {
 }
 
 // A run that keeps failing on every step says that skipping does not help.
-func TestSkippingForever(t *testing.T) {
+func TestSkippedStepsReported(t *testing.T) {
 	j, _ := poisoned(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, func(n int) bool { return n > 3 }, steps(20))
 	h := must(t, j)
 	if e := h.events("nonfinite_persists"); len(e) != 1 || e[0].Step != 13 || len(h.steps()) != 20 {

@@ -27,7 +27,7 @@ func answer(t *testing.T, j *job.Job, into any) {
 	t.Fatal("no result")
 }
 
-// A page's plan is that of the run itself, and a mistake names the setting.
+// The plan for a page is the plan of the run, and a mistake is reported with the setting's path.
 func TestPlanJob(t *testing.T) {
 	j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 3)}, lora)
 	planned := *j
@@ -70,7 +70,7 @@ func TestPlanJob(t *testing.T) {
 	}
 }
 
-// A page can plan for a model that it has not fetched, by one method or by all, alone or with others.
+// A page can plan for a model that it has not fetched: one method or all, on one device or over tabs.
 func TestPlanKnownModel(t *testing.T) {
 	config := json.RawMessage(`{"model": "any", "dataset": {"path": "any", "max_length": 64}, "trainable": ["all"]}`)
 	ask := func(p message.PlanJob) *job.Job {
@@ -110,7 +110,7 @@ func TestPreviewJob(t *testing.T) {
 	}
 }
 
-// A single step leaves the run paused, and a checkpoint that was asked for is one as any other.
+// A single step leaves the run paused, and a checkpoint that the person asked for is like any other.
 func TestSingleAndSave(t *testing.T) {
 	j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
 	h := j.Host.(*host)
