@@ -30,7 +30,7 @@ var pageTexts = texts{
 
 	"keys":        {"Keyboard shortcuts", "键盘快捷键"},
 	"keys.chart":  {"move along a chart", "沿图表移动"},
-	"keys.go":     {"home, studio, run, try, export, room", "首页、工作室、训练、试用、导出、教室"},
+	"keys.go":     {"home, studio, run, try, export, room", "首页、工作室、训练、试用、导出、房间"},
 	"keys.on":     {"Shortcuts of a single key", "启用单键快捷键"},
 	"keys.pause":  {"pause and resume", "暂停与继续"},
 	"keys.prompt": {"write a prompt", "填写提示"},
@@ -42,7 +42,7 @@ var pageTexts = texts{
 	"nav":        {"Screens", "页面"},
 	"nav.export": {"Export", "导出"},
 	"nav.home":   {"Home", "首页"},
-	"nav.room":   {"Room", "教室"},
+	"nav.room":   {"Room", "房间"},
 	"nav.run":    {"Run", "训练"},
 	"nav.studio": {"Studio", "工作室"},
 	"nav.try":    {"Try", "试用"},

@@ -41,7 +41,7 @@ var runTexts = texts{
 	"run":        {"Training", "训练"},
 	"run.export": {"Take it away", "导出"},
 	"run.none":   {"Nothing is running: choose what to train", "没有训练在进行：选择要训练的内容"},
-	"run.room":   {"To the room", "前往教室"},
+	"run.room":   {"To the room", "前往房间"},
 	"run.try":    {"Try the result", "试用结果"},
 
 	"samples":      {"Samples", "样例"},
