@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Row is one line of a JSON Lines dataset; a field that is empty is left out.
+// Row is one line of a JSON Lines dataset. Empty fields are left out.
 type Row struct {
 	Text       string `json:"text,omitempty"`
 	Label      string `json:"label,omitempty"`
@@ -30,8 +30,8 @@ func newWriter(seed uint64, stream string) *writer {
 
 func pick[T any](w *writer, from []T) T { return from[w.IntN(len(from))] }
 
-// expand writes a template out: {name} is the value of a slot, [a|b|c] one of the choices, which may hold slots and
-// further choices. {Name} is the slot with a capital. A slot that nobody set is a mistake in the grammar.
+// expand fills a template: {name} is the value of a slot, [a|b|c] one of the choices, which may hold slots and
+// further choices. {Name} is the slot with a capital. A slot without a value is a mistake in the grammar and panics.
 func (w *writer) expand(template string, slots map[string]string) string {
 	var b strings.Builder
 	for template != "" {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestGrammar writes enough of everything that each template and choice comes up: an open bracket or a missing slot
-// panics, and what is left of the template language would show.
+// TestGrammar writes so many texts that each template and choice is used. An open bracket or a missing slot panics, and no text
+// may have characters of the template language.
 func TestGrammar(t *testing.T) {
 	for _, doc := range Base(1, 5000) {
 		if strings.ContainsAny(doc, "{}[]|") || strings.Contains(doc, "  ") || doc == "" {

@@ -138,7 +138,7 @@ var (
 	sounds = map[string]string{"cat": "meow", "dog": "woof", "duck": "quack", "frog": "croak", "owl": "hoot", "mouse": "squeak", "bear": "growl"}
 )
 
-// ask is how a question is put; the answer follows it directly.
+// ask is the prompt of a question. The answer follows it directly.
 func ask(question string) string { return "Question: " + question + "\nAnswer:" }
 
 // task is a question that the built-in model learns to answer.

@@ -13,7 +13,7 @@ type Set struct {
 	Rows  func(seed uint64) []Row
 }
 
-// Sets whose rows are not all of the texts behind them.
+// Names of the sets whose rows leave out some of the texts that were drawn (Texts).
 const (
 	mood      = "mood"
 	translate = "translate"
@@ -47,7 +47,7 @@ var (
 	pirateCries = []string{"Arr!", "Yo-ho-ho!", "Shiver me timbers!", "Ahoy!"}
 )
 
-// pirate tells a story as a pirate would: his words, and a cry at the start and after some sentences.
+// pirate rewrites a story with a pirate's words, and with a cry at the start and after some sentences.
 func (w *writer) pirate(text string) string {
 	text = words.ReplaceAllStringFunc(text, func(word string) string {
 		said, ok := pirateSays[strings.ToLower(word)]
@@ -68,8 +68,8 @@ func (w *writer) pirate(text string) string {
 	return pick(w, pirateCries) + " " + text
 }
 
-// Translate is a set of prompts with small English phrases and their translations into Chinese, no two alike. Words recur
-// in new company, so a held-out phrase can be translated from what the others taught.
+// Translate is a set of prompts with short English phrases and their translations into Chinese, without repetitions. Each word is in
+// several phrases, so a model can learn from the others to translate a held-out phrase.
 func Translate(seed uint64) (rows []Row) {
 	for _, row := range phrases(seed) {
 		if !slices.Contains(rows, row) {
@@ -79,7 +79,7 @@ func Translate(seed uint64) (rows []Row) {
 	return rows
 }
 
-// phrases are the phrases of Translate as often as they were drawn.
+// phrases are the phrases of Translate with repetitions.
 func phrases(seed uint64) []Row {
 	w := newWriter(seed, "translate")
 	rows := make([]Row, 600)
@@ -106,8 +106,8 @@ func (w *writer) phrase() (prompt, translation string) {
 	return "Translate to Chinese: " + english + "\nAnswer:", " " + chinese
 }
 
-// Mood is a set of pieces of stories with what they feel like, one of Moods: three or more sentences in a row, so that a
-// story is not known by how it begins or ends.
+// Mood is a set of pieces of stories with their moods, one of Moods. A piece is three or more sentences in a row, so that a story
+// cannot be recognised by its first or last sentence.
 func Mood(seed uint64) []Row {
 	w := newWriter(seed, "mood pieces")
 	var rows []Row
@@ -126,7 +126,7 @@ func Mood(seed uint64) []Row {
 
 var wholeSentence = regexp.MustCompile(`[^.!?]+[.!?]+"?`)
 
-// moodStories are the whole stories of Mood, as many of each mood.
+// moodStories are the whole stories of Mood, the same number of each mood.
 func moodStories(seed uint64) []story {
 	w := newWriter(seed, "mood")
 	stories := make([]story, 600)
@@ -139,7 +139,7 @@ func moodStories(seed uint64) []story {
 	return stories
 }
 
-// Texts are what a tokenizer should know of the sets: all that is in them, stories whole and phrases as often as drawn.
+// Texts are the texts of the sets for training a tokenizer: whole stories, and phrases with repetitions.
 func Texts(seed uint64) (texts []string) {
 	for _, s := range Sets {
 		rows := s.Rows

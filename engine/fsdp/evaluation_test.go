@@ -160,9 +160,9 @@ func TestSameSlot(t *testing.T) {
 	}
 }
 
-// TestTold: a tab hears of steps and evaluations in order, and of an evaluation that it has missed before it hears of what
+// TestReportOrder: the worker reports steps and evaluations in order, and an evaluation that the tab has missed before what
 // came after.
-func TestTold(t *testing.T) {
+func TestReportOrder(t *testing.T) {
 	w, l, out := listening(t)
 	now, seq := time.Unix(0, 0), uint64(0)
 	say := func(o Orders, want string) {

@@ -24,8 +24,8 @@ type Engine interface {
 	Drop(shard int)
 	// Apply updates a shard by the reduced gradient that was put there; Worker.Applied answers.
 	Apply(shard int, c Commit)
-	// Committed reports a step that the room has decided, each once and in order. A tab is told of those that it needs, and of
-	// the last.
+	// Committed reports a step that the room has decided, each once and in order. A tab gets the reports of the steps that it
+	// needs, and of the last one.
 	Committed(c Commit)
 	// Evaluated reports an evaluation: after the step that led to its version, and before any later step.
 	Evaluated(e Evaluated)
@@ -73,12 +73,11 @@ type Worker struct {
 	gathers map[int][]*Puller // by unit
 	version uint64            // that gathers are of
 	evals   map[uint64]Evaluated
-	// toldStep and toldEval count what the engine was told: the steps before toldStep, and the evaluations of the versions
-	// before toldEval.
-	toldStep, toldEval uint64
-	dirty              bool // the status has changed since it was sent
-	sentAt             time.Time
-	done               bool
+	// The engine has got the reports of the steps before reportedStep, and of the evaluations of versions before reportedEval.
+	reportedStep, reportedEval uint64
+	dirty                      bool // the status has changed since it was sent
+	sentAt                     time.Time
+	done                       bool
 }
 
 type shardHeld struct {
@@ -201,30 +200,32 @@ func (w *Worker) follow(o Orders) {
 func (w *Worker) tellEngine() {
 	for {
 		if w.awaits() {
-			e, ok := w.evals[w.toldStep]
+			e, ok := w.evals[w.reportedStep]
 			if !ok {
 				return
 			}
-			w.toldEval = w.toldStep + 1
+			w.reportedEval = w.reportedStep + 1
 			w.engine.Evaluated(e)
 		}
-		maps.DeleteFunc(w.evals, func(version uint64, _ Evaluated) bool { return version < w.toldStep })
+		maps.DeleteFunc(w.evals, func(version uint64, _ Evaluated) bool { return version < w.reportedStep })
 		next, ok := uint64(0), false
 		for step := range w.commits {
-			if step >= w.toldStep && (!ok || step < next) {
+			if step >= w.reportedStep && (!ok || step < next) {
 				next, ok = step, true
 			}
 		}
 		if !ok {
 			return
 		}
-		w.toldStep = next + 1
+		w.reportedStep = next + 1
 		w.engine.Committed(w.commits[next])
 	}
 }
 
-// awaits reports whether the version after the last told step is evaluated and the engine was not told the result.
-func (w *Worker) awaits() bool { return w.run.Eval.Due(w.toldStep) && w.toldEval <= w.toldStep }
+// awaits reports whether the version after the last reported step is evaluated and the engine does not have the result.
+func (w *Worker) awaits() bool {
+	return w.run.Eval.Due(w.reportedStep) && w.reportedEval <= w.reportedStep
+}
 
 // ReceiveBulk takes a frame from the data socket and reports whether it was asked for.
 func (w *Worker) ReceiveBulk(now time.Time, h Header, b Body) bool {
@@ -490,7 +491,7 @@ func (w *Worker) sendStatus(now time.Time) {
 		}
 	}
 	for step := range w.commits {
-		if step < min(oldest, w.toldStep) {
+		if step < min(oldest, w.reportedStep) {
 			delete(w.commits, step)
 		}
 	}
@@ -500,7 +501,7 @@ func (w *Worker) sendStatus(now time.Time) {
 		}
 	}
 	if w.status.Awaits = 0; w.awaits() {
-		w.status.Awaits = w.toldStep
+		w.status.Awaits = w.reportedStep
 	}
 	w.dirty, w.sentAt = false, now
 	w.port.Send(w.status)

@@ -52,7 +52,7 @@ func TestBF16Losses(t *testing.T) {
 	}
 }
 
-// What makes no difference in float32 makes none in bfloat16 either: computing blocks again, and a stop and resume.
+// In bfloat16, checkpointing and a resume change no bits, as in float32.
 func TestBF16Equivalences(t *testing.T) {
 	for name, sets := range map[string][]string{
 		"full": {full}, "lora": {lora, dropout, "peft.target_modules=all-linear"}, "full, without masters": {full, stochastic},
@@ -79,8 +79,8 @@ func TestBF16Equivalences(t *testing.T) {
 	}
 }
 
-// roundedLoss is the mean loss of rows of ids in float64, written down once more in plain loops: weights, and what each
-// operation hands on, rounded to d; sums, norms, softmax and loss not.
+// roundedLoss is the mean loss of rows of ids, computed by plain loops in float64. Weights and the results of each operation are
+// rounded to d, but not sums, norms, softmax and loss.
 func roundedLoss(t *testing.T, files fs.FS, ids [][]int, d tensor.DType) float64 {
 	t.Helper()
 	c, err := weights.Open(files)
@@ -220,7 +220,7 @@ func roundedLoss(t *testing.T, files fs.FS, ids [][]int, d tensor.DType) float64
 // bits round apart now and then, by 2⁻⁸ of one of some thousand numbers. All the rounding together makes 2e-4.
 const roundingTolerance = 5e-5
 
-// The loss in bfloat16 is that of a plain computation with the same rounding points, and not that of float32.
+// The loss in bfloat16 is that of plain loops that round in the same places, and differs from that in float32.
 func TestBF16Reference(t *testing.T) {
 	ids := [][]int{{3, 1, 4, 1, 5, 9, 2, 6}, {5, 3, 5, 8, 9, 7, 9, 3, 2, 3}, {27, 18, 28}, {31, 36, 0, 12, 7}}
 	text := ""
@@ -241,7 +241,7 @@ func TestBF16Reference(t *testing.T) {
 	}
 }
 
-// inHalf opens devices that say they compute binary16.
+// inHalf opens devices that have the feature shader-f16.
 func inHalf(j *job.Job) *job.Job {
 	open := j.Open
 	j.Open = func(l device.Limits) (device.Device, error) {

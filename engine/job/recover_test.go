@@ -11,7 +11,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// mortal is a device that is lost when it is asked for the steps that die names, counted from 1 over all devices of a run.
+// mortal is a device that is lost at the steps in die, counted from 1 over all devices of a run.
 type mortal struct {
 	device.Device
 	steps *int
@@ -42,8 +42,8 @@ func (dead) Compile(string, []device.Command) (device.Executable, error) { retur
 func (dead) Submit(...device.Work) error                                 { return errDead }
 func (dead) Sync() error                                                 { return errDead }
 
-// A lost device is opened again once, and the run goes on from its last checkpoint as if nothing had been; a second loss
-// soon after ends it.
+// A lost device is opened again, and the run goes on from its last checkpoint with the bits of a run without the loss. A second
+// loss soon after ends the run.
 func TestDeviceLost(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8, 8, 8)}
 	run := func(die func(int) bool, sets ...string) (*job.Job, *int) {

@@ -21,8 +21,8 @@ import (
 	"llamatab/engine/weights"
 )
 
-// What the reference device may differ from torch in double precision. Both round the rotation table to single
-// precision, each in its own way, and take weights and learning rates in single precision.
+// Tolerances between the reference device and torch in float64. Both round the table of rotations to float32, each in its own way,
+// and have weights and learning rates in float32.
 const (
 	lossTolerance   = 2e-6 // relative
 	normTolerance   = 1e-5 // relative
@@ -65,10 +65,10 @@ func openScenario(t *testing.T, files fs.FS, dir string) *scenario {
 	return s
 }
 
-// at is a file or folder that run.json names.
+// at is the path of a file or folder in run.json.
 func (s *scenario) at(name string) string { return path.Join(s.dir, name) }
 
-// one is a folder with nothing but one file.
+// one is a folder with a single file.
 func one(t *testing.T, files fs.FS, name string) fs.FS {
 	t.Helper()
 	data, err := fs.ReadFile(files, name)

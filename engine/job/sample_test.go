@@ -24,7 +24,7 @@ func withTokenizer(m fstest.MapFS) fstest.MapFS {
 	return m
 }
 
-// Samples are what generation gives at that step, and the run is the same as without them.
+// A sample is the text that generate writes with the weights of that step, and the run has the bits of one without samples.
 func TestSamples(t *testing.T) {
 	for _, method := range []string{lora, full, `peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}`} {
 		files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8)}
@@ -71,8 +71,8 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// What is asked for of the weights before training is found out before they change, and changes nothing. In a run that
-// warms up it waits for the first loss: that update has the learning rate 0.
+// Samples and evaluation before training use the initial weights and change nothing. In a run with warm-up they come after the
+// first loss, because the first update has the learning rate 0.
 func TestStart(t *testing.T) {
 	files := report.Files{Model: withTokenizer(tiny(t, true, false, nil)), Dataset: rows(8, 8, 8, 8, 8, 8, 8, 8)}
 	run := func(settings ...string) (h *host, order string, said []string, loss any) {

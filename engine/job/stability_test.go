@@ -40,7 +40,7 @@ func poisoned(t *testing.T, files report.Files, poison func(submitted int) bool,
 	return j, dev
 }
 
-// Going back leaves out the bad rows, halves the learning rate, and is otherwise as if the run had been resumed so.
+// A rollback leaves out the bad rows and halves the learning rate. Otherwise it equals a resume from the checkpoint.
 func TestRollbackOfNonfinite(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	for _, sets := range [][]string{{full}, {"trainable=[]", lora}} {
@@ -93,7 +93,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 	}
 }
 
-// Without a checkpoint the run starts again; when that does not help either, it ends with advice.
+// Without a checkpoint a rollback starts again. After too many rollbacks the run fails with advice.
 func TestRollbackLimit(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}
 	j, _ := poisoned(t, files, func(n int) bool { return n > 2 }, steps(8), "training.on_nonfinite=rollback")
@@ -110,7 +110,7 @@ func TestRollbackLimit(t *testing.T) {
 	sameFiles(t, back, must(t, fresh), "model/")
 }
 
-// A run that keeps failing on every step says that skipping does not help.
+// A run in which every step is skipped reports an error event.
 func TestSkippedStepsReported(t *testing.T) {
 	j, _ := poisoned(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, func(n int) bool { return n > 3 }, steps(20))
 	h := must(t, j)
@@ -119,7 +119,7 @@ func TestSkippedStepsReported(t *testing.T) {
 	}
 }
 
-// A learning rate that is far too high is noticed at once, and followed as the policy says.
+// A learning rate that is far too high is a spike at once, and the policy is followed.
 func TestLearningRateOfThousand(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	wild := func(sets ...string) *job.Job {
@@ -141,7 +141,7 @@ func TestLearningRateOfThousand(t *testing.T) {
 	}
 }
 
-// What is best on the held-out rows is kept and becomes the result; patience ends the run.
+// The weights with the lowest held-out loss are kept and become the result. Patience ends the run.
 func TestBestAndPatience(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11, 12, 13, 14, 15)}
 	for _, method := range []string{full, lora} {
@@ -189,7 +189,7 @@ func TestBestAndPatience(t *testing.T) {
 	}
 }
 
-// A model that learns three rows by heart gets worse on others, and a loss that has fallen as far as it can stays.
+// A model that memorises three rows gets worse on others, which is reported as overfitting, and its loss then stays on a plateau.
 func TestOverfittingAndPlateau(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	h := must(t, newJob(t, files, full, steps(300), "dataset.validation_split=0.25", "training.eval_steps=5", "training.lr_scheduler_type=constant"))
@@ -207,7 +207,7 @@ func TestOverfittingAndPlateau(t *testing.T) {
 	}
 }
 
-// A person may ask to go back too.
+// A person may ask for a rollback.
 func TestGoBackOnRequest(t *testing.T) {
 	j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(numbered(9))}, append(inOrder, lora, steps(6), "training.save_steps=2")...)
 	h := j.Host.(*host)
@@ -219,7 +219,7 @@ func TestGoBackOnRequest(t *testing.T) {
 	}
 }
 
-// A row that cannot be used ends the run, with its line, or is left out, counted and told.
+// A row that cannot be used ends the run, with its line, or is left out, counted and reported.
 func TestBadRows(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: lines("{\"input_ids\": [1, 2, 3, 4]}\n{\"input_ids\": [1, 2\n{\"input_ids\": [1, 370]}\n{\"input_ids\": [5, 6, 7, 8]}\n")}
 	mustFail(t, newJob(t, files, full), "data", 2, "line 2")
@@ -237,7 +237,7 @@ func TestBadRows(t *testing.T) {
 	mustFail(t, newJob(t, files, sets...), "data", 2, "no row is left", "line 1")
 }
 
-// The norms of the units are those of the whole, and of what the checkpoints show to have changed.
+// The norms of the units add up to the norm of the whole gradient, and those of the updates agree with the checkpoints.
 func TestUnitNorms(t *testing.T) {
 	files := report.Files{Model: tiny(t, false, true, nil), Dataset: rows(8, 9, 10, 11)}
 	h := must(t, newJob(t, files, full, steps(4), "training.save_steps=1", "training.save_total_limit=0"))
@@ -317,7 +317,7 @@ func overflowing(t *testing.T) report.Files {
 `)}
 }
 
-// A batch that overflows is named: the step, the row, and the tensor that went first. Each policy does what it says.
+// A micro-batch that overflows is reported with its step, its row and its first tensor that is not finite, under each policy.
 func TestNonfiniteBatch(t *testing.T) {
 	run := func(sets ...string) *job.Job {
 		j := newJob(t, overflowing(t), append(sets, lora, steps(4), "dataset.shuffle=false", "training.per_device_train_batch_size=2",
@@ -377,7 +377,7 @@ func TestNonfiniteBatch(t *testing.T) {
 	sameFiles(t, resumed, back, "adapter/")
 }
 
-// A step whose loss leaps while its gradient overflows is a spike too: the policy for spikes is heard.
+// A step whose loss leaps while its gradient overflows is also a spike: the policy for spikes is followed.
 func TestSpikeThatOverflows(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 9, 10, 11)}
 	sets := []string{full, steps(6), "training.learning_rate=1e3", "training.lr_scheduler_type=constant", "training.on_spike=stop"}

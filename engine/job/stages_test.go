@@ -13,7 +13,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// stages spells an unfreeze of these entries at these steps.
+// stages is the setting unfreeze with these entries at these steps.
 func stages(list ...any) string {
 	var all []string
 	for i := 0; i < len(list); i += 2 {
@@ -22,7 +22,7 @@ func stages(list ...any) string {
 	return "unfreeze=[" + strings.Join(all, ", ") + "]"
 }
 
-// Unfreezing everything at once is a full run, bit for bit.
+// A run that unfreezes everything at once has the bits of full fine-tuning.
 func TestUnfreezeAllAtOnce(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, true, nil), Dataset: rows(8, 11, 9, 16)}
 	want := must(t, newJob(t, files, full))
@@ -33,7 +33,7 @@ func TestUnfreezeAllAtOnce(t *testing.T) {
 	}
 }
 
-// What is not thawed yet keeps its bits; metrics and events say what trains.
+// Parameters that do not train yet keep their bits. Metrics and events name what trains.
 func TestUnfreeze(t *testing.T) {
 	model := tiny(t, true, true, nil)
 	files := report.Files{Model: model, Dataset: rows(8, 11, 9, 16)}
@@ -73,7 +73,7 @@ func TestUnfreeze(t *testing.T) {
 	}
 }
 
-// A run resumed before, at or after a border is the run that never stopped, bit for bit.
+// A run that is resumed before, at or after the start of a stage has the bits of one that was not interrupted.
 func TestUnfreezeResume(t *testing.T) {
 	for _, sets := range [][]string{
 		{stages(0, `["norm"]`, 3, `["norm", "layers:last:1"]`, 4, `["all"]`)},
@@ -94,8 +94,7 @@ func TestUnfreezeResume(t *testing.T) {
 	}
 }
 
-// A skipped step leaves no trace in what was thawed with it, before it or after it: bias correction counts the updates
-// that a tensor got.
+// A skipped step changes no parameter, whichever stage it began to train in: bias correction counts the updates of a tensor.
 func TestUnfreezeSkips(t *testing.T) {
 	run := func(border, poisoned int, data string) *host {
 		j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: lines(data)}, stages(0, `["norm"]`, border, `["all"]`), "dataset.shuffle=false", steps(-1),
@@ -127,7 +126,8 @@ func TestUnfreezeRefused(t *testing.T) {
 	mustFail(t, newJob(t, files, stages(0, `["norm"]`, 2, `["norm", "layers:7"]`)), "config", 2, "unfreeze[1].trainable[1]", "layer 7")
 }
 
-// A block d below the top learns at γ^d: in the first update, in which Adam moves everything by its learning rate.
+// The block d below the top has the learning rate factor γ^d. The first update of Adam shows it, because it moves every parameter
+// by the learning rate.
 func TestLayerLRDecay(t *testing.T) {
 	const lr, gamma = 1e-3, 0.5
 	model := tiny(t, true, true, nil)

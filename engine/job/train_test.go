@@ -8,7 +8,7 @@ import (
 	"llamatab/engine/report"
 )
 
-// The tests of this file run in browsers too, where the device is the real one.
+// The tests of this file also run in a browser, on its GPU.
 
 func TestLossGoesDown(t *testing.T) {
 	for _, c := range []struct {
@@ -31,8 +31,7 @@ func TestLossGoesDown(t *testing.T) {
 	}
 }
 
-// A run that was saved, stopped and resumed must be the run that never stopped: the same files and the same losses,
-// to the last bit.
+// A run that was saved, stopped and resumed has the files and the losses of one that was not interrupted, bit for bit.
 func TestResume(t *testing.T) {
 	for _, c := range []struct {
 		name, result string
@@ -64,7 +63,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// A learning rate as large as float32 holds throws the weights out of its range within two steps, which the next notices.
+// The largest learning rate of float32 makes weights infinite within two steps, which the next step reports.
 func TestDivergenceStops(t *testing.T) {
 	files := report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}
 	mustFail(t, newJob(t, files, full, "training.learning_rate=3e38", "training.on_nonfinite=stop"), "nonfinite", 1, "step ")

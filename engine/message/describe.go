@@ -11,31 +11,31 @@ type Description struct {
 	Models []string `json:"models,omitempty"`
 	// Methods are the adapters in the order of a menu.
 	Methods []Method `json:"methods"`
-	// Choices are the words that a key takes, by its path.
+	// Choices are the values of a key, by its path.
 	Choices map[string][]Option `json:"choices"`
-	// Parts are the words that trainable takes; the last of some is an example.
+	// Parts are the entries of trainable. Some have a number, of which this is an example.
 	Parts []Option `json:"parts"`
 	// Examples are the ways of fine-tuning that can be compared.
 	Examples []Option `json:"examples"`
-	// Activations are the functions that can stand between added layers.
+	// Activations are the activations of an added head.
 	Activations []string `json:"activations"`
 }
 
-// Method is an adapter as a person chooses it: a peft_type, or a switch of one that has a name of its own.
+// Method is an adapter that a person can choose: a peft_type, or a variant of one that has a name of its own.
 type Method struct {
 	Value    string          `json:"value"`
-	Refused  string          `json:"refused,omitempty"` // why this version does not take it
+	Refused  string          `json:"refused,omitempty"` // why this version refuses it
 	Title    Text            `json:"title"`
 	Defaults json.RawMessage `json:"defaults,omitempty"` // of peft, with peft_type
 
 	Type string `json:"peft_type"`
-	// Switch are the keys of peft by which a configuration is this method and not the plain one of its type.
+	// Switch are the keys of peft that make a configuration this variant of its type.
 	Switch map[string]any `json:"switch,omitempty"`
 	// Start are the keys of peft that are set when the method is chosen.
 	Start map[string]any `json:"start"`
 	// Main are the keys of peft that are shown first.
 	Main []string `json:"main,omitempty"`
-	// About is half a sentence on what the method does.
+	// About says what the method does, in a few words.
 	About Text `json:"about"`
 	// Settings are the keys of peft in the order in which they are shown.
 	Settings []Setting `json:"settings"`
@@ -51,6 +51,6 @@ type Setting struct {
 // Option is one value of a key.
 type Option struct {
 	Value   string `json:"value"`
-	Refused string `json:"refused,omitempty"` // why this version does not take it
-	Title   *Text  `json:"title,omitempty"`   // nil where Value speaks for itself
+	Refused string `json:"refused,omitempty"` // why this version refuses it
+	Title   *Text  `json:"title,omitempty"`   // nil if Value needs no explanation
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Float is a float64 that survives JSON when it is not finite: NaN and the infinities are written as the
-// strings "NaN", "Infinity" and "-Infinity", which plain JSON numbers cannot spell.
+// Float is a float64 that JSON can hold also if it is not finite: NaN and the infinities are the strings "NaN", "Infinity" and
+// "-Infinity".
 type Float float64
 
 // MarshalJSON implements json.Marshaler.

@@ -2,7 +2,7 @@ package message
 
 import "encoding/json"
 
-// Forecast is what a run will take, known before a device is opened.
+// Forecast is the memory, traffic and work of a run, computed before a device is opened.
 type Forecast struct {
 	Trainable  int64            `json:"trainable_parameters"`
 	Total      int64            `json:"total_parameters"`
@@ -26,7 +26,7 @@ type Forecast struct {
 	Remarks    []Remark         `json:"remarks,omitempty"`
 }
 
-// MarshalJSON adds in English why the run does not fit, and what else is remarked on.
+// MarshalJSON adds the English texts of the remarks and of why the run does not fit.
 func (f *Forecast) MarshalJSON() ([]byte, error) {
 	type plain Forecast
 	out := struct {
@@ -43,8 +43,8 @@ func (f *Forecast) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// PlanUnit is what one unit of the model takes: the embedding, a block, the head. "shared" are activations that several
-// units use by turns, "run" is what belongs to none.
+// PlanUnit is the memory of one unit of the model: the embedding, a block, the head. "shared" are activations that several units
+// use in turn, and "run" is the memory that belongs to no unit.
 type PlanUnit struct {
 	Name      string           `json:"name"`
 	Trainable int64            `json:"trainable_parameters"`
@@ -52,7 +52,7 @@ type PlanUnit struct {
 	Bytes     map[string]int64 `json:"planned_bytes"`
 }
 
-// ShardPlan is what one of several ranks takes under a strategy.
+// ShardPlan is the memory and the traffic of one rank under a sharding strategy.
 type ShardPlan struct {
 	Strategy string           `json:"sharding_strategy"`
 	Ranks    int              `json:"world_size"`

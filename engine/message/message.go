@@ -1,13 +1,11 @@
-// Package message holds the plain values spoken between page, worker and server.
-// It imports nothing of the engine, so that every side can speak it.
+// Package message holds the values that page, worker and server send to each other. It imports no package of the engine.
 //
-// One direction is a Job and then Controls, the other a stream of Envelopes that ends with exactly one
-// Done or Failed.
+// The host sends a Job and then Controls. The engine sends Envelopes, the last of which has a Done or a Failed.
 package message
 
 import "encoding/json"
 
-// Command names what a Job asks for.
+// Command is the kind of a Job.
 type Command string
 
 const (
@@ -16,9 +14,9 @@ const (
 	Generate Command = "generate"
 	Export   Command = "export"
 	Bench    Command = "bench"
-	// What a page asks while a run is put together. None needs a device.
-	Plan    Command = "plan"    // what the run of Config will take
-	Preview Command = "preview" // rows of Config's dataset as tokens
+	// Jobs of the page while a person configures a run. None needs a device.
+	Plan    Command = "plan"    // forecast memory, traffic and time of the run of Config
+	Preview Command = "preview" // show rows of Config's dataset as tokens
 )
 
 // Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,
@@ -27,13 +25,13 @@ type Job struct {
 	Command Command `json:"command"`
 	// Config is the resolved run.json (train), whose paths have been replaced by mounts.
 	Config json.RawMessage `json:"config,omitempty"`
-	// Mounts tells which of the roots "model", "dataset", "adapter", "adapter-0" and so on, "resume", "tokenizer", "head" exist.
+	// Mounts lists the mounts that exist: "model", "dataset", "adapter", "adapter-0" and so on, "resume", "tokenizer", "head".
 	// Over HTTP a mount NAME is a folder served below the job's files/NAME/.
 	// "dataset" holds one file.
 	Mounts map[string]string `json:"mounts,omitempty"`
 
-	// Compare names adapters that lie over one base and are compared with it and each other (eval, generate). The folder of
-	// the i-th is the mount "adapter-i".
+	// Compare names adapters of one base model that eval and generate compare with it and with each other. The folder of the
+	// i-th is the mount "adapter-i".
 	Compare []string `json:"compare,omitempty"`
 
 	Eval     *EvalJob     `json:"eval,omitempty"`
@@ -46,13 +44,13 @@ type Job struct {
 	Samples *SampleJob `json:"samples,omitempty"`
 	// Room makes a training job one tab's part of a run in a room.
 	Room *RoomJob `json:"room,omitempty"`
-	// Spans asks such a tab to tell of what it does, and when. It then waits for its GPU after each, which takes time.
+	// Spans makes such a tab send a Span for each thing that it does. It then waits for its GPU after each, which slows the run.
 	Spans bool `json:"spans,omitempty"`
 
-	// MemoryBudget is how many bytes of device memory may be planned, 0 for no limit but the adapter's.
+	// MemoryBudget is the largest plan of device memory in bytes, 0 for the adapter's limit.
 	MemoryBudget int64 `json:"memory_budget,omitempty"`
 
-	// AdapterBackend is "", "default" or "swiftshader"; the browser was started to match, the engine only reports it.
+	// AdapterBackend is "", "default" or "swiftshader". The browser was started with it, and the engine only reports it.
 	AdapterBackend string `json:"adapter_backend,omitempty"`
 }
 
@@ -75,8 +73,8 @@ type GenerateJob struct {
 	TopK         int     `json:"top_k"`
 	Seed         uint64  `json:"seed"`
 
-	// Labels make a model that continues texts a classifier with these classes, whose head nobody has trained: it has the
-	// weights that a run with training.seed Seed starts with.
+	// Labels make a language model a classifier with these classes and an untrained head, whose weights are those of a run with
+	// training.seed Seed before its first step.
 	Labels []string `json:"labels,omitempty"`
 }
 
@@ -100,8 +98,8 @@ type ExportJob struct {
 	Format string `json:"format"` // "peft" or "merged"
 }
 
-// SampleJob asks for continuations every so many steps, and before the first. They are greedy, so that what changes
-// between them is the model.
+// SampleJob asks for continuations every so many steps, and before the first. They are greedy, so that they differ only as the
+// model does.
 type SampleJob struct {
 	Prompts      []string `json:"prompts"`
 	Every        int      `json:"every"` // steps
@@ -112,16 +110,16 @@ type SampleJob struct {
 type Sample struct {
 	Step   int    `json:"step"` // updates done
 	Prompt string `json:"prompt"`
-	Text   string `json:"text"` // what follows it; of a classifier the class, with its probability
+	Text   string `json:"text"` // the continuation, or of a classifier the class with its probability
 }
 
 // RoomJob is the room that a tab trains in.
 type RoomJob struct {
 	ID   string `json:"id"`
-	Code string `json:"code,omitempty"` // lets in who has no seat yet
+	Code string `json:"code,omitempty"` // admits a tab without a seat
 	Name string `json:"name,omitempty"` // of the tab, as the roster shows it
 
-	// The tab's seat, where it has one.
+	// The tab's seat, if it has one.
 	Tab   uint32 `json:"tab,omitempty"`
 	Token string `json:"token,omitempty"`
 }
@@ -214,7 +212,7 @@ type Envelope struct {
 	Done     *Done           `json:"done,omitempty"`
 }
 
-// Progress tells what is being waited for.
+// Progress is how far a phase of the job is.
 type Progress struct {
 	Phase      string  `json:"phase"` // "open", "load", "compile", "tune", "train", "eval", "save", …
 	Detail     string  `json:"detail,omitempty"`
@@ -261,7 +259,7 @@ type Unit struct {
 	UpdateRatio Float  `json:"update_ratio"` // norm of what the update has added ÷ norm of the weights
 }
 
-// Event is one line of events.jsonl: anything else worth knowing later.
+// Event is a line of events.jsonl: something that happened besides steps.
 type Event struct {
 	Time    string         `json:"time"`
 	Level   string         `json:"level"` // "info", "warning", "error"
@@ -298,7 +296,7 @@ type Done struct {
 	Files   []string `json:"files,omitempty"`   // what was written, relative to the output folder
 }
 
-// Control is what a host may say to a running job.
+// Control is a command of the person to a running job.
 type Control string
 
 const (

@@ -34,9 +34,9 @@ type AddedHead struct {
 // AddedHeadUnit is the unit of an added head's parameters.
 const AddedHeadUnit = "added head"
 
-// AddHead adds a head whose inner layers have the given sizes. On top, its last layer has an output for each of the classes. Between, its
-// last layer has the size of the hidden states and starts as zero, so that the model computes what it did. All other layers
-// start as torch.nn.Linear does: uniform in ±1/√in.
+// AddHead adds a head whose inner layers have the given sizes. On top, its last layer has an output for each of the classes.
+// Between, its last layer has the size of the hidden states and starts as zero, so that the model computes what it did. All
+// other layers start as torch.nn.Linear does: uniform in ±1/√in.
 func (d *Decoder) AddHead(at Place, sizes []int, activation op.Activation, classes int) {
 	s := &AddedHead{At: at, Activation: activation}
 	out := d.Hidden

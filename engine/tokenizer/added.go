@@ -7,20 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// addition is a token that is found in the text as it stands, before any merging.
+// addition is an added token, which is found in the text before any merging.
 type addition struct {
 	ID         int    `json:"id"`
 	Content    string `json:"content"`
 	Special    bool   `json:"special"`
 	SingleWord bool   `json:"single_word"` // only between characters that are not of a word
-	LStrip     bool   `json:"lstrip"`      // takes the white space before it along
+	LStrip     bool   `json:"lstrip"`      // includes the white space before it
 	RStrip     bool   `json:"rstrip"`      // and after it
 	Normalized bool   `json:"normalized"`  // matched after normalisation, its content too being normalised
 
 	text string // what is matched and decoded
 }
 
-// matcher finds added tokens: the leftmost, and of those that begin at one place the longest.
+// matcher finds added tokens: the leftmost one, and the longest of those that begin at the same place.
 type matcher struct {
 	tokens  map[string]addition
 	lengths [256][]int // by first byte: the lengths of the tokens that begin with it, longest first
@@ -51,7 +51,7 @@ func (m *matcher) at(s string) (addition, int) {
 
 // split adds the tokens it finds in s to e and calls rest with each stretch between them, in order.
 func (m *matcher) split(s span, e *encoding, rest func(span) error) error {
-	done := 0 // s.text[:done] is dealt with
+	done := 0 // s.text[:done] is encoded
 	for i := 0; i < len(s.text) && len(m.tokens) > 0; {
 		a, n := m.at(s.text[i:])
 		if n == 0 {

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-const missing = -1 // stands for a token id that there is none of
+const missing = -1 // in place of an id where there is no token
 
 // bpe is a byte-pair model: characters or bytes, and the ranked merges that join them.
 type bpe struct {
@@ -21,12 +21,12 @@ type bpe struct {
 	whole     map[string]int32 // pieces that are a token at once, whatever the merges say; nil without ignore_merges
 }
 
-// merge is what becomes of a pair: lower ranks go first.
+// merge is the token that a pair becomes. Pairs of lower rank are merged first.
 type merge struct{ rank, id int32 }
 
 func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
 
-// symbol is a link in the chain of tokens that a piece is so far made of.
+// symbol is a token in the linked list of a piece's tokens.
 type symbol struct {
 	id, prev, next int32
 	size           int32 // bytes of the piece; 0 once merged into the symbol on its left
@@ -39,8 +39,8 @@ type merger struct {
 	queue queue
 }
 
-// encode adds the tokens of a piece to e. It takes O(n log n): the merges that are possible wait in a queue, and a
-// merge only brings up the two pairs it takes part in.
+// encode adds the tokens of a piece to e. It takes O(n log n) time: possible merges are in a queue, and a merge adds at most two
+// pairs to it.
 func (m *merger) encode(s span, e *encoding) error {
 	if id, ok := m.whole[s.text]; ok {
 		e.add(int(id), s, 0, len(s.text))
@@ -60,7 +60,7 @@ func (m *merger) encode(s span, e *encoding) error {
 			continue
 		}
 		right := &m.chain[left.next]
-		// A pair may have changed since it was offered; ranks are unique, so they tell.
+		// A pair may have changed since it was queued. Ranks are unique, so another rank shows that.
 		to, ok := m.merges[pairKey(left.id, right.id)]
 		if !ok || to.rank != rank {
 			continue
@@ -84,7 +84,7 @@ func (m *merger) encode(s span, e *encoding) error {
 	return nil
 }
 
-// start makes the chain of a piece's single characters or bytes.
+// start makes the list of a piece's single characters or bytes.
 func (m *merger) start(piece string) error {
 	unknown := false // the last link is unk
 	for i := 0; i < len(piece); {

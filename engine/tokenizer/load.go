@@ -93,7 +93,7 @@ func (t *Tokenizer) loadVocab(f *file) error {
 	return nil
 }
 
-// define gives token its id. It may be told the same twice, but nothing contrary.
+// define gives a token its id. A second call with the same token must have the same id.
 func (t *Tokenizer) define(token string, id int) error {
 	if id < 0 || id >= maxVocab {
 		return fmt.Errorf("token %.80q: id %d is not within 0 to %d", token, id, maxVocab-1)
@@ -141,7 +141,7 @@ func (t *Tokenizer) loadMatchers(f *file) error {
 			}
 		}
 		switch {
-		case a.Special && f.splitSpecial: // written out in a text, it is text
+		case a.Special && f.splitSpecial: // in a text it is ordinary text
 		case a.Normalized:
 			t.normed.add(a)
 		default:
@@ -278,7 +278,7 @@ func (s *stage) metaspace() (string, error) {
 	return scheme, nil
 }
 
-// loadMerges completes the model; it needs to know what the pre-tokenizer made of the text.
+// loadMerges completes the model. It depends on the pre-tokenizer, which may turn bytes into characters.
 func (t *Tokenizer) loadMerges(f *file) error {
 	m := &t.model
 	if len(f.Model.Merges) > maxMerges {

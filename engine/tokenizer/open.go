@@ -61,7 +61,7 @@ func Open(fsys fs.FS) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Remarks says what a person should know of how the tokenizer was read.
+// Remarks are messages for the person about how the tokenizer was read.
 func (t *Tokenizer) Remarks() []message.Remark { return slices.Clone(t.remarks) }
 
 // readFile reads a file of at most limit bytes.
@@ -72,7 +72,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return fs.ReadFile(fsys, name)
 }
 
-// settings are what the files beside tokenizer.json say.
+// settings are the content of the other files of a tokenizer.
 type settings struct {
 	config  tokenizerConfig
 	decoder bool           // added_tokens_decoder was there
@@ -321,7 +321,7 @@ func (s *settings) addTokens(f *file) error {
 	for i, a := range f.Added {
 		at[a.Content], highest = i, max(highest, a.ID)
 	}
-	var fresh, ids []string
+	var unknown, ids []string
 	for _, token := range s.added {
 		if i, ok := at[token.Content]; ok {
 			if !token.named { // its own flags take the place of those in tokenizer.json
@@ -348,17 +348,17 @@ func (s *settings) addTokens(f *file) error {
 				"file", token.file, "token", token.Content, "said", *token.id, "id", id)
 		}
 		if !known {
-			fresh, ids = append(fresh, token.Content), append(ids, strconv.Itoa(id))
+			unknown, ids = append(unknown, token.Content), append(ids, strconv.Itoa(id))
 		}
 	}
-	if len(fresh) > 0 {
+	if len(unknown) > 0 {
 		s.remark("tokens_added", "tokens that only the files beside tokenizer.json name are added: {tokens} with {ids}",
-			"tokens", shortList(fresh), "ids", shortList(ids))
+			"tokens", shortList(unknown), "ids", shortList(ids))
 	}
 	return nil
 }
 
-// prefixSpace sets whether a space is put before a text, where transformers' class of tokenizer heeds the key.
+// prefixSpace sets whether a space is put before a text, for the tokenizer classes of transformers that use the key.
 func (s *settings) prefixSpace(f *file, on bool) {
 	if p := f.PreTokenizer; p != nil && p.Type == "ByteLevel" {
 		if was := p.AddPrefix == nil || *p.AddPrefix; was != on {

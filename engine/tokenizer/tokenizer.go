@@ -7,7 +7,7 @@
 //	added tokens found in the raw text → normalizer → added tokens found in normalised text
 //	→ pre-tokenizer pieces → byte-pair merges in each piece → post-processor's template
 //
-// Whatever a file asks for beyond that is refused by name at load, never guessed.
+// Load returns an error that names any other feature of a file.
 package tokenizer
 
 import (
@@ -71,7 +71,7 @@ func (t *Tokenizer) EncodeOnce(text string) ([]int, error) {
 }
 
 // EncodeOffsets is Encode without the template, and gives for each token the bytes [from, to) of text it stands for.
-// Tokens that split a character each cover the whole character; a "▁" put before the text covers nothing.
+// Tokens that split a character each cover the whole character. A "▁" that was added before the text covers no bytes.
 func (t *Tokenizer) EncodeOffsets(text string) (ids []int, offsets [][2]int, err error) {
 	e := encoding{wanted: true}
 	if err := t.encode(text, &e); err != nil {
@@ -127,7 +127,7 @@ func invalidUTF8(s string) int {
 // VocabSize is one more than the highest id: the least number of rows the embedding must have.
 func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
 
-// Token returns the token of an id as the file spells it.
+// Token returns the token of an id, as it is in the file.
 func (t *Tokenizer) Token(id int) (string, bool) {
 	if id < 0 || id >= len(t.tokens) || t.tokens[id] == "" {
 		return "", false
@@ -150,10 +150,10 @@ func (t *Tokenizer) id(token string) (int, bool) {
 	return int(id), ok
 }
 
-// BOS returns the id that begins a sequence, when WithConfig was told of one.
+// BOS returns the id that begins a sequence, if a file of WithConfig names one.
 func (t *Tokenizer) BOS() (int, bool) { return max(t.bos, 0), t.bos >= 0 }
 
-// EOS returns the id that ends a sequence, when WithConfig was told of one.
+// EOS returns the id that ends a sequence, if a file of WithConfig names one.
 func (t *Tokenizer) EOS() (int, bool) {
 	if len(t.eos) == 0 {
 		return 0, false
@@ -161,5 +161,5 @@ func (t *Tokenizer) EOS() (int, bool) {
 	return t.eos[0], true
 }
 
-// Stops returns every id at which generation ends: EOS first, then the others that WithConfig was told of.
+// Stops returns all ids at which generation ends: EOS first, then the others in the files of WithConfig.
 func (t *Tokenizer) Stops() []int { return append([]int(nil), t.eos...) }

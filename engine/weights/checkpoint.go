@@ -30,8 +30,8 @@ var (
 
 // Checkpoint is an open set of safetensors files. It is not safe for concurrent use.
 type Checkpoint struct {
-	Files   []*File          // by name; their tensors are spelled as in the file
-	Remarks []message.Remark // what is odd but harmless
+	Files   []*File          // by name; their tensors have the names in the file
+	Remarks []message.Remark // about unusual files that can be read
 
 	open    []fs.File
 	readers map[string]io.ReaderAt // by File.Name
@@ -40,12 +40,11 @@ type Checkpoint struct {
 }
 
 // Open opens the weights of a Hugging Face model folder: model.safetensors, or else the shards of
-// model.safetensors.index.json. Where both are there, the single file counts, as in transformers, and a remark says so.
+// model.safetensors.index.json. If both are there, the single file is read, as in transformers, with a remark.
 // The files must implement io.ReaderAt.
 //
-// The index says which files belong to the set; a tensor is found in whichever of them holds it. A checkpoint saved from
-// the bare model, without the head, spells its tensors "layers.0.…": these are offered under the usual names,
-// "model.layers.0.…".
+// The index gives the files of the set. A tensor is found in any of them. A checkpoint of a model without its head has tensors
+// named "layers.0.…", which get the usual names "model.layers.0.…".
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	c := newCheckpoint()
 	if err := c.openFolder(fsys); err != nil {
@@ -186,14 +185,13 @@ func (c *Checkpoint) openShards(fsys fs.FS, ix index, shards []string) error {
 	return nil
 }
 
-// dispensable says whether a tensor that an index lists may be absent: a tied head, which is the embedding, and the
-// rotary frequencies, which config.json gives. Whether a model needs the head is for its reader to find out.
+// dispensable reports whether a tensor in an index may be missing from the files: a tied head, which is the embedding, and the
+// rotary frequencies, which follow from config.json. The reader of a model checks whether it needs the head.
 func dispensable(name string) bool {
 	return name == "lm_head.weight" || strings.HasSuffix(name, ".rotary_emb.inv_freq")
 }
 
-// offer makes a tensor of a file one of the checkpoint. What is stored as F64 is offered as F32, into which ReadChunks
-// rounds it.
+// offer adds a tensor of a file to the checkpoint. A tensor of type F64 becomes one of type F32, as ReadChunks rounds it.
 func (c *Checkpoint) offer(t Tensor) {
 	if t.RawDType == rawF64 {
 		t.DType, t.Bytes = tensor.F32, t.Bytes/2
@@ -245,7 +243,7 @@ func (c *Checkpoint) openFile(fsys fs.FS, name string) (*File, error) {
 	return f, nil
 }
 
-// explainMissing makes the error for a folder without the file wanted, from what is there instead.
+// explainMissing is the error of a folder without a file. It depends on the files that are there.
 func explainMissing(fsys fs.FS, want string) error {
 	var pickles, others []string
 	entries, _ := fs.ReadDir(fsys, ".") // a file system that cannot list has nothing to add to the message
@@ -272,7 +270,7 @@ func explainMissing(fsys fs.FS, want string) error {
 	return fmt.Errorf("%w: no %s", ErrNoWeights, want)
 }
 
-// isTrainerState tells the pickles that a Hugging Face trainer leaves in a folder from pickled weights.
+// isTrainerState reports whether a pickle is a state of the Hugging Face trainer and no weights.
 func isTrainerState(name string) bool {
 	for _, prefix := range []string{"training_args", "optimizer", "scheduler", "scaler", "rng_state"} {
 		if strings.HasPrefix(name, prefix) {
@@ -334,7 +332,7 @@ func (c *Checkpoint) ReadChunks(t Tensor, maxBytes int, fn func(byteOffset int64
 	}
 	stored := t.storedRatio()
 	size := min(int64(maxBytes&^3), t.Bytes)
-	buf := c.buf // taken out while in use, so that fn may itself read another tensor
+	buf := c.buf // not available to another ReadChunks that fn calls
 	c.buf = nil
 	if int64(cap(buf)) < stored*size {
 		buf = make([]byte, stored*size)
@@ -364,11 +362,11 @@ func roundF64(b []byte) []byte {
 	return b[:len(b)/2]
 }
 
-// Same says whether two tensors of the checkpoint have one shape and equal values, see Same.
+// Same reports whether two tensors of the checkpoint have the same shape and values, see the function Same.
 func (c *Checkpoint) Same(a, b Tensor) (bool, error) { return Same(c, a, c, b) }
 
-// Same says whether tensor a of one checkpoint and b of another have one shape and equal values: floats as F32, where a NaN
-// equals a NaN of the same bits, others byte by byte.
+// Same reports whether tensor a of one checkpoint and b of another have the same shape and values. Floats are compared as F32, where
+// a NaN equals a NaN of the same bits. Other types are compared byte by byte.
 func Same(of *Checkpoint, a Tensor, with *Checkpoint, b Tensor) (bool, error) {
 	if !a.Shape.Equal(b.Shape) || a.DType.IsFloat() != b.DType.IsFloat() || !a.DType.IsFloat() && a.RawDType != b.RawDType {
 		return false, nil
@@ -376,7 +374,7 @@ func Same(of *Checkpoint, a Tensor, with *Checkpoint, b Tensor) (bool, error) {
 	const elements = chunkBytes / 4
 	var right []byte
 	same := true
-	at := int64(0) // in b, as passed on
+	at := int64(0) // offset in b, counted in the bytes of ReadChunks
 	err := of.ReadChunks(a, elements*width(a), func(_ int64, chunk []byte) error {
 		left, err := asF32(chunk, a)
 		if err != nil || !same {
@@ -399,7 +397,7 @@ func Same(of *Checkpoint, a Tensor, with *Checkpoint, b Tensor) (bool, error) {
 	return same, err
 }
 
-// storedRatio is the number of bytes in the file for one that ReadChunks passes on.
+// storedRatio is the number of bytes in the file for each byte of ReadChunks: 2 for F64, else 1.
 func (t Tensor) storedRatio() int64 {
 	if t.RawDType == rawF64 {
 		return 2
@@ -407,7 +405,7 @@ func (t Tensor) storedRatio() int64 {
 	return 1
 }
 
-// width is the size in bytes of an element as ReadChunks passes it on; opaque ones count as bytes.
+// width is the size in bytes of an element of ReadChunks, 1 for an unknown type.
 func width(t Tensor) int {
 	if t.DType == Opaque {
 		return 1
@@ -415,7 +413,7 @@ func width(t Tensor) int {
 	return t.DType.Size()
 }
 
-// asF32 brings a chunk of floats to F32 and leaves others as they are.
+// asF32 converts a chunk of floats to F32. It returns a chunk of another type unchanged.
 func asF32(chunk []byte, t Tensor) ([]byte, error) {
 	if !t.DType.IsFloat() || t.DType == tensor.F32 {
 		return chunk, nil
@@ -427,10 +425,10 @@ func asF32(chunk []byte, t Tensor) ([]byte, error) {
 	return tensor.EncodeF32(nil, x, tensor.F32), nil
 }
 
-// chunkBytes is what ReadF32 and Writer.WriteF32 convert at a time.
+// chunkBytes is the size of the chunks that ReadF32 and Writer.WriteF32 convert.
 const chunkBytes = 1 << 18
 
-// ReadF32 reads the whole of t, widened to float32. It is meant for small tensors; large ones go through ReadChunks.
+// ReadF32 reads all of t as float32. ReadChunks is for large tensors.
 func (c *Checkpoint) ReadF32(t Tensor) (tensor.Host, error) {
 	if err := t.CheckFloat(); err != nil {
 		return tensor.Host{}, err
@@ -453,7 +451,7 @@ func exists(fsys fs.FS, name string) bool {
 	return err == nil
 }
 
-// list joins names for a message, which stays readable when there are thousands.
+// list joins names for a message. Of many names it shows the first ones and the number of the others.
 func list(names []string) string {
 	const shown = 5
 	if len(names) <= shown {

@@ -11,7 +11,7 @@ import (
 
 const metadataKey = "__metadata__"
 
-// header is what the JSON says, before it is held against the file.
+// header is the content of the JSON header, before it is checked against the file.
 type header struct {
 	metadata map[string]string
 	entries  []entry
@@ -48,7 +48,7 @@ func parseHeader(raw []byte) (h header, err error) {
 }
 
 // jsonReader pulls typed values out of a JSON text. Unlike json.Unmarshal it refuses duplicate keys, distinguishes
-// their case, keeps 64-bit integers exact and takes null for nothing.
+// their case, keeps 64-bit integers exact and refuses null.
 type jsonReader struct{ *json.Decoder }
 
 func newJSONReader(raw []byte) jsonReader {
@@ -113,7 +113,7 @@ func (r jsonReader) entry(name string) (entry, error) {
 	return e, err
 }
 
-// metadata reads an object of strings, or null for none, which the format's reference reader takes too.
+// metadata reads an object of strings, or null, which the format's reference reader accepts as no metadata.
 func (r jsonReader) metadata() (map[string]string, error) {
 	var raw json.RawMessage
 	if err := r.Decode(&raw); err != nil {
@@ -195,7 +195,7 @@ func (r jsonReader) end() error {
 	return nil
 }
 
-// early is err, or for an io.EOF, which callers could mistake for a good end, the news that the text ends too soon.
+// early returns err. For io.EOF it returns an error that says that the text ends too soon.
 func early(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -48,7 +48,7 @@ type Writer struct {
 	w     io.Writer
 	order []Spec
 	next  int   // index into order
-	err   error // the first failure; it spoils the file
+	err   error // the first failure, after which the file is invalid
 }
 
 // NewWriter writes the header of a file of the given tensors. To metadata it adds "format": "pt", without which
@@ -91,7 +91,7 @@ func FileBytes(tensors []Spec, metadata map[string]string) (n int64, err error) 
 	return n + int64(head.Len()), nil
 }
 
-// makeHeader is all that comes before the data, padded so that the data area starts at a multiple of 8.
+// makeHeader is the bytes before the data, padded so that the data begin at a multiple of 8.
 func makeHeader(order []Spec, metadata map[string]string) ([]byte, error) {
 	type info struct {
 		DType   string       `json:"dtype"`
@@ -150,8 +150,8 @@ func makeHeader(order []Spec, metadata map[string]string) ([]byte, error) {
 // Order lists the tensors as they must be written: wide elements first, then by name.
 func (w *Writer) Order() []Spec { return slices.Clone(w.order) }
 
-// WriteTensor writes the next tensor of Order, whose name is given as a check. The function fill must write exactly
-// its little-endian bytes, in pieces of any size.
+// WriteTensor writes the next tensor of Order. name must be its name. The function fill must write exactly its bytes,
+// little-endian, in pieces of any size.
 func (w *Writer) WriteTensor(name string, fill func(io.Writer) error) error {
 	if w.err == nil {
 		w.err = w.writeTensor(name, fill)
@@ -204,7 +204,7 @@ func (w *Writer) Close() error {
 	return w.err
 }
 
-// bounded lets no more than left bytes through.
+// bounded is a writer that accepts at most left bytes.
 type bounded struct {
 	w    io.Writer
 	left int64
