@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -327,28 +328,34 @@ func TestDoctor(t *testing.T) {
 // startTraining starts a run of the stand-in, which takes a step every 20 ms, and waits for its first steps.
 func startTraining(t *testing.T) (c *exec.Cmd, temp, out string, stderr *bytes.Buffer) {
 	t.Helper()
+	return startTrainingUntil(t, "metrics.jsonl", 3)
+}
+
+// startTrainingUntil starts a run with more options and waits until a file of its output folder has some lines.
+func startTrainingUntil(t *testing.T, file string, lines int, more ...string) (c *exec.Cmd, temp, out string, stderr *bytes.Buffer) {
+	t.Helper()
 	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}"})
 	out = filepath.Join(dir, "out")
-	c, temp = program(t, "train", "--config", filepath.Join(dir, "run.json"), "--out", out, software)
+	c, temp = program(t, append([]string{"train", "--config", filepath.Join(dir, "run.json"), "--out", out, software}, more...)...)
 	stderr = new(bytes.Buffer)
 	c.Stderr = stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if data, _ := os.ReadFile(filepath.Join(out, "metrics.jsonl")); bytes.Count(data, []byte("\n")) > 2 {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if data, _ := os.ReadFile(filepath.Join(out, file)); bytes.Count(data, []byte("\n")) >= lines {
 			return c, temp, out, stderr
 		}
 		if time.Now().After(deadline) {
 			c.Process.Kill()
 			c.Wait()
-			t.Fatalf("no steps after a minute:\n%s", stderr)
+			t.Fatalf("%s has not got %d lines after three minutes:\n%s", file, lines, stderr)
 		}
 	}
 }
 
 func TestSignalStopsAndSaves(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, temp, out, stderr := startTraining(t)
 		c.Process.Signal(signal)
 		if err := c.Wait(); err != nil {
@@ -364,6 +371,69 @@ func TestSignalStopsAndSaves(t *testing.T) {
 		}
 		nothingLeft(t, temp)
 	}
+}
+
+// TestSignalBeforeFirstStep: a run that a signal ends before it has trained leaves no result, and does not say that it was done.
+func TestSignalBeforeFirstStep(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		c, temp, out, stderr := startTrainingUntil(t, "run.json", 1, "--set", "training.seed=7")
+		c.Process.Signal(signal)
+		c.Wait()
+		if code := c.ProcessState.ExitCode(); code != exit.Interrupted || !strings.Contains(stderr.String(), "before the first step: nothing was trained") || strings.Contains(stderr.String(), "checkpoint") {
+			t.Errorf("%v: exit code %d\n%s", signal, code, stderr)
+		}
+		for _, name := range []string{"model", "adapter", "summary.json", ".partial", ".lock"} {
+			if _, err := os.Stat(filepath.Join(out, name)); !os.IsNotExist(err) {
+				t.Errorf("%v: %s is there: %v", signal, name, err)
+			}
+		}
+		nothingLeft(t, temp)
+	}
+}
+
+// TestIgnoredSignal: a signal that was ignored when the program started, as under nohup, does not end a run. Nor does it end when
+// nobody reads its output any more.
+func TestIgnoredSignal(t *testing.T) {
+	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}"})
+	c, temp := program(t)
+	c.Args = []string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, c.Path, "train", "--config", filepath.Join(dir, "run.json"), "--out", filepath.Join(dir, "out"), software}
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("there is no sh")
+	}
+	c.Path = sh
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Stdout, c.Stderr = write, write
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	go io.Copy(io.Discard, io.LimitReader(read, 64)) // enough to start
+	steps := func() int {
+		data, _ := os.ReadFile(filepath.Join(dir, "out", "metrics.jsonl"))
+		return bytes.Count(data, []byte("\n"))
+	}
+	until := func(n int) {
+		t.Helper()
+		for end := time.Now().Add(3 * time.Minute); steps() < n; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				c.Process.Kill()
+				t.Fatalf("%d steps of %d are done: the run has ended", steps(), n)
+			}
+		}
+	}
+	until(3)
+	read.Close()
+	c.Process.Signal(syscall.SIGHUP)
+	until(steps() + 60) // more than a second: progress is printed meanwhile
+	c.Process.Signal(syscall.SIGTERM)
+	if err := c.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+	nothingLeft(t, temp)
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -111,6 +110,8 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := exit.UntilSignal(ctx)
+	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	rooms, err := classroom.Open(o.state, &offers, log)
 	if err != nil {
@@ -122,9 +123,6 @@ func serve(ctx context.Context, args []string) error {
 		}
 	}()
 	rooms.Code, rooms.MaxTabs = o.roomCode, o.maxTabs
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
 	host, _, _ := net.SplitHostPort(o.listen)
 	hosts := []string{host}
 	if o.lan {

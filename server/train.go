@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"llamatab/engine/message"
 	"llamatab/server/exit"
@@ -39,6 +43,7 @@ func train(ctx context.Context, args []string) error {
 	if err := outputFolder("out", out); err != nil {
 		return err
 	}
+	exit.OutliveReader()
 	c, m, err := inputs.LoadConfig(*file, *advice, sets)
 	if err != nil {
 		return err
@@ -69,7 +74,27 @@ func train(ctx context.Context, args []string) error {
 	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser, Graceful: true})
 	err = runner.Finish(err, j.Log.Close, dir.Close)
 	if err == nil && j.Outcome().Done.Stopped {
-		fmt.Fprintln(os.Stderr, "stopped; resume with training.resume_from_checkpoint")
+		return stopped(j.Outcome().Done.Files, *out)
 	}
 	return err
+}
+
+// stopped tells what a run has left that a signal stopped, and how it goes on. Before the first step it has left nothing,
+// which is not success.
+func stopped(files []string, out string) error {
+	if len(files) == 0 {
+		return &exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted before the first step: nothing was trained, and nothing is saved")}
+	}
+	newest := 0
+	for _, name := range files {
+		if step, err := strconv.Atoi(strings.TrimPrefix(name, message.CheckpointPrefix)); err == nil {
+			newest = max(newest, step)
+		}
+	}
+	text := "stopped: the result so far is saved"
+	if newest > 0 {
+		text = fmt.Sprintf("stopped after step %d; to go on, set training.resume_from_checkpoint to %s", newest, filepath.Join(out, message.CheckpointPrefix+strconv.Itoa(newest)))
+	}
+	fmt.Fprintln(os.Stderr, text)
+	return nil
 }

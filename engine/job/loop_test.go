@@ -186,6 +186,23 @@ func TestStop(t *testing.T) {
 	sameFiles(t, resumed, through, "adapter/")
 }
 
+// TestStopBeforeFirstStep: a run that is stopped before it has trained anything leaves no result, with and without an adapter.
+func TestStopBeforeFirstStep(t *testing.T) {
+	for _, change := range []string{lora, `trainable=["all"]`} {
+		j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, change, steps(50))
+		h := j.Host.(*host)
+		scripted(h, map[int][]message.Control{0: {message.Stop}})
+		must(t, j)
+		done := h.sent[len(h.sent)-1].Done
+		if !done.Stopped || len(done.Files) != 0 || len(h.steps()) != 0 || len(folders(h)) != 0 {
+			t.Errorf("stopped %v after %d steps, leaving %v and %v", done.Stopped, len(h.steps()), done.Files, folders(h))
+		}
+		if len(h.events("stopped")) != 1 {
+			t.Error("the stop is not told")
+		}
+	}
+}
+
 func TestPause(t *testing.T) {
 	j := newJob(t, report.Files{Model: tiny(t, true, false, nil), Dataset: rows(8, 8, 8, 8)}, lora)
 	h := j.Host.(*host)

@@ -290,6 +290,9 @@ type Failed struct {
 	Choices []Choice `json:"choices,omitempty"` // with "does_not_fit": what would, the least harm first
 }
 
+// CheckpointPrefix begins the name of a checkpoint's folder; the number of its steps follows.
+const CheckpointPrefix = "checkpoint-"
+
 // Done ends a job that ran to its end, or that was stopped and saved on request.
 type Done struct {
 	Stopped bool     `json:"stopped,omitempty"` // ended early on request

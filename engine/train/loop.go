@@ -407,6 +407,10 @@ func (r *Loop) finish() (*message.Done, error) {
 	if err := r.reportStep(r.Trainer.Flush()); err != nil {
 		return nil, err
 	}
+	if r.stopped && r.Trainer.Done() == 0 { // the weights are the untrained ones
+		report.Event(r.Trainer.Host, "info", "stopped", 0, nil, "stopped before the first step on request: nothing is saved")
+		return &message.Done{Stopped: true}, r.Summary()
+	}
 	if (r.stopped || r.Trainer.Cfg.Training.SaveSteps > 0) && r.Trainer.Done() > r.first {
 		if err := r.Trainer.Save(); err != nil {
 			return nil, err

@@ -451,7 +451,7 @@ func (t *Trainer) makeRoom(full *report.NoRoom) error {
 }
 
 // checkpointDir is the folder of the checkpoint after a step.
-func checkpointDir(step int) string { return fmt.Sprintf("checkpoint-%d", step) }
+func checkpointDir(step int) string { return message.CheckpointPrefix + strconv.Itoa(step) }
 
 // removeCheckpoint removes the checkpoint of a step.
 func (t *Trainer) removeCheckpoint(step int) {

@@ -11,6 +11,7 @@ import (
 
 	"llamatab/server/library"
 	"llamatab/server/room"
+	"llamatab/server/temporary"
 )
 
 // Classroom is the rooms of a server and the files that they use.
@@ -21,13 +22,17 @@ type Classroom struct {
 	temporary string // the folder to remove at the end, "" for one that stays
 }
 
+// roomsKind is the kind of the temporary folder.
+const roomsKind = "rooms"
+
 // Open opens the rooms that a folder keeps, and those that are opened later. state "" is a temporary folder, which Close
 // removes. Rooms train what the library offers; Open adds to it the files that pages upload.
 func Open(state string, offers *library.Library, log *slog.Logger) (*Classroom, error) {
 	c := &Classroom{}
 	if state == "" {
 		var err error
-		if state, err = os.MkdirTemp("", "llamatab-rooms-"); err != nil {
+		temporary.Sweep(roomsKind, os.RemoveAll) // what servers left that were killed
+		if state, err = temporary.New(roomsKind); err != nil {
 			return nil, err
 		}
 		c.temporary = state

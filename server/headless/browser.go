@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/chromedp/cdproto/inspector"
 	"github.com/chromedp/chromedp"
+
+	"llamatab/server/temporary"
 )
 
 // ErrTabCrashed is the value of Err when the tab's process died, ErrClosed when the whole browser ended.
@@ -22,9 +22,9 @@ var (
 )
 
 const (
-	profilePrefix = "llamatab-chromium-" // then our process id and a random part
-	startTimeout  = 60 * time.Second     // a cold start on a busy machine takes a few seconds
-	closeTimeout  = 10 * time.Second
+	profileKind  = "chromium"       // of the temporary folder
+	startTimeout = 60 * time.Second // a cold start on a busy machine takes a few seconds
+	closeTimeout = 10 * time.Second
 )
 
 // Options says which browser to start and how.
@@ -55,7 +55,7 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		return nil, err
 	}
 	sweep()
-	profile, err := os.MkdirTemp("", profilePrefix+strconv.Itoa(os.Getpid())+"-")
+	profile, err := temporary.New(profileKind)
 	if err != nil {
 		return nil, fmt.Errorf("headless: making the browser's profile folder: %w", err)
 	}

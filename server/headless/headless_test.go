@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"llamatab/server/temporary"
 )
 
 // start starts a browser whose profile is in a folder of the test, and checks at the end that nothing of it is left.
@@ -30,7 +32,7 @@ func start(t *testing.T) *Browser {
 		if left, _ := filepath.Glob(filepath.Join(temp, "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		if alive(b.pid) {
+		if temporary.Alive(b.pid) {
 			t.Errorf("process %d still runs", b.pid)
 		}
 	})
@@ -160,7 +162,7 @@ func TestCancelledStart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { // cancels when the browser's profile is there, long before the browser answers
 			for ctx.Err() == nil {
-				if found, _ := filepath.Glob(filepath.Join(temp, profilePrefix+"*")); len(found) > 0 {
+				if found, _ := filepath.Glob(filepath.Join(temp, "llamatab-"+profileKind+"-*")); len(found) > 0 {
 					cancel()
 				}
 				time.Sleep(time.Millisecond)
@@ -188,7 +190,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder := func(id int) string {
-		name := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", profilePrefix, id))
+		name := filepath.Join(os.TempDir(), fmt.Sprintf("llamatab-%s-%d-1", profileKind, id))
 		if err := os.Mkdir(name, 0o777); err != nil {
 			t.Fatal(err)
 		}

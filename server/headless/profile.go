@@ -3,8 +3,8 @@ package headless
 import (
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+
+	"llamatab/server/temporary"
 )
 
 // removeProfile removes a profile folder, and the folder for a socket that Chromium makes beside it in the temporary
@@ -12,7 +12,7 @@ import (
 func removeProfile(profile string) error {
 	if socket, err := os.Readlink(filepath.Join(profile, "SingletonSocket")); err == nil {
 		folder := filepath.Dir(socket)
-		if filepath.Dir(folder) == filepath.Clean(os.TempDir()) && filepath.Base(socket) == "SingletonSocket" {
+		if filepath.Dir(folder) == filepath.Clean(os.TempDir()) && filepath.Base(socket) == "SingletonSocket" && temporary.Ours(folder) {
 			os.RemoveAll(folder) // empty but for the socket; the profile is what counts
 		}
 	}
@@ -20,12 +20,4 @@ func removeProfile(profile string) error {
 }
 
 // sweep removes profiles whose owner is dead: it was killed in a way that could not be caught.
-func sweep() {
-	folders, _ := filepath.Glob(filepath.Join(os.TempDir(), profilePrefix+"*"))
-	for _, folder := range folders {
-		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), profilePrefix), "-")
-		if pid, err := strconv.Atoi(id); err == nil && pid > 0 && !alive(pid) {
-			removeProfile(folder) // where this fails, a later sweep tries again
-		}
-	}
-}
+func sweep() { temporary.Sweep(profileKind, removeProfile) }

@@ -17,8 +17,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"llamatab/engine/message"
@@ -53,9 +51,8 @@ func Start(ctx context.Context, run Run) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	signals, ignore := exit.Signals()
+	defer ignore()
 	go func() {
 		for asked := !run.Graceful; ; asked = true {
 			select {
@@ -67,7 +64,7 @@ func Start(ctx context.Context, run Run) error {
 				cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
 				return
 			}
-			fmt.Fprintln(os.Stderr, "\nstopping after this step and saving a checkpoint; a second signal ends the program at once")
+			fmt.Fprintln(os.Stderr, "\nstopping: a step that has begun is finished, and what was trained is saved; a second signal ends the program at once")
 			run.Job.Send(message.Stop)
 		}
 	}()

@@ -11,11 +11,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"llamatab/engine/config"
@@ -159,7 +157,8 @@ func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags runner.Brows
 
 func listenLocal() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
-// open opens the room: the one that an interrupted run of the same config left, or a new one.
+// open opens the room: the one that an interrupted run of the same config left, or a new one. A room of another config is kept,
+// and refused, if it holds the work of steps.
 func (t *tabsRun) open(cfg room.Config, state string) error {
 	local, err := room.OpenLocal(state)
 	if err != nil {
@@ -176,9 +175,14 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 			t.host.CheckTokens(cfg.Tokens)
 			return t.resume(cfg.Run.Eval)
 		}
+		if commits, _ := t.host.Earlier(); len(commits) > 0 {
+			return errors.Join(exit.Usagef("train: %s holds a run of another config, model or data that was interrupted after step %d: to go on with that run, use its config; "+
+				"to begin this one, give another --out, or remove %s and lose what that run has trained", t.out, len(commits), state), t.rooms.Close())
+		}
 		if err := errors.Join(t.rooms.Close(), os.RemoveAll(state)); err != nil {
 			return err
 		}
+		fmt.Fprintln(os.Stderr, "an interrupted run of another config is replaced: it had done no step")
 		t.log = job.NewLog(t.out, false)
 		return t.open(cfg, state)
 	}
@@ -194,13 +198,12 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	}
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	defer t.cancel(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	signals, ignore := exit.Signals()
+	defer ignore()
 	go func() {
 		select {
 		case <-signals:
-			fmt.Fprintln(os.Stderr, "\ninterrupted; the same command resumes from the last step")
+			fmt.Fprintln(os.Stderr, "\n"+t.afterInterruption())
 			t.cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
 		case <-ctx.Done():
 		}
@@ -245,6 +248,16 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 		return err
 	}
 	return errors.Join(t.rooms.Close(), os.RemoveAll(state))
+}
+
+// afterInterruption says how an interrupted run goes on.
+func (t *tabsRun) afterInterruption() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.step == 0 {
+		return "interrupted before the first step was recorded; the same command starts the run again"
+	}
+	return "interrupted; the same command resumes from the last step"
 }
 
 // serveJob passes a request to the job of the tab that its address names by a token.

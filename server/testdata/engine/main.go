@@ -1,7 +1,8 @@
 //go:build js
 
 // Command engine stands in for the real engine in the server's tests: it speaks the job protocol and trains nothing.
-// The prompt of a generate job says how it shall behave; a train job takes its steps until it is stopped.
+// The prompt of a generate job says how it shall behave; a train job takes its steps until it is stopped. With the seed 7 it
+// waits for the stop before its first step.
 package main
 
 import (
@@ -76,6 +77,18 @@ func train(job message.Job) {
 		panic(fmt.Sprint("dataset: ", err, files))
 	}
 	data := fetch("GET", "files/dataset/"+files[0].Name, nil)
+	var config struct {
+		Training struct{ Seed int }
+	}
+	if err := json.Unmarshal(job.Config, &config); err != nil {
+		panic(err)
+	}
+	for ; config.Training.Seed == 7; time.Sleep(20 * time.Millisecond) {
+		if say(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "compile"}}) {
+			say(message.Envelope{Type: "done", Done: &message.Done{Stopped: true}})
+			return
+		}
+	}
 	stopped := false
 	for step := 1; step <= 1000 && !stopped; step++ {
 		time.Sleep(20 * time.Millisecond)
