@@ -22,7 +22,7 @@ GPU_DIRS     = device graph op tune nn model peft optim forecast train job
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm/engine
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test jstest vet lint bench builtin soak pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
+.PHONY: all run build test jstest vet lint bench builtin soak fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
 
 all: build
 
@@ -113,6 +113,9 @@ pictures: build ## take pictures of every screen, in many sizes, themes and both
 
 soak: build ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
+
+fuzz: ## fuzz each parser and each state machine for MINUTES (1)
+	@MINUTES="$(or $(MINUTES),1)" .ci/fuzz
 
 PYTHON ?= python3
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"llamatab/engine/strictjson"
 	"llamatab/engine/tokenizer"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
@@ -50,6 +51,8 @@ func tokenize(_ context.Context, args []string) error {
 type codec interface {
 	Encode(text string, special bool) ([]int, error)
 	Decode(ids []int, skipSpecial bool) string
+	Token(id int) (string, bool)
+	VocabSize() int
 }
 
 // tokenizeLines converts each line of in to a line of out.
@@ -77,6 +80,11 @@ func tokenizeLine(t codec, line string, jsonl, decode bool) (string, error) {
 		if err := json.Unmarshal([]byte(line), &ids); err != nil {
 			return "", fmt.Errorf("not an array of ids: %w", err)
 		}
+		for i, id := range ids {
+			if _, known := t.Token(id); !known {
+				return "", fmt.Errorf("id %d at position %d is no token: the tokenizer has %d ids from 0", id, i+1, t.VocabSize())
+			}
+		}
 		text := t.Decode(ids, false)
 		if !jsonl {
 			return text, nil
@@ -87,6 +95,9 @@ func tokenizeLine(t codec, line string, jsonl, decode bool) (string, error) {
 		if jsonl {
 			if err := json.Unmarshal([]byte(line), &text); err != nil {
 				return "", fmt.Errorf("not a JSON string: %w", err)
+			}
+			if escape := strictjson.LoneSurrogate([]byte(line)); escape != "" {
+				return "", fmt.Errorf("%s is half of a character: its other half is missing (a lone surrogate)", escape)
 			}
 		}
 		ids, err := t.Encode(text, false)

@@ -17,6 +17,9 @@ func (bytewise) Encode(text string, special bool) ([]int, error) {
 	return ids, nil
 }
 
+func (bytewise) Token(id int) (string, bool) { return "", id >= 0 && id < 256 }
+func (bytewise) VocabSize() int              { return 256 }
+
 func (bytewise) Decode(ids []int, skipSpecial bool) string {
 	var text []byte
 	for _, id := range ids {
@@ -38,6 +41,10 @@ func TestTokenizeLines(t *testing.T) {
 		{in: "\"a\"\nb\n", jsonl: true, out: "[97]\n", fails: "line 2"},
 		{in: "[1\n", decode: true, fails: "line 1"},
 		{in: "", out: ""},
+		{in: "[60,256]\n", decode: true, fails: "line 1: id 256 at position 2 is no token: the tokenizer has 256 ids from 0"},
+		{in: "[60]\n[-1]\n", decode: true, out: "<\n", fails: "line 2: id -1 at position 1"},
+		{in: "\"a\\ud83d\"\n", jsonl: true, fails: `line 1: \ud83d is half of a character`},
+		{in: "\"\\u0041\"\n", jsonl: true, out: "[65]\n"},
 	} {
 		var out bytes.Buffer
 		err := tokenizeLines(bytewise{}, strings.NewReader(c.in), &out, c.jsonl, c.decode)

@@ -50,6 +50,8 @@ var engineTexts = texts{
 	"event.row_label_unknown":      {"label {label} is none of the model's {n}: {known}", "标签 {label} 不在模型的 {n} 个标签之中：{known}"},
 	"event.row_labels":             {"{labels} labels for {ids} input_ids", "{ids} 个 input_ids 却有 {labels} 个 labels"},
 	"event.row_not_json":           {"column {column}: not JSON ({why})", "第 {column} 列：不是 JSON（{why}）"},
+	"event.row_key_twice":          {"the key {key} occurs twice", "键 {key} 出现了两次"},
+	"event.row_lone_surrogate":     {"{escape} is half of a character: its other half is missing (a lone surrogate)", "{escape} 只是半个字符：缺少另一半（孤立的代理项）"},
 	"event.row_not_object":         {"a row is a JSON object, got {got}", "每行应为 JSON 对象，得到的是{got}"},
 	"event.row_not_utf8":           {"not valid UTF-8; save the file as UTF-8", "不是有效的 UTF-8；请以 UTF-8 保存文件"},
 	"event.row_wants_integers":     {"{key} wants a list of integers, got {got}", "{key} 应为整数列表，得到的是{got}"},

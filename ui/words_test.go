@@ -371,6 +371,8 @@ func TestRows(t *testing.T) {
 		`{"input_ids": [1, 99]}`:               "数据第 2 行：id 99 超出大小为 50 的词表。",
 		`[1, 2]`:                               "数据第 2 行：每行应为 JSON 对象，得到的是列表。",
 		"{\"input_ids\": \"\xff\"}":            "数据第 2 行：不是有效的 UTF-8；请以 UTF-8 保存文件。",
+		`{"input_ids": [1], "input_ids": [2]}`: "数据第 2 行：键 input_ids 出现了两次。",
+		`{"input_ids": [1], "x": "\ud83d"}`:    `数据第 2 行：\ud83d 只是半个字符：缺少另一半（孤立的代理项）。`,
 		`{"input_ids": [1`:                     "数据第 2 行：第 16 列：不是 JSON（unexpected end of JSON input）。",
 	} {
 		_, err := data.Load(strings.NewReader(`{"input_ids": [1, 2]}`+"\n"+row), "d.jsonl", data.Options{Vocab: 50})

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"llamatab/engine/strictjson"
 )
 
 // Record is one entry of a file: a JSON object or, alone in its file, a plain text.
@@ -249,6 +251,12 @@ func parse(text []byte, line, column int) (*Record, error) {
 	}
 	if err != nil || r.fields == nil {
 		return r, fault("row_not_object", "a row is a JSON object, got {got}", "got", kind(bytes.TrimSpace(text)))
+	}
+	if key, found := strictjson.RepeatedKey(text); found {
+		return r, fault("row_key_twice", "the key {key} occurs twice", "key", key)
+	}
+	if escape := strictjson.LoneSurrogate(text); escape != "" {
+		return r, fault("row_lone_surrogate", "{escape} is half of a character: its other half is missing (a lone surrogate)", "escape", escape)
 	}
 	return r, nil
 }

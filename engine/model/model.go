@@ -3,13 +3,16 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
+	"llamatab/engine/strictjson"
 )
 
 // Build makes a decoder from the text of a config.json. It reads no weights. The remarks say what a person should know of
@@ -96,8 +99,14 @@ func find(config []byte) (f Family, classes bool, remarks []message.Remark, err 
 		Architectures []string `json:"architectures"`
 		ModelType     string   `json:"model_type"`
 	}
+	if bytes.HasPrefix(config, []byte("\xef\xbb\xbf")) {
+		return f, false, nil, errors.New("begins with a byte order mark (BOM): save it as UTF-8 without one")
+	}
 	if err := json.Unmarshal(config, &head); err != nil {
 		return f, false, nil, err
+	}
+	if key, found := strictjson.RepeatedKey(config); found {
+		return f, false, nil, fmt.Errorf("the key %q occurs twice in one object: remove the value that is wrong", key)
 	}
 	typed := slices.IndexFunc(families, func(f Family) bool { return f.ModelType == head.ModelType })
 	known := strings.Join(Architectures(), ", ")

@@ -140,3 +140,20 @@ func TestQwen3(t *testing.T) {
 		t.Errorf("%d parameters, head_dim %d, %q", n, d.HeadDim, d.Blocks[3].QNorm.Name)
 	}
 }
+
+// TestStrictConfig: what JSON readers disagree on is refused by name.
+func TestStrictConfig(t *testing.T) {
+	const family = `"architectures": ["LlamaForCausalLM"], `
+	for text, want := range map[string]string{
+		"\xef\xbb\xbf{" + family + sizes + "}":                                           "byte order mark",
+		"{" + family + sizes + `, "vocab_size": 38}`:                                     `"vocab_size" occurs twice`,
+		"{" + family + sizes + `, "id2label": {"0": "a", "0": "b"}}`:                     `"0" occurs twice`,
+		"{" + family + sizes + `, "rope_scaling": {"factor": 2, "factor": 4}}`:           `"factor" occurs twice`,
+		"{" + family + sizes + `, "id2label": {"0": "a"}, "label2id": {"a": 0, "b": 1}}`: "",
+	} {
+		_, err := model.New([]byte(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "config.json: ")) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}

@@ -61,10 +61,12 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	}
 
 	b := &Browser{Path: path, profile: profile, gone: make(chan struct{})}
+	var program *exec.Cmd // once it was started
 	options := append(flags(o),
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(profile),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			program = cmd
 			cmd.SysProcAttr = processGroup()
 			cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 		}))
@@ -82,7 +84,11 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("headless: %w: %s did not start: %w", ErrNoBrowser, path, err)
+		ended := ""
+		if program != nil && program.ProcessState != nil && program.ProcessState.Exited() { // Close has waited for it
+			ended = ": it ended at once with " + program.ProcessState.String()
+		}
+		return nil, fmt.Errorf("headless: %w: %s did not start%s: %w\n  what to do: start it by hand to see what it misses, or name another browser with --chrome PATH", ErrNoBrowser, path, ended, err)
 	}
 	b.pid = chromedp.FromContext(tab).Browser.Process().Pid
 	return b, nil

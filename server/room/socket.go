@@ -325,6 +325,11 @@ func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	if kind != websocket.MessageBinary {
 		return nil, fsdp.Frame{}, fmt.Errorf("%w: a text message", fsdp.ErrFrame)
 	}
+	return readFrame(r, c.most)
+}
+
+// readFrame reads the message r, which is one frame with a body of at most most bytes.
+func readFrame(r io.Reader, most int) ([]byte, fsdp.Frame, error) {
 	var head [fsdp.HeaderLen]byte
 	if n, err := io.ReadFull(r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -336,8 +341,8 @@ func (c *conn) read(ctx context.Context) ([]byte, fsdp.Frame, error) {
 	if err != nil {
 		return nil, fsdp.Frame{}, err
 	}
-	if int64(h.Len) > int64(c.most) {
-		return nil, fsdp.Frame{}, fmt.Errorf("%w: a %v of %d bytes, at most %d are allowed", errOversized, h.Type, h.Len, c.most)
+	if int64(h.Len) > int64(most) {
+		return nil, fsdp.Frame{}, fmt.Errorf("%w: a %v of %d bytes, at most %d are allowed", errOversized, h.Type, h.Len, most)
 	}
 	b := buffer(fsdp.HeaderLen + int(h.Len))
 	copy(b, head[:])
