@@ -30,6 +30,9 @@ func newOpenRoom(p *Page) *OpenRoom {
 	return &OpenRoom{Words: p.Words, page: p, Tabs: "4", Slots: "4", Strategy: ddp}
 }
 
+// NameLimit is the length of a room's name in characters.
+func (o *OpenRoom) NameLimit() string { return strconv.Itoa(message.RoomNameLimit) }
+
 // Strategies are the sharding strategies.
 func (o *OpenRoom) Strategies() []message.Option {
 	return o.page.Studio.About.Choices["fsdp.sharding_strategy"]

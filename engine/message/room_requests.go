@@ -4,6 +4,9 @@ import "encoding/json"
 
 // What a page and the server exchange about rooms over HTTP. room.go has what the server answers to a SeatReport.
 
+// RoomNameLimit bounds the name of a room and of a tab, in characters.
+const RoomNameLimit = 20
+
 // RoomOpening answers a page that has opened a room.
 type RoomOpening struct {
 	ID        string   `json:"id"`

@@ -17,7 +17,6 @@ import (
 type Loss = message.RoomLoss
 
 const (
-	longestName = 20 // characters
 	maxJoin     = 4 << 10
 	absentAfter = 5 * time.Second  // without a report
 	vacantAfter = 60 * time.Second // a seat whose engine never connected is given up
@@ -31,11 +30,11 @@ type seat struct {
 	heard  time.Time
 }
 
-// cleanName makes a name of at most 20 characters on one line of what somebody typed.
+// cleanName makes a name of at most message.RoomNameLimit characters on one line from a text that somebody typed.
 func cleanName(name string) string {
 	name = strings.Join(strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsGraphic(c) || unicode.IsSpace(c) }), " ")
-	if letters := []rune(name); len(letters) > longestName {
-		name = strings.TrimSpace(string(letters[:longestName]))
+	if letters := []rune(name); len(letters) > message.RoomNameLimit {
+		name = strings.TrimSpace(string(letters[:message.RoomNameLimit]))
 	}
 	return name
 }
