@@ -72,7 +72,7 @@ test: chromium build vet bin/testreport ## everything that must hold: vet, tests
 	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
 		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./... \
-		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 1 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
+		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
 		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -short -skip '^TestSimulation$$' -timeout 20m $$(.ci/race-packages))
 
 bin/testreport:
@@ -111,8 +111,9 @@ pictures: build ## take pictures of every screen, in many sizes, themes and both
 	$(GO) test ./ui -run TestPictures -timeout 20m -pictures "$(CURDIR)/build/pictures"
 	$(GO) test ./server/e2e -run TestPicture -picture "$(CURDIR)/docs/pictures/training.png"
 
-soak: build ## the long tests
+soak: build bin/wasmexec ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
+	$(WASM) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
 fuzz: ## fuzz each parser and each state machine for MINUTES (1)
 	@MINUTES="$(or $(MINUTES),1)" .ci/fuzz

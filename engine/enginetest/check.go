@@ -259,6 +259,12 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 			}
 			return device.Slice{}, fmt.Errorf("unknown key %v", key)
 		},
+		Prepare: func(launches []*device.Launch) error {
+			if variant > 0 { // they are compiled
+				return nil
+			}
+			return prepare(dev, launches)
+		},
 		Choose: func(l *device.Launch) (device.Variant, error) {
 			fits := Fitting(dev, l)
 			variants = max(variants, len(fits))
@@ -266,6 +272,30 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 		},
 	})
 	return rn, variants, err
+}
+
+// prepare lets a device that can compile several pipelines at a time do that with every variant of the launches. One after
+// the other, their compilation would take most of the time of the tests.
+func prepare(dev device.Device, launches []*device.Launch) error {
+	compiler, ok := dev.(interface {
+		Prepare([]*device.Launch) error
+	})
+	if !ok {
+		return nil
+	}
+	var all []*device.Launch
+	for _, l := range launches {
+		fits := Fitting(dev, l)
+		if len(fits) == 0 {
+			all = append(all, l)
+		}
+		for _, v := range fits {
+			used := *l
+			used.Use(v)
+			all = append(all, &used)
+		}
+	}
+	return compiler.Prepare(all)
 }
 
 // Fitting lists the variants of a launch's kernel that the device can run, those for hardware adapters included. At least

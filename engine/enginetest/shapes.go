@@ -6,7 +6,7 @@ import (
 )
 
 // rounds is the number of random cases a test tries.
-const rounds = 6
+var rounds = 6
 
 // Shapes checks the case that f makes for several random shapes. The seed of each is in its name.
 func Shapes(t *testing.T, f func(r *Rand) Case) {

@@ -136,6 +136,10 @@ func matmulVariants(f form) []device.Variant {
 	}
 }
 
+// quadFlops is the least work for which quads are used. SwiftShader compiles them for a second, where tiles in registers
+// take 0.2 s, and saves 0.3 ms with them on a product of this size.
+const quadFlops = 1 << 20
+
 // quadVariant has one quad in a workgroup, which would leave most of a hardware adapter idle. On SwiftShader 32×16 does
 // 10.8 GFLOP/s where 16×16 does 9; larger tiles take seconds to compile, and with more than some 600 multiply-adds
 // in a turn of the loop they fall back to 6.5.
@@ -144,7 +148,7 @@ func quadVariant(f form, m, n int) device.Variant {
 		Name: fmt.Sprintf("quad%dx%d", m, n), Shader: "matmul_quad", Params: device.Params{"TILE_M": m, "TILE_N": n},
 		Fits: func(i device.Info, _ device.Limits, dims any) bool {
 			d := dims.(matmulDims)
-			return i.Software && i.Subgroups && i.SubgroupMin >= 4 && f.fours(d) && fills(d, m, n)
+			return i.Software && i.Subgroups && i.SubgroupMin >= 4 && f.fours(d) && fills(d, m, n) && matmulFlops(d) >= quadFlops
 		},
 	}
 }

@@ -1,0 +1,5 @@
+//go:build soak
+
+package op
+
+func init() { matmulUses = len(allMatmulUses) }
