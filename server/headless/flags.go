@@ -23,7 +23,7 @@ func flags(o Options) []chromedp.ExecAllocatorOption {
 		"enable-unsafe-webgpu"}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.Flag("password-store", "basic"),
-		chromedp.Flag("disable-features", "Translate,MediaRouter,OptimizationHints"),
+		chromedp.Flag("disable-features", "Translate,MediaRouter,OptimizationHints,PreloadTopChromeWebUI"),
 	}
 	if o.SwiftShader {
 		options = append(options, chromedp.Flag("use-webgpu-adapter", "swiftshader"))
