@@ -80,6 +80,9 @@ type Variant struct {
 	Params Params
 	// Fits reports whether the variant works on an adapter for these dimensions and may be faster than the others.
 	Fits func(i Info, l Limits, dims any) bool
+	// Pays is the number of floating-point operations that a run must make in one group of shapes before the variant saves
+	// more time than its compilation takes. 0 is for variants that compile fast.
+	Pays float64
 }
 
 // Params are values for a shader's //@param lines: booleans, integers, floats or type names.

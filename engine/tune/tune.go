@@ -1,7 +1,7 @@
 // Package tune chooses among the variants of a kernel: other tile sizes, or another shader with the same bindings.
 //
-// A variant must first compute a small, awkward problem (Kernel.Sample) on the adapter as the kernel's Go reference does.
-// A variant that is wrong or does not compile is dropped with an event. Where a run repeats a launch often enough to gain
+// A variant whose compilation takes longer than it saves in the whole run is left out (Variant.Pays). Any other must first
+// compute a small, awkward problem (Kernel.Sample) on the adapter as the kernel's Go reference does. A variant that is wrong or does not compile is dropped with an event. Where a run repeats a launch often enough to gain
 // from it, the remaining variants are timed at the real dimensions within a budget of a few seconds, before the first step.
 //
 // The choice maps a group of shapes to a variant. It is the table "kernels" in run.json. A run that is given a table uses
@@ -96,7 +96,7 @@ func groupOf(l *device.Launch) string {
 	return l.Kernel.Name + "/" + l.Kernel.ShapeGroup(l.Dims, l.Params)
 }
 
-// candidates are the variants for a group: the one in the table, or that is given, or all that fit.
+// candidates are the variants for a group: the one in the table, or that is given, or all that fit and pay.
 func (t *Tuner) candidates(l *device.Launch, group string) (all []device.Variant, err error) {
 	k := l.Kernel
 	if name, ok := t.table[group]; ok {
@@ -110,11 +110,17 @@ func (t *Tuner) candidates(l *device.Launch, group string) (all []device.Variant
 		return []device.Variant{v}, nil
 	}
 	for _, v := range k.Variants {
-		if v.Fits == nil || v.Fits(t.dev.Info(), t.dev.Limits(), l.Dims) {
+		if (v.Fits == nil || v.Fits(t.dev.Info(), t.dev.Limits(), l.Dims)) && t.pays(l, v) {
 			all = append(all, v)
 		}
 	}
 	return all, nil
+}
+
+// pays reports whether the run makes so many operations in launches like l that the variant's compilation is worth its time.
+// All tabs of a room repeat a launch equally often, so that they choose the same variants.
+func (t *Tuner) pays(l *device.Launch, v device.Variant) bool {
+	return v.Pays == 0 || l.Kernel.Flops == nil || l.Kernel.Flops(l.Dims)*float64(t.opt.Repeats) >= v.Pays
 }
 
 // sweeps reports whether it pays to time the candidates.

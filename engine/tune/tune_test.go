@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +222,20 @@ func TestChooseOnDevices(t *testing.T) {
 		again, err := New(dev, tuner.Table(), opt).Choose(l)
 		if err != nil || again.Name != v.Name {
 			t.Errorf("with the table of the first sweep: %q, %v, want %q", again.Name, err, v.Name)
+		}
+	}
+}
+
+// A variant that compiles slowly is taken from the work on that saves more time than the compilation takes.
+func TestChoosePays(t *testing.T) {
+	slow := variant("slow to compile", 1, nil)
+	slow.Pays = 64 * 100 * 5 // operations of five launches on 100 columns
+	k := columns(slow, variant("fast to compile", 9, nil))
+	for repeats, want := range map[int]string{0: "fast to compile", 4: "fast to compile", 5: "slow to compile"} {
+		dev := newFake()
+		v, err := New(dev, nil, Options{Budget: time.Minute, Worth: math.Inf(1), Repeats: repeats}).Choose(launch(t, dev, k, 100))
+		if err != nil || v.Name != want {
+			t.Errorf("repeated %d times: %q (%v), want %q", repeats, v.Name, err, want)
 		}
 	}
 }
