@@ -20,6 +20,7 @@ import (
 
 	"llamatab/engine/pretrained"
 	"llamatab/server/headless"
+	"llamatab/server/servertest"
 )
 
 // policy is the server's Content-Security-Policy. The page must work under it.
@@ -197,7 +198,7 @@ func (b tab) eval(expression string) string {
 // wait waits until an expression is true.
 func (b tab) wait(expression string) {
 	b.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(servertest.Patience); ; time.Sleep(20 * time.Millisecond) {
 		if b.eval("!!("+expression+")") == "true" {
 			return
 		}
@@ -271,7 +272,7 @@ func (b tab) press(key string) {
 
 func openTab(t *testing.T) tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*servertest.Patience)
 	t.Cleanup(cancel)
 	browser, err := headless.Start(ctx, headless.Options{SwiftShader: true})
 	if err != nil {

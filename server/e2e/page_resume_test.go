@@ -27,7 +27,7 @@ func init() {
 func TestPageResumes(t *testing.T) {
 	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
 	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
-	first := visit(t, time.Duration(2+kills)*time.Minute) // this tab keeps the browser alive
+	first := visit(t, time.Duration(2+kills)*servertest.Patience/2) // this tab keeps the browser alive
 	config := `{ model: "tales", dataset: { path: "pirate.jsonl", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
 		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`

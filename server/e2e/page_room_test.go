@@ -12,16 +12,19 @@ import (
 	"llamatab/server/servertest"
 )
 
+// lessonLimit is how long a lesson may take on a busy machine, with as many tabs as it has people.
+const lessonLimit = 20 * time.Minute
+
 // person is one of several visitors, each in a tab of the same browser.
 type person struct {
 	visitor
 	name string
 }
 
-// until waits for a minute at most for a condition of the page to be true. Other tabs of the browser may be slow.
+// until waits for a condition of the page to be true. Other tabs of the browser may be slow.
 func (v person) until(what, condition string) {
 	v.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(servertest.Patience); time.Now().Before(end); {
 		if v.ask(`return !!(`+condition+`)`) == "true" {
 			return
 		}
@@ -46,7 +49,7 @@ func (v person) set(id, text string) {
 func (v person) reload() {
 	v.Helper()
 	v.ask(`globalThis.old = true; setTimeout(() => location.reload()); return ""`)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(servertest.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var old bool
 		if err := v.browser.Evaluate(v.ctx, `globalThis.old === true || document.readyState !== "complete"`, &old); err == nil && !old {
 			return
@@ -85,7 +88,7 @@ const (
 // the middle and at the end.
 func lessonInPage(t *testing.T, address, strategy string, steps int, choose string, names ...string) (teacher person, pupils []person) {
 	t.Helper()
-	teacher = person{visit(t, 3*time.Minute), "the teacher"}
+	teacher = person{visit(t, lessonLimit), "the teacher"}
 	teacher.open(address + "/#studio")
 	teacher.until("the studio", `document.getElementById("new-room") && document.querySelector("input[name=model]")`)
 	teacher.ask(choose + `; return ""`)

@@ -17,7 +17,7 @@ import (
 func TestPageTrains(t *testing.T) {
 	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
 	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
-	v := visit(t, 3*time.Minute)
+	v := visit(t, 2*servertest.Patience)
 	v.open(address + "/#studio")
 	v.until("the page", `document.getElementById("method-lora")`)
 	if v.ask(`return await navigator.gpu.requestAdapter() !== null`) != "true" {

@@ -5,7 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
-	"time"
+
+	"llamatab/server/servertest"
 )
 
 // TestPageLosesGPUAndStorage kills the GPU's process while the page trains, and fills the browser's storage. After the
@@ -13,7 +14,7 @@ import (
 // it continues without saving, says how many bytes it needs, keeps what was saved before, and its result can be downloaded.
 func TestPageLosesGPUAndStorage(t *testing.T) {
 	address := serving(t)
-	v := visit(t, 4*time.Minute)
+	v := visit(t, 2*servertest.Patience)
 	v.begin(address, `{ model: "builtin:tales", dataset: { path: "builtin:translate", validation_split: 0.02 }, peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
 		training: { max_steps: 40, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 5, eval_steps: 20 } }`)
 	v.stage("done")

@@ -60,7 +60,7 @@ func TestReadyRuns(t *testing.T) {
 			if run.long && kills < 20 {
 				t.Skip("one of the long tests")
 			}
-			v := visit(t, 10*time.Minute)
+			v := visit(t, 3*servertest.Patience)
 			began := time.Now()
 			v.open(serving(t))
 			v.until("the button", `document.getElementById("ready-`+run.name+`")`)
@@ -167,7 +167,7 @@ func pirate(text string) int {
 // time until its buttons work is logged.
 func TestColdStart(t *testing.T) {
 	address := serving(t)
-	v := visit(t, 2*time.Minute)
+	v := visit(t, servertest.Patience)
 	for _, visit := range []string{"first", "second"} {
 		v.open("about:blank")
 		v.open(address)

@@ -56,7 +56,7 @@ func limited(t *testing.T, d time.Duration) context.Context {
 
 func TestBrowser(t *testing.T) {
 	b := start(t)
-	ctx := limited(t, time.Minute)
+	ctx := limited(t, 5*time.Minute)
 	if err := b.Open(ctx, page(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestBrowser(t *testing.T) {
 
 func TestTabCrash(t *testing.T) {
 	b := start(t)
-	ctx := limited(t, time.Minute)
+	ctx := limited(t, 5*time.Minute)
 	if err := b.Open(ctx, page(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestTabCrash(t *testing.T) {
 // TestFirstTabCrash: the tabs of a browser outlive its first one, and more can be opened.
 func TestFirstTabCrash(t *testing.T) {
 	b := start(t)
-	ctx := limited(t, time.Minute)
+	ctx := limited(t, 5*time.Minute)
 	other, err := b.Tab()
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestBrowserKilled(t *testing.T) {
 	}
 	select {
 	case <-b.Gone():
-	case <-limited(t, time.Minute).Done():
+	case <-limited(t, 5*time.Minute).Done():
 		t.Fatal("nobody noticed")
 	}
 }

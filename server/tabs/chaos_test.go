@@ -199,7 +199,7 @@ func (c *chaos) identify(rank int) int {
 		}
 	}
 	c.run.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), servertest.Patience)
 	defer cancel()
 	for b != nil && ctx.Err() == nil {
 		before := mainThreads()
