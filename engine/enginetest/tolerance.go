@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Tolerance bounds |got−want| by Rel·max|want| + Abs. Errors are judged against the largest value of a tensor and not
+// Tolerance bounds |got−want| by Rel·max|want| + Abs. Errors are compared with the largest value of a tensor and not
 // element by element, since a sum's rounding error scales with its terms and not with what remains of them.
 type Tolerance struct{ Rel, Abs float64 }
 

@@ -282,7 +282,7 @@ func TestF16(t *testing.T) {
 					t.Errorf("%s: losses %v, want %v", what, got, want)
 				}
 			}
-			// From a scale that no gradient survives: it is halved, and the lost steps are counted and not called unsound.
+			// From a scale that no gradient survives: it is halved, and the lost steps are counted and not reported as not finite.
 			large := through.folder("checkpoint-3")
 			state := map[string]any{}
 			if err := json.Unmarshal(large["trainer_state.json"].Data, &state); err != nil {

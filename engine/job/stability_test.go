@@ -135,9 +135,9 @@ func TestLearningRateOfThousand(t *testing.T) {
 		t.Errorf("stop: went on to step %d", len(h.steps()))
 	}
 	h = must(t, wild("training.on_spike=rollback", "training.on_nonfinite=rollback"))
-	all, backs := h.steps(), len(h.events("rolled_back"))
-	if last := all[len(all)-1]; last.Step != 6 || backs < 5 || last.LearningRate != 1e3/float64(int(1)<<backs) || last.Loss > 2*all[0].Loss {
-		t.Errorf("rollback: %d times, then %+v", backs, last)
+	all, rollbacks := h.steps(), len(h.events("rolled_back"))
+	if last := all[len(all)-1]; last.Step != 6 || rollbacks < 5 || last.LearningRate != 1e3/float64(int(1)<<rollbacks) || last.Loss > 2*all[0].Loss {
+		t.Errorf("rollback: %d times, then %+v", rollbacks, last)
 	}
 }
 
