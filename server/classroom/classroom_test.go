@@ -239,6 +239,8 @@ func TestClassroomRefuses(t *testing.T) {
 		{"steps", with(`"max_steps": 3`, `"max_steps": 1e300`), nil, 422, "training.max_steps"},
 		{"a strategy", with(`NO_SHARD`, `SOME_SHARD`), nil, 422, "fsdp.sharding_strategy"},
 		{"no fsdp", with(`, "fsdp": {"sharding_strategy": "NO_SHARD", "slots": 4}`, ``), nil, 422, "fsdp is missing"},
+		{"many parameters", `{"config": {"run": {"id": "r", "strategy": "NO_SHARD", "wrap": "none", "slots": 1, "steps": 1, "reduce_dtype": "float32", "param_dtype": "float32", "params": [{"name": "p", "shape": [20000, 20000], "unit": "u"}]}}}`, nil, 422, "too_many_parameters"},
+		{"a shape that overflows", `{"config": {"run": {"id": "r", "strategy": "NO_SHARD", "wrap": "none", "slots": 1, "steps": 1, "reduce_dtype": "float32", "param_dtype": "float32", "params": [{"name": "p", "shape": [4294967296, 4294967296, 2], "unit": "u"}]}}}`, nil, 422, "p: "},
 		{"tabs", strings.Replace(opening(lessonOfClass), `"run"`, `"max_tabs": -1, "run"`, 1), nil, 422, "max_tabs"},
 		{"a misspelt key", with(`"peft_type"`, `"peft_typ"`), nil, 422, "peft_typ"},
 		{"a path", with(`builtin:tales`, `/etc`), nil, 422, "offers no model"},

@@ -18,11 +18,8 @@ import (
 	"llamatab/server/room"
 )
 
-// Limits of a lesson, which protect the server.
-const (
-	maxConfig  = 64 << 10 // bytes of a run.json
-	maxTrained = 1 << 28  // trained parameters; the room holds each of them several times
-)
+// maxConfig bounds a run.json in bytes, which protects the server.
+const maxConfig = 64 << 10
 
 // lessons turns the run.json of a room's owner into a run over files that every tab can fetch from this server.
 type lessons struct {
@@ -88,8 +85,8 @@ func (l *lessons) describe(run *fsdp.Run) (room.Tokens, error) {
 	for _, p := range described.Params {
 		trained += p.Shape.Size()
 	}
-	if trained > maxTrained {
-		return nil, &message.Refusal{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, maxTrained), Next: "use an adapter, or train fewer layers"}
+	if trained > room.MaxTrained {
+		return nil, &message.Refusal{Code: "too_many_parameters", Reason: fmt.Sprintf("%d parameters train, and a room holds %d at most", trained, room.MaxTrained), Next: "use an adapter, or train fewer layers"}
 	}
 	job, err := json.Marshal(cfg)
 	if err != nil {

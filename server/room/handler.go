@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
+	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
 	"llamatab/server/web"
 )
@@ -151,12 +153,34 @@ func (s *Rooms) create(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if err := tooLarge(&cfg.Run); err != nil {
+		answer(w, http.StatusUnprocessableEntity, err)
+		return
+	}
 	h, err := s.Open(asked.ID, cfg, asked.Code)
 	if err != nil {
 		refuse(http.StatusUnprocessableEntity, "room", err.Error())
 		return
 	}
 	answer(w, http.StatusCreated, message.RoomOpening{ID: h.ID, Code: h.Code(), Owner: h.OwnerToken(), Addresses: s.Addresses})
+}
+
+// MaxTrained bounds the parameters that train in a room which a page opens. The room holds each of them several times.
+const MaxTrained = 1 << 28
+
+// tooLarge refuses a run whose parameters are more than MaxTrained, before there is memory for them; nil for another run.
+func tooLarge(run *fsdp.Run) *message.Refusal {
+	trained := 0
+	for _, p := range run.Params {
+		n, err := p.Shape.CheckedSize()
+		if err != nil {
+			return &message.Refusal{Code: "config", Reason: p.Name + ": " + err.Error()}
+		}
+		if trained += n; n > MaxTrained || trained > MaxTrained {
+			return &message.Refusal{Code: "too_many_parameters", Reason: fmt.Sprintf("more than %d parameters train, which a room cannot hold", MaxTrained), Next: "use an adapter, or train fewer layers"}
+		}
+	}
+	return nil
 }
 
 // newID names a room that was given no name.
