@@ -112,9 +112,9 @@ func (r *Room) MemoryText(t message.RoomTab) Text {
 	return Text(Bytes(t.Memory))
 }
 
-// DeviceText is the vendor and architecture of a tab's GPU. Class is "backend|vendor|architecture".
+// DeviceText is the vendor and architecture of a tab's GPU. Platform is "backend|vendor|architecture".
 func (r *Room) DeviceText(t message.RoomTab) Text {
-	parts := strings.Split(t.Class, "|")
+	parts := strings.Split(t.Platform, "|")
 	if len(parts) < 3 {
 		return dash
 	}

@@ -25,7 +25,7 @@ func goldens() map[string][]byte {
 	return map[string][]byte{
 		"gradient": bulk.Append(nil),
 		"reduced":  plain.Append(nil),
-		"hello":    Encode(Hello{Code: "k7-pine-owl", Name: "Ada", Class: "intel|gen-12lp"}),
+		"hello":    Encode(Hello{Code: "k7-pine-owl", Name: "Ada", Platform: "intel|gen-12lp"}),
 		"attach":   Encode(Attach{Tab: 4, Token: "t"}),
 		"welcome":  Encode(Welcome{Tab: 4, Token: "t", Run: json.RawMessage(`{"id":"r"}`)}),
 		"status": Encode(Status{Seq: 8, Seen: 2, Progress: 5, Held: []Held{{0, 3}}, Slots: []Ready{

@@ -10,10 +10,10 @@ type Message interface{ Type() Type }
 
 // Hello is how a tab introduces itself.
 type Hello struct {
-	Code  string `json:"code"`            // the room's code
-	Name  string `json:"name,omitempty"`  // as the roster shows it
-	Class string `json:"class,omitempty"` // adapter, driver, browser, kernels: tabs of one class compute the same bits
-	Group string `json:"group,omitempty"` // HYBRID_SHARD: tabs of one group share their shards
+	Code     string `json:"code"`            // the room's code
+	Name     string `json:"name,omitempty"`  // as the roster shows it
+	Platform string `json:"class,omitempty"` // adapter, driver, browser, kernels: tabs of one platform compute the same bits
+	Group    string `json:"group,omitempty"` // HYBRID_SHARD: tabs of one group share their shards
 
 	// Of a tab that comes back.
 	Tab   uint32 `json:"tab,omitempty"`
@@ -172,7 +172,7 @@ func Decode(f Frame) (Message, error) {
 	switch f.Type {
 	case TypeHello:
 		return decode(f, func(m *Hello) bool {
-			return len(m.Name) <= maxText && len(m.Class) <= 4*maxText && len(m.Group) <= maxText
+			return len(m.Name) <= maxText && len(m.Platform) <= 4*maxText && len(m.Group) <= maxText
 		})
 	case TypeWelcome:
 		return decode(f, func(m *Welcome) bool { return true })

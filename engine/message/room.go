@@ -66,7 +66,7 @@ type RoomView struct {
 type RoomTab struct {
 	Tab      uint32   `json:"tab"`
 	Name     string   `json:"name,omitempty"`
-	Class    string   `json:"class,omitempty"`
+	Platform string   `json:"class,omitempty"`
 	State    TabState `json:"state"`
 	Shards   []int    `json:"shards,omitempty"`
 	Version  uint64   `json:"version"` // of its oldest shard

@@ -10,8 +10,8 @@ import (
 	"llamatab/engine/fsdp"
 )
 
-// audit has a slot computed by a second tab of the same adapter class and compares, piece by piece, before the step is
-// decided. Where two differ, more are asked until two agree: tabs of one class compute the same bits.
+// audit has a slot computed by a second tab of the same platform and compares, piece by piece, before the step is
+// decided. Where two differ, more are asked until two agree: tabs of one platform compute the same bits.
 type audit struct {
 	slot   int
 	why    string
@@ -153,11 +153,11 @@ func (r *Room) runAudit() {
 	}
 }
 
-// auditor is a tab of the same class that does not take part in the audit yet, nil if there is none.
+// auditor is a tab of the same platform that does not take part in the audit yet, nil if there is none.
 func (r *Room) auditor(a *audit) *tab {
-	class := r.tabs[a.voters[0].tab].class
+	platform := r.tabs[a.voters[0].tab].platform
 	for _, t := range r.inOrder() {
-		if r.able(t) && t.class == class && !slices.Contains(a.barred, t.id) && !slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == t.id }) {
+		if r.able(t) && t.platform == platform && !slices.Contains(a.barred, t.id) && !slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == t.id }) {
 			return t
 		}
 	}
@@ -179,7 +179,7 @@ func (r *Room) closeAudit(why string) {
 	r.audit = nil
 }
 
-// mostVoters bounds how many tabs compute the slot. If no two of them agree, the class does not compute equal bits.
+// mostVoters bounds how many tabs compute the slot. If no two of them agree, the platform does not compute equal bits.
 const mostVoters = 5
 
 // compareVotes compares the last voter's gradient with the others': two equal ones are right.

@@ -107,11 +107,11 @@ type nativeLink struct {
 	end     context.CancelFunc
 }
 
-func (l *nativeLink) Send(lane rank.Socket, head []byte, body ...device.Bytes) error {
+func (l *nativeLink) Send(socket rank.Socket, head []byte, body ...device.Bytes) error {
 	for _, b := range body {
 		head = append(head, b.Go()...)
 	}
-	l.out[lane] <- head
+	l.out[socket] <- head
 	return nil
 }
 func (l *nativeLink) Frames() <-chan rank.Arrival { return l.frames }
@@ -121,8 +121,8 @@ func (l *nativeLink) Close()                      { l.end() }
 func nativeDial(address string) rank.Dial {
 	return func(ctx context.Context, r *message.RoomJob, hello fsdp.Hello) (rank.Link, fsdp.Welcome, error) {
 		var w fsdp.Welcome
-		open := func(lane string, first []byte) (*websocket.Conn, error) {
-			ws, _, err := websocket.Dial(ctx, address+"/api/rooms/"+r.ID+"/"+lane, nil)
+		open := func(socket string, first []byte) (*websocket.Conn, error) {
+			ws, _, err := websocket.Dial(ctx, address+"/api/rooms/"+r.ID+"/"+socket, nil)
 			if err != nil {
 				return nil, err
 			}

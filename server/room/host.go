@@ -157,8 +157,8 @@ func (h *Host) note(level slog.Level, n Note) {
 
 func homeAddress(room string) string { return "room/" + room + "/home" }
 
-func tabAddress(room string, tab uint32, conn uint64, lane Lane) string {
-	return fmt.Sprintf("room/%s/%d/%d/%s", room, tab, conn, lane)
+func tabAddress(room string, tab uint32, conn uint64, socket Socket) string {
+	return fmt.Sprintf("room/%s/%d/%d/%s", room, tab, conn, socket)
 }
 
 // end closes the room for good and deletes its folder.
@@ -342,7 +342,7 @@ func (h *Host) parcel(p Parcel) {
 	conn, in := h.live[p.Tab]
 	h.mu.Unlock()
 	switch {
-	case p.Kind == ParcelOpen && p.Lane == Control:
+	case p.Kind == ParcelOpen && p.Socket == Control:
 		var hello fsdp.Hello
 		if f, err := fsdp.Parse(p.Frame); err == nil {
 			if m, err := fsdp.Decode(f); err == nil {
@@ -444,7 +444,7 @@ func (h *Host) do(effect Effect) {
 }
 
 // out puts a frame into the queue of a tab's socket. A tab whose queue is full reads too slowly: it is dropped.
-func (h *Host) out(tab uint32, lane Lane, frame []byte) {
+func (h *Host) out(tab uint32, socket Socket, frame []byte) {
 	conn, in := h.live[tab]
 	if !in {
 		return
@@ -452,7 +452,7 @@ func (h *Host) out(tab uint32, lane Lane, frame []byte) {
 	if header, err := fsdp.ParseHeader(frame); err == nil {
 		h.use.frame(tab, false, header, len(frame))
 	}
-	err := h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Tab: tab, Lane: lane, Frame: frame})
+	err := h.bus.Send(tabAddress(h.ID, tab, conn, socket), Parcel{Tab: tab, Socket: socket, Frame: frame})
 	if errors.Is(err, ErrFull) {
 		h.drop(tab, fsdp.Bye{Code: "slow", Reason: "the tab reads too slowly what it asked for", Again: true})
 		// The room is in the middle of an event, so it is told of the loss later.
@@ -467,8 +467,8 @@ func (h *Host) drop(tab uint32, bye fsdp.Bye) {
 		return
 	}
 	delete(h.live, tab)
-	for _, lane := range []Lane{Control, Data} {
-		h.bus.Send(tabAddress(h.ID, tab, conn, lane), Parcel{Kind: ParcelClose, Frame: fsdp.Encode(bye), Text: bye.Code})
+	for _, socket := range []Socket{Control, Data} {
+		h.bus.Send(tabAddress(h.ID, tab, conn, socket), Parcel{Kind: ParcelClose, Frame: fsdp.Encode(bye), Text: bye.Code})
 	}
 }
 

@@ -35,7 +35,7 @@ func (b *bucket) allow(now time.Time, r rate) bool {
 // Rates and counts that protect a server. A source is an IPv4 address or an IPv6 network of 64 bits: what one source does uses up
 // only its own share, except for wrong codes, of which a source can use up less than a tenth of what all may.
 var (
-	handshakes   = rate{20, 80}    // sockets of one lane that a source opens
+	handshakes   = rate{20, 80}    // sockets of one kind that a source opens
 	wrongCodes   = rate{0.1, 5}    // of a source
 	allCodes     = rate{1, 50}     // wrong codes of all sources together
 	controlRate  = rate{500, 2000} // control frames of a socket
@@ -80,16 +80,16 @@ func of(m map[string]*bucket, key string) *bucket {
 // sourceSockets counts the open sockets of a source.
 type sourceSockets struct{ open, unknown int }
 
-// enter counts a new socket, false if there are too many. Each lane has a rate of its own: if they shared one, many tabs of one
+// enter counts a new socket, false if there are too many. Each of the two kinds has a rate of its own: if they shared one, many tabs of one
 // source that open control sockets could keep each other from opening their data sockets.
-func (l *limiter) enter(source string, lane Lane) bool {
+func (l *limiter) enter(source string, socket Socket) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.sockets[source]
 	if s == nil {
 		s = &sourceSockets{}
 	}
-	if l.open >= maxSockets || s.open >= maxPerSource || s.unknown >= maxUnknown || !of(l.opening, source+" "+lane.String()).allow(time.Now(), handshakes) {
+	if l.open >= maxSockets || s.open >= maxPerSource || s.unknown >= maxUnknown || !of(l.opening, source+" "+socket.String()).allow(time.Now(), handshakes) {
 		l.dropped["busy"]++
 		return false
 	}

@@ -64,7 +64,7 @@ func TestSocketShares(t *testing.T) {
 	held := 0
 	for i := range 10 * maxPerSource { // each from the same machine, slowly
 		l.opening = map[string]*bucket{}
-		if l.enter("a", Lane(i%2)) {
+		if l.enter("a", Socket(i%2)) {
 			held++
 			l.known("a")
 		}

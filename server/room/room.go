@@ -116,24 +116,24 @@ type Stats message.RoomStats
 
 // tab is what the room knows of a tab.
 type tab struct {
-	id                 uint32
-	name, class, group string
-	online, attached   bool
-	joined, heard      time.Time
-	away               time.Time // since when it is not online
-	status             fsdp.Status
-	sent               fsdp.Orders
-	sentAt             time.Time
-	dirty              bool
-	keep               map[int]bool
-	held               map[int]uint64
-	work               []fsdp.Work
-	slots              int // computed so far, whose gradients were added
-	slotTime           time.Duration
-	leaving            bool
-	usage              map[string]int64 // bytes on its GPU by class
-	in, out            int64
-	took, refused      int64 // bulk frames
+	id                    uint32
+	name, platform, group string
+	online, attached      bool
+	joined, heard         time.Time
+	away                  time.Time // since when it is not online
+	status                fsdp.Status
+	sent                  fsdp.Orders
+	sentAt                time.Time
+	dirty                 bool
+	keep                  map[int]bool
+	held                  map[int]uint64
+	work                  []fsdp.Work
+	slots                 int // computed so far, whose gradients were added
+	slotTime              time.Duration
+	leaving               bool
+	usage                 map[string]int64 // bytes on its GPU by kind
+	in, out               int64
+	took, refused         int64 // bulk frames
 }
 
 // New makes the room that the records of a log lead to.
@@ -276,7 +276,7 @@ func (r *Room) join(e Joined) {
 		r.tabs[e.Tab] = t
 		r.listed()
 	}
-	t.name, t.class = e.Hello.Name, e.Hello.Class
+	t.name, t.platform = e.Hello.Name, e.Hello.Platform
 	t.group = cmp.Or(e.Hello.Group, t.group, r.smallestGroup())
 	t.online, t.attached, t.leaving, t.heard, t.dirty = true, false, false, r.now, true
 	t.status, t.sent, t.sentAt = fsdp.Status{}, fsdp.Orders{}, time.Time{}

@@ -97,9 +97,9 @@ type simTab struct {
 	lies     bool
 	broken   bool
 	group    string
-	lanes    [4]time.Time             // control and data, each way: when the last frame arrives
-	under    int                      // bytes under way to the tab
-	wire     func(lane int, b []byte) // live: the tab's socket
+	sockets  [4]time.Time               // control and data, each way: when the last frame arrives
+	under    int                        // bytes under way to the tab
+	wire     func(socket int, b []byte) // live: the tab's socket
 }
 
 type simEvent struct {
@@ -465,9 +465,9 @@ func (t *simTab) connect() {
 	}
 	t.conn++
 	t.open, t.under = true, 0
-	t.lanes = [4]time.Time{}
+	t.sockets = [4]time.Time{}
 	conn, life := t.conn, t.s.life
-	t.s.event(Joined{t.id, fsdp.Hello{Class: "toy", Group: t.group}})
+	t.s.event(Joined{t.id, fsdp.Hello{Platform: "toy", Group: t.group}})
 	t.s.after(5*time.Millisecond, t, func() {
 		if t.conn != conn || !t.open || t.s.life != life {
 			return
@@ -491,8 +491,8 @@ func (t *simTab) hangUp() {
 	t.s.after(time.Duration(200+t.s.rng.IntN(1500))*time.Millisecond, t, t.connect)
 }
 
-// travel brings a frame along a lane: in order but where the scenario swaps, and whole but where it tears.
-func (t *simTab) travel(lane int, b []byte, arrive func(b []byte)) {
+// travel brings a frame through a socket: in order but where the scenario swaps, and whole but where it tears.
+func (t *simTab) travel(socket int, b []byte, arrive func(b []byte)) {
 	s, conn := t.s, t.conn
 	if s.chance(s.plan.drop) {
 		return
@@ -506,10 +506,10 @@ func (t *simTab) travel(lane int, b []byte, arrive func(b []byte)) {
 		if s.chance(s.plan.swap) {
 			at = at.Add(time.Duration(s.rng.IntN(500)) * time.Millisecond)
 		} else {
-			if at.Before(t.lanes[lane]) {
-				at = t.lanes[lane]
+			if at.Before(t.sockets[socket]) {
+				at = t.sockets[socket]
 			}
-			t.lanes[lane] = at
+			t.sockets[socket] = at
 		}
 		b := b
 		if s.chance(s.plan.tear) {
@@ -524,12 +524,12 @@ func (t *simTab) travel(lane int, b []byte, arrive func(b []byte)) {
 }
 
 // toTab sends a frame from the room.
-func (t *simTab) toTab(lane int, b []byte) {
-	if lane == 1 {
+func (t *simTab) toTab(socket int, b []byte) {
+	if socket == 1 {
 		t.under += len(b)
 		t.s.most = max(t.s.most, t.under)
 	}
-	t.travel(lane, b, func(b []byte) {
+	t.travel(socket, b, func(b []byte) {
 		conn := t.conn
 		t.s.after(0, t, func() {
 			if t.conn != conn || !t.open {
@@ -558,16 +558,16 @@ func (t *simTab) toTab(lane int, b []byte) {
 }
 
 // toRoom sends a frame to the room.
-func (t *simTab) toRoom(lane int, b []byte) {
+func (t *simTab) toRoom(socket int, b []byte) {
 	if t.wire != nil {
-		t.wire(lane, b)
+		t.wire(socket, b)
 		return
 	}
 	if !t.open {
 		return
 	}
 	life := t.s.life
-	t.travel(2+lane, b, func(b []byte) {
+	t.travel(2+socket, b, func(b []byte) {
 		if t.s.life != life {
 			return
 		}

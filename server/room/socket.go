@@ -55,7 +55,7 @@ func (s *Rooms) OriginAllowed(r *http.Request) bool {
 }
 
 // socket serves one socket of a room from its opening to its end.
-func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
+func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, socket Socket) {
 	h := s.Find(r.PathValue("id"))
 	if h == nil {
 		http.Error(w, "there is no such room", http.StatusNotFound)
@@ -67,11 +67,11 @@ func (s *Rooms) socket(w http.ResponseWriter, r *http.Request, lane Lane) {
 		return
 	}
 	from := sourceOf(r)
-	if !s.limits.enter(from, lane) {
+	if !s.limits.enter(from, socket) {
 		http.Error(w, "too many connections: wait a little", http.StatusTooManyRequests)
 		return
 	}
-	c := &conn{rooms: s, host: h, lane: lane, from: from}
+	c := &conn{rooms: s, host: h, socket: socket, from: from}
 	defer func() { s.limits.leave(from, c.known) }()
 	// The origin was checked above. Numbers do not compress, and compressing costs more than it saves.
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
@@ -91,7 +91,7 @@ type conn struct {
 	rooms  *Rooms
 	host   *Host
 	ws     *websocket.Conn
-	lane   Lane
+	socket Socket
 	from   string // see sourceOf
 	known  bool   // the first frame has said which tab it is
 	tab    uint32
@@ -138,11 +138,11 @@ func (c *conn) serve(ctx context.Context) string {
 	c.known = true
 	c.rooms.limits.known(c.from)
 	body, queue := fsdp.MaxControl, controlQueue
-	if c.lane == Data {
+	if c.socket == Data {
 		body, queue = 4*c.host.run.Piece, dataQueue(&c.host.run)
 	}
 	c.allow(body)
-	out, err := c.host.bus.Listen(tabAddress(c.host.ID, c.tab, c.number, c.lane), queue)
+	out, err := c.host.bus.Listen(tabAddress(c.host.ID, c.tab, c.number, c.socket), queue)
 	if err != nil {
 		return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: "this connection has such a socket already"})
 	}
@@ -158,7 +158,7 @@ func (c *conn) serve(ctx context.Context) string {
 	code := c.exchange(ctx, cancel, out)
 	reason := "its socket was closed"
 	if code != "" {
-		reason = "its " + c.lane.String() + " socket was ended: " + code
+		reason = "its " + c.socket.String() + " socket was ended: " + code
 	}
 	c.hand(context.Background(), Parcel{Kind: ParcelClose, Text: reason})
 	return code
@@ -183,7 +183,7 @@ func (c *conn) introduce(ctx context.Context) (first, welcome []byte, refused *f
 		welcome, refused = c.hello(m)
 		return first, welcome, refused
 	case fsdp.Attach:
-		if c.lane != Data || !same(m.Token, c.host.token(m.Tab)) {
+		if c.socket != Data || !same(m.Token, c.host.token(m.Tab)) {
 			return nil, nil, &fsdp.Bye{Code: "code", Reason: errToken.Error()}
 		}
 		c.tab, c.number = m.Tab, m.Conn
@@ -194,7 +194,7 @@ func (c *conn) introduce(ctx context.Context) (first, welcome []byte, refused *f
 
 // hello lets a tab in by its token or by the room's code.
 func (c *conn) hello(m fsdp.Hello) (welcome []byte, refused *fsdp.Bye) {
-	if c.lane != Control {
+	if c.socket != Control {
 		return nil, &fsdp.Bye{Code: "protocol", Reason: "a data socket begins with an attach"}
 	}
 	if (m.Token == "" || m.Tab == 0) && !c.rooms.limits.mayGuess(c.from) {
@@ -243,11 +243,11 @@ func (c *conn) reader(ctx context.Context) string {
 		case err != nil:
 			return ""
 		}
-		if f.Type.Bulk() != (c.lane == Data) {
+		if f.Type.Bulk() != (c.socket == Data) {
 			recycle(b)
-			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v on the %v socket", f.Type, c.lane)})
+			return c.bye(ctx, fsdp.Bye{Code: "protocol", Reason: fmt.Sprintf("a %v on the %v socket", f.Type, c.socket)})
 		}
-		if c.lane == Control {
+		if c.socket == Control {
 			if !c.rate.allow(time.Now(), controlRate) {
 				return c.bye(ctx, fsdp.Bye{Code: "rate", Reason: "too many messages"})
 			}
@@ -263,7 +263,7 @@ func (c *conn) reader(ctx context.Context) string {
 
 // hand puts a parcel into the room's inbox. While the inbox is full the socket is not read, and TCP stops the sender.
 func (c *conn) hand(ctx context.Context, p Parcel) error {
-	p.Tab, p.Conn, p.Lane = c.tab, c.number, c.lane
+	p.Tab, p.Conn, p.Socket = c.tab, c.number, c.socket
 	for {
 		err := c.host.bus.Send(homeAddress(c.host.ID), p)
 		if !errors.Is(err, ErrFull) {
@@ -289,7 +289,7 @@ func (c *conn) writer(ctx context.Context, out Inbox) string {
 		}
 		for p, ok := out.Take(); ok; p, ok = out.Take() {
 			if p.Kind == ParcelClose {
-				if c.lane == Control {
+				if c.socket == Control {
 					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWithin)
 					c.ws.Write(ctx, websocket.MessageBinary, p.Frame)
 					cancel()

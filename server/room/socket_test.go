@@ -214,7 +214,7 @@ func (c *class) join(pace time.Duration) *member {
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	c.site.t.Cleanup(stop)
-	hello := fsdp.Hello{Code: c.code, Class: "toy"}
+	hello := fsdp.Hello{Code: c.code, Platform: "toy"}
 	go func() {
 		for ctx.Err() == nil {
 			control, data, welcome, err := c.site.join(c.room, hello)
@@ -236,17 +236,17 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 	defer cancel()
 	queues := [2]chan []byte{make(chan []byte, 1<<12), make(chan []byte, 1<<12)}
 	sockets := [2]*websocket.Conn{control, data}
-	for lane := range sockets {
+	for socket := range sockets {
 		go func() {
 			defer cancel()
 			for {
 				select {
 				case <-ctx.Done():
-					sockets[lane].CloseNow()
+					sockets[socket].CloseNow()
 					return
-				case b := <-queues[lane]:
-					if say(sockets[lane], b) != nil {
-						sockets[lane].CloseNow()
+				case b := <-queues[socket]:
+					if say(sockets[socket], b) != nil {
+						sockets[socket].CloseNow()
 						return
 					}
 				}
@@ -255,9 +255,9 @@ func (c *class) talk(ctx context.Context, m *member, control, data *websocket.Co
 	}
 	c.enter(func() {
 		m.id = welcome.Tab
-		m.wire = func(lane int, b []byte) {
+		m.wire = func(socket int, b []byte) {
 			select {
-			case queues[lane] <- b:
+			case queues[socket] <- b:
 			default:
 				c.fail("%v has more to send than was asked for", m.simTab)
 			}
@@ -499,7 +499,7 @@ func TestHostile(t *testing.T) {
 	// in joins as a tab would, and then misbehaves, for which it is counted.
 	in := func(t *testing.T, reason string, f func(control, data *websocket.Conn, w fsdp.Welcome)) {
 		t.Helper()
-		control, data, w, err := site.join("lesson", fsdp.Hello{Code: code, Class: "bad"})
+		control, data, w, err := site.join("lesson", fsdp.Hello{Code: code, Platform: "bad"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -545,7 +545,7 @@ func TestHostile(t *testing.T) {
 			if got := first(h.Append(nil)); got != "protocol" && got != "closed" {
 				t.Errorf("a first frame with a header of a %v of %d bytes and no body: %q", kind, h.Len, got)
 			}
-			control, data, _, err := site.join("lesson", fsdp.Hello{Code: code, Class: "bad"})
+			control, data, _, err := site.join("lesson", fsdp.Hello{Code: code, Platform: "bad"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -91,23 +91,23 @@ type Inbox interface {
 
 // Parcel is an event of one tab's socket, or a frame for it.
 type Parcel struct {
-	Tab   uint32
-	Conn  uint64 // which connection of the tab
-	Lane  Lane
-	Kind  ParcelKind
-	Frame []byte
-	Text  string
+	Tab    uint32
+	Conn   uint64 // which connection of the tab
+	Socket Socket
+	Kind   ParcelKind
+	Frame  []byte
+	Text   string
 }
 
-// Lane is one of a tab's two sockets.
-type Lane uint8
+// Socket is one of a tab's two sockets.
+type Socket uint8
 
 const (
-	Control Lane = iota
+	Control Socket = iota
 	Data
 )
 
-func (l Lane) String() string { return [...]string{"control", "data"}[l] }
+func (l Socket) String() string { return [...]string{"control", "data"}[l] }
 
 // ParcelKind says what a parcel is about.
 type ParcelKind uint8

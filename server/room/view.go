@@ -31,7 +31,7 @@ func (r *Room) View(now time.Time) View {
 	}
 	slices.Sort(times)
 	for _, t := range r.inOrder() {
-		tv := TabView{Tab: t.id, Name: t.name, Class: t.class, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
+		tv := TabView{Tab: t.id, Name: t.name, Platform: t.platform, Shards: slices.Sorted(maps.Keys(t.keep)), Slots: t.slots, Seconds: t.slotTime.Seconds(),
 			In: t.in, Out: t.out, Memory: t.status.Memory, Usage: t.usage, State: message.TabOnline, Silent: now.Sub(t.heard).Seconds()}
 		for i, shard := range tv.Shards {
 			if at := t.held[shard]; i == 0 || at < tv.Version {

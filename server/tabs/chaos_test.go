@@ -312,13 +312,13 @@ func (c *wireConn) Close() error {
 	return c.Conn.Close()
 }
 
-// cut closes the socket of a lane on which bytes came last, as a broken network does.
-func (w *wire) cut(lane string) {
+// cut closes the control or data socket on which bytes came last, as a broken network does.
+func (w *wire) cut(socket string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var last *wireConn
 	for c := range w.conns {
-		if strings.HasSuffix(c.path, "/"+lane) && (last == nil || c.read.After(last.read)) {
+		if strings.HasSuffix(c.path, "/"+socket) && (last == nil || c.read.After(last.read)) {
 			last = c
 		}
 	}
@@ -368,10 +368,10 @@ func freezeMinute(name, at string, from uint64) *fault {
 	return f
 }
 
-func cut(lane, at string, from uint64) *fault {
-	return &fault{name: "a " + lane + " socket cut", at: at, from: from, story: []string{"tab_left", "tab_joined"},
+func cut(socket, at string, from uint64) *fault {
+	return &fault{name: "a " + socket + " socket cut", at: at, from: from, story: []string{"tab_left", "tab_joined"},
 		strike: func(c *chaos, _ int) map[string]func() {
-			c.wire.cut(lane)
+			c.wire.cut(socket)
 			return nil
 		}}
 }

@@ -132,7 +132,7 @@ func newCommunicator(loop *train.Loop, room Room) (*communicator, error) {
 		return nil, err
 	}
 	return &communicator{
-		mail: newMail(), room: room, hello: fsdp.Hello{Code: room.Job.Code, Name: room.Job.Name, Class: platform(t.Dev.Info())},
+		mail: newMail(), room: room, hello: fsdp.Hello{Code: room.Job.Code, Name: room.Job.Name, Platform: platform(t.Dev.Info())},
 		loop: loop, setup: t.Setup, cfg: t.Cfg, host: t.Host, usageOf: t.Dev.Usage, sampler: sampler, initial: true,
 		gradients: map[fsdp.Work][]device.Bytes{}, reading: map[fsdp.Header]bool{}, places: placesOf(t.Setup.Layout),
 		spans: newTracer(room.Spans, t.Host, t.Dev), clock: fsdp.NewStopwatch(time.Now()),
