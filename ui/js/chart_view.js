@@ -47,7 +47,8 @@ export const makeView = (points) => {
   };
 
   // range is the lowest and the highest value of reduced columns, with a margin. Without outliers, the highest 2 % of the losses
-  // are left out where they would flatten the rest.
+  // are left out where they would flatten the rest. Memory is shown from 0 on: it hardly changes in a run, and the numbers of an
+  // axis between two near values would all read the same.
   view.range = (shown, data) => {
     let low = Infinity, high = -Infinity;
     shown.forEach((name, k) => {
@@ -57,6 +58,7 @@ export const makeView = (points) => {
     });
     if (low > high) return [0, 1];
     if (view.log && shown[0] === "loss") return [low / 1.05, high * 1.05];
+    if (shown[0] === "memory") return [0, high * 1.06 || 1];
     const room = high > low ? (high - low) * 0.06 : Math.abs(high) * 0.5 || 1; // what is constant lies in the middle
     return [low - room, high + room];
   };

@@ -49,6 +49,7 @@ test("the range has room around it, and leaves outliers out where they are to be
   assert.deepEqual(view.range(["loss"], [[], [1, null, 3]]), [1 - 0.12, 3 + 0.12]);
   assert.deepEqual(view.range(["loss"], [[], [null]]), [0, 1]);
   assert.deepEqual(view.range(["loss"], [[], [4, 4]]), [2, 6]);
+  assert.deepEqual(view.range(["memory"], [[], [99, 100]]), [0, 106]);
   const losses = [...Array.from({ length: 99 }, (_, i) => 1 + i / 98), 100];
   assert.ok(view.range(["loss"], [[], losses])[1] > 100);
   view.clip = true;
