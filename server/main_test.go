@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -342,6 +343,8 @@ func startTrainingUntil(t *testing.T, file string, lines int, more ...string) (c
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	timer := time.AfterFunc(servertest.Patience, func() { c.Process.Kill() })
+	t.Cleanup(func() { timer.Stop() })
 	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if data, _ := os.ReadFile(filepath.Join(out, file)); bytes.Count(data, []byte("\n")) >= lines {
 			return c, temp, out, stderr
@@ -354,20 +357,29 @@ func startTrainingUntil(t *testing.T, file string, lines int, more ...string) (c
 	}
 }
 
+// hangUp lets programs that the test starts receive SIGHUP also where the test itself runs under nohup: a child ignores what
+// its parent ignores, and a handler in the parent becomes the default in the child.
+func hangUp(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
+}
+
 func TestSignalStopsAndSaves(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	hangUp(t)
+	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, temp, out, stderr := startTraining(t)
-		c.Process.Signal(signal)
+		c.Process.Signal(sent)
 		if err := c.Wait(); err != nil {
-			t.Errorf("%v: %v\n%s", signal, err, stderr)
+			t.Errorf("%v: %v\n%s", sent, err, stderr)
 		}
 		for name, want := range map[string]string{"adapter/adapter_config.json": "{}", "summary.json": "swiftshader", "run.json": `"learning_rate"`} {
 			if data, err := os.ReadFile(filepath.Join(out, name)); err != nil || !strings.Contains(string(data), want) {
-				t.Errorf("%v: %s: %q %v", signal, name, data, err)
+				t.Errorf("%v: %s: %q %v", sent, name, data, err)
 			}
 		}
 		if _, err := os.Stat(filepath.Join(out, ".partial")); !os.IsNotExist(err) {
-			t.Errorf("%v: unfinished files are left", signal)
+			t.Errorf("%v: unfinished files are left", sent)
 		}
 		nothingLeft(t, temp)
 	}
@@ -375,16 +387,17 @@ func TestSignalStopsAndSaves(t *testing.T) {
 
 // TestSignalBeforeFirstStep: a run that a signal ends before it has trained leaves no result, and does not say that it was done.
 func TestSignalBeforeFirstStep(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	hangUp(t)
+	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, temp, out, stderr := startTrainingUntil(t, "run.json", 1, "--set", "training.seed=7")
-		c.Process.Signal(signal)
+		c.Process.Signal(sent)
 		c.Wait()
 		if code := c.ProcessState.ExitCode(); code != exit.Interrupted || !strings.Contains(stderr.String(), "before the first step: nothing was trained") || strings.Contains(stderr.String(), "checkpoint") {
-			t.Errorf("%v: exit code %d\n%s", signal, code, stderr)
+			t.Errorf("%v: exit code %d\n%s", sent, code, stderr)
 		}
 		for _, name := range []string{"model", "adapter", "summary.json", ".partial", ".lock"} {
 			if _, err := os.Stat(filepath.Join(out, name)); !os.IsNotExist(err) {
-				t.Errorf("%v: %s is there: %v", signal, name, err)
+				t.Errorf("%v: %s is there: %v", sent, name, err)
 			}
 		}
 		nothingLeft(t, temp)
