@@ -507,17 +507,23 @@ func TestTabCrash(t *testing.T) {
 		t.Skip("the tab's process is found in /proc")
 	}
 	c, temp, out, stderr := startTraining(t)
+	// A tab is a process of the group of its browser, which alone has the name of its profile in its command line.
+	var tabs []int
+	groups := map[int]bool{}
 	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, name := range names {
-		line, err := os.ReadFile(name)
-		if err == nil && bytes.Contains(line, []byte("--type=renderer")) && bytes.Contains(line, []byte(temp)) {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tab, err := os.FindProcess(pid); err == nil {
-				tab.Kill()
-			}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		switch line, err := os.ReadFile(name); {
+		case err != nil: // it has ended
+		case bytes.Contains(line, []byte("--type=renderer")):
+			tabs = append(tabs, pid)
+		case bytes.Contains(line, []byte("--user-data-dir="+temp)):
+			groups[pid] = true
+		}
+	}
+	for _, pid := range tabs {
+		if group, err := syscall.Getpgid(pid); err == nil && groups[group] {
+			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	c.Wait()

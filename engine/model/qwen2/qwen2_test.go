@@ -1,6 +1,7 @@
 package qwen2_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -43,7 +44,17 @@ func TestRefused(t *testing.T) {
 		`"rope_scaling": {"rope_type": "yarn"}`:           "yarn",
 		`"num_attention_heads": 3, "head_dim": null`:      "hidden_size 16",
 	} {
-		if _, err := model.New([]byte(small + ", " + keys + "}")); err == nil || !strings.Contains(err.Error(), part) {
+		fields := map[string]any{}
+		for _, object := range []string{small + "}", "{" + keys + "}"} { // the second replaces keys of the first
+			if err := json.Unmarshal([]byte(object), &fields); err != nil {
+				t.Fatal(err)
+			}
+		}
+		config, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := model.New(config); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: error %v, want one that says %q", keys, err, part)
 		}
 	}
