@@ -71,12 +71,12 @@ JS_TESTS = $(wildcard wasm/*/*.test.mjs ui/js/*.test.mjs)
 jstest: ## the unit tests of the JavaScript, in Node
 	@node --test $(JS_TESTS)
 
-# STRICT=1 fails on a skipped test that is not on the list .ci/skips. RACE=1 runs the race detector too, which needs a C compiler;
+# The whole runs take longest and are started first. STRICT=1 fails on a skipped test that is not on the list .ci/skips. RACE=1 runs the race detector too, which needs a C compiler;
 # the simulation of rooms is left out there, as one goroutine runs all of it.
 test: chromium build vet bin/testreport ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
 	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
-		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./... \
+		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./server/e2e ./... \
 		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
 		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -short -skip '^TestSimulation$$' -timeout 20m $$(.ci/race-packages))
 

@@ -19,6 +19,7 @@ import (
 // tolerances are those of that folder's README.
 
 func TestGoldenTraining(t *testing.T) {
+	t.Parallel()
 	golden := func(path string) string { return testfiles.Shared(t, "golden/"+path) }
 	rows := servertest.TokensFile(t, servertest.IDs(t, golden("train_batches.safetensors"), "input_ids"), 64)
 	for _, c := range []struct {
@@ -97,6 +98,7 @@ func sameAdapterConfig(t *testing.T, got, want string) {
 }
 
 func TestGoldenForward(t *testing.T) {
+	t.Parallel()
 	file := testfiles.Shared(t, "golden/forward_stories.safetensors")
 	want := servertest.Tensors(t, file)
 	rows := servertest.TokensFile(t, servertest.IDs(t, file, "input_ids"), 64)
@@ -156,6 +158,7 @@ func TestGoldenForward(t *testing.T) {
 }
 
 func TestGoldenGreedy(t *testing.T) {
+	t.Parallel()
 	var cases []struct {
 		Prompt    string    `json:"prompt"`
 		PromptIDs []int     `json:"prompt_ids"`

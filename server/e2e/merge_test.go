@@ -12,6 +12,7 @@ import (
 
 // A model with an attached adapter and the merged model have the same loss.
 func TestMergedEqualsAttached(t *testing.T) {
+	t.Parallel()
 	model, rows, out := servertest.TinyModel(t), servertest.TinyRows(t), t.TempDir()
 	cfg := servertest.TinyConfig(t)
 	cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": []string{"v_proj", "q_proj"}}

@@ -79,6 +79,7 @@ func fragileModel(t *testing.T, dir string) {
 // A corrupted row, a batch that overflows and a learning rate of a thousand are handled as the run's policies say, and
 // events.jsonl reports them.
 func TestNonfiniteAndBadRows(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	fragileModel(t, dir)
 	rows := []string{"1, 2, 3, 4", "5, 6, 7, 8, 9", "9, 10, 11", "13, 14, 15, 16", "3, 36, 5, 6", "7, 8, 9, 1", "2, 4, 6, 8", "2, 5, 8, 11"}

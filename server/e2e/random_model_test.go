@@ -12,6 +12,7 @@ import (
 
 // TestRandomModel trains a model from random weights and then an adapter over it, and evaluates and generates with both.
 func TestRandomModel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var rows strings.Builder
 	for i := range 16 {

@@ -41,6 +41,7 @@ func TestReference(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if strings.HasPrefix(name, "stories/") {
 				testfiles.Shared(t, "models/stories260k")
 			}

@@ -13,6 +13,7 @@ import (
 
 // A run that cannot be trained is refused with the right exit code, a cause and advice.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	model := filepath.Join(testfiles.Repository(t), "testdata/builtin/models/tales")
 	write := func(name, content string) string {
 		path := filepath.Join(t.TempDir(), name)

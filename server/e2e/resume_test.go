@@ -12,6 +12,7 @@ import (
 // A run that is stopped and resumed ends with the same bits as an uninterrupted run. So does a second run of the same
 // run.json.
 func TestResumeBitForBit(t *testing.T) {
+	t.Parallel()
 	cfg := servertest.TinyConfig(t)
 	cfg["peft"] = map[string]any{"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
 	cfg["training"].(map[string]any)["max_steps"] = 6
