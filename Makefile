@@ -53,7 +53,7 @@ ui/node_modules: ui/package-lock.json
 	@echo "== fetching the page's libraries"
 	@npm ci --prefix ui --no-audit --no-fund --loglevel=error && touch $@
 
-# The headless shell takes half of Chromium's work on the processor. Root gets it even beside another Chromium.
+# In the headless shell a short run takes two thirds of the processor time. Root gets it even beside another Chromium.
 BROWSERS = chromium chromium-browser google-chrome google-chrome-stable
 chromium:
 	@if [ -n "$$CHROME" ] || command -v chromium-headless-shell chrome-headless-shell >/dev/null; then exit 0; fi; \
