@@ -122,6 +122,20 @@ func values(t *testing.T, m *memory.Parameters, p *nn.Param) []float32 {
 
 func inBlocks(p *nn.Param) bool { return strings.Contains(p.Name, ".layers.") }
 
+// asPrograms are the bytes of a parameter where programs read it.
+func asPrograms(t *testing.T, dev device.Device, m *memory.Parameters, p *nn.Param) []byte {
+	t.Helper()
+	at, err := m.Find(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := dev.Read(at.Buf, at.Off, at.Len)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // What a file holds comes back from the device exactly, whether it trains or not, and takes the bytes of the plan.
 func TestLoad(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
@@ -199,14 +213,7 @@ func TestMaster(t *testing.T) {
 		if !p.Trainable {
 			continue
 		}
-		at, err := m.Find(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := dev.Read(at.Buf, at.Off, at.Len)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := asPrograms(t, dev, m, p)
 		if !bytes.Equal(got, tensor.EncodeF32(nil, held[p.Name], tensor.BF16)) {
 			t.Errorf("programs do not read %s rounded to bfloat16", p.Name)
 		}
@@ -291,14 +298,7 @@ func TestLoadShard(t *testing.T) {
 	if err := m.AddWhole(p); err != nil {
 		t.Fatal(err)
 	}
-	at, err := m.Find(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := dev.Read(at.Buf, at.Off, at.Len)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := asPrograms(t, dev, m, p)
 	if !bytes.Equal(got, tensor.EncodeF32(nil, held[p.Name], tensor.F32)) {
 		t.Errorf("programs do not find the whole of %s", p.Name)
 	}
