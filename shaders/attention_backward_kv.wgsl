@@ -86,13 +86,15 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     } //@end
 
     // The queries that see a key of the block are those from lo on, and if it holds none of the prefix, only
-    // those whose document starts at or before its last key.
+    // those that see positions from its last key or an earlier one on.
     let lo = max(block_key, d.P) - d.P;
     let last = max(min(block_key + BLOCK, keys), d.P + 1u) - d.P - 1u;
     var hi = d.T;
+    if (block_key >= d.P) { hi = min(d.T, last + d.W); } //@if WINDOW
     if (block_key >= d.P) {                                                //@if TILED
+        let end = hi;                                                      //@if TILED
         hi = lo + 1u;                                                      //@if TILED
-        for (var i = lo + lane; i < d.T; i += WG) {                        //@if TILED
+        for (var i = lo + lane; i < end; i += WG) {                        //@if TILED
             if (start_of(b * d.T + i, i) <= last) { hi = i + 1u; }         //@if TILED
         }                                                                  //@if TILED
     }                                                                      //@if TILED

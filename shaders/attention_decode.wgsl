@@ -1,12 +1,12 @@
 // Attention of one new token a batch row against a cache of keys and values.
-//   q, o (B, H·D)   k, v (B·len, Hkv·D)   position (B): the last row of the cache that is seen
+//   q, o (B, H·D)   k, v (B·len, Hkv·D)   position (B): the last row of the cache that is seen, W rows of it at most
 //@import grid
 alias V = vec4<f32>;   //@param  the unit of loads: vec2<f32> where 4 does not divide the head dimension
 const VECS: u32 = 16u; //@param  units in a head
 const OWN: u32 = 1u;   //@param  output elements a thread, ⌈D/WG⌉
 const WG: u32 = 64u;   //@param  threads per workgroup
 
-struct Dims { B: u32, len: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
+struct Dims { B: u32, len: u32, W: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read> q: array<V>;
 @group(0) @binding(1) var<storage, read> k: array<V>;
@@ -30,11 +30,12 @@ fn decode(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
     let head = row % d.H / (d.H / d.Hkv);
     if (lane == 0u) { last = position[b]; }
     let keys = u32(clamp(workgroupUniformLoad(&last), 0, i32(d.len) - 1)) + 1u;
+    let first = keys - min(keys, d.W);
 
     var acc: array<f32, OWN>;
     var peak = -3.4e38;
     var sum = 0.0;
-    for (var j0 = 0u; j0 < keys; j0 += WG) {
+    for (var j0 = first; j0 < keys; j0 += WG) {
         let here = min(WG, keys - j0);
         if (lane < here) {
             let at = ((b * d.len + j0 + lane) * d.Hkv + head) * VECS;

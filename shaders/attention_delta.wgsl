@@ -4,7 +4,7 @@ alias V = vec4<f32>;   //@param  the unit of loads: vec2<f32> where 4 does not d
 const VECS: u32 = 16u; //@param  units in a head
 const WG: u32 = 64u;   //@param  threads per workgroup
 
-struct Dims { B: u32, T: u32, P: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
+struct Dims { B: u32, T: u32, P: u32, W: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read> o: array<V>;
 @group(0) @binding(1) var<storage, read> dout: array<V>;

@@ -85,7 +85,6 @@ var engineTexts = texts{
 	"event.adapter_respelled":      {"{file}: keys such as {key} are read as PEFT spells them, {name}.", "{file}：{key} 等键按 PEFT 的写法 {name} 读取。"},
 	"event.adapter_mlx":            {"{file} is an adapter of MLX: its pairs are transposed, and lora_alpha is scale × rank.", "{file} 是 MLX 的适配器：其矩阵对已转置，lora_alpha 为 scale × rank。"},
 	"event.adapter_brings_base":    {"Adapter: {tensor} differs from the base model's and takes its place, as in PEFT.", "适配器：{tensor} 与基础模型的不同，与 PEFT 相同，取而代之。"},
-	"event.window_short":           {"config.json: texts of up to {positions} tokens are read, within which attention over a sliding window is attention over all. Longer ones are not supported.", "config.json：最多读取 {positions} 个词元的文本，在此长度内滑动窗口注意力等同于全注意力。不支持更长的文本。"},
 	"event.tokenizer_larger":       {"The tokenizer has ids up to {id}, the model's vocabulary has {vocabulary}: text that needs the rest is refused.", "分词器的编号最大为 {id}，模型词表有 {vocabulary} 个：需要其余编号的文本会被拒绝。"},
 	"event.unfrozen":               {"More of the model trains now.", "模型更多部分开始训练。"},
 	"event.weight_repeated":        {"{tensor} of the adapter repeats a weight of the model and is left out.", "适配器中的 {tensor} 与模型权重重复，已略去。"},

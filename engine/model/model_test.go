@@ -1,6 +1,8 @@
 package model_test
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,9 +12,13 @@ import (
 	_ "llamatab/engine/model/mistral"
 	_ "llamatab/engine/model/qwen2"
 	_ "llamatab/engine/model/qwen3"
+	_ "llamatab/engine/model/smollm3"
 )
 
 const sizes = `"vocab_size": 37, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 4`
+
+// three are the sizes of a model of three layers.
+var three = strings.Replace(sizes, `"num_hidden_layers": 1`, `"num_hidden_layers": 3`, 1)
 
 func codes(remarks []message.Remark) (all []string) {
 	for _, r := range remarks {
@@ -85,43 +91,107 @@ func TestClassifierOf(t *testing.T) {
 	}
 }
 
-// TestWindow: a text may be as long as it fits into the attention's sliding window, where the family heeds one.
-func TestWindow(t *testing.T) {
+// TestWindows holds the sliding windows of three layers against transformers' configurations. They do not limit how long
+// a text may be.
+func TestWindows(t *testing.T) {
+	none, all := []int{0, 0, 0}, func(w int) []int { return []int{w, w, w} }
 	for _, c := range []struct {
-		keys   string
-		want   int
-		remark string
+		keys string
+		want []int
 	}{
-		{`"model_type": "mistral"`, 4096, "window_short"},
-		{`"model_type": "mistral", "sliding_window": null`, 8192, ""},
-		{`"model_type": "mistral", "sliding_window": 100`, 100, "window_short"},
-		{`"model_type": "mistral", "sliding_window": 8192`, 8192, ""},
-		{`"model_type": "llama", "sliding_window": 100`, 8192, ""},
-		{`"model_type": "qwen2", "sliding_window": 100`, 8192, ""},
-		{`"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true`, 100, "window_short"},
-		{`"model_type": "qwen3", "sliding_window": null, "use_sliding_window": false`, 8192, ""},
-		{`"model_type": "qwen3", "use_sliding_window": true`, 4096, "window_short"},
-		{`"model_type": "qwen3", "use_sliding_window": true, "layer_types": ["full_attention"]`, 8192, ""},
-		{`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 100, "layer_types": ["full_attention", "sliding_attention"]`, 100, "window_short"},
+		{`"model_type": "mistral"`, all(4096)},
+		{`"model_type": "mistral", "sliding_window": null`, none},
+		{`"model_type": "mistral", "sliding_window": 100`, all(100)},
+		{`"model_type": "mistral", "sliding_window": 8192`, all(8192)},
+		{`"model_type": "llama", "sliding_window": 100, "use_sliding_window": true`, none},
+		{`"model_type": "qwen2", "sliding_window": 100`, none},
+		{`"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true`, none}, // max_window_layers is 28
+		{`"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true, "max_window_layers": 2`, []int{0, 0, 100}},
+		{`"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true, "max_window_layers": 0`, all(100)},
+		{`"model_type": "qwen2", "sliding_window": 100, "max_window_layers": 0`, none},
+		{`"model_type": "qwen2", "use_sliding_window": true, "max_window_layers": 1`, []int{0, 4096, 4096}},
+		{`"model_type": "qwen2", "use_sliding_window": true, "sliding_window": null, "max_window_layers": 1`, none},
+		{`"model_type": "qwen3", "sliding_window": null, "use_sliding_window": false`, none},
+		{`"model_type": "qwen3", "use_sliding_window": true, "layer_types": ["full_attention", "full_attention", "full_attention"], "max_window_layers": 0`, none},
+		{`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 100, "layer_types": ["full_attention", "sliding_attention", "full_attention"]`, []int{0, 100, 0}},
+		{`"model_type": "qwen3", "use_sliding_window": true, "layer_types": ["sliding_attention", "full_attention", "full_attention"]`, []int{4096, 0, 0}},
+		{`"model_type": "qwen3", "use_sliding_window": true, "layer_types": null, "max_window_layers": 2`, []int{0, 0, 4096}},
+		{`"model_type": "smollm3", "no_rope_layer_interval": 2`, none},
+		{`"model_type": "smollm3", "no_rope_layer_interval": 2, "sliding_window": 100`, none},
+		{`"model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": true`, none},
+		{`"model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": true, "sliding_window": 100`, []int{0, 100, 0}},
+		{`"model_type": "smollm3", "use_sliding_window": true, "sliding_window": 100, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]`, []int{100, 0, 100}},
 	} {
-		d, remarks, err := model.Read([]byte("{" + sizes + `, "num_key_value_heads": 4, "max_position_embeddings": 8192, ` + c.keys + "}"))
+		d, remarks, err := model.Read([]byte("{" + three + `, "num_key_value_heads": 4, "max_position_embeddings": 8192, ` + c.keys + "}"))
 		if err != nil {
 			t.Errorf("%s: %v", c.keys, err)
 			continue
 		}
-		if got := strings.Join(codes(remarks), " "); d.MaxPositions != c.want || got != c.remark {
-			t.Errorf("%s: %d positions and remarks %q, want %d and %q", c.keys, d.MaxPositions, got, c.want, c.remark)
+		var got []int
+		for _, b := range d.Blocks {
+			got = append(got, b.Window)
+		}
+		if !slices.Equal(got, c.want) || d.MaxPositions != 8192 || len(remarks) > 0 {
+			t.Errorf("%s: windows %v, %d positions and remarks %q, want %v, 8192 and none", c.keys, got, d.MaxPositions, codes(remarks), c.want)
 		}
 	}
 	for keys, part := range map[string]string{
-		`"model_type": "mistral", "sliding_window": -1`:                                "sliding_window is -1",
-		`"model_type": "mistral", "sliding_window": "x"`:                               "config.json",
-		`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 0`:       "sliding_window is 0",
-		`"model_type": "qwen3", "layer_types": ["full_attention", "linear_attention"]`: "layer_types[1]",
+		`"model_type": "mistral", "sliding_window": -1`:                                                                   "sliding_window is -1",
+		`"model_type": "mistral", "sliding_window": 0`:                                                                    "want at least 1, or null",
+		`"model_type": "mistral", "sliding_window": "x"`:                                                                  "sliding_window is \"x\"",
+		`"model_type": "qwen2", "use_sliding_window": true, "sliding_window": 1.5`:                                        "sliding_window is 1.5",
+		`"model_type": "qwen2", "layer_types": ["sliding_attention"]`:                                                     "set use_sliding_window to true",
+		`"model_type": "qwen3", "layer_types": ["full_attention", "full_attention"]`:                                      "layer_types names 2 layers, num_hidden_layers is 1",
+		`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": null, "layer_types": ["sliding_attention"]`: "there is no window",
+		`"model_type": "smollm3", "no_rope_layer_interval": 0`:                                                            "no_rope_layer_interval is 0",
+		`"model_type": "smollm3", "no_rope_layers": []`:                                                                   "no_rope_layers names 0 layers",
+		`"model_type": "smollm3", "no_rope_layers": [2]`:                                                                  "no_rope_layers[0] is 2",
+		`"model_type": "smollm3", "no_rope_layers": [true]`:                                                               "no_rope_layers",
+		`"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 0`:                                          "sliding_window is 0",
+		`"model_type": "qwen3", "layer_types": ["full_attention", "linear_attention"]`:                                    "layer_types[1]",
 	} {
 		if _, err := model.New([]byte("{" + sizes + `, "num_key_value_heads": 4, ` + keys + "}")); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: error %v, want one that says %q", keys, err, part)
 		}
+	}
+}
+
+// TestSmolLM3 holds the layers without rotations against transformers' SmolLM3Config, and the defaults against its count of
+// parameters.
+func TestSmolLM3(t *testing.T) {
+	for keys, want := range map[string][]bool{
+		`"model_type": "smollm3"`:                                                                       {false, false, false},
+		`"model_type": "smollm3", "no_rope_layer_interval": 1`:                                          {true, true, true},
+		`"model_type": "smollm3", "no_rope_layer_interval": 3`:                                          {false, false, true},
+		`"model_type": "smollm3", "no_rope_layers": [0, 1, 0, 0]`:                                       {true, false, true},
+		`"model_type": "smollm3", "no_rope_layers": null, "no_rope_layer_interval": 2`:                  {false, true, false},
+		`"model_type": "smollm3", "no_rope_layers": [1, 1, 1], "no_rope_layer_interval": 1`:             {false, false, false},
+		`"architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "no_rope_layers": [1, 0, 1]`: {false, true, false},
+		`"architectures": ["LlamaForCausalLM"], "model_type": "llama", "no_rope_layers": [0, 0, 0]`:     {false, false, false},
+	} {
+		d, err := model.New([]byte("{" + three + `, "num_key_value_heads": 4, ` + keys + "}"))
+		if err != nil {
+			t.Errorf("%s: %v", keys, err)
+			continue
+		}
+		var got []bool
+		for _, b := range d.Blocks {
+			got = append(got, b.NoRoPE)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: without rotation %v, want %v", keys, got, want)
+		}
+	}
+	d, err := model.New([]byte(`{"architectures": ["SmolLM3ForCausalLM"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int64
+	for _, p := range d.Params() {
+		n += int64(p.Shape.Size())
+	}
+	if n != 3_075_098_624 || !d.Tied || d.Blocks[2].NoRoPE || !d.Blocks[3].NoRoPE || math.Abs(d.InvFreq[1]-math.Pow(2e6, -1.0/64)) > 1e-12 {
+		t.Errorf("%d parameters, tied %v, frequency %v", n, d.Tied, d.InvFreq[1])
 	}
 }
 

@@ -34,6 +34,9 @@ type Block struct {
 	Q, K, V, O                   *Linear
 	QNorm, KNorm                 *Param // (HeadDim) of each query and key before the rotation; nil for none
 	Gate, Up, Down               *Linear
+
+	Window int  // the attention's sliding window: a query sees so many last keys, its own among them; 0 for all
+	NoRoPE bool // queries and keys are not rotated: the layer knows no positions but by the causal mask
 }
 
 // Decoder is a pre-norm transformer decoder:
@@ -141,17 +144,17 @@ func (d *Decoder) embedTokens(t *graph.Tape, in *Input) graph.Var {
 // attend records the attention of a layer from its rotated queries, keys and values.
 type attend func(layer int, q, k, v graph.Var) graph.Var
 
-// shape is the shape of an attention call.
-func (d *Decoder) shape(in *Input) op.AttentionShape {
+// shape is the shape of an attention call of a layer.
+func (d *Decoder) shape(in *Input, layer int) op.AttentionShape {
 	return op.AttentionShape{
-		B: in.B, T: in.Prompt + in.T, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
+		B: in.B, T: in.Prompt + in.T, Window: d.Blocks[layer].Window, Heads: d.Heads, KVHeads: d.KVHeads, HeadDim: d.HeadDim, Scale: float32(1 / math.Sqrt(float64(d.HeadDim))),
 	}
 }
 
 // Block records layer i → (N, Hidden).
 func (d *Decoder) Block(t *graph.Tape, in *Input, i int, x graph.Var) graph.Var {
 	return d.block(t, in, i, x, func(layer int, q, k, v graph.Var) graph.Var {
-		s := d.shape(in)
+		s := d.shape(in, layer)
 		if in.Prefix != nil {
 			k = op.Prepend(t, d.prefix(t, in, CacheKey{layer, false}), k, in.B)
 			v = op.Prepend(t, d.prefix(t, in, CacheKey{layer, true}), v, in.B)
@@ -180,8 +183,10 @@ func (d *Decoder) block(t *graph.Tape, in *Input, i int, x graph.Var, attended a
 		q = op.RMSNormHeads(t, q, b.QNorm.Var(t), d.Heads, d.RMSNormEps)
 		k = op.RMSNormHeads(t, k, b.KNorm.Var(t), d.KVHeads, d.RMSNormEps)
 	}
-	op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
-	op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
+	if !b.NoRoPE {
+		op.RoPE(t, q, in.Rope, in.Positions, d.Heads, d.HeadDim)
+		op.RoPE(t, k, in.Rope, in.Positions, d.KVHeads, d.HeadDim)
+	}
 	a := b.O.Forward(t, in, attended(i, q, k, v))
 	if in.patch.Attended != nil {
 		a = in.patch.Attended(t, in, i, q, a)
@@ -237,7 +242,7 @@ func (d *Decoder) decode(t *graph.Tape, in *Input, x graph.Var, length int) grap
 			keys, values := d.cache(t, in, CacheKey{layer, false}, length), d.cache(t, in, CacheKey{layer, true}, length)
 			op.Scatter(t, k, keys, in.Positions, length)
 			op.Scatter(t, v, values, in.Positions, length)
-			return op.AttentionDecode(t, q, keys, values, in.Positions, d.shape(in), length)
+			return op.AttentionDecode(t, q, keys, values, in.Positions, d.shape(in, layer), length)
 		})
 	}
 	return x

@@ -13,18 +13,23 @@ import (
 // AttentionShape describes a call of Attention.
 type AttentionShape struct {
 	B, T           int     // batch rows and positions
-	P              int     // extra keys before the first position, seen by all queries: prefix-tuning
+	P              int     // extra keys before the first position: prefix-tuning
+	Window         int     // a query sees the last Window keys, its own among them; 0 for all (sliding-window attention)
 	Heads, KVHeads int     // query head h reads key/value head h / (Heads/KVHeads)
 	HeadDim        int     // even, at most 256
 	Scale          float32 // of the scores, 1/√HeadDim as a rule
 }
 
 func (s AttentionShape) dims(op string) attentionDims {
-	if s.B < 1 || s.T < 1 || s.P < 0 || s.KVHeads < 1 || s.Heads < 1 || s.Heads%s.KVHeads != 0 ||
+	if s.B < 1 || s.T < 1 || s.P < 0 || s.Window < 0 || s.KVHeads < 1 || s.Heads < 1 || s.Heads%s.KVHeads != 0 ||
 		s.HeadDim < 2 || s.HeadDim > 256 || s.HeadDim%2 != 0 {
 		graph.Fail("%s: shape %+v", op, s)
 	}
-	return attentionDims{uint32(s.B), uint32(s.T), uint32(s.P), uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
+	window := s.P + s.T // all keys
+	if s.Window > 0 {
+		window = min(window, s.Window)
+	}
+	return attentionDims{uint32(s.B), uint32(s.T), uint32(s.P), uint32(window), uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
 }
 
 func wantRows(op string, v graph.Var, rows, cols int) {
@@ -34,8 +39,8 @@ func wantRows(op string, v graph.Var, rows, cols int) {
 }
 
 type attentionDims struct {
-	B, T, P, H, Hkv, D uint32
-	Scale              float32
+	B, T, P, W, H, Hkv, D uint32 // W: the window, at most P+T
+	Scale                 float32
 }
 
 // vectors is how many loads a head takes: of four elements, or of two where four do not divide it.
@@ -46,6 +51,10 @@ func (d attentionDims) vectors() int {
 	return int(d.D / 2)
 }
 
+// windowed says whether the window hides a key from some query.
+func (d attentionDims) windowed() bool { return d.W < d.P+d.T }
+
+// params are the parameters of the shaders that read heads as vectors.
 func (d attentionDims) params() device.Params {
 	n := d.vectors()
 	return device.Params{"V": fmt.Sprintf("vec%d<f32>", int(d.D)/n), "VECS": n}
@@ -56,7 +65,9 @@ func (d attentionDims) params() device.Params {
 //	o_i = Σ_j p_ij v_j,   p_ij = exp(s_ij − lse_i),   s_ij = scale · q_i·k_j,   lse_i = log Σ_j exp s_ij
 //
 // Query i of a batch row sees its P prefix keys and key P+j where start_i ≤ j ≤ i. start_i = i − positions[i], so
-// that documents packed into one row, whose positions restart, do not see each other.
+// that documents packed into one row, whose positions restart, do not see each other. With a sliding window it sees only
+// those of them among the last Window keys: key n, of a prefix or not, where P+i−n < Window, as in transformers
+// (masking_utils.py). The kernels do not visit the other positions.
 //
 // Shapes: q (B·T,Heads·HeadDim), k and v (B·(P+T),KVHeads·HeadDim), positions (B·T) of type I32 → o like q.
 // Saves lse (B·T,Heads) and o. The backward pass recomputes p. One thread sums each element of a gradient, so the order is fixed:
@@ -67,6 +78,7 @@ func (d attentionDims) params() device.Params {
 func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) graph.Var {
 	d := s.dims("Attention")
 	params := d.params()
+	masked := params.With(device.Params{"WINDOW": d.windowed()})
 	wantRows("Attention", q, s.B*s.T, s.Heads*s.HeadDim)
 	wantRows("Attention", k, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
 	wantRows("Attention", v, s.B*(s.P+s.T), s.KVHeads*s.HeadDim)
@@ -74,12 +86,12 @@ func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) gr
 		graph.Fail("Attention: positions %v for %d rows of %d", positions.Shape, s.B, s.T)
 	}
 	o, lse := t.New(q.Shape), t.New(tensor.Of(s.B*s.T, s.Heads))
-	t.LaunchWith(attentionForward, params, d, q, k, v, positions, o, lse)
+	t.LaunchWith(attentionForward, masked, d, q, k, v, positions, o, lse)
 	t.OnBackward(o, func(do graph.Var) {
 		stats := t.New(tensor.Of(s.B*s.T, s.Heads, 2))
 		t.LaunchWith(attentionDelta, params, d, o, do, lse, stats)
 		t.Accumulate(q, func(dq graph.Var) {
-			t.LaunchWith(attentionBackwardQ, params, d, q, k, v, positions, do, stats, dq)
+			t.LaunchWith(attentionBackwardQ, masked, d, q, k, v, positions, do, stats, dq)
 		})
 		if !k.WantsGrad() && !v.WantsGrad() {
 			return
@@ -88,7 +100,7 @@ func Attention(t *graph.Tape, q, k, v, positions graph.Var, s AttentionShape) gr
 		dk, dv := t.New(k.Shape), t.New(v.Shape)
 		t.Accumulate(k, func(g graph.Var) { dk = g })
 		t.Accumulate(v, func(g graph.Var) { dv = g })
-		t.LaunchWith(attentionBackwardKV, params, d, q, k, v, positions, do, stats, dk, dv)
+		t.LaunchWith(attentionBackwardKV, masked, d, q, k, v, positions, do, stats, dk, dv)
 	})
 	return o
 }
@@ -148,15 +160,24 @@ func attentionQueryGrid(dims any, p device.Params) [3]int {
 func attentionFlops(perElement float64) func(dims any) float64 {
 	return func(dims any) float64 {
 		d := dims.(attentionDims)
-		T, P := float64(d.T), float64(d.P)
-		return perElement * float64(d.D) * float64(d.B*d.H) * (T*(T+1)/2 + T*P)
+		T, P, W := float64(d.T), float64(d.P), float64(d.W)
+		pairs := T*(T+1)/2 + T*P
+		if hidden := P + T - W; hidden > 0 { // the last query does not see so many keys, the one before it one less
+			first := max(hidden-T, 0) // what the query before the first one does not see
+			pairs -= hidden*(hidden+1)/2 - first*(first+1)/2
+		}
+		return perElement * float64(d.D) * float64(d.B*d.H) * pairs
 	}
 }
 
-// attentionShapeGroup groups launches whose T rounds up to the same power of two.
+// attentionShapeGroup groups launches whose T, and whose window where it hides keys, round up to the same powers of two.
 func attentionShapeGroup(dims any, _ device.Params) string {
 	d := dims.(attentionDims)
-	return fmt.Sprintf("t%d/d%d", 1<<bits.Len32(d.T-1), d.D)
+	group := fmt.Sprintf("t%d/d%d", 1<<bits.Len32(d.T-1), d.D)
+	if d.windowed() {
+		group += fmt.Sprintf("/w%d", 1<<bits.Len32(d.W-1))
+	}
+	return group
 }
 
 // eachPair calls f for every query row and each key that it sees. n numbers the heads of q (B·T·H in all), j those of k
@@ -167,7 +188,7 @@ func (d attentionDims) eachPair(positions []uint32, f func(n, j int)) {
 		for i := range T {
 			start := i - min(max(int(int32(positions[b*T+i])), 0), i)
 			for h := range H {
-				for key := range P + i + 1 {
+				for key := max(P+i+1-int(d.W), 0); key <= P+i; key++ {
 					if key < P || key-P >= start {
 						f((b*T+i)*H+h, (b*(P+T)+key)*Hkv+h/(H/Hkv))
 					}
@@ -204,7 +225,11 @@ func addScaled(y []float64, a float64, x []float64) {
 func attentionSample(units ...rune) func(any) (any, []int) {
 	return func(dims any) (any, []int) {
 		d := dims.(attentionDims)
+		windowed := d.windowed()
 		d.H, d.Hkv, d.B, d.T, d.P = d.H/d.Hkv*min(d.Hkv, 2), min(d.Hkv, 2), 1, 37, min(d.P, 3)
+		if d.W = d.P + d.T; windowed {
+			d.W = 11
+		}
 		size := map[rune]uint32{'q': d.T * d.H * d.D, 'k': (d.P + d.T) * d.Hkv * d.D, 'n': d.T, '1': d.T * d.H, '2': 2 * d.T * d.H}
 		var lengths []int
 		for _, u := range units {

@@ -15,6 +15,7 @@ func TestAttentionDecode(t *testing.T) {
 		s := AttentionShape{B: r.Dim(1, 4), KVHeads: r.Dim(1, 3), HeadDim: D, Scale: float32(1 / math.Sqrt(float64(D)))}
 		s.Heads = s.KVHeads * G
 		cacheLen := r.Dim(1, 150)
+		s.Window = r.IntN(2) * r.Dim(1, 160)
 		position := make([]int32, s.B)
 		for b := range position {
 			position[b] = int32(r.IntN(cacheLen))
@@ -32,7 +33,13 @@ func TestAttentionDecode(t *testing.T) {
 
 // A token that attends to the cache has the output of the last row of the whole text.
 func TestAttentionDecodeEqualsLastRow(t *testing.T) {
-	s := AttentionShape{B: 1, T: 14, P: 3, Heads: 6, KVHeads: 2, HeadDim: 4, Scale: 0.5}
+	for _, window := range []int{0, 1, 5, 15, 30} {
+		decodeEqualsLastRow(t, AttentionShape{B: 1, T: 14, P: 3, Window: window, Heads: 6, KVHeads: 2, HeadDim: 4, Scale: 0.5})
+	}
+}
+
+func decodeEqualsLastRow(t *testing.T, s AttentionShape) {
+	t.Helper()
 	const cacheLen = 20
 	r := enginetest.NewRand(3)
 	in := attentionCase(r, s, false).In
@@ -52,9 +59,13 @@ func TestAttentionDecodeEqualsLastRow(t *testing.T) {
 	}
 	row := s.Heads * s.HeadDim
 	got := make([]float64, row)
-	d := decodeDims{1, cacheLen, uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
+	window := uint32(cacheLen)
+	if s.Window > 0 {
+		window = min(window, uint32(s.Window))
+	}
+	d := decodeDims{1, cacheLen, window, uint32(s.Heads), uint32(s.KVHeads), uint32(s.HeadDim), s.Scale}
 	attentionDecode.Ref(device.NewCall(&device.Launch{Dims: d}, []any{q[(s.T-1)*row:], caches[0], caches[1], []uint32{uint32(s.P + s.T - 1)}, got}))
 	if msg := (enginetest.Tolerance{Rel: 1e-12}).Compare(got, want[(s.T-1)*row:]); msg != "" {
-		t.Error(msg)
+		t.Errorf("window %d: %s", s.Window, msg)
 	}
 }

@@ -73,6 +73,55 @@ func TestAttention(t *testing.T) {
 	)
 }
 
+// A sliding window hides what lies before the last keys, of a prefix, too.
+func TestAttentionWindow(t *testing.T) {
+	checkAttention(t,
+		AttentionShape{B: 2, T: 71, Window: 9, Heads: 6, KVHeads: 2, HeadDim: 8},
+		AttentionShape{B: 1, T: 30, P: 6, Window: 8, Heads: 2, KVHeads: 2, HeadDim: 8},
+	)
+}
+
+// Queries of a window have the outputs that each has alone over the keys of its window.
+func TestAttentionWindowEqualsAlone(t *testing.T) {
+	s := AttentionShape{B: 1, T: 12, P: 2, Heads: 6, KVHeads: 2, HeadDim: 4, Scale: 0.5}
+	in := attentionCase(enginetest.NewRand(7), s, false).In
+	q, k, v := wide(in[0].Floats), wide(in[1].Floats), wide(in[2].Floats)
+	qw, kw := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim
+	for _, s.Window = range []int{1, 2, 5, 13, 14, 15} {
+		got := attentionOutput(q, k, v, counting(s.T), s)
+		for i := range s.T {
+			last := s.P + i // the query's own key
+			first := max(last-s.Window+1, 0)
+			alone := s
+			alone.T, alone.P, alone.Window = 1, last-first, 0
+			want := attentionOutput(q[i*qw:][:qw], k[first*kw:(last+1)*kw], v[first*kw:(last+1)*kw], []int32{0}, alone)
+			if msg := enginetest.Exact.Compare(got[i*qw:][:qw], want); msg != "" {
+				t.Errorf("window %d, query %d: %s", s.Window, i, msg)
+			}
+		}
+	}
+}
+
+// The number of operations counts the pairs of a query and a key that it sees.
+func TestAttentionFlops(t *testing.T) {
+	for _, s := range []AttentionShape{
+		{B: 1, T: 9, Heads: 2, KVHeads: 1, HeadDim: 2}, {B: 3, T: 9, P: 4, Heads: 2, KVHeads: 1, HeadDim: 2},
+		{B: 1, T: 9, P: 4, Window: 1, Heads: 2, KVHeads: 1, HeadDim: 2}, {B: 1, T: 9, P: 4, Window: 3, Heads: 2, KVHeads: 1, HeadDim: 2},
+		{B: 1, T: 9, P: 4, Window: 7, Heads: 2, KVHeads: 1, HeadDim: 2}, {B: 2, T: 9, P: 4, Window: 12, Heads: 2, KVHeads: 1, HeadDim: 2},
+		{B: 2, T: 9, P: 4, Window: 14, Heads: 2, KVHeads: 1, HeadDim: 2},
+	} {
+		d, pairs := s.dims("test"), 0
+		positions := make([]uint32, s.B*s.T)
+		for i := range positions {
+			positions[i] = uint32(i % s.T)
+		}
+		d.eachPair(positions, func(int, int) { pairs++ })
+		if got, want := attentionFlops(5)(d), float64(5*s.HeadDim*pairs); got != want {
+			t.Errorf("%+v: %v operations, want %v", s, got, want)
+		}
+	}
+}
+
 // Frozen inputs get no gradient. An input of two calls gets the sum of both gradients.
 func TestAttentionFrozenInputs(t *testing.T) {
 	s := AttentionShape{B: 2, T: 7, Heads: 2, KVHeads: 1, HeadDim: 4, Scale: 0.5}

@@ -22,7 +22,7 @@ type slotDims struct {
 //	dgate = Σ_i m_i,   ds_ij = scale · gate · p_ij (do_i·v_j − m_i),   dq_i = Σ_j ds_ij k_j,   dk_j = Σ_i ds_ij q_i,   dv_j = gate Σ_i p_ij do_i
 //
 // Shapes: q (N,Heads·HeadDim), k and v (K,KVHeads·HeadDim), gate (1) → o like q. Saves p (N,Heads,K). The fields
-// B, T and P of s are ignored. Zhang et al. 2023, arXiv:2303.16199.
+// B, T, P and Window of s are ignored. Zhang et al. 2023, arXiv:2303.16199.
 func SlotAttention(t *graph.Tape, q, k, v, gate graph.Var, s AttentionShape) graph.Var {
 	N, _ := q.Dim2()
 	K, _ := k.Dim2()

@@ -74,6 +74,9 @@ func newAdaption(d *nn.Decoder, cfg *config.PEFT, _ Context) (*Method, error) {
 	if d.Blocks[0].QNorm != nil {
 		return nil, fmt.Errorf("ADAPTION_PROMPT is not available for models that norm their queries and keys (Qwen3), as in PEFT")
 	}
+	if slices.ContainsFunc(d.Blocks, func(b nn.Block) bool { return b.NoRoPE }) {
+		return nil, fmt.Errorf("ADAPTION_PROMPT is not available for models with layers without rotary positions (SmolLM3), as in PEFT")
+	}
 	first := d.Layers - own.Layers
 	if first < 0 {
 		return nil, fmt.Errorf("adapter_layers is %d, and the model has %d layers", own.Layers, d.Layers)

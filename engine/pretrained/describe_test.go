@@ -22,7 +22,7 @@ func TestFamilyIsRegisteredOnce(t *testing.T) {
 	if name, err := model.ClassifierOf([]byte(`{"model_type": "acme"}`)); err != nil || name != "AcmeForSequenceClassification" {
 		t.Errorf("its classifier is %q, %v", name, err)
 	}
-	if d := Describe(); !slices.Equal(d.Models, []string{"Acme", "Llama", "Mistral", "Qwen2", "Qwen3"}) || len(d.Methods) == 0 {
+	if d := Describe(); !slices.Equal(d.Models, []string{"Acme", "Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3"}) || len(d.Methods) == 0 {
 		t.Errorf("the families are described as %v, with %d methods", d.Models, len(d.Methods))
 	}
 	if _, err := model.New([]byte(`{"architectures": ["OtherForCausalLM"]}`)); err == nil || !strings.Contains(err.Error(), "AcmeForCausalLM, AcmeForSequenceClassification, LlamaForCausalLM") {

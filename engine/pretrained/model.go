@@ -15,6 +15,7 @@ import (
 	_ "llamatab/engine/model/mistral"
 	_ "llamatab/engine/model/qwen2"
 	_ "llamatab/engine/model/qwen3"
+	_ "llamatab/engine/model/smollm3"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/report"

@@ -13,20 +13,23 @@ const ROWS: u32 = 1u;      //@param  rows a thread
 const SPLIT: u32 = 1u;     //@param  threads that share a row; divides VECS; 1 unless TILED
 const TILE: u32 = 1u;      //@param  rows of the other side at a time; 1 unless TILED
 const TILED: bool = false; //@param
+const WINDOW: bool = false; //@param  a query sees only the last d.W keys, its own among them
 const OWN: u32 = VECS / SPLIT;
 const BLOCK: u32 = select(ROWS, WG / SPLIT * ROWS, TILED);
 
-struct Dims { B: u32, T: u32, P: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
+struct Dims { B: u32, T: u32, P: u32, W: u32, H: u32, Hkv: u32, D: u32, scale: f32 }
 
-// The first position that query i sees, at row n of positions: where its document starts.
+// The first position that query i sees, at row n of positions: where its document or its window starts.
 fn start_of(n: u32, i: u32) -> u32 {
-    return i - u32(clamp(positions[n], 0, i32(i)));
+    return i - min(u32(clamp(positions[n], 0, i32(i))), d.W - 1u); //@if WINDOW
+    return i - u32(clamp(positions[n], 0, i32(i))); //@if !WINDOW
 }
 
-// Whether key row key is seen by query i, whose document starts at start. The first P keys are seen by all.
-// Written without short cuts, which would be branches in the innermost loop.
+// Whether key row key is seen by query i, which sees positions from start on. The first P keys are seen by all, but for
+// a window. Written without short cuts, which would be branches in the innermost loop.
 fn seen(key: u32, start: u32, i: u32) -> bool {
-    return (key < d.P) | ((key - d.P >= start) & (key - d.P <= i));
+    return ((key < d.P) & (key + d.W > d.P + i)) | ((key - d.P >= start) & (key - d.P <= i)); //@if WINDOW
+    return (key < d.P) | ((key - d.P >= start) & (key - d.P <= i)); //@if !WINDOW
 }
 
 // The n-th key to visit when queries see positions from lo on: the prefix comes before.

@@ -76,13 +76,24 @@ def tiny_model(folder):
     qwen3 = {**CONFIG, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
     norms = {f"model.layers.{i}.self_attn.{n}_norm.weight": 1 + 0.25 * random.standard_normal(hd) for i in range(CONFIG["num_hidden_layers"]) for n in "qk"}
     mistral = {**CONFIG, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 32}
+    windows = {
+        "mistral_window": ({**mistral, "sliding_window": 5}, {}),
+        "qwen2_window": ({**qwen2, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}, qwen2_biases),
+        "qwen3_window": ({**qwen3, "use_sliding_window": True, "sliding_window": 6,
+                          "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}, norms),
+    }
+    smollm3 = {**CONFIG, "architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "no_rope_layer_interval": 2}
+    unrotated = {
+        "smollm3": (smollm3, {}),
+        "smollm3_window": ({**smollm3, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 7}, {}),
+    }
     rope = {name: {**CONFIG, "rope_theta": 500.0, "rope_scaling": {"rope_type": name, **keys}} for name, keys in {
         "linear": {"factor": 4.0}, "dynamic": {"factor": 4.0},
         "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
         "yarn": {"factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0, "beta_slow": 0.5},
         "longrope": {"original_max_position_embeddings": 32, "short_factor": [1.0, 1.5, 3.0], "long_factor": [2.0, 4.0, 8.0]}}.items()}
     for name, config, extra in ("model", CONFIG, {}), ("classifier", classes, score), ("biased", biased, biases), (
-            "qwen2", qwen2, qwen2_biases), ("qwen3", qwen3, norms), ("mistral", mistral, {}), *((k, c, {}) for k, c in rope.items()):
+            "qwen2", qwen2, qwen2_biases), ("qwen3", qwen3, norms), ("mistral", mistral, {}), *((k, c, {}) for k, c in rope.items()), *((k, c, x) for k, (c, x) in {**windows, **unrotated}.items()):
         write(f"{folder}/{name}/config.json", config)
         write(f"{folder}/{name}/tokenizer.json", words)
         safetensors.save(f"{folder}/{name}/model.safetensors", {**tensors, **extra})

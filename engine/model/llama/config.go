@@ -36,8 +36,10 @@ type Config struct {
 	QKVBias bool `json:"-"`
 	// HeadNorms is set by architectures that norm each query and key before the rotation.
 	HeadNorms bool `json:"-"`
-	// Window is the length of the attention's sliding window, 0 for none.
-	Window int `json:"-"`
+	// Windows are the lengths of the layers' sliding windows, 0 for none; nil means that no layer has one.
+	Windows []int `json:"-"`
+	// NoRoPE says of each layer whether its queries and keys are left without a rotation; nil means that all have one.
+	NoRoPE []bool `json:"-"`
 	// DefaultTheta is rope_theta where the file gives none; 0 means Llama's 10000.
 	DefaultTheta float64 `json:"-"`
 }

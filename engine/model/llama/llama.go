@@ -28,10 +28,6 @@ func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if w := c.Window; w > 0 && w < rope.MaxPositions {
-		rope.MaxPositions = w
-		remarks = append(remarks, message.NewRemark("window_short", "config.json: texts of up to {positions} tokens are read, within which attention over a sliding window is attention over all: longer ones are not supported", "positions", w))
-	}
 	H, I, hd, kv := c.HiddenSize, c.IntermediateSize, *c.HeadDim, *c.NumKeyValueHeads
 	d := &nn.Decoder{Dims: nn.Dims{
 		Vocab: c.VocabSize, Hidden: H, Intermediate: I, Layers: c.NumHiddenLayers,
@@ -72,6 +68,12 @@ func (c *Config) Decoder() (*nn.Decoder, []message.Remark, error) {
 			Up:                linear(u, at+"mlp.up_proj", H, I, c.MLPBias),
 			Down:              linear(u, at+"mlp.down_proj", I, H, c.MLPBias),
 		})
+		if c.Windows != nil {
+			d.Blocks[i].Window = c.Windows[i]
+		}
+		if c.NoRoPE != nil {
+			d.Blocks[i].NoRoPE = c.NoRoPE[i]
+		}
 	}
 	d.Norm = norm("head", "model.norm")
 	d.Head = linear("head", "lm_head", H, c.VocabSize, false)

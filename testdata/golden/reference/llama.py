@@ -60,6 +60,30 @@ def frequencies(config, hd):
     return inv, 1.0
 
 
+def layer_kinds(config):
+    """For each layer, the length of its sliding window or None, and whether it rotates queries and keys.
+
+    As the configuration classes of transformers 5 fill in layer_types and no_rope_layers.
+    """
+    L, family = config["num_hidden_layers"], config["model_type"]
+    rotated = [True] * L
+    if family == "smollm3":
+        rotated = config.get("no_rope_layers") or [(i + 1) % config["no_rope_layer_interval"] != 0 for i in range(L)]
+    window = config.get("sliding_window")
+    if family == "llama" or family != "mistral" and not config.get("use_sliding_window"):
+        window = None
+    kinds = config.get("layer_types")
+    if family == "mistral":
+        slides = [True] * L
+    elif kinds:
+        slides = [k == "sliding_attention" for k in kinds]
+    elif family == "smollm3":
+        slides = [not r for r in rotated]
+    else:
+        slides = [i >= config.get("max_window_layers", 28) for i in range(L)]
+    return [(window if s else None, bool(r)) for s, r in zip(slides, rotated)]
+
+
 def rotate(x, positions, config):
     """Rotary embedding: dimension j turns with j + hd/2."""
     half = x.shape[-1] // 2
@@ -79,6 +103,7 @@ class Llama:
         self.nh, self.nkv = config["num_attention_heads"], config["num_key_value_heads"]
         self.hd = config.get("head_dim") or self.H // self.nh
         self.params = {n: torch.tensor(x, dtype=dtype) for n, x in tensors.items()}
+        self.kinds = layer_kinds(config)
         self.adapter = Adapter()
         self.head = None  # run.json's description of added layers, whose tensors are head.{k}.weight and head.{k}.bias
 
@@ -126,13 +151,18 @@ class Llama:
         q, k = self.heads(self.linear(at + ".q_proj", x), self.nh), self.heads(self.linear(at + ".k_proj", x), self.nkv)
         if at + ".q_norm.weight" in self.params:  # Qwen3
             q, k = self.norm(at + ".q_norm", q), self.norm(at + ".k_norm", k)
-        q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
+        window, rotated = self.kinds[i]
+        if rotated:
+            q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
         v = self.heads(self.linear(at + ".v_proj", x), self.nkv)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         scores = q @ self.group(k).transpose(2, 3) / math.sqrt(self.hd)
         key = torch.arange(T + S)
-        seen = (key[None, :] <= positions[:, None])[None] & (key[None, None, :] < T + lengths[:, None, None])
+        causal = key[None, :] <= positions[:, None]
+        if window is not None:
+            causal &= key[None, :] > positions[:, None] - window
+        seen = causal[None] & (key[None, None, :] < T + lengths[:, None, None])
         scores = scores.masked_fill(~seen[:, None], torch.finfo(x.dtype).min)
         out = self.linear(at + ".o_proj", self.join(scores.softmax(-1) @ self.group(v)))
         return self.adapter.attention(self, i, q, out)

@@ -110,6 +110,13 @@ TINY = {
     "unfreeze_prefix": run("masked", peft=PREFIX, unfreeze=stages((0, ["norm"]), (6, ["norm", "lm_head"]), (12, ["norm", "lm_head", "layers:first:1"]))),
     # families of models, and rotary scalings
     **{f"{m}_{k}": run("masked", m, **how) for m in ("qwen2", "qwen3", "mistral") for k, how in {"full": {"trainable": ["all"]}, "lora": {"peft": ALL}}.items()},
+    **{f"{m}_window_{k}": run("masked", m + "_window", **how) for m in ("mistral", "qwen2", "qwen3") for k, how in {"full": {"trainable": ["all"]}, "lora": {"peft": ALL}}.items()},
+    "mistral_window_odd": run("odd", "mistral_window", QV, per_device_train_batch_size=3),
+    "mistral_window_prefix": run("masked", "mistral_window", PREFIX),
+    "mistral_window_prompt": run("masked", "mistral_window", PROMPT),
+    "smollm3_full": run("masked", "smollm3", trainable=["all"]),
+    "smollm3_lora": run("masked", "smollm3", ALL),
+    "smollm3_window_lora": run("masked", "smollm3_window", ALL),
     **{f"rope_{k}": run("masked", k, peft=QV) for k in ("linear", "dynamic", "llama3", "yarn", "longrope")},
     # the optimizer and the loop
     "layer_lr_decay": run(trainable=["all"], layer_lr_decay=0.5),
