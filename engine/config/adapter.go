@@ -189,7 +189,7 @@ func (p *PEFT) fileKeys() map[string]any {
 		if late && key == "modules_to_save" && len(p.BesideHead()) == 0 {
 			v = nil // PEFT's class saves the head of a classification without a key for it
 		}
-		if v != nil || !late {
+		if v != nil && v != false || !late {
 			m[key] = v
 		}
 	}

@@ -27,6 +27,7 @@ var methods = []struct {
 	file   string // of the tensors that train
 }{
 	{"lora", []string{lora, "peft.init_lora_weights=false"}, true, "adapter_model.safetensors"},
+	{"lora with a bias of B", []string{lora, "peft.init_lora_weights=false", "peft.lora_bias=true", "peft.target_modules=all-linear"}, true, "adapter_model.safetensors"},
 	{"dora", []string{lora, "peft.init_lora_weights=false", "peft.use_dora=true", "peft.target_modules=all-linear"}, true, "adapter_model.safetensors"},
 	{"pissa", []string{lora, "peft.init_lora_weights=pissa"}, true, "adapter_model.safetensors"},
 	{"olora with dora", []string{lora, "peft.init_lora_weights=olora", "peft.use_dora=true", "peft.target_modules=all-linear"}, true, "adapter_model.safetensors"},
@@ -309,6 +310,8 @@ func TestMethodRefusals(t *testing.T) {
 		`peft={"peft_type": "IA3", "target_modules": ["query"], "feedforward_modules": []}`:                                          {"query", "self_attn.q_proj"},
 		`peft={"peft_type": "LORA", "use_dora": true, "target_modules": ["lm_head"]}`:                                                {"use_dora", "lm_head"},
 		`peft={"peft_type": "LORA", "use_dora": true, "target_modules": ["embed_tokens"]}`:                                           {"use_dora", "embed_tokens"},
+		`peft={"peft_type": "LORA", "lora_bias": true, "target_modules": ["lm_head"]}`:                                               {"lora_bias", "lm_head"},
+		`peft={"peft_type": "LORA", "lora_bias": true, "target_modules": ["embed_tokens"]}`:                                          {"lora_bias", "embed_tokens"},
 	} {
 		t.Run(set, func(t *testing.T) { mustFail(t, newJob(t, files, set), "peft", 2, parts...) })
 	}

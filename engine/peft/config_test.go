@@ -70,7 +70,10 @@ func TestPEFTRefusals(t *testing.T) {
 		`"peft_type": "LORA", "lora_alpha": -1`:                                                {"peft.lora_alpha"},
 		`"peft_type": "LORA", "use_dora": 1`:                                                   {"peft.use_dora: wants"},
 		`"peft_type": "LORA", "bias": "some"`:                                                  {"peft.bias", "lora_only"},
-		`"peft_type": "LORA", "lora_bias": true`:                                               {"peft.lora_bias"},
+		`"peft_type": "LORA", "lora_bias": true, "use_dora": true`:                             {"peft.lora_bias", "use_dora"},
+		`"peft_type": "LORA", "lora_bias": true, "init_lora_weights": "gaussian"`:              {"peft.lora_bias", "init_lora_weights"},
+		`"peft_type": "LORA", "lora_bias": 1`:                                                  {"peft.lora_bias: wants"},
+		`"peft_type": "LORA", "use_qalora": 1`:                                                 {"peft.use_qalora"},
 		`"peft_type": "LORA", "use_qalora": true`:                                              {"peft.use_qalora"},
 		`"peft_type": "LORA", "modules_to_save": 3`:                                            {"peft.modules_to_save"},
 		`"peft_type": "LORA", "layer_replication": [[0, 4]]`:                                   {"peft.layer_replication"},
@@ -154,12 +157,12 @@ func TestParseAdapterConfig(t *testing.T) {
 		t.Errorf("got %+v, %q, %v", p, dropped, err)
 	}
 	for src, want := range map[string][]string{
-		`{"peft_type": "LORA", "lora_bias": true}`: {"a.json:1:36: lora_bias"},
-		`{"peft_type": "LORA", "r": 0}`:            {"a.json: r: is 0"},
-		`{"peft_type": "VERA"}`:                    {"peft_type"},
-		`{}`:                                       {"peft_type: is missing"},
-		`null`:                                     {"null"},
-		`3`:                                        {"wants an object"},
+		`{"peft_type": "LORA", "use_bdlora": true}`: {"a.json:1:37: use_bdlora"},
+		`{"peft_type": "LORA", "r": 0}`:             {"a.json: r: is 0"},
+		`{"peft_type": "VERA"}`:                     {"peft_type"},
+		`{}`:                                        {"peft_type: is missing"},
+		`null`:                                      {"null"},
+		`3`:                                         {"wants an object"},
 	} {
 		_, _, err := config.ParseAdapterConfig([]byte(src), "a.json")
 		wantError(t, src, err, want)
@@ -291,7 +294,7 @@ func TestSavedAdapters(t *testing.T) {
 		`"init_lora_weights": "unheard"`:        {"unheard", "gaussian"},
 		`"trainable_token_indices": [1, 2]`:     {"trainable_token_indices", "merge_and_unload"},
 		`"layer_replication": [[0, 2], [1, 3]]`: {"layer_replication", "merge_and_unload"},
-		`"lora_bias": true`:                     {"lora_bias", "merge_and_unload"},
+		`"lora_bias": true, "use_dora": true`:   {"lora_bias", "use_dora"},
 		`"target_parameters": ["x"]`:            {"target_parameters", "merge_and_unload"},
 		`"layers_pattern": ["layers"]`:          {"layers_pattern"},
 		`"target_modules": []`:                  {"target_modules"},

@@ -107,10 +107,14 @@ func (p doraPair) fold(t *graph.Tape, w graph.Var) {
 	op.ScaleRows(t, w, gain)
 }
 
-// refuseDoRA refuses a module whose outputs DoRA cannot scale.
-func refuseDoRA(cfg *LoRAConfig, path string) error {
-	if !cfg.DoRA {
-		return nil
+// refuseAtEnds refuses settings of LoRA that the embedding and the output head cannot have.
+func refuseAtEnds(cfg *LoRAConfig, path string) error {
+	const why = "only the linear modules of the layers have it"
+	switch {
+	case cfg.DoRA:
+		return refuse("use_dora", path, why)
+	case cfg.BiasOfB:
+		return refuse("lora_bias", path, why)
 	}
-	return refuse("use_dora", path, "only the linear modules of the layers have it")
+	return nil
 }

@@ -15,9 +15,10 @@ import (
 //
 //	y = W·x + s·B·A·dropout(x),   A (r,in), B (out,r),   s = alpha/r, or alpha/√r with rank stabilisation
 //
-// On an embedding, row t gets s·B·A[:,t]. Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023, arXiv:2312.03732.
+// With lora_bias, y gets s·b besides, where b (out) is a trained bias of B. On an embedding, row t gets s·B·A[:,t]. Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023, arXiv:2312.03732.
 type loraPair struct {
 	a, b    *nn.Param
+	bias    *nn.Param // of B, nil for none
 	scale   float32
 	dropout float32
 	site    uint32 // tells the dropout masks of different modules apart
@@ -25,7 +26,11 @@ type loraPair struct {
 
 // Project implements nn.Adapter.
 func (p *loraPair) Project(t *graph.Tape, in *nn.Input, l *nn.Linear, x graph.Var) graph.Var {
-	return l.Plain(t, x, p.Term(t, in, x))
+	y := l.Plain(t, x, p.Term(t, in, x))
+	if p.bias != nil {
+		op.AddBias(t, y, op.Scale(t, p.bias.Var(t), p.scale))
+	}
+	return y
 }
 
 // Term implements nn.Additive.
@@ -49,6 +54,11 @@ func (p *loraPair) pair(t *graph.Tape, x graph.Var) op.Term {
 // fold implements Merge.Fold.
 func (p *loraPair) fold(t *graph.Tape, w graph.Var) {
 	op.MergeLowRank(t, w, p.b.Var(t), p.a.Var(t), false, p.scale)
+}
+
+// foldBias is Merge.Fold for the bias of the adapted module.
+func (p *loraPair) foldBias(t *graph.Tape, bias graph.Var) {
+	op.AddTo(t, p.bias.Var(t), bias, p.scale)
 }
 
 // loraBuilder makes the pairs of a LoRA adapter.
@@ -115,7 +125,7 @@ func (b *loraBuilder) adaptEmbedding() error {
 	if err != nil {
 		return err
 	}
-	if err := refuseDoRA(b.config, embedTokens); err != nil {
+	if err := refuseAtEnds(b.config, embedTokens); err != nil {
 		return err
 	}
 	// A is kept transposed, so that its column for a token is a row to look up.
@@ -145,7 +155,7 @@ func (b *loraBuilder) adaptLinear(m *nn.Linear) error {
 		return err
 	}
 	if m == b.decoder.Head {
-		if err := refuseDoRA(b.config, m.Path); err != nil {
+		if err := refuseAtEnds(b.config, m.Path); err != nil {
 			return err
 		}
 		p.a.Unit, p.b.Unit = "head", "head"
@@ -166,6 +176,9 @@ func (b *loraBuilder) adaptLinear(m *nn.Linear) error {
 		}
 	}
 	b.method.Own(p.a, p.b)
+	if b.config.BiasOfB {
+		b.addBias(p, m)
+	}
 	merge := Merge{W: m.Weight, Head: m == b.decoder.Head, From: []*nn.Param{p.a, p.b}, Fold: p.fold}
 	b.patch.Linears[m] = p
 	if b.config.DoRA {
@@ -176,6 +189,20 @@ func (b *loraBuilder) adaptLinear(m *nn.Linear) error {
 	}
 	b.method.merges = append(b.method.merges, merge)
 	return nil
+}
+
+// addBias gives B of a pair a bias, which starts as that of torch.nn.Linear where B does, and else as 0.
+func (b *loraBuilder) addBias(p *loraPair, m *nn.Linear) {
+	p.bias = &nn.Param{Name: Prefix + m.Path + ".lora_B.bias", Shape: tensor.Of(m.Out), Unit: p.b.Unit, Trainable: true}
+	if b.config.Init == InitRandom {
+		p.bias.Init = p.b.Init
+	}
+	b.method.Own(p.bias)
+	if m.Bias == nil {
+		b.method.unmergeable = "lora_bias gives " + m.Path + " a bias that no weight can hold: the base model has none there"
+		return
+	}
+	b.method.merges = append(b.method.merges, Merge{W: m.Bias, From: []*nn.Param{p.bias}, Fold: p.foldBias})
 }
 
 // rank is the rank and alpha of a module: the first pattern that hits, each for itself.

@@ -28,6 +28,7 @@ type LoRAConfig struct {
 	RSLoRA            bool                     `json:"use_rslora"`
 	DoRA              bool                     `json:"use_dora"`
 	Bias              string                   `json:"bias"`                // which of the base's biases train: none, all or lora_only
+	BiasOfB           bool                     `json:"lora_bias"`           // B has a bias of its own
 	LayersToTransform config.Ints              `json:"layers_to_transform"` // nil: all
 	LayersPattern     config.Strings           `json:"layers_pattern"`
 	RankPattern       config.Patterns[int]     `json:"rank_pattern"`  // ranks that differ from R
@@ -53,11 +54,12 @@ func init() {
 				{Key: "rank_pattern", Name: message.Both("Ranks by module", "按模块设秩"), Help: message.Both("Ranks that differ, by pattern, as JSON.", "不同模块的秩，按模式，JSON。")},
 				{Key: "alpha_pattern", Name: message.Both("Alphas by module", "按模块设 alpha"), Help: message.Both("Alphas that differ, by pattern, as JSON.", "不同模块的 alpha，按模式，JSON。")},
 				{Key: "bias", Name: message.Both("Biases", "偏置"), Help: message.Both("Which biases of the base train as well: none, all or lora_only.", "基础模型的哪些偏置也训练：none、all 或 lora_only。")},
+				{Key: "lora_bias", Name: message.Both("Bias of B", "B 的偏置"), Help: message.Both("Each adapter also learns a bias. It can be merged only into layers that have one.", "每个适配器还学习一个偏置。只能合并到本身带偏置的层。")},
 				{Key: "modules_to_save"}, {Key: "base_model_name_or_path"}, {Key: "revision"}, {Key: "task_type"},
 			},
 			Refused: []string{
 				"alora_invocation_tokens", "arrow_config", "bdlora_config", "corda_config", "ensure_weight_tying", "eva_config",
-				"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config",
+				"fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_ga_config", "megatron_config",
 				"monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config",
 			},
 			Past:        []string{"corda_config", "eva_config", "fan_in_fan_out", "loftq_config", "lora_ga_config"},
@@ -65,7 +67,7 @@ func init() {
 			// B is 0 or the pair's product is, and the base stays as it is: what the file holds is all there is to it.
 			AsSaved: map[string]map[string]any{"init_lora_weights": {"eva": true, "orthogonal": true}},
 			Inert:   []string{"megatron_core", "qalora_group_size", "runtime_config"},
-			Since:   []string{"exclude_modules"},
+			Since:   []string{"exclude_modules", "lora_bias"},
 			Constant: map[string]any{
 				"fan_in_fan_out": false, "layer_replication": nil, "loftq_config": struct{}{}, "megatron_config": nil, "megatron_core": "megatron.core",
 			},
@@ -119,6 +121,8 @@ func loraRules(p *config.PEFT, at func(string) string) []config.Rule {
 		config.Within(at("lora_alpha"), c.Alpha, leastAlpha(p), math.MaxFloat32),
 		config.Below(at("lora_dropout"), c.Dropout),
 		config.OneOf(at("bias"), c.Bias, []string{"none", "all", "lora_only"}),
+		config.Must(!c.BiasOfB || !c.DoRA, at("lora_bias"), "does not go with use_dora, as in PEFT", "leave one of the two out"),
+		config.Must(!c.BiasOfB || c.Init == InitDefault || c.Init == InitRandom, at("lora_bias"), "goes with init_lora_weights true or false only, as in PEFT", "leave init_lora_weights out"),
 		config.Must(c.LayersToTransform == nil || len(c.LayersToTransform) > 0, at("layers_to_transform"), "names no layer", "use null for all"),
 		config.Must(c.LayersToTransform == nil || !regex, at("layers_to_transform"), "goes with a list of target_modules only", "put the layers into the regular expression"),
 		config.Must(c.LayersPattern == nil || c.LayersToTransform != nil, at("layers_pattern"), "says nothing without layers_to_transform", "leave it out"),

@@ -184,7 +184,9 @@ func New(d *nn.Decoder, cfg *config.PEFT, c Context) (m *Method, err error) {
 	if m, err = known.Make(d, cfg, c); err != nil {
 		return nil, err
 	}
-	m.unmergeable = known.Unmergeable
+	if known.Unmergeable != "" {
+		m.unmergeable = known.Unmergeable
+	}
 	if m.Prefix = Prefix; m.Patch.Virtual > 0 {
 		m.Prefix = promptPrefix
 	}

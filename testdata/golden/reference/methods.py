@@ -80,7 +80,7 @@ class LoRA(Method):
             return F.linear(x, w, b)
         r, s = self.rank(name)
         assert A.shape[0] == r, (name, A.shape, r)
-        low = s * F.linear(F.linear(x, A), B)
+        low = s * F.linear(F.linear(x, A), B, self.tensors.get(f"{PREFIX}{name}.lora_B.bias"))
         m = self.tensors.get(f"{PREFIX}{name}.lora_magnitude_vector")
         if m is None:
             return F.linear(x, w, b) + low
@@ -176,6 +176,8 @@ def initial(peft, config, random):
             r, _ = probe.rank(p)
             out[f"{PREFIX}{p}.lora_A.weight"] = normal(1 / math.sqrt(i), r, i)
             out[f"{PREFIX}{p}.lora_B.weight"] = normal(0.05, o, r)
+            if peft.get("lora_bias"):
+                out[f"{PREFIX}{p}.lora_B.bias"] = normal(0.1, o)
             if peft.get("use_dora"):
                 out[f"{PREFIX}{p}.lora_magnitude_vector"] = None  # of W + s B A: filled in by whoever has W
         if isinstance(targets, list) and "embed_tokens" in targets:

@@ -60,6 +60,8 @@ TINY = {
     "lora_odd": run("odd", peft=QV, per_device_train_batch_size=3),
     "lora_bias_all": run("masked", "biased", {**QV, "bias": "all"}),
     "lora_bias_lora_only": run(model="biased", peft={**ALL, "bias": "lora_only"}),
+    "lora_bias_of_b": run("masked", peft={**QV, "lora_bias": True, "use_rslora": True}),
+    "lora_bias_of_b_biased": run("masked", "biased", {**ALL, "lora_bias": True}),
     "dora_biased": run("masked", "biased", {**ALL, "use_dora": True}),
     "ia3_biased": run("masked", "biased", {**IA3, "target_modules": ["k_proj", "o_proj", "down_proj"]}),
     "adaption_prompt_biased": run("masked", "biased", adapter(2)),
