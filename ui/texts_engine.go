@@ -72,6 +72,7 @@ var engineTexts = texts{
 	"event.weights_f64":            {"{tensors}: stored as F64, read as F32.", "{tensors}：以 F64 存储，按 F32 读取。"},
 	"event.rope_places":            {"config.json: {taken} and {other} disagree. {taken} counts, as in transformers 5.", "config.json：{taken} 与 {other} 不一致。以 {taken} 为准，与 transformers 5 相同。"},
 	"event.rope_key_unused":        {"config.json: {key} has no effect on rope type {type}, as in transformers.", "config.json：{key} 对 RoPE 类型 {type} 不起作用，与 transformers 相同。"},
+	"event.weights_unwrapped":      {"Names such as {name} are read as {usual}: the weights were saved from a wrapped model.", "{name} 之类的名称按 {usual} 读取：权重是从被包装的模型保存的。"},
 	"event.longrope_short":         {"config.json: texts of up to {positions} tokens are read. Beyond them longrope has other frequencies (long_factor), which are not supported.", "config.json：最多读取 {positions} 个词元的文本。更长的文本在 longrope 中使用另一组频率（long_factor），本软件不支持。"},
 	"event.architecture_unknown":   {"config.json: architecture {architecture} is unknown. It is read as {read}, which model_type {type} stands for.", "config.json：未知架构 {architecture}。按 model_type {type} 对应的 {read} 读取。"},
 	"event.tokens_added":           {"Tokens that only the files beside tokenizer.json name are added: {tokens}, with the ids {ids}.", "已添加仅在 tokenizer.json 之外的文件中出现的词元：{tokens}，编号为 {ids}。"},

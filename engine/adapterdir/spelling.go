@@ -5,13 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"llamatab/engine/weights"
 )
-
-// Where a module's path begins: what stands before is the wrapping of whoever saved the file.
-var trunk = []string{"layers", "embed_tokens", "norm", "lm_head", "score"}
-
-// wrappers are what tools put before a path, or into it.
-var wrappers = []string{"base_model", "model", "module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 // respell returns a key of an adapter's file as PEFT saves it, and the adapter's name where the key holds one:
 //
@@ -19,17 +15,11 @@ var wrappers = []string{"base_model", "model", "module", "_orig_mod", "_fsdp_wra
 //
 // A key that has nothing to do with a module of a decoder stays as it is.
 func respell(key string) (name, adapter string) {
-	parts := strings.Split(key, ".")
-	parts = slices.DeleteFunc(parts, func(p string) bool {
-		return strings.HasPrefix(p, "_") && slices.Contains(wrappers, p)
-	})
-	for len(parts) > 0 && slices.Contains(wrappers, parts[0]) {
-		parts = parts[1:]
-	}
-	if len(parts) < 2 || !slices.Contains(trunk, parts[0]) {
+	path, ok := weights.Unwrap(key)
+	if !ok {
 		return key, ""
 	}
-	parts, adapter = withoutName(parts)
+	parts, adapter := withoutName(strings.Split(path, "."))
 	prefix := "base_model.model.model."
 	if parts[0] == "lm_head" || parts[0] == "score" {
 		prefix = "base_model.model."

@@ -33,6 +33,9 @@ type PEFT struct {
 // CausalLM is the task_type of a language model.
 const CausalLM = "CAUSAL_LM"
 
+// mergeHint is what to do with a saved adapter that is not available.
+const mergeHint = "merge the adapter into its base with PEFT's merge_and_unload, save that, and load the merged model"
+
 func (p *PEFT) defaults() { *p = PEFT{TaskType: CausalLM} }
 
 func (p *PEFT) decode(d *decoder, n *node, path string) error {
@@ -52,7 +55,7 @@ func (p *PEFT) decode(d *decoder, n *node, path string) error {
 		value := o.values[key]
 		switch {
 		case slices.Contains(commonFields, key):
-			if value.value != nil {
+			if excludesNone := p.Loaded && key == "exclude_modules" && value.blank(); value.value != nil && !excludesNone {
 				common.keys = append(common.keys, key)
 			}
 		case slices.Contains(ownFields, key):
@@ -69,7 +72,7 @@ func (p *PEFT) decode(d *decoder, n *node, path string) error {
 			case value.empty(), d.dropped != nil && slices.Contains(t.Past, key):
 			case d.dropped != nil:
 				return d.fail(value, join(path, key), value.kind()+" is not available in this version, and it would change the result",
-					"merge the adapter into its base with PEFT's merge_and_unload, save that, and load the merged model")
+					mergeHint)
 			default:
 				return d.fail(value, join(path, key), value.kind()+" is not available in this version, and it would change the result",
 					"leave the key out")
@@ -105,7 +108,11 @@ func typeOf(d *decoder, n *node, o *object, path string) (*PEFTType, error) {
 	if known := findPEFTType(name); known != nil {
 		return known, nil
 	}
-	return nil, d.fail(t, path, NotOneOf(name, peftTypeNames()), "")
+	next := ""
+	if d.dropped != nil {
+		next = mergeHint
+	}
+	return nil, d.fail(t, path, NotOneOf(name, peftTypeNames()), next)
 }
 
 // ParseAdapterConfig reads an adapter_config.json. Unknown keys are dropped, as PEFT does, and named; a known key that

@@ -20,7 +20,7 @@ func Classes(config []byte) ([]string, error) {
 		Problem *string           `json:"problem_type"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+		return nil, fmt.Errorf("config.json: %w", TypeError(err))
 	}
 	if c.Problem != nil && *c.Problem != "single_label_classification" {
 		return nil, fmt.Errorf("config.json: problem_type %q is not supported, want single_label_classification", *c.Problem)

@@ -103,7 +103,7 @@ func find(config []byte) (f Family, classes bool, remarks []message.Remark, err 
 		return f, false, nil, errors.New("begins with a byte order mark (BOM): save it as UTF-8 without one")
 	}
 	if err := json.Unmarshal(config, &head); err != nil {
-		return f, false, nil, err
+		return f, false, nil, TypeError(err)
 	}
 	if key, found := strictjson.RepeatedKey(config); found {
 		return f, false, nil, fmt.Errorf("the key %q occurs twice in one object: remove the value that is wrong", key)

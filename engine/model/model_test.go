@@ -211,6 +211,28 @@ func TestQwen3(t *testing.T) {
 	}
 }
 
+// TestTypeErrors: a value of another type is refused by the words of JSON.
+func TestTypeErrors(t *testing.T) {
+	for keys, want := range map[string]string{
+		`"architectures": "LlamaForCausalLM"`:                                 `config.json: "architectures" is a string, want a list`,
+		`"model_type": "llama", "rope_theta": "10000"`:                        `config.json: "rope_theta" is a string, want a number`,
+		`"model_type": "llama", "num_key_value_heads": 1.5`:                   `config.json: "num_key_value_heads" is 1.5, want a whole number`,
+		`"model_type": "llama", "attention_bias": 1`:                          `config.json: "attention_bias" is a number, want true or false`,
+		`"model_type": "llama", "hidden_act": ["silu"]`:                       `config.json: "hidden_act" is a list, want a string`,
+		`"model_type": "llama", "rope_scaling": {"factor": []}`:               `config.json: rope_scaling: "factor" is a list, want a number`,
+		`"model_type": "qwen3", "layer_types": {}`:                            `config.json: "layer_types" is an object, want a list`,
+		`"model_type": "smollm3", "no_rope_layers": true`:                     `config.json: "no_rope_layers" is true or false, want a list`,
+		`"architectures": ["LlamaForSequenceClassification"], "id2label": []`: `config.json: "id2label" is a list, want an object`,
+	} {
+		if _, err := model.New([]byte("{" + sizes + ", " + keys + "}")); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %q", keys, err, want)
+		}
+	}
+	if _, err := model.New([]byte("[]")); err == nil || err.Error() != "config.json: the file holds a list, want an object" {
+		t.Errorf("a list: %v", err)
+	}
+}
+
 // TestStrictConfig: what JSON readers disagree on is refused by name.
 func TestStrictConfig(t *testing.T) {
 	const family = `"architectures": ["LlamaForCausalLM"], `

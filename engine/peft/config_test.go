@@ -270,6 +270,7 @@ func TestSavedAdapters(t *testing.T) {
 		{`"lora_alpha": -8`, "lora_alpha"},
 		{`"lora_alpha": -8, "alpha_pattern": {"q_proj": -3}`, "lora_alpha"},
 		{`"modules_to_save": ["classifier", "score"]`, "modules_to_save"},
+		{`"exclude_modules": ""`, "exclude_modules"},
 		{`"target_modules": "^(?!.*mlp).*\\.(q|v)_proj$"`, ""},
 	} {
 		p, _, err := config.ParseAdapterConfig([]byte(`{"peft_type": "LORA", `+c.keys+`}`), "adapter_config.json")
@@ -302,6 +303,8 @@ func TestSavedAdapters(t *testing.T) {
 		_, _, err := config.ParseAdapterConfig([]byte(`{"peft_type": "LORA", `+keys+`}`), "adapter_config.json")
 		wantError(t, keys, err, want)
 	}
+	_, _, err := config.ParseAdapterConfig([]byte(`{"peft_type": "LOHA"}`), "adapter_config.json")
+	wantError(t, "LOHA", err, []string{"LOHA", "merge_and_unload"})
 }
 
 func FuzzAdapterConfig(f *testing.F) {

@@ -186,7 +186,20 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 		}
 		a.files[name] = c
 	}
-	var wrong []string
+	wrong, err := m.compare(a, names, complete)
+	if err != nil {
+		return bad(err)
+	}
+	if problem := wrong.message(); problem != "" {
+		return bad(fmt.Errorf("its files do not fit its configuration and this model: %s", problem))
+	}
+	return nil
+}
+
+// compare compares the tensors in the files of the given names with those of the adapter. complete is that of load. Matrices of
+// the base model that the files hold are added to the adapter.
+func (m *Model) compare(a *Adapter, names []string, complete bool) (*misfits, error) {
+	wrong := &misfits{whole: "this adapter"}
 	known := map[string]bool{} // by file and key
 	for _, t := range a.tensors() {
 		known[t.File+"\n"+t.Key] = true
@@ -209,9 +222,7 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 		if _, ok := a.File(t).Tensor(t.Key); !ok && (!complete || lost) && slices.Contains(base, t.Param) {
 			continue
 		}
-		if msg := Mismatch(a.File(t), t.Key, t.Param.FileShape()); msg != "" {
-			wrong = append(wrong, msg)
-		}
+		wrong.want(a.File(t), t.Key, t.Param.FileShape())
 	}
 	for _, file := range names {
 		for _, name := range a.files[file].Names() {
@@ -220,20 +231,17 @@ func (m *Model) load(a *Adapter, fsys fs.FS, complete bool) error {
 			case file == adapterFile && m.savedMatrix(a, name) != nil:
 				msg, err := m.addSavedMatrix(a, name)
 				if err != nil {
-					return bad(err)
+					return nil, err
 				}
 				if msg != "" {
-					wrong = append(wrong, msg)
+					wrong.other = append(wrong.other, msg)
 				}
 			default:
-				wrong = append(wrong, fmt.Sprintf("%q is not part of this adapter", name))
+				wrong.extra = append(wrong.extra, name)
 			}
 		}
 	}
-	if wrong != nil {
-		return bad(fmt.Errorf("its files do not fit its configuration and this model: %s", list(wrong)))
-	}
-	return nil
+	return wrong, nil
 }
 
 // FirstValues returns the first values of a parameter that no file holds. The method of its adapter a computes them, or they are

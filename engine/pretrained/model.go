@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sort"
 	"strings"
 
 	"llamatab/engine/config"
@@ -183,15 +182,11 @@ func (m *Model) CheckWeights() error {
 	if m.Base == nil {
 		return nil
 	}
-	var wrong []string
+	wrong := misfits{whole: "the model"}
 	used := map[string]bool{}
 	for _, p := range m.Decoder.Params() {
 		used[p.From()] = true
-		if p.New {
-			continue
-		}
-		if msg := Mismatch(m.Base, p.From(), p.FileShape()); msg != "" {
-			wrong = append(wrong, msg)
+		if p.New || !wrong.want(m.Base, p.From(), p.FileShape()) {
 			continue
 		}
 		t, _ := m.Base.Tensor(p.From())
@@ -199,16 +194,29 @@ func (m *Model) CheckWeights() error {
 			p.DType = tensor.BF16
 		}
 	}
-	extra, err := m.leftOver(used)
-	if err != nil {
+	var err error
+	if wrong.extra, err = m.leftOver(used); err != nil {
 		return report.Fail("model", report.ExitConfig, ModelHint, fmt.Errorf("model: %w", err))
 	}
-	wrong = append(wrong, extra...)
-	if wrong != nil {
-		sort.Strings(wrong)
-		return report.Fail("model", report.ExitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", list(wrong)))
+	problem := wrong.message()
+	if name := adapterInside(m.Base.Names()); problem != "" && name != "" {
+		return report.Fail("model", report.ExitConfig, "Merge the adapter into its base with PEFT's merge_and_unload, save that, and load the merged model.",
+			fmt.Errorf("model: the weights hold an adapter beside the base model's own tensors, such as %s", name))
+	}
+	if problem != "" {
+		return report.Fail("model", report.ExitConfig, "The weights do not belong to this config.json.", fmt.Errorf("model: weights do not fit config.json: %s", problem))
 	}
 	return nil
+}
+
+// adapterInside returns the first tensor that PEFT adds to a model while an adapter is attached, "" for none.
+func adapterInside(names []string) string {
+	for _, name := range names {
+		if strings.Contains(name, ".base_layer.") || strings.Contains(name, ".lora_") {
+			return name
+		}
+	}
+	return ""
 }
 
 // UseCheckpoint makes the folder of a checkpoint the source of the trained values until the returned function is called.

@@ -1,7 +1,6 @@
 package pretrained
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -40,8 +39,8 @@ func (m *Model) reconcile() error {
 }
 
 // leftOver checks the tensors of the base file that the model does not use. Buffers, which the model computes itself, become a
-// remark. It returns a message for each other tensor.
-func (m *Model) leftOver(used map[string]bool) (wrong []string, err error) {
+// remark. It returns the names of all other tensors.
+func (m *Model) leftOver(used map[string]bool) (extra []string, err error) {
 	var buffers []string
 	for _, name := range m.Base.Names() {
 		t, _ := m.Base.Tensor(name)
@@ -57,13 +56,13 @@ func (m *Model) leftOver(used map[string]bool) (wrong []string, err error) {
 		case isBuffer(t):
 			buffers = append(buffers, name)
 		default:
-			wrong = append(wrong, fmt.Sprintf("%q is not part of the model", name))
+			extra = append(extra, name)
 		}
 	}
 	if buffers != nil {
 		m.remark("buffers_left_out", "{tensors}: no weights of this model, left out, as in transformers", "tensors", list(buffers))
 	}
-	return wrong, nil
+	return extra, nil
 }
 
 // isBuffer reports whether a tensor is no weight of a Llama-family model: it holds no floats, or has the name of a cache or

@@ -44,14 +44,14 @@ type Checkpoint struct {
 // The files must implement io.ReaderAt.
 //
 // The index gives the files of the set. A tensor is found in any of them. A checkpoint of a model without its head has tensors
-// named "layers.0.…", which get the usual names "model.layers.0.…".
+// named "layers.0.…", one of a wrapped model "module.model.layers.0.…". They get the usual names "model.layers.0.…".
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	c := newCheckpoint()
 	if err := c.openFolder(fsys); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("weights: %w", err)
 	}
-	c.addModelPrefix()
+	c.unwrap()
 	return c, nil
 }
 
@@ -278,26 +278,6 @@ func isTrainerState(name string) bool {
 		}
 	}
 	return false
-}
-
-// addModelPrefix renames the tensors of a checkpoint saved from the bare model.
-func (c *Checkpoint) addModelPrefix() {
-	var bare []string
-	for name := range c.tensors {
-		if strings.HasPrefix(name, "model.") {
-			return
-		}
-		first, _, _ := strings.Cut(name, ".")
-		if first == "embed_tokens" || first == "layers" || first == "norm" {
-			bare = append(bare, name)
-		}
-	}
-	for _, name := range bare {
-		t := c.tensors[name]
-		delete(c.tensors, name)
-		t.Name = "model." + name
-		c.tensors[t.Name] = t
-	}
 }
 
 // Tensor finds a tensor by name.

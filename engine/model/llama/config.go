@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"llamatab/engine/model"
 )
 
 // Config holds the keys of a Llama's config.json that change the maths.
@@ -72,7 +74,7 @@ func ParseConfig(data []byte) (*Config, error) {
 func (base Config) Parse(data []byte) (*Config, error) {
 	c := &base
 	if err := json.Unmarshal(data, c); err != nil {
-		return nil, fmt.Errorf("config.json: %w", typeError(err))
+		return nil, fmt.Errorf("config.json: %w", model.TypeError(err))
 	}
 	if c.NumKeyValueHeads == nil {
 		c.NumKeyValueHeads = &c.NumAttentionHeads
@@ -115,13 +117,4 @@ func (base Config) Parse(data []byte) (*Config, error) {
 		return nil, fmt.Errorf("config.json: initializer_range is %v", c.InitializerRange)
 	}
 	return c, nil
-}
-
-// typeError names the key of a value that is of another type than wanted.
-func typeError(err error) error {
-	var te *json.UnmarshalTypeError
-	if errors.As(err, &te) {
-		return fmt.Errorf("%q is %s, want %s", te.Field, te.Value, te.Type)
-	}
-	return err
 }

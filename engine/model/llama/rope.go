@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"llamatab/engine/message"
+	"llamatab/engine/model"
 )
 
 // ropeKeys are the keys of a dictionary of rotary settings, rope_scaling or rope_parameters.
@@ -139,7 +140,7 @@ func (r *ropeReader) read(dict json.RawMessage) error {
 		return fmt.Errorf("%s is not an object", r.place)
 	}
 	if err := json.Unmarshal(dict, &r.keys); err != nil {
-		return fmt.Errorf("%s: %w", r.place, typeError(err))
+		return fmt.Errorf("%s: %w", r.place, model.TypeError(err))
 	}
 	_, r.nullFactor = raw["factor"]
 	k := &r.keys

@@ -3,6 +3,8 @@ package llama
 import (
 	"encoding/json"
 	"fmt"
+
+	"llamatab/engine/model"
 )
 
 // Names of layer_types for kinds of attention.
@@ -32,7 +34,7 @@ func (s Sliding) Windows(config []byte, layers int) ([]int, error) {
 		Types  []string        `json:"layer_types"`
 	}{Most: 28}
 	if err := json.Unmarshal(config, &keys); err != nil {
-		return nil, fmt.Errorf("config.json: %w", typeError(err))
+		return nil, fmt.Errorf("config.json: %w", model.TypeError(err))
 	}
 	window := 0
 	if keys.Use {

@@ -43,7 +43,7 @@ func noRoPE(config []byte, layers int) ([]bool, error) {
 		Interval int   `json:"no_rope_layer_interval"`
 	}{Interval: 4}
 	if err := json.Unmarshal(config, &keys); err != nil {
-		return nil, err
+		return nil, model.TypeError(err)
 	}
 	unrotated := make([]bool, layers)
 	if keys.Rotated == nil {
