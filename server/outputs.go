@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 
 	"llamatab/server/exit"
 )
@@ -35,10 +34,4 @@ func outputFile(option string, path *string) error {
 	}
 	*path = full
 	return nil
-}
-
-// within reports whether path is folder or lies in it. Both are absolute.
-func within(path, folder string) bool {
-	rest, err := filepath.Rel(folder, path)
-	return err == nil && rest != ".." && !strings.HasPrefix(rest, ".."+string(filepath.Separator))
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -68,8 +70,9 @@ func train(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	resumes := c.Training.Resume != nil && within(*c.Training.Resume, *out)
+	resumes := c.Training.Resume != nil && filepath.Dir(*c.Training.Resume) == filepath.Clean(*out)
 	j.Store, j.Log = dir, job.NewLog(*out, resumes)
+	j.Log.Inputs, j.Log.Earlier = slices.Collect(maps.Values(m.Paths())), runner.ReportEarlier
 	j.Observe = runner.NewProgress().Observe
 	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser, Graceful: true})
 	err = runner.Finish(err, j.Log.Close, dir.Close)

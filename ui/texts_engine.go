@@ -61,6 +61,7 @@ var engineTexts = texts{
 	"event.rows_cut":               {"{file}: {n} of {rows} rows are cut to {length} tokens: {lost} tokens are lost, {share} %.", "{file}：{rows} 行中有 {n} 行截断为 {length} 个词元：丢失 {lost} 个词元，占 {share} %。"},
 	"event.rows_dropped":           {"{file}: {n} of {rows} rows are left out, the first at line {line}: nothing to learn in them.", "{file}：{rows} 行中略去 {n} 行，首先是第 {line} 行：没有可学的内容。"},
 	"event.rows_repeated":          {"{file}: {n} of {rows} rows repeat an earlier one.", "{file}：{rows} 行中有 {n} 行与之前的重复。"},
+	"event.resumed_with_changes":   {"From here on the resumed run differs from the run of its checkpoint: {changes}.", "从此处起，恢复的训练与检查点所属的训练不同：{changes}。"},
 	"event.samples_failed":         {"The model cannot write samples.", "模型无法写出样例。"},
 	"event.shards_missing":         {"{index} names {missing}, which is not there: {read} is read instead.", "{index} 列出的 {missing} 不存在：改为读取 {read}。"},
 	"event.step_without_tokens":    {"A step had nothing to train on (rows {rows}).", "有一步没有可训练的内容（行 {rows}）。"},

@@ -97,6 +97,10 @@ type Dataset struct {
 	Stats   Stats
 	Remarks []message.Remark
 	Bad     []BadRow // the first maxBad of them
+
+	// Fingerprint is a hash of the ids and labels of all rows in their order. Two files with equal fingerprints hold the same
+	// rows. Parts of a dataset that was split have none.
+	Fingerprint uint64
 }
 
 // maxBad is how many bad rows are listed one by one.

@@ -218,8 +218,12 @@ func (e *Encoder) add(s Sample) error {
 		d.Stats.Duplicates++
 	}
 	e.seen[h.Sum64()] = true
+	d.Fingerprint = (d.Fingerprint ^ h.Sum64()) * fnvPrime
 	return nil
 }
+
+// fnvPrime is the multiplier of the hash FNV-1a with 64 bits, which makes the order of rows count.
+const fnvPrime = 1099511628211
 
 // leave puts a malformed record on record and leaves it out.
 func (e *Encoder) leave(b BadRow) {

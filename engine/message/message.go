@@ -293,6 +293,9 @@ type Failed struct {
 // CheckpointPrefix begins the name of a checkpoint's folder; the number of its steps follows.
 const CheckpointPrefix = "checkpoint-"
 
+// StateFile is the file of a checkpoint that holds the position in the run. A folder without it is no checkpoint.
+const StateFile = "trainer_state.json"
+
 // Done ends a job that ran to its end, or that was stopped and saved on request.
 type Done struct {
 	Stopped bool     `json:"stopped,omitempty"` // ended early on request

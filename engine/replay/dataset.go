@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
@@ -39,7 +40,7 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.Train = ds
+	s.Train, s.Fingerprint = ds, strconv.FormatUint(ds.Fingerprint, 16)
 	if f := cfg.Dataset.ValidationSplit; f > 0 {
 		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
 			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)

@@ -28,6 +28,7 @@ type Setup struct {
 	Memory       plan.Memory
 
 	Config      *config.Config // nil for a job that does not train
+	Fingerprint string         // of the rows of the dataset before any were held out
 	Activations graph.Plan     // of all programs together
 	Launches    int            // of a micro-batch of the longest rows
 	Flops       float64        // of a micro-batch of the longest rows
@@ -108,6 +109,11 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	if names := s.Train.Classes; names != nil {
 		if s.Model.Classes = names; s.Model.Decoder.Classes == 0 {
 			s.Model.AddScore(len(names))
+		}
+	}
+	if s.Model.Files.Resume != nil {
+		if err := s.compareWithCheckpoint(cfg); err != nil {
+			return err
 		}
 	}
 	chosen, err := s.chooseStages(cfg)

@@ -335,6 +335,7 @@ type trainerState struct {
 	Skips              []int  `json:"skipped_steps_by_stage"` // since each stage began
 	Seed               uint64 `json:"seed"`                   // with the step it decides data order and dropout masks
 	Rows               int    `json:"rows"`
+	Fingerprint        string `json:"dataset_fingerprint,omitempty"` // of the rows, before any were held out
 
 	LossScale          *optim.LossScale `json:"loss_scale,omitempty"`
 	DataOffset         int              `json:"data_offset"`
@@ -352,7 +353,6 @@ func (s *trainerState) factor() float64 {
 }
 
 const (
-	stateFile     = "trainer_state.json"
 	optimizerFile = "optimizer.safetensors"
 	firstMoment   = ".exp_avg"
 	secondMoment  = ".exp_avg_sq"
@@ -404,7 +404,7 @@ func (t *Trainer) Save() error {
 		scale = &t.scale
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples),
+		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples), Fingerprint: t.Setup.Fingerprint,
 		LossScale:  scale,
 		DataOffset: t.dataOffset, LeftOut: t.leftOut, LearningRateFactor: &t.lrFactor, Watch: t.watch,
 	}, "", "  ")
@@ -415,7 +415,7 @@ func (t *Trainer) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.out.Bytes(path.Join(dir, stateFile), append(state, '\n')), t.out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
+	if err := errors.Join(t.out.Bytes(path.Join(dir, message.StateFile), append(state, '\n')), t.out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
 		return err
 	}
 	err = t.out.Commit(dir)
@@ -501,20 +501,20 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 	bad := func(err error) (trainerState, error) {
 		return s, report.Fail("resume", report.ExitConfig, hint, fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
-	raw, err := pretrained.ReadSmall(from, stateFile)
+	raw, err := pretrained.ReadSmall(from, message.StateFile)
 	if err != nil {
 		return bad(err)
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return bad(fmt.Errorf("%s: %w", stateFile, err))
+		return bad(fmt.Errorf("%s: %w", message.StateFile, err))
 	}
 	switch {
 	case s.GlobalStep < 0 || s.Skipped < 0 || s.Skipped > s.GlobalStep || s.DataOffset < 0:
-		return bad(fmt.Errorf("%s: step %d with %d skipped", stateFile, s.GlobalStep, s.Skipped))
+		return bad(fmt.Errorf("%s: step %d with %d skipped", message.StateFile, s.GlobalStep, s.Skipped))
 	case len(s.Skips) != len(t.Setup.Stages):
 		return bad(fmt.Errorf("the run has %d stages of unfreezing, the checkpoint's had %d", len(t.Setup.Stages), len(s.Skips)))
 	case !(s.factor() > 0 && s.factor() <= 1):
-		return bad(fmt.Errorf("%s: learning_rate_factor is %v", stateFile, s.factor()))
+		return bad(fmt.Errorf("%s: learning_rate_factor is %v", message.StateFile, s.factor()))
 	case s.Seed != t.Cfg.Training.Seed:
 		return bad(fmt.Errorf("seed is %d, the checkpoint's is %d", t.Cfg.Training.Seed, s.Seed))
 	case s.Rows != len(t.Setup.Train.Samples):

@@ -66,7 +66,7 @@ func LoadConfig(file, recipeName string, sets []string) (*config.Config, *Mounts
 		}
 	}
 	if c.Training.Resume != nil {
-		if err := m.Add("resume", "training.resume_from_checkpoint", c.Training.Resume); err != nil {
+		if err := m.Checkpoint("training.resume_from_checkpoint", c.Training.Resume); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"llamatab/engine/message"
@@ -99,6 +100,30 @@ func (m *Mounts) Adapter(what string, path *string) error {
 		return err
 	}
 	return holds(what, *path, "adapter_config.json", "a PEFT adapter")
+}
+
+// Checkpoint mounts the checkpoint-N folder that a run resumes from. For the folder of a whole run it names the newest
+// checkpoint there.
+func (m *Mounts) Checkpoint(what string, path *string) error {
+	if err := m.Add("resume", what, path); err != nil {
+		return err
+	}
+	err := holds(what, *path, message.StateFile, "a checkpoint")
+	if err == nil {
+		return nil
+	}
+	newest := -1
+	states, _ := fs.Glob(os.DirFS(*path), message.CheckpointPrefix+"*/"+message.StateFile)
+	for _, state := range states {
+		name := filepath.Dir(state)
+		if step, err := strconv.Atoi(strings.TrimPrefix(name, message.CheckpointPrefix)); err == nil {
+			newest = max(newest, step)
+		}
+	}
+	if newest >= 0 {
+		return exit.Usagef("%s: %s is the folder of a run, not one of its checkpoints; its newest is %s", what, *path, filepath.Join(*path, message.CheckpointPrefix+strconv.Itoa(newest)))
+	}
+	return err
 }
 
 // Adapters mounts the PEFT folders of a command. One becomes the job's adapter; several are compared, and their paths are

@@ -1,6 +1,9 @@
 package inputs
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -44,5 +47,28 @@ func TestBuiltinMounts(t *testing.T) {
 	}
 	if run, err := library.NewBuiltin().Run("try"); err != nil || !strings.Contains(string(run), "builtin:small") {
 		t.Errorf("run: %s, %v", run, err)
+	}
+}
+
+// TestCheckpoint: the folder of a whole run is explained, with the newest of its checkpoints.
+func TestCheckpoint(t *testing.T) {
+	run := t.TempDir()
+	for _, name := range []string{"checkpoint-9/trainer_state.json", "checkpoint-10/trainer_state.json", "checkpoint-11/run.json", "checkpoint-x/trainer_state.json"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(run, filepath.Dir(name)), 0o777), os.WriteFile(filepath.Join(run, name), nil, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"":                                "is the folder of a run, not one of its checkpoints; its newest is " + filepath.Join(run, "checkpoint-10"),
+		"checkpoint-11":                   "holds no trainer_state.json, so it is not a checkpoint",
+		"checkpoint-12":                   "does not exist",
+		"checkpoint-9/trainer_state.json": "is a file",
+		"checkpoint-9":                    "",
+	} {
+		folder := filepath.Join(run, path)
+		err := New("").Checkpoint("training.resume_from_checkpoint", &folder)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want an error about %q", path, err, want)
+		}
 	}
 }

@@ -383,6 +383,77 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// TestEarlierCheckpoints: a new run in the folder of an older one moves the older one's checkpoints and record to a folder of
+// their own. A run that resumes there moves only the checkpoints after the one that it resumes from.
+func TestEarlierCheckpoints(t *testing.T) {
+	older := func(t *testing.T) *host {
+		h := newHost(t, false)
+		h.say(step(1), step(2))
+		h.job.Log.Close()
+		for _, name := range []string{"checkpoint-2", "checkpoint-10", "checkpoint-4", "best", "adapter", "checkpoint-new"} {
+			if err := os.Mkdir(filepath.Join(h.out, name), 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return h
+	}
+	for _, c := range []struct {
+		name   string
+		keep   bool
+		inputs []string // of the new run, below the folder
+		second message.Envelope
+		moved  string
+		left   string
+	}{
+		{"a new run", false, nil, step(1), "[checkpoint-2 checkpoint-4 checkpoint-10]", "[adapter checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+		{"a new run that starts from a checkpoint", false, []string{"checkpoint-4/adapter_config.json", "checkpoint-1"}, step(1), "[checkpoint-2 checkpoint-10]",
+			"[adapter checkpoint-4 checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+		{"a resumed run", true, []string{"checkpoint-2"}, event("resumed", 2), "[checkpoint-4 checkpoint-10]",
+			"[adapter best checkpoint-2 checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+		{"a run that resumes from the newest", true, []string{"checkpoint-10"}, event("resumed", 10), "[]",
+			"[adapter best checkpoint-10 checkpoint-2 checkpoint-4 checkpoint-new events.jsonl metrics.jsonl]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := older(t)
+			h.start(c.keep)
+			for _, name := range c.inputs {
+				h.job.Log.Inputs = append(h.job.Log.Inputs, filepath.Join(h.out, name))
+			}
+			var moved []string
+			h.job.Log.Earlier = func(folder string, names []string) {
+				if moved = names; folder != filepath.Join(h.out, "earlier-1") {
+					t.Errorf("moved to %s", folder)
+				}
+			}
+			if got := h.names(); slices.Contains(got, "earlier-1") {
+				t.Errorf("moved before the run began: %v", got)
+			}
+			h.say(c.second)
+			if got := fmt.Sprint(moved); got != c.moved {
+				t.Errorf("moved %s, want %s", got, c.moved)
+			}
+			if got := fmt.Sprint(h.names()); got != c.left {
+				t.Errorf("left %s, want %s", got, c.left)
+			}
+			if c.moved != "[]" && !c.keep {
+				h.read("earlier-1/metrics.jsonl")
+			}
+		})
+	}
+	h := older(t)
+	h.start(false)
+	h.say(step(1))
+	h.job.Log.Close()
+	if err := os.Mkdir(filepath.Join(h.out, "checkpoint-1"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	h.start(false)
+	h.say(step(1))
+	if got := fmt.Sprint(h.names()); !strings.Contains(got, "earlier-1 earlier-2") {
+		t.Errorf("after a third run: %s", got)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	place := filepath.Join(t.TempDir(), "logits.safetensors")
 	files := Files{"logits": place}

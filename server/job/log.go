@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"llamatab/engine/message"
@@ -16,9 +17,14 @@ import (
 // Log keeps the record of a run in its output folder: run.json, metrics.jsonl (exactly one line a step),
 // events.jsonl and summary.json.
 type Log struct {
+	// Inputs are the absolute paths that the run reads, which stay where they are.
+	Inputs []string
+	// Earlier is called when checkpoints of an earlier run have been moved to a folder. nil: nobody is told.
+	Earlier func(folder string, checkpoints []string)
+
 	folder string
 	// keep continues the record in the folder, because the run resumes from a checkpoint there. Otherwise a new record
-	// replaces it.
+	// replaces it, and the checkpoints of an earlier run are moved to a folder of their own, together with its record.
 	keep    bool
 	begun   bool
 	metrics *os.File
@@ -59,6 +65,11 @@ func (l *Log) Record(e message.Envelope) error {
 			if err := l.trim(e.Event.Step); err != nil {
 				return err
 			}
+			if l.keep { // the checkpoints after the one that the run resumes from are not of this run any more
+				if err := l.moveEarlier(e.Event.Step); err != nil {
+					return err
+				}
+			}
 		}
 		return appendLine(l.events, e.Event)
 	}
@@ -87,7 +98,10 @@ func (l *Log) begin() error {
 	}
 	l.begun = true
 	if !l.keep {
-		for _, name := range []string{"metrics.jsonl", "events.jsonl", "summary.json", "run.json"} {
+		if err := l.moveEarlier(-1, append(slices.Clone(records), "best")...); err != nil {
+			return err
+		}
+		for _, name := range records {
 			if err := os.Remove(filepath.Join(l.folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("job: replacing the record of an earlier run: %w", err)
 			}

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"llamatab/engine/message"
@@ -197,4 +198,9 @@ func Result(ctx context.Context, j *job.Job, browser Browser) (result json.RawMe
 		err = errors.New("the engine ended without a result")
 	}
 	return result, err
+}
+
+// ReportEarlier says on stderr where the checkpoints of an earlier run in the same output folder have been moved.
+func ReportEarlier(folder string, checkpoints []string) {
+	fmt.Fprintf(os.Stderr, "the output folder held %s of an earlier run: kept in %s, which you may remove\n", strings.Join(checkpoints, ", "), folder)
 }

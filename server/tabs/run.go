@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -149,10 +150,17 @@ func (t *tabsRun) train(ctx context.Context, cfg room.Config, flags runner.Brows
 	}
 	state := filepath.Join(t.out, roomDir)
 	_, err = os.Stat(filepath.Join(state, roomID))
-	t.store, t.log = dir, job.NewLog(t.out, err == nil)
+	t.store, t.log = dir, t.newLog(err == nil)
 	t.trace.file = filepath.Join(t.out, TraceFile)
 	err = t.run(ctx, cfg, flags, state)
 	return runner.Finish(err, func() error { return t.log.Close() }, dir.Close)
+}
+
+// newLog is the record of the run in its output folder. keep continues the record that is there.
+func (t *tabsRun) newLog(keep bool) *job.Log {
+	l := job.NewLog(t.out, keep)
+	l.Inputs, l.Earlier = slices.Collect(maps.Values(t.mounts.Paths())), runner.ReportEarlier
+	return l
 }
 
 func listenLocal() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
@@ -183,7 +191,7 @@ func (t *tabsRun) open(cfg room.Config, state string) error {
 			return err
 		}
 		fmt.Fprintln(os.Stderr, "an interrupted run of another config is replaced: it had done no step")
-		t.log = job.NewLog(t.out, false)
+		t.log = t.newLog(false)
 		return t.open(cfg, state)
 	}
 	t.host, err = t.rooms.Open(roomID, cfg, "")

@@ -1,0 +1,80 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"llamatab/engine/message"
+)
+
+// earlierPrefix begins the names of folders that keep what earlier runs left in an output folder: earlier-1, earlier-2, …
+const earlierPrefix = "earlier-"
+
+// records are the files that a Log writes.
+var records = []string{"metrics.jsonl", "events.jsonl", "summary.json", "run.json"}
+
+// checkpointStep is the step of a checkpoint's folder, by its name.
+func checkpointStep(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, message.CheckpointPrefix)
+	step, err := strconv.Atoi(digits)
+	return step, ok && err == nil && step >= 0
+}
+
+// moveEarlier moves the checkpoints of an earlier run after a step, and what else of it names holds, into a new folder, so that
+// they are neither lost nor taken for those of the run that begins. Without such a checkpoint it moves nothing. What the run
+// reads stays where it is.
+func (l *Log) moveEarlier(after int, names ...string) error {
+	entries, err := os.ReadDir(l.folder)
+	if err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	var moved []string
+	taken := 0 // the highest number of a folder of an earlier run
+	for _, entry := range entries {
+		name := entry.Name()
+		if n, err := strconv.Atoi(strings.TrimPrefix(name, earlierPrefix)); err == nil && strings.HasPrefix(name, earlierPrefix) {
+			taken = max(taken, n)
+		}
+		if step, ok := checkpointStep(name); ok && step > after && entry.IsDir() && !l.reads(name) {
+			moved = append(moved, name)
+		}
+	}
+	if moved == nil {
+		return nil
+	}
+	slices.SortFunc(moved, func(a, b string) int {
+		i, _ := checkpointStep(a)
+		j, _ := checkpointStep(b)
+		return i - j
+	})
+	into := earlierPrefix + strconv.Itoa(taken+1)
+	if err := os.Mkdir(filepath.Join(l.folder, into), 0o777); err != nil {
+		return fmt.Errorf("job: keeping what an earlier run left: %w", err)
+	}
+	for _, name := range append(slices.Clone(moved), names...) {
+		err := os.Rename(filepath.Join(l.folder, name), filepath.Join(l.folder, into, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("job: keeping what an earlier run left: %w", err)
+		}
+	}
+	syncFolder(filepath.Join(l.folder, into))
+	syncFolder(l.folder)
+	if l.Earlier != nil {
+		l.Earlier(filepath.Join(l.folder, into), moved)
+	}
+	return nil
+}
+
+// reads reports whether the run reads files below a folder of the output folder.
+func (l *Log) reads(name string) bool {
+	folder, err := filepath.Abs(filepath.Join(l.folder, name))
+	return err == nil && slices.ContainsFunc(l.Inputs, func(path string) bool {
+		return path == folder || strings.HasPrefix(path, folder+string(filepath.Separator))
+	})
+}
