@@ -60,6 +60,7 @@ var engineTexts = texts{
 	"event.rows_bad":               {"{file}: {n} of {rows} rows are malformed and left out, the first at line {line}: {cause}", "{file}：{rows} 行中有 {n} 行损坏，已略过，首先是第 {line} 行：{cause}"},
 	"event.rows_cut":               {"{file}: {n} of {rows} rows are cut to {length} tokens: {lost} tokens are lost, {share} %.", "{file}：{rows} 行中有 {n} 行截断为 {length} 个词元：丢失 {lost} 个词元，占 {share} %。"},
 	"event.rows_dropped":           {"{file}: {n} of {rows} rows are left out, the first at line {line}: nothing to learn in them.", "{file}：{rows} 行中略去 {n} 行，首先是第 {line} 行：没有可学的内容。"},
+	"event.rows_end_padded":        {"{file}: {n} of {rows} rows end in the padding token {pad}, the first at line {line}. Their class is read at the last token before the padding, as in transformers.", "{file}：{rows} 行中有 {n} 行以填充词元 {pad} 结尾，首先是第 {line} 行。与 transformers 相同，在填充之前的最后一个词元处读取类别。"},
 	"event.rows_repeated":          {"{file}: {n} of {rows} rows repeat an earlier one.", "{file}：{rows} 行中有 {n} 行与之前的重复。"},
 	"event.resumed_with_changes":   {"From here on the resumed run differs from the run of its checkpoint: {changes}.", "从此处起，恢复的训练与检查点所属的训练不同：{changes}。"},
 	"event.samples_failed":         {"The model cannot write samples.", "模型无法写出样例。"},

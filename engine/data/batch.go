@@ -8,7 +8,7 @@ type Batch struct {
 	Targets   []int32 // Labels shifted: Targets[b,t] = Labels[b,t+1], the last of a row Ignore
 	Positions []int32 // 0 … T−1 in each row
 	Classes   []int32 // (B) the class of each row of a classification, else Ignore
-	Last      []int32 // (B) the place among the ids of each row's last one that is no padding
+	Last      []int32 // (B) the place among the ids of each row's last one that is no padding, where a classifier reads
 	Tokens    int     // targets that count
 	Inputs    int     // ids that are no padding
 }
@@ -44,6 +44,22 @@ func Collate(rows []Sample, minB, minT int) *Batch {
 		b.Inputs += len(s.IDs)
 	}
 	return b
+}
+
+// SkipPadding makes a classifier read each row at its rightmost token that is not pad, as transformers does:
+//
+//	last[b] = argmax_t t·[ids[b,t] ≠ pad]
+//
+// A row of nothing but pad is read at its first token.
+// Source: transformers, GenericForSequenceClassification.forward in modeling_layers.py.
+func (b *Batch) SkipPadding(pad int32) {
+	for row, last := range b.Last {
+		first := int32(row * b.T)
+		for last > first && b.IDs[last] == pad {
+			last--
+		}
+		b.Last[row] = last
+	}
 }
 
 // Prepend makes room for n virtual tokens before each row, as prompt tuning wants it: Positions and Targets then are

@@ -115,6 +115,18 @@ func (d *Dataset) Longest() int {
 	return n
 }
 
+// EndsIn counts the rows whose last token is id, and finds the line of the first.
+func (d *Dataset) EndsIn(id int32) (n, firstLine int) {
+	for _, s := range d.Samples {
+		if len(s.IDs) > 0 && s.IDs[len(s.IDs)-1] == id {
+			if n++; n == 1 {
+				firstLine = s.Line
+			}
+		}
+	}
+	return n, firstLine
+}
+
 // Load reads a whole dataset from r. name is the file's name: it stands in errors, and its
 // extension tells plain text (.txt) from JSON.
 func Load(r io.Reader, name string, opt Options) (*Dataset, error) {

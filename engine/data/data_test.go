@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"slices"
@@ -497,6 +498,34 @@ func TestClassification(t *testing.T) {
 		}
 		if !slices.Equal(d.Classes, c.names) || !slices.Equal(got, c.classes) || d.Stats.Trained != len(got) {
 			t.Errorf("%s: classes %v of %q, %d trained, want %v of %q", c.rows, got, d.Classes, d.Stats.Trained, c.classes, c.names)
+		}
+	}
+	// The place where a classifier reads is that of transformers: argmax of (position × (id ≠ pad)), the first of equals.
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		rows := make([]Sample, 1+r.IntN(4))
+		for i := range rows {
+			rows[i].IDs = make([]int32, 1+r.IntN(6))
+			for j := range rows[i].IDs {
+				rows[i].IDs[j] = int32(r.IntN(3)) // 0 is the padding token
+			}
+		}
+		b := Collate(rows, 5, 7)
+		b.SkipPadding(0)
+		for i := range b.B {
+			best, at := int32(-1), 0
+			for t, id := range b.IDs[i*b.T : (i+1)*b.T] {
+				value := int32(0)
+				if id != 0 {
+					value = int32(t)
+				}
+				if value > best {
+					best, at = value, t
+				}
+			}
+			if b.Last[i] != int32(i*b.T+at) {
+				t.Fatalf("row %d of %v is read at %d, want %d", i, b.IDs, b.Last[i], i*b.T+at)
+			}
 		}
 	}
 	b := Collate([]Sample{{IDs: []int32{1, 2}, Class: 4}, {IDs: []int32{3}, Class: 0}}, 3, 5)

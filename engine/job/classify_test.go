@@ -65,6 +65,32 @@ func classLogits(t testing.TB, files report.Files, batch int) []float32 {
 	return values(t, h.folder(""), "l.safetensors")["logits"]
 }
 
+// TestRowsEndingInPadding: a row that ends in the config's padding token has the logits of the row without it, as in
+// transformers. Without a pad_token_id the last token counts.
+func TestRowsEndingInPadding(t *testing.T) {
+	plain := lines(`{"input_ids": [5, 6, 3], "label": "a"}` + "\n" + `{"input_ids": [7, 9], "label": "b"}` + "\n")
+	padded := lines(`{"input_ids": [5, 6, 3, 9], "label": "a"}` + "\n" + `{"input_ids": [7, 9, 9, 9], "label": "b"}` + "\n")
+	cut := lines(`{"input_ids": [5, 6, 3], "label": "a"}` + "\n" + `{"input_ids": [7], "label": "b"}` + "\n")
+	trained := must(t, newJob(t, report.Files{Model: tiny(t, true, true, nil), Dataset: plain}, score, steps(3))).folder("model")
+	for _, pad := range []string{"", "9", "-1"} {
+		model := maps.Clone(trained)
+		if pad != "" {
+			model["config.json"] = &fstest.MapFile{Data: []byte(strings.Replace(string(trained["config.json"].Data), "{", `{"pad_token_id": `+pad+",", 1))}
+		}
+		h := must(t, &job.Job{
+			Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpLogits: "l.safetensors"}},
+			Files: report.Files{Model: model, Dataset: padded}, Host: newHost(), Open: exact,
+		})
+		got, want := values(t, h.folder(""), "l.safetensors")["logits"], classLogits(t, report.Files{Model: model, Dataset: cut}, 2)
+		if same := slices.Equal(got, want); same != (pad == "9") {
+			t.Errorf("pad_token_id %q: the logits %v, without the padding %v", pad, got, want)
+		}
+		if events := h.events("rows_end_padded"); (len(events) == 1) != (pad == "9") || pad == "9" && !strings.Contains(events[0].Message, "2 of 2 rows") {
+			t.Errorf("pad_token_id %q: remarks %v", pad, events)
+		}
+	}
+}
+
 // A classification head on a language model trains alone or with all parameters, is written as transformers' model for sequence
 // classification, and is read back.
 func TestScore(t *testing.T) {

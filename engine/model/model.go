@@ -73,6 +73,9 @@ func Read(config []byte) (*nn.Decoder, []message.Remark, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if d.PadToken, err = padToken(config); err != nil {
+		return nil, nil, err
+	}
 	if classes {
 		names, err := Classes(config)
 		if err != nil {
@@ -81,6 +84,20 @@ func Read(config []byte) (*nn.Decoder, []message.Remark, error) {
 		d.Classify(len(names))
 	}
 	return d, append(remarks, more...), nil
+}
+
+// padToken is the id of the padding token that a config.json names, nil for none. An id below 0 stands for no token.
+func padToken(config []byte) (*int32, error) {
+	var c struct {
+		Pad *int32 `json:"pad_token_id"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("config.json: pad_token_id: %w", err)
+	}
+	if c.Pad != nil && *c.Pad < 0 {
+		return nil, nil
+	}
+	return c.Pad, nil
 }
 
 // ClassifierOf names the architecture for sequence classification of the family that a config.json belongs to.

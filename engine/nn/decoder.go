@@ -26,6 +26,8 @@ type Dims struct {
 	Tied bool
 	// Classes is the number of classes of a classifier, 0 for a language model.
 	Classes int
+	// PadToken is the id that fills up rows (pad_token_id), nil for none. A classifier does not read its class at such a token.
+	PadToken *int32
 }
 
 // Block is one transformer layer.

@@ -8,6 +8,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
 	"llamatab/engine/pretrained"
@@ -95,6 +96,12 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	ds, err := data.Load(f, name, opt)
 	if err != nil {
 		return bad(err)
+	}
+	if pad := s.Model.Decoder.PadToken; opt.Classify && pad != nil {
+		if n, line := ds.EndsIn(*pad); n > 0 {
+			ds.Remarks = append(ds.Remarks, message.NewRemark("rows_end_padded", "{file}: {n} of {rows} rows end in the padding token {pad}, the first at line {line}: their class is read at the last token before the padding, as in transformers",
+				"file", ds.Name, "n", n, "rows", len(ds.Samples), "pad", *pad, "line", line))
+		}
 	}
 	s.Model.Remarks = append(s.Model.Remarks, ds.Remarks...)
 	return ds, nil

@@ -320,6 +320,9 @@ func (s *Setup) LengthFor(T int) int {
 // BatchOf pads rows to T tokens and puts the virtual rows of the patch before them.
 func (s *Setup) BatchOf(rows []data.Sample, T int) *data.Batch {
 	b := data.Collate(rows, s.BatchRows, T)
+	if pad := s.Model.Decoder.PadToken; pad != nil {
+		b.SkipPadding(*pad)
+	}
 	b.Prepend(s.Model.Decoder.Prompt())
 	return b
 }
