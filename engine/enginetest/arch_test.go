@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"engine/recipe":        {"engine/config", "engine/message"},
 	"engine/strictjson":    {},
 	"engine/data":          {"engine/config", "engine/message", "engine/strictjson"},
-	"engine/tokenizer":     {"engine/message"},
+	"engine/tokenizer":     {"engine/message", "engine/strictjson"},
 	"engine/weights":       {"engine/message", "engine/tensor"},
 	"engine/adapterdir":    {"engine/message", "engine/weights", "engine/tensor"},
 	"engine/device":        {"engine/tensor"},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"llamatab/engine/strictjson"
 )
 
 // file is tokenizer.json as far as it is understood.
@@ -129,6 +131,12 @@ func decodeJSON(data []byte, v any) error {
 		return fmt.Errorf("not JSON at byte %d: %w", syntax.Offset, err)
 	case errors.As(err, &kind):
 		return fmt.Errorf("at byte %d: %s has the wrong type: %s", kind.Offset, kind.Field, kind.Value)
+	case err != nil:
+		return err
 	}
-	return err
+	// encoding/json reads half a character as U+FFFD, so two tokens could become one. The tokenizers library refuses it, too.
+	if escape := strictjson.LoneSurrogate(data); escape != "" {
+		return fmt.Errorf("%s is half of a character: its other half is missing (a lone surrogate)", escape)
+	}
+	return nil
 }

@@ -44,6 +44,8 @@ func TestRefused(t *testing.T) {
 		{"merge of three", `{"model": {"vocab": {"a": 0}, "merges": ["a a a"]}}`, "not two tokens"},
 		{"merge of one", `{"model": {"vocab": {"a": 0}, "merges": [["a"]]}}`, "not a pair"},
 		{"merge of numbers", `{"model": {"vocab": {"a": 0}, "merges": [1]}}`, "neither a string nor a pair"},
+		{"half a character", `{"model": {"vocab": {"\ud800": 0, "\ud801": 1}}}`, `\ud800 is half of a character`},
+		{"half a character in an added token", with(`"added_tokens": [{"id": 5, "content": "\udc00"}]`), `\udc00 is half of a character`},
 		{"added without content", with(`"added_tokens": [{"id": 5}]`), "entry 0 has no content"},
 		{"added twice", with(`"added_tokens": [{"id": 5, "content": "x"}, {"id": 5, "content": "x"}]`), "id 5 is there twice"},
 		{"added on another's id", with(`"added_tokens": [{"id": 2, "content": "x"}]`), `id 2 has two tokens, "ab" and "x"`},
