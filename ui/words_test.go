@@ -340,7 +340,7 @@ func TestWrongSettings(t *testing.T) {
 		`"training": {"per_device_train_batch_size": 0}`:              "批大小：0 不可用，应为 1 到 65536。",
 		`"training": {"max_steps": "many"}`:                           "步数应为整数。",
 		`"training": {"eval_steps": 5}`:                               "评估间隔：没有可供评估的数据。请将留出比例设为大于 0。",
-		`"training": {"lr_scheduler_type": "up"}`:                     "学习率曲线：up 不在 constant、constant_with_warmup、linear、cosine、cosine_with_restarts、polynomial、inverse_sqrt 之中。",
+		`"training": {"lr_scheduler_type": "up"}`:                     "学习率曲线：up 不在 constant、constant_with_warmup、linear、cosine、cosine_with_restarts、polynomial、inverse_sqrt、cosine_with_min_lr、cosine_warmup_with_min_lr、warmup_stable_decay 之中。",
 		`"fsdp": {"world_size": 2}, "training": {"on_spike": "stop"}`: "损失突跳时：多标签页训练不支持此设置。请改回默认值，或只在此标签页训练。",
 	} {
 		_, err := config.Parse([]byte(`{"model": "m", "trainable": ["all"], "dataset": {"path": "d"}, `+settings+`}`), "run.json")

@@ -55,16 +55,22 @@ type Training struct {
 	Epsilon      float64  `json:"adam_epsilon"`
 	NoDecay      []string `json:"no_decay"` // regular expressions over parameter names
 
-	Scheduler    string  `json:"lr_scheduler_type"`
-	WarmupSteps  int     `json:"warmup_steps"`
-	WarmupRatio  float64 `json:"warmup_ratio,omitempty"`    // part of all steps, where WarmupSteps is 0
-	MaxGradNorm  float64 `json:"max_grad_norm" null:"zero"` // global L2 norm; 0 or null: no clipping
-	LayerLRDecay float64 `json:"layer_lr_decay"`            // γ: a block d below the top learns at γ^d
+	Scheduler   string  `json:"lr_scheduler_type"`
+	WarmupSteps int     `json:"warmup_steps"`
+	WarmupRatio float64 `json:"warmup_ratio,omitempty"` // part of all steps, where WarmupSteps is 0
+	// SchedulerKwargs are settings of the schedule; nil: its defaults.
+	SchedulerKwargs *SchedulerKwargs `json:"lr_scheduler_kwargs,omitempty"`
+	MaxGradNorm     float64          `json:"max_grad_norm" null:"zero"` // global L2 norm; 0 or null: no clipping
+	LayerLRDecay    float64          `json:"layer_lr_decay"`            // γ: a block d below the top learns at γ^d
 
 	BatchSize    int     `json:"per_device_train_batch_size"` // rows a micro-batch
 	Accumulation int     `json:"gradient_accumulation_steps"` // micro-batches a step
 	Epochs       float64 `json:"num_train_epochs"`
 	MaxSteps     int     `json:"max_steps"` // > 0 overrides Epochs
+
+	GroupByLength  bool    `json:"group_by_length,omitempty"`                 // rows of similar length share a step
+	NEFTuneAlpha   float64 `json:"neftune_noise_alpha,omitempty" null:"zero"` // noise on the embeddings while training; 0: none
+	LabelSmoothing float64 `json:"label_smoothing_factor,omitempty"`          // ε: part of the loss that is the mean over the vocabulary
 
 	Checkpointing Checkpointing `json:"gradient_checkpointing"`
 	Seed          uint64        `json:"seed"`

@@ -145,12 +145,8 @@ var pasted = map[string]string{
 	"trust_remote_code":                  "it is not needed: a model's own code is never run",
 
 	// What would change the result and is not computed.
-	"lr_scheduler_kwargs":       "it is not available in this version: a schedule has transformers' default settings",
-	"group_by_length":           "it is not available in this version: rows come in the order of training.seed",
-	"train_sampling_strategy":   "it is not available in this version: rows come in the order of training.seed",
-	"length_column_name":        "it is not available in this version: rows come in the order of training.seed",
-	"neftune_noise_alpha":       "it is not available in this version: embeddings are trained without noise",
-	"label_smoothing_factor":    "it is not available in this version: the loss is the plain cross-entropy",
+	"train_sampling_strategy":   "use training.group_by_length",
+	"length_column_name":        "it is not needed: training.group_by_length counts the tokens itself",
 	"load_in_4bit":              "it is not available in this version: the base is used as it is stored",
 	"load_in_8bit":              "it is not available in this version: the base is used as it is stored",
 	"use_bnb_nested_quant":      "it is not available in this version: the base is used as it is stored",

@@ -17,16 +17,13 @@ const (
 	maxTokens = 1 << 20 // tokens a row
 )
 
-// Schedulers are the accepted lr_scheduler_type.
-var Schedulers = []string{"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt"}
-
 // evaluations is how to get some.
 const evaluations = "set training.eval_steps and dataset.validation_split above 0"
 
 // Validate tells whether c can run: nil, or the first *Error found. It looks at no file.
 func (c *Config) Validate() error {
 	for _, rules := range [][]Rule{
-		c.sourceRules(), c.Dataset.rules(), c.Training.rules(), c.Precision.rules(), c.PEFT.rules("peft"), c.trainableRules(), c.roomRules(),
+		c.sourceRules(), c.Dataset.rules(), c.Training.rules(), c.samplingRules(), c.Precision.rules(), c.PEFT.rules("peft"), c.trainableRules(), c.roomRules(),
 	} {
 		if bad := firstBroken(rules); bad != nil {
 			return bad
@@ -114,6 +111,11 @@ func (s *Dataset) rules() []Rule {
 	return rules
 }
 
+// samplingRules is what must hold of the order of rows.
+func (c *Config) samplingRules() []Rule {
+	return []Rule{Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two")}
+}
+
 func (t *Training) rules() []Rule {
 	rules := []Rule{
 		Within("training.learning_rate", t.LearningRate, 0, math.MaxFloat32),
@@ -121,7 +123,6 @@ func (t *Training) rules() []Rule {
 		Below("training.adam_beta1", t.Beta1),
 		Below("training.adam_beta2", t.Beta2),
 		Must(float32(t.Epsilon) > 0 && t.Epsilon <= 1, "training.adam_epsilon", fmt.Sprintf("is %v, wants more than 0 in single precision and at most 1", t.Epsilon), "").As("positive_fraction", "value", t.Epsilon),
-		OneOf("training.lr_scheduler_type", t.Scheduler, Schedulers),
 		Within("training.warmup_steps", t.WarmupSteps, 0, maxSteps),
 		Within("training.warmup_ratio", t.WarmupRatio, 0, 1),
 		Within("training.max_grad_norm", t.MaxGradNorm, 0, math.MaxFloat32),
@@ -139,7 +140,10 @@ func (t *Training) rules() []Rule {
 		Within("training.early_stopping_patience", t.Patience, 0, maxSteps),
 		OneOf("training.on_nonfinite", t.OnNonfinite, []string{"skip", "stop", "rollback"}),
 		OneOf("training.on_spike", t.OnSpike, []string{"warn", "stop", "rollback"}),
+		Within("training.neftune_noise_alpha", t.NEFTuneAlpha, 0, 1e6),
+		Below("training.label_smoothing_factor", t.LabelSmoothing),
 	}
+	rules = append(rules, t.schedulerRules()...)
 	for i, pattern := range t.NoDecay {
 		_, err := regexp.Compile(pattern)
 		rules = append(rules, Must(err == nil, index("training.no_decay", i), fmt.Sprintf("is no regular expression: %v", err), ""))

@@ -11,6 +11,7 @@ type Batch struct {
 	Last      []int32 // (B) the place among the ids of each row's last one that is no padding, where a classifier reads
 	Tokens    int     // targets that count
 	Inputs    int     // ids that are no padding
+	Longest   int     // ids of the longest row
 }
 
 // Collate right-pads rows to a common length. The batch has at least minB rows and minT columns, the rest being padding
@@ -19,8 +20,9 @@ type Batch struct {
 func Collate(rows []Sample, minB, minT int) *Batch {
 	b := &Batch{B: max(len(rows), minB), T: minT}
 	for _, s := range rows {
-		b.T = max(b.T, len(s.IDs))
+		b.Longest = max(b.Longest, len(s.IDs))
 	}
+	b.T = max(b.T, b.Longest)
 	n := b.B * b.T
 	b.IDs, b.Labels = make([]int32, n), make([]int32, n)
 	b.Targets, b.Positions = make([]int32, n), make([]int32, n)

@@ -296,7 +296,7 @@ func TestCollate(t *testing.T) {
 		Labels:    []int32{5, x, 7, x, 8, x, x, x, x, x, x, x},
 		Targets:   []int32{x, 7, x, x, x, x, x, x, x, x, x, x},
 		Positions: []int32{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3},
-		Classes:   []int32{x, x, x}, Last: []int32{2, 4, 8}}
+		Classes:   []int32{x, x, x}, Last: []int32{2, 4, 8}, Longest: 3}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

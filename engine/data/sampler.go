@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 )
 
 // Plan says which rows each step trains on. A step takes the next Micro × Batch rows of a pass over the data; a pass is
@@ -21,6 +22,8 @@ type Plan struct {
 	Seed     uint64
 	Epochs   float64
 	MaxSteps int
+	// Lengths are the lengths of the rows if those of similar length share a step, nil if they do not. It needs Shuffle.
+	Lengths []int
 }
 
 // StepsPerEpoch is the number of steps in which every row is seen once.
@@ -98,8 +101,31 @@ func (s *Sampler) row(pass, i int) int {
 	o := &s.orders[pass%2]
 	if o.rows == nil || o.pass != pass {
 		*o = order{pass, shuffled(s.Rows, s.Seed, uint64(pass))}
+		if s.Lengths != nil {
+			groupByLength(o.rows, s.Lengths, s.window())
+		}
 	}
 	return int(o.rows[i])
+}
+
+// groupByLength sorts a shuffled order piece by piece, so that consecutive rows of a step have similar lengths, and the pieces
+// stay in random order. Each piece has
+//
+//	min(rows / (4·step), 50), but at least 1
+//
+// steps, and within it lengths fall. Then the longest row of all changes places with the first, so that what needs the most
+// memory comes first. Source: transformers, get_length_grouped_indices in trainer_pt_utils.py; its batch is the rows of a step.
+func groupByLength(order []int32, lengths []int, step int) {
+	piece := max(min(len(order)/(4*step), 50), 1) * step
+	longest := 0
+	for from := 0; from < len(order); from += piece {
+		part := order[from:min(from+piece, len(order))]
+		slices.SortStableFunc(part, func(a, b int32) int { return lengths[b] - lengths[a] })
+		if lengths[part[0]] > lengths[order[longest]] {
+			longest = from
+		}
+	}
+	order[0], order[longest] = order[longest], order[0]
 }
 
 // shuffled is a permutation of 0 … n−1 (Fisher and Yates), the same on every machine and in every release: both the

@@ -127,3 +127,67 @@ func TestBadPlans(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupByLength compares an order with one worked out by hand after transformers' get_length_grouped_indices: pieces of
+// min(10 / (4·1), 50) = 2 steps of 1 row, each sorted by falling length, and the longest row at the front.
+func TestGroupByLength(t *testing.T) {
+	order := []int32{4, 0, 9, 3, 1, 7, 2, 8, 6, 5}
+	lengths := []int{3, 8, 8, 1, 2, 6, 7, 9, 9, 1}
+	groupByLength(order, lengths, 1)
+	if want := []int32{7, 4, 9, 3, 0, 1, 8, 2, 6, 5}; !slices.Equal(order, want) {
+		t.Errorf("order %v, want %v", order, want)
+	}
+	order = []int32{2, 0, 1}
+	groupByLength(order, []int{5, 7, 5}, 2) // pieces of one step; the second is short and has the longest row
+	if want := []int32{1, 0, 2}; !slices.Equal(order, want) {
+		t.Errorf("order %v, want %v", order, want)
+	}
+}
+
+// TestGroupedSteps: each pass has every row once, an order of its own, and steps of similar lengths.
+func TestGroupedSteps(t *testing.T) {
+	const rows, batch = 203, 4
+	lengths := make([]int, rows)
+	for i := range lengths {
+		lengths[i] = 1 + i*37%101
+	}
+	spread := func(p Plan) (total int, order []int) {
+		s, err := NewSampler(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for step := range s.TotalSteps() {
+			for _, micro := range s.Step(step) {
+				least, most := lengths[micro[0]], lengths[micro[0]]
+				for _, row := range micro {
+					least, most = min(least, lengths[row]), max(most, lengths[row])
+				}
+				total += most - least
+				order = append(order, micro...)
+			}
+		}
+		return total, order
+	}
+	p := Plan{Rows: rows, Batch: batch, Micro: 2, Shuffle: true, Seed: 7, Epochs: 2}
+	apart, _ := spread(p)
+	p.Lengths = lengths
+	grouped, order := spread(p)
+	if grouped*3 > apart {
+		t.Errorf("the lengths in micro-batches differ by %d in all, by %d without grouping", grouped, apart)
+	}
+	first, second := order[:rows], order[rows:]
+	if slices.Equal(first, second) {
+		t.Error("both passes have one order")
+	}
+	for _, pass := range [][]int{first, second} {
+		sorted := slices.Sorted(slices.Values(pass))
+		for i, row := range sorted {
+			if row != i {
+				t.Fatalf("a pass has the rows %v", sorted)
+			}
+		}
+		if lengths[pass[0]] != slices.Max(lengths) {
+			t.Errorf("a pass begins with a row of %d tokens", lengths[pass[0]])
+		}
+	}
+}

@@ -28,6 +28,11 @@ type Dims struct {
 	Classes int
 	// PadToken is the id that fills up rows (pad_token_id), nil for none. A classifier does not read its class at such a token.
 	PadToken *int32
+	// LabelSmoothing is the part ε of the loss that is the mean over the vocabulary, as transformers' label_smoothing_factor.
+	LabelSmoothing float32
+	// NoiseAlpha is NEFTune's α, 0 for no noise. While training, the embeddings get noise of the magnitude α / √(T·Hidden), where
+	// T is the length of the longest row of the batch.
+	NoiseAlpha float64
 }
 
 // Block is one transformer layer.
@@ -84,6 +89,7 @@ const (
 	Positions InputKey = "positions"
 	Targets   InputKey = "targets"
 	Seed      InputKey = "seed"
+	Noise     InputKey = "noise" // the magnitude of the noise on the embeddings, the bits of a float32
 
 	// Parts that only a classifier has.
 	Class      InputKey = "class"
@@ -125,6 +131,9 @@ func (d *Decoder) newInput(t *graph.Tape, B, T, prompt, ropeRows int) *Input {
 	return in
 }
 
+// noiseSite is the site of the noise on the embeddings, beside those of dropout.
+const noiseSite = 0x4e454654
+
 // Embed records the embeddings of a batch → (N, Hidden).
 func (d *Decoder) Embed(t *graph.Tape, in *Input) graph.Var {
 	x := d.embedTokens(t, in)
@@ -139,6 +148,10 @@ func (d *Decoder) embedTokens(t *graph.Tape, in *Input) graph.Var {
 	x := op.Embedding(t, d.Embedding.Var(t), in.Lookup)
 	if in.patch.Embed != nil {
 		x = in.patch.Embed(t, in, x)
+	}
+	if in.Train && d.NoiseAlpha > 0 {
+		// Jain et al. 2023, arXiv:2310.05914; transformers, neftune_post_forward_hook in integrations/neftune.py.
+		x = op.Noise(t, x, noiseSite, in.Seed, t.Extern(graph.Extern{Key: Noise, Shape: tensor.Of(1), DType: tensor.I32, Name: string(Noise)}))
 	}
 	return x
 }
@@ -302,7 +315,7 @@ func (d *Decoder) LossOf(t *graph.Tape, in *Input, h graph.Var) graph.Var {
 	if d.Head.Bias != nil {
 		bias = d.Head.Bias.Var(t)
 	}
-	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), bias, in.Targets, op.ChunkRows(rows, d.Head.Out))
+	return op.LinearCrossEntropy(t, d.Head.Terms(t, in, h), bias, in.Targets, op.ChunkRows(rows, d.Head.Out), d.LabelSmoothing)
 }
 
 // ScorePath is the module of a classifier's head.

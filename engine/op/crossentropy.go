@@ -26,23 +26,25 @@ func ChunkRows(n, vocab int) int {
 
 type crossEntropyDims struct {
 	N, V, First uint32 // First is the row of targets and losses that the logits begin with
+	Smoothing   float32
 }
 
 // LinearCrossEntropy is the summed loss of next-token prediction, fused with the projection to the vocabulary.
 //
 //	logits = Σ_i scale_i · X_i·W_iᵀ + bias
-//	loss = Σ_{n: targets[n] ≥ 0} lse(logits[n]) − logits[n,targets[n]],   lse(l) = log Σ_v exp(l[v])
-//	dlogits[n] = softmax(logits[n]) − onehot(targets[n]), or 0 where targets[n] < 0
+//	loss = Σ_{n: targets[n] ≥ 0} lse(logits[n]) − (1−ε)·logits[n,targets[n]] − ε·mean_v logits[n,v],   lse(l) = log Σ_v exp(l[v])
+//	dlogits[n] = softmax(logits[n]) − (1−ε)·onehot(targets[n]) − ε/V, or 0 where targets[n] < 0
 //	dX_i = scale_i · dlogits·W_i,   dW_i = scale_i · dlogitsᵀ·X_i,   dbias = Σ_rows dlogits
 //
 // Shapes: X_i (…,in_i) of N rows in all, W_i (V,in_i), bias (V) or nil for none, targets (N) I32 → loss (1). A negative target is not counted.
-// Targets are already shifted, and the caller has checked that they are below V.
+// Targets are already shifted, and the caller has checked that they are below V. ε is smoothing, 0 for the plain loss (Szegedy
+// et al. 2016, arXiv:1512.00567; transformers, LabelSmoother in trainer_pt_utils.py).
 //
 // Logits exist for only chunk rows at a time. Their gradients are computed in the forward pass: those of W_i are added to
 // the parameter's gradient, those of X_i are kept for the backward pass. So the loss must be the root of the backward pass,
 // with dloss = 1 or the tape's LossScale.
 // chunk is a multiple of 64 unless it covers all rows; see ChunkRows.
-func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, chunk int) graph.Var {
+func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, chunk int, smoothing float32) graph.Var {
 	if len(terms) == 0 {
 		graph.Fail("LinearCrossEntropy: no terms")
 	}
@@ -73,8 +75,11 @@ func LinearCrossEntropy(t *graph.Tape, terms []Term, bias, targets graph.Var, ch
 				matmulNT(t, t.Rows(term.X, from, to), term.W, logits, term.Scale, true)
 			}
 		}
-		d := crossEntropyDims{uint32(to - from), uint32(V), uint32(from)}
+		d := crossEntropyDims{uint32(to - from), uint32(V), uint32(from), smoothing}
 		params := device.Params{"GRADIENT": gradient}
+		if smoothing > 0 {
+			params["SMOOTHED"] = true
+		}
 		if s := t.LossScale(); s != nil && gradient {
 			t.LaunchWith(crossEntropyScaled, params.With(device.Params{"SCALED": true}), d, targets, losses, logits, s)
 		} else {
@@ -112,7 +117,7 @@ var crossEntropy = &device.Kernel{
 	Bindings: in("targets").out("losses").inout("logits"),
 	Grid:     func(dims any, _ device.Params) [3]int { return device.Groups(int(dims.(crossEntropyDims).N)) },
 	Variants: rowVariants,
-	Sample:   func(any) (any, []int) { return crossEntropyDims{5, 97, 0}, []int{5, 5, 5 * 97} },
+	Sample:   func(any) (any, []int) { return crossEntropyDims{5, 97, 0, 0}, []int{5, 5, 5 * 97} },
 	Ref: func(c *device.Call) {
 		d, targets, losses, logits := c.Dims.(crossEntropyDims), c.U(0), c.F(1), c.F(2)
 		V := int(d.V)
@@ -125,9 +130,16 @@ var crossEntropy = &device.Kernel{
 			for _, l := range row {
 				sum += math.Exp(l - peak)
 			}
+			ε, mean := 0.0, 0.0
+			if c.Params.Bool("SMOOTHED") {
+				ε = float64(d.Smoothing)
+				for _, l := range row {
+					mean += l / float64(V)
+				}
+			}
 			losses[int(d.First)+n] = 0
 			if counted {
-				losses[int(d.First)+n] = math.Log(sum) + peak - row[min(int(target), V-1)]
+				losses[int(d.First)+n] = math.Log(sum) + peak - (1-ε)*row[min(int(target), V-1)] - ε*mean
 			}
 			if !c.Params.Bool("GRADIENT") {
 				continue
@@ -137,9 +149,9 @@ var crossEntropy = &device.Kernel{
 				continue
 			}
 			for v, l := range row {
-				row[v] = math.Exp(l-peak) / sum
+				row[v] = math.Exp(l-peak)/sum - ε/float64(V)
 			}
-			row[min(int(target), V-1)]--
+			row[min(int(target), V-1)] -= 1 - ε
 		}
 	},
 }

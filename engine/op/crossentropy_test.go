@@ -25,7 +25,7 @@ func TestLinearCrossEntropy(t *testing.T) {
 		return enginetest.Case{
 			In: []enginetest.Input{r.F(N, C), r.F(V, C), targets(r, N, V), r.F(V)}, Tol: enginetest.Reduce(C + V), Ones: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 0.7}}, in[3], in[2], 64)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 0.7}}, in[3], in[2], 64, 0)}
 			},
 		}
 	})
@@ -42,7 +42,7 @@ func TestLinearCrossEntropyLowRank(t *testing.T) {
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 				x := Scale(t, in[0], 0.5)
 				low := Linear(t, []Term{{x, in[2], 1}}, nil)
-				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[1], 1}, {low, in[3], 0.5}}, nil, in[4], 64), Scale(t, x, 2)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[1], 1}, {low, in[3], 0.5}}, nil, in[4], 64, 0), Scale(t, x, 2)}
 			},
 		}
 	})
@@ -57,7 +57,7 @@ func TestLinearCrossEntropyTied(t *testing.T) {
 			In: append(in, r.F(V, C), r.F(V, C), targets(r, N, V)), Tol: enginetest.Reduce(C + V), Ones: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 				x := Embedding(t, in[3], Lookup{in[0], in[1], in[2]})
-				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[3], 1}, {x, in[4], -0.5}}, nil, in[5], 128)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{x, in[3], 1}, {x, in[4], -0.5}}, nil, in[5], 128, 0)}
 			},
 		}
 	})
@@ -74,7 +74,7 @@ func TestCrossEntropyFrozen(t *testing.T) {
 		return enginetest.Case{
 			In: []enginetest.Input{x, r.F(V, C), targets(r, N, V)}, Tol: enginetest.Reduce(N + C + V), NoGradient: true,
 			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64)}
+				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64, 0)}
 			},
 		}
 	})
@@ -90,7 +90,7 @@ func TestCrossEntropyNonFinite(t *testing.T) {
 			c := enginetest.Case{
 				In: []enginetest.Input{x, r.F(65, 4), enginetest.Ints([]int32{1, token, 3}, 3)}, NoGradient: true,
 				Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
-					return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64)}
+					return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64, 0)}
 				},
 			}
 			for _, dev := range enginetest.Devices(t) {
@@ -99,6 +99,48 @@ func TestCrossEntropyNonFinite(t *testing.T) {
 					t.Errorf("%s: %v in a row of target %d gives loss %v", dev.Info().Backend, bad, token, loss)
 				}
 			}
+		}
+	}
+}
+
+// TestSmoothedCrossEntropy has the reference gradient by central differences, and the loss of transformers' LabelSmoother.
+func TestSmoothedCrossEntropy(t *testing.T) {
+	enginetest.Shapes(t, func(r *enginetest.Rand) enginetest.Case {
+		N, C, V, smoothing := r.Dim(1, 150), r.Dim(1, 20), r.Dim(2, 200), r.Float32()*0.9+0.05
+		return enginetest.Case{
+			In: []enginetest.Input{r.F(N, C), r.F(V, C), targets(r, N, V), r.F(V)}, Tol: enginetest.Reduce(C + V), Ones: true,
+			Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
+				return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 0.7}}, in[3], in[2], 64, smoothing)}
+			},
+		}
+	})
+	// One feature of 1 makes the head's weights the logits of every row.
+	logits := []float32{2, -1, 0.5, 3}
+	const smoothing = 0.25
+	c := enginetest.Case{
+		In: []enginetest.Input{{Shape: []int{3, 1}, Floats: []float32{1, 1, 1}}, {Shape: []int{4, 1}, Floats: logits}, enginetest.Ints([]int32{0, -1, 2}, 3)}, NoGradient: true,
+		Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
+			return []graph.Var{LinearCrossEntropy(t, []Term{{in[0], in[1], 1}}, nil, in[2], 64, smoothing)}
+		},
+	}
+	sum := 0.0
+	for _, l := range logits {
+		sum += math.Exp(float64(l))
+	}
+	nll, smoothed := 0.0, 0.0
+	for _, target := range []int{0, 2} {
+		for v, l := range logits {
+			p := math.Log(sum) - float64(l) // −log p
+			smoothed += p / float64(len(logits))
+			if v == target {
+				nll += p
+			}
+		}
+	}
+	want := (1-smoothing)*nll + smoothing*smoothed
+	for _, dev := range enginetest.Devices(t) {
+		if got := enginetest.Outputs(t, dev, c)[0][0]; math.Abs(got-want) > 1e-5 {
+			t.Errorf("%s: loss %v, want %v", dev.Info().Backend, got, want)
 		}
 	}
 }

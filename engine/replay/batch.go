@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"math"
 	"slices"
 
 	"llamatab/engine/data"
@@ -28,12 +29,14 @@ type BatchLayout struct {
 	off  map[nn.InputKey]int
 	len  map[nn.InputKey]int
 	size int // elements
+	// noise is α / √Hidden of NEFTune, 0 for no noise.
+	noise float64
 }
 
 // newBatchLayout is the layout of a batch of B rows of T tokens with P virtual rows before each. In a classification a row has
-// one target, else each token has one.
-func newBatchLayout(B, T, P int, classify bool, l device.Limits) BatchLayout {
-	b := BatchLayout{B: B, T: T, P: P, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
+// one target, else each token has one. noise is α / √Hidden of NEFTune, 0 for no noise.
+func newBatchLayout(B, T, P int, classify bool, noise float64, l device.Limits) BatchLayout {
+	b := BatchLayout{B: B, T: T, P: P, noise: noise, off: map[nn.InputKey]int{}, len: map[nn.InputKey]int{}}
 	tokens, N, align := B*T, B*(P+T), l.OffsetAlignment/4
 	type part struct {
 		key nn.InputKey
@@ -44,6 +47,9 @@ func newBatchLayout(B, T, P int, classify bool, l device.Limits) BatchLayout {
 		parts = append(parts, part{nn.Class, B}, part{nn.Last, B}, part{nn.LastOrder, B}, part{nn.LastStarts, B + 1})
 	} else {
 		parts = append(parts, part{nn.Targets, N})
+	}
+	if noise > 0 {
+		parts = append(parts, part{nn.Noise, 1})
 	}
 	for _, part := range parts {
 		b.off[part.key], b.len[part.key] = b.size, part.n
@@ -82,6 +88,9 @@ func (l BatchLayout) Encode(b *data.Batch, seed uint64) []byte {
 		put(nn.LastStarts, starts)
 	} else {
 		put(nn.Targets, b.Targets)
+	}
+	if l.noise > 0 {
+		put(nn.Noise, []int32{int32(math.Float32bits(float32(l.noise / math.Sqrt(float64(max(b.Longest, 1))))))})
 	}
 	put(nn.Seed, []int32{int32(uint32(seed)), int32(uint32(seed >> 32))})
 	return out

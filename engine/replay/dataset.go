@@ -18,9 +18,15 @@ import (
 // DataPlan says which rows each step of a run trains on.
 func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
 	tr := cfg.Training
-	return data.Plan{
+	p := data.Plan{
 		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
 	}
+	if tr.GroupByLength {
+		for _, row := range s.Train.Samples {
+			p.Lengths = append(p.Lengths, len(row.IDs))
+		}
+	}
+	return p
 }
 
 // readRows reads the dataset and splits off the held-out rows.

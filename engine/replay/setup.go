@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"path/filepath"
 	"slices"
@@ -96,6 +97,7 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	}
 	tr := &cfg.Training // the config may give the warm-up as a fraction; from here on it is a number of steps
 	tr.WarmupSteps = tr.Warmup(s.DataPlan(cfg).TotalSteps())
+	s.Model.Decoder.LabelSmoothing, s.Model.Decoder.NoiseAlpha = float32(tr.LabelSmoothing), tr.NEFTuneAlpha
 	if cfg.Model.Path != "" {
 		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
 	}
@@ -329,7 +331,8 @@ func (s *Setup) BatchOf(rows []data.Sample, T int) *data.Batch {
 
 // LayoutOf is the layout of a batch with rows of T tokens.
 func (s *Setup) LayoutOf(T int) BatchLayout {
-	return newBatchLayout(s.BatchRows, T, s.Model.Decoder.Prompt(), s.Model.Decoder.Classes > 0, s.Limits)
+	d := s.Model.Decoder
+	return newBatchLayout(s.BatchRows, T, d.Prompt(), d.Classes > 0, d.NoiseAlpha/math.Sqrt(float64(d.Hidden)), s.Limits)
 }
 
 // ropeFrom is the first position in the table of rotations. The tokens of a prefix take the first positions, but a batch numbers

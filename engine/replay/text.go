@@ -52,7 +52,7 @@ type Text struct {
 
 // NewText begins an empty text. The stepper's setup is one of ForText, or has Decodes set.
 func NewText(st *Stepper) (*Text, error) {
-	x := &Text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, false, st.Setup.Limits)}
+	x := &Text{st: st, bufs: map[any]device.Buffer{}, layout: newBatchLayout(1, 1, 0, false, 0, st.Setup.Limits)}
 	for key, spec := range st.Setup.decodeSpecs() {
 		b, err := st.Dev.Alloc(spec)
 		if err != nil {

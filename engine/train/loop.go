@@ -10,7 +10,6 @@ import (
 	"llamatab/engine/config"
 	"llamatab/engine/device"
 	"llamatab/engine/message"
-	"llamatab/engine/optim"
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
@@ -156,8 +155,7 @@ func (r *Loop) advance(ctx context.Context) (*message.Done, error) {
 // nextUpdateIsZero reports whether the next update changes no weight, because the first step of a warm-up has the learning
 // rate 0. Such a step is run before samples and evaluation, so that a person sees a first loss early.
 func (r *Loop) nextUpdateIsZero() bool {
-	tr := r.Trainer.Cfg.Training
-	m, err := optim.Multiplier(tr.Scheduler, r.Trainer.Done(), tr.WarmupSteps, r.Trainer.Total(), tr.LearningRate)
+	m, err := Schedule(&r.Trainer.Cfg.Training, r.Trainer.Total()).Multiplier(r.Trainer.Done())
 	return err == nil && m == 0
 }
 

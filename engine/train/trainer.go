@@ -163,7 +163,7 @@ func (t *Trainer) Step(ctx context.Context) (*stepResult, error) {
 		batches = append(batches, b)
 		tokens, inputs = tokens+b.Tokens, inputs+b.Inputs
 	}
-	mult, err := optim.Multiplier(t.Cfg.Training.Scheduler, t.submitted, t.Cfg.Training.WarmupSteps, t.Total(), t.Cfg.Training.LearningRate)
+	mult, err := Schedule(&t.Cfg.Training, t.Total()).Multiplier(t.submitted)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
-	"llamatab/engine/optim"
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 	"llamatab/engine/train"
@@ -432,7 +431,7 @@ func (c *communicator) Apply(shard int, commit fsdp.Commit) {
 
 // learningRate is the scheduled learning rate of a step, counted from 0, of a run of so many steps.
 func learningRate(t config.Training, step uint64, total int) (float64, error) {
-	m, err := optim.Multiplier(t.Scheduler, int(step), t.WarmupSteps, total, t.LearningRate)
+	m, err := train.Schedule(&t, total).Multiplier(int(step))
 	return t.LearningRate * m, err
 }
 

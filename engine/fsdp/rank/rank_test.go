@@ -199,6 +199,27 @@ func TestGatheredGradient(t *testing.T) {
 }
 
 // A computation that the room takes back ends with errForgotten, and the next one is right.
+// TestTrainingSettingsInRooms: label smoothing and NEFTune give a slot the same loss and gradient under every strategy, and
+// others than without them.
+func TestTrainingSettingsInRooms(t *testing.T) {
+	for _, setting := range []string{"training.label_smoothing_factor=0.2", "training.neftune_noise_alpha=5"} {
+		plain, _ := newRank(t, `fsdp.sharding_strategy="NO_SHARD"`)
+		whole, _ := newRank(t, `fsdp.sharding_strategy="NO_SHARD"`, setting)
+		shared, _ := newRank(t, setting)
+		for slot := range 2 {
+			plainLoss, _ := slotGradient(t, plain, slot)
+			wantLoss, want := slotGradient(t, whole, slot)
+			loss, got := slotGradient(t, shared, slot)
+			if loss != wantLoss || !sameGradient(got, want, shared.run.Reduce()) {
+				t.Errorf("%s, slot %d: loss %v under FULL_SHARD, %v under NO_SHARD", setting, slot, loss, wantLoss)
+			}
+			if loss == plainLoss {
+				t.Errorf("%s, slot %d: the loss is %v with and without it", setting, slot, loss)
+			}
+		}
+	}
+}
+
 func TestForgottenSlot(t *testing.T) {
 	c, _ := newRank(t)
 	_, want := slotGradient(t, c, 0)
