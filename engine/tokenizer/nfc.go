@@ -18,7 +18,9 @@ type nfcTables struct {
 	class    map[rune]uint8   // canonical combining class, where it is not 0
 	expand   map[rune][2]rune // one step of canonical decomposition; the second may be 0
 	compose  map[[2]rune]rune
-	attaches map[rune]bool // may change, or change places, with what is before it
+	attaches map[rune]bool                 // may change, or change places, with what is before it
+	changes  map[rune]bool                 // is not its own normal form
+	pages    [(utf8.MaxRune + 1) >> 8]bool // which blocks of 256 characters have one that attaches or changes
 }
 
 // Hangul syllables are arithmetic: leading consonant, vowel and trailing consonant (Unicode 3.12).
@@ -28,7 +30,7 @@ const (
 )
 
 var nfcLoad = sync.OnceValue(func() *nfcTables {
-	n := &nfcTables{map[rune]uint8{}, map[rune][2]rune{}, map[[2]rune]rune{}, map[rune]bool{}}
+	n := &nfcTables{class: map[rune]uint8{}, expand: map[rune][2]rune{}, compose: map[[2]rune]rune{}, attaches: map[rune]bool{}, changes: map[rune]bool{}}
 	for line := range strings.Lines(nfcData) {
 		var c, a, b rune
 		switch line[0] {
@@ -57,6 +59,14 @@ var nfcLoad = sync.OnceValue(func() *nfcTables {
 		if n.attaches[n.decompose(nil, c)[0]] {
 			n.attaches[c] = true
 		}
+		if n.normal(string(c)) != string(c) {
+			n.changes[c] = true
+		}
+	}
+	for _, set := range []map[rune]bool{n.attaches, n.changes} {
+		for r := range set {
+			n.pages[r>>8] = true
+		}
 	}
 	return n
 })
@@ -69,24 +79,39 @@ func nfc(s span) span {
 	n := nfcLoad()
 	var text strings.Builder
 	var src [][2]int32
-	for i := 0; i < len(s.text); {
-		_, size := utf8.DecodeRuneInString(s.text[i:])
-		j := i + size
-		for j < len(s.text) {
-			r, size := utf8.DecodeRuneInString(s.text[j:])
-			if !n.attaches[r] {
+	done := 0                        // s.text[:done] is normalised
+	for at := 0; at < len(s.text); { // at begins a character, which what follows may attach to
+		r, size := utf8.DecodeRuneInString(s.text[at:])
+		end := at + size
+		for end < len(s.text) {
+			next, size := utf8.DecodeRuneInString(s.text[end:])
+			if next < 0x300 || !n.pages[next>>8] || !n.attaches[next] {
 				break
 			}
-			j += size
+			end += size
 		}
-		cluster := n.normal(s.text[i:j])
-		text.WriteString(cluster)
-		if s.src != nil && cluster == s.text[i:j] {
-			src = append(src, s.src[i:j]...)
-		} else if s.src != nil {
-			src = extend(src, len(cluster), [2]int32{s.src[i][0], s.src[j-1][1]})
+		if end > at+size || r >= 0x300 && n.pages[r>>8] && n.changes[r] {
+			cluster := n.normal(s.text[at:end])
+			text.WriteString(s.text[done:at])
+			text.WriteString(cluster)
+			if s.src != nil {
+				src = append(src, s.src[done:at]...)
+				if cluster == s.text[at:end] {
+					src = append(src, s.src[at:end]...)
+				} else {
+					src = extend(src, len(cluster), [2]int32{s.src[at][0], s.src[end-1][1]})
+				}
+			}
+			done = end
 		}
-		i = j
+		at = end
+	}
+	if done == 0 {
+		return s
+	}
+	text.WriteString(s.text[done:])
+	if s.src != nil {
+		src = append(src, s.src[done:]...)
 	}
 	s.text, s.src = text.String(), src
 	return s

@@ -61,9 +61,9 @@ func splitGPT2(s string) int {
 		return n
 	}
 	i := optionalSpace(s)
-	for _, class := range []func(rune) bool{unicode.IsLetter, unicode.IsNumber, isOther} {
-		if n := run(s[i:], class); n > 0 {
-			return i + n
+	if i < len(s) {
+		if kind, _ := classAt(s[i:]); kind&space == 0 {
+			return i + run(s[i:], kind)
 		}
 	}
 	return spaces(s)
@@ -75,23 +75,22 @@ func splitWords(digits int) splitter {
 		if n := contraction(s, true); n > 0 {
 			return n
 		}
-		r, i := utf8.DecodeRuneInString(s)
-		if isNewline(r) || unicode.IsLetter(r) || unicode.IsNumber(r) {
+		kind, i := classAt(s)
+		if kind&(newline|letter|number) != 0 {
 			i = 0
 		}
-		if n := run(s[i:], unicode.IsLetter); n > 0 {
+		if n := run(s[i:], letter); n > 0 {
 			return i + n
 		}
-		left := digits
-		if n := run(s, func(r rune) bool { left--; return left >= 0 && unicode.IsNumber(r) }); n > 0 {
-			return n
+		if kind == number {
+			return numberOfAtMost(s, digits)
 		}
 		i = optionalSpace(s)
-		if n := run(s[i:], isOther); n > 0 {
+		if n := run(s[i:], other); n > 0 {
 			i += n
-			return i + run(s[i:], isNewline)
+			return i + run(s[i:], newline)
 		}
-		white := s[:run(s, unicode.IsSpace)]
+		white := s[:run(s, space)]
 		if n := strings.LastIndexAny(white, "\r\n"); n >= 0 {
 			return n + 1
 		}
@@ -99,20 +98,32 @@ func splitWords(digits int) splitter {
 	}
 }
 
+// numberOfAtMost returns the length of a run of at most so many digits.
+func numberOfAtMost(s string, digits int) (length int) {
+	for ; digits > 0 && length < len(s); digits-- {
+		kind, n := classAt(s[length:])
+		if kind != number {
+			break
+		}
+		length += n
+	}
+	return length
+}
+
 // splitDigits parts digits from everything else, and from each other.
 func splitDigits(s string) int {
-	if r, n := utf8.DecodeRuneInString(s); unicode.IsNumber(r) {
+	if kind, n := classAt(s); kind == number {
 		return n
 	}
-	return run(s, func(r rune) bool { return !unicode.IsNumber(r) })
+	return run(s, ^number)
 }
 
 // splitNumbers parts runs of digits from everything else.
 func splitNumbers(s string) int {
-	if n := run(s, unicode.IsNumber); n > 0 {
+	if n := run(s, number); n > 0 {
 		return n
 	}
-	return run(s, func(r rune) bool { return !unicode.IsNumber(r) })
+	return run(s, ^number)
 }
 
 // splitBefore starts a new piece at every mark.
@@ -126,19 +137,9 @@ func splitBefore(mark string) splitter {
 	}
 }
 
-// run returns the length of the longest prefix of s that is all in class.
-func run(s string, class func(rune) bool) int {
-	for i, r := range s {
-		if !class(r) {
-			return i
-		}
-	}
-	return len(s)
-}
-
 // spaces matches \s+(?!\S)|\s+ : white space, less its last character if something follows and one is left.
 func spaces(s string) int {
-	n := run(s, unicode.IsSpace)
+	n := run(s, space)
 	if _, last := utf8.DecodeLastRuneInString(s[:n]); n < len(s) && n > last {
 		return n - last
 	}
@@ -176,10 +177,4 @@ next:
 		return n
 	}
 	return 0
-}
-
-func isNewline(r rune) bool { return r == '\r' || r == '\n' }
-
-func isOther(r rune) bool {
-	return !unicode.IsSpace(r) && !unicode.IsLetter(r) && !unicode.IsNumber(r)
 }

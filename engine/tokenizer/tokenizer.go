@@ -13,6 +13,7 @@ package tokenizer
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"unicode/utf8"
 
 	"llamatab/engine/message"
@@ -28,8 +29,9 @@ type Tokenizer struct {
 	normalizers []normalizer
 	pre         preTokenizer
 	model       bpe
-	head, tail  []int // what the template puts around a text
-	form        form  // how tokens become text
+	mergers     *sync.Pool // of *merger, which remember words from one text to the next
+	head, tail  []int      // what the template puts around a text
+	form        form       // how tokens become text
 
 	bos int // -1 when unknown
 	eos []int
@@ -41,7 +43,7 @@ type Tokenizer struct {
 // special also applies the post-processor's template, which for most models puts BOS first.
 // Text must be valid UTF-8.
 func (t *Tokenizer) Encode(text string, special bool) ([]int, error) {
-	e := encoding{}
+	e := encoding{ids: make([]int, 0, len(text)/4+len(t.head)+len(t.tail)+8)} // a token has about four bytes
 	if special {
 		e.ids = append(e.ids, t.head...)
 	}
@@ -102,7 +104,9 @@ func (t *Tokenizer) encode(text string, e *encoding) error {
 	if i := invalidUTF8(text); i >= 0 {
 		return fmt.Errorf("tokenizer: the text is not valid UTF-8: byte %d is 0x%02X", i, text[i])
 	}
-	m := merger{bpe: &t.model}
+	m := t.mergers.Get().(*merger)
+	defer t.mergers.Put(m)
+	m.bpe = &t.model
 	return t.raw.split(newSpan(text, e.wanted), e, func(s span) error {
 		return t.normed.split(t.normalize(s), e, func(s span) error {
 			return t.pre.split(s, func(s span) error { return m.encode(s, e) })
