@@ -58,7 +58,7 @@ func TestCheckpointLaunches(t *testing.T) {
 		tape := graph.NewTape()
 		x := tape.Extern(graph.Extern{Key: "x", Shape: tensor.Of(4), GradKey: trains})
 		block := func() graph.Var { return op.Scale(tape, op.SwiGLU(tape, op.Scale(tape, x, 2), x), 3) }
-		y := x
+		var y graph.Var
 		if checkpoint {
 			y = tape.Checkpoint(block)
 		} else {

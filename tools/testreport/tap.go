@@ -11,7 +11,6 @@ import (
 type tapReader struct {
 	children [][]outcome // outcomes of subtests seen at each depth whose parent is still to come
 	failing  bool        // the lines that follow tell of a failure
-	lines    []string    // of output that belongs to no result yet
 	n        map[outcome]int
 }
 
