@@ -32,6 +32,7 @@ func init() {
 		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or classify it", generate},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
+		{"import-config", "FILE [-o run.json] [--from NAME] [--model M] [--dataset D]", "turn settings for axolotl, LLaMA-Factory or TRL into a run.json", importConfig},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model; needs no browser", plan},
 		{"room", "verify|repair|replay DIR", "check the stored state of a room, cut off what is damaged of its log, or compute its decisions again", roomCommand},
 		{"bench", "[--json]", "measure the GPU adapter and the engine's speed on it", bench},
@@ -86,7 +87,7 @@ func isHelp(arg string) bool {
 func help(w io.Writer) {
 	fmt.Fprint(w, "llamatab fine-tunes Llama-family models on the GPU of a browser tab.\n\nusage: llamatab [COMMAND] [OPTIONS]\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  %-13s %s\n", c.name, c.about)
 	}
 	fmt.Fprint(w, `
 llamatab COMMAND --help lists a command's options. Each option can also be given in the environment:

@@ -219,7 +219,7 @@ func (d *decoder) unknown(n *node, path, key string, known []string) error {
 		*d.dropped = append(*d.dropped, join(path, key))
 		return nil
 	}
-	if advice := pastedAdvice(key); advice != "" {
+	if advice := TrainerAdvice(key); advice != "" {
 		return d.fail(n, join(path, key), "is a setting of Hugging Face's trainers", advice)
 	}
 	best, least := Nearest(key, known)

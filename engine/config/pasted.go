@@ -158,5 +158,5 @@ var pasted = map[string]string{
 	"parallelism":               "it has no meaning here: use fsdp for several tabs",
 }
 
-// pastedAdvice says what to do about a key of another trainer's settings, "" for none that is known.
-func pastedAdvice(key string) string { return pasted[strings.ToLower(key)] }
+// TrainerAdvice says what to do about a key of another trainer's settings, "" for none that is known.
+func TrainerAdvice(key string) string { return pasted[strings.ToLower(key)] }

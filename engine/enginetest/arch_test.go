@@ -75,6 +75,7 @@ var arrows = map[string][]string{
 	"server/classroom":  {"server/temporary", "server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/message", "engine/device"},
 	"server/metrics":    {"server/room", "server/web"},
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},
+	"server/importer":   {"engine/config", "engine/data", "engine/peft", "engine/strictjson"},
 	"server/inputs":     {"server/library", "server/job", "server/exit", "engine/report", "engine/recipe", "engine/config", "engine/message"},
 	"server/runner":     {"server/headless", "server/job", "server/web", "server/exit", "engine/message"},
 	"server/tabs": {"server/runner", "server/inputs", "server/room", "server/headless", "server/job", "server/web", "server/exit", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config",
@@ -87,6 +88,7 @@ var arrows = map[string][]string{
 var stops = map[string][]string{
 	"github.com/cogentcore/webgpu":  {"engine/device/webgpu"},
 	"github.com/hack-pad/safejs":    {"engine/device/webgpu"},
+	"go.yaml.in/yaml":               {"server/importer"},
 	"github.com/vugu/vugu":          {"ui"},
 	"github.com/chromedp":           {"server/headless"},
 	"github.com/coder/websocket":    {"server/room"},
