@@ -76,6 +76,8 @@ jstest: ## the unit tests of the JavaScript, in Node
 
 # The whole runs take longest and are started first. STRICT=1 fails on a skipped test that is not on the list .ci/skips. RACE=1 runs the race detector too, which needs a C compiler;
 # the simulation of rooms is left out there, as one goroutine runs all of it.
+# Runs of the tests are so short that compiling the engine's hot functions a second time, for speed, costs more than it gains.
+test: export CHROME_FLAGS ?= --js-flags=--liftoff-only
 test: chromium build vet bin/testreport ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
 	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \

@@ -360,16 +360,16 @@ func startTrainingUntil(t *testing.T, file string, lines int, more ...string) (c
 	}
 }
 
-// hangUp lets programs that the test starts receive SIGHUP also where the test itself runs under nohup: a child ignores what
-// its parent ignores, and a handler in the parent becomes the default in the child.
-func hangUp(t *testing.T) {
+// hearSignals lets programs that the test starts receive SIGHUP and SIGINT also where the test itself runs under nohup or in a
+// script's background: a child ignores what its parent ignores, and a handler in the parent becomes the default in the child.
+func hearSignals(t *testing.T) {
 	heard := make(chan os.Signal, 1)
-	signal.Notify(heard, syscall.SIGHUP)
+	signal.Notify(heard, syscall.SIGHUP, syscall.SIGINT)
 	t.Cleanup(func() { signal.Stop(heard) })
 }
 
 func TestSignalStopsAndSaves(t *testing.T) {
-	hangUp(t)
+	hearSignals(t)
 	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, temp, out, stderr := startTraining(t)
 		c.Process.Signal(sent)
@@ -390,7 +390,7 @@ func TestSignalStopsAndSaves(t *testing.T) {
 
 // TestSignalBeforeFirstStep: a run that a signal ends before it has trained leaves no result, and does not say that it was done.
 func TestSignalBeforeFirstStep(t *testing.T) {
-	hangUp(t)
+	hearSignals(t)
 	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, temp, out, stderr := startTrainingUntil(t, "run.json", 1, "--set", "training.seed=7")
 		c.Process.Signal(sent)
@@ -453,6 +453,7 @@ func TestIgnoredSignal(t *testing.T) {
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	hearSignals(t)
 	dir := folder(t, map[string]string{"config.json": "{}"})
 	c, temp := program(t, "generate", "--model", dir, "--prompt", "spin", software)
 	if err := c.Start(); err != nil {

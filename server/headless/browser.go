@@ -54,6 +54,10 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
+	options, err := flags(o)
+	if err != nil {
+		return nil, err
+	}
 	sweep()
 	profile, err := temporary.New(profileKind)
 	if err != nil {
@@ -62,7 +66,7 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 
 	b := &Browser{Path: path, profile: profile, gone: make(chan struct{})}
 	var program *exec.Cmd // once it was started
-	options := append(flags(o),
+	options = append(options,
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(profile),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {

@@ -1,7 +1,9 @@
 package headless
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/chromedp/chromedp"
 )
@@ -11,8 +13,8 @@ import (
 func NeedsNoSandbox() bool { return os.Geteuid() == 0 }
 
 // flags are Chromium's switches: no window, no first-run pages, no traffic of its own, no throttling of tabs that it takes
-// for background tabs, and WebGPU on.
-func flags(o Options) []chromedp.ExecAllocatorOption {
+// for background tabs, and WebGPU on. The variable CHROME_FLAGS adds switches, or gives one of these another value.
+func flags(o Options) ([]chromedp.ExecAllocatorOption, error) {
 	on := []string{"headless", "no-first-run", "no-default-browser-check", "hide-scrollbars", "mute-audio",
 		"disable-background-networking", "disable-component-update", "disable-domain-reliability", "disable-sync",
 		"disable-default-apps", "disable-extensions", "disable-client-side-phishing-detection", "disable-breakpad",
@@ -37,5 +39,17 @@ func flags(o Options) []chromedp.ExecAllocatorOption {
 	for _, name := range on {
 		options = append(options, chromedp.Flag(name, true))
 	}
-	return options
+	for _, flag := range strings.Fields(os.Getenv("CHROME_FLAGS")) {
+		name, ok := strings.CutPrefix(flag, "--")
+		name, value, valued := strings.Cut(name, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("headless: CHROME_FLAGS: %q is no switch of Chromium; one reads --name or --name=value", flag)
+		}
+		if valued {
+			options = append(options, chromedp.Flag(name, value))
+		} else {
+			options = append(options, chromedp.Flag(name, true))
+		}
+	}
+	return options, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/server/servertest"
 	"llamatab/server/temporary"
 )
 
@@ -217,5 +218,24 @@ func TestFind(t *testing.T) {
 	}
 	if found, err := Find(os.Args[0]); err != nil || found != os.Args[0] {
 		t.Errorf("got %q, %v", found, err)
+	}
+}
+
+// TestFlags: the switches of CHROME_FLAGS reach Chromium, and what is no switch is refused before it starts.
+func TestFlags(t *testing.T) {
+	t.Setenv("CHROME_FLAGS", "--js-flags=--liftoff-only  --user-agent=flagged")
+	b := start(t)
+	var agent string
+	if err := b.Evaluate(limited(t, servertest.Patience), "navigator.userAgent", &agent); err != nil || agent != "flagged" {
+		t.Errorf("the user agent is %q (%v)", agent, err)
+	}
+	for _, wrong := range []string{"-x", "plain", "--", "--=1"} {
+		t.Setenv("CHROME_FLAGS", wrong)
+		if b, err := Start(t.Context(), Options{SwiftShader: true}); err == nil || !strings.Contains(err.Error(), "CHROME_FLAGS") {
+			t.Errorf("%q: %v", wrong, err)
+			if err == nil {
+				b.Close()
+			}
+		}
 	}
 }

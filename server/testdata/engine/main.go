@@ -37,8 +37,10 @@ func fetch(method, path string, body any) string {
 	return text
 }
 
-// say posts messages and reports whether the host asked for a stop.
-func say(envelopes ...message.Envelope) (stop bool) {
+var stop bool // the host has asked for it: each control comes once, with the answer to whatever was said last
+
+// say posts messages and reports whether the host has asked for a stop.
+func say(envelopes ...message.Envelope) bool {
 	body, err := json.Marshal(envelopes)
 	if err != nil {
 		panic(err)
