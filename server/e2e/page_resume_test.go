@@ -3,12 +3,10 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"llamatab/engine/testfiles"
 	"llamatab/server/servertest"
 )
 
@@ -25,12 +23,11 @@ func init() {
 // written, and at other moments. Each time a new tab offers to resume the run. The result has the bits of an
 // uninterrupted run.
 func TestPageResumes(t *testing.T) {
-	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
-	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
+	address := serving(t, tinyModel(t)...)
 	first := visit(t, time.Duration(2+kills)*servertest.Patience/2) // this tab keeps the browser alive
-	config := `{ model: "tales", dataset: { path: "pirate.jsonl", max_length: 48, validation_split: 0.02 },
+	config := `{ model: "tiny", dataset: { path: "builtin:pirate", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
-		training: { max_steps: ` + fmt.Sprint(8*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 4, eval_steps: 10 } }`
+		training: { max_steps: ` + fmt.Sprint(60*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 10, eval_steps: 50 } }`
 	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`
 
 	v := first.another()

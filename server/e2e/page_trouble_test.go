@@ -13,9 +13,9 @@ import (
 // first the run resumes from its last checkpoint by itself and ends with the bits of an undisturbed run. With full storage
 // it continues without saving, says how many bytes it needs, keeps what was saved before, and its result can be downloaded.
 func TestPageLosesGPUAndStorage(t *testing.T) {
-	address := serving(t)
+	address := serving(t, tinyModel(t)...)
 	v := visit(t, 2*servertest.Patience)
-	v.begin(address, `{ model: "builtin:tales", dataset: { path: "builtin:translate", validation_split: 0.02 }, peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
+	v.begin(address, `{ model: "tiny", dataset: { path: "builtin:translate", max_length: 48, validation_split: 0.02 }, peft: { peft_type: "LORA", r: 64, lora_dropout: 0.1 },
 		training: { max_steps: 40, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 5, eval_steps: 20 } }`)
 	v.stage("done")
 	want, resolved := v.ask(result), v.ask(sameKernels)

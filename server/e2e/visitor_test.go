@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/headless"
 	"llamatab/server/servertest"
 )
@@ -22,6 +23,17 @@ import (
 func serving(t *testing.T, args ...string) string {
 	t.Helper()
 	return startServe(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...).address
+}
+
+// tinyModel makes a folder that holds the smallest model, under the name tiny, and returns the options that serve it. Tests of
+// what the page does take it: its steps and kernels cost a fraction of those of the built-in model.
+func tinyModel(t *testing.T) []string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(filepath.Join(folder, "tiny"), os.DirFS(filepath.Join(testfiles.Repository(t), "testdata/golden/tiny/model"))); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--models", folder}
 }
 
 // served is a running `llamatab serve`.
