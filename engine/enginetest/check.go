@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"llamatab/engine/device"
@@ -77,7 +78,13 @@ type Case struct {
 	NoGradient bool
 	// Ones makes the gradient of every output 1, for a loss, which is the root of the backward pass.
 	Ones bool
+	// Products runs matrix products in every variant. They have tests of their own, and a software adapter compiles some of
+	// their variants for seconds, so that other cases run them in the one that it compiles fast. The long tests ignore it.
+	Products bool
 }
+
+// allProducts makes every case run matrix products in every variant.
+var allProducts = false
 
 type inputKey int
 type gradKey int
@@ -263,10 +270,10 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 			if variant > 0 { // they are compiled
 				return nil
 			}
-			return prepare(dev, launches)
+			return c.prepare(dev, launches)
 		},
 		Choose: func(l *device.Launch) (device.Variant, error) {
-			fits := Fitting(dev, l)
+			fits := c.variants(dev, l)
 			variants = max(variants, len(fits))
 			return fits[variant%len(fits)], nil
 		},
@@ -276,7 +283,7 @@ func (c *Case) compile(dev device.Device, variant int) (rn *run, variants int, e
 
 // prepare lets a device that can compile several pipelines at a time do that with every variant of the launches. One after
 // the other, their compilation would take most of the time of the tests.
-func prepare(dev device.Device, launches []*device.Launch) error {
+func (c *Case) prepare(dev device.Device, launches []*device.Launch) error {
 	compiler, ok := dev.(interface {
 		Prepare([]*device.Launch) error
 	})
@@ -285,7 +292,7 @@ func prepare(dev device.Device, launches []*device.Launch) error {
 	}
 	var all []*device.Launch
 	for _, l := range launches {
-		fits := Fitting(dev, l)
+		fits := c.variants(dev, l)
 		if len(fits) == 0 {
 			all = append(all, l)
 		}
@@ -296,6 +303,20 @@ func prepare(dev device.Device, launches []*device.Launch) error {
 		}
 	}
 	return compiler.Prepare(all)
+}
+
+// variants lists the variants of a launch's kernel that the case runs.
+func (c *Case) variants(dev device.Device, l *device.Launch) []device.Variant {
+	fits := Fitting(dev, l)
+	if c.Products || allProducts || !strings.HasPrefix(l.Kernel.Name, "matmul_") {
+		return fits
+	}
+	for i, v := range fits {
+		if v.Pays == 0 && (v.Fits == nil || v.Fits(dev.Info(), dev.Limits(), l.Dims)) {
+			return fits[i : i+1]
+		}
+	}
+	return fits
 }
 
 // Fitting lists the variants of a launch's kernel that the device can run, those for hardware adapters included. At least

@@ -48,6 +48,7 @@ func matmulCase(r *enginetest.Rand, f form, d matmulDims, u matmulUse) enginetes
 		In:         []enginetest.Input{r.Frozen(a...), weights, r.Frozen(N), r.Frozen(M, N)},
 		Tol:        enginetest.Reduce(K),
 		NoGradient: true,
+		Products:   true,
 		Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 			c := t.New(tensor.Of(M, N))
 			t.Copy(c, in[3])

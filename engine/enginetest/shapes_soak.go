@@ -1,5 +1,0 @@
-//go:build soak
-
-package enginetest
-
-func init() { rounds = 24 }

@@ -1,0 +1,5 @@
+//go:build soak
+
+package enginetest
+
+func init() { rounds, allProducts = 24, true }
