@@ -83,6 +83,9 @@ func eval(ctx context.Context, args []string) error {
 
 	j := m.Into(message.Job{Command: message.Eval, Eval: &spec, Compare: compare})
 	j.Store = dumps
+	if err := precheck(ctx, j.Spec, m); err != nil {
+		return err
+	}
 	err = runner.ForResult(ctx, j, *browser, *out)
 	return runner.Finish(err, dumps.Close)
 }

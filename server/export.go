@@ -52,6 +52,9 @@ func export(ctx context.Context, args []string) error {
 	}
 
 	j := m.Into(message.Job{Command: message.Export, Export: &message.ExportJob{Format: *format}})
+	if err := precheck(ctx, j.Spec, m); err != nil {
+		return err
+	}
 	dir, err := job.OpenDir(*out)
 	if err != nil {
 		return err

@@ -55,6 +55,9 @@ func generate(ctx context.Context, args []string) error {
 	}
 
 	j := m.Into(message.Job{Command: message.Generate, Generate: &spec, Compare: compare})
+	if err := precheck(ctx, j.Spec, m); err != nil {
+		return err
+	}
 	if *asJSON {
 		return runner.ForResult(ctx, j, *browser, "")
 	}

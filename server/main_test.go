@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"llamatab/engine/testfiles"
 	"llamatab/server/exit"
 	"llamatab/server/servertest"
 	"llamatab/server/web"
@@ -110,12 +111,27 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
+// withModel adds the files of a small model to files, under names that begin with prefix.
+func withModel(t *testing.T, prefix string, files map[string]string) map[string]string {
+	t.Helper()
+	for _, name := range []string{"config.json", "tokenizer.json", "model.safetensors"} {
+		data, err := os.ReadFile(filepath.Join(testfiles.Repository(t), "testdata/builtin/models/tales", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[prefix+name] = string(data)
+	}
+	return files
+}
+
+const oneRow = `{"text": "Once upon a time there was a cat."}` + "\n"
+
 const runJSON = `{"model": "model", "dataset": {"path": "data.jsonl"}, "trainable": ["all"]}`
 
 func TestExitCodes(t *testing.T) {
-	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}",
+	dir := folder(t, withModel(t, "model/", map[string]string{"run.json": runJSON, "data.jsonl": oneRow,
 		"bad.json": `{"modle": "x"}`, "gone.json": `{"model": "gone", "dataset": {"path": "data.jsonl"}, "trainable": ["all"]}`,
-		"empty/x": ""})
+		"empty/x": ""}))
 	at := func(name string) string { return filepath.Join(dir, name) }
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -284,7 +300,7 @@ func TestNextFreePort(t *testing.T) {
 const software = "--adapter-backend=swiftshader" // saves a browser start
 
 func TestGenerateHeadless(t *testing.T) {
-	model := folder(t, map[string]string{"config.json": "{}"})
+	model := folder(t, withModel(t, "", map[string]string{}))
 	for _, c := range []struct {
 		prompt string
 		code   int
@@ -338,7 +354,7 @@ func startTraining(t *testing.T) (c *exec.Cmd, temp, out string, stderr *bytes.B
 // startTrainingUntil starts a run with more options and waits until a file of its output folder has some lines.
 func startTrainingUntil(t *testing.T, file string, lines int, more ...string) (c *exec.Cmd, temp, out string, stderr *bytes.Buffer) {
 	t.Helper()
-	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}"})
+	dir := folder(t, withModel(t, "model/", map[string]string{"run.json": runJSON, "data.jsonl": oneRow}))
 	out = filepath.Join(dir, "out")
 	c, temp = program(t, append([]string{"train", "--config", filepath.Join(dir, "run.json"), "--out", out, software}, more...)...)
 	stderr = new(bytes.Buffer)
@@ -410,7 +426,7 @@ func TestSignalBeforeFirstStep(t *testing.T) {
 // TestIgnoredSignal: a signal that was ignored when the program started, as under nohup, does not end a run. Nor does it end when
 // nobody reads its output any more.
 func TestIgnoredSignal(t *testing.T) {
-	dir := folder(t, map[string]string{"run.json": runJSON, "data.jsonl": "{}\n", "model/config.json": "{}"})
+	dir := folder(t, withModel(t, "model/", map[string]string{"run.json": runJSON, "data.jsonl": oneRow}))
 	c, temp := program(t)
 	c.Args = []string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, c.Path, "train", "--config", filepath.Join(dir, "run.json"), "--out", filepath.Join(dir, "out"), software}
 	sh, err := exec.LookPath("sh")
@@ -454,7 +470,7 @@ func TestIgnoredSignal(t *testing.T) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	hearSignals(t)
-	dir := folder(t, map[string]string{"config.json": "{}"})
+	dir := folder(t, withModel(t, "", map[string]string{}))
 	c, temp := program(t, "generate", "--model", dir, "--prompt", "spin", software)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

@@ -62,6 +62,9 @@ func train(ctx context.Context, args []string) error {
 	if *traced && c.FSDP == nil {
 		return exit.Usagef("train: --trace shows a run over several tabs: give --tabs N as well")
 	}
+	if err := precheck(ctx, spec, m); err != nil {
+		return err
+	}
 	if c.FSDP != nil {
 		return tabs.Train(ctx, c, m, spec, *browser, *out)
 	}

@@ -77,6 +77,7 @@ var arrows = map[string][]string{
 	"server/exit":       {"server/headless", "engine/report", "engine/config", "engine/message"},
 	"server/importer":   {"engine/config", "engine/data", "engine/peft", "engine/strictjson"},
 	"server/inputs":     {"server/library", "server/job", "server/exit", "engine/report", "engine/recipe", "engine/config", "engine/message"},
+	"server/check":      {"server/exit", "engine/job", "engine/report", "engine/device", "engine/message"},
 	"server/runner":     {"server/headless", "server/job", "server/web", "server/exit", "engine/message"},
 	"server/tabs": {"server/runner", "server/inputs", "server/room", "server/headless", "server/job", "server/web", "server/exit", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config",
 		"engine/device", "engine/message"},

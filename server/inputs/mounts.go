@@ -237,6 +237,11 @@ func (m *Mounts) Open() (files report.Files, err error) {
 			files.Tokenizer = folder
 		case "head":
 			files.Head = folder
+		default: // an adapter of a comparison
+			if files.Compare == nil {
+				files.Compare = map[string]fs.FS{}
+			}
+			files.Compare[name] = folder
 		}
 	}
 	return files, nil
