@@ -46,7 +46,10 @@ type stage struct {
 	Pattern pattern `json:"pattern"` // Replace, Split
 	Content string  `json:"content"` // Replace, Strip
 
-	Start int `json:"start"` // Strip
+	StripLeft  bool `json:"strip_left"` // Strip, the normalizer
+	StripRight bool `json:"strip_right"`
+
+	Start int `json:"start"` // Strip, the decoder
 	Stop  int `json:"stop"`
 
 	Behavior   string `json:"behavior"` // Split

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // Limits of what is read. The largest files known hold 256 Ki tokens and half a million merges in 35 MB.
@@ -175,6 +176,10 @@ func (t *Tokenizer) loadNormalizer(f *file) error {
 			t.normalizers = append(t.normalizers, replacing(from, s.Content))
 		case "NFC":
 			t.normalizers = append(t.normalizers, nfc)
+		case "Lowercase":
+			t.normalizers = append(t.normalizers, lowercase)
+		case "Strip":
+			t.normalizers = append(t.normalizers, stripping(s.StripLeft, s.StripRight))
 		default:
 			return refuse("type", s.Type)
 		}
@@ -213,17 +218,22 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 		}
 		switch s.Type {
 		case "Split":
-			if s.Pattern.Regex == nil {
-				return errors.New("a Split at a plain string is not supported")
-			}
-			split, ok := patterns[*s.Pattern.Regex]
-			if !ok {
-				return refuse("Split by the regular expression", *s.Pattern.Regex)
-			}
-			if s.Behavior != "Isolated" || s.Invert {
-				return fmt.Errorf("a Split with behavior %q, invert %v is not supported, only Isolated, false is", s.Behavior, s.Invert)
+			split, err := s.splitter()
+			if err != nil {
+				return err
 			}
 			t.pre.splits = append(t.pre.splits, split)
+		case "Punctuation":
+			behavior := behaviors[s.Behavior]
+			if s.Behavior == "" {
+				behavior = behaviors["Isolated"]
+			}
+			if behavior == nil {
+				return refuse("Punctuation with behavior", s.Behavior)
+			}
+			t.pre.splits = append(t.pre.splits, behavior(findRune(isPunctuation)))
+		case "WhitespaceSplit":
+			t.pre.splits = append(t.pre.splits, behaviors["Removed"](findRune(unicode.IsSpace)))
 		case "Digits":
 			split := splitNumbers
 			if s.Individual {
@@ -261,6 +271,30 @@ func (t *Tokenizer) loadPreTokenizer(f *file) error {
 		}
 	}
 	return nil
+}
+
+// splitter is what a Split does. A regular expression must be one of the known patterns. Each of them matches all of a text,
+// piece after piece, so to isolate its matches and to remove what is between them are the same.
+func (s *stage) splitter() (splitter, error) {
+	behavior, ok := behaviors[s.Behavior]
+	switch {
+	case !ok:
+		return nil, refuse("Split with behavior", s.Behavior)
+	case s.Pattern.Regex != nil:
+		split, ok := patterns[*s.Pattern.Regex]
+		if !ok {
+			return nil, refuse("Split by the regular expression", *s.Pattern.Regex)
+		}
+		if s.Behavior != "Isolated" && !(s.Behavior == "Removed" && s.Invert) {
+			return nil, fmt.Errorf("a Split by a regular expression with behavior %q, invert %v is not supported, only Isolated, false and Removed, true are", s.Behavior, s.Invert)
+		}
+		return split, nil
+	case s.Pattern.String == nil || *s.Pattern.String == "":
+		return nil, errors.New("a Split without a pattern")
+	case s.Invert:
+		return nil, fmt.Errorf("a Split by %q with invert is not supported", *s.Pattern.String)
+	}
+	return behavior(findString(*s.Pattern.String)), nil
 }
 
 // metaspace checks a Metaspace and returns its prepend_scheme, which old files spell as add_prefix_space.

@@ -20,7 +20,8 @@ var patterns = map[string]splitter{
 	patternQwen2:  splitWords(1),
 }
 
-// A splitter returns the length in bytes of the first piece of a text that is not empty.
+// A splitter returns the length in bytes of the first piece of a text that is not empty. A length below 0 says that so many
+// bytes are left out.
 type splitter func(string) int
 
 // preTokenizer cuts normalised text into the pieces that merging must not cross.
@@ -48,9 +49,12 @@ func cutPieces(s span, splits []splitter, yield func(span) error) error {
 	}
 	for s.text != "" {
 		n := splits[0](s.text)
-		if err := cutPieces(s.cut(0, n), splits[1:], yield); err != nil {
-			return err
+		if n > 0 {
+			if err := cutPieces(s.cut(0, n), splits[1:], yield); err != nil {
+				return err
+			}
 		}
+		n = max(n, -n)
 		s = s.cut(n, len(s.text))
 	}
 	return nil

@@ -98,6 +98,19 @@ const files = [
   chars('unknown', metaspace('first', true), { model: 'unk', decoder: { type: 'Sequence', decoders: [replace('▁', ' '), { type: 'Fuse' }] } }),
   chars('unknown apart', null, { model: 'unkApart', normalizer: legacy }),
 ]
+// Unusual stages come last, so that they leave the random texts and ids of those before them as they were.
+const at = (String, behavior) => ({ type: 'Split', pattern: { String }, behavior, invert: false })
+const unusual = [
+  chars('gemma', at(' ', 'MergedWithPrevious'), { normalizer: replace(' ', '▁') }),
+  ...['Isolated', 'Removed', 'Contiguous', 'MergedWithPrevious', 'MergedWithNext'].map((b) => bytes('split ' + b, 'bytes', pre(at('a', b), byteLevel(false)), { removes: b === 'Removed' || undefined })),
+  bytes('punctuation', 'bytes', pre({ type: 'Punctuation', behavior: 'Isolated' }, byteLevel(false))),
+  bytes('punctuation together', 'bytes', pre({ type: 'Punctuation', behavior: 'Contiguous' }, byteLevel(false))),
+  bytes('white space removed', 'bytes', pre({ type: 'WhitespaceSplit' }, byteLevel(false)), { removes: true }),
+  bytes('removed inverted', 'bytes', pre({ ...split(llama3), behavior: 'Removed', invert: true }, byteLevel(false))),
+  bytes('lowercase', 'bytes', byteLevel(true), { normalizer: { type: 'Lowercase' }, added_tokens: byteAdded.filter((a) => !a.normalized) }),
+  bytes('strip', 'bytes', byteLevel(true), { removes: true, normalizer: { type: 'Strip', strip_left: true, strip_right: true }, added_tokens: byteAdded.filter((a) => !a.normalized) }),
+]
+files.push(...unusual)
 
 const atoms = ['a', 'the', 'They', ' ', ' ', '  ', '    ', '\t', '\n', '\r\n', '\n\n', '\u00a0', '\u2003', '\u0085', "'s", "'S", "'ſ", "'LL", "'ve", "'", '1', '12345', '123', '½', '٣', 'Ⅷ',
   '!', '...', '?\n', 'é', 'e\u0301', '好', '你', '🙂', '👩‍👩‍👧', '한', '\u1112\u1161\u11ab', 'Å', '\u212b', 'q\u0323\u0307', 'q\u0307\u0323', '\u0301', 'का', 'ß', '▁', '▁▁', '<0x0A>', 'Ġ', '<s>', '</s>', '<unk>', '<|user|>',
@@ -106,7 +119,7 @@ const texts = ['', ' ', '  ', 'a', ' a', 'a ', 'Hello, world!', ' the they', "I'
 for (let i = 0; i < Number(process.argv[3] ?? 24); i++) texts.push(Array.from({ length: 1 + random(14) }, () => pick(atoms)).join(''))
 
 for (const f of files) {
-  const { name, model, ...file } = f
+  const { name, model, removes, ...file } = f // removes: the file leaves parts of a text out
   const t = tokenizers.Tokenizer.fromString(JSON.stringify({ version: '1.0', truncation: null, padding: null, ...file, model: models[model] }))
   f.cases = []
   for (const text of texts) {
