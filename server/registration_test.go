@@ -192,6 +192,8 @@ func (letters) Encode(text string, _ bool) ([]int, error) {
 	return ids, err
 }
 
+func (letters) Token(id int) (string, bool) { return string(rune(id)), true }
+
 func (letters) EncodeOffsets(text string) (ids []int, offsets [][2]int, err error) {
 	for i, c := range []byte(text) {
 		ids, offsets = append(ids, int(c)), append(offsets, [2]int{i, i + 1})

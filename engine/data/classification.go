@@ -56,7 +56,7 @@ var classificationFormat = Format{
 		ids := make([]int32, len(kept))
 		for i, id := range kept {
 			if err := e.check(id); err != nil {
-				return fmt.Errorf("the tokenizer does not fit the model: %w", err)
+				return e.misfit(id, err)
 			}
 			ids[i] = int32(id)
 		}

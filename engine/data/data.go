@@ -41,6 +41,8 @@ type Tokenizer interface {
 	Encode(text string, special bool) ([]int, error)
 	// EncodeOffsets also returns, for each id, the bytes [from, to) of text it stands for. No special ids are added.
 	EncodeOffsets(text string) (ids []int, offsets [][2]int, err error)
+	// Token returns the token of an id, for messages.
+	Token(id int) (string, bool)
 	BOS() (int, bool)
 	EOS() (int, bool)
 }

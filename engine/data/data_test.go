@@ -33,6 +33,8 @@ func (b bytesTokenizer) Encode(text string, special bool) ([]int, error) {
 	return ids, err
 }
 
+func (b bytesTokenizer) Token(id int) (string, bool) { return string(rune(id)), id < 256 }
+
 func (b bytesTokenizer) EncodeOffsets(text string) (ids []int, offsets [][2]int, err error) {
 	if strings.Contains(text, "\x00") {
 		return nil, nil, errors.New("no such token")
@@ -226,7 +228,7 @@ func TestBadFiles(t *testing.T) {
 		"output":                {`{"instruction": "a"}`, "a.jsonl", Options{Format: "alpaca"}, []string{`"output" is missing`}},
 		"completion":            {`{"prompt": "a", "completion": [1]}`, "a.jsonl", Options{}, []string{`"completion" wants a string, got a list`}},
 		"nothing trained":       {`{"prompt": "abc", "completion": "d"}`, "a.jsonl", Options{MaxLength: 3}, []string{"nothing to train on"}},
-		"vocabulary":            {good, "a.jsonl", Options{Vocab: 50}, []string{"line 1", "the tokenizer does not fit the model", "id 97"}},
+		"vocabulary":            {good, "a.jsonl", Options{Vocab: 50}, []string{"line 1", "the tokenizer does not fit the model", `token "a"`, "id 97"}},
 		"ids empty":             {`{"input_ids": []}`, "a.jsonl", Options{}, []string{"line 1: input_ids is empty"}},
 		"ids of a string":       {`{"input_ids": "1"}`, "a.jsonl", Options{}, []string{"wants a list of integers, got a string"}},
 		"ids with a string":     {`{"input_ids": ["1"]}`, "a.jsonl", Options{}, []string{"wants a list of integers, got string in it"}},

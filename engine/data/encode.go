@@ -154,13 +154,19 @@ func (e *Encoder) Pair(prompt, completion string) error {
 	return e.row(slices.Concat(bos, ids, eos), masked)
 }
 
+// misfit is the error of a row whose text has a token that the model's embedding has no row for.
+func (e *Encoder) misfit(id int, err error) error {
+	token, _ := e.opt.Tokenizer.Token(id)
+	return fmt.Errorf("the tokenizer does not fit the model: its token %q: %w", token, err)
+}
+
 // row adds ids, the first masked of them untrained, cut to the longest length.
 func (e *Encoder) row(ids []int, masked int) error {
 	lost := max(0, len(ids)-e.length)
 	s := Sample{IDs: make([]int32, len(ids)-lost)}
 	for i, id := range ids[:len(s.IDs)] {
 		if err := e.check(id); err != nil {
-			return fmt.Errorf("the tokenizer does not fit the model: %w", err)
+			return e.misfit(id, err)
 		}
 		s.IDs[i] = int32(id)
 	}
