@@ -249,3 +249,32 @@ func TestStrictConfig(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRead: a config.json of any family gives a decoder of its sizes, or an error that names the file.
+func FuzzRead(f *testing.F) {
+	for _, keys := range []string{
+		`"model_type": "mistral", "sliding_window": 7`, `"model_type": "qwen2", "use_sliding_window": true, "max_window_layers": 0`,
+		`"model_type": "qwen3", "use_sliding_window": true, "layer_types": ["sliding_attention"]`,
+		`"model_type": "smollm3", "no_rope_layers": [0], "use_sliding_window": true, "sliding_window": 3`,
+		`"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a", "1": "b"}`,
+	} {
+		f.Add([]byte("{" + sizes + ", " + keys + "}"))
+	}
+	f.Fuzz(func(t *testing.T, config []byte) {
+		d, _, err := model.Read(config)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "config.json: ") {
+				t.Fatalf("the error does not name the file: %v", err)
+			}
+			return
+		}
+		if len(d.Blocks) != d.Layers || d.Vocab < 1 || d.MaxPositions < 1 {
+			t.Fatalf("%d blocks of %d, %d tokens, %d positions", len(d.Blocks), d.Layers, d.Vocab, d.MaxPositions)
+		}
+		for i, b := range d.Blocks {
+			if b.Window < 0 {
+				t.Fatalf("layer %d has the window %d", i, b.Window)
+			}
+		}
+	})
+}
