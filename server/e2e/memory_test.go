@@ -97,10 +97,33 @@ func (v visitor) memoryUse() (w memoryUse) {
 
 // resident is the resident memory of this test's browser processes of a kind.
 func resident(kind string) (sum float64, err error) {
+	all, err := processes(kind)
+	if err != nil {
+		return 0, err
+	}
+	for _, folder := range all {
+		status, err := os.ReadFile(filepath.Join(folder, "statm"))
+		if err != nil {
+			continue // the process has ended
+		}
+		pages, err := strconv.ParseFloat(strings.Fields(string(status))[1], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += pages * float64(os.Getpagesize())
+	}
+	if sum == 0 {
+		return 0, fmt.Errorf("no process of the kind %s", kind)
+	}
+	return sum, nil
+}
+
+// processes are the folders in /proc of this test's browser processes of a kind.
+func processes(kind string) (all []string, err error) {
 	parents, commands := map[string]string{}, map[string][]byte{}
 	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil || len(folders) == 0 {
-		return 0, fmt.Errorf("no /proc: %w", err)
+		return nil, fmt.Errorf("no /proc: %w", err)
 	}
 	for _, folder := range folders {
 		status, err := os.ReadFile(filepath.Join(folder, "stat"))
@@ -119,21 +142,9 @@ func resident(kind string) (sum float64, err error) {
 		return id == strconv.Itoa(os.Getpid())
 	}
 	for id, command := range commands {
-		if !bytes.Contains(command, []byte("--type="+kind)) || !mine(id) {
-			continue
+		if bytes.Contains(command, []byte("--type="+kind)) && mine(id) {
+			all = append(all, filepath.Join("/proc", id))
 		}
-		status, err := os.ReadFile(filepath.Join("/proc", id, "statm"))
-		if err != nil {
-			continue
-		}
-		pages, err := strconv.ParseFloat(strings.Fields(string(status))[1], 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += pages * float64(os.Getpagesize())
 	}
-	if sum == 0 {
-		return 0, fmt.Errorf("no process of the kind %s", kind)
-	}
-	return sum, nil
+	return all, nil
 }
