@@ -109,12 +109,15 @@ func (s *Setup) compareWithCheckpoint(cfg *config.Config) error {
 		return fail("", err)
 	}
 	if len(bad) > 0 {
-		start := "model"
-		if cfg.PEFT != nil {
-			start = "init_adapter"
+		next := "Use the settings of the checkpoint's run."
+		switch {
+		case s.sameAdapter(cfg.PEFT, then.PEFT) != nil: // init_adapter would refuse it as well
+		case cfg.PEFT != nil:
+			next += " To begin a new run from its weights, set init_adapter to its folder and leave training.resume_from_checkpoint out."
+		default:
+			next += " To begin a new run from its weights, set model to its folder and leave training.resume_from_checkpoint out."
 		}
-		return fail("Use the settings of the checkpoint's run. To begin a new run from its weights, set "+start+" to its folder and leave training.resume_from_checkpoint out.",
-			errors.New(strings.Join(bad, "; ")))
+		return fail(next, errors.New(strings.Join(bad, "; ")))
 	}
 	if len(remarks) > 0 {
 		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("resumed_with_changes", "the resumed run differs from the checkpoint's from here on: {changes}", "changes", strings.Join(remarks, "; ")))
@@ -186,7 +189,7 @@ func (s *Setup) sameAdapter(now, then *config.PEFT) error {
 		return nil // Model.Adapt reports it
 	}
 	if err := a.SameMaths(&b); err != nil {
-		return fmt.Errorf("peft: %w", err)
+		return errors.New("peft: " + strings.TrimPrefix(err.Error(), "config: "))
 	}
 	return nil
 }
