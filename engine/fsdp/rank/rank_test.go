@@ -198,7 +198,6 @@ func TestGatheredGradient(t *testing.T) {
 	}
 }
 
-// A computation that the room takes back ends with errForgotten, and the next one is right.
 // TestTrainingSettingsInRooms: label smoothing and NEFTune give a slot the same loss and gradient under every strategy, and
 // others than without them.
 func TestTrainingSettingsInRooms(t *testing.T) {
@@ -220,6 +219,7 @@ func TestTrainingSettingsInRooms(t *testing.T) {
 	}
 }
 
+// A computation that the room takes back ends with errForgotten, and the next one is right.
 func TestForgottenSlot(t *testing.T) {
 	c, _ := newRank(t)
 	_, want := slotGradient(t, c, 0)
