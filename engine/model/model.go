@@ -92,7 +92,7 @@ func padToken(config []byte) (*int32, error) {
 		Pad *int32 `json:"pad_token_id"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("config.json: pad_token_id: %w", err)
+		return nil, fmt.Errorf("config.json: %w", TypeError(err))
 	}
 	if c.Pad != nil && *c.Pad < 0 {
 		return nil, nil

@@ -217,6 +217,7 @@ func TestTypeErrors(t *testing.T) {
 		`"architectures": "LlamaForCausalLM"`:                                 `config.json: "architectures" is a string, want a list`,
 		`"model_type": "llama", "rope_theta": "10000"`:                        `config.json: "rope_theta" is a string, want a number`,
 		`"model_type": "llama", "num_key_value_heads": 1.5`:                   `config.json: "num_key_value_heads" is 1.5, want a whole number`,
+		`"model_type": "llama", "pad_token_id": "<pad>"`:                      `config.json: "pad_token_id" is a string, want a whole number`,
 		`"model_type": "llama", "attention_bias": 1`:                          `config.json: "attention_bias" is a number, want true or false`,
 		`"model_type": "llama", "hidden_act": ["silu"]`:                       `config.json: "hidden_act" is a list, want a string`,
 		`"model_type": "llama", "rope_scaling": {"factor": []}`:               `config.json: rope_scaling: "factor" is a list, want a number`,
