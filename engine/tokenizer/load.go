@@ -350,8 +350,9 @@ func (t *Tokenizer) loadMerges(f *file) error {
 			m.bytes[b] = id
 		}
 	}
-	m.mark = m.uncrossed(f.Model.Merges)
-	if f.Model.IgnoreMerges {
+	if !f.Model.IgnoreMerges { // else part of a piece could be a token of m.whole where the piece is none
+		m.mark = m.uncrossed(f.Model.Merges)
+	} else {
 		m.whole = make(map[string]int32, len(m.vocab))
 		for token, id := range m.vocab {
 			if raw, ok := appendBytes(nil, token); m.byteLevel && ok {

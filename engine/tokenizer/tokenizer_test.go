@@ -135,6 +135,17 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// TestWholePieces: with ignore_merges a piece that is a token is that token, and another one is merged. A part of a piece is
+// not looked up: no merge makes ▁a here.
+func TestWholePieces(t *testing.T) {
+	tok := mustLoad(t, `{"model": {"type": "BPE", "ignore_merges": true, "vocab": {"▁": 0, "a": 1, "b": 2, "▁a": 3}, "merges": []}}`)
+	for text, want := range map[string][]int{"▁a": {3}, "▁a▁b": {0, 1, 0, 2}, "▁b▁a": {0, 2, 0, 1}} {
+		if got, err := tok.Encode(text, false); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Encode(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+}
+
 func TestOffsets(t *testing.T) {
 	file := `{"added_tokens": [{"id": 5, "content": "<x>", "rstrip": true}],
 		"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
