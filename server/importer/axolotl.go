@@ -1,5 +1,7 @@
 package importer
 
+import "slices"
+
 // axolotl is https://github.com/axolotl-ai-cloud/axolotl.
 var axolotl = trainer{
 	name:  "axolotl",
@@ -27,7 +29,7 @@ func finishAxolotl(r *reading) {
 	r.optimizer("optimizer")
 	r.quantized("load_in_4bit", "load_in_8bit")
 	r.saving(r.get("dataset.validation_split") != nil)
-	if r.get("training.warmup_steps") == nil && r.get("training.warmup_ratio") == nil {
+	if r.value("warmup_steps") == nil && r.value("warmup_ratio") == nil {
 		r.put("training.warmup_ratio", 0.03) // its default, of at most 100 steps
 	}
 	switch s := r.take("adapter"); word(s) {
@@ -67,17 +69,28 @@ func (r *reading) axolotlDataset() {
 		name = files
 	} else if files, ok := entry["data_files"].([]any); ok && len(files) > 0 {
 		name, _ = files[0].(string)
+		if len(files) > 1 {
+			r.note(s, "only the first of %d data_files is taken over: put them into one file", len(files))
+		}
 	}
 	if name == "" {
 		r.note(s, "left out: its first entry has no path")
 		return
 	}
 	r.dataset(s, name)
-	if kind, ok := entry["type"].(string); ok && kind != "" {
+	switch kind := entry["type"].(type) {
+	case string:
 		if format := axolotlFormats[kind]; format != "" {
 			r.set(s, "dataset.format", format)
-		} else {
+		} else if kind != "" {
 			r.note(s, "the type %s is left out: dataset.format is auto, which looks at the first row", clip(kind))
+		}
+	case map[string]any:
+		r.note(s, "the type that describes its own fields is left out: set dataset.format and dataset.columns")
+	}
+	for _, key := range sortedKeys(entry) {
+		if !slices.Contains([]string{"path", "data_files", "type"}, key) && !empty(entry[key]) {
+			r.note(s, "%s of the first entry is left out; dataset.format and dataset.columns say how rows are read", clip(key))
 		}
 	}
 	if len(entries) > 1 {

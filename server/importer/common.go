@@ -62,6 +62,9 @@ func (r *reading) schedule(key string) {
 func (r *reading) precision() {
 	if s := r.take("bf16"); truth(s) {
 		r.set(s, "precision.param_dtype", "bfloat16")
+	} else if word(s) == "full" {
+		r.set(s, "precision.param_dtype", "bfloat16")
+		r.note(s, "taken over as true: the trained weights and the optimizer's moments stay in float32")
 	}
 	if s := r.take("fp16"); truth(s) {
 		r.set(s, "precision.param_dtype", "float16")
@@ -182,8 +185,11 @@ func localFile(name string) bool {
 	return false
 }
 
-// dataset takes over the name of a dataset.
+// dataset takes over the name of a dataset, unless the command names another.
 func (r *reading) dataset(s *setting, name string) {
+	if r.options.Dataset != "" {
+		return
+	}
 	r.set(s, "dataset.path", name)
 	if !localFile(name) {
 		r.note(s, "dataset.path is %s: nothing is fetched, so set it to a file", clip(name))

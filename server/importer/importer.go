@@ -37,7 +37,7 @@ type Options struct {
 // trainer is a program whose settings files are read.
 type trainer struct {
 	name string
-	// marks are keys that only files of this trainer have.
+	// marks are keys by which a file of this trainer is recognised. The files of the trainers before it do not have them.
 	marks []string
 	// defaults are the settings that the trainer uses where a file has none, by path of run.json.
 	defaults map[string]any
@@ -69,7 +69,7 @@ func Import(data []byte, o Options) (run []byte, from string, notes []Note, err 
 	if err != nil {
 		return nil, "", nil, err
 	}
-	r := &reading{settings: settings, run: map[string]any{}}
+	r := &reading{settings: settings, options: o, run: map[string]any{}}
 	for path, value := range t.defaults {
 		r.put(path, value)
 	}
@@ -154,6 +154,7 @@ type source struct {
 // reading is a file on its way into a run.json.
 type reading struct {
 	settings []setting
+	options  Options
 	taken    []string // keys that have been looked at
 	run      map[string]any
 	sources  []source // in the order in which they were set
@@ -167,6 +168,14 @@ func (r *reading) take(key string) *setting {
 		if r.settings[i].key == key {
 			return &r.settings[i]
 		}
+	}
+	return nil
+}
+
+// value is the value of a setting of the file, nil if there is none.
+func (r *reading) value(key string) any {
+	if s := r.take(key); s != nil {
+		return s.value
 	}
 	return nil
 }
@@ -295,16 +304,18 @@ func (r *reading) explainRest() {
 		if slices.Contains(r.taken, s.key) || empty(s.value) {
 			continue
 		}
-		if advice := config.TrainerAdvice(s.key); advice != "" {
+		switch advice := config.TrainerAdvice(s.key); {
+		case r.run["peft"] == nil && (strings.HasPrefix(s.key, "lora_") || strings.HasPrefix(s.key, "peft_")):
+			r.note(s, "left out: the file asks for no LoRA adapter")
+		case advice != "":
 			r.note(s, "left out: %s", advice)
-		} else {
+		default:
 			r.note(s, "left out: llamatab has no such setting")
 		}
 	}
 }
 
-// accept puts each setting of the file into the run, as far as llamatab accepts it. What the dataset holds out comes first,
-// because evaluations need it.
+// accept puts each setting of the file into the run, as far as llamatab accepts it.
 func (r *reading) accept() error {
 	slices.SortStableFunc(r.sources, func(a, b source) int {
 		return turn(a) - turn(b)
@@ -340,10 +351,14 @@ func (r *reading) accept() error {
 	return nil
 }
 
-// turn orders settings so that each comes after those that it needs.
+// turn orders settings so that each comes after those that it needs: evaluations need held-out rows, and what depends on the
+// best evaluation needs evaluations.
 func turn(s source) int {
-	if strings.HasPrefix(s.pairs[0].path, "dataset.") {
+	switch path := s.pairs[0].path; {
+	case strings.HasPrefix(path, "dataset."):
 		return 0
+	case path == "training.early_stopping_patience", path == "training.load_best_model_at_end":
+		return 2
 	}
 	return 1
 }

@@ -157,6 +157,15 @@ func TestSettings(t *testing.T) {
 		{"axolotl", "eval_steps: 5\nval_set_size: 0.1", "training.eval_steps", 5.0, ""},
 		{"axolotl", "eval_steps: 0.1\nval_set_size: 0.1", "training.eval_steps", 0.0, "a whole number of steps"},
 		{"axolotl", "max_steps: 12", "training.max_steps", 12.0, ""},
+		{"axolotl", "load_best_model_at_end: true\neval_steps: 5\nval_set_size: 0.1", "training.load_best_model_at_end", true, "-"},
+		{"axolotl", "early_stopping_patience: 3\neval_steps: 5\nval_set_size: 0.1", "training.early_stopping_patience", 3.0, "-"},
+		{"axolotl", "early_stopping_patience: 3", "training.early_stopping_patience", 0.0, "there are none"},
+		{"axolotl", "warmup_steps: 0", "training.warmup_ratio", nil, "-"},
+		{"axolotl", "bf16: full", "precision.param_dtype", "bfloat16", "taken over as true"},
+		{"axolotl", "lora_r: 4", "trainable", []any{"all"}, "asks for no LoRA adapter"},
+		{"axolotl", "datasets: [{path: d, data_files: [a.jsonl, b.jsonl]}]", "dataset.path", "a.jsonl", "only the first of 2 data_files"},
+		{"axolotl", "datasets: [{path: d.jsonl, split: train}]", "dataset.path", "d.jsonl", "split of the first entry"},
+		{"axolotl", "datasets: [{path: d.jsonl, type: {field_output: x}}]", "dataset.format", "auto", "dataset.columns"},
 	} {
 		text := base[c.from]
 		for line := range strings.Lines(c.text) { // a key of the case replaces the same key of the base
@@ -192,9 +201,9 @@ func TestOptions(t *testing.T) {
 	if c.Model.Path != "m" || c.Dataset.Path != "d.jsonl" || from != "trl" {
 		t.Errorf("read as %s: model %q, dataset %q", from, c.Model.Path, c.Dataset.Path)
 	}
-	c, _, _ = imported(t, []byte("base_model: a\ndatasets: [{path: b.jsonl}]\n"), Options{Model: "m", Dataset: "d.jsonl"})
-	if c.Model.Path != "m" || c.Dataset.Path != "d.jsonl" {
-		t.Errorf("model %q, dataset %q", c.Model.Path, c.Dataset.Path)
+	c, _, notes := imported(t, []byte("base_model: a\ndatasets: [{path: hub/b}]\n"), Options{Model: "m", Dataset: "d.jsonl"})
+	if c.Model.Path != "m" || c.Dataset.Path != "d.jsonl" || notes != "" {
+		t.Errorf("model %q, dataset %q, notes %q", c.Model.Path, c.Dataset.Path, notes)
 	}
 	if _, from, _ = imported(t, []byte("learning_rate: 1e-3\n"), Options{From: "axolotl", Model: "m", Dataset: "d"}); from != "axolotl" {
 		t.Errorf("read as %s", from)
