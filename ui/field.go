@@ -162,7 +162,10 @@ func (f *Field) OptionText(o message.Option) Text {
 	if key := "option." + f.Path + "." + o.Value; f.Has(key) {
 		text = f.T(key)
 	}
-	if o.Refused != "" {
+	switch {
+	case o.Incomplete:
+		text += " (" + f.T("incomplete") + ")"
+	case o.Refused != "":
 		text += " (" + f.T("refused") + ")"
 	}
 	return text

@@ -7,6 +7,7 @@ var studioTexts = texts{
 	"more":        {"All settings", "全部设置"},
 	"parts":       {"What of the model itself trains", "模型自身训练的部分"},
 	"refused":     {"not in this version", "此版本不支持"},
+	"incomplete":  {"needs settings from a file", "需要从文件载入设置"},
 	"setting.bad": {"{name}: {value} is not a number that can be used.", "{name}：{value} 不是可用的数值。"},
 	"settings":    {"Settings", "设置"},
 	"start":       {"Start training", "开始训练"},

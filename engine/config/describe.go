@@ -33,7 +33,12 @@ func Describe() *message.Description {
 	for path, values := range words {
 		for _, v := range values {
 			_, refused := try(path + "=" + v)
-			d.Choices[path] = append(d.Choices[path], message.Option{Value: v, Refused: refused})
+			o := message.Option{Value: v, Refused: refused}
+			if kwargs := neededKwargs[v]; refused != "" && kwargs != "" {
+				_, still := try(path+"="+v, kwargsPath+"="+kwargs)
+				o.Incomplete = still == ""
+			}
+			d.Choices[path] = append(d.Choices[path], o)
 		}
 	}
 	d.Choices["dataset.format"] = describeFormats()

@@ -35,6 +35,11 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%s: %v are offered, %v are known", path, offered, said)
 		}
 	}
+	for _, o := range d.Choices["training.lr_scheduler_type"] {
+		if o.Incomplete != (o.Refused != "") {
+			t.Errorf("schedule %s: refused %q, incomplete %v", o.Value, o.Refused, o.Incomplete)
+		}
+	}
 	for _, m := range d.Methods {
 		if (m.Refused == "") != (m.Defaults != nil) {
 			t.Errorf("%s: refused %q with defaults %s", m.Value, m.Refused, m.Defaults)

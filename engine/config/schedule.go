@@ -40,6 +40,13 @@ var schedulerKeys = map[string][]string{
 	"warmup_stable_decay":       {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"},
 }
 
+// neededKwargs are lr_scheduler_kwargs for the schedules that cannot do without.
+var neededKwargs = map[string]string{
+	"cosine_with_min_lr":        `{"min_lr_rate": 0.1}`,
+	"cosine_warmup_with_min_lr": `{"min_lr_rate": 0.1}`,
+	"warmup_stable_decay":       `{"num_decay_steps": 1}`,
+}
+
 const kwargsPath = "training.lr_scheduler_kwargs"
 
 // schedulerRules is what must hold of lr_scheduler_type and lr_scheduler_kwargs.
@@ -72,9 +79,11 @@ func (t *Training) schedulerRules() []Rule {
 	}
 	switch t.Scheduler {
 	case "polynomial":
+		end := 1e-7 // transformers' default
 		if k.LREnd != nil {
-			rules = append(rules, Must(*k.LREnd >= 0 && *k.LREnd < t.LearningRate, at("lr_end"), fmt.Sprintf("is %v, wants 0 or more and less than training.learning_rate %v", *k.LREnd, t.LearningRate), ""))
+			end = *k.LREnd
 		}
+		rules = append(rules, Must(end >= 0 && end < t.LearningRate, at("lr_end"), fmt.Sprintf("is %v, wants 0 or more and less than training.learning_rate %v", end, t.LearningRate), ""))
 	case "cosine_with_min_lr", "cosine_warmup_with_min_lr":
 		rules = append(rules,
 			Must((k.MinLR == nil) != (k.MinLRRate == nil), kwargsPath, "wants one of min_lr and min_lr_rate for the schedule "+t.Scheduler, `set it, such as {"min_lr_rate": 0.1}`),

@@ -20,6 +20,7 @@ func TestSchedulerKwargs(t *testing.T) {
 		{"polynomial", `{"power": 2, "lr_end": 1e-6}`, ""},
 		{"polynomial", `{"lr_end": 1}`, "lr_end: is 1, wants 0 or more and less than training.learning_rate 0.0002"},
 		{"inverse_sqrt", `{"timescale": 100}`, ""},
+		{"polynomial", `null`, ""},
 		{"inverse_sqrt", `{"timescale": 0}`, "timescale"},
 		{"cosine_with_min_lr", `{"min_lr": 1e-5}`, ""},
 		{"cosine_with_min_lr", `{"min_lr_rate": 0.1, "num_cycles": 0.5}`, ""},
@@ -74,7 +75,11 @@ func TestTrainerSettings(t *testing.T) {
 			t.Errorf("%s: %v, want an error about %q", set, err, fails)
 		}
 	}
-	_, err := ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d", "shuffle": false}, "trainable": ["all"]}`), "run.json", []string{"training.group_by_length=true"})
+	_, err := ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}, "trainable": ["all"]}`), "run.json", []string{"training.lr_scheduler_type=polynomial", "training.learning_rate=1e-8"})
+	if err == nil || !strings.Contains(err.Error(), "lr_end: is 1e-07, wants 0 or more and less than training.learning_rate 1e-08") {
+		t.Errorf("a polynomial that would rise: %v", err)
+	}
+	_, err = ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d", "shuffle": false}, "trainable": ["all"]}`), "run.json", []string{"training.group_by_length=true"})
 	if err == nil || !strings.Contains(err.Error(), "dataset.shuffle is false") {
 		t.Errorf("group_by_length without shuffle: %v", err)
 	}

@@ -52,5 +52,7 @@ type Setting struct {
 type Option struct {
 	Value   string `json:"value"`
 	Refused string `json:"refused,omitempty"` // why this version refuses it
-	Title   *Text  `json:"title,omitempty"`   // nil if Value needs no explanation
+	// Incomplete says that it is refused only without further settings, for which the page has no controls.
+	Incomplete bool  `json:"incomplete,omitempty"`
+	Title      *Text `json:"title,omitempty"` // nil if Value needs no explanation
 }
