@@ -28,11 +28,6 @@ type Dims struct {
 	Classes int
 	// PadToken is the id that fills up rows (pad_token_id), nil for none. A classifier does not read its class at such a token.
 	PadToken *int32
-	// LabelSmoothing is the part ε of the loss that is the mean over the vocabulary, as transformers' label_smoothing_factor.
-	LabelSmoothing float32
-	// NoiseAlpha is NEFTune's α, 0 for no noise. While training, the embeddings get noise of the magnitude α / √(T·Hidden), where
-	// T is the length of the longest row of the batch.
-	NoiseAlpha float64
 }
 
 // Block is one transformer layer.
@@ -42,7 +37,7 @@ type Block struct {
 	QNorm, KNorm                 *Param // (HeadDim) of each query and key before the rotation; nil for none
 	Gate, Up, Down               *Linear
 
-	Window int  // the attention's sliding window: a query sees so many last keys, its own among them; 0 for all
+	Window int  // length of the attention's sliding window: a query sees its own key and the Window−1 before it; 0 for all
 	NoRoPE bool // queries and keys are not rotated: the layer knows no positions but by the causal mask
 }
 
@@ -57,6 +52,12 @@ type Decoder struct {
 	Head      *Linear
 	Added     *AddedHead // nil for none
 	Patch     *Patch     // what a fine-tuning method changes, nil for nothing
+
+	// LabelSmoothing is the part ε of the loss that is the mean over the vocabulary, as transformers' label_smoothing_factor.
+	LabelSmoothing float32
+	// NoiseAlpha is NEFTune's α, 0 for no noise. While training, the embeddings get noise of the magnitude α / √(T·Hidden), where
+	// T is the length of the longest row of the batch.
+	NoiseAlpha float64
 }
 
 // Input is a batch on a tape: B rows of T tokens, right-padded. A pad comes after every real token of its row, so causal
@@ -156,7 +157,7 @@ func (d *Decoder) embedTokens(t *graph.Tape, in *Input) graph.Var {
 	return x
 }
 
-// attend records the attention of a layer from its rotated queries, keys and values.
+// attend records the attention of a layer from its queries, keys and values, which are rotated where the layer rotates them.
 type attend func(layer int, q, k, v graph.Var) graph.Var
 
 // shape is the shape of an attention call of a layer.
