@@ -67,11 +67,11 @@ func spelledOtherwise(wanted, have []string) string {
 		right, wrong := differingParts(w, have[i])
 		switch {
 		case right == "":
-			differences[fmt.Sprintf("%q too much", wrong)] = true
+			differences[fmt.Sprintf("an extra %q", wrong)] = true
 		case wrong == "":
-			differences[fmt.Sprintf("%q too little", right)] = true
+			differences[fmt.Sprintf("no %q", right)] = true
 		default:
-			differences[fmt.Sprintf("%q for %q", wrong, right)] = true
+			differences[fmt.Sprintf("%q in place of %q", wrong, right)] = true
 		}
 		if len(differences) > mostDifferences {
 			return ""

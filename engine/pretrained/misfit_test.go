@@ -12,12 +12,12 @@ func TestSpelledOtherwise(t *testing.T) {
 		name, from, to string
 		want           string // "" where each tensor is listed
 	}{
-		{"another beginning", "model.", "transformer.", `all 4 names of its tensors have "transformer" for "model": rename "transformer.layers.0.q_proj.lora_A.weight" to "model.layers.0.q_proj.lora_A.weight"`},
-		{"a beginning too much", "model.", "net.model.", `"net." too much`},
-		{"a beginning too little", "model.", "", `"model." too little`},
-		{"another name in the middle", "q_proj", "query", `"uery" for "_proj"`},
-		{"two other names", "lora_A,lora_B", "lora_down,lora_up", `"down" for "A" and "up" for "B"`},
-		{"an ending too little", ".weight", "", `".weight" too little`},
+		{"another beginning", "model.", "transformer.", `all 4 names of its tensors have "transformer" in place of "model": rename "transformer.layers.0.q_proj.lora_A.weight" to "model.layers.0.q_proj.lora_A.weight"`},
+		{"a beginning too much", "model.", "net.model.", `have an extra "net.": rename`},
+		{"a beginning too little", "model.", "", `have no "model.": rename`},
+		{"another name in the middle", "q_proj", "query", `"uery" in place of "_proj"`},
+		{"two other names", "lora_A,lora_B", "lora_down,lora_up", `"down" in place of "A" and "up" in place of "B"`},
+		{"an ending too little", ".weight", "", `have no ".weight": rename`},
 		{"only some names", "layers.1.", "layers.7.", ""},
 	} {
 		var have []string
