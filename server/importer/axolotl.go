@@ -1,6 +1,9 @@
 package importer
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // axolotl is https://github.com/axolotl-ai-cloud/axolotl.
 var axolotl = trainer{
@@ -88,7 +91,7 @@ func (r *reading) axolotlDataset() {
 	case map[string]any:
 		r.note(s, "the type that describes its own fields is left out: set dataset.format and dataset.columns")
 	}
-	for _, key := range sortedKeys(entry) {
+	for _, key := range slices.Sorted(maps.Keys(entry)) {
 		if !slices.Contains([]string{"path", "data_files", "type"}, key) && !empty(entry[key]) {
 			r.note(s, "%s of the first entry is left out; dataset.format and dataset.columns say how rows are read", clip(key))
 		}

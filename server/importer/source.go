@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -54,7 +55,7 @@ func read(data []byte) ([]setting, error) {
 		}
 		if key.Value == "<<" { // a merge: its keys count where the file does not set them itself
 			if merged, ok := value.(map[string]any); ok {
-				for _, name := range sortedKeys(merged) {
+				for _, name := range slices.Sorted(maps.Keys(merged)) {
 					if !own[name] {
 						all = append(all, setting{name, merged[name], key.Line})
 					}
@@ -87,7 +88,7 @@ func readJSON(data []byte) ([]setting, error) {
 		return nil, fmt.Errorf("the key %s occurs twice", clip(key))
 	}
 	var all []setting
-	for _, key := range sortedKeys(object) {
+	for _, key := range slices.Sorted(maps.Keys(object)) {
 		value, err := plain(object[key], 0)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", clip(key), err)
@@ -172,15 +173,6 @@ func valueOf(n *yaml.Node, depth int, budget *int) (any, error) {
 		return v, nil
 	}
 	return n.Value, nil // a date, which no setting is, as its text
-}
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // clip keeps a hostile key from flooding a message.
