@@ -44,7 +44,7 @@ func TestResumeComparesRuns(t *testing.T) {
 		{name: "the format that auto found", set: `dataset.format="tokens"`},
 		{name: "a batch", set: `training.per_device_train_batch_size=3`, refused: []string{"per_device_train_batch_size is 3", "checkpoint's is 2"}},
 		{name: "accumulation", set: `training.gradient_accumulation_steps=2`, refused: []string{"gradient_accumulation_steps is 2"}},
-		{name: "the learning rate", set: `training.learning_rate=0.5`, refused: []string{"learning_rate is 0.5"}},
+		{name: "the learning rate, which the page halves after a loss that is not finite", set: `training.learning_rate=0.005`, said: []string{"learning_rate is 0.005", "checkpoint's is 0.01"}},
 		{name: "the schedule", set: `training.lr_scheduler_type="cosine"`, refused: []string{`lr_scheduler_type is "cosine"`, "linear"}},
 		{name: "a warm-up", set: `training.warmup_steps=1`, refused: []string{"warmup_steps is 1"}},
 		{name: "a warm-up as a part", set: `training.warmup_ratio=0.5`, refused: []string{"warmup_ratio is 0.5"}},

@@ -41,6 +41,7 @@ var changes = map[string]change{
 	"dataset.train_on_prompt": rows,
 	"dataset.on_bad_row":      rows,
 
+	"training.learning_rate":           reported, // the page's advice for a loss that is not finite is to resume at half of it
 	"training.max_steps":               reported,
 	"training.num_train_epochs":        reported,
 	"training.gradient_checkpointing":  free, // a block that is computed again has the same bits
