@@ -37,7 +37,7 @@ type Options struct {
 // trainer is a program whose settings files are read.
 type trainer struct {
 	name string
-	// marks are keys by which a file of this trainer is recognised. The files of the trainers before it do not have them.
+	// marks are keys by which a file of this trainer is recognised, unless it has one of those of a trainer before it.
 	marks []string
 	// defaults are the settings that the trainer uses where a file has none, by path of run.json.
 	defaults map[string]any
