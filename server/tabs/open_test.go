@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/tensor"
 	"llamatab/server/exit"
+	"llamatab/server/inputs"
 	"llamatab/server/job"
 	"llamatab/server/room"
 	"llamatab/server/runner"
@@ -26,7 +27,7 @@ func TestOpenBesideOldRoom(t *testing.T) {
 	}
 	// begin opens a run in an output folder, as the command train does.
 	begin := func(out string, cfg room.Config) (*tabsRun, error) {
-		run := &tabsRun{out: out, progress: runner.NewProgress(), log: job.NewLog(out, true), roomLog: slog.DiscardHandler, cancel: func(error) {}}
+		run := &tabsRun{out: out, mounts: inputs.New(""), progress: runner.NewProgress(), log: job.NewLog(out, true), roomLog: slog.DiscardHandler, cancel: func(error) {}}
 		run.recoverSteps = func([]fsdp.Commit, []fsdp.Evaluated) ([]message.Step, error) {
 			return []message.Step{{Step: 1}}, nil
 		}
