@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"llamatab/engine/strictjson"
@@ -32,19 +32,31 @@ func tokenize(_ context.Context, args []string) error {
 	if err := inputs.New("").Resolve("--model", model); err != nil {
 		return err
 	}
-	name := *model
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		name = filepath.Join(name, "tokenizer.json")
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return exit.Usagef("--model: %v", err)
-	}
-	t, err := tokenizer.Load(data, name)
+	t, err := openTokenizer(*model)
 	if err != nil {
 		return err
 	}
+	for _, r := range t.Remarks() {
+		fmt.Fprintln(os.Stderr, "warning:", r.Message)
+	}
 	return tokenizeLines(t, os.Stdin, os.Stdout, *lines, *decode)
+}
+
+// openTokenizer opens the tokenizer of a model folder with the files beside its tokenizer.json, as a run and generate do, or a
+// tokenizer.json alone.
+func openTokenizer(name string) (*tokenizer.Tokenizer, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		t, err := tokenizer.Open(os.DirFS(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, exit.Usagef("--model: %s holds no tokenizer.json", name)
+		}
+		return t, err
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, exit.Usagef("--model: %v", err)
+	}
+	return tokenizer.Load(data, name)
 }
 
 // codec is the part of a tokenizer that tokenizeLines uses.

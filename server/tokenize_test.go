@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -50,6 +53,53 @@ func TestTokenizeLines(t *testing.T) {
 		err := tokenizeLines(bytewise{}, strings.NewReader(c.in), &out, c.jsonl, c.decode)
 		if out.String() != c.out || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 			t.Errorf("%+v: %q, %v", c, out.String(), err)
+		}
+	}
+}
+
+// TestOpenTokenizer: tokens that only the files beside tokenizer.json name are tokens of tokenize as well, as they are of a run.
+func TestOpenTokenizer(t *testing.T) {
+	const text = "a<|x|>"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+	}{
+		{"added_tokens_decoder", map[string]string{"tokenizer_config.json": `{"added_tokens_decoder": {"512": {"content": "<|x|>", "special": true}}}`}},
+		{"additional_special_tokens", map[string]string{"tokenizer_config.json": `{"additional_special_tokens": ["<|x|>"]}`}},
+		{"extra_special_tokens", map[string]string{"tokenizer_config.json": `{"extra_special_tokens": {"x_token": "<|x|>"}}`}},
+		{"added_tokens.json", map[string]string{"added_tokens.json": `{"<|x|>": 512}`}},
+		{"special_tokens_map.json", map[string]string{"special_tokens_map.json": `{"pad_token": "<|x|>"}`}},
+	} {
+		dir := folder(t, withModel(t, "", map[string]string{}))
+		for name, content := range c.files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole, err := openTokenizer(dir)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		alone, err := openTokenizer(filepath.Join(dir, "tokenizer.json"))
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		got, err := whole.Encode(text, false)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		plain, err := alone.Encode(text, false)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		last := len(got) - 1
+		if token, _ := whole.Token(got[last]); token != "<|x|>" || slices.Contains(plain, got[last]) {
+			t.Errorf("%s: %v, the last of them %q; the file alone gives %v", c.name, got, token, plain)
+		}
+	}
+	for _, missing := range []string{t.TempDir(), filepath.Join(t.TempDir(), "x.json")} {
+		if _, err := openTokenizer(missing); err == nil || !strings.Contains(err.Error(), "--model: ") {
+			t.Errorf("%s: %v", missing, err)
 		}
 	}
 }
