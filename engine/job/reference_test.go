@@ -260,6 +260,9 @@ func (s *scenario) gradients(t *testing.T, in report.Files) {
 	if hybrid || in.Head != nil || len(s.cfg.Unfreeze) > 0 || strings.HasPrefix(path.Base(s.dir), "prefix_projection") {
 		return // eval knows no such choice of tensors
 	}
+	if s.cfg.Training.LabelSmoothing > 0 {
+		return // eval has the plain loss
+	}
 	rows := s.cfg.Training.BatchSize * s.cfg.Training.Accumulation
 	data, err := fs.ReadFile(s.files, s.at(s.cfg.Dataset.Path))
 	if err != nil {

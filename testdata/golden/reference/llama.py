@@ -94,6 +94,15 @@ def rotate(x, positions, config):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
+def smoothed(logits, want, smoothing):
+    """The sum of -(1-e)·log p[want] - e·mean(log p) over the rows that want something."""
+    if not smoothing:
+        return F.cross_entropy(logits, want, ignore_index=-100, reduction="sum")
+    rows = want != -100
+    logp = logits[rows].log_softmax(-1)
+    return -((1 - smoothing) * logp.gather(1, want[rows, None]).sum() + smoothing * logp.mean(-1).sum())
+
+
 class Llama:
     """A decoder over a dictionary of its tensors under Hugging Face's names."""
 
@@ -187,15 +196,14 @@ class Llama:
         x, T = self.trunk(ids, lengths)
         return self.linear("lm_head", x + self.stack(x) if self.head else x), T
 
-    def loss(self, batch):
+    def loss(self, batch, smoothing=0.0):
         """The sum of the batch's losses and how many there are: one a token that has a label, or one a row."""
         if batch.classes is not None:
-            return F.cross_entropy(self.classes(batch.ids, batch.lengths), batch.classes, reduction="sum"), len(batch.classes)
+            return smoothed(self.classes(batch.ids, batch.lengths), batch.classes, smoothing), len(batch.classes)
         logits, T = self.logits(batch.ids, batch.lengths)
         labels = F.pad(batch.labels, (T, 0), value=-100)  # a prompt is not trained on; its last row predicts the first token
         want = labels[:, 1:].reshape(-1)
-        loss = F.cross_entropy(logits[:, :-1].reshape(len(want), -1), want, ignore_index=-100, reduction="sum")
-        return loss, int((want != -100).sum())
+        return smoothed(logits[:, :-1].reshape(len(want), -1), want, smoothing), int((want != -100).sum())
 
     def classes(self, ids, lengths):
         """Logits of classes (rows, classes), from each row's last token."""

@@ -80,7 +80,7 @@ class Run:
         self.model = load_model(at(self.c["model"]), dtype)
         self.rows = read_rows(at(self.c["dataset"]["path"]), encode)
         t = self.t = {"learning_rate": 2e-4, "weight_decay": 0.01, "no_decay": [], "lr_scheduler_type": "linear", "warmup_steps": 0, "max_grad_norm": 1.0,
-                      "layer_lr_decay": 1.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | self.c["training"]
+                      "layer_lr_decay": 1.0, "lr_scheduler_kwargs": {}, "label_smoothing_factor": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | self.c["training"]
         self.stages = self.c.get("unfreeze") or [{"step": 0, "trainable": self.c.get("trainable", [])}]
         if any("lm_head" in s["trainable"] for s in self.stages):
             self.model.untie()
@@ -133,7 +133,7 @@ class Run:
             x.requires_grad_(n in names)
         total, count = 0.0, 0
         for b in batches:
-            loss, n = self.model.loss(b)
+            loss, n = self.model.loss(b, self.t["label_smoothing_factor"])
             loss.backward()
             total, count = total + loss.detach(), count + n
         for n in names:
@@ -147,7 +147,7 @@ class Run:
         norm = optim.global_norm(grads)
         optim.clip(grads, norm, self.t["max_grad_norm"])
         lr = self.t["learning_rate"]
-        lr *= optim.multiplier(self.t["lr_scheduler_type"], self.done, self.t["warmup_steps"], self.total, lr)
+        lr *= optim.multiplier(self.t["lr_scheduler_type"], self.done, self.t["warmup_steps"], self.total, lr, **self.t["lr_scheduler_kwargs"])
         for g in self.optimizer.param_groups:
             g["lr"] = lr * g["scale"]
         self.optimizer.step()

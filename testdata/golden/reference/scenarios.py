@@ -134,6 +134,13 @@ TINY = {
     **{"schedule_" + k: run(peft=QV, lr_scheduler_type=k) for k in ("linear", "cosine", "polynomial")},
     **{f"schedule_{k}_warmup": run(peft=QV, lr_scheduler_type=k, warmup_steps=4)
        for k in ("constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")},
+    **{f"schedule_{k}_settings": run(peft=QV, lr_scheduler_type=k, warmup_steps=4, lr_scheduler_kwargs=settings) for k, settings in {
+        "cosine": {"num_cycles": 1.25}, "cosine_with_restarts": {"num_cycles": 3}, "polynomial": {"power": 2.5, "lr_end": 1e-5},
+        "inverse_sqrt": {"timescale": 7}, "cosine_with_min_lr": {"min_lr_rate": 0.2}, "cosine_warmup_with_min_lr": {"min_lr": 3e-4, "warmup_lr_rate": 0.1},
+        "warmup_stable_decay": {"num_decay_steps": 9, "warmup_type": "1-sqrt", "decay_type": "linear", "min_lr_ratio": 0.1}}.items()},
+    "label_smoothing": run("masked", trainable=["all"], label_smoothing_factor=0.1),
+    "label_smoothing_lora": run("masked", peft=QV, label_smoothing_factor=0.3),
+    "label_smoothing_score": run("classes", peft={**QV, **CLASSES}, label_smoothing_factor=0.2),
 }
 
 # Runs of which losses and norms say enough.
