@@ -158,11 +158,21 @@ func (g *Gate) guarded(h http.Handler) http.Handler {
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &steadyBody{r.Body, conn, g}
 		}
+		if r.Context().Err() != nil { // the client has reset the stream already
+			return
+		}
 		h.ServeHTTP(&steadyWriter{w, conn, g}, r)
 		if r.ProtoMajor == 1 { // what the server itself reads and writes at the end of the request
 			conn.SetReadDeadline(time.Now().Add(g.within))
 			conn.SetWriteDeadline(time.Now().Add(g.within))
+			return
 		}
+		// A deadline of HTTP/2 that is set after the client has reset its stream would hold the stream's memory until it is
+		// over. So none is left: what the server still buffers is sent under one, and then there is nothing to wait for.
+		conn.SetWriteDeadline(time.Now().Add(g.within))
+		conn.Flush()
+		conn.SetWriteDeadline(time.Time{})
+		conn.SetReadDeadline(time.Time{})
 	})
 }
 
