@@ -20,6 +20,7 @@ type flagSet struct {
 	*flag.FlagSet
 	command command
 	later   map[string]string // options that only other versions or commands have → their purpose
+	operand *string           // the one argument that is no option, anywhere among them; nil where the command has none
 }
 
 // newFlagSet makes the options of the command of that name, with none yet.
@@ -46,7 +47,12 @@ func (f *flagSet) parse(args []string) error {
 			return exit.Usagef("%s: --%s: %s is not available in this version", f.Name(), name, what)
 		}
 	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+	err := f.Parse(args)
+	for err == nil && f.operand != nil && *f.operand == "" && f.NArg() > 0 {
+		*f.operand = f.Arg(0)
+		err = f.Parse(f.Args()[1:])
+	}
+	if errors.Is(err, flag.ErrHelp) {
 		f.help(os.Stdout)
 		return err
 	} else if err != nil {

@@ -21,9 +21,7 @@ func importConfig(_ context.Context, args []string) error {
 	f.StringVar(&o.Model, "model", "", "the model `M`, in place of the file's")
 	f.StringVar(&o.Dataset, "dataset", "", "the dataset `D`, in place of the file's")
 	file := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		file, args = args[0], args[1:]
-	}
+	f.operand = &file
 	if err := f.parse(args); err != nil {
 		return err
 	}

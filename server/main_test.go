@@ -154,6 +154,8 @@ func TestExitCodes(t *testing.T) {
 		{"recipes of train", []string{"train", "--recipe", "help"}, 0, "unfreeze-step-by-step: "},
 		{"recipes", []string{"recipes"}, 0, "hybrid: "},
 		{"settings of axolotl", []string{"import-config", "importer/testdata/axolotl.yml"}, 0, `"lr_scheduler_type": "cosine"`},
+		{"settings after the options", []string{"import-config", "--from", "axolotl", "importer/testdata/axolotl.yml", "--dataset", "d.jsonl"}, 0, `"lr_scheduler_type": "cosine"`},
+		{"two settings files", []string{"import-config", "importer/testdata/axolotl.yml", "importer/testdata/trl.json"}, 2, "unexpected argument \"importer/testdata/trl.json\""},
 		{"no settings file", []string{"import-config"}, 2, "FILE is missing"},
 		{"settings without a model", []string{"import-config", "importer/testdata/trl.json", "--from", "axolotl"}, 2, "names no model: give --model"},
 		{"recipes as JSON", []string{"recipes", "--json"}, 0, `"title"`},

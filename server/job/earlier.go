@@ -26,6 +26,9 @@ func checkpointStep(name string) (int, bool) {
 	return step, ok && err == nil && step >= 0
 }
 
+// results are the folders of what a run has trained.
+var results = []string{"adapter", "model"}
+
 // moveEarlier moves the checkpoints of an earlier run after a step, and what else of it names holds, into a new folder, so that
 // they are neither lost nor taken for those of the run that begins. Without such a checkpoint it moves nothing. What the run
 // reads stays where it is.
@@ -35,38 +38,67 @@ func (l *Log) moveEarlier(after int, names ...string) error {
 		return fmt.Errorf("job: %w", err)
 	}
 	var moved []string
-	taken := 0 // the highest number of a folder of an earlier run
 	for _, entry := range entries {
 		name := entry.Name()
-		if n, err := strconv.Atoi(strings.TrimPrefix(name, earlierPrefix)); err == nil && strings.HasPrefix(name, earlierPrefix) {
-			taken = max(taken, n)
-		}
 		if step, ok := checkpointStep(name); ok && step > after && entry.IsDir() && !l.reads(name) {
 			moved = append(moved, name)
 		}
-	}
-	if moved == nil {
-		return nil
 	}
 	slices.SortFunc(moved, func(a, b string) int {
 		i, _ := checkpointStep(a)
 		j, _ := checkpointStep(b)
 		return i - j
 	})
-	into := earlierPrefix + strconv.Itoa(taken+1)
-	if err := os.Mkdir(filepath.Join(l.folder, into), 0o777); err != nil {
+	return l.setAside(moved, names...)
+}
+
+// moveResults moves the results that the run, which has ended, did not write: they are those of an earlier run.
+func (l *Log) moveResults(written []string) error {
+	var older []string
+	for _, name := range results {
+		_, err := os.Stat(filepath.Join(l.folder, name))
+		if err == nil && !slices.Contains(written, name) && !l.reads(name) {
+			older = append(older, name)
+		}
+	}
+	return l.setAside(older)
+}
+
+// setAside moves what moved names, and what there is of more and the run does not read, to the next folder of an earlier run.
+// Where moved is empty it does nothing.
+func (l *Log) setAside(moved []string, more ...string) error {
+	if len(moved) == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(l.folder)
+	if err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	taken := 0 // the highest number of such a folder
+	for _, entry := range entries {
+		if digits, ok := strings.CutPrefix(entry.Name(), earlierPrefix); ok {
+			if n, err := strconv.Atoi(digits); err == nil {
+				taken = max(taken, n)
+			}
+		}
+	}
+	into := filepath.Join(l.folder, earlierPrefix+strconv.Itoa(taken+1))
+	if err := os.Mkdir(into, 0o777); err != nil {
 		return fmt.Errorf("job: keeping what an earlier run left: %w", err)
 	}
-	for _, name := range append(slices.Clone(moved), names...) {
-		err := os.Rename(filepath.Join(l.folder, name), filepath.Join(l.folder, into, name))
+	for _, name := range slices.Concat(moved, more) {
+		if l.reads(name) {
+			continue
+		}
+		err := os.Rename(filepath.Join(l.folder, name), filepath.Join(into, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("job: keeping what an earlier run left: %w", err)
 		}
 	}
-	syncFolder(filepath.Join(l.folder, into))
+	syncFolder(into)
 	syncFolder(l.folder)
 	if l.Earlier != nil {
-		l.Earlier(filepath.Join(l.folder, into), moved)
+		l.Earlier(into, moved)
 	}
 	return nil
 }

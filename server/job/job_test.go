@@ -405,9 +405,11 @@ func TestEarlierCheckpoints(t *testing.T) {
 		moved  string
 		left   string
 	}{
-		{"a new run", false, nil, step(1), "[checkpoint-2 checkpoint-4 checkpoint-10]", "[adapter checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+		{"a new run", false, nil, step(1), "[checkpoint-2 checkpoint-4 checkpoint-10]", "[checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+		{"a new run that starts from the result", false, []string{"adapter/adapter_config.json"}, step(1), "[checkpoint-2 checkpoint-4 checkpoint-10]",
+			"[adapter checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
 		{"a new run that starts from a checkpoint", false, []string{"checkpoint-4/adapter_config.json", "checkpoint-1"}, step(1), "[checkpoint-2 checkpoint-10]",
-			"[adapter checkpoint-4 checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
+			"[checkpoint-4 checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
 		{"a resumed run", true, []string{"checkpoint-2"}, event("resumed", 2), "[checkpoint-4 checkpoint-10]",
 			"[adapter best checkpoint-2 checkpoint-new earlier-1 events.jsonl metrics.jsonl]"},
 		{"a run that resumes from the newest", true, []string{"checkpoint-10"}, event("resumed", 10), "[]",
@@ -451,6 +453,39 @@ func TestEarlierCheckpoints(t *testing.T) {
 	h.say(step(1))
 	if got := fmt.Sprint(h.names()); !strings.Contains(got, "earlier-1 earlier-2") {
 		t.Errorf("after a third run: %s", got)
+	}
+}
+
+// TestEarlierResults: a run that writes another kind of result than an earlier one in the folder moves that aside.
+func TestEarlierResults(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		written []string
+		inputs  []string
+		left    string
+	}{
+		{"the same kind", []string{"adapter"}, nil, "[adapter events.jsonl metrics.jsonl]"},
+		{"another kind", []string{"model"}, nil, "[earlier-1 events.jsonl metrics.jsonl model]"},
+		{"both kinds", []string{"adapter", "model"}, nil, "[adapter events.jsonl metrics.jsonl model]"},
+		{"another kind, which began at the adapter", []string{"model"}, []string{"adapter"}, "[adapter events.jsonl metrics.jsonl model]"},
+		{"no result", nil, nil, "[adapter events.jsonl metrics.jsonl]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, false)
+			for _, name := range append([]string{"adapter"}, c.written...) {
+				if err := os.MkdirAll(filepath.Join(h.out, name), 0o777); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, name := range c.inputs {
+				h.job.Log.Inputs = append(h.job.Log.Inputs, filepath.Join(h.out, name))
+			}
+			h.say(step(1))
+			h.say(message.Envelope{Type: "done", Done: &message.Done{Files: c.written}})
+			if got := fmt.Sprint(h.names()); got != c.left {
+				t.Errorf("left %s, want %s", got, c.left)
+			}
+		})
 	}
 }
 

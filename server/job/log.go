@@ -19,12 +19,12 @@ import (
 type Log struct {
 	// Inputs are the absolute paths that the run reads, which stay where they are.
 	Inputs []string
-	// Earlier is called when checkpoints of an earlier run have been moved to a folder. nil: nobody is told.
-	Earlier func(folder string, checkpoints []string)
+	// Earlier is called when checkpoints or results of an earlier run have been moved to a folder. nil: nobody is told.
+	Earlier func(folder string, moved []string)
 
 	folder string
 	// keep continues the record in the folder, because the run resumes from a checkpoint there. Otherwise a new record
-	// replaces it, and the checkpoints of an earlier run are moved to a folder of their own, together with its record.
+	// replaces it, and the checkpoints of an earlier run are moved to a folder of their own, together with its record and result.
 	keep    bool
 	begun   bool
 	metrics *os.File
@@ -39,6 +39,9 @@ func NewLog(folder string, keep bool) *Log { return &Log{folder: folder, keep: k
 func (l *Log) Record(e message.Envelope) error {
 	if e.Failed != nil && l.begun { // a run that fails before its start leaves the record of the one before
 		e.Event = &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "error", Code: e.Failed.Code, Step: l.last, Message: e.Failed.Message}
+	}
+	if e.Done != nil && len(e.Done.Files) > 0 && l.begun {
+		return l.moveResults(e.Done.Files)
 	}
 	if e.Step == nil && e.Event == nil && e.Config == nil && e.Summary == nil {
 		return nil
@@ -98,7 +101,7 @@ func (l *Log) begin() error {
 	}
 	l.begun = true
 	if !l.keep {
-		if err := l.moveEarlier(-1, append(slices.Clone(records), "best")...); err != nil {
+		if err := l.moveEarlier(-1, append(slices.Concat(records, results), "best")...); err != nil {
 			return err
 		}
 		for _, name := range records {

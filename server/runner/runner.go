@@ -200,7 +200,7 @@ func Result(ctx context.Context, j *job.Job, browser Browser) (result json.RawMe
 	return result, err
 }
 
-// ReportEarlier says on stderr where the checkpoints of an earlier run in the same output folder have been moved.
-func ReportEarlier(folder string, checkpoints []string) {
-	fmt.Fprintf(os.Stderr, "the output folder held %s of an earlier run: kept in %s, which you may remove\n", strings.Join(checkpoints, ", "), folder)
+// ReportEarlier says on stderr where checkpoints or results of an earlier run in the same output folder have been moved.
+func ReportEarlier(folder string, moved []string) {
+	fmt.Fprintf(os.Stderr, "the output folder held %s of an earlier run: kept in %s, which you may remove\n", strings.Join(moved, ", "), folder)
 }
