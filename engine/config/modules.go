@@ -2,7 +2,8 @@ package config
 
 import (
 	"encoding/json"
-	"fmt"
+	"strconv"
+	"strings"
 )
 
 // Modules names modules by a list of suffixes, or by one string: a regular expression over whole names, or
@@ -15,7 +16,24 @@ type Modules struct {
 // IsZero tells whether m is null.
 func (m Modules) IsZero() bool { return m.Names == nil && m.Pattern == "" }
 
-func (m Modules) set() string { return fmt.Sprintf("%q%q", set(m.Names), m.Pattern) }
+func (m Modules) set() string {
+	if m.Pattern != "" {
+		return m.String()
+	}
+	return Modules{Names: set(m.Names)}.String()
+}
+
+// String is the value as a message shows it.
+func (m Modules) String() string {
+	if m.Pattern != "" {
+		return strconv.Quote(m.Pattern)
+	}
+	names := make([]string, len(m.Names))
+	for i, name := range m.Names {
+		names[i] = strconv.Quote(name)
+	}
+	return "[" + strings.Join(names, ", ") + "]"
+}
 
 func (m *Modules) decode(d *decoder, n *node, path string) error {
 	if s, ok := n.value.(string); ok && s != "" {

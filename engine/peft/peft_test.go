@@ -301,14 +301,14 @@ func TestRefused(t *testing.T) {
 	for keys, part := range map[string]string{
 		`"target_modules": ["query"]`:                                   "model.layers.0.self_attn.q_proj",
 		`"target_modules": "(q"`:                                        "regular expression",
-		`"target_modules": "(?=q).*"`:                                   "matches no module",
+		`"target_modules": "(?=q).*"`:                                   `target_modules "(?=q).*" matches no module`,
 		`"target_modules": "(?=q"`:                                      "regular expression",
 		`"target_modules": "(?=m)(.|m)*(.+)+x\\1{9}"`:                   "nested repetitions",
 		`"exclude_modules": "(q"`:                                       "exclude_modules",
 		`"rank_pattern": {"(": 2}`:                                      "rank_pattern",
 		`"modules_to_save": ["score"]`:                                  "score",
 		`"target_modules": "all-linear", "layers_to_transform": 1`:      "layers_to_transform",
-		`"target_modules": ["q_proj"], "exclude_modules": ["q_proj"]`:   "matches no module",
+		`"target_modules": ["q_proj"], "exclude_modules": ["q_proj"]`:   `target_modules ["q_proj"] matches no module`,
 		`"target_modules": ["lm_head"], "modules_to_save": ["lm_head"]`: "matches no module",
 	} {
 		func() {
