@@ -211,6 +211,9 @@ func TestOffline(t *testing.T) {
 	b.open(server.URL)
 	b.wait(`document.getElementById("ready-pirate")`)
 	b.wait(`navigator.serviceWorker.controller && (await (await caches.open("llamatab")).keys()).some((r) => r.url.endsWith("/worker.js"))`)
+	// On a busy machine some file may still be on its way into the store.
+	b.wait(`await caches.open("llamatab").then((c) => Promise.all(performance.getEntriesByType("resource").map((e) => new URL(e.name).pathname)
+		.filter((p) => p !== "/offline.js" && !p.startsWith("/api/rooms")).map((p) => c.match(p)))).then((all) => all.every(Boolean))`)
 	server.Close()
 	b.open(server.URL + "/?lang=zh")
 	b.wait(`document.getElementById("ready-pirate")`)
