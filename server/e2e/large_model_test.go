@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +34,9 @@ func TestLargeModel(t *testing.T) {
 	if err := os.WriteFile(rows, []byte(`{"input_ids": [5, 9, 100, 128255, 7, 9, 100, 3]}`+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ended, largest := make(chan struct{}), make(chan [3]float64)
+	ended, largest := make(chan struct{}), make(chan [3]float64, 1)
+	end := sync.OnceFunc(func() { close(ended) })
+	defer end() // where the run fails
 	go func() {
 		var mapping, renderers, gpu float64
 		for {
@@ -58,7 +61,7 @@ func TestLargeModel(t *testing.T) {
 		"precision": map[string]any{"param_dtype": "bfloat16"},
 		"training":  map[string]any{"max_steps": 1, "per_device_train_batch_size": 1},
 	})
-	close(ended)
+	end()
 	found := <-largest
 	t.Logf("a step in %v, loss %v: wasm memory at most %.0f MB, renderers %.0f MB, GPU process %.0f MB",
 		time.Since(start).Round(time.Second), r.Losses, found[0]/1e6, found[1]/1e6, found[2]/1e6)
