@@ -135,17 +135,8 @@ func randomModel(t *testing.T, dir, name string) {
 	for i := 1; i < len(numbers); i += 2 {
 		numbers[i] = numbers[i]&0x80 | 0x3c // the sign, and an exponent of about 2⁻⁷
 	}
-	f, err := os.Create(filepath.Join(dir, "model.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w, err := weights.NewWriter(f, specs, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range w.Order() {
-		err := w.WriteTensor(s.Name, func(out io.Writer) error {
+	writeWeights(t, dir, specs, func(w *weights.Writer, s weights.Spec) error {
+		return w.WriteTensor(s.Name, func(out io.Writer) error {
 			for left := s.Bytes(); left > 0; {
 				n, err := out.Write(numbers[:min(left, int64(len(numbers)))])
 				if left -= int64(n); err != nil {
@@ -154,11 +145,5 @@ func randomModel(t *testing.T, dir, name string) {
 			}
 			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 }

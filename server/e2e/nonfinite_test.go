@@ -57,6 +57,12 @@ func fragileModel(t *testing.T, dir string) {
 		specs, values[p.Name] = append(specs, weights.Spec{Name: p.Name, Shape: p.Shape}), x
 	}
 	servertest.WriteFile(t, filepath.Join(dir, "config.json"), fragileConfig)
+	writeWeights(t, dir, specs, func(w *weights.Writer, s weights.Spec) error { return w.WriteF32(s.Name, values[s.Name]) })
+}
+
+// writeWeights writes the model.safetensors of a folder; write writes one tensor.
+func writeWeights(t *testing.T, dir string, specs []weights.Spec, write func(*weights.Writer, weights.Spec) error) {
+	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "model.safetensors"))
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +73,7 @@ func fragileModel(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for _, s := range w.Order() {
-		if err := w.WriteF32(s.Name, values[s.Name]); err != nil {
+		if err := write(w, s); err != nil {
 			t.Fatal(err)
 		}
 	}
