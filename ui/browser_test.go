@@ -68,7 +68,7 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 		t.Fatalf("building the page: %v\n%s", err, out)
 	}
 	files := map[string]string{
-		"/page.wasm": wasm, "/loader.js": "../wasm/page/loader.js", "/engine.js": "../wasm/engine/engine.js", "/store.js": "../wasm/engine/store.js",
+		"/page.wasm": wasm, "/gate.js": "../wasm/page/gate.js", "/loader.js": "../wasm/page/loader.js", "/engine.js": "../wasm/engine/engine.js", "/store.js": "../wasm/engine/store.js",
 		"/replay.js": "../wasm/engine/replay.js", "/page.css": "page.css", "/wasm_exec.js": filepath.Join(goEnv(t, "GOROOT"), "lib/wasm/wasm_exec.js"),
 		"/uPlot.iife.min.js": "node_modules/uplot/dist/uPlot.iife.min.js", "/uPlot.min.css": "node_modules/uplot/dist/uPlot.min.css",
 		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/room.css": "room.css",

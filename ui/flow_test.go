@@ -7,10 +7,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"net/http"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"llamatab/server/servertest"
 )
 
 const (
@@ -201,19 +206,35 @@ func wholeRun(b tab, address string) {
 	b.want(clean, "")
 }
 
-// TestOffline opens the page and trains after its server has been closed.
+// TestOffline opens the page and trains after its server has been closed. Where a file of the page cannot be had, the page names
+// it.
 func TestOffline(t *testing.T) {
 	if testing.Short() || runtime.GOOS == "windows" {
 		t.Skip("builds the page and starts a browser")
 	}
 	server := serveSite(t, offers)
+	var failing atomic.Pointer[regexp.Regexp] // paths that are answered with 503
+	failing.Store(regexp.MustCompile(`^$`))
+	whole := server.Config.Handler
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if failing.Load().MatchString(r.URL.Path) {
+			http.Error(w, "the server is about to end", http.StatusServiceUnavailable)
+			return
+		}
+		whole.ServeHTTP(w, r)
+	})
 	b := openTab(t)
+	failing.Store(regexp.MustCompile(`^/downloads\.js$`)) // before anything is stored
+	b.open(server.URL)
+	b.wait(`document.querySelector("#gate pre").textContent.includes("/downloads.js: the server answers with status 503")`)
+	failing.Store(regexp.MustCompile(`^$`))
 	b.open(server.URL)
 	b.wait(`document.getElementById("ready-pirate")`)
-	b.wait(`navigator.serviceWorker.controller && (await (await caches.open("llamatab")).keys()).some((r) => r.url.endsWith("/worker.js"))`)
-	// On a busy machine some file may still be on its way into the store.
-	b.wait(`await caches.open("llamatab").then((c) => Promise.all(performance.getEntriesByType("resource").map((e) => new URL(e.name).pathname)
-		.filter((p) => p !== "/offline.js" && !p.startsWith("/api/rooms")).map((p) => c.match(p)))).then((all) => all.every(Boolean))`)
+	// The page itself is stored last, when all its files are there.
+	b.wait(`navigator.serviceWorker.controller && await (await caches.open("llamatab")).match("/")`)
+	failing.Store(regexp.MustCompile(``)) // all
+	b.open(server.URL)
+	b.wait(`document.getElementById("ready-pirate")`)
 	server.Close()
 	b.open(server.URL + "/?lang=zh")
 	b.wait(`document.getElementById("ready-pirate")`)
@@ -221,6 +242,26 @@ func TestOffline(t *testing.T) {
 	b.click("ready-pirate")
 	b.stage(Done)
 	b.want(clean, "")
+
+	// One file after another is lost from the store.
+	lost := []string{"/room_seat.js", "/vugu.js", "/page.wasm", "/describe.json", "/gate.js"}
+	if servertest.Soak {
+		lost = strings.Fields(b.eval(`caches.open("llamatab").then((c) => c.keys()).then((all) => all.map((r) => new URL(r.url).pathname).filter((p) => p !== "/").join(" "))`))
+	}
+	started := map[string]bool{}
+	for _, path := range lost {
+		b.eval(`caches.open("llamatab").then(async (c) => { globalThis.before = await c.match("` + path + `"); await (await caches.open("lost")).put("` + path + `", before); await c.delete("` + path + `"); })`)
+		b.open(server.URL)
+		b.wait(`document.getElementById("ready-pirate") || document.querySelector("#gate pre").textContent.includes("` + path + `: no answer")`)
+		started[path] = b.eval(`document.getElementById("gate").hidden`) == "true"
+		b.eval(`caches.open("lost").then((c) => c.match("` + path + `")).then(async (r) => (await caches.open("llamatab")).put("` + path + `", r))`)
+	}
+	t.Logf("without a file, did the page start: %v", started)
+	for _, path := range lost[:5] {
+		if want := path == "/gate.js"; !servertest.Soak && started[path] != want {
+			t.Errorf("without %s, did the page start: %v, want %v", path, started[path], want)
+		}
+	}
 }
 
 // hidden checks that a hidden window goes on training, and that screen readers get at most one announcement in ten seconds.
@@ -530,6 +571,12 @@ func gate(b tab, address string) {
 		}
 		b.want(`[...document.querySelectorAll("#gate :is(a, button)")].filter((e) => e.offsetParent).map((e) => e.textContent).join(", ")`, actions)
 	}
+	// The page's program panics: the report has its last words.
+	b.open(address)
+	b.wait(`document.getElementById("ready-pirate")`)
+	b.eval(`llamatabPage.drain = null, location.hash = "#studio"`)
+	b.wait(`!document.getElementById("gate").hidden`)
+	b.want(`/exit code 2\n(.*\n)*panic: .*drain/.test(document.querySelector("#gate pre").textContent) || document.querySelector("#gate pre").textContent`, "true")
 }
 
 // checkZip checks the names in a zip, and that its metrics.jsonl has so many steps.

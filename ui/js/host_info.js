@@ -24,12 +24,19 @@ export const tellGPU = async () => {
   if (adapter) tell("gpu", describeGPU(adapter));
 };
 
-// keepOffline registers the service worker, which then also stores what the page fetched before. Some browsers refuse a service
-// worker, for instance where the person has accepted an untrusted certificate.
+// keepOffline registers the service worker and stores what the page needs without a network and the store lacks: the service
+// worker stores only what is fetched after it has started. The page itself is stored last: without its files it would open from
+// the store and could not start. Some browsers refuse a service worker, for instance where the person has accepted an untrusted
+// certificate.
 export const keepOffline = async () => {
-  const before = navigator.serviceWorker?.controller;
-  await navigator.serviceWorker?.register("/offline.js");
-  if (before || !navigator.serviceWorker) return;
+  if (!navigator.serviceWorker) return;
+  await navigator.serviceWorker.register("/offline.js");
+  const cache = await caches.open("llamatab");
   const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
-  await (await caches.open("llamatab")).addAll([...new Set(["/", "/client-zip.js", "/engine.wasm", "/worker.js", "/replay.js", ...fetched])].filter((path) => !path.startsWith("/api/rooms")));
+  const paths = new Set(["/client-zip.js", "/engine.wasm", "/worker.js", "/replay.js", ...fetched]);
+  const store = async (path) => (await cache.match(path)) || cache.add(path);
+  const stored = [...paths].filter((path) => !/^\/(offline\.js|job\/|api\/rooms)/.test(path)).map((path) =>
+    store(path).catch((error) => { if (!path.startsWith("/api/")) throw error; })); // a list that the server lacks is empty
+  await Promise.all(stored);
+  await store("/");
 };

@@ -18,6 +18,7 @@ const part = async (answer, range) => {
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
   if (from === undefined) return answer;
   const whole = await answer.blob(), last = Math.min(+to, whole.size - 1);
+  if (+from > last) return new Response(null, { status: 416, headers: { "Content-Range": `bytes */${whole.size}` } });
   return new Response(whole.slice(+from, last + 1), { status: 206, headers: { "Content-Range": `bytes ${from}-${last}/${whole.size}`, "Content-Length": last + 1 - from } });
 };
 
@@ -35,12 +36,14 @@ addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("fetch", (event) => {
   const { request } = event, name = nameOf(request), range = request.headers.get("Range");
   if (name === null) return;
-  event.respondWith(fetch(request).then((answer) => {
+  const stored = () => caches.open(store).then((cache) => cache.match(name)).then((old) => (old && range ? part(old, range) : old)).catch(() => undefined);
+  event.respondWith(fetch(request).then(async (answer) => {
+    if (answer.status >= 500) return (await stored()) ?? answer; // of a proxy, or of a server that is about to end
     event.waitUntil(keep(name, answer.clone(), range).catch(() => {})); // the storage may be full
     return answer;
   }, async (error) => {
-    const old = await (await caches.open(store)).match(name);
+    const old = await stored();
     if (!old) throw error;
-    return range ? part(old, range) : old;
+    return old;
   }));
 });

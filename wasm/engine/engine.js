@@ -16,10 +16,10 @@ const compile = () => (compiled ??= WebAssembly.compileStreaming(fetch("/engine.
 function newWorker(job) {
   const worker = new Worker("/worker.js", { name: "engine" });
   const dead = (text) => worker.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(failed("engine_crashed", text, "reload the page")) }));
-  compile().then((module) => worker.postMessage({ type: "start", module, job }), (error) => dead("the program did not load: " + error));
+  compile().then((module) => worker.postMessage({ type: "start", module, job }), (error) => dead("/engine.wasm did not load: " + error));
   worker.addEventListener("error", (event) => {
     event.preventDefault(); // the listeners of the worker's messages are told instead
-    dead(event.message || "the worker's script did not load");
+    dead(event.message || "/worker.js did not load");
   });
   return worker;
 }
