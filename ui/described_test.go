@@ -73,3 +73,26 @@ func TestDescriptionMakesControls(t *testing.T) {
 		t.Errorf("the last format is %q", format.OptionText(o[len(o)-1]))
 	}
 }
+
+// A setting of training that is left out of a written run.json where it says nothing has a control all the same.
+func TestUnwrittenSettingsHaveControls(t *testing.T) {
+	about, err := json.Marshal(pretrained.Describe())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]string{}
+	s := NewPage(&describingBrowser{text: about}).Studio
+	for _, g := range s.Groups() {
+		for _, f := range g.Fields {
+			kinds[f.Path] = f.Kind()
+		}
+	}
+	for path, want := range map[string]string{
+		"training.warmup_ratio": "text", "training.lr_scheduler_kwargs": "text", "training.group_by_length": "switch",
+		"training.neftune_noise_alpha": "text", "training.label_smoothing_factor": "text",
+	} {
+		if kinds[path] != want {
+			t.Errorf("the control of %s is %q, want %q", path, kinds[path], want)
+		}
+	}
+}

@@ -174,7 +174,7 @@ func (f *Field) OptionText(o message.Option) Text {
 // Bad reports whether the text is not a valid value, by the page or by the engine.
 func (f *Field) Bad() bool {
 	_, unread := f.studio.invalid[f.Path]
-	return unread || f.studio.Fault != nil && (f.studio.Fault.Path == f.Path || strings.HasPrefix(f.studio.Fault.Path, f.Path+"["))
+	return unread || f.studio.Fault != nil && (f.studio.Fault.Path == f.Path || strings.HasPrefix(f.studio.Fault.Path, f.Path+"[") || strings.HasPrefix(f.studio.Fault.Path, f.Path+"."))
 }
 
 // Type takes what was typed.

@@ -341,6 +341,8 @@ func TestWrongSettings(t *testing.T) {
 		`"training": {"max_steps": "many"}`:                           "步数应为整数。",
 		`"training": {"eval_steps": 5}`:                               "评估间隔：没有可供评估的数据。请将留出比例设为大于 0。",
 		`"training": {"lr_scheduler_type": "up"}`:                     "学习率曲线：up 不在 constant、constant_with_warmup、linear、cosine、cosine_with_restarts、polynomial、inverse_sqrt、cosine_with_min_lr、cosine_warmup_with_min_lr、warmup_stable_decay 之中。",
+		`"training": {"lr_scheduler_kwargs": {"power": 2}}`:           "power：曲线 linear 没有这个参数。",
+		`"training": {"lr_scheduler_type": "cosine_with_min_lr"}`:     "曲线参数：此曲线需要 min_lr 与 min_lr_rate 之一，例如把 min_lr_rate 设为 0.1。",
 		`"fsdp": {"world_size": 2}, "training": {"on_spike": "stop"}`: "损失突跳时：多标签页训练不支持此设置。请改回默认值，或只在此标签页训练。",
 	} {
 		_, err := config.Parse([]byte(`{"model": "m", "trainable": ["all"], "dataset": {"path": "d"}, `+settings+`}`), "run.json")

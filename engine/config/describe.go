@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 
 	"llamatab/engine/message"
@@ -28,7 +29,7 @@ var words = map[string][]string{
 // never says what Parse does not.
 func Describe() *message.Description {
 	d := &message.Description{Choices: map[string][]message.Option{}, Activations: Activations}
-	d.Defaults, _ = json.Marshal(Default())
+	d.Defaults, _ = json.Marshal(withAbsent(Default()))
 	d.Methods = describeMethods()
 	for path, values := range words {
 		for _, v := range values {
@@ -54,6 +55,22 @@ func Describe() *message.Description {
 		d.Examples = append(d.Examples, message.Option{Value: e.Name, Title: &e.Title})
 	}
 	return d
+}
+
+// withAbsent is c as JSON objects, with the keys of training, too, that are left out of a written run.json where they say
+// nothing.
+func withAbsent(c *Config) map[string]any {
+	tree := map[string]any{}
+	text, _ := json.Marshal(c)
+	_ = json.Unmarshal(text, &tree)
+	training, _ := tree["training"].(map[string]any)
+	fields := reflect.ValueOf(c.Training)
+	for _, f := range settings(fields.Type()) {
+		if key := jsonName(f); training[key] == nil {
+			training[key] = fields.FieldByIndex(f.Index).Interface()
+		}
+	}
+	return tree
 }
 
 // try parses a small run.json with settings; refused is what Parse has against them.

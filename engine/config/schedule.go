@@ -64,7 +64,7 @@ func (t *Training) schedulerRules() []Rule {
 	rules := []Rule{OneOf("training.lr_scheduler_type", t.Scheduler, Schedulers)}
 	fields := reflect.ValueOf(k).Elem()
 	for i, key := range keysOf(fields.Type()) {
-		rules = append(rules, Must(fields.Field(i).IsNil() || slices.Contains(known, key), at(key), "is no setting of the schedule "+t.Scheduler, next))
+		rules = append(rules, Must(fields.Field(i).IsNil() || slices.Contains(known, key), at(key), "is no setting of the schedule "+t.Scheduler, next).As("other_schedule", "schedule", t.Scheduler, "known", known))
 	}
 	rules = append(rules,
 		optional(at("num_cycles"), k.NumCycles, 0, 1e6), optional(at("power"), k.Power, 0, 1e3), optional(at("timescale"), k.Timescale, 1, maxSteps),
@@ -83,13 +83,13 @@ func (t *Training) schedulerRules() []Rule {
 		if k.LREnd != nil {
 			end = *k.LREnd
 		}
-		rules = append(rules, Must(end >= 0 && end < t.LearningRate, at("lr_end"), fmt.Sprintf("is %v, wants 0 or more and less than training.learning_rate %v", end, t.LearningRate), ""))
+		rules = append(rules, Must(end >= 0 && end < t.LearningRate, at("lr_end"), fmt.Sprintf("is %v, wants 0 or more and less than training.learning_rate %v", end, t.LearningRate), "").As("below_rate", "value", end, "rate", t.LearningRate))
 	case "cosine_with_min_lr", "cosine_warmup_with_min_lr":
 		rules = append(rules,
-			Must((k.MinLR == nil) != (k.MinLRRate == nil), kwargsPath, "wants one of min_lr and min_lr_rate for the schedule "+t.Scheduler, `set it, such as {"min_lr_rate": 0.1}`),
-			Must(k.MinLR == nil || t.LearningRate > 0, at("min_lr"), "is a part of training.learning_rate, which is 0", ""))
+			Must((k.MinLR == nil) != (k.MinLRRate == nil), kwargsPath, "wants one of min_lr and min_lr_rate for the schedule "+t.Scheduler, `set it, such as {"min_lr_rate": 0.1}`).As("least_rate"),
+			Must(k.MinLR == nil || t.LearningRate > 0, at("min_lr"), "is a part of training.learning_rate, which is 0", "raise training.learning_rate").As("rate_is_0"))
 	case "warmup_stable_decay":
-		rules = append(rules, Must(k.DecaySteps != nil, at("num_decay_steps"), "is missing for the schedule warmup_stable_decay", "set the number of steps in which the learning rate falls"))
+		rules = append(rules, Must(k.DecaySteps != nil, at("num_decay_steps"), "is missing for the schedule warmup_stable_decay", "set the number of steps in which the learning rate falls").As("decay_steps"))
 	}
 	return rules
 }

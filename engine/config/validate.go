@@ -113,7 +113,7 @@ func (s *Dataset) rules() []Rule {
 
 // samplingRules is what must hold of the order of rows.
 func (c *Config) samplingRules() []Rule {
-	return []Rule{Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two")}
+	return []Rule{Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two").As("own_order")}
 }
 
 func (t *Training) rules() []Rule {

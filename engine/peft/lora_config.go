@@ -121,7 +121,7 @@ func loraRules(p *config.PEFT, at func(string) string) []config.Rule {
 		config.Within(at("lora_alpha"), c.Alpha, leastAlpha(p), math.MaxFloat32),
 		config.Below(at("lora_dropout"), c.Dropout),
 		config.OneOf(at("bias"), c.Bias, []string{"none", "all", "lora_only"}),
-		config.Must(!c.BiasOfB || !c.DoRA, at("lora_bias"), "does not go with use_dora, as in PEFT", "leave one of the two out"),
+		config.Must(!c.BiasOfB || !c.DoRA, at("lora_bias"), "does not go with use_dora, as in PEFT", "leave one of the two out").As("beside", "other", "use_dora"),
 		config.Must(!c.BiasOfB || c.Init == InitDefault || c.Init == InitRandom, at("lora_bias"), "goes with init_lora_weights true or false only, as in PEFT", "leave init_lora_weights out"),
 		config.Must(c.LayersToTransform == nil || len(c.LayersToTransform) > 0, at("layers_to_transform"), "names no layer", "use null for all"),
 		config.Must(c.LayersToTransform == nil || !regex, at("layers_to_transform"), "goes with a list of target_modules only", "put the layers into the regular expression"),
