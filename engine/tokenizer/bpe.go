@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,6 +12,7 @@ const missing = -1 // in place of an id where there is no token
 // bpe is a byte-pair model: characters or bytes, and the ranked merges that join them.
 type bpe struct {
 	vocab  map[string]int32
+	chars  []int32 // the tokens of single characters below len(chars), missing where there is none: a table is faster than vocab
 	merges mergeTable
 
 	// bytes holds the token of each byte: its printable stand-in when the model is byteLevel, its "<0x0A>" otherwise.
@@ -168,10 +170,9 @@ func (m *merger) start(piece string) error {
 		if m.byteLevel {
 			id = m.bytes[piece[i]]
 		} else {
-			_, n = utf8.DecodeRuneInString(piece[i:])
-			if v, ok := m.vocab[piece[i:i+n]]; ok {
-				id = v
-			}
+			var c rune
+			c, n = utf8.DecodeRuneInString(piece[i:])
+			id = m.char(c, piece[i:i+n])
 		}
 		switch {
 		case id != missing:
@@ -194,6 +195,30 @@ func (m *merger) start(piece string) error {
 	}
 	m.chain[len(m.chain)-1].next = -1
 	return nil
+}
+
+// charTable bounds chars: characters of most scripts are below it.
+const charTable = 1 << 16
+
+// setChars fills chars from vocab.
+func (m *bpe) setChars() {
+	m.chars = slices.Repeat([]int32{missing}, charTable)
+	for token, id := range m.vocab {
+		if c, n := utf8.DecodeRuneInString(token); n == len(token) && c < charTable && (c != utf8.RuneError || n > 1) {
+			m.chars[c] = id
+		}
+	}
+}
+
+// char is the token of the character c, spelled as text, or missing.
+func (m *bpe) char(c rune, text string) int32 {
+	if int(c) < len(m.chars) {
+		return m.chars[c]
+	}
+	if id, ok := m.vocab[text]; ok {
+		return id
+	}
+	return missing
 }
 
 func (m *merger) hasBytes(s string) bool {

@@ -320,6 +320,9 @@ func (t *Tokenizer) loadMerges(f *file) error {
 	if len(f.Model.Merges) > maxMerges {
 		return fmt.Errorf("%d merges, more than the limit of %d", len(f.Model.Merges), maxMerges)
 	}
+	if !m.byteLevel {
+		m.setChars()
+	}
 	m.merges = newMergeTable(len(f.Model.Merges))
 	for rank, pair := range f.Model.Merges {
 		var ids [3]int32

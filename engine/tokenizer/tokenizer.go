@@ -43,7 +43,7 @@ type Tokenizer struct {
 // special also applies the post-processor's template, which for most models puts BOS first.
 // Text must be valid UTF-8.
 func (t *Tokenizer) Encode(text string, special bool) ([]int, error) {
-	e := encoding{ids: make([]int, 0, len(text)/4+len(t.head)+len(t.tail)+8)} // a token has about four bytes
+	e := encoding{ids: make([]int, 0, len(text)/3+len(t.head)+len(t.tail)+8)} // most texts have more than three bytes a token
 	if special {
 		e.ids = append(e.ids, t.head...)
 	}
