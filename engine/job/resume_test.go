@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/report"
+	"llamatab/engine/tensor"
 )
 
 // TestResumeComparesRuns changes one setting between a run and the run that resumes from its checkpoint. A setting that decided
@@ -115,4 +116,36 @@ func TestResumeWithoutFingerprint(t *testing.T) {
 		t.Errorf("remarks %v, want one about dataset.path", events)
 	}
 	mustFail(t, newJob(t, files, append(settings, `dataset.max_length=6`)...), "resume", report.ExitConfig, "max_length")
+}
+
+// TestResumeOnAnotherBase: the adapter of a checkpoint belongs to the base model it was trained on. Another model of the same
+// shapes is refused; the same one resumes, whatever trains of it and however its weights are stored. A checkpoint that is a whole model needs no
+// base model.
+func TestResumeOnAnotherBase(t *testing.T) {
+	for name, settings := range map[string][]string{
+		"LoRA and a head": {lora, `trainable=["lm_head"]`},
+		"bfloat16":        {lora, `precision.param_dtype="bfloat16"`},
+		"last layer":      {`trainable=["layers:last:1"]`},
+		"PiSSA":           {`peft={"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := append(settings, "training.save_steps=2", steps(4))
+			files := report.Files{Model: tiny(t, false, false, nil), Dataset: rows(8, 7, 6, 5)}
+			files.Resume = must(t, newJob(t, files, settings...)).folder("checkpoint-2")
+			must(t, newJob(t, files, settings...))
+			files.Model = tiny(t, false, false, func(name string, s tensor.Shape, x []float32) tensor.Shape {
+				for i := range x {
+					if strings.Contains(name, "layers.0.self_attn.k_proj") {
+						x[i] *= 1.5
+					}
+				}
+				return s
+			})
+			if name == "last layer" { // whose checkpoints are whole models
+				must(t, newJob(t, files, settings...))
+				return
+			}
+			mustFail(t, newJob(t, files, settings...), "resume", report.ExitConfig, "weights of the model that do not train", "model")
+		})
+	}
 }

@@ -91,6 +91,11 @@ func (m *Parameters) put(dst Piece, off int, data []byte) error {
 	if from >= to {
 		return nil
 	}
+	if m.sampling != nil {
+		if err := m.sampling.add(off, data, spec.DType); err != nil {
+			return err
+		}
+	}
 	data, off = data[size*(from-off):size*(to-off)], from-dst.At
 	if end := dst.Off + off + len(data)/spec.DType.Size(); len(data)%4 != 0 && end < spec.Len {
 		data = append(slices.Clip(data), 0, 0)
@@ -158,7 +163,13 @@ func (m *Parameters) Load(model *pretrained.Model, params []*nn.Param, h report.
 		if subtract := model.Residual(p); subtract != nil && src.File == model.Base {
 			err = m.UploadResidual(p, model, subtract)
 		} else {
+			if !p.Trainable && src.Adapter == nil {
+				m.sampling = newFingerprint(p.Name, p.Shape.Size())
+			}
 			err = m.Upload(p, p.Shape, p.Transposed, src.File, src.Name, func(n int64) { done += n; progress.Update(done, p.Name) })
+		}
+		if m.sampling != nil {
+			m.frozenSum, m.sampling = m.frozenSum+m.sampling.sum, nil
 		}
 		if err != nil {
 			return report.Fail("weights", report.ExitFailed, pretrained.ModelHint, fmt.Errorf("loading %s: %w", p.Name, err))

@@ -26,6 +26,9 @@ type Parameters struct {
 	pieces map[*nn.Param]Piece               // where Load puts what trains while LoadShard runs, else nil
 	remote func(p *nn.Param) ([]byte, error) // see ReadTrainedWith
 
+	sampling  *fingerprint // of the frozen weight of the model that Load is reading, else nil
+	frozenSum uint64       // the sum of those that it has read
+
 	tuner        *tune.Tuner    // chooses the kernels of Compute
 	frozenType   tensor.DType   // see RoundFrozen
 	publish      *graph.Program // rounds all masters into the copies that are computed with; nil without such copies

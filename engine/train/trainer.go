@@ -336,6 +336,7 @@ type trainerState struct {
 	Seed               uint64 `json:"seed"`                   // with the step it decides data order and dropout masks
 	Rows               int    `json:"rows"`
 	Fingerprint        string `json:"dataset_fingerprint,omitempty"` // of the rows, before any were held out
+	Frozen             string `json:"frozen_fingerprint,omitempty"`  // of the base model's weights that do not train
 
 	LossScale          *optim.LossScale `json:"loss_scale,omitempty"`
 	DataOffset         int              `json:"data_offset"`
@@ -404,7 +405,7 @@ func (t *Trainer) Save() error {
 		scale = &t.scale
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples), Fingerprint: t.Setup.Fingerprint,
+		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples), Fingerprint: t.Setup.Fingerprint, Frozen: t.Mem.FrozenFingerprint(),
 		LossScale:  scale,
 		DataOffset: t.dataOffset, LeftOut: t.leftOut, LearningRateFactor: &t.lrFactor, Watch: t.watch,
 	}, "", "  ")
@@ -519,6 +520,8 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 		return bad(fmt.Errorf("seed is %d, the checkpoint's is %d", t.Cfg.Training.Seed, s.Seed))
 	case s.Rows != len(t.Setup.Train.Samples):
 		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", len(t.Setup.Train.Samples), s.Rows))
+	case s.Frozen != "" && s.Frozen != t.Mem.FrozenFingerprint():
+		return bad(errors.New("the weights of the model that do not train are others than those of the checkpoint's run"))
 	}
 	c, err := weights.OpenFile(from, optimizerFile)
 	if err != nil {
