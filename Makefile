@@ -4,6 +4,9 @@ SHELL  := /bin/bash
 GO     ?= go
 export CGO_ENABLED := 0
 
+# Builds, tests and checks have the same flags: then each package is compiled once for all of them.
+export GOFLAGS += -trimpath
+
 WASM    := GOOS=js GOARCH=wasm
 
 # Page and engine go over the wire: only what loops over numbers and text is inlined, which leaves them an eighth smaller.
@@ -11,6 +14,10 @@ WASM    := GOOS=js GOARCH=wasm
 INLINED_page   := internal/... math/... unicode/... encoding/binary
 INLINED_engine := runtime/... $(INLINED_page) llamatab/engine/tensor llamatab/engine/tokenizer
 SMALL = -gcflags=all=-l $(foreach p,$(INLINED_$(1)),-gcflags=$(p)=)
+
+# Tests and checks of what is built for the browser share what is compiled for the engine. Tests that build read the variable.
+export WASM_GOFLAGS := $(strip $(GOFLAGS) $(call SMALL,engine))
+WASM_TESTS := $(WASM) GOFLAGS="$(WASM_GOFLAGS)"
 
 # What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
 NPM  = ui/node_modules
@@ -34,7 +41,7 @@ help: ## list the targets
 
 build: assets bin/wasmexec ## build bin/llamatab with page and engine inside, and bin/wasmexec
 	@echo "== building bin/llamatab"
-	@$(GO) build -trimpath -ldflags='-s -w' -o bin/llamatab ./server
+	@$(GO) build -ldflags='-s -w' -o bin/llamatab ./server
 
 run: build ## serve the page
 	bin/llamatab serve
@@ -45,8 +52,8 @@ bin/wasmexec:
 assets: ui/node_modules
 	@echo "== building page and engine for the browser"
 	@mkdir -p build
-	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(call SMALL,page) -o build/page.wasm ./wasm/page
-	@$(WASM) $(GO) build -trimpath -ldflags='-s -w' $(call SMALL,engine) -o build/engine.wasm ./wasm/engine
+	@$(WASM) $(GO) build -ldflags='-s -w' $(call SMALL,page) -o build/page.wasm ./wasm/page
+	@$(WASM) $(GO) build -ldflags='-s -w' $(call SMALL,engine) -o build/engine.wasm ./wasm/engine
 	@echo "== packing page and engine"
 	@$(GO) run ./tools/pack --out server/web/assets --server ./server --wasm ./wasm/... --npm ui --builtin testdata/builtin \
 		build/page.wasm build/engine.wasm "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" $(PAGE)
@@ -75,15 +82,15 @@ jstest: ## the unit tests of the JavaScript, in Node
 	@node --test $(JS_TESTS)
 
 # The whole runs take longest and are started first. STRICT=1 fails on a skipped test that is not on the list .ci/skips. RACE=1 runs the race detector too, which needs a C compiler;
-# the simulation of rooms is left out there, as one goroutine runs all of it.
+# the simulation of rooms is left out there, as one goroutine runs all of it. The target vet checks more than go test does by itself.
 # Runs of the tests are so short that compiling the engine's hot functions a second time, for speed, costs more than it gains.
 test: export CHROME_FLAGS ?= --js-flags=--liftoff-only
 test: chromium build vet bin/testreport ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
 	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
-		-- "reference device and whole runs" $(GO) test -json -timeout 40m ./server/e2e ./... \
-		-- "WebGPU in Chromium" env $(WASM) $(GO) test -json -timeout 40m -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
-		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -race -short -skip '^TestSimulation$$' -timeout 20m $$(.ci/race-packages))
+		-- "reference device and whole runs" $(GO) test -json -vet=off -timeout 40m ./server/e2e ./... \
+		-- "WebGPU in Chromium" env $(WASM_TESTS) $(GO) test -json -vet=off -timeout 40m -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES) \
+		$(if $(RACE),-- "race detector" env CGO_ENABLED=1 $(GO) test -json -vet=off -race -short -skip '^TestSimulation$$' -timeout 20m $$(.ci/race-packages))
 
 bin/testreport:
 	@$(GO) build -o $@ ./tools/testreport
@@ -91,12 +98,12 @@ bin/testreport:
 vet:
 	@echo "== vet"
 	@$(GO) vet ./...
-	@$(WASM) $(GO) vet $(WASM_PACKAGES)
+	@$(WASM_TESTS) $(GO) vet $(WASM_PACKAGES)
 
 staticcheck: bin/staticcheck ## look for mistakes that vet does not know, for both systems
 	@echo "== staticcheck"
 	@bin/staticcheck ./...
-	@$(WASM) bin/staticcheck $(WASM_PACKAGES)
+	@$(WASM_TESTS) bin/staticcheck $(WASM_PACKAGES)
 
 # It has a module file of its own, as it needs another version of x/tools than vugugen.
 bin/staticcheck: tools/staticcheck/go.mod tools/staticcheck/go.sum
@@ -142,7 +149,7 @@ tokenizers: $(VOCABULARIES)/node_modules ## compare token ids with other impleme
 
 soak: build bin/wasmexec $(VOCABULARIES)/node_modules ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
-	$(WASM) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
+	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
 fuzz: ## fuzz each parser and each state machine for MINUTES (1)
 	@MINUTES="$(or $(MINUTES),1)" .ci/fuzz

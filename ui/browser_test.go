@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"llamatab/engine/pretrained"
+	"llamatab/engine/testfiles"
 	"llamatab/server/headless"
 	"llamatab/server/servertest"
 )
@@ -63,7 +64,7 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 		t.Fatal(err)
 	}
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", wasm, source)
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
+	build.Env = testfiles.BrowserBuild()
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the page: %v\n%s", err, out)
 	}

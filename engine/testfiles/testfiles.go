@@ -39,3 +39,13 @@ func Shared(t testing.TB, name string) string {
 	}
 	return path
 }
+
+// BrowserBuild is the environment of a go command that builds for the browser. make test sets WASM_GOFLAGS to the flags with
+// which it has built the engine: packages that were compiled with them need not be compiled again.
+func BrowserBuild() []string {
+	env := append(os.Environ(), "GOOS=js", "GOARCH=wasm")
+	if flags := os.Getenv("WASM_GOFLAGS"); flags != "" {
+		env = append(env, "GOFLAGS="+flags)
+	}
+	return env
+}

@@ -48,14 +48,14 @@ func makeStandIn(root string) (string, error) {
 	}
 	run := func(env []string, args ...string) error {
 		c := exec.Command("go", args...)
-		c.Dir, c.Env = root, append(os.Environ(), env...)
+		c.Dir, c.Env = root, env
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
 		return nil
 	}
 	engine := filepath.Join(made, "engine.wasm")
-	if err := run([]string{"GOOS=js", "GOARCH=wasm"}, "build", "-o", engine, "./server/testdata/engine"); err != nil {
+	if err := run(testfiles.BrowserBuild(), "build", "-o", engine, "./server/testdata/engine"); err != nil {
 		return "", err
 	}
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"llamatab/engine/testfiles"
 )
 
 // program runs in the browser. LLAMATAB_TEST_CASE selects how it behaves.
@@ -115,7 +117,7 @@ func TestRunner(t *testing.T) {
 		t.Run(c.behaviour, func(t *testing.T) {
 			test := exec.Command("go", append([]string{"test", "-count=1", "-exec", runner}, append(c.args, "./tiny")...)...)
 			test.Dir = filepath.Join(top, "module")
-			test.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "TMPDIR="+temp, "LLAMATAB_TEST_CASE="+c.behaviour)
+			test.Env = append(testfiles.BrowserBuild(), "TMPDIR="+temp, "LLAMATAB_TEST_CASE="+c.behaviour)
 			out, err := test.CombinedOutput()
 			if code := test.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(out), c.says) {
 				t.Errorf("exit code %d, want %d and %q: %v\n%s", code, c.code, c.says, err, out)
