@@ -14,6 +14,7 @@ require (
 	github.com/vugu/vugu v0.4.0
 	github.com/yuin/goldmark v1.8.2
 	go.yaml.in/yaml/v3 v3.0.6
+	golang.org/x/text v0.44.0
 )
 
 require (

@@ -11,7 +11,7 @@ import (
 )
 
 // dataTypes are the file name extensions of data.
-var dataTypes = []string{".jsonl", ".json", ".txt", ".text", ".md", ".csv"}
+var dataTypes = []string{".jsonl", ".json", ".txt", ".text", ".md", ".csv", ".tsv", ".ndjson", ".gz", ".zip"}
 
 // offer takes the models and data of the server. Where no model is chosen, its first one is.
 func (s *Studio) offer(models []offer, data []message.ServerFile) {

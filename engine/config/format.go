@@ -15,6 +15,8 @@ type Format struct {
 	Title message.Text // for the page
 	// Columns are the keys of a row that dataset.columns may rename.
 	Columns []string
+	// AnyColumns: a file of this format may have the columns of any other.
+	AnyColumns bool
 	// Unavailable formats are known, but this version does not read them.
 	Unavailable bool
 }
@@ -52,14 +54,15 @@ func formatNames() (ready, unavailable []string) {
 // under their usual key.
 const idColumn = "input_ids"
 
-// formatColumns lists the columns of a format, of "auto" those of all formats but ids.
+// formatColumns lists the columns of a format, of "auto" and of one with AnyColumns those of all formats but ids.
 func formatColumns(name string) (columns []string) {
+	any := name == autoFormat || slices.ContainsFunc(formats, func(f Format) bool { return f.Name == name && f.AnyColumns })
 	for _, f := range formats {
-		if f.Name == name && name != autoFormat {
+		if f.Name == name && !any {
 			return f.Columns
 		}
 		for _, c := range f.Columns {
-			if name == autoFormat && c != idColumn && !slices.Contains(columns, c) {
+			if any && c != idColumn && !slices.Contains(columns, c) {
 				columns = append(columns, c)
 			}
 		}

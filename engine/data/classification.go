@@ -73,6 +73,8 @@ func (r *Record) Label(key string) (string, error) {
 	var s string
 	var n int64
 	switch {
+	case r.table && string(raw) == `""`:
+		return "", r.missing(key)
 	case json.Unmarshal(raw, &s) == nil:
 		return s, nil
 	case json.Unmarshal(raw, &n) == nil:

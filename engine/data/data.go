@@ -1,7 +1,8 @@
 // Package data turns dataset files into batches: file → records → samples → micro-batches.
 //
-// A file is a list of JSON objects (JSON lines or one JSON array) or plain text. Its format says how a record becomes
-// tokens and which of them are trained on. What happens to a record follows one rule:
+// A file is a list of JSON objects (JSON lines, one JSON array, objects over several lines), a table (CSV) or plain text, in
+// UTF-8, UTF-16 or GB18030, and may be packed with gzip or zip. Its format says how a record becomes tokens and which of
+// them are trained on. What happens to a record follows one rule:
 //
 //   - a malformed record is an error with file, line and cause; with Options.SkipBad it is left out, and a remark says so
 //   - a well-formed record that leaves nothing to learn is left out and counted in a remark
@@ -94,6 +95,7 @@ type Stats = message.DatasetStats
 type Dataset struct {
 	Name    string
 	Format  string // as detected
+	File    message.DataFile
 	Samples []Sample
 	Classes []string // of a classification, by their numbers
 	Stats   Stats
@@ -129,8 +131,8 @@ func (d *Dataset) EndsIn(id int32) (n, firstLine int) {
 	return n, firstLine
 }
 
-// Load reads a whole dataset from r. name is the file's name: it stands in errors, and its
-// extension tells plain text (.txt) from JSON.
+// Load reads a whole dataset from r. name is the file's name: it stands in errors, and its extension tells plain text (.txt),
+// tables (.csv, .tsv) and JSON apart. A zip archive is read at any place where r is an io.ReaderAt with a Size or a Stat.
 func Load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	d, err := load(r, name, opt)
 	if err != nil {
@@ -139,25 +141,24 @@ func Load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	return d, nil
 }
 
-// chooseFormat is the format that opt names, nil where the first record decides.
-func chooseFormat(name string, opt Options) (*Format, error) {
+// chooseFormat is the format that opt names, nil where the first record decides. table says that the file is a table.
+func chooseFormat(opt Options) (format *Format, table bool, err error) {
 	automatic := opt.Format == "" || opt.Format == "auto"
-	format := byName(opt.Format)
-	switch refusal := refusedExtension(extension(name)); {
-	case opt.Classify && (automatic || format != nil && format.Classifiable):
-		return &classificationFormat, nil
-	case opt.Classify:
-		return nil, fmt.Errorf("format %q has no labels for a classification: use %s", opt.Format, classificationFormat.Name())
-	case format != nil && format.Labels:
-		return nil, errClassify
-	case format != nil:
-		return format, nil
-	case !automatic:
-		return nil, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())
-	case refusal != "":
-		return nil, errors.New(refusal)
+	format = byName(opt.Format)
+	if format != nil && format.Table {
+		format, automatic, table = nil, true, true
 	}
-	return nil, nil
+	switch {
+	case opt.Classify && (automatic || format != nil && format.Classifiable):
+		return &classificationFormat, table, nil
+	case opt.Classify:
+		return nil, false, fmt.Errorf("format %q has no labels for a classification: use %s", opt.Format, classificationFormat.Name())
+	case format != nil && format.Labels:
+		return nil, false, errClassify
+	case format == nil && !automatic:
+		return nil, false, fmt.Errorf("unknown format %q: use auto or one of %s", opt.Format, names())
+	}
+	return format, table, nil
 }
 
 func load(r io.Reader, name string, opt Options) (*Dataset, error) {
@@ -165,21 +166,35 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	format, err := chooseFormat(name, opt)
+	format, table, err := chooseFormat(opt)
+	if err != nil {
+		return nil, err
+	}
+	src, err := openSource(r, name)
 	if err != nil {
 		return nil, err
 	}
 	known := format != nil
-	plain := !known || format.Plain // may be plain text
-	for record, err := range records(r, name, plain) {
+	how := reading{
+		auto: !table && (opt.Format == "" || opt.Format == "auto"), plain: !known && !table || known && format.Plain, table: table, columns: opt.Columns,
+		header: func(names []string) bool { return namesColumns(names, opt.Columns) },
+	}
+	columns, guessed := opt.Columns, false
+	for record, err := range src.records(how) {
 		_, row := errors.AsType[rowError](err)
 		broken := err != nil && !row // the file cannot be read on from here
 		if err == nil && !known {
-			format, err = detect(record, opt.Columns)
+			format, columns, err = detect(record, opt.Columns)
 			known = err == nil
 		}
+		if err == nil && !guessed {
+			if guessed = true; opt.Classify {
+				columns = guessLabel(record, columns)
+			}
+			src.tellGuess(format, columns, opt.Columns)
+		}
 		if err == nil {
-			record.columns = opt.Columns
+			record.columns = columns
 			e.line = record.Line
 			samples, stats := len(e.d.Samples), e.d.Stats
 			if err = format.Rows(record, e); err != nil {
@@ -199,5 +214,6 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	if format != nil {
 		e.d.Format = format.Name()
 	}
+	e.d.File, e.d.Remarks = *src.file, src.remarks
 	return e.finish()
 }

@@ -2,6 +2,7 @@ package data
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,8 +24,8 @@ type Format struct {
 	Rows func(r *Record, e *Encoder) error
 	// Plain: a file of plain text, without records, is of this format.
 	Plain bool
-	// Extensions are those of file names that say the format, before anything is read.
-	Extensions []string
+	// Table: the file is a table, and its columns tell which of the other formats its rows have.
+	Table bool
 	// Refusal says why records that look like this are not read, "" for a format that is available.
 	Refusal string
 	// Labels: its rows have the labels of a classification.
@@ -56,16 +57,6 @@ func byName(name string) *Format {
 	return nil
 }
 
-// refusedExtension is the refusal of the unavailable format that a file's extension says, "" where there is none.
-func refusedExtension(extension string) string {
-	for _, f := range formats {
-		if slices.Contains(f.Extensions, extension) {
-			return f.Refusal
-		}
-	}
-	return ""
-}
-
 func names() string {
 	var all []string
 	for _, f := range formats {
@@ -76,19 +67,32 @@ func names() string {
 	return strings.Join(all, ", ")
 }
 
-// detect finds the format of a file by its first record.
-func detect(r *Record, columns map[string]string) (*Format, error) {
+// detect finds the format of a file by its first record. columns are those of the configuration; it returns them with what had to
+// be guessed. A null counts as a value: a row that has one under a format's key is a bad row of that format.
+func detect(r *Record, columns map[string]string) (*Format, map[string]string, error) {
 	r.columns = columns
-	for _, f := range formats {
-		if f.Detect(r) {
-			if f.Refusal != "" {
-				return nil, errors.New(f.Refusal)
+	filled := &Record{Line: r.Line, Plain: r.Plain, columns: columns, fields: map[string]json.RawMessage{}}
+	for key, value := range r.fields {
+		if string(value) == "null" {
+			value = json.RawMessage(`""`)
+		}
+		filled.fields[key] = value
+	}
+	for _, candidate := range []*Record{r, filled} {
+		for _, f := range formats {
+			if f.Detect(candidate) {
+				if f.Refusal != "" {
+					return nil, nil, errors.New(f.Refusal)
+				}
+				return f, columns, nil
 			}
-			return f, nil
 		}
 	}
-	return nil, fmt.Errorf("no format fits a row with the keys [%s]: rename them with dataset.columns to "+
-		"text; prompt, completion; instruction, output; or input_ids", r.keys())
+	if f, guessed := guess(filled); f != nil {
+		return f, guessed, nil
+	}
+	return nil, nil, fmt.Errorf("no format fits a row with the keys [%s]: rename them with dataset.columns to "+
+		"text; prompt, completion; instruction, output; or input_ids, such as {%q: %q}", r.keys(), "text", r.someKey())
 }
 
 // has is a Detect that wants all of keys.

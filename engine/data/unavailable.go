@@ -16,11 +16,4 @@ func init() {
 		Config: config.Format{Name: "messages", Place: 50, Title: message.Both("messages of a chat", "messages 对话")},
 		Turn:   60, Detect: has("messages"), Refusal: conversations,
 	})
-	Register(Format{
-		Config:     config.Format{Name: "csv", Place: 60, Title: message.Both("CSV", "CSV")},
-		Turn:       80,
-		Detect:     func(*Record) bool { return false }, // known by its extension
-		Extensions: []string{".csv", ".tsv"},
-		Refusal:    "tables are not available in this version: use JSON lines",
-	})
 }

@@ -96,6 +96,7 @@ var stops = map[string][]string{
 	"github.com/klauspost/compress": {"tools/pack"},
 	"github.com/prometheus":         {"server/metrics"},
 	"github.com/yuin/goldmark":      {"docs"},
+	"golang.org/x/text":             {"engine/data"}, // natively: the browser decodes by itself
 }
 
 // imports lists packages with what they import, for the given platform.

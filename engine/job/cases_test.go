@@ -49,8 +49,8 @@ type folderCase struct {
 	files fs.FS // the case's folder
 }
 
-// laterCases are cases of features that are not available: conversations and tables as datasets.
-var laterCases = []string{"csv-quoted", "sharegpt-equals-messages"}
+// laterCases are cases of features that are not available: conversations as datasets.
+var laterCases = []string{"sharegpt-equals-messages"}
 
 // TestCases runs each case of ../shared/cases on the reference device.
 func TestCases(t *testing.T) {
@@ -136,7 +136,8 @@ func (c *folderCase) job(t *testing.T, model fs.FS) (*job.Job, error) {
 	switch c.Command[0] {
 	case "eval":
 		j.Job = message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: "auto", DumpLogits: "logits.safetensors"}}
-		j.Files.Dataset = fstest.MapFS{"data.jsonl": inMemory(t, c.files)[path.Base(c.option("dataset"))]}
+		name := path.Base(c.option("dataset"))
+		j.Files.Dataset = fstest.MapFS{name: inMemory(t, c.files)[name]}
 		if c.option("adapter") != "" {
 			j.Files.Adapter = sub(t, c.files, path.Base(c.option("adapter")))
 		}
@@ -163,6 +164,37 @@ func (c *folderCase) job(t *testing.T, model fs.FS) (*job.Job, error) {
 	return j, nil
 }
 
+// checkSameLoss evaluates the dataset that the case names and compares the loss and the counted tokens with those that h received.
+func (c *folderCase) checkSameLoss(t *testing.T, model fs.FS, h *host) {
+	t.Helper()
+	other := *c
+	other.Command = slices.Clone(c.Command)
+	other.Command[slices.Index(other.Command, "--dataset")+1] = c.Want.Same
+	j, err := other.job(t, model)
+	if err == nil {
+		err = job.Run(context.Background(), j)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want struct {
+		Loss   float64 `json:"loss"`
+		Tokens int     `json:"tokens"`
+	}
+	for into, from := range map[any]*host{&got: h, &want: j.Host.(*host)} {
+		for _, m := range from.sent {
+			if m.Result != nil {
+				if err := json.Unmarshal(m.Result, into); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if got != want || want.Tokens == 0 {
+		t.Errorf("%+v, want %+v as for %s", got, want, c.Want.Same)
+	}
+}
+
 // run runs the case's command and compares the result with the right one.
 func (c *folderCase) run(t *testing.T, model fs.FS) {
 	j, err := c.job(t, model)
@@ -183,6 +215,9 @@ func (c *folderCase) run(t *testing.T, model fs.FS) {
 	}
 	if c.Want.Logits != "" {
 		c.checkLogits(t, h.folder(""))
+	}
+	if c.Want.Same != "" {
+		c.checkSameLoss(t, model, h)
 	}
 	for key, want := range c.Want.JSON {
 		var result map[string]json.RawMessage

@@ -89,7 +89,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		return nil, err
 	}
 	p := &message.DataPreview{
-		Format: ds.Format, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained, Remarks: ds.Remarks,
+		Format: ds.Format, File: ds.File, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained, Remarks: ds.Remarks,
 	}
 	want := message.PreviewJob{Rows: 3, Tokens: 512}
 	if j.Job.Preview != nil {

@@ -77,6 +77,17 @@ type DatasetStats struct {
 	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
 }
 
+// DataFile says how a data file was read.
+type DataFile struct {
+	Layout    string            `json:"layout"`              // "json lines", "json", "table" or "text"
+	Packed    string            `json:"packed,omitempty"`    // "gzip" or "zip"
+	Member    string            `json:"member,omitempty"`    // the file that was read in an archive
+	Encoding  string            `json:"encoding,omitempty"`  // "UTF-8", "UTF-16" or "GB18030"
+	Separator string            `json:"separator,omitempty"` // of a table with several columns
+	Header    bool              `json:"header,omitempty"`    // the first row of a table names the columns
+	Columns   map[string]string `json:"columns,omitempty"`   // the format's own key → the key that the file uses
+}
+
 // MethodPlan is one row of a comparison: a way and what the run takes with it.
 type MethodPlan struct {
 	Name     string    `json:"name"`

@@ -176,6 +176,7 @@ type PreviewJob struct {
 // DataPreview is the result of a PreviewJob: rows as the model will see them.
 type DataPreview struct {
 	Format  string       `json:"format"` // as detected
+	File    DataFile     `json:"file"`
 	Rows    []PreviewRow `json:"rows"`
 	Total   int          `json:"total_rows"`
 	Tokens  int          `json:"tokens"`
