@@ -169,10 +169,14 @@ type Call struct {
 	Params Params
 	Dims   any
 	args   []any
+
+	accumulate bool // Put adds
 }
 
 // NewCall makes a Call for a backend. Each argument is a []float64 or a []uint32.
-func NewCall(l *Launch, args []any) *Call { return &Call{l.Params, l.Dims, args} }
+func NewCall(l *Launch, args []any) *Call {
+	return &Call{l.Params, l.Dims, args, l.Params.Bool("ACCUMULATE")}
+}
 
 // F is argument i, of any floating-point type.
 func (c *Call) F(i int) []float64 { return c.args[i].([]float64) }
@@ -182,7 +186,7 @@ func (c *Call) U(i int) []uint32 { return c.args[i].([]uint32) }
 
 // Put stores v in x[i], or adds it if the launch accumulates.
 func (c *Call) Put(x []float64, i int, v float64) {
-	if c.Params.Bool("ACCUMULATE") {
+	if c.accumulate {
 		x[i] += v
 	} else {
 		x[i] = v

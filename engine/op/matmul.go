@@ -167,25 +167,39 @@ func tiledVariant(m, n, wy, wx int) device.Variant {
 // fills reports whether no tile smaller by 16 would do for these outputs.
 func fills(d matmulDims, m, n int) bool { return int(d.M) > m-16 && int(d.N) > n-16 }
 
-// matmulRef is C = alpha·op(A)·op(B) + bias.
+// matmulRef is C = alpha·op(A)·op(B) + bias. Each sum adds its products in the order of k. Where b is not transposed, a row of c
+// is summed at once, so that b is read as it lies in memory.
 func matmulRef(f form, c *device.Call) {
 	d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)
 	M, N, K := int(d.M), int(d.N), int(d.K)
-	aRow, aStep, bColumn, bStep := K, 1, 1, N
+	aRow, aStep := K, 1
 	if f.transA {
 		aRow, aStep = 1, M
 	}
-	if f.transB {
-		bColumn, bStep = K, 1
-	}
+	biased, alpha := c.Params.Bool("BIAS"), float64(d.Alpha)
+	sums := make([]float64, N)
 	for m := range M {
-		for n := range N {
-			sum := 0.0
-			for k := range K {
-				sum += a[m*aRow+k*aStep] * b[n*bColumn+k*bStep]
+		clear(sums)
+		if f.transB {
+			for n := range sums {
+				sum, x := 0.0, m*aRow
+				for _, y := range b[n*K:][:K] {
+					sum += a[x] * y
+					x += aStep
+				}
+				sums[n] = sum
 			}
-			sum *= float64(d.Alpha)
-			if c.Params.Bool("BIAS") {
+		} else {
+			for k := range K {
+				x := a[m*aRow+k*aStep]
+				for n, y := range b[k*N:][:N] {
+					sums[n] += x * y
+				}
+			}
+		}
+		for n, sum := range sums {
+			sum *= alpha
+			if biased {
 				sum += bias[n]
 			}
 			c.Put(out, m*N+n, sum)
