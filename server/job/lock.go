@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"llamatab/server/filelock"
 )
 
 // lockName is the file in an output folder that a run locks while it writes there. The operating system holds the lock, so
@@ -16,8 +18,6 @@ const lockName = ".lock"
 // ErrLocked is wrapped by the error of a folder that another run writes to.
 var ErrLocked = errors.New("the output folder is in use by another run")
 
-var errTaken = errors.New("locked") // of tryLock
-
 // lock locks the folder. The error names the process that has locked it.
 func lock(root *os.Root, folder string) (*os.File, error) {
 	name := filepath.Join(folder, lockName)
@@ -26,10 +26,10 @@ func lock(root *os.Root, folder string) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("job: locking the output folder: %w", err)
 		}
-		if err := tryLock(file); err != nil {
+		if err := filelock.TryLock(file); err != nil {
 			owner, _ := io.ReadAll(io.LimitReader(file, 256))
 			file.Close()
-			if errors.Is(err, errTaken) {
+			if errors.Is(err, filelock.ErrTaken) {
 				return nil, fmt.Errorf("job: %s: %w: %s; choose another folder, or end that run", folder, ErrLocked, owner)
 			}
 			return nil, fmt.Errorf("job: locking %s: %w", name, err)

@@ -1,4 +1,4 @@
-package job
+package filelock
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 
 var lockFileEx = syscall.NewLazyDLL("kernel32.dll").NewProc("LockFileEx")
 
-// tryLock locks a file until it is closed, or fails with errTaken. Locked is a byte far behind the text, so that others
+// TryLock locks a file until it is closed, or fails with ErrTaken. Locked is a byte far behind the text, so that others
 // can read that.
-func tryLock(file *os.File) error {
+func TryLock(file *os.File) error {
 	const (
 		failImmediately = 1
 		exclusive       = 2
@@ -19,7 +19,7 @@ func tryLock(file *os.File) error {
 	at := syscall.Overlapped{OffsetHigh: 1}
 	if ok, _, err := lockFileEx.Call(file.Fd(), failImmediately|exclusive, 0, 1, 0, uintptr(unsafe.Pointer(&at))); ok == 0 {
 		if err == lockViolation {
-			return errTaken
+			return ErrTaken
 		}
 		return err
 	}

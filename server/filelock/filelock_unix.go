@@ -1,6 +1,6 @@
 //go:build unix
 
-package job
+package filelock
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// tryLock locks a file until it is closed, or fails with errTaken.
-func tryLock(file *os.File) error {
+// TryLock locks a file until it is closed, or fails with ErrTaken.
+func TryLock(file *os.File) error {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return errTaken
+		return ErrTaken
 	}
 	return err
 }
