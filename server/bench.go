@@ -32,7 +32,7 @@ func bench(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	result, err := runner.Result(ctx, inputs.New("").Into(message.Job{Command: message.Bench}), *browser)
+	result, err := runner.Result(ctx, inputs.New("", nil).Into(message.Job{Command: message.Bench}), *browser)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,9 @@ const (
 // eval is the command eval.
 func eval(ctx context.Context, args []string) error {
 	f := newFlagSet("eval")
-	model := f.String("model", "", "model `DIR`")
+	model := f.String("model", "", "model `DIR`, or its name on a hub")
 	var adapters list
-	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
+	f.Var(&adapters, "adapter", "PEFT adapter `DIR`, or its name on a hub; several are compared with each other and with the base model")
 	dataset := f.String("dataset", "", "dataset `FILE`")
 	format := f.String("format", "auto", "format of the data: `auto`, "+strings.Join(config.Formats()[1:], ", "))
 	maxLength := f.Int("max-length", 0, "`tokens` of a row at most; 0 means min(1024, the model's context)")
@@ -33,7 +33,7 @@ func eval(ctx context.Context, args []string) error {
 	var trainable list
 	f.Var(&trainable, "trainable", "`PART` of the base model whose gradients are dumped, named as in trainable of run.json: "+strings.Join(config.PartForms(), ", ")+" (default all); may be repeated")
 	out := f.String("out", "", "`FILE` that gets the result")
-	browser := f.browser()
+	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func eval(ctx context.Context, args []string) error {
 	if *maxLength < 0 || *batch < 1 {
 		return exit.Usagef("eval: --max-length wants 0 or more, --batch-size 1 or more")
 	}
-	m := inputs.New("")
+	m := inputs.New("", hubs.finder(ctx))
 	if err := m.Model("--model", model); err != nil {
 		return err
 	}

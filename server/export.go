@@ -13,11 +13,11 @@ import (
 // export is the command export.
 func export(ctx context.Context, args []string) error {
 	f := newFlagSet("export")
-	model := f.String("model", "", "model `DIR`")
-	adapter := f.String("adapter", "", "PEFT adapter `DIR`")
+	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	adapter := f.String("adapter", "", "PEFT adapter `DIR`, or its name on a hub")
 	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model with the adapter merged in)")
 	out := f.String("out", "", "`DIR` that gets the result")
-	browser := f.browser()
+	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func export(ctx context.Context, args []string) error {
 	default:
 		return exit.Usagef("export: --format %q is neither peft nor merged", *format)
 	}
-	m := inputs.New("")
+	m := inputs.New("", hubs.finder(ctx))
 	if err := m.Model("--model", model); err != nil {
 		return err
 	}

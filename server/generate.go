@@ -17,9 +17,9 @@ import (
 // generate is the command generate. A classifier labels the prompt instead of continuing it.
 func generate(ctx context.Context, args []string) error {
 	f := newFlagSet("generate")
-	model := f.String("model", "", "model `DIR`")
+	model := f.String("model", "", "model `DIR`, or its name on a hub")
 	var adapters list
-	f.Var(&adapters, "adapter", "PEFT adapter `DIR`; several are compared with each other and with the base model")
+	f.Var(&adapters, "adapter", "PEFT adapter `DIR`, or its name on a hub; several are compared with each other and with the base model")
 	var spec message.GenerateJob
 	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or to classify where the model is a classifier")
 	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of new tokens at most")
@@ -28,7 +28,7 @@ func generate(ctx context.Context, args []string) error {
 	f.IntVar(&spec.TopK, "top-k", 0, "sample among this `number` of likeliest tokens; 0 takes all")
 	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
 	asJSON := f.Bool("json", false, "print one JSON object with the token ids, or with the probabilities of the labels")
-	browser := f.browser()
+	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func generate(ctx context.Context, args []string) error {
 	case spec.TopK < 0:
 		return exit.Usagef("generate: --top-k wants 0 or more")
 	}
-	m := inputs.New("")
+	m := inputs.New("", hubs.finder(ctx))
 	if err := m.Model("--model", model); err != nil {
 		return err
 	}

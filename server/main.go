@@ -34,16 +34,12 @@ func init() {
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
 		{"import-config", "FILE [-o run.json] [--from NAME] [--model M] [--dataset D]", "turn settings for axolotl, LLaMA-Factory or TRL into a run.json", importConfig},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model; needs no browser", plan},
+		{"pull", "org/name[@revision] | ADDRESS [--hub-endpoint URL]", "fetch a model or an adapter from a hub into the cache", pull},
+		{"models", "[--verify] [--remove NAME] [--json]", "list, verify or remove the models and adapters in the cache", models},
 		{"room", "verify|repair|replay DIR", "check the stored state of a room, cut off what is damaged of its log, or compute its decisions again", roomCommand},
 		{"bench", "[--json]", "measure the GPU adapter and the engine's speed on it", bench},
 		{"doctor", "[--json]", "find the browser and its GPU adapter, and report what is missing", doctor},
 	}
-}
-
-// later are the commands that this version does not have, with their purpose.
-var later = map[string]string{
-	"pull":   "fetching models from a hub",
-	"models": "the model cache",
 }
 
 func main() {
@@ -66,9 +62,6 @@ func dispatch(ctx context.Context, args []string) error {
 		if c.name == args[0] {
 			return quietHelp(c.run(ctx, args[1:]))
 		}
-	}
-	if what, ok := later[args[0]]; ok {
-		return exit.Usagef("%s: %s is not available in this version", args[0], what)
 	}
 	return exit.Usagef("unknown command %q; llamatab --help lists them", args[0])
 }

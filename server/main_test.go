@@ -48,6 +48,9 @@ func program(t *testing.T, args ...string) (c *exec.Cmd, temp string) {
 	temp = t.TempDir()
 	c = exec.Command(self, args...)
 	c.Env = append(os.Environ(), assetsVariable+"="+folder, "TMPDIR="+temp)
+	if os.Getenv("HF_ENDPOINT") == "" { // no test asks the real hub, or reads the person's cache
+		c.Env = append(c.Env, "HF_HUB_OFFLINE=1", "LLAMATAB_CACHE="+t.TempDir())
+	}
 	return c, temp
 }
 
@@ -148,7 +151,11 @@ func TestExitCodes(t *testing.T) {
 		{"help", []string{"--help"}, 0, "tokenize"},
 		{"help of a command", []string{"train", "--help"}, 0, "--set"},
 		{"unknown command", []string{"trian"}, 2, "trian"},
-		{"later command", []string{"pull", "x/y"}, 2, "not available in this version"},
+		{"pull without a name", []string{"pull"}, 2, "org/name"},
+		{"pull of a path", []string{"pull", "./model"}, 2, "not the name of a model"},
+		{"pull without a network", []string{"pull", "x/y"}, 2, "HF_HUB_OFFLINE"},
+		{"pull from another site", []string{"pull", "https://github.com/x/y"}, 2, "--hub-endpoint"},
+		{"remove what is not there", []string{"models", "--remove", "x/y"}, 2, "has no x/y"},
 		{"unknown option", []string{"train", "--nope"}, 2, "nope"},
 		{"unknown recipe", []string{"train", "--config", at("run.json"), "--out", at("out"), "--recipe", "lora"}, 2, "lora-first"},
 		{"recipes of train", []string{"train", "--recipe", "help"}, 0, "unfreeze-step-by-step: "},

@@ -21,7 +21,7 @@ import (
 )
 
 // plan is the command plan: the forecast of a run, or of known models by every method.
-func plan(_ context.Context, args []string) error {
+func plan(ctx context.Context, args []string) error {
 	f := newFlagSet("plan")
 	var p planner
 	file := f.String("config", "", "the run.json `FILE` of the run")
@@ -36,7 +36,7 @@ func plan(_ context.Context, args []string) error {
 	flops := f.Float64("tflops", 0, "`N` * 10^12 floating-point operations a second of one device, from which the seconds of a step are forecast")
 	f.BoolVar(&p.json, "json", false, "print the forecast as JSON")
 	f.BoolVar(&p.markdown, "markdown", false, "print the comparison as a table in Markdown")
-	budget := f.budget()
+	budget, hubs := f.budget(), f.hub()
 	f.Var(budget, "memory", "the memory `SIZE` of one device; the same as --memory-budget")
 	buffer := bytesFlag(2 << 30)
 	f.Var(&buffer, "max-buffer", "the largest `SIZE` of one buffer on the device; WebGPU guarantees 128 MiB, and common hardware allows 2 GiB or more")
@@ -61,7 +61,7 @@ func plan(_ context.Context, args []string) error {
 				return exit.Usagef("plan: --%s goes with --model; with --config use --set", name)
 			}
 		}
-		return p.run(*file)
+		return p.run(*file, hubs.finder(ctx))
 	case *model == "":
 		return exit.Usagef("plan: --config or --model is missing; llamatab plan --help lists the options")
 	}
@@ -92,8 +92,8 @@ type planner struct {
 }
 
 // run plans the run of a config over its files.
-func (p *planner) run(file string) error {
-	c, m, err := inputs.LoadConfig(file, "", p.sets)
+func (p *planner) run(file string, find inputs.Finder) error {
+	c, m, err := inputs.LoadConfig(file, "", p.sets, find)
 	if err != nil {
 		return err
 	}

@@ -18,18 +18,19 @@ import (
 )
 
 // tokenize is the command tokenize.
-func tokenize(_ context.Context, args []string) error {
+func tokenize(ctx context.Context, args []string) error {
 	f := newFlagSet("tokenize")
-	model := f.String("model", "", "model `DIR`, or a tokenizer.json")
+	model := f.String("model", "", "model `DIR`, its name on a hub, or a tokenizer.json")
 	lines := f.Bool("jsonl", false, "each line of stdin, or of stdout with --decode, is a JSON string")
 	decode := f.Bool("decode", false, "read JSON arrays of ids and write text")
+	hubs := f.hub()
 	if err := f.parse(args); err != nil {
 		return err
 	}
 	if err := f.require("model"); err != nil {
 		return err
 	}
-	if err := inputs.New("").Resolve("--model", model); err != nil {
+	if err := inputs.New("", hubs.finder(ctx)).ResolveModel("--model", model); err != nil {
 		return err
 	}
 	t, err := openTokenizer(*model)

@@ -30,7 +30,7 @@ func train(ctx context.Context, args []string) error {
 	tabCount := f.Int("tabs", 0, "train in `N` tabs that share the work of each step; with fsdp.slots fixed, the result does not depend on N")
 	traced := f.Bool("trace", false, "with --tabs: also write "+tabs.TraceFile+", what each tab did and when, for ui.perfetto.dev; this slows the run")
 	budget := f.budget()
-	browser := f.browser()
+	browser, hubs := f.browser(), f.hub()
 	advice := f.String("recipe", "", "start from the settings of the recipe `NAME`, which the config and --set override; help lists the recipes")
 	if err := f.parse(args); err != nil {
 		return err
@@ -46,7 +46,7 @@ func train(ctx context.Context, args []string) error {
 		return err
 	}
 	exit.OutliveReader()
-	c, m, err := inputs.LoadConfig(*file, *advice, sets)
+	c, m, err := inputs.LoadConfig(*file, *advice, sets, hubs.finder(ctx))
 	if err != nil {
 		return err
 	}

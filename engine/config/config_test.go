@@ -321,3 +321,14 @@ func same(t *testing.T, a, b []byte) {
 		t.Errorf("got\n%s\nwant\n%s", &p, &q)
 	}
 }
+
+func TestModelName(t *testing.T) {
+	for path, want := range map[string]string{
+		"models/stories": "stories", "/a/b/c/": "c", "builtin:tales": "builtin:tales", "name": "name", "org/name": "name",
+		"org/name@0123456789012345678901234567890123456789": "org/name", "a/org/name@0123456789012345678901234567890123456789": "name@0123456789012345678901234567890123456789",
+	} {
+		if got := (Model{Path: path}).Name(); got != want {
+			t.Errorf("%q is called %q, want %q", path, got, want)
+		}
+	}
+}

@@ -2,6 +2,9 @@ package config
 
 import (
 	"encoding/json"
+	"path"
+	"path/filepath"
+	"regexp"
 	"strconv"
 )
 
@@ -9,6 +12,17 @@ import (
 type Model struct {
 	Path   string // Hugging Face folder, builtin:NAME, hub name or .gguf file; "" when Random is set
 	Random *RandomInit
+}
+
+// atCommit is a model of a hub at a commit, org/name@COMMIT.
+var atCommit = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*)@[0-9a-f]{40}$`)
+
+// Name is what an adapter calls its base model: org/name for a model of a hub, else the last part of the path.
+func (m Model) Name() string {
+	if hub := atCommit.FindStringSubmatch(m.Path); hub != nil {
+		return hub[1]
+	}
+	return path.Base(filepath.ToSlash(m.Path))
 }
 
 // RandomInit starts a model from scratch.

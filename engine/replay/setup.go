@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"path"
-	"path/filepath"
 	"slices"
 	"sort"
 
@@ -99,7 +97,7 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	tr.WarmupSteps = tr.Warmup(s.DataPlan(cfg).TotalSteps())
 	s.Model.Decoder.LabelSmoothing, s.Model.Decoder.NoiseAlpha = float32(tr.LabelSmoothing), tr.NEFTuneAlpha
 	if cfg.Model.Path != "" {
-		s.Model.Name = path.Base(filepath.ToSlash(cfg.Model.Path))
+		s.Model.Name = cfg.Model.Name()
 	}
 	if h, err := pretrained.HeadOf(cfg); err != nil {
 		return err

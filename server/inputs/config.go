@@ -12,8 +12,8 @@ import (
 )
 
 // LoadConfig reads a run.json, or a ready run builtin:NAME, over the settings of a recipe, "" for none. It applies sets,
-// values of the form path.to.key=value, makes paths absolute and mounts them.
-func LoadConfig(file, recipeName string, sets []string) (*config.Config, *Mounts, error) {
+// values of the form path.to.key=value, makes paths absolute and mounts them. find looks up names of a hub.
+func LoadConfig(file, recipeName string, sets []string, find Finder) (*config.Config, *Mounts, error) {
 	var data []byte
 	var err error
 	if name, ok := strings.CutPrefix(file, library.BuiltinPrefix); ok {
@@ -28,7 +28,7 @@ func LoadConfig(file, recipeName string, sets []string) (*config.Config, *Mounts
 	if err != nil {
 		return nil, nil, err
 	}
-	m := New(filepath.Dir(file))
+	m := New(filepath.Dir(file), find)
 	if r := c.Model.Random; r != nil {
 		if r.Config.Object == nil {
 			path := r.Config.Path

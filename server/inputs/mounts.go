@@ -3,6 +3,7 @@ package inputs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/report"
 	"llamatab/server/exit"
+	"llamatab/server/hub"
 	"llamatab/server/job"
 	"llamatab/server/library"
 )
@@ -20,14 +22,20 @@ import (
 // Mounts collects the files that a job may read and checks that they exist. A mount is the name under which the job knows
 // a file or folder, such as "model" or "dataset".
 type Mounts struct {
-	base  string // the folder of relative paths, "" for the working directory
-	files map[string]job.Mount
-	paths map[string]string // by mount: the absolute path, or the name of built-in content
+	base    string // the folder of relative paths, "" for the working directory
+	find    Finder // nil: names of a hub are not looked up
+	files   map[string]job.Mount
+	paths   map[string]string // by mount: the absolute path, or the name of built-in content or of a model of a hub
+	folders map[string]string // by mount: the folder of a model or adapter of a hub
 }
 
-// New starts with no mounts. Relative paths are relative to base, or to the working directory where base is "".
-func New(base string) *Mounts {
-	return &Mounts{base: base, files: map[string]job.Mount{}, paths: map[string]string{}}
+// Finder finds a model or an adapter by its name on a hub, or by an address of the hub. What it returns is complete.
+type Finder func(name string, content hub.Content) (*hub.Snapshot, error)
+
+// New starts with no mounts. Relative paths are relative to base, or to the working directory where base is "". find looks up
+// names of a hub; with a nil one there are paths and built-in content only.
+func New(base string, find Finder) *Mounts {
+	return &Mounts{base: base, find: find, files: map[string]job.Mount{}, paths: map[string]string{}, folders: map[string]string{}}
 }
 
 // Paths are the mounted paths and names by mount.
@@ -73,8 +81,6 @@ func (m *Mounts) Resolve(what string, path *string) error {
 			return exit.Usagef("%s: %s: only models, datasets and tokenizers are built in; give a path", what, *path)
 		case !os.IsNotExist(err):
 			return exit.Usagef("%s: %v", what, err)
-		case strings.Count(*path, "/") == 1 && !strings.HasPrefix(*path, "."):
-			return exit.Usagef("%s: %s does not exist; if it is a hub name: fetching from a hub is not available in this version, download it and give the folder", what, full)
 		default:
 			return exit.Usagef("%s: %s does not exist", what, full)
 		}
@@ -83,10 +89,24 @@ func (m *Mounts) Resolve(what string, path *string) error {
 	return nil
 }
 
+// ResolveModel turns a path or the name of a model on a hub into an absolute path that exists, and mounts nothing for the job.
+func (m *Mounts) ResolveModel(what string, path *string) error {
+	if found, err := m.fromHub("model", what, path, hub.Model); err != nil {
+		return err
+	} else if found {
+		*path = m.folders["model"]
+		return nil
+	}
+	return m.Resolve(what, path)
+}
+
 // Model mounts a model folder.
 func (m *Mounts) Model(what string, path *string) error {
 	if strings.HasSuffix(strings.ToLower(*path), ".gguf") {
 		return exit.Usagef("%s: %s: GGUF models are not available in this version; give the Hugging Face folder", what, *path)
+	}
+	if found, err := m.fromHub("model", what, path, hub.Model); found || err != nil {
+		return err
 	}
 	if err := m.Add("model", what, path); err != nil || strings.HasPrefix(*path, library.BuiltinPrefix) {
 		return err
@@ -95,11 +115,44 @@ func (m *Mounts) Model(what string, path *string) error {
 }
 
 // Adapter mounts a PEFT folder.
-func (m *Mounts) Adapter(what string, path *string) error {
-	if err := m.Add("adapter", what, path); err != nil {
+func (m *Mounts) Adapter(what string, path *string) error { return m.adapter("adapter", what, path) }
+
+func (m *Mounts) adapter(mount, what string, path *string) error {
+	if found, err := m.fromHub(mount, what, path, hub.Adapter); found || err != nil {
+		return err
+	}
+	if err := m.Add(mount, what, path); err != nil {
 		return err
 	}
 	return holds(what, *path, "adapter_config.json", "a PEFT adapter")
+}
+
+// fromHub mounts what a hub has under a name, and makes *path the name of exactly these files. It reports false for what is no
+// such name, and for a path: where the path exists, or where its first folder does, nobody is asked.
+func (m *Mounts) fromHub(mount, what string, path *string, content hub.Content) (bool, error) {
+	if m.find == nil || !hub.LooksLikeName(*path) {
+		return false, nil
+	}
+	if first, _, _ := strings.Cut(*path, "/"); !strings.Contains(*path, "://") {
+		for _, local := range []string{*path, first} {
+			if _, err := os.Stat(filepath.Join(m.base, local)); err == nil {
+				return false, nil
+			}
+		}
+	}
+	found, err := m.find(*path, content)
+	if e, ok := errors.AsType[*hub.Error](err); ok && e.Kind == hub.NotFound {
+		return false, exit.Usagef("%s: there is no folder %s, and %v", what, *path, err)
+	} else if err != nil {
+		return false, &exit.Error{Code: exit.Code(err), Err: fmt.Errorf("%s: %w", what, err)}
+	}
+	files, err := job.MountPath(found.Dir)
+	if err != nil {
+		return false, err
+	}
+	*path = found.Name().String()
+	m.files[mount], m.paths[mount], m.folders[mount] = files, *path, found.Dir
+	return true, nil
 }
 
 // Checkpoint mounts the checkpoint-N folder that a run resumes from. For the folder of a whole run it names the newest
@@ -133,10 +186,7 @@ func (m *Mounts) Adapters(what string, paths []string) (compare []string, err er
 		return nil, m.Adapter(what, &paths[0])
 	}
 	for i, path := range paths {
-		if err := m.Add(report.AdapterMount(i), what, &path); err != nil {
-			return nil, err
-		}
-		if err := holds(what, path, "adapter_config.json", "a PEFT adapter"); err != nil {
+		if err := m.adapter(report.AdapterMount(i), what, &path); err != nil {
 			return nil, err
 		}
 	}
@@ -207,6 +257,9 @@ func (m *Mounts) builtin(mount, what, name string) error {
 // Open opens the mounts for an engine in this process.
 func (m *Mounts) Open() (files report.Files, err error) {
 	for name, path := range m.paths {
+		if fetched, ok := m.folders[name]; ok {
+			path = fetched
+		}
 		var folder fs.FS = os.DirFS(path)
 		if builtin, ok := strings.CutPrefix(path, library.BuiltinPrefix); ok {
 			var file string

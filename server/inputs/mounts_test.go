@@ -25,7 +25,7 @@ func withBuiltin(t *testing.T) {
 
 func TestBuiltinMounts(t *testing.T) {
 	withBuiltin(t)
-	m := New("")
+	m := New("", nil)
 	model, data := "builtin:small", "builtin:rows"
 	if err := m.Model("model", &model); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestCheckpoint(t *testing.T) {
 		"checkpoint-9":                    "",
 	} {
 		folder := filepath.Join(run, path)
-		err := New("").Checkpoint("training.resume_from_checkpoint", &folder)
+		err := New("", nil).Checkpoint("training.resume_from_checkpoint", &folder)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want an error about %q", path, err, want)
 		}

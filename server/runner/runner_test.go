@@ -27,7 +27,7 @@ func TestHung(t *testing.T) {
 		web.Packed, QuietLimit, aliveLimit, silentLimit = files, quiet, alive, silent
 	}(web.Packed, QuietLimit, aliveLimit, silentLimit)
 	web.Packed, QuietLimit, aliveLimit, silentLimit = os.DirFS(dir), time.Second, time.Second, 3*time.Second
-	j := inputs.New("").Into(message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "spin"}})
+	j := inputs.New("", nil).Into(message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: "spin"}})
 	err := Start(t.Context(), Run{Job: j, Browser: Browser{Backend: "swiftshader"}})
 	if err == nil || !strings.Contains(err.Error(), "tab_hung") || exit.Code(err) != exit.Failed {
 		t.Errorf("got %v", err)

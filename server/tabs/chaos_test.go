@@ -388,7 +388,7 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	conf, m, err := inputs.LoadConfig(file, "", nil)
+	conf, m, err := inputs.LoadConfig(file, "", nil, nil)
 	if err == nil {
 		err = Share(conf, tabs)
 	}

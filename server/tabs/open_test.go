@@ -27,7 +27,7 @@ func TestOpenBesideOldRoom(t *testing.T) {
 	}
 	// begin opens a run in an output folder, as the command train does.
 	begin := func(out string, cfg room.Config) (*tabsRun, error) {
-		run := &tabsRun{out: out, mounts: inputs.New(""), progress: runner.NewProgress(), log: job.NewLog(out, true), roomLog: slog.DiscardHandler, cancel: func(error) {}}
+		run := &tabsRun{out: out, mounts: inputs.New("", nil), progress: runner.NewProgress(), log: job.NewLog(out, true), roomLog: slog.DiscardHandler, cancel: func(error) {}}
 		run.recoverSteps = func([]fsdp.Commit, []fsdp.Evaluated) ([]message.Step, error) {
 			return []message.Step{{Step: 1}}, nil
 		}
