@@ -12,6 +12,8 @@ import (
 	"llamatab/engine/tensor"
 )
 
+func init() { exhaustive = true }
+
 // TestSimulationLong is the long matrix.
 func TestSimulationLong(t *testing.T) { simulateSeeds(t, 1_000_001, 60_000) }
 
