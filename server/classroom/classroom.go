@@ -19,7 +19,7 @@ type Classroom struct {
 	*room.Rooms
 	lessons   *lessons
 	uploads   library.Uploads
-	temporary string // the folder to remove at the end, "" for one that stays
+	temporary *temporary.Folder // the folder to remove at the end, nil for one that stays
 }
 
 // roomsKind is the kind of the temporary folder.
@@ -30,19 +30,19 @@ const roomsKind = "rooms"
 func Open(state string, offers *library.Library, log *slog.Logger) (*Classroom, error) {
 	c := &Classroom{}
 	if state == "" {
-		var err error
 		temporary.Sweep(roomsKind, os.RemoveAll) // what servers left that were killed
-		if state, err = temporary.New(roomsKind); err != nil {
+		made, err := temporary.New(roomsKind)
+		if err != nil {
 			return nil, err
 		}
-		c.temporary = state
+		c.temporary, state = made, made.Path
 	}
 	c.uploads = library.Uploads{Dir: filepath.Join(state, "handed")}
 	offers.Uploads = c.uploads
 	c.lessons = &lessons{Library: *offers}
 	if err := c.open(filepath.Join(state, "rooms"), log); err != nil {
-		if c.temporary != "" {
-			os.RemoveAll(c.temporary)
+		if c.temporary != nil {
+			c.temporary.Remove(os.RemoveAll)
 		}
 		return nil, err
 	}
@@ -77,8 +77,8 @@ func (c *Classroom) Handler() http.Handler {
 // Close ends the rooms. Their tabs are told to come back.
 func (c *Classroom) Close() error {
 	err := c.Rooms.Close()
-	if c.temporary != "" {
-		os.RemoveAll(c.temporary)
+	if c.temporary != nil {
+		c.temporary.Remove(os.RemoveAll)
 	}
 	return err
 }

@@ -40,7 +40,7 @@ type Browser struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
-	profile string
+	profile *temporary.Folder // nil for one more tab
 	pid     int
 
 	once sync.Once
@@ -68,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	var program *exec.Cmd // once it was started
 	options = append(options,
 		chromedp.ExecPath(path),
-		chromedp.UserDataDir(profile),
+		chromedp.UserDataDir(profile.Path),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
 			program = cmd
 			cmd.SysProcAttr = processGroup()
@@ -155,6 +155,9 @@ func (b *Browser) fail(err error) {
 // Gone is closed when the tab or the browser has ended. Err then tells which.
 func (b *Browser) Gone() <-chan struct{} { return b.gone }
 
+// Ended is closed when the whole browser has ended. Gone is closed before that where the browser's first tab crashed.
+func (b *Browser) Ended() <-chan struct{} { return chromedp.FromContext(b.ctx).Browser.LostConnection }
+
 // Err is nil while the tab lives, then ErrTabCrashed or ErrClosed.
 func (b *Browser) Err() error {
 	select {
@@ -169,7 +172,7 @@ func (b *Browser) Err() error {
 // any goroutine.
 func (b *Browser) Close() error {
 	b.fail(ErrClosed)
-	if b.profile == "" { // one more tab
+	if b.profile == nil { // one more tab
 		b.cancel()
 		return nil
 	}
@@ -185,7 +188,7 @@ func (b *Browser) Close() error {
 	// A process of the browser may still be writing while it is torn down.
 	deadline := time.Now().Add(closeTimeout)
 	for {
-		err := removeProfile(b.profile)
+		err := b.profile.Remove(removeProfile)
 		if err == nil {
 			return nil
 		}
