@@ -68,7 +68,7 @@ var arrows = map[string][]string{
 	"server/servertest":  {"engine/message", "engine/testfiles", "engine/weights"},
 	"server/e2e":         {},
 	"server/headless":    {"server/temporary"},
-	"server/temporary":   {},
+	"server/temporary":   {"server/filelock"},
 	"server/lan":         {},
 	"docs":               {},
 	"server/web":         {},

@@ -14,6 +14,7 @@ import (
 // decided. Where two differ, more are asked until two agree: tabs of one platform compute the same bits.
 type audit struct {
 	slot   int
+	class  string // the platform of the tabs that computed it
 	why    string
 	since  time.Time
 	work   fsdp.Work // of the tab that computes it now
@@ -22,14 +23,32 @@ type audit struct {
 	said   fsdp.Ready // loss and tokens of that tab
 	pull   *fsdp.Puller
 	barred []uint32
-	voters []voter // the first is the tab whose gradient was folded
+	voters []voter // the first is the gradient that was added, by one or more tabs
 }
 
+// voter is a result of the slot.
 type voter struct {
-	tab    uint32
-	hashes []uint64
-	loss   float64
-	tokens int
+	tab     uint32 // that said the loss and the number of tokens
+	hashes  []uint64
+	senders []uint32 // of the pieces; nil: tab sent them all
+	loss    float64
+	tokens  int
+}
+
+// has reports whether a tab had a part in the result.
+func (v voter) has(tab uint32) bool { return v.tab == tab || slices.Contains(v.senders, tab) }
+
+// wrong lists the tabs that sent what differs from the result that is right.
+func (v voter) wrong(right voter) (tabs []uint32) {
+	if v.loss != right.loss || v.tokens != right.tokens || v.senders == nil {
+		tabs = append(tabs, v.tab)
+	}
+	for g, tab := range v.senders {
+		if v.hashes[g] != right.hashes[g] && !slices.Contains(tabs, tab) {
+			tabs = append(tabs, tab)
+		}
+	}
+	return tabs
 }
 
 // agrees reports whether two tabs computed the same gradient, loss and tokens.
@@ -40,12 +59,26 @@ func (v voter) agrees(w voter) bool {
 // auditPatience bounds how long a step waits for an audit.
 const auditPatience = 20 * time.Second
 
-// chooseAudit picks a slot of the step at random, with the probability that the room's config gives. No tab can know it before.
-func (r *Room) chooseAudit() {
+// chooseAudits picks slots of the step at random, each with the probability that the room's config gives. No tab can know them
+// before.
+func (r *Room) chooseAudits() {
 	h := splitmix(splitmix(r.cfg.Schedule) ^ r.step)
-	if r.cfg.Audit > 0 && float64(h>>11)/(1<<53) < r.cfg.Audit*float64(len(r.slots)) {
-		r.audit = &audit{slot: int(splitmix(h) % uint64(len(r.slots))), why: "by chance"}
+	for k := range r.slots {
+		if h = splitmix(h); float64(h>>11)/(1<<53) < r.cfg.Audit {
+			r.toAudit = append(r.toAudit, k)
+		}
 	}
+	r.nextAudit()
+}
+
+// nextAudit begins the audit of the next slot that is to be audited, and reports whether it has.
+func (r *Room) nextAudit() bool {
+	if r.audit != nil || len(r.toAudit) == 0 {
+		return false
+	}
+	r.audit = &audit{slot: r.toAudit[0], why: "by chance"}
+	r.toAudit = r.toAudit[1:]
+	return true
 }
 
 // splitmix is the mixing function of Steele, Lea & Flood 2014.
@@ -65,7 +98,7 @@ func (a *audit) without(tab uint32) {
 
 // involves reports whether a tab takes part in the audit.
 func (a *audit) involves(tab uint32) bool {
-	return a != nil && (a.tab == tab || slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == tab }))
+	return a != nil && (a.tab == tab || slices.ContainsFunc(a.voters, func(v voter) bool { return v.has(tab) }))
 }
 
 // auditReady handles the auditor's message that it has computed the slot. It reports whether the message was the auditor's.
@@ -99,7 +132,8 @@ func (a *audit) gradient(r *Room, t *tab, f fsdp.Frame) bool {
 	return true
 }
 
-// unfit withdraws the audit from a tab whose result is not finite; another tab is asked.
+// unfit withdraws the audit from a tab whose result is not finite; another tab is asked. Where two tabs have such a result the
+// data is at fault, so the results that are finite are wrong.
 func (r *Room) unfit(t *tab, what string) {
 	a := r.audit
 	r.Stats.NotFinite++
@@ -107,6 +141,22 @@ func (r *Room) unfit(t *tab, what string) {
 	a.barred = append(a.barred, t.id)
 	r.takeBack(t.id, a.slot)
 	a.tab, a.pull = 0, nil
+	if len(a.barred) < 2 {
+		return
+	}
+	r.audit = nil
+	redo := false
+	for _, v := range a.voters {
+		redo = redo || r.holdsUncompared(v.tab)
+		if slices.ContainsFunc(v.senders, func(tab uint32) bool { return tab != v.tab }) {
+			continue // which of several tabs sent what should not be finite is not known
+		}
+		r.convict(v.tab, fmt.Sprintf("slot %d, audited because %s: the result of tab %d is finite, those of two others are not", a.slot, a.why, v.tab),
+			"its result is finite, and what two others computed is not")
+	}
+	if redo {
+		r.redo()
+	}
 }
 
 // runAudit takes the next step of an open audit: choose an auditor, pull its gradient, compare.
@@ -117,16 +167,19 @@ func (r *Room) runAudit() {
 	}
 	s := r.slots[a.slot]
 	if a.voters == nil {
-		if s.poison || len(s.from) != 1 {
+		if a.class = r.classOf(s.from); s.poison || a.class == "" {
 			r.audit = nil
 			return
 		}
 		s.audited = true
-		a.voters, a.since = []voter{{s.from[0], s.hashes, s.result.Loss, s.result.Tokens}}, r.now
+		a.voters, a.since = []voter{{s.saidBy, s.hashes, s.senders, s.result.Loss, s.result.Tokens}}, r.now
 		r.Stats.Audits++
 	}
 	if a.tab == 0 {
 		t := r.auditor(a)
+		if t == nil && r.reopened && r.now.Sub(r.opened) < auditPatience {
+			return // the server was started again, and tabs are on their way back
+		}
 		if t == nil {
 			r.closeAudit("nobody is there to compare with")
 			return
@@ -146,7 +199,7 @@ func (r *Room) runAudit() {
 	a.pull.Retry(r.now, retryAfter)
 	r.askFor(a.tab, a.pull, nil)
 	if a.pull.Done() {
-		a.voters = append(a.voters, voter{a.tab, a.hashes, a.said.Loss, a.said.Tokens})
+		a.voters = append(a.voters, voter{tab: a.tab, hashes: a.hashes, loss: a.said.Loss, tokens: a.said.Tokens})
 		r.takeBack(a.tab, a.slot)
 		a.tab, a.pull = 0, nil
 		r.compareVotes()
@@ -155,13 +208,24 @@ func (r *Room) runAudit() {
 
 // auditor is a tab of the same platform that does not take part in the audit yet, nil if there is none.
 func (r *Room) auditor(a *audit) *tab {
-	platform := r.tabs[a.voters[0].tab].platform
 	for _, t := range r.inOrder() {
-		if r.able(t) && t.platform == platform && !slices.Contains(a.barred, t.id) && !slices.ContainsFunc(a.voters, func(v voter) bool { return v.tab == t.id }) {
+		if r.able(t) && t.platform == a.class && !slices.Contains(a.barred, t.id) && !slices.ContainsFunc(a.voters, func(v voter) bool { return v.has(t.id) }) {
 			return t
 		}
 	}
 	return nil
+}
+
+// classOf is the platform of tabs, "" where they are of several or one is forgotten: their results cannot be compared.
+func (r *Room) classOf(tabs []uint32) (class string) {
+	for i, id := range tabs {
+		t := r.tabs[id]
+		if t == nil || i > 0 && t.platform != class {
+			return ""
+		}
+		class = t.platform
+	}
+	return class
 }
 
 func (r *Room) closeAudit(why string) {
@@ -197,17 +261,32 @@ func (r *Room) compareVotes() {
 		return
 	}
 	r.audit = nil
-	redo := right > 0
+	r.slots[a.slot].compared = right == 0
+	redo := false
 	for i, v := range a.voters {
 		if i != right && !v.agrees(last) {
-			r.convict(v.tab, fmt.Sprintf("slot %d, audited because %s: tab %d sent another gradient, loss or number of tokens than two others", a.slot, a.why, v.tab),
-				"its result differs from what two others computed")
+			// Its results in other slots of the step may be wrong as well.
+			for _, tab := range v.wrong(last) {
+				redo = redo || r.holdsUncompared(tab)
+				r.convict(tab, fmt.Sprintf("slot %d, audited because %s: tab %d sent another gradient, loss or number of tokens than two others", a.slot, a.why, tab),
+					"its result differs from what two others computed")
+			}
 		}
 	}
 	if redo {
-		r.note("redone", 0, "step %d is computed again without tab %d", r.step, a.voters[0].tab)
-		r.begin()
+		r.redo()
 	}
+}
+
+// holdsUncompared reports whether the step holds results of a tab that nobody compared.
+func (r *Room) holdsUncompared(tab uint32) bool {
+	return slices.ContainsFunc(r.slots, func(s *slot) bool { return !s.compared && slices.Contains(s.from, tab) })
+}
+
+// redo computes the step again, without the tabs that were removed.
+func (r *Room) redo() {
+	r.note("redone", 0, "step %d is computed again without the tabs that were removed", r.step)
+	r.begin()
 }
 
 // convict removes a tab for good whose result is wrong. note is for the diary, reason for the tab.
@@ -216,6 +295,7 @@ func (r *Room) convict(id uint32, note, reason string) {
 	r.removed[id] = true
 	r.do(Append{Record{Kind: Removed, Tab: id, Epoch: r.epoch}})
 	r.note("lied", id, "%s", note)
+	r.doubt(id)
 	if t := r.tabs[id]; t != nil {
 		r.expel(t, fsdp.Bye{Code: "lied", Reason: reason})
 	}

@@ -27,7 +27,7 @@ func (r *Room) begin() {
 		r.saving = &saving{version: r.step}
 	}
 	if !last {
-		r.chooseAudit()
+		r.chooseAudits()
 	}
 }
 
@@ -35,6 +35,9 @@ func (r *Room) begin() {
 //
 //	norm = ‖Σ gradients‖ / tokens    clip = min(1, max_grad_norm / (norm + 1e-6))    factor = clip / tokens
 func (r *Room) decide() {
+	for r.nextAudit() {
+		r.runAudit()
+	}
 	for _, s := range r.slots {
 		if !s.done() {
 			return
@@ -119,6 +122,7 @@ func (r *Room) logged(e Logged) {
 	switch rec := e.Record; rec.Kind {
 	case Committed:
 		r.take(rec)
+		r.noteCommit(rec, false)
 		r.Stats.Commits++
 		r.moment(Commits, 0, "step %d is decided", rec.Step)
 		if !rec.Applied {

@@ -181,5 +181,6 @@ func (r *Room) rewind(version uint64, c Record) {
 		r.base = r.before
 	}
 	r.step = version
+	r.forgetUnchecked(version)
 	r.letGo(dead)
 }

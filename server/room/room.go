@@ -68,18 +68,19 @@ type Room struct {
 	table *fsdp.Table
 	all   *fsdp.View
 
-	now     time.Time
-	opened  time.Time // of the first event
-	effects []Effect
-	started bool
-	paused  bool
-	locked  bool // no further tab may join
-	phase   Phase
-	epoch   uint32
-	step    uint64 // the step being computed, and the version that its slots are computed from
-	updates int
-	chain   string // hash of the last record
-	reason  string // of Failed
+	now      time.Time
+	opened   time.Time // of the first event
+	reopened bool      // the log had records of an earlier life
+	effects  []Effect
+	started  bool
+	paused   bool
+	locked   bool // no further tab may join
+	phase    Phase
+	epoch    uint32
+	step     uint64 // the step being computed, and the version that its slots are computed from
+	updates  int
+	chain    string // hash of the last record
+	reason   string // of Failed
 
 	tabs    map[uint32]*tab
 	sorted  []*tab // by number
@@ -106,7 +107,10 @@ type Room struct {
 	bad    map[string]bool // blobs that are damaged, and needed
 	alarm  time.Time       // since when
 	audit  *audit
-	secret maphash.Seed // of the hashes that audits compare: no tab can make two gradients collide
+	// toAudit are slots of the step that are to be audited, one after another.
+	toAudit   []int
+	unchecked map[uint32][]stepRange // by tab
+	secret    maphash.Seed           // of the hashes that audits compare: no tab can make two gradients collide
 
 	Stats Stats
 }
@@ -146,7 +150,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 		cfg.MaxTabs = 64
 	}
 	r := &Room{cfg: cfg, table: table, all: table.All(), phase: Lobby, tabs: map[uint32]*tab{}, removed: map[uint32]bool{},
-		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]fsdp.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, bad: map[string]bool{}, secret: maphash.MakeSeed()}
+		reduced: map[uint64][]byte{}, commits: map[uint64]Record{}, evals: map[uint64]fsdp.Evaluated{}, places: map[string][]place{}, loads: map[string]load{}, bad: map[string]bool{}, unchecked: map[uint32][]stepRange{}, secret: maphash.MakeSeed()}
 	r.run = &r.cfg.Run
 	r.folded, r.sums = make([]uint16, len(r.all.Pieces)), make([]float64, len(r.all.Pieces))
 	r.acc = make([]float32, table.Len)
@@ -160,7 +164,7 @@ func New(cfg Config, records []Record) (*Room, error) {
 			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i, err)
 		}
 	}
-	if len(records) > 0 {
+	if r.reopened = len(records) > 1; len(records) > 0 {
 		r.epoch += 1 << 16 // above what orders since the last record have used
 	}
 	r.effects = nil // the blobs were deleted when the records were written
@@ -552,6 +556,7 @@ func (r *Room) replay(rec Record) error {
 			return fmt.Errorf("%w: a commit of step %d at step %d", errRecord, rec.Step, r.step)
 		}
 		r.take(rec)
+		r.noteCommit(rec, true)
 		r.step++
 	case Evaluated:
 		if rec.Eval == nil || rec.Step != r.step || rec.Eval.Version != r.step || !r.evaluationDue() {

@@ -68,6 +68,11 @@ type sim struct {
 	gaveUp  bool        // the room has failed, and has said what is lost
 	most    int         // bytes under way to one tab at most
 
+	liars   int                    // members that lie, see hostile
+	lied    map[lie]bool           // what they lied about
+	doubted map[uint32][]stepRange // steps that the room named, by the tab that it removed
+	partial bool                   // some slots are audited, so lies may be added
+
 	live *sync.Mutex // the clock is the real one, and this guards all
 }
 
@@ -81,6 +86,7 @@ type faults struct {
 	rots                   time.Duration // a stored blob changes, is cut short or lost
 	strikes                time.Duration // a call of the disk fails
 	liar, broken           bool
+	lies                   float64 // fraction of the slots in whose results a hostile member lies
 }
 
 type simTab struct {
@@ -423,6 +429,9 @@ func (s *sim) effect(effect Effect, life int) {
 			s.log("blobs cannot be deleted: %v", err)
 		}
 	case Note:
+		if e.Code == "doubtful" && s.doubted != nil {
+			s.doubted[e.Tab] = slices.Clone(s.room.unchecked[e.Tab])
+		}
 		s.log("  step %d %s: %s", e.Step, e.Code, e.Text)
 	}
 }
@@ -716,13 +725,13 @@ func (s *sim) simulate() {
 		s.fail("%v", err)
 		return
 	}
-	if !s.run.SumFirst { // else the log will say in what slots
+	if !s.run.SumFirst && !s.partial { // else the log will say in what slots
 		s.want = toyReference(s.run, s.table, s.seed, nil)
 	}
 	s.boot()
 	for i := range s.cfg.MinTabs {
 		t := s.join()
-		t.lies, t.broken = s.plan.liar && i == 1, s.plan.broken && i == 2
+		t.lies, t.broken = s.plan.liar && i >= 1 && i <= max(s.liars, 1), s.plan.broken && i == 2
 	}
 	kill := func(t *simTab) {
 		if t != nil {
@@ -828,7 +837,16 @@ func (s *sim) simulate() {
 	}
 	if s.failure == "" && s.room != nil {
 		s.stats.add(s.room.Stats)
-		s.check()
+		for tab := range s.room.removed {
+			if s.liars > 0 && (tab < 2 || int(tab) > s.liars+1) {
+				s.fail("the honest tab %d was removed", tab)
+			}
+		}
+		if s.partial {
+			s.checkDoubts()
+		} else {
+			s.check()
+		}
 	}
 }
 
@@ -977,7 +995,7 @@ func bitsOf(x []float32) []uint32 {
 }
 
 // trySeed simulates a seed, and once more with a trace if it fails.
-func trySeed(t *testing.T, seed uint64) (s *sim) {
+func trySeed(t *testing.T, seed uint64, scenario func(seed uint64) *sim) (s *sim) {
 	defer func() {
 		if e := recover(); e != nil {
 			t.Errorf("seed %d", seed)
@@ -997,15 +1015,15 @@ func trySeed(t *testing.T, seed uint64) (s *sim) {
 	again.tracing = true
 	again.simulate()
 	tail := again.trace[max(0, len(again.trace)-60):]
-	t.Errorf("seed %d (%s, %d slots, %d shards, %d steps): %s\nreplay it with: go test ./server/room -run TestSimulation -seed %d -v\nits end:\n%s",
-		seed, s.run.Strategy, s.run.Slots, s.run.Shards, s.run.Steps, s.failure, seed, strings.Join(tail, "\n"))
+	t.Errorf("seed %d (%s, %d slots, %d shards, %d steps): %s\nreplay it with: go test ./server/room -run %s -seed %d -v\nits end:\n%s",
+		seed, s.run.Strategy, s.run.Slots, s.run.Shards, s.run.Steps, s.failure, strings.Split(t.Name(), "/")[0], seed, strings.Join(tail, "\n"))
 	return s
 }
 
 // Every seed is a run of its own; two halves run side by side.
 func TestSimulation(t *testing.T) {
 	if *oneSeed != 0 {
-		trySeed(t, *oneSeed)
+		trySeed(t, *oneSeed, scenario)
 		return
 	}
 	simulateSeeds(t, *firstSeed, *seedCount)
@@ -1022,7 +1040,7 @@ func simulateSeeds(t *testing.T, first, n uint64) {
 			t.Run(fmt.Sprint(part), func(t *testing.T) {
 				t.Parallel()
 				for seed := first + part; seed < first+n && !t.Failed(); seed += parts {
-					s := trySeed(t, seed)
+					s := trySeed(t, seed, scenario)
 					mu.Lock()
 					sum.add(s.stats)
 					mu.Unlock()

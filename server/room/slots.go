@@ -19,7 +19,10 @@ type slot struct {
 	known     bool
 	result    fsdp.Ready
 	hashes    []uint64 // of its pieces, to compare with an audit's
+	senders   []uint32 // of its pieces
+	saidBy    uint32   // the tab whose loss and tokens the result has
 	audited   bool
+	compared  bool     // a second tab has computed the gradient, loss and tokens that were added
 	square    float64  // about the sum of squares of its gradient, from every 16th element
 	from      []uint32 // tabs whose pieces were added, for the record
 	unsoundAt []uint32 // tabs whose result was not finite
@@ -59,13 +62,13 @@ func (s *slot) copyAt(tab uint32) *copyOf {
 func (r *Room) resetSlots(n, pieces int) {
 	r.slots = make([]*slot, n)
 	for k := range r.slots {
-		r.slots[k] = &slot{left: pieces, hashes: make([]uint64, pieces)}
+		r.slots[k] = &slot{left: pieces, hashes: make([]uint64, pieces), senders: make([]uint32, pieces)}
 	}
 	clear(r.folded)
 	for _, t := range r.tabs {
 		t.work = nil
 	}
-	r.audit = nil
+	r.audit, r.toAudit = nil, nil
 }
 
 // able reports whether t can be given slots of the current step.
@@ -155,7 +158,7 @@ func (r *Room) regroup() {
 		return
 	}
 	r.resetSlots(n, len(r.all.Pieces))
-	r.chooseAudit()
+	r.chooseAudits()
 }
 
 // work is an order to compute a slot.
@@ -270,7 +273,11 @@ func (r *Room) tokensRight(t *tab, m fsdp.Ready) bool {
 	if m.Tokens == want {
 		return true
 	}
+	doubtful := r.phase == Computing && r.holdsUncompared(t.id)
 	r.convict(t.id, fmt.Sprintf("slot %d has %d counted tokens, and %s says %d", m.Slot, want, t.label(), m.Tokens), "it counts other tokens than the data has")
+	if doubtful {
+		r.redo()
+	}
 	return false
 }
 
@@ -314,7 +321,7 @@ func (r *Room) passPoison(g int) {
 // pullFrom begins to pull the missing pieces of a slot's gradient from a tab.
 func (r *Room) pullFrom(s *slot, k int, c copyOf) {
 	s.source = c.tab
-	s.known, s.result = true, c.said // the loss and the tokens of the tab whose gradient it is
+	s.known, s.result, s.saidBy = true, c.said, c.tab // the loss and the tokens of the tab whose gradient it is
 	s.pull = fsdp.NewPuller(fsdp.Pull{Kind: fsdp.TypeGradient, Epoch: c.epoch, Step: r.step, Slot: k, To: len(r.all.Pieces)})
 	for g, n := range r.folded {
 		if int(n) > k {
@@ -390,6 +397,7 @@ func (r *Room) gradient(t *tab, f fsdp.Frame) bool {
 	if !slices.Contains(s.from, t.id) {
 		s.from = append(s.from, t.id)
 	}
+	s.senders[g] = t.id
 	s.hashes[g] = maphash.Bytes(r.secret, f.Body)
 	s.square += fsdp.Sample(f.Body, d)
 	r.folded[g]++

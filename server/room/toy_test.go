@@ -299,7 +299,10 @@ func (e *toyEngine) next() {
 			g[len(g)-1] = float32(math.Inf(1))
 		}
 	}
-	if e.tab.lies {
+	switch {
+	case e.tab.lies && e.s.lied != nil:
+		e.lie(&r, g)
+	case e.tab.lies:
 		switch mix(seed, w.Step, uint64(w.Slot)) % 9 {
 		case 0, 1, 2:
 			g[0] += 1
