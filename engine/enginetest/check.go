@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,13 +79,24 @@ type Case struct {
 	NoGradient bool
 	// Ones makes the gradient of every output 1, for a loss, which is the root of the backward pass.
 	Ones bool
-	// Products runs matrix products in every variant. They have tests of their own, and a software adapter compiles some of
-	// their variants for seconds, so that other cases run them in the one that it compiles fast. The long tests ignore it.
-	Products bool
+	// Products are the variants in which matrix products run. The long tests ignore it and take all.
+	Products Products
 }
 
-// allProducts makes every case run matrix products in every variant.
-var allProducts = false
+// Products says in which variants a case runs matrix products. A software adapter compiles some of them for seconds.
+type Products int
+
+const (
+	// FastProducts is the one variant that a software adapter compiles fast. Products have tests of their own.
+	FastProducts Products = iota
+	// ProductsOfEachShader is the first variant of each shader: the others of a shader differ in the sizes of tiles.
+	ProductsOfEachShader
+	// AllProducts is every variant.
+	AllProducts
+)
+
+// leastProducts are the products that every case runs.
+var leastProducts = FastProducts
 
 type inputKey int
 type gradKey int
@@ -308,8 +320,17 @@ func (c *Case) prepare(dev device.Device, launches []*device.Launch) error {
 // variants lists the variants of a launch's kernel that the case runs.
 func (c *Case) variants(dev device.Device, l *device.Launch) []device.Variant {
 	fits := Fitting(dev, l)
-	if c.Products || allProducts || !strings.HasPrefix(l.Kernel.Name, "matmul_") {
+	products := max(c.Products, leastProducts)
+	if products == AllProducts || !strings.HasPrefix(l.Kernel.Name, "matmul_") {
 		return fits
+	}
+	if products == ProductsOfEachShader {
+		seen := map[string]bool{}
+		return slices.DeleteFunc(fits, func(v device.Variant) bool {
+			earlier := seen[v.Shader]
+			seen[v.Shader] = true
+			return earlier
+		})
 	}
 	for i, v := range fits {
 		if v.Pays == 0 && (v.Fits == nil || v.Fits(dev.Info(), dev.Limits(), l.Dims)) {

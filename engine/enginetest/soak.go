@@ -2,4 +2,4 @@
 
 package enginetest
 
-func init() { rounds, allProducts = 24, true }
+func init() { rounds, leastProducts = 24, AllProducts }

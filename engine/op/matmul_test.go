@@ -31,7 +31,8 @@ var (
 	matmulUses = 3
 )
 
-// matmulCase is a product of form f with a random alpha. Only the form nt has a bias.
+// matmulCase is a product of form f with a random alpha. Only the form nt has a bias. The first use runs in every variant, the
+// others in one variant of each shader, which holds all that the use changes.
 func matmulCase(r *enginetest.Rand, f form, d matmulDims, u matmulUse) enginetest.Case {
 	M, N, K := int(d.M), int(d.N), int(d.K)
 	a, b := tensor.Of(M, K), tensor.Of(K, N)
@@ -44,11 +45,15 @@ func matmulCase(r *enginetest.Rand, f form, d matmulDims, u matmulUse) enginetes
 	weights := r.Frozen(b...)
 	weights.DType = u.kind
 	alpha := float32(r.NormFloat64())
+	products := enginetest.ProductsOfEachShader
+	if u == allMatmulUses[0] {
+		products = enginetest.AllProducts
+	}
 	return enginetest.Case{
 		In:         []enginetest.Input{r.Frozen(a...), weights, r.Frozen(N), r.Frozen(M, N)},
 		Tol:        enginetest.Reduce(K),
 		NoGradient: true,
-		Products:   true,
+		Products:   products,
 		Fn: func(t *graph.Tape, in []graph.Var) []graph.Var {
 			c := t.New(tensor.Of(M, N))
 			t.Copy(c, in[3])
