@@ -37,7 +37,7 @@ var settings = []setting{
 	{"dataset.columns", words{"Column names", "列名", "Which key of the file plays which role, as JSON: {\"prompt\": \"question\"}.", "文件中的哪个键充当哪个角色，JSON 格式：{\"prompt\": \"question\"}。"}},
 	{"dataset.on_bad_row", words{"Malformed rows", "损坏的行", "Stop with the line's number, or leave the row out and say so.", "停下并报告行号，或略过该行并说明。"}},
 	{"dataset.max_length", words{"Tokens a row", "每行词元数", "At most: longer rows are cut. Fewer need less memory.", "上限：更长的行会被截断。越少占用的内存越少。"}},
-	{"dataset.packing", words{"Pack short rows", "打包短行", "Joins short rows into full ones, so that less is padding.", "把短行拼成满行，减少填充。"}},
+	{"dataset.packing", words{"Pack short rows", "打包短行", "Joins short samples into full rows, so that little is padding. They do not see each other. A full row counts as one of a batch.", "把短样本拼成满行，几乎没有填充；样本之间互不可见。拼成的一行在批中算一行。"}},
 	{"dataset.train_on_prompt", words{"Learn the prompt, too", "也学习提示", "Off: only the answer counts in the loss.", "关闭时只有回答计入损失。"}},
 	{"dataset.shuffle", words{"Shuffle rows", "打乱顺序", "A new order in each epoch, decided by the seed.", "每轮换一个顺序，由种子决定。"}},
 	{"dataset.validation_split", words{"Held-out part", "留出比例", "The part of the rows that is only used to measure, 0 to 1.", "只用于评估的行所占比例，0 到 1。"}},

@@ -143,6 +143,9 @@ func TestRefusals(t *testing.T) {
 		{`trainable=[]`, []string{"trainable: nothing would train"}},
 		{`init_adapter=a`, []string{"init_adapter", "adapter_config.json"}},
 
+		// Rows of several samples.
+		{`dataset.packing=1`, []string{"dataset.packing"}},
+
 		// Known, but not in this version: named.
 		{`quantization=nf4`, []string{`quantization: "nf4" is not available`}},
 		{`quantization={"type": "int8"}`, []string{`quantization: "int8" is not available`}},
@@ -153,7 +156,6 @@ func TestRefusals(t *testing.T) {
 		{`fsdp={"auto_wrap_policy": "size:0"}`, []string{"fsdp.auto_wrap_policy", "size:N"}},
 		{`fsdp={"sharding_strategy": "NO_SHARD", "slots": 0, "world_size": 0}`, []string{"fsdp.world_size"}},
 		{`dataset.format=sharegpt`, []string{`dataset.format: "sharegpt" is not available`}},
-		{`dataset.packing=true`, []string{"dataset.packing: true is not available"}},
 		{`trainable=["all", "lm_haed"]`, []string{`trainable[1]: "lm_haed" is not one of`, "layers:last:N"}},
 		{`trainable=["layers:last:0"]`, []string{`trainable[0]: "layers:last:0"`, "at least 1"}},
 		{`trainable=["layers:first:-1"]`, []string{"trainable[0]", "at least 1"}},

@@ -43,6 +43,9 @@ type PEFTType struct {
 	// Counts reports whether a key of p changes what the adapter computes; nil: every one does.
 	Counts func(p *PEFT, key string) bool
 
+	// BeforeRows says that virtual tokens stand before each row, so that a row cannot hold several samples (dataset.packing).
+	BeforeRows bool
+
 	// Variants are the methods that a person chooses from: the plain one, and those that are a switch of it.
 	Variants []Variant
 	// Examples are settings of the method that are compared with those of others.

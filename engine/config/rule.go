@@ -65,11 +65,6 @@ func OneOf(path, v string, ready []string, later ...string) Rule {
 	return Must(ok, path, NotOneOf(v, slices.Concat(ready, later)), "").As("choice", "value", clip(v), "choices", ready)
 }
 
-// only is the rule that v has the one value that this version implements.
-func only[T comparable](path string, v, ready T) Rule {
-	return Must(v == ready, path, unavailable(fmt.Sprint(v)), fmt.Sprintf("use %v, the default", ready)).As("unavailable", "value", v)
-}
-
 func unavailable(what string) string { return what + " is not available in this version" }
 
 func quoted(words []string) string {

@@ -84,3 +84,31 @@ func TestTrainerSettings(t *testing.T) {
 		t.Errorf("group_by_length without shuffle: %v", err)
 	}
 }
+
+// TestPacking: packing is refused beside what it cannot go with, by name and with the reason.
+func TestPacking(t *testing.T) {
+	for sets, fails := range map[string]string{
+		"":                           "",
+		`peft={"peft_type": "LORA"}`: "",
+		`peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}`:                 "",
+		`peft={"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 1}`: "",
+		`peft={"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}`:                 "dataset.packing: is not available with peft_type PROMPT_TUNING: its virtual tokens",
+		`peft={"peft_type": "LORA", "task_type": "SEQ_CLS"}`:                           "dataset.packing: is not available in a classification",
+		"dataset.format=classification":                                                "dataset.packing: is not available in a classification",
+		"training.group_by_length=true":                                                "dataset.packing: makes rows of nearly one length",
+		"dataset.shuffle=false":                                                        "",
+		"dataset.max_length=64":                                                        "",
+		"training.gradient_checkpointing=true":                                         "",
+		`fsdp={"slots": 2}`:                                                            "",
+		"training.neftune_noise_alpha=5":                                               "",
+	} {
+		all := []string{"dataset.packing=true"}
+		if sets != "" {
+			all = append(all, sets)
+		}
+		_, err := ParseWithSets([]byte(`{"model": "m", "dataset": {"path": "d"}, "trainable": ["norm"]}`), "run.json", all)
+		if fails == "" && err != nil || fails != "" && (err == nil || !strings.Contains(err.Error(), fails) || !strings.Contains(err.Error(), "false")) {
+			t.Errorf("%s: %v, want an error about %q", sets, err, fails)
+		}
+	}
+}

@@ -90,7 +90,6 @@ func (s *Dataset) rules() []Rule {
 	rules := []Rule{
 		Must(s.Path != "", "dataset.path", "is missing", `name a data file, such as "dataset": {"path": "data.jsonl"}`),
 		OneOf("dataset.format", s.Format, formats, unavailable...),
-		only("dataset.packing", s.Packing, false),
 		OneOf("dataset.on_bad_row", s.OnBadRow, []string{"stop", "skip"}),
 		Below("dataset.validation_split", s.ValidationSplit),
 	}
@@ -111,9 +110,23 @@ func (s *Dataset) rules() []Rule {
 	return rules
 }
 
-// samplingRules is what must hold of the order of rows.
+// samplingRules is what must hold of how rows are made and of their order.
 func (c *Config) samplingRules() []Rule {
-	return []Rule{Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two").As("own_order")}
+	const alone = "set dataset.packing to false"
+	packs, before := c.Dataset.Packing, "" // before: the method whose virtual tokens stand before each row
+	if c.PEFT != nil {
+		if t := findPEFTType(c.PEFT.Type); t != nil && t.BeforeRows {
+			before = t.Name
+		}
+	}
+	return []Rule{
+		Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two").As("own_order"),
+		Must(!packs || !c.Training.GroupByLength, "dataset.packing", "makes rows of nearly one length, which training.group_by_length cannot group", "set one of the two to false").As("packing_groups"),
+		Must(!packs || c.Dataset.Format != "classification" && (c.PEFT == nil || c.PEFT.TaskType != SeqCls), "dataset.packing",
+			"is not available in a classification: a classifier reads one class at the end of each row, and a packed row holds several samples", alone).As("packing_classes"),
+		Must(!packs || before == "", "dataset.packing",
+			"is not available with peft_type "+before+": its virtual tokens stand before each row, and a packed row holds several samples", alone).As("packing_virtual", "method", before),
+	}
 }
 
 func (t *Training) rules() []Rule {

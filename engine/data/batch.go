@@ -6,7 +6,7 @@ type Batch struct {
 	IDs       []int32 // 0 where padded
 	Labels    []int32 // Ignore where padded
 	Targets   []int32 // Labels shifted: Targets[b,t] = Labels[b,t+1], the last of a row Ignore
-	Positions []int32 // 0 … T−1 in each row
+	Positions []int32 // 0 … T−1 in each row; in a packed row from 0 in each sample, and 0 where padded
 	Classes   []int32 // (B) the class of each row of a classification, else Ignore
 	Last      []int32 // (B) the place among the ids of each row's last one that is no padding, where a classifier reads
 	Tokens    int     // targets that count
@@ -16,7 +16,8 @@ type Batch struct {
 
 // Collate right-pads rows to a common length. The batch has at least minB rows and minT columns, the rest being padding
 // that never counts: so a short last micro-batch can have the shape of the others. In causal attention no
-// real token sees what is to its right, so the padding needs no mask.
+// real token sees what is to its right, so the padding needs no mask. In a packed row each token of padding is a document of its
+// own, so that its attention costs nothing.
 func Collate(rows []Sample, minB, minT int) *Batch {
 	b := &Batch{B: max(len(rows), minB), T: minT}
 	for _, s := range rows {
@@ -42,10 +43,24 @@ func Collate(rows []Sample, minB, minT int) *Batch {
 		copy(b.IDs[at:], s.IDs)
 		copy(b.Labels[at:], s.Labels)
 		copy(b.Targets[at:], s.Labels[min(1, len(s.Labels)):])
+		s.restart(b.Positions[at:][:b.T])
 		b.Tokens += s.Counted()
 		b.Inputs += len(s.IDs)
 	}
 	return b
+}
+
+// restart counts the positions of a packed row from 0 in each of its samples.
+func (s Sample) restart(positions []int32) {
+	if s.Parts == nil {
+		return
+	}
+	clear(positions)
+	for i, p := range s.Parts {
+		for at := p.At; at < s.partEnd(i); at++ {
+			positions[at] = at - p.At
+		}
+	}
 }
 
 // SkipPadding makes a classifier read each row at its rightmost token that is not pad, as transformers does:

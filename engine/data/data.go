@@ -69,6 +69,7 @@ type Sample struct {
 	Labels []int32 // an id, or Ignore; nil in a classification
 	Class  int32   // of the whole row, in a classification
 	Line   int     // of the record in the file, 1-based
+	Parts  []Part  // of a packed row: its samples, in their order; nil in a row of one sample
 }
 
 // classified tells whether s has one label for the whole row.
@@ -96,6 +97,7 @@ type Dataset struct {
 	Name    string
 	Format  string // as detected
 	File    message.DataFile
+	Length  int // tokens that a row was cut to
 	Samples []Sample
 	Classes []string // of a classification, by their numbers
 	Stats   Stats

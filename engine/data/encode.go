@@ -38,6 +38,7 @@ func newEncoder(name string, opt Options) (*Encoder, error) {
 			e.length = min(DefaultLength, opt.Context)
 		}
 	}
+	e.d.Length = e.length
 	if opt.Tokenizer == nil {
 		return e, nil
 	}

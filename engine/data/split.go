@@ -25,7 +25,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 	for _, row := range shuffled(n, seed, splitStream)[:min(n-1, max(1, int(math.Round(fraction*float64(n)))))] {
 		apart[row] = true
 	}
-	train, validation = &Dataset{Name: d.Name, Format: d.Format, Classes: d.Classes, Bad: d.Bad, Stats: d.Stats}, &Dataset{Name: d.Name, Format: d.Format, Classes: d.Classes}
+	train, validation = &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes, Bad: d.Bad, Stats: d.Stats}, &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes}
 	train.Stats.Rows, train.Stats.Tokens, train.Stats.Trained = 0, 0, 0 // what was left out is told of the whole file
 	for row, s := range d.Samples {
 		part := train

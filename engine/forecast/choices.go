@@ -40,6 +40,9 @@ var remedies = []remedy{
 		return fmt.Sprintf("Take micro-batches of %d: a step still sees %d rows", s.BatchRows, s.BatchRows*s.Config.Training.Accumulation)
 	}},
 	{"max_length", tryLength, func(s *replay.Setup) string {
+		if s.Train.Stats.Packed > 0 {
+			return fmt.Sprintf("Pack rows of %d tokens: of a longer sample the rest is lost", s.Train.Length)
+		}
 		return fmt.Sprintf("Cut rows to %d tokens: what is longer is lost", s.Longest())
 	}},
 	{"bf16", tryBF16, func(*replay.Setup) string {
@@ -88,10 +91,14 @@ func tryMicroBatch(s *replay.Setup) (all [][]message.Change) {
 const shortest = 32
 
 func tryLength(s *replay.Setup) (all [][]message.Change) {
+	least := shortest
 	if _, free := s.Model.Files.Dataset.(imaginedFolder); s.Train.Format == "tokens" && !free {
-		return nil // rows of tokens are never cut
+		if s.Train.Stats.Packed == 0 {
+			return nil // rows of tokens are never cut
+		}
+		least = max(least, s.Train.LongestPart())
 	}
-	for n := 1 << 20; n >= shortest; n /= 2 {
+	for n := 1 << 20; n >= least; n /= 2 {
 		if n < s.Longest() {
 			all = append(all, []message.Change{change("dataset.max_length", n)})
 		}
@@ -257,21 +264,26 @@ func changed(s *replay.Setup, changes []message.Change) (*replay.Setup, error) {
 	}
 	defer m.Close()
 	t := replay.NewSetup(cfg, m, s.Limits)
-	t.Train, t.Valid = cut(s.Train, cfg.Dataset.MaxLength), cut(s.Valid, cfg.Dataset.MaxLength)
+	t.Train, t.Valid = cut(s.Train, cfg), cut(s.Valid, cfg)
 	t.Model.Files.Dataset = s.Model.Files.Dataset
 	return t, t.Prepare(cfg)
 }
 
-// cut shortens the rows of a dataset that may be nil to at most so many tokens.
-func cut(ds *data.Dataset, most *int) *data.Dataset {
+// cut shortens the rows of a dataset that may be nil to dataset.max_length. Packed rows are packed again.
+func cut(ds *data.Dataset, cfg *config.Config) *data.Dataset {
+	most := cfg.Dataset.MaxLength
 	if ds == nil || most == nil || ds.Longest() <= *most {
 		return ds
 	}
-	short := *ds
-	short.Samples = nil
-	for _, row := range ds.Samples {
+	short := *ds.Unpack()
+	rows := short.Samples
+	short.Samples, short.Length = nil, *most
+	for _, row := range rows {
 		n := min(len(row.IDs), *most)
-		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:min(n, len(row.Labels))], Class: row.Class})
+		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:min(n, len(row.Labels))], Class: row.Class, Line: row.Line})
+	}
+	if ds.Stats.Packed > 0 {
+		return short.Pack(cfg.Dataset.Shuffle, cfg.Training.Seed)
 	}
 	return &short
 }

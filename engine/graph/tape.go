@@ -385,10 +385,15 @@ func (t *Tape) Launches() int {
 // Flops is the number of floating-point operations of the launches recorded so far. Only matrix products and attention
 // count theirs.
 func (t *Tape) Flops() float64 {
+	return t.FlopsBy(func(_ any, flops float64) float64 { return flops })
+}
+
+// FlopsBy is Flops where correct replaces the number of operations of a launch with these dimensions.
+func (t *Tape) FlopsBy(correct func(dims any, flops float64) float64) float64 {
 	n := 0.0
 	for _, c := range t.commands {
 		if c.kind == launch && c.kernel.Flops != nil {
-			n += c.kernel.Flops(c.dims)
+			n += correct(c.dims, c.kernel.Flops(c.dims))
 		}
 	}
 	return n

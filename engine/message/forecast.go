@@ -73,8 +73,9 @@ type DatasetStats struct {
 	Truncated  int `json:"truncated_rows"`
 	Lost       int `json:"lost_tokens"` // cut off by truncation
 	Dropped    int `json:"dropped_rows"`
-	Bad        int `json:"bad_rows"`       // malformed and left out
-	Duplicates int `json:"duplicate_rows"` // equal to an earlier one; kept
+	Bad        int `json:"bad_rows"`              // malformed and left out
+	Duplicates int `json:"duplicate_rows"`        // equal to an earlier one; kept
+	Packed     int `json:"packed_rows,omitempty"` // rows of several samples, if they are packed
 }
 
 // DataFile says how a data file was read.

@@ -29,7 +29,7 @@ type PromptTuningConfig struct {
 func init() {
 	Register(Descriptor{
 		Type: &config.PEFTType{
-			Name: "PROMPT_TUNING", Place: 50,
+			Name: "PROMPT_TUNING", Place: 50, BeforeRows: true,
 			New: func() any { return &PromptTuningConfig{Init: promptRandom} },
 			Settings: slices.Concat(promptFirst, []message.Setting{
 				{Key: "prompt_tuning_init", Name: message.Both("Initial prompt", "初始提示"), Help: message.Both("RANDOM, or TEXT to start from a text's tokens.", "RANDOM，或用 TEXT 从一段文本的词元开始。")},

@@ -29,7 +29,7 @@ func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
 	return p
 }
 
-// readRows reads the dataset and splits off the held-out rows.
+// readRows reads the dataset, splits off the held-out rows and packs both parts if the run packs.
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := DataOptions{
 		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,
@@ -43,6 +43,9 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	} else if h != nil && h.At == string(nn.OnTop) {
 		o.Classes = h.NumLabels
 	}
+	if cfg.Dataset.Packing && (o.Classify || s.Model.Decoder.Classes > 0) {
+		return packingRefused(errors.New("a classifier reads one class at the end of each row, and a packed row holds several samples"))
+	}
 	ds, err := s.LoadData(o)
 	if err != nil {
 		return err
@@ -51,6 +54,43 @@ func (s *Setup) readRows(cfg *config.Config) error {
 	if f := cfg.Dataset.ValidationSplit; f > 0 {
 		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
 			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)
+		}
+	}
+	if cfg.Dataset.Packing {
+		s.pack(cfg, ds.Fingerprint)
+	}
+	return nil
+}
+
+// pack packs the rows. fingerprint is that of the rows of the dataset. That of the run then also tells which samples share a row,
+// because a run that resumes must train on the same rows.
+func (s *Setup) pack(cfg *config.Config, fingerprint uint64) {
+	train := *s.Train
+	train.Fingerprint = fingerprint
+	s.Train = train.Pack(cfg.Dataset.Shuffle, cfg.Training.Seed)
+	s.Fingerprint = strconv.FormatUint(s.Train.Fingerprint, 16)
+	s.Model.Remarks = append(s.Model.Remarks, s.Train.PackedRemark())
+	if s.Valid != nil {
+		s.Valid = s.Valid.Pack(false, 0)
+	}
+}
+
+func packingRefused(why error) error {
+	return report.Fail("config", report.ExitConfig, "Set dataset.packing to false.", fmt.Errorf("dataset.packing: %w", why))
+}
+
+// checkPacking refuses a model with which a sample in a packed row would not compute what it computes in a row of its own.
+func (s *Setup) checkPacking() error {
+	if s.Train.Stats.Packed == 0 {
+		return nil
+	}
+	d := s.Model.Decoder
+	if d.Prompt() > 0 {
+		return packingRefused(errors.New("virtual tokens stand before each row, and a packed row holds several samples"))
+	}
+	for i, b := range d.Blocks {
+		if v := d.Virtual(); v > 0 && b.Window > 0 && b.Window < v+s.Train.Longest() {
+			return packingRefused(fmt.Errorf("block %d attends over a window of %d positions, which hides a prefix of %d by the place in the row and not in the sample", i, b.Window, v))
 		}
 	}
 	return nil

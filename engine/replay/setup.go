@@ -14,6 +14,7 @@ import (
 	"llamatab/engine/graph"
 	"llamatab/engine/memory"
 	"llamatab/engine/nn"
+	"llamatab/engine/op"
 	"llamatab/engine/plan"
 	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
@@ -30,7 +31,7 @@ type Setup struct {
 	Fingerprint string         // of the rows of the dataset before any were held out
 	Activations graph.Plan     // of all programs together
 	Launches    int            // of a micro-batch of the longest rows
-	Flops       float64        // of a micro-batch of the longest rows
+	Flops       float64        // of a micro-batch of the longest rows; of packed rows with the mean number of pairs that attention computes
 	BatchRows   int            // rows of a micro-batch
 	Lengths     []int          // T of the programs of micro-batches, ascending
 	Repeats     int            // about how often each launch will be replayed, for the tuner
@@ -125,6 +126,9 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 			p.Trainable = true
 		}
 	} else if err := s.Model.Adapt(cfg.PEFT, chosen); err != nil {
+		return err
+	}
+	if err := s.checkPacking(); err != nil {
 		return err
 	}
 	if err := s.Model.CheckWeights(); err != nil {
@@ -242,7 +246,7 @@ func (s *Setup) planBatches() error {
 				return report.Fail("model", report.ExitConfig, pretrained.ModelHint, err)
 			}
 			if key.Gradients || !s.Gradients {
-				s.Launches, s.Flops = t.Launches(), t.Flops()
+				s.Launches, s.Flops = t.Launches(), s.flops(t)
 			}
 			add(t)
 		}
@@ -272,6 +276,14 @@ func (s *Setup) planBatches() error {
 	s.Activations = graph.MergePlans(plans...)
 	s.Memory = plan.Sum(s.Layout, s.Optimizes, s.Activations, s.staging(dims)...)
 	return nil
+}
+
+// flops is the number of operations of a micro-batch. In packed rows attention computes the pairs within a sample only.
+func (s *Setup) flops(t *graph.Tape) float64 {
+	if s.Train.Stats.Packed == 0 {
+		return t.Flops()
+	}
+	return t.FlopsBy(op.PackedFlops(func(window int) float64 { return s.Train.VisiblePairs(window) / float64(len(s.Train.Samples)) }))
 }
 
 // Longest is the number of tokens in the longest rows of a batch.

@@ -323,9 +323,9 @@ func (r *Loop) nonfinite(step *stepResult) error {
 			s.cause += "; with the weights after the next step it does not show again"
 		}
 		if f.rows != nil {
-			lines := make([]int, len(f.rows))
-			for i, row := range f.rows {
-				lines[i] = r.Trainer.Setup.Train.Samples[row].Line
+			var lines []int
+			for _, row := range f.rows {
+				lines = append(lines, r.Trainer.Setup.Train.Samples[row].Lines()...)
 			}
 			about["bad_rows"], about["bad_lines"] = f.rows, lines
 			if f.some {

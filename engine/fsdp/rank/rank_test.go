@@ -198,10 +198,10 @@ func TestGatheredGradient(t *testing.T) {
 	}
 }
 
-// TestTrainingSettingsInRooms: label smoothing and NEFTune give a slot the same loss and gradient under every strategy, and
-// others than without them.
+// TestTrainingSettingsInRooms: label smoothing, NEFTune and packed rows give a slot the same loss and gradient under every
+// strategy, and others than without them.
 func TestTrainingSettingsInRooms(t *testing.T) {
-	for _, setting := range []string{"training.label_smoothing_factor=0.2", "training.neftune_noise_alpha=5"} {
+	for _, setting := range []string{"training.label_smoothing_factor=0.2", "training.neftune_noise_alpha=5", "dataset.packing=true"} {
 		plain, _ := newRank(t, `fsdp.sharding_strategy="NO_SHARD"`)
 		whole, _ := newRank(t, `fsdp.sharding_strategy="NO_SHARD"`, setting)
 		shared, _ := newRank(t, setting)
@@ -273,13 +273,17 @@ func TestOtherRun(t *testing.T) {
 }
 
 // The tokens that a room checks its tabs by are those that a tab counts.
-func TestSlotTokens(t *testing.T) {
-	cfg, files := prepare(t, "dataset.shuffle=true")
+func TestSlotTokens(t *testing.T)       { checkSlotTokens(t) }
+func TestPackedSlotTokens(t *testing.T) { checkSlotTokens(t, "dataset.packing=true") }
+
+func checkSlotTokens(t *testing.T, sets ...string) {
+	sets = append(sets, "dataset.shuffle=true")
+	cfg, files := prepare(t, sets...)
 	_, tokens, err := NewRun("run", cfg, files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, d := newRank(t, "dataset.shuffle=true")
+	_, d := newRank(t, sets...)
 	for step := range 6 {
 		rows := d.trainer.Rows(step)
 		for k, micro := range rows {
