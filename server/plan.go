@@ -109,7 +109,7 @@ func (p *planner) run(file string, find inputs.Finder) error {
 		return p.print(forecast)
 	}
 	for _, r := range forecast.Remarks {
-		fmt.Fprintln(os.Stderr, "warning:", r.Message)
+		fmt.Fprintln(os.Stderr, r.Level()+":", r.Message)
 	}
 	fmt.Printf("%s, %d steps\n\n", counts(forecast), forecast.Steps)
 	p.forecast(os.Stdout, forecast)

@@ -198,7 +198,6 @@ var engineTexts = texts{
 	"wrong.other_schedule":    {"{name}: the curve {schedule} does not have this setting.", "{name}：曲线 {schedule} 没有这个参数。"},
 	"wrong.own_order":         {"{name} draws an order of its own: turn shuffling on, or this off.", "{name}会自行排序：请打开“打乱顺序”，或关闭此项。"},
 	"wrong.packing_classes":   {"{name} is not available in a classification: a classifier reads one class at the end of each row, and a packed row holds several samples.", "{name}不能用于分类：分类器在每行末尾读取一个类别，而打包的行含有多条样本。"},
-	"wrong.packing_groups":    {"{name} makes rows of nearly one length, which grouping by length cannot group: choose one of the two.", "{name}使各行长度几乎相同，按长度分组便无从分组：请二选一。"},
 	"wrong.packing_virtual":   {"{name} is not available with {method}: its virtual tokens stand before each row, and a packed row holds several samples.", "{name}不能与 {method} 并用：其虚拟词元位于每行之前，而打包的行含有多条样本。"},
 	"wrong.positive_fraction": {"{name}: {value} does not do, it takes more than 0 and at most 1.", "{name}：{value} 不可用，应大于 0 且不超过 1。"},
 	"wrong.range":             {"{name}: {value} does not do, it takes {least} to {most}.", "{name}：{value} 不可用，应为 {least} 到 {most}。"},

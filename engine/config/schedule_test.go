@@ -95,7 +95,7 @@ func TestPacking(t *testing.T) {
 		`peft={"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}`:                 "dataset.packing: is not available with peft_type PROMPT_TUNING: its virtual tokens",
 		`peft={"peft_type": "LORA", "task_type": "SEQ_CLS"}`:                           "dataset.packing: is not available in a classification",
 		"dataset.format=classification":                                                "dataset.packing: is not available in a classification",
-		"training.group_by_length=true":                                                "dataset.packing: makes rows of nearly one length",
+		"training.group_by_length=true":                                                "",
 		"dataset.shuffle=false":                                                        "",
 		"dataset.max_length=64":                                                        "",
 		"training.gradient_checkpointing=true":                                         "",

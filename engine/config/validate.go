@@ -121,7 +121,6 @@ func (c *Config) samplingRules() []Rule {
 	}
 	return []Rule{
 		Must(!c.Training.GroupByLength || c.Dataset.Shuffle, "training.group_by_length", "draws an order of its own, and dataset.shuffle is false", "set one of the two").As("own_order"),
-		Must(!packs || !c.Training.GroupByLength, "dataset.packing", "makes rows of nearly one length, which training.group_by_length cannot group", "set one of the two to false").As("packing_groups"),
 		Must(!packs || c.Dataset.Format != "classification" && (c.PEFT == nil || c.PEFT.TaskType != SeqCls), "dataset.packing",
 			"is not available in a classification: a classifier reads one class at the end of each row, and a packed row holds several samples", alone).As("packing_classes"),
 		Must(!packs || before == "", "dataset.packing",

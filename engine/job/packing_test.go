@@ -34,7 +34,7 @@ func TestPackedRun(t *testing.T) {
 				t.Errorf("step %d: %d tokens of %d in epoch %v, want %d of %d in %v", s.Step, p.Tokens, p.NumInputTokensSeen, p.Epoch, s.Tokens, s.NumInputTokensSeen, s.Epoch)
 			}
 		}
-		if remarks := packed.events("rows_packed"); len(remarks) != 1 || remarks[0].Message != "data.jsonl: 10 samples in 4 packed rows of at most 32 tokens, 98 % full" {
+		if remarks := packed.events("rows_packed"); len(remarks) != 1 || remarks[0].Level != "info" || remarks[0].Message != "data.jsonl: 10 samples in 4 packed rows of at most 32 tokens, 98 % full" {
 			t.Errorf("remarks %v", remarks)
 		}
 	}

@@ -3,6 +3,7 @@
 package job_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/config"
+	"llamatab/engine/data"
 	"llamatab/engine/job"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
@@ -253,7 +255,7 @@ func (s *scenario) logits(t *testing.T, h *host, in report.Files) {
 }
 
 // gradients evaluates the rows of the first step and compares the norm of every tensor's gradient: of the adapter's, or
-// of the base's that train.
+// of the base's that train. The samples of packed rows are evaluated in rows of their own.
 func (s *scenario) gradients(t *testing.T, in report.Files) {
 	t.Helper()
 	hybrid := s.cfg.PEFT != nil && len(s.cfg.Trainable) > 0
@@ -264,11 +266,24 @@ func (s *scenario) gradients(t *testing.T, in report.Files) {
 		return // eval has the plain loss
 	}
 	rows := s.cfg.Training.BatchSize * s.cfg.Training.Accumulation
-	data, err := fs.ReadFile(s.files, s.at(s.cfg.Dataset.Path))
+	raw, err := fs.ReadFile(s.files, s.at(s.cfg.Dataset.Path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := strings.Join(strings.SplitAfter(string(data), "\n")[:rows], "")
+	all := strings.SplitAfter(string(raw), "\n")
+	first := strings.Join(all[:rows], "")
+	if s.cfg.Dataset.Packing {
+		ds, err := data.Load(bytes.NewReader(raw), "rows.jsonl", data.Options{Format: s.cfg.Dataset.Format, MaxLength: *s.cfg.Dataset.MaxLength})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = ""
+		for _, row := range ds.Pack(false, 0).Samples[:rows] {
+			for _, line := range row.Lines() {
+				first += all[line-1]
+			}
+		}
+	}
 	var trainable []string
 	for _, part := range s.cfg.Trainable {
 		trainable = append(trainable, part.Select)

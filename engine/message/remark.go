@@ -21,6 +21,14 @@ func NewRemark(code, text string, pairs ...any) Remark {
 	return r
 }
 
+// Level is that of the event that tells the remark: "info" where there is nothing to mend, else "warning".
+func (r Remark) Level() string {
+	if r.Code == "rows_packed" {
+		return "info"
+	}
+	return "warning"
+}
+
 func (r Remark) String() string { return r.Message }
 
 // Fill replaces the {names} of a text by values, from pairs of name and value.

@@ -149,7 +149,7 @@ func (s *Setup) ReportRemarks(h report.Host) {
 	}
 	s.remarked = true
 	for _, r := range s.Model.Remarks {
-		report.Event(h, "warning", r.Code, 0, r.Data, "%s", r.Message)
+		report.Event(h, r.Level(), r.Code, 0, r.Data, "%s", r.Message)
 	}
 	if s.Train == nil {
 		return

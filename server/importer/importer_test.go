@@ -37,12 +37,12 @@ func TestSamples(t *testing.T) {
 		notes           []string // parts of the notes, in their order
 	}{
 		{"axolotl.yml", "axolotl", `{"model": "models/my-llama",
-			"dataset": {"path": "data/instructions.jsonl", "format": "alpaca", "max_length": 2048, "train_on_prompt": false, "validation_split": 0.05},
+			"dataset": {"path": "data/instructions.jsonl", "format": "alpaca", "max_length": 2048, "packing": true, "train_on_prompt": false, "validation_split": 0.05},
 			"peft": {"peft_type": "LORA", "r": 32, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"},
 			"precision": {"param_dtype": "bfloat16"},
 			"training": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "num_train_epochs": 3, "lr_scheduler_type": "cosine", "learning_rate": 2e-4,
 				"weight_decay": 0, "warmup_steps": 10, "gradient_checkpointing": true, "eval_steps": 50, ` + decay + `}}`,
-			[]string{"line 3: tokenizer_type: ", "line 4: load_in_4bit: ", "line 5: adapter: taken over as LoRA", "line 11: datasets: only the first of 2", "line 18: sample_packing: ",
+			[]string{"line 3: tokenizer_type: ", "line 4: load_in_4bit: ", "line 5: adapter: taken over as LoRA", "line 11: datasets: only the first of 2",
 				"line 24: optimizer: the optimizer's moments", "line 32: flash_attention: left out: it is not needed", "line 34: saves_per_epoch: ", "line 35: wandb_project: ", "line 36: special_tokens: "}},
 		{"llamafactory.yml", "llama-factory", `{"model": "models/my-qwen",
 			"dataset": {"path": "identity", "max_length": 1024, "validation_split": 0.1},
@@ -52,13 +52,13 @@ func TestSamples(t *testing.T) {
 				"weight_decay": 0, "warmup_ratio": 0.1, "neftune_noise_alpha": 5, "eval_steps": 500, "save_steps": 500, ` + decay + `}}`,
 			[]string{"do_train", "set it to a file", "dataset_info.json is not read", "only the first of 2", "template: left out", "max_samples", "preprocessing_num_workers", "output_dir", "logging_steps", "overwrite_output_dir"}},
 		{"trl.json", "trl", `{"model": "models/my-llama",
-			"dataset": {"path": "data/texts.jsonl", "format": "text", "columns": {"text": "content"}, "max_length": 512},
+			"dataset": {"path": "data/texts.jsonl", "format": "text", "columns": {"text": "content"}, "max_length": 512, "packing": true},
 			"peft": {"peft_type": "LORA", "r": 8, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]},
 			"precision": {"param_dtype": "bfloat16"},
 			"training": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_train_epochs": 1, "lr_scheduler_type": "cosine_with_min_lr",
 				"lr_scheduler_kwargs": {"min_lr_rate": 0.1}, "learning_rate": 2e-4, "weight_decay": 0, "warmup_ratio": 0.03, "label_smoothing_factor": 0.1, "group_by_length": true,
 				"save_steps": 100, "seed": 7, ` + decay + `}}`,
-			[]string{"optim: left out: the optimizer is AdamW, not adafactor", "packing: ", "logging_steps: ", "my_own_setting: left out: llamatab has no such setting", "output_dir: ", "report_to: "}},
+			[]string{"optim: left out: the optimizer is AdamW, not adafactor", "logging_steps: ", "my_own_setting: left out: llamatab has no such setting", "output_dir: ", "report_to: "}},
 	} {
 		data, err := os.ReadFile(filepath.Join("testdata", c.file))
 		if err != nil {
@@ -129,6 +129,15 @@ func TestSettings(t *testing.T) {
 		{"trl", "use_peft: false\nlora_r: 4", "trainable", []any{"all"}, "-"},
 		{"trl", "completion_only_loss: false", "dataset.train_on_prompt", true, ""},
 		{"trl", "base: &b {seed: 3}\n<<: *b", "training.seed", 3.0, ""},
+		{"trl", "packing: true", "dataset.packing", true, "-"},
+		{"trl", "packing: true\npacking_strategy: bfd", "dataset.packing", true, "-"},
+		{"trl", "packing: true\npacking_strategy: wrapped", "dataset.packing", true, "packed whole"},
+		{"trl", "packing: false", "dataset.packing", false, "-"},
+		{"axolotl", "sample_packing: true", "dataset.packing", true, "-"},
+		{"llama-factory", "packing: true", "dataset.packing", true, "as neat_packing does"},
+		{"llama-factory", "packing: true\nneat_packing: true", "dataset.packing", true, "-"},
+		{"llama-factory", "neat_packing: true", "dataset.packing", true, "-"},
+		{"llama-factory", "neat_packing: false", "dataset.packing", false, "-"},
 		// What llamatab does not have.
 		{"trl", "lr_scheduler_type: reduce_lr_on_plateau", "training.lr_scheduler_type", "linear", "reduce_lr_on_plateau"},
 		{"trl", "lr_scheduler_kwargs: {min_lr: 1e-6}", "training.lr_scheduler_kwargs", nil, "min_lr: is no setting of the schedule linear"},

@@ -84,7 +84,14 @@ func finishLlamaFactory(r *reading) {
 	if s := r.take("template"); word(s) != "" {
 		r.note(s, "left out: rows are not put into a chat template; write the formatted text into the dataset")
 	}
-	if s := r.take("packing"); truth(s) {
-		r.note(s, "left out: rows are not packed; each row is padded to one of a few lengths")
+	packs := r.take("packing")
+	if s := r.take("neat_packing"); truth(s) {
+		packs = s
+	}
+	if truth(packs) {
+		r.set(packs, "dataset.packing", true)
+		if packs.key == "packing" {
+			r.note(packs, "taken over with samples that do not see each other, as neat_packing does")
+		}
 	}
 }

@@ -62,7 +62,10 @@ func finishTRL(r *reading) {
 		}
 	}
 	if s := r.take("packing"); truth(s) {
-		r.note(s, "left out: rows are not packed; each row is padded to one of a few lengths")
+		r.set(s, "dataset.packing", true)
+	}
+	if s := r.take("packing_strategy"); s != nil && word(s) != "bfd" {
+		r.note(s, "left out: samples are packed whole, by bfd")
 	}
 	if s := r.take("eos_token"); word(s) != "" {
 		r.note(s, "left out: the tokenizer's files name the end of a text")

@@ -169,6 +169,8 @@ def scenario(group, name, spec, base, model, rate):
         c["dataset"]["format"] = "tokens"
     else:
         c["dataset"]["format"] = "classification"
+    if spec["packed"]:
+        c["dataset"] |= {"packing": True, "max_length": spec["packed"]}
     for key in ("trainable", "unfreeze"):
         if spec[key]:
             c[key] = spec[key]

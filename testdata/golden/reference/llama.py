@@ -85,13 +85,18 @@ def layer_kinds(config):
 
 
 def rotate(x, positions, config):
-    """Rotary embedding: dimension j turns with j + hd/2."""
+    """Rotary embedding of x (rows, heads, S, hd): dimension j turns with j + hd/2. positions are (S) or (rows, 1, S)."""
     half = x.shape[-1] // 2
     inv, scale = frequencies(config, 2 * half)
-    angle = positions[:, None].float() * inv
+    angle = positions[..., None].float() * inv
     cos, sin = (angle.cos() * scale).to(x.dtype), (angle.sin() * scale).to(x.dtype)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def restarting(samples):
+    """Positions (rows, S) that count from 0 in each sample."""
+    return (samples[:, :, None] == samples[:, None, :]).tril().sum(-1) - 1
 
 
 def smoothed(logits, want, smoothing):
@@ -151,7 +156,8 @@ class Llama:
         """Keys or values for every query head."""
         return x.repeat_interleave(self.nh // self.nkv, 1)
 
-    def attention(self, i, x, lengths):
+    def attention(self, i, x, lengths, samples=None):
+        """The output (rows, S, H) of a layer's attention. samples (rows, S) numbers the samples of packed rows, None for rows of one."""
         at = f"model.layers.{i}.self_attn"
         rows, S = x.shape[:2]
         past = self.adapter.past(i, rows)
@@ -162,7 +168,8 @@ class Llama:
             q, k = self.norm(at + ".q_norm", q), self.norm(at + ".k_norm", k)
         window, rotated = self.kinds[i]
         if rotated:
-            q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
+            turns = positions if samples is None else T + restarting(samples)[:, None]
+            q, k = rotate(q, turns, self.config), rotate(k, turns, self.config)
         v = self.heads(self.linear(at + ".v_proj", x), self.nkv)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
@@ -172,11 +179,13 @@ class Llama:
         if window is not None:
             causal &= key[None, :] > positions[:, None] - window
         seen = causal[None] & (key[None, None, :] < T + lengths[:, None, None])
+        if samples is not None:  # a prefix is seen by all
+            seen &= F.pad(samples[:, None, :] == samples[:, :, None], (T, 0), value=True)
         scores = scores.masked_fill(~seen[:, None], torch.finfo(x.dtype).min)
         out = self.linear(at + ".o_proj", self.join(scores.softmax(-1) @ self.group(v)))
         return self.adapter.attention(self, i, q, out)
 
-    def trunk(self, ids, lengths):
+    def trunk(self, ids, lengths, samples=None):
         """The final norm's output (rows, T + S, H) and the length T of a prompt before the text."""
         x = self.adapter.embed(ids, self.get("model.embed_tokens.weight"))
         prompt, T = self.adapter.prompt(len(ids)), 0
@@ -185,22 +194,22 @@ class Llama:
             x, lengths = torch.cat((prompt, x), 1), lengths + T
         for i in range(self.L):
             at = f"model.layers.{i}"
-            x = x + self.attention(i, self.norm(at + ".input_layernorm", x), lengths)
+            x = x + self.attention(i, self.norm(at + ".input_layernorm", x), lengths, samples)
             y = self.norm(at + ".post_attention_layernorm", x)
             y = F.silu(self.linear(at + ".mlp.gate_proj", y)) * self.linear(at + ".mlp.up_proj", y)
             x = x + self.linear(at + ".mlp.down_proj", y)
         return self.norm("model.norm", x), T
 
-    def logits(self, ids, lengths):
+    def logits(self, ids, lengths, samples=None):
         """Logits (rows, T + S, V), and T."""
-        x, T = self.trunk(ids, lengths)
+        x, T = self.trunk(ids, lengths, samples)
         return self.linear("lm_head", x + self.stack(x) if self.head else x), T
 
     def loss(self, batch, smoothing=0.0):
         """The sum of the batch's losses and how many there are: one a token that has a label, or one a row."""
         if batch.classes is not None:
             return smoothed(self.classes(batch.ids, batch.lengths), batch.classes, smoothing), len(batch.classes)
-        logits, T = self.logits(batch.ids, batch.lengths)
+        logits, T = self.logits(batch.ids, batch.lengths, batch.samples)
         labels = F.pad(batch.labels, (T, 0), value=-100)  # a prompt is not trained on; its last row predicts the first token
         want = labels[:, 1:].reshape(-1)
         return smoothed(logits[:, :-1].reshape(len(want), -1), want, smoothing), int((want != -100).sum())

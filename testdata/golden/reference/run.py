@@ -22,6 +22,10 @@ class Batch:
         fill = lambda key, pad: torch.tensor([(r.get(key) or r["input_ids"]) + [pad] * (max(lengths) - n) for r, n in zip(rows, lengths)])
         self.ids, self.labels, self.lengths = fill("input_ids", 0), fill("labels", -100), torch.tensor(lengths)
         self.classes = torch.tensor([r["label"] for r in rows]) if "label" in rows[0] else None
+        # The number of each token's sample in its row, and of the padding one more; None for rows of one sample.
+        self.samples = None
+        if "samples" in rows[0]:
+            self.samples = torch.tensor([r["samples"] + [r["samples"][-1] + 1] * (max(lengths) - n) for r, n in zip(rows, lengths)])
 
 
 def read_rows(path, encode):
@@ -29,6 +33,27 @@ def read_rows(path, encode):
     with open(path) as f:
         rows = [json.loads(line) for line in f]
     return [r if "input_ids" in r else {"input_ids": encode(r["text"]), "label": r["label"]} for r in rows]
+
+
+def pack(rows, length):
+    """Rows of several samples: the longest sample first, each into the fullest row that has room for it (best fit decreasing).
+
+    Samples of a row, and rows by their first samples, stand in the order of the file. Of each sample's labels the first is
+    taken out, so that no sample predicts the next.
+    """
+    packed = []
+    for n in sorted(range(len(rows)), key=lambda n: -len(rows[n]["input_ids"])):
+        size = lambda row: sum(len(rows[m]["input_ids"]) for m in row)
+        fitting = [row for row in packed if size(row) + len(rows[n]["input_ids"]) <= length]
+        row = max(fitting, key=size, default=[])
+        if fitting:
+            packed.remove(row)  # of rows that are equally full, the one that has been so for longest comes first, as in TRL
+        packed.append(row + [n])
+    label = lambda r: [-100] + (r.get("labels") or r["input_ids"])[1:]
+    return [{
+        "input_ids": [t for n in row for t in rows[n]["input_ids"]], "labels": [t for n in row for t in label(rows[n])],
+        "samples": [k for k, n in enumerate(row) for _ in rows[n]["input_ids"]],
+    } for row in sorted(map(sorted, packed))]
 
 
 def load_model(folder, dtype):
@@ -79,6 +104,8 @@ class Run:
         at = lambda path: os.path.normpath(os.path.join(folder, path))
         self.model = load_model(at(self.c["model"]), dtype)
         self.rows = read_rows(at(self.c["dataset"]["path"]), encode)
+        if self.c["dataset"].get("packing"):
+            self.rows = pack(self.rows, self.c["dataset"]["max_length"])
         t = self.t = {"learning_rate": 2e-4, "weight_decay": 0.01, "no_decay": [], "lr_scheduler_type": "linear", "warmup_steps": 0, "max_grad_norm": 1.0,
                       "layer_lr_decay": 1.0, "lr_scheduler_kwargs": {}, "label_smoothing_factor": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1} | self.c["training"]
         self.stages = self.c.get("unfreeze") or [{"step": 0, "trainable": self.c.get("trainable", [])}]

@@ -10,8 +10,9 @@ IA3 = {"peft_type": "IA3"}
 CLASSES = {"task_type": "SEQ_CLS", "_labels": 3}
 
 
-def run(data="plain", model="model", peft=None, trainable=(), unfreeze=(), **training):
-    return {"model": model, "data": data, "peft": peft, "trainable": list(trainable), "unfreeze": list(unfreeze), "training": training}
+def run(data="plain", model="model", peft=None, trainable=(), unfreeze=(), packed=0, **training):
+    """packed is the length of packed rows, 0 for rows of one sample."""
+    return {"model": model, "data": data, "peft": peft, "trainable": list(trainable), "unfreeze": list(unfreeze), "packed": packed, "training": training}
 
 
 def adapter(layers, length=4):
@@ -138,13 +139,19 @@ TINY = {
         "cosine": {"num_cycles": 1.25}, "cosine_with_restarts": {"num_cycles": 3}, "polynomial": {"power": 2.5, "lr_end": 1e-5},
         "inverse_sqrt": {"timescale": 7}, "cosine_with_min_lr": {"min_lr_rate": 0.2}, "cosine_warmup_with_min_lr": {"min_lr": 3e-4, "warmup_lr_rate": 0.1},
         "warmup_stable_decay": {"num_decay_steps": 9, "warmup_type": "1-sqrt", "decay_type": "linear", "min_lr_ratio": 0.1}}.items()},
+    # packed rows
+    "packed_lora": run("masked", peft=ALL, packed=48, per_device_train_batch_size=2),
+    "packed_full": run("masked", trainable=["all"], packed=61, per_device_train_batch_size=2, gradient_accumulation_steps=2),
+    "packed_prefix": run("masked", peft=PREFIX, packed=40, per_device_train_batch_size=3),
+    "packed_window_lora": run("masked", "mistral_window", ALL, packed=48, per_device_train_batch_size=2),
+    "packed_unrotated_lora": run("masked", "smollm3", ALL, packed=48, per_device_train_batch_size=2),
     "label_smoothing": run("masked", trainable=["all"], label_smoothing_factor=0.1),
     "label_smoothing_lora": run("masked", peft=QV, label_smoothing_factor=0.3),
     "label_smoothing_score": run("classes", peft={**QV, **CLASSES}, label_smoothing_factor=0.2),
 }
 
 # Runs of which losses and norms say enough.
-LEAN = [n for n in TINY if n.startswith("schedule_")] + [
+LEAN = [n for n in TINY if n.startswith(("schedule_", "packed_"))] + [
     "full", "embed_tokens", "layers_listed", "score_all", "no_clipping", "accumulation_full", "layer_lr_decay", "lora_qv", "lora_default", "accumulation", "fc_between_all", "full_biased", "lm_head_and_all",
     "weight_decay", "tight_clipping"]
 
