@@ -65,7 +65,7 @@ func (d attentionDims) params() device.Params {
 //	o_i = Σ_j p_ij v_j,   p_ij = exp(s_ij − lse_i),   s_ij = scale · q_i·k_j,   lse_i = log Σ_j exp s_ij
 //
 // Query i of a batch row sees its P prefix keys and key P+j where start_i ≤ j ≤ i. start_i = i − positions[i], so
-// that documents packed into one row, whose positions restart, do not see each other. With a sliding window it sees only
+// that documents packed into one row, whose positions restart, do not see each other; start_i never falls. With a sliding window it sees only
 // those of them among the last Window keys: key n, of a prefix or not, where P+i−n < Window, as in transformers
 // (masking_utils.py). The kernels do not visit the other positions.
 //
@@ -160,13 +160,35 @@ func attentionQueryGrid(dims any, p device.Params) [3]int {
 func attentionFlops(perElement float64) func(dims any) float64 {
 	return func(dims any) float64 {
 		d := dims.(attentionDims)
-		T, P, W := float64(d.T), float64(d.P), float64(d.W)
-		pairs := T*(T+1)/2 + T*P
-		if hidden := P + T - W; hidden > 0 { // the last query does not see so many keys, the one before it one less
-			first := max(hidden-T, 0) // what the query before the first one does not see
-			pairs -= hidden*(hidden+1)/2 - first*(first+1)/2
+		return perElement * float64(d.D) * float64(d.B*d.H) * d.pairs()
+	}
+}
+
+// pairs is the number of pairs of a query and a key that it sees in a row where nothing is packed.
+func (d attentionDims) pairs() float64 {
+	T, P, W := float64(d.T), float64(d.P), float64(d.W)
+	pairs := T*(T+1)/2 + T*P
+	if hidden := P + T - W; hidden > 0 { // the last query does not see so many keys, the one before it one less
+		first := max(hidden-T, 0) // what the query before the first one does not see
+		pairs -= hidden*(hidden+1)/2 - first*(first+1)/2
+	}
+	return pairs
+}
+
+// PackedFlops corrects the operations of attention for packed rows, for graph.Tape.FlopsBy: a query sees the keys of its
+// document only. pairs is the number of pairs of positions of a row that see each other, of a window of so many positions
+// or without one (0). The P keys of a prefix are seen by every query.
+func PackedFlops(pairs func(window int) float64) func(dims any, flops float64) float64 {
+	return func(dims any, flops float64) float64 {
+		d, ok := dims.(attentionDims)
+		if !ok {
+			return flops
 		}
-		return perElement * float64(d.D) * float64(d.B*d.H) * pairs
+		window := 0
+		if d.windowed() {
+			window = int(d.W)
+		}
+		return flops * (pairs(window) + float64(d.T*d.P)) / d.pairs()
 	}
 }
 

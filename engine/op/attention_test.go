@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"llamatab/engine/device"
@@ -122,6 +123,21 @@ func TestAttentionFlops(t *testing.T) {
 		if got, want := attentionFlops(5)(d), float64(5*s.HeadDim*pairs); got != want {
 			t.Errorf("%+v: %v operations, want %v", s, got, want)
 		}
+		if s.Window > 0 && s.P > 0 {
+			continue // refused in packed rows
+		}
+		pairs = 0
+		copy(positions, []uint32{0, 1, 2, 3, 0, 1, 0, 1, 2})
+		packed := s
+		packed.B = 1
+		packed.dims("test").eachPair(positions, func(int, int) { pairs++ })
+		seen := func(int) float64 { return 10 + 3 + 6 } // documents of 4, 2 and 3
+		if got, want := PackedFlops(seen)(d, attentionFlops(5)(d)), float64(5*s.B*s.HeadDim*pairs); math.Abs(got-want) > 1e-9*want {
+			t.Errorf("%+v packed: %v operations, want %v", s, got, want)
+		}
+	}
+	if got := PackedFlops(nil)(matmulDims{}, 7); got != 7 {
+		t.Errorf("a product of matrices in packed rows: %v operations, want 7", got)
 	}
 }
 
