@@ -27,7 +27,7 @@ func TestPageResumes(t *testing.T) {
 	first := visit(t, time.Duration(2+kills)*servertest.Patience/2) // this tab keeps the browser alive
 	config := `{ model: "tiny", dataset: { path: "builtin:pirate", max_length: 48, validation_split: 0.02 },
 		peft: { peft_type: "LORA", r: 4, lora_dropout: 0.1 },
-		training: { max_steps: ` + fmt.Sprint(60*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 10, eval_steps: 50 } }`
+		training: { max_steps: ` + fmt.Sprint(40*kills) + `, learning_rate: 0.003, per_device_train_batch_size: 2, save_steps: 10, eval_steps: 40 } }`
 	const newest = `return (await llamatabStore.list())[0]?.id ?? ""`
 
 	v := first.another()
