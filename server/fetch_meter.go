@@ -17,7 +17,7 @@ type fetchMeter struct {
 	last     hub.Progress
 	shown    time.Time // when the last line was written
 	live     bool      // the cursor is at the end of the line that is rewritten
-	speed    speedometer
+	speed    hub.Speed
 }
 
 const (
@@ -41,7 +41,7 @@ func (m *fetchMeter) observe(p hub.Progress) {
 		m.line("%s", p.Event)
 	}
 	m.last = p
-	m.speed.add(now, p.Done)
+	m.speed.Add(now, p.Came)
 	every := linesEvery
 	if m.terminal {
 		every = redrawEvery
@@ -56,7 +56,7 @@ func (m *fetchMeter) observe(p hub.Progress) {
 func (m *fetchMeter) draw() {
 	p := m.last
 	text := fmt.Sprintf("%s of %s  %.0f%%", hub.Bytes(p.Done), hub.Bytes(p.Total), 100*float64(p.Done)/float64(p.Total))
-	if rate := m.speed.perSecond(); rate > 0 {
+	if rate := m.speed.PerSecond(); rate > 0 {
 		left := time.Duration(float64(p.Total-p.Done) / rate * float64(time.Second)).Round(time.Second)
 		text += fmt.Sprintf("  %s/s  %s left", hub.Bytes(int64(rate)), left)
 	}
@@ -80,33 +80,4 @@ func (m *fetchMeter) end() {
 		fmt.Fprint(m.out, "\r\x1b[K")
 		m.live = false
 	}
-}
-
-// speedometer measures bytes per second over the last measuredOver.
-type speedometer struct{ at []reading }
-
-type reading struct {
-	when  time.Time
-	bytes int64
-}
-
-const measuredOver = 10 * time.Second
-
-func (s *speedometer) add(now time.Time, bytes int64) {
-	if n := len(s.at); n > 0 && now.Sub(s.at[n-1].when) < measuredOver/100 {
-		return
-	}
-	s.at = append(s.at, reading{now, bytes})
-	for len(s.at) > 2 && now.Sub(s.at[0].when) > measuredOver {
-		s.at = s.at[1:]
-	}
-}
-
-// perSecond is the speed, 0 where it is not known yet.
-func (s *speedometer) perSecond() float64 {
-	if len(s.at) < 2 {
-		return 0
-	}
-	first, last := s.at[0], s.at[len(s.at)-1]
-	return max(float64(last.bytes-first.bytes), 0) / last.when.Sub(first.when).Seconds()
 }

@@ -25,7 +25,7 @@ var commands []command
 
 func init() {
 	commands = []command{
-		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan]", "serve the page (the default command)", serve},
+		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan] [--hub-endpoint URL] [--offline]", "serve the page (the default command)", serve},
 		{"train", "--config run.json --out DIR [--tabs N] [--recipe NAME] [--set path.to.key=value …]", "run a training job headless", train},
 		{"recipes", "[--json]", "list the recipes of train and the reason for each", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss of a model on a dataset", eval},

@@ -39,6 +39,7 @@ type serveOptions struct {
 	listen, models, data, state, roomCode string
 	maxTabs                               int
 	lan                                   bool
+	hub                                   *hubOptions
 }
 
 // parseServe reads the options of the command serve and checks them.
@@ -51,6 +52,7 @@ func parseServe(args []string) (o serveOptions, err error) {
 	f.StringVar(&o.roomCode, "room-code", "", "`CODE` that lets tabs into new rooms (default: each room draws its own)")
 	f.IntVar(&o.maxTabs, "max-tabs", 0, "let at most `N` tabs into a room (default 64)")
 	f.BoolVar(&o.lan, "lan", false, "serve other machines of the local network over HTTPS, with a certificate authority of its own and a page that explains how to trust it")
+	o.hub = f.hub()
 	f.later["recipe"] = "recipes"
 	if err := f.parse(args); err != nil {
 		return o, err
@@ -110,6 +112,12 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	store, err := o.hub.store()
+	if err != nil {
+		return err
+	}
+	offers.Hub = library.NewFetches(store)
+	defer offers.Hub.Close()
 	ctx, stop := exit.UntilSignal(ctx)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -167,6 +175,7 @@ func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Cla
 	mux.Handle("/", page)
 	mux.Handle("GET /docs/", docs.Handler())
 	mux.Handle("/api/", offers.Handler(rooms.MayFetch))
+	mux.Handle("/hub/", offers.HubHandler(rooms.OriginAllowed))
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
 	mux.Handle("GET "+metrics.Path, metrics.Handler(gate, rooms.Rooms))

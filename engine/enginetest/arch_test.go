@@ -77,7 +77,7 @@ var arrows = map[string][]string{
 	"server/hub/hubtest": {},
 	"server/job":         {"engine/message", "server/filelock"},
 	"server/room":        {"server/web", "engine/fsdp", "engine/message", "engine/tensor"},
-	"server/library":     {"server/web", "server/job", "engine/recipe"},
+	"server/library":     {"server/hub", "server/web", "server/job", "engine/recipe"},
 	"server/classroom":   {"server/temporary", "server/library", "server/room", "server/job", "server/web", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config", "engine/message", "engine/device"},
 	"server/metrics":     {"server/room", "server/web"},
 	"server/exit":        {"server/headless", "engine/report", "engine/config", "engine/message"},

@@ -289,6 +289,28 @@ func bytesBelow(dir string) (bytes int64) {
 	return bytes
 }
 
+// RemoveUnfinished removes what is not complete of a repository.
+func (c Cache) RemoveUnfinished(repo string) error {
+	unlock, err := c.lock(context.Background(), repo, nil)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	folders, _ := filepath.Glob(filepath.Join(c.repoDir(repo), "*"))
+	for _, dir := range folders {
+		if !commitHash.MatchString(filepath.Base(dir)) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, manifestName)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("the cache of models: %w", err)
+		}
+	}
+	return nil
+}
+
 // Remove removes a repository, or only one commit of it, with what is unfinished. It returns the bytes that were there; none
 // were where the cache does not have it.
 func (c Cache) Remove(repo, commit string) (bytes int64, err error) {

@@ -34,8 +34,8 @@ type fetch struct {
 	commit string
 	file   File
 	folder *os.Root
-	have   func(bytes int64) // is told how many bytes of the file are there
-	say    func(string)      // is told what the person should know
+	have   func(there, came int64) // is told how many bytes of the file are there, and how many of them have just come
+	say    func(string)            // is told what the person should know
 }
 
 func (f *fetch) part() string {
@@ -71,7 +71,7 @@ func (f *fetch) download(ctx context.Context) error {
 		if err != nil {
 			return f.storage(err)
 		}
-		f.have(at)
+		f.have(at, 0)
 		if at == f.file.Size {
 			return nil
 		}
@@ -152,7 +152,7 @@ func (f *fetch) request(ctx context.Context, at int64, etag string) error {
 			return f.storage(err)
 		}
 		at = 0
-		f.have(at)
+		f.have(at, 0)
 	case http.StatusPartialContent:
 		if from, total, ok := contentRange(response.Header.Get("Content-Range")); !ok || from != at || total != f.file.Size {
 			return f.restart("the hub sends other bytes of %s than those that are missing")
@@ -195,7 +195,7 @@ func (f *fetch) append(body io.Reader, at int64) error {
 				return f.storage(err)
 			}
 			at += int64(n)
-			f.have(at)
+			f.have(at, int64(n))
 		}
 		switch {
 		case readErr == io.EOF && at == f.file.Size:

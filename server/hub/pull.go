@@ -25,6 +25,7 @@ type Progress struct {
 	Name        Name
 	Done, Total int64  // bytes; Total is 0 until the files are known
 	Files       int    // that are fetched
+	Came        int64  // bytes that have come in this Pull, also those that had to come again
 	Event       string // something that the person should know, or ""
 	Waiting     bool   // Event says that the fetching has to wait or to try again
 }
@@ -224,7 +225,7 @@ func (p *pull) missing(ctx context.Context, root *os.Root) (missing []File, err 
 			p.say(f.Path + " is damaged in the cache; fetching it again")
 		}
 		if right || p.takeOver(root, f, others) {
-			p.set(f, f.Size)
+			p.set(f, f.Size, 0)
 		} else {
 			missing = append(missing, f)
 		}
@@ -259,11 +260,12 @@ func (p *pull) takeOver(root *os.Root, f File, others []string) bool {
 	return false
 }
 
-// set notes how many bytes of a file are there.
-func (p *pull) set(f File, bytes int64) {
+// set notes how many bytes of a file are there, and how many of them have just come.
+func (p *pull) set(f File, there, came int64) {
 	p.tell(func() {
-		p.now.Done += bytes - p.have[f.Path]
-		p.have[f.Path] = bytes
+		p.now.Done += there - p.have[f.Path]
+		p.have[f.Path] = there
+		p.now.Came += came
 	})
 }
 
@@ -289,7 +291,7 @@ func (p *pull) fetchFiles(ctx context.Context, root *os.Root, files []File) erro
 	for range min(parallel, len(files)) {
 		workers.Go(func() {
 			for f := range queue {
-				one := &fetch{client: p.client, name: p.name, repo: p.list.Repo, commit: p.list.Commit, file: f, folder: root, say: p.say, have: func(bytes int64) { p.set(f, bytes) }}
+				one := &fetch{client: p.client, name: p.name, repo: p.list.Repo, commit: p.list.Commit, file: f, folder: root, say: p.say, have: func(there, came int64) { p.set(f, there, came) }}
 				if err := one.run(ctx); err != nil {
 					cancel(err)
 				}

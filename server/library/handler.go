@@ -37,6 +37,9 @@ func (l Library) Handler(mayFetch func(r *http.Request, name string) bool) http.
 		for _, name := range l.Builtin.Models() {
 			names = append(names, BuiltinPrefix+name)
 		}
+		if web.FromHere(r) {
+			names = append(names, l.Hub.snapshots()...)
+		}
 		for _, name := range names {
 			if files, err := ModelFiles(l.Model(name)); err == nil && holdsFile(files, "config.json") {
 				found = append(found, modelInfo{name, files})

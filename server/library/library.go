@@ -4,15 +4,17 @@ package library
 
 import (
 	"io/fs"
+	"os"
 	"strings"
 )
 
 // Library is what the server offers. A name that begins with BuiltinPrefix or UploadPrefix is looked up in the part of that
-// name, any other in the folders.
+// name, org/name@COMMIT in the cache of the hub's models, and any other in the folders.
 type Library struct {
 	Builtin      Builtin
 	Models, Data *Folder // nil for none
 	Uploads      Uploads
+	Hub          *Fetches // nil where nothing is fetched from a hub
 }
 
 // Model is the folder of a model, nil where there is none of that name.
@@ -23,6 +25,9 @@ func (l Library) Model(name string) fs.FS {
 	}
 	if rest, ok := strings.CutPrefix(name, UploadPrefix); ok {
 		return l.Uploads.folder(rest)
+	}
+	if fetched := l.Hub.snapshot(name); fetched != nil {
+		return os.DirFS(fetched.Dir)
 	}
 	return l.Models.model(name)
 }
