@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"llamatab/engine/message"
 	"llamatab/engine/testfiles"
@@ -20,6 +21,7 @@ type Result struct {
 	Losses  []float64
 	Norms   []float64
 	Summary map[string]any
+	Took    time.Duration // of the whole program
 }
 
 // Train runs a config with the built program.
@@ -32,7 +34,9 @@ func Train(t *testing.T, config map[string]any, extra ...string) Result {
 		t.Fatal(err)
 	}
 	r := Result{Dir: filepath.Join(dir, "out")}
+	began := time.Now()
 	Run(t, "", append([]string{"train", "--config", file, "--out", r.Dir}, extra...)...)
+	r.Took = time.Since(began)
 	r.Read(t)
 	return r
 }
