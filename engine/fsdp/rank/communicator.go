@@ -99,13 +99,15 @@ func Join(ctx context.Context, loop *train.Loop, room Room) (*message.Done, erro
 			return nil, err
 		}
 		c.hello.Tab, c.hello.Token = welcome.Tab, welcome.Token
-		err = c.checkRun(welcome)
-		if err == nil && c.worker == nil {
-			err = c.begin(ctx, &computing)
-		}
-		if err != nil {
+		if err := c.checkRun(welcome); err != nil {
 			link.Close()
 			return nil, report.Fail("room", report.ExitConfig, "Start the tabs from one run.json and one version of llamatab.", err)
+		}
+		if c.worker == nil {
+			if err := c.begin(ctx, &computing); err != nil { // of the device: it may be lost, or its memory full
+				link.Close()
+				return nil, err
+			}
 		}
 		c.link = link
 		err = c.talk(ctx)
