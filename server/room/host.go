@@ -270,7 +270,12 @@ func (h *Host) noteLoss(r Record) {
 }
 
 // Ask passes the owner's operation on to the room.
-func (h *Host) Ask(op Op, tab uint32) { h.send(Asked{Op: op, Tab: tab}) }
+func (h *Host) Ask(op Op, tab uint32) {
+	if op == Remove && !h.knows(tab) {
+		return
+	}
+	h.send(Asked{Op: op, Tab: tab})
+}
 
 func (h *Host) send(e Event) {
 	select {

@@ -377,12 +377,15 @@ func (r *Room) ask(e Asked) {
 		r.do(Append{Record{Kind: map[bool]Kind{true: Locked, false: Unlocked}[r.locked], Epoch: r.epoch}})
 		r.note(string(e.Op), 0, "the room is locked: %v", r.locked)
 	case Remove:
-		t := r.tabs[e.Tab]
-		if t == nil || r.removed[e.Tab] {
+		if r.removed[e.Tab] {
 			return
 		}
 		r.removed[e.Tab] = true
 		r.do(Append{Record{Kind: Removed, Tab: e.Tab, Epoch: r.epoch}})
+		t := r.tabs[e.Tab]
+		if t == nil { // it is still loading: it is not let in
+			return
+		}
 		r.expel(t, fsdp.Bye{Code: "removed", Reason: "the room's owner has removed this tab"})
 	}
 }

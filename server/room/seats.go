@@ -61,13 +61,20 @@ func (h *Host) sit(tab uint32, name string) (uint32, *message.Refusal) {
 	return tab, nil
 }
 
+// knows reports whether a tab is in the room, or has a seat and is still loading.
+func (h *Host) knows(tab uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.room.tabs[tab] != nil || h.seats[tab] != nil
+}
+
 // here counts the tabs that are connected or still loading; the caller holds the lock.
 func (h *Host) here(now time.Time) (n int) {
 	for id, s := range h.seats {
 		if t := h.room.tabs[id]; t != nil && t.online {
 			continue
 		}
-		if now.Sub(s.heard) < absentAfter && s.report.Failed == "" && !s.report.Left {
+		if now.Sub(s.heard) < absentAfter && s.report.Failed == "" && !s.report.Left && !h.room.removed[id] {
 			n++
 		}
 	}
