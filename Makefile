@@ -32,7 +32,7 @@ GPU_PACKAGES = $(foreach d,$(GPU_DIRS),$(if $(wildcard engine/$(d)),./engine/$(d
 WASM_PACKAGES = ./engine/... ./shaders/... ./wasm/... ./ui/...
 
 # Go itself knows what is current, so the targets that build are always asked for.
-.PHONY: all run build test jstest vet staticcheck lint bench builtin soak tokenizers templates fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
+.PHONY: all run build test jstest vet othersystems staticcheck lint bench builtin soak tokenizers templates fuzz pictures goldens generate chromium assets bin/wasmexec bin/testreport clean help
 
 all: build
 
@@ -110,7 +110,12 @@ bin/staticcheck: tools/staticcheck/go.mod tools/staticcheck/go.sum
 	@echo "== building staticcheck"
 	@cd tools/staticcheck && $(GO) build -o "$(CURDIR)/$@" honnef.co/go/tools/cmd/staticcheck
 
-lint: vet staticcheck ## vet and staticcheck for both systems, formatting, script syntax, and that generated code is current
+# The packages that have files for one system each, and what they import: the program is built for these systems, and not tested there.
+SYSTEM_PACKAGES = $(addprefix ./,$(sort $(dir $(shell grep -lrE --include='*.go' --exclude='*_test.go' '^//go:build .*(unix|windows|linux|darwin)' server) $(wildcard server/*/*_windows.go))))
+othersystems:
+	@for os in windows darwin; do echo "== vet for $$os"; GOOS=$$os $(GO) vet $(SYSTEM_PACKAGES) || exit 1; done
+
+lint: vet othersystems staticcheck ## vet and staticcheck for all systems, formatting, script syntax, and that generated code is current
 	@bad="$$(gofmt -l docs engine server shaders tools ui wasm)"; [ -z "$$bad" ] || { echo "not gofmt: $$bad" >&2; exit 1; }
 	@for f in wasm/*/*.js tools/wasmexec/*.js ui/js/*.js; do \
 		case $$f in */loader.js|*/engine.js|*/job.js) node --check --input-type=module < $$f;; *) node --check $$f;; esac || exit 1; done
