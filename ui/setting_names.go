@@ -39,6 +39,7 @@ var settings = []setting{
 	{"dataset.max_length", words{"Tokens a row", "每行词元数", "At most: longer rows are cut. Fewer need less memory.", "上限：更长的行会被截断。越少占用的内存越少。"}},
 	{"dataset.packing", words{"Pack short rows", "打包短行", "Joins short samples into full rows, so that little is padding. They do not see each other. A full row counts as one of a batch.", "把短样本拼成满行，几乎没有填充；样本之间互不可见。拼成的一行在批中算一行。"}},
 	{"dataset.train_on_prompt", words{"Learn the prompt, too", "也学习提示", "Off: only the answer counts in the loss.", "关闭时只有回答计入损失。"}},
+	{"dataset.template", words{"Chat template", "对话模板", "Puts the turns of a conversation together: the model's own, or a built-in one.", "把对话的各轮拼接成文本：模型自带的，或内置的。"}},
 	{"dataset.shuffle", words{"Shuffle rows", "打乱顺序", "A new order in each epoch, decided by the seed.", "每轮换一个顺序，由种子决定。"}},
 	{"dataset.validation_split", words{"Held-out part", "留出比例", "The part of the rows that is only used to measure, 0 to 1.", "只用于评估的行所占比例，0 到 1。"}},
 

@@ -32,6 +32,10 @@ var builtins = map[string]string{
 		`{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %}`,
 }
 
+// withoutTools refuses what the built-in templates have no form for, as it would be left out without a word.
+const withoutTools = `{% if tools or messages|selectattr('tool_calls', 'defined')|selectattr('tool_calls')|list %}` +
+	`{{ raise_exception('the built-in chat templates have no form for tools: use a model with a template of its own') }}{% endif %}`
+
 // BuiltinNames are the names of the built-in templates.
 func BuiltinNames() []string { return slices.Sorted(maps.Keys(builtins)) }
 
@@ -47,7 +51,7 @@ func Builtin(name string, tokens Tokens) (*Template, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no built-in chat template %q: the names are %s", name, strings.Join(BuiltinNames(), ", "))
 	}
-	return parse(name, "", text, map[string]any{"bos_token": tokens.BOS, "eos_token": tokens.EOS})
+	return parse(name, "", withoutTools+text, map[string]any{"bos_token": tokens.BOS, "eos_token": tokens.EOS})
 }
 
 // BuiltinFor is the name of the built-in template that suits a model without one of its own: the first whose special tokens

@@ -8,6 +8,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"llamatab/engine/jinja"
@@ -124,4 +125,26 @@ func parse(name, source, text string, tokens map[string]any) (*Template, error) 
 		return nil, fmt.Errorf("chat template %q of %s: %w", name, source, err)
 	}
 	return &Template{name, source, parsed, tokens}, nil
+}
+
+// Choice is a model's template for a conversation.
+type Choice struct {
+	Template *Template
+	// Ends are the tokens at which the model stops: EOS, and what the template puts at the end of a turn. Stops are their ids.
+	Ends  []string
+	Stops []int
+	// StandIn: the template is a built-in one because the model has none.
+	StandIn bool
+}
+
+// EndOfTurn is what the template writes behind an answer of the assistant, without white space around it; "" where it takes
+// no simple conversation.
+func (t *Template) EndOfTurn() string {
+	const answer = "0f5b1c"
+	text, err := t.Text(&Conversation{Messages: []*Message{NewMessage(User, "1"), NewMessage(Assistant, answer)}}, Options{})
+	at := strings.LastIndex(text, answer)
+	if err != nil || at < 0 {
+		return ""
+	}
+	return strings.TrimSpace(text[at+len(answer):])
 }

@@ -182,9 +182,21 @@ func TestBuiltin(t *testing.T) {
 		if err != nil || mark(got) != want[name] || got.Open > 0 {
 			t.Errorf("%s: %q, %v", name, mark(got), err)
 		}
+		if end := tpl.EndOfTurn(); end == "" || !strings.HasSuffix(mark(got), "b"+end+"]"+got.Text[got.Spans[0][1]:]) {
+			t.Errorf("%s: the end of a turn is %q", name, end)
+		}
 		if prompt, err := tpl.Text(whole.upTo(2), Options{Prompt: true}); err != nil || !strings.HasPrefix(got.Text, prompt+"b") {
 			t.Errorf("%s: the prompt %q, %v", name, prompt, err)
 		}
+	}
+	plain, err := Builtin("plain", Tokens{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calling := talk(User, "a", Assistant, "b")
+	calling.Messages[1].Set("tool_calls", &jinja.List{Items: []any{jinja.NewDict("name", "f")}})
+	if _, err := plain.Text(calling, Options{}); !Refused(err) {
+		t.Errorf("a call of a tool: %v", err)
 	}
 	if _, err := Builtin("nope", Tokens{}); err == nil || !strings.Contains(err.Error(), "chatml, llama3, plain, zephyr") {
 		t.Errorf("%v", err)

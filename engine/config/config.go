@@ -41,10 +41,17 @@ type Dataset struct {
 	MaxLength       *int              `json:"max_length"` // tokens a row; nil: min(1024, the model's context)
 	Packing         bool              `json:"packing"`
 	TrainOnPrompt   bool              `json:"train_on_prompt"`
+	Template        string            `json:"template"`   // of conversations: one of Templates
 	OnBadRow        string            `json:"on_bad_row"` // what a malformed row does: "stop" or "skip"
 	Shuffle         bool              `json:"shuffle"`
 	ValidationSplit float64           `json:"validation_split"` // fraction of the rows, [0, 1)
 }
+
+// ModelTemplate stands for the chat template of the model itself, or a built-in one where it has none.
+const ModelTemplate = "model"
+
+// Templates are the words of dataset.template: the model's own chat template, and the built-in ones of package chat.
+var Templates = []string{ModelTemplate, "chatml", "llama3", "plain", "zephyr"}
 
 // Training holds the optimizer, its schedule and the loop around it.
 type Training struct {
@@ -144,7 +151,7 @@ func (f *FSDP) defaults() {
 // nothing trains yet.
 func Default() *Config {
 	return &Config{
-		Dataset:   Dataset{Format: "auto", Columns: map[string]string{}, OnBadRow: "stop", Shuffle: true},
+		Dataset:   Dataset{Format: "auto", Columns: map[string]string{}, OnBadRow: "stop", Template: ModelTemplate, Shuffle: true},
 		Trainable: []Part{},
 		Unfreeze:  []Stage{},
 		Training: Training{

@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 	const contract = `{
 	  "model": "m", "quantization": null,
 	  "dataset": {"path": "d.jsonl", "format": "auto", "columns": {}, "max_length": null, "packing": false,
-	    "train_on_prompt": false, "on_bad_row": "stop", "shuffle": true, "validation_split": 0.0},
+	    "train_on_prompt": false, "template": "model", "on_bad_row": "stop", "shuffle": true, "validation_split": 0.0},
 	  "peft": null, "init_adapter": null, "trainable": ["all"], "unfreeze": [],
 	  "training": {
 	    "learning_rate": 2e-4, "weight_decay": 0.01, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "no_decay": [],
@@ -155,7 +155,8 @@ func TestRefusals(t *testing.T) {
 		{`fsdp={"sharding_strategy": "FULL_SHARD", "reproducible": false}`, []string{"fsdp.reproducible", "NO_SHARD"}},
 		{`fsdp={"auto_wrap_policy": "size:0"}`, []string{"fsdp.auto_wrap_policy", "size:N"}},
 		{`fsdp={"sharding_strategy": "NO_SHARD", "slots": 0, "world_size": 0}`, []string{"fsdp.world_size"}},
-		{`dataset.format=sharegpt`, []string{`dataset.format: "sharegpt" is not available`}},
+		{`dataset.format=shargpt`, []string{`dataset.format: "shargpt" is not one of`, "messages", "sharegpt"}},
+		{`dataset.template=qwen`, []string{`dataset.template: "qwen" is not one of`, "chatml", "llama3"}},
 		{`trainable=["all", "lm_haed"]`, []string{`trainable[1]: "lm_haed" is not one of`, "layers:last:N"}},
 		{`trainable=["layers:last:0"]`, []string{`trainable[0]: "layers:last:0"`, "at least 1"}},
 		{`trainable=["layers:first:-1"]`, []string{"trainable[0]", "at least 1"}},

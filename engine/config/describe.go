@@ -14,6 +14,7 @@ import (
 // words are the values that keys take, by their paths. A test holds them against what Parse says of other words.
 var words = map[string][]string{
 	"dataset.on_bad_row":              {"stop", "skip"},
+	"dataset.template":                Templates,
 	"training.lr_scheduler_type":      Schedulers,
 	"training.on_nonfinite":           {"skip", "stop", "rollback"},
 	"training.on_spike":               {"warn", "stop", "rollback"},

@@ -90,6 +90,7 @@ func (s *Dataset) rules() []Rule {
 	rules := []Rule{
 		Must(s.Path != "", "dataset.path", "is missing", `name a data file, such as "dataset": {"path": "data.jsonl"}`),
 		OneOf("dataset.format", s.Format, formats, unavailable...),
+		OneOf("dataset.template", s.Template, Templates),
 		OneOf("dataset.on_bad_row", s.OnBadRow, []string{"stop", "skip"}),
 		Below("dataset.validation_split", s.ValidationSplit),
 	}

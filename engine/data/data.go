@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/message"
 )
 
@@ -61,6 +62,8 @@ type Options struct {
 	Classes       []string          // the names of the model's classes, in order; nil: what the labels are
 	NumClasses    int               // of a model whose classes have no names; 0: as many as there are labels
 	SkipBad       bool              // a malformed record is left out instead of ending the reading
+	// Chat chooses the template that makes text of a conversation with tools, or without; nil where there is no tokenizer.
+	Chat func(tools bool) (*chat.Choice, error)
 }
 
 // Sample is one row: ids, and a label for each. The slices may be shared; they are read only.
@@ -163,6 +166,12 @@ func chooseFormat(opt Options) (format *Format, table bool, err error) {
 	return format, table, nil
 }
 
+// endsReading tells whether err is of a row, but says that no row can be read any more.
+func endsReading(err error) bool {
+	_, always := errors.AsType[broken](err)
+	return always || errors.Is(err, errTooLarge)
+}
+
 func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	e, err := newEncoder(name, opt)
 	if err != nil {
@@ -184,7 +193,7 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	columns, guessed := opt.Columns, false
 	for record, err := range src.records(how) {
 		_, row := errors.AsType[rowError](err)
-		broken := err != nil && !row // the file cannot be read on from here
+		ended := err != nil && !row // the file cannot be read on from here
 		if err == nil && !known {
 			format, columns, err = detect(record, opt.Columns)
 			known = err == nil
@@ -205,7 +214,7 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 		}
 		switch {
 		case err == nil:
-		case opt.SkipBad && !broken && !errors.Is(err, errTooLarge):
+		case opt.SkipBad && !ended && !endsReading(err):
 			e.leave(BadRow{record.Line, err})
 		case record.Line > 0:
 			return nil, &BadRow{record.Line, err}

@@ -222,7 +222,7 @@ func TestBadFiles(t *testing.T) {
 		"array quote":           {"[{\"te\\\"}xt\": \"a\"}]", "a.json", Options{}, []string{"keys [te\"}xt]"}},
 		"array row":             {"[{\"text\": \"a\"},\n\n {\"text\": 1}]", "a.json", Options{}, []string{"line 3", "got a number"}},
 		"deep":                  {strings.Repeat("[", 100_000), "a.json", Options{}, []string{"line 1"}},
-		"chat":                  {`{"messages": []}`, "a.jsonl", Options{}, []string{"line 1", "conversations are not available"}},
+		"chat":                  {`{"messages": []}`, "a.jsonl", Options{}, []string{"line 1", `"messages" has no messages`}},
 		"no format":             {`{"verse": "a", "chapter": "b"}`, "a.jsonl", Options{}, []string{"line 1", "[chapter, verse]", "dataset.columns", `{"text": "chapter"}`}},
 		"first value null":      {`{"text": null}` + "\n" + good, "a.jsonl", Options{}, []string{`line 1: "text" is null`}},
 		"first output null":     {`{"instruction": "a", "output": null}`, "a.jsonl", Options{}, []string{`line 1: "output" is null`}},

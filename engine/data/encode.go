@@ -23,6 +23,7 @@ type Encoder struct {
 	line         int             // of the record at hand
 	firstDropped int
 	labels       []string // of the samples, in a classification
+	chats        conversations
 }
 
 func newEncoder(name string, opt Options) (*Encoder, error) {
@@ -163,21 +164,50 @@ func (e *Encoder) misfit(id int, err error) error {
 
 // row adds ids, the first masked of them untrained, cut to the longest length.
 func (e *Encoder) row(ids []int, masked int) error {
-	lost := max(0, len(ids)-e.length)
-	s := Sample{IDs: make([]int32, len(ids)-lost)}
-	for i, id := range ids[:len(s.IDs)] {
-		if err := e.check(id); err != nil {
-			return e.misfit(id, err)
-		}
-		s.IDs[i] = int32(id)
+	s, err := e.sample(ids)
+	if err != nil {
+		return err
 	}
-	s.Labels = s.IDs
 	if masked > 0 {
 		s.Labels = slices.Clone(s.IDs)
 		for i := range min(masked, len(s.Labels)) {
 			s.Labels[i] = Ignore
 		}
 	}
+	return e.cut(s, len(ids))
+}
+
+// labelled adds ids, of which those are trained that trained names, cut to the longest length.
+func (e *Encoder) labelled(ids []int, trained []bool) error {
+	s, err := e.sample(ids)
+	if err != nil {
+		return err
+	}
+	s.Labels = slices.Clone(s.IDs)
+	for i := range s.Labels {
+		if !trained[i] {
+			s.Labels[i] = Ignore
+		}
+	}
+	return e.cut(s, len(ids))
+}
+
+// sample is the row of ids, all trained, cut to the longest length.
+func (e *Encoder) sample(ids []int) (Sample, error) {
+	s := Sample{IDs: make([]int32, min(len(ids), e.length))}
+	for i, id := range ids[:len(s.IDs)] {
+		if err := e.check(id); err != nil {
+			return s, e.misfit(id, err)
+		}
+		s.IDs[i] = int32(id)
+	}
+	s.Labels = s.IDs
+	return s, nil
+}
+
+// cut counts what was lost of a row of so many ids, and adds the rest.
+func (e *Encoder) cut(s Sample, ids int) error {
+	lost := ids - len(s.IDs)
 	if lost > 0 {
 		e.d.Stats.Truncated++
 		e.d.Stats.Lost += lost
@@ -270,6 +300,7 @@ func (e *Encoder) finish() (*Dataset, error) {
 		remark("rows_own_ends", "{file}: {n} of {rows} rows begin with BOS or end with EOS themselves: none is added a second time",
 			"file", d.Name, "n", e.ownEnds, "rows", all)
 	}
+	e.chats.Tell(d.Name, remark)
 	if s.Duplicates > 0 {
 		remark("rows_repeated", "{file}: {n} of {rows} rows repeat an earlier one", "file", d.Name, "n", s.Duplicates, "rows", s.Rows)
 	}

@@ -9,6 +9,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"llamatab/engine/data/gb18030"
 )
 
 // decode puts a decoder in front of a file that begins with head and is not UTF-8, and skips a byte order mark.
@@ -132,8 +134,8 @@ func (u *utf8OrGB18030) Read(p []byte) (int, error) {
 	}
 	window, err := u.in.Peek(u.in.Size())
 	if u.chosen = u.in; !mostlyUTF8(whole(window, err == io.EOF)) && isGB18030(window, err == io.EOF) {
-		u.chosen = &flagged{in: gb18030(u.in)}
-		text, _ := io.ReadAll(gb18030(bytes.NewReader(window[:min(len(window), 400)])))
+		u.chosen = &flagged{in: gb18030.NewReader(u.in)}
+		text, _ := io.ReadAll(gb18030.NewReader(bytes.NewReader(window[:min(len(window), 400)])))
 		u.found(sampleOf(string(text)))
 	}
 	return u.chosen.Read(p)
@@ -207,7 +209,7 @@ const common = "的一是不了在人有我他这中大来上国和说们为"
 
 // readsAsChinese decodes GB18030 and looks at what comes out.
 func readsAsChinese(text []byte) bool {
-	decoded, err := io.ReadAll(gb18030(bytes.NewReader(text)))
+	decoded, err := io.ReadAll(gb18030.NewReader(bytes.NewReader(text)))
 	if err != nil {
 		return false
 	}

@@ -8,13 +8,9 @@ import (
 )
 
 // Fault is what is wrong with a row, in English and as a code with what it is about.
-type Fault struct{ message.Remark }
+type Fault = message.Fault
 
-func (f *Fault) Error() string { return f.Message }
-
-func fault(code, text string, pairs ...any) error {
-	return &Fault{message.NewRemark(code, text, pairs...)}
-}
+func fault(code, text string, pairs ...any) error { return message.NewFault(code, text, pairs...) }
 
 // BadRow is a malformed row.
 type BadRow struct {

@@ -25,7 +25,9 @@ var arrows = map[string][]string{
 	"engine/jinja/python":  {},
 	"engine/jinja":         {"engine/jinja/python"},
 	"engine/chat":          {"engine/jinja"},
-	"engine/data":          {"engine/config", "engine/message", "engine/strictjson"},
+	"engine/data/turns":    {"engine/chat", "engine/jinja", "engine/message"},
+	"engine/data/gb18030":  {},
+	"engine/data":          {"engine/data/gb18030", "engine/data/turns", "engine/chat", "engine/jinja", "engine/config", "engine/message", "engine/strictjson"},
 	"engine/tokenizer":     {"engine/message", "engine/strictjson"},
 	"engine/weights":       {"engine/message", "engine/tensor"},
 	"engine/adapterdir":    {"engine/message", "engine/weights", "engine/tensor"},
@@ -47,11 +49,11 @@ var arrows = map[string][]string{
 	"engine/fsdp":          {"engine/message", "engine/tensor"},
 	"engine/tune":          {"engine/device", "engine/device/cpu", "engine/tensor"}, // the reference judges variants
 	"engine/report":        {"engine/config", "engine/data", "engine/device", "engine/message"},
-	"engine/pretrained": {"engine/adapterdir", "engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/model/qwen3", "engine/model/mistral", "engine/model/smollm3", "engine/peft", "engine/tokenizer",
+	"engine/pretrained": {"engine/chat", "engine/adapterdir", "engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/model/qwen3", "engine/model/mistral", "engine/model/smollm3", "engine/peft", "engine/tokenizer",
 		"engine/weights", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
 	"engine/memory": {"engine/report", "engine/pretrained", "engine/peft", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor",
 		"engine/weights"},
-	"engine/replay": {"engine/report", "engine/pretrained", "engine/memory", "engine/config", "engine/fsdp", "engine/message", "engine/peft", "engine/optim", "engine/data",
+	"engine/replay": {"engine/chat", "engine/report", "engine/pretrained", "engine/memory", "engine/config", "engine/fsdp", "engine/message", "engine/peft", "engine/optim", "engine/data",
 		"engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
 	"engine/forecast": {"engine/report", "engine/replay", "engine/pretrained", "engine/config", "engine/fsdp", "engine/message", "engine/peft", "engine/data", "engine/model",
 		"engine/plan", "engine/op", "engine/device", "engine/tensor", "engine/weights"},
@@ -102,7 +104,7 @@ var stops = map[string][]string{
 	"github.com/klauspost/compress": {"tools/pack"},
 	"github.com/prometheus":         {"server/metrics"},
 	"github.com/yuin/goldmark":      {"docs"},
-	"golang.org/x/text":             {"engine/data"}, // natively: the browser decodes by itself
+	"golang.org/x/text":             {"engine/data/gb18030"}, // natively: the browser decodes by itself
 }
 
 // imports lists packages with what they import, for the given platform.

@@ -82,7 +82,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	defer m.Close()
 	s := &replay.Setup{Model: m}
 	ds, err := s.LoadData(replay.DataOptions{
-		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,
+		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
 		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
 	})
 	if err != nil {

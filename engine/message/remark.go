@@ -42,3 +42,11 @@ func Fill(text string, pairs ...any) string {
 	}
 	return strings.NewReplacer(fill...).Replace(text)
 }
+
+// Fault is a remark on what is wrong, as an error.
+type Fault struct{ Remark }
+
+// NewFault makes a fault as NewRemark makes a remark.
+func NewFault(code, text string, pairs ...any) error { return &Fault{NewRemark(code, text, pairs...)} }
+
+func (f *Fault) Error() string { return f.Message }

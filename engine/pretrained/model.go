@@ -127,11 +127,16 @@ func ReadSmall(fsys fs.FS, name string) ([]byte, error) {
 	return fs.ReadFile(fsys, name)
 }
 
-func (m *Model) openTokenizer() error {
-	fsys := m.Files.Tokenizer
-	if fsys == nil {
-		fsys = m.Files.Model
+// tokenizerFiles is the folder of the tokenizer and the chat templates: one of their own, or the model's; nil for none.
+func (m *Model) tokenizerFiles() fs.FS {
+	if m.Files.Tokenizer != nil {
+		return m.Files.Tokenizer
 	}
+	return m.Files.Model
+}
+
+func (m *Model) openTokenizer() error {
+	fsys := m.tokenizerFiles()
 	if fsys == nil { // a model of random weights over rows of tokens
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/model"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
@@ -144,7 +145,7 @@ func (o Writer) Tensors(w io.Writer, specs []weights.Spec, metadata map[string]s
 // copied are the files of a model folder that are copied into a result.
 var copied = []string{
 	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-	"added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt",
+	"added_tokens.json", "vocab.json", "merges.txt",
 }
 
 // SavedParams lists the parameters of a written model folder: those of the decoder, and the base model's lm_head if an added
@@ -241,9 +242,13 @@ func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	return keys, nil
 }
 
-// copyFiles copies the tokenizer's files and generation_config.json.
+// copyFiles copies the tokenizer's files, the chat templates and generation_config.json.
 func (o Writer) copyFiles(dir string, m *Model) error {
-	for _, name := range copied {
+	names := copied
+	if fsys := m.tokenizerFiles(); fsys != nil {
+		names = slices.Concat(copied, chat.Files(fsys))
+	}
+	for _, name := range names {
 		from := m.Files.Model
 		if m.Files.Tokenizer != nil && name != "generation_config.json" {
 			from = m.Files.Tokenizer

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strconv"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/message"
@@ -32,7 +33,7 @@ func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
 // readRows reads the dataset, splits off the held-out rows and packs both parts if the run packs.
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := DataOptions{
-		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt,
+		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
 		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
 	}
 	if cfg.PEFT != nil {
@@ -102,6 +103,7 @@ type DataOptions struct {
 	Columns       map[string]string
 	MaxLength     *int
 	TrainOnPrompt bool
+	Template      string // of conversations; "" for the model's own
 	SkipBad       bool
 	Classify      bool // read labels also if the model is no classifier
 	Classes       int  // number of classes, 0 for the number of labels in the data
@@ -135,6 +137,7 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	}
 	if s.Model.Tokenizer != nil {
 		opt.Tokenizer = s.Model.Tokenizer
+		opt.Chat = func(tools bool) (*chat.Choice, error) { return s.Model.Chat(o.Template, tools) }
 	}
 	if o.MaxLength != nil {
 		opt.MaxLength = *o.MaxLength

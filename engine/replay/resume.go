@@ -39,6 +39,7 @@ var changes = map[string]change{
 	"dataset.max_length":      rows,
 	"dataset.packing":         rows,
 	"dataset.train_on_prompt": rows,
+	"dataset.template":        rows,
 	"dataset.on_bad_row":      rows,
 
 	"training.learning_rate":           reported, // the page's advice for a loss that is not finite is to resume at half of it

@@ -1,15 +1,16 @@
 //go:build js
 
-package data
+// Package gb18030 decodes GB18030: natively with golang.org/x/text, in a browser with its TextDecoder.
+package gb18030
 
 import (
 	"io"
 	"syscall/js"
 )
 
-// gb18030 decodes GB18030 to UTF-8 with the browser's TextDecoder, so that its tables are not part of the program. What is no
+// NewReader decodes GB18030 to UTF-8 with the browser's TextDecoder, so that its tables are not part of the program. What is no
 // GB18030 becomes U+FFFD.
-func gb18030(r io.Reader) io.Reader {
+func NewReader(r io.Reader) io.Reader {
 	return &browserDecoder{in: r, decoder: js.Global().Get("TextDecoder").New("gb18030")}
 }
 
@@ -23,7 +24,7 @@ type browserDecoder struct {
 
 func (d *browserDecoder) Read(p []byte) (int, error) {
 	for d.rest == "" && !d.done {
-		buffer := make([]byte, sniffed)
+		buffer := make([]byte, 64<<10)
 		n, err := d.in.Read(buffer)
 		if err != nil && err != io.EOF {
 			return 0, err

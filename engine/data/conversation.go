@@ -1,0 +1,81 @@
+package data
+
+import (
+	"llamatab/engine/chat"
+	"llamatab/engine/data/turns"
+)
+
+// conversations are the chat templates in use, and what a person should know about the conversations of a file.
+type conversations struct {
+	turns.Counts
+	choices map[bool]*chat.Choice // for conversations with tools, and without
+}
+
+// choice is the template for conversations with tools or without.
+func (e *Encoder) choice(tools bool) (*chat.Choice, error) {
+	if c := e.chats.choices[tools]; c != nil {
+		return c, nil
+	}
+	if e.opt.Chat == nil {
+		return nil, errTokenizer
+	}
+	c, err := e.opt.Chat(tools)
+	if err != nil {
+		return nil, broken{err}
+	}
+	if e.chats.choices == nil {
+		e.chats.choices = map[bool]*chat.Choice{}
+	}
+	e.chats.choices[tools] = c
+	return c, nil
+}
+
+// Conversation adds a conversation. Its text is what the model's chat template makes of it, without further special tokens:
+// a template writes BOS itself where the model wants one. Trained are the turns of the assistant from message first on, with
+// what ends them; of a conversation that does not end with the assistant the tail is left out.
+//
+// The text is tokenized in one piece, and the offsets tell which tokens belong to a turn. A token that reaches over the
+// border of a turn belongs to the turn.
+func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
+	if e.opt.Tokenizer == nil {
+		return errTokenizer
+	}
+	n := len(c.Messages)
+	for n > first && chat.Role(c.Messages[n-1]) != chat.Assistant {
+		n--
+	}
+	if n == first {
+		e.drop()
+		return nil
+	}
+	cut := n < len(c.Messages)
+	c.Messages = c.Messages[:n]
+	how, err := e.choice(c.Tools != nil)
+	if err != nil {
+		return err
+	}
+	r, err := how.Template.Trained(c, chat.Options{}, how.Ends)
+	if err != nil {
+		return fault("row_template", "the chat template does not take the conversation: {why}", "why", err.Error())
+	}
+	spans := r.Spans
+	if first > 0 {
+		if spans, err = turns.Behind(how.Template, c, r, first); err != nil {
+			return fault("row_template", "the chat template does not take the conversation: {why}", "why", err.Error())
+		}
+	}
+	ids, offsets, err := e.opt.Tokenizer.EncodeOffsets(r.Text)
+	if err != nil {
+		return err
+	}
+	e.chats.Add(c, r, how, cut, e.line)
+	if e.opt.TrainOnPrompt {
+		return e.row(ids, 0)
+	}
+	return e.labelled(ids, turns.InSpans(offsets, spans))
+}
+
+// broken is an error that no other row can be free of: it ends the reading also where bad rows are left out.
+type broken struct{ error }
+
+func (b broken) Unwrap() error { return b.error }

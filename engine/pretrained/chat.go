@@ -1,0 +1,51 @@
+package pretrained
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"llamatab/engine/chat"
+	"llamatab/engine/config"
+)
+
+// Chat chooses the chat template for a conversation that has tools, or none. name is what dataset.template says; "" stands for
+// the model's own. The model must have a tokenizer.
+func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
+	tokens := chat.Tokens{}
+	if id, ok := m.Tokenizer.BOS(); ok {
+		tokens.BOS, _ = m.Tokenizer.Token(id)
+	}
+	if id, ok := m.Tokenizer.EOS(); ok {
+		tokens.EOS, _ = m.Tokenizer.Token(id)
+	}
+	c := &chat.Choice{}
+	var err error
+	if name == "" || name == config.ModelTemplate {
+		var own *chat.Templates
+		if own, err = chat.Open(m.tokenizerFiles(), tokens); err == nil {
+			c.Template, err = own.Choose("", tools)
+		}
+		if errors.Is(err, chat.ErrNone) {
+			c.StandIn = true
+			name = chat.BuiltinFor(func(token string) bool { _, ok := m.Tokenizer.Special(token); return ok })
+		} else if err != nil {
+			return nil, fmt.Errorf("model: %w", err)
+		}
+	}
+	if c.Template == nil {
+		if c.Template, err = chat.Builtin(name, tokens); err != nil {
+			return nil, err
+		}
+	}
+	ids := m.Tokenizer.Stops()
+	if id, ok := m.Tokenizer.Special(c.Template.EndOfTurn()); ok && !slices.Contains(ids, id) {
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		if token, ok := m.Tokenizer.Token(id); ok {
+			c.Ends, c.Stops = append(c.Ends, token), append(c.Stops, id)
+		}
+	}
+	return c, nil
+}
