@@ -161,7 +161,7 @@ $(TEMPLATES)/node_modules: $(TEMPLATES)/package-lock.json
 templates: $(TEMPLATES)/node_modules ## compare chat templates with another implementation of Jinja, and write the hashes of ours again
 	$(GO) test ./engine/jinja -run TestReferences -v -update
 
-soak: build bin/wasmexec $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules ## the long tests
+soak: build bin/wasmexec $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules ## the long tests: whole matrices and runs of an hour, each of which has a short test in make test
 	$(GO) test -tags soak -timeout 2h ./...
 	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
 
