@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,9 @@ func TestWeigh(t *testing.T) {
 		sizes map[string]int64
 		want  string
 	}{
-		{"at the limits", map[string]int64{"index.html": 1000, "page.js": 9000, "page.wasm": 1_190_000, "engine.wasm": 1_610_000, "engine.js": 5_000_000}, ""},
+		{"at the limits", map[string]int64{"index.html": 1000, "page.js": 9000, "page.wasm": 1_190_000, "engine.wasm": wasmLimit - 1_190_000, "engine.js": 5_000_000}, ""},
 		{"page too large", map[string]int64{"index.html": 1001, "page.js": 9000, "page.wasm": 1_190_000}, "1200001 bytes"},
-		{"wasm too large", map[string]int64{"index.html": 1, "page.js": 1, "page.wasm": 1_000_000, "engine.wasm": 1_800_001}, "2800001 bytes"},
+		{"wasm too large", map[string]int64{"index.html": 1, "page.js": 1, "page.wasm": 1_000_000, "engine.wasm": wasmLimit - 1_000_000 + 1}, fmt.Sprint(wasmLimit+1, " bytes")},
 		{"a file missing", map[string]int64{"index.html": 1, "page.js": 1}, "/page.wasm, which is not packed"},
 	} {
 		err := weigh(c.sizes, index)
