@@ -22,6 +22,7 @@ func generate(ctx context.Context, args []string) error {
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`, or its name on a hub; several are compared with each other and with the base model")
 	var spec message.GenerateJob
 	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or to classify where the model is a classifier")
+	messages := f.String("messages", "", "JSON `FILE` with a list of {\"role\", \"content\"} that the assistant continues, by the model's chat template")
 	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of new tokens at most")
 	f.Float64Var(&spec.Temperature, "temperature", 0, "sampling temperature `T`; 0 takes the likeliest token")
 	f.Float64Var(&spec.TopP, "top-p", 1, "sample among the likeliest tokens that hold this `share` of the probability")
@@ -44,6 +45,19 @@ func generate(ctx context.Context, args []string) error {
 		return exit.Usagef("generate: --top-p wants more than 0 and at most 1")
 	case spec.TopK < 0:
 		return exit.Usagef("generate: --top-k wants 0 or more")
+	}
+	if *messages != "" {
+		if spec.Prompt != "" {
+			return exit.Usagef("generate: --prompt and --messages exclude each other")
+		}
+		text, err := os.ReadFile(*messages)
+		if err != nil {
+			return exit.Usagef("generate: --messages: %v", err)
+		}
+		if !json.Valid(text) {
+			return exit.Usagef("generate: --messages: %s is no JSON", *messages)
+		}
+		spec.Messages = text
 	}
 	m := inputs.New("", hubs.finder(ctx))
 	if err := m.Model("--model", model); err != nil {

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"slices"
 
+	"llamatab/engine/chat"
+	"llamatab/engine/data/turns"
+	"llamatab/engine/jinja"
 	"llamatab/engine/message"
 	"llamatab/engine/pretrained"
 	"llamatab/engine/replay"
@@ -43,7 +46,7 @@ func (j *Job) generate(ctx context.Context) error {
 	if s.Model.Decoder.Classes > 0 && !j.compares() {
 		return j.classify(ctx, s)
 	}
-	prompt, err := encodePrompt(s, g)
+	prompt, stops, err := encodePrompt(s, g)
 	if err != nil {
 		return err
 	}
@@ -53,11 +56,14 @@ func (j *Job) generate(ctx context.Context) error {
 	}
 	var texts []written
 	if err := j.withModels(ctx, s, func(a *pretrained.Adapter, st *replay.Stepper) error {
-		ids, err := j.write(ctx, st, slices.Clone(prompt), stream)
+		ids, err := j.write(ctx, st, slices.Clone(prompt), stops, stream)
 		if err != nil {
 			return err
 		}
 		w := written{Output: ids, Text: s.Model.Tokenizer.Decode(ids, true)}
+		if g.Messages != nil { // the answer alone
+			w.Text = s.Model.Tokenizer.Decode(ids[len(prompt):], true)
+		}
 		if a != nil {
 			w.Name, w.Type = a.Name, a.Config.Type
 		}
@@ -77,38 +83,75 @@ func (j *Job) generate(ctx context.Context) error {
 	return err
 }
 
-// encodePrompt encodes the prompt of a job, and makes the setup one that continues it.
-func encodePrompt(s *replay.Setup, g *message.GenerateJob) ([]int, error) {
+// encodePrompt encodes the prompt of a job, and makes the setup one that continues it. stops are the tokens that end the text.
+func encodePrompt(s *replay.Setup, g *message.GenerateJob) (prompt, stops []int, err error) {
 	if s.Model.Decoder.Classes > 0 {
-		return nil, report.Fail("model", report.ExitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
+		return nil, nil, report.Fail("model", report.ExitConfig, "Give one adapter, and the prompt gets a label; or compare them on a dataset with llamatab eval.",
 			errors.New("generate: the model tells classes of texts apart, it does not continue them"))
 	}
 	context := s.Model.Decoder.MaxPositions - s.Model.LongestPrefix()
-	prompt, err := encodeText(s, g.Prompt)
+	if g.Messages != nil {
+		prompt, stops, err = encodeMessages(s, g)
+	} else if prompt, err = encodeText(s, g.Prompt); err == nil {
+		stops = s.Model.Tokenizer.Stops()
+	}
 	if err == nil && len(prompt) >= context && g.MaxNewTokens > 0 {
 		err = report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: the prompt has %d tokens, the model's context is %d", len(prompt), context))
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.Decodes, s.Lengths = true, []int{min(len(prompt)+g.MaxNewTokens, context)}
-	return prompt, nil
+	return prompt, stops, nil
+}
+
+// encodeMessages encodes a conversation by the model's chat template, up to where the assistant's next turn begins.
+func encodeMessages(s *replay.Setup, g *message.GenerateJob) (prompt, stops []int, err error) {
+	if s.Model.Tokenizer == nil {
+		return nil, nil, errNoTokenizer()
+	}
+	bad := func(err error) ([]int, []int, error) {
+		return nil, nil, report.Fail("prompt", report.ExitConfig, "Change the messages.", fmt.Errorf("generate: messages: %w", err))
+	}
+	v, err := jinja.FromJSON(g.Messages)
+	if err != nil {
+		return bad(err)
+	}
+	messages, err := turns.OpenAI(v, `"messages"`)
+	if err != nil {
+		return bad(err)
+	}
+	how, err := s.Model.Chat("", false)
+	if err != nil {
+		return bad(err)
+	}
+	text, err := how.Template.Text(&chat.Conversation{Messages: messages}, chat.Options{Prompt: true})
+	if err != nil {
+		return bad(err)
+	}
+	if prompt, err = s.Model.Tokenizer.Encode(text, false); err != nil {
+		return bad(err)
+	}
+	if len(prompt) == 0 {
+		return bad(errors.New("the chat template writes nothing"))
+	}
+	if err := inVocabulary(s, prompt); err != nil {
+		return bad(err)
+	}
+	return prompt, how.Stops, nil
 }
 
 // encodeText spells a prompt in tokens of the model.
 func encodeText(s *replay.Setup, text string) ([]int, error) {
 	if s.Model.Tokenizer == nil {
-		return nil, report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("generate: the model folder has no tokenizer.json"))
+		return nil, errNoTokenizer()
 	}
 	prompt, err := s.Model.Tokenizer.EncodeOnce(text)
 	if err == nil && len(prompt) == 0 {
 		err = errors.New("the prompt has no tokens and the tokenizer adds none")
 	}
-	for _, id := range prompt {
-		if err == nil && id >= s.Model.Decoder.Vocab {
-			token, _ := s.Model.Tokenizer.Token(id)
-			err = fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Model.Decoder.Vocab)
-		}
+	if err == nil {
+		err = inVocabulary(s, prompt)
 	}
 	if err != nil {
 		return nil, report.Fail("prompt", report.ExitConfig, "Change the prompt.", fmt.Errorf("generate: %w", err))
@@ -116,8 +159,23 @@ func encodeText(s *replay.Setup, text string) ([]int, error) {
 	return prompt, nil
 }
 
-// write continues a text of ids until it ends, is as long as the setup allows or is stopped. Each new token goes to each.
-func (j *Job) write(ctx context.Context, st *replay.Stepper, ids []int, each func(message.Token)) ([]int, error) {
+func errNoTokenizer() error {
+	return report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("generate: the model folder has no tokenizer.json"))
+}
+
+// inVocabulary is the error of a prompt with a token that the model's embedding has no row for.
+func inVocabulary(s *replay.Setup, prompt []int) error {
+	for _, id := range prompt {
+		if id >= s.Model.Decoder.Vocab {
+			token, _ := s.Model.Tokenizer.Token(id)
+			return fmt.Errorf("token %d (%q) is not in the model's vocabulary of %d", id, token, s.Model.Decoder.Vocab)
+		}
+	}
+	return nil
+}
+
+// write continues a text of ids until one of stops ends it, is as long as the setup allows or is stopped. Each new token goes to each.
+func (j *Job) write(ctx context.Context, st *replay.Stepper, ids, stops []int, each func(message.Token)) ([]int, error) {
 	text, err := replay.NewText(st)
 	if err != nil {
 		return nil, err
@@ -126,7 +184,6 @@ func (j *Job) write(ctx context.Context, st *replay.Stepper, ids []int, each fun
 	tokens := st.Setup.Model.Tokenizer
 	decoder := tokens.Continue(ids, true)
 	sampler := replay.NewTokenSampler(j.Job.Generate)
-	stops := tokens.Stops()
 	for read := 0; len(ids) < st.Setup.Longest(); {
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -66,12 +66,15 @@ type EvalJob struct {
 
 // GenerateJob asks for a continuation of a prompt, or, of a classifier, for its class.
 type GenerateJob struct {
-	Prompt       string  `json:"prompt"`
-	MaxNewTokens int     `json:"max_new_tokens"`
-	Temperature  float64 `json:"temperature"`
-	TopP         float64 `json:"top_p"`
-	TopK         int     `json:"top_k"`
-	Seed         uint64  `json:"seed"`
+	Prompt string `json:"prompt"`
+	// Messages is a conversation, a JSON list of {"role", "content"}, that the assistant continues instead of Prompt: the model's
+	// chat template makes the prompt, and the answer ends where a turn ends.
+	Messages     json.RawMessage `json:"messages,omitempty"`
+	MaxNewTokens int             `json:"max_new_tokens"`
+	Temperature  float64         `json:"temperature"`
+	TopP         float64         `json:"top_p"`
+	TopK         int             `json:"top_k"`
+	Seed         uint64          `json:"seed"`
 
 	// Labels make a language model a classifier with these classes and an untrained head, whose weights are those of a run with
 	// training.seed Seed before its first step.
