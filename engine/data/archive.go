@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -84,13 +83,8 @@ func (s *source) unzip(r io.Reader) error {
 // randomAccess gives access to any place of an open file, from memory where the file itself has none.
 func randomAccess(r io.Reader, rest io.Reader) (io.ReaderAt, int64, error) {
 	if at, ok := r.(io.ReaderAt); ok {
-		switch f := r.(type) {
-		case interface{ Size() int64 }:
-			return at, f.Size(), nil
-		case interface{ Stat() (fs.FileInfo, error) }:
-			if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-				return at, info.Size(), nil
-			}
+		if size := sizeOf(r); size > 0 {
+			return at, size, nil
 		}
 	}
 	all, err := io.ReadAll(io.LimitReader(rest, maxInMemory+1))

@@ -102,12 +102,3 @@ func (b *Batch) Prepend(n int) {
 		}
 	}
 }
-
-// Pick returns the samples at the given rows.
-func (d *Dataset) Pick(rows []int) []Sample {
-	samples := make([]Sample, len(rows))
-	for i, row := range rows {
-		samples[i] = d.Samples[row]
-	}
-	return samples
-}

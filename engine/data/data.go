@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"llamatab/engine/chat"
 	"llamatab/engine/message"
@@ -64,6 +65,8 @@ type Options struct {
 	SkipBad       bool              // a malformed record is left out instead of ending the reading
 	// Chat chooses the template that makes text of a conversation with tools, or without; nil where there is no tokenizer.
 	Chat func(tools bool) (*chat.Choice, error)
+	// Open opens the file again. Where it is set, a large file is not kept in memory: its rows are read again when they are drawn.
+	Open func() (fs.File, error)
 }
 
 // Sample is one row: ids, and a label for each. The slices may be shared; they are read only.
@@ -95,13 +98,13 @@ func (s Sample) Counted() int {
 // Stats are the counts of a dataset.
 type Stats = message.DatasetStats
 
-// Dataset is a file in memory, as tokens.
+// Dataset is a file as rows of tokens. They are in memory or, of a large file, read when they are drawn.
 type Dataset struct {
 	Name    string
 	Format  string // as detected
 	File    message.DataFile
-	Length  int // tokens that a row was cut to
-	Samples []Sample
+	Length  int      // tokens that a row was cut to
+	Samples []Sample // nil where Streams is true: Len, RowLen, Row, Range and Pick give the rows of every dataset
 	Classes []string // of a classification, by their numbers
 	Stats   Stats
 	Remarks []message.Remark
@@ -110,6 +113,10 @@ type Dataset struct {
 	// Fingerprint is a hash of the ids and labels of all rows in their order. Two files with equal fingerprints hold the same
 	// rows. Parts of a dataset that was split have none.
 	Fingerprint uint64
+
+	index  *index  // of the rows of a large file, else nil
+	chosen []int32 // the rows of the index that this part has; nil: all
+	most   int     // tokens that rows of the index are cut to, 0 for no limit
 }
 
 // maxBad is how many bad rows are listed one by one.
@@ -118,8 +125,8 @@ const maxBad = 20
 // Longest is the number of tokens of the longest row.
 func (d *Dataset) Longest() int {
 	n := 0
-	for _, s := range d.Samples {
-		n = max(n, len(s.IDs))
+	for row := range d.Len() {
+		n = max(n, d.RowLen(row))
 	}
 	return n
 }
@@ -140,6 +147,14 @@ func (d *Dataset) EndsIn(id int32) (n, firstLine int) {
 // tables (.csv, .tsv) and JSON apart. A zip archive is read at any place where r is an io.ReaderAt with a Size or a Stat.
 func Load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	d, err := load(r, name, opt)
+	if errors.Is(err, errUnstreamable) {
+		var f fs.File
+		if f, err = opt.Open(); err == nil {
+			defer f.Close()
+			opt.Open = nil
+			d, err = load(f, name, opt)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("data: %s: %w", name, err)
 	}
@@ -190,6 +205,9 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 		auto: !table && (opt.Format == "" || opt.Format == "auto"), plain: !known && !table || known && format.Plain, table: table, columns: opt.Columns,
 		header: func(names []string) bool { return namesColumns(names, opt.Columns) },
 	}
+	if opt.Open != nil && !opt.Classify && !src.packed && src.file.Encoding == "UTF-8" && sizeOf(r) >= streamFrom {
+		e.index(opt.Open)
+	}
 	columns, guessed := opt.Columns, false
 	for record, err := range src.records(how) {
 		_, row := errors.AsType[rowError](err)
@@ -204,12 +222,23 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 			}
 			src.tellGuess(format, columns, opt.Columns)
 		}
+		switch x := e.d.index; {
+		case x == nil || err != nil:
+		case record.Plain:
+			e.d.index = nil
+		case src.file.Encoding != "UTF-8":
+			return nil, errUnstreamable
+		default:
+			x.parse, x.format, x.columns = record.parse, format, columns
+		}
 		if err == nil {
 			record.columns = columns
 			e.line = record.Line
 			samples, stats := len(e.d.Samples), e.d.Stats
 			if err = format.Rows(record, e); err != nil {
 				e.d.Samples, e.d.Stats = e.d.Samples[:samples], stats
+			} else if e.d.index != nil {
+				err = e.take(record)
 			}
 		}
 		switch {

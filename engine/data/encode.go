@@ -1,10 +1,8 @@
 package data
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"slices"
 
@@ -234,28 +232,32 @@ var errTooLarge = errors.New("too large")
 func (e *Encoder) add(s Sample) error {
 	d := e.d
 	s.Line = e.line
-	if len(d.Samples) == maxRows {
+	most := maxTokens
+	if d.index != nil {
+		most = maxStreamTokens
+	}
+	if d.Stats.Rows == maxRows {
 		return fmt.Errorf("%w: more than %d rows; split the file", errTooLarge, maxRows)
 	}
-	if d.Stats.Tokens += len(s.IDs); d.Stats.Tokens > maxTokens {
-		return fmt.Errorf("%w: more than %d tokens up to here; split the file", errTooLarge, maxTokens)
+	if d.Stats.Tokens += len(s.IDs); d.Stats.Tokens > most {
+		return fmt.Errorf("%w: more than %d tokens up to here; split the file", errTooLarge, most)
 	}
 	d.Samples = append(d.Samples, s)
 	d.Stats.Rows++
 	d.Stats.Trained += s.Counted()
 
-	h := fnv.New64a()
-	for _, part := range [][]int32{s.IDs, s.Labels} {
-		_ = binary.Write(h, binary.LittleEndian, part)
-	}
+	label := ""
 	if s.classified() {
-		h.Write([]byte(e.labels[len(d.Samples)-1]))
+		label = e.labels[len(d.Samples)-1]
 	}
-	if e.seen[h.Sum64()] {
-		d.Stats.Duplicates++
+	h := s.hash(label)
+	if e.seen != nil && d.index == nil {
+		if e.seen[h] {
+			d.Stats.Duplicates++
+		}
+		e.seen[h] = true
 	}
-	e.seen[h.Sum64()] = true
-	d.Fingerprint = (d.Fingerprint ^ h.Sum64()) * fnvPrime
+	d.Fingerprint = (d.Fingerprint ^ h) * fnvPrime
 	return nil
 }
 
@@ -282,6 +284,9 @@ func (e *Encoder) finish() (*Dataset, error) {
 	d, s := e.d, &e.d.Stats
 	remark := func(code, text string, pairs ...any) {
 		d.Remarks = append(d.Remarks, message.NewRemark(code, text, pairs...))
+	}
+	if d.index != nil {
+		s.Duplicates, d.Samples = d.index.repeats(), nil
 	}
 	all := s.Bad + s.Dropped + s.Rows
 	if s.Bad > 0 {

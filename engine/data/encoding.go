@@ -25,6 +25,7 @@ func (s *source) decode(head []byte) {
 	}
 	if mark, _ := s.in.Peek(3); string(mark) == "\ufeff" {
 		_, _ = s.in.Discard(3)
+		s.skipped = 3
 	}
 }
 

@@ -24,13 +24,14 @@ func (s *source) objects(line int, yield func(*Record, error) bool) {
 		s.remark("rows_under_key", "{file}: its rows are the list under {key}", "file", s.name, "key", key)
 		line += bytes.Count(head[:offset], []byte("\n"))
 		_, _ = s.in.Discard(offset)
-		listUnderKey(s.in, line, yield)
+		s.skipped += int64(offset)
+		s.listUnderKey(line, yield)
 	case overSeveralLines(head):
 		s.file.Layout = "json"
-		spread(s.in, line, yield)
+		s.spread(line, yield)
 	default:
 		s.file.Layout = "json lines"
-		lines(s.in, line, yield)
+		s.lines(line, yield)
 	}
 }
 
@@ -108,8 +109,8 @@ func overSeveralLines(head []byte) bool {
 }
 
 // spread reads JSON objects one after another, wherever lines end.
-func spread(in *bufio.Reader, line int, yield func(*Record, error) bool) {
-	c := &cursor{in: in, line: line}
+func (s *source) spread(line int, yield func(*Record, error) bool) {
+	c := &cursor{in: s.in, line: line, offset: s.skipped}
 	for {
 		char, err := c.nonspace()
 		switch {
@@ -122,7 +123,7 @@ func spread(in *bufio.Reader, line int, yield func(*Record, error) bool) {
 			yield(&Record{Line: c.line}, err)
 			return
 		}
-		at, column := c.line, c.column
+		at, column, offset := c.line, c.column, c.offset-1
 		text, err := c.object()
 		if err == errInside {
 			err = errors.New("the file ends inside the JSON object that begins here")
@@ -131,25 +132,27 @@ func spread(in *bufio.Reader, line int, yield func(*Record, error) bool) {
 			yield(&Record{Line: at}, err)
 			return
 		}
-		if !yield(object(text, at, column)) {
+		if !yield(objectAt(text, at, column, offset)) {
 			return
 		}
 	}
 }
 
 // lines reads one JSON object a line and leaves blank lines out.
-func lines(in *bufio.Reader, line int, yield func(*Record, error) bool) {
+func (s *source) lines(line int, yield func(*Record, error) bool) {
+	offset := s.skipped
 	for ; ; line++ {
-		text, err := readLine(in)
+		text, err := readLine(s.in)
 		if err != nil && err != io.EOF {
 			yield(&Record{Line: line}, err)
 			return
 		}
 		if len(bytes.TrimSpace(text)) > 0 {
-			if !yield(object(text, line, 1)) {
+			if !yield(objectAt(text, line, 1, offset)) {
 				return
 			}
 		}
+		offset += int64(len(text))
 		if err == io.EOF {
 			return
 		}
@@ -176,6 +179,13 @@ func object(text []byte, line, column int) (*Record, error) {
 	if err != nil {
 		err = rowError{err}
 	}
+	return r, err
+}
+
+// objectAt is the record of an object whose bytes begin at an offset of the file.
+func objectAt(text []byte, line, column int, offset int64) (*Record, error) {
+	r, err := object(text, line, column)
+	r.offset, r.size, r.parse = offset, int64(len(text)), parseLine
 	return r, err
 }
 
@@ -206,8 +216,8 @@ func parse(text []byte, line, column int) (*Record, error) {
 }
 
 // array reads the objects of one JSON array, which is all of the file.
-func array(in *bufio.Reader, line int, yield func(*Record, error) bool) {
-	c := &cursor{in: in, line: line}
+func (s *source) array(line int, yield func(*Record, error) bool) {
+	c := &cursor{in: s.in, line: line, offset: s.skipped}
 	if !c.list(yield) {
 		return
 	}
@@ -219,8 +229,8 @@ func array(in *bufio.Reader, line int, yield func(*Record, error) bool) {
 }
 
 // listUnderKey reads the objects of a JSON array inside an object. The rest of the object holds no rows.
-func listUnderKey(in *bufio.Reader, line int, yield func(*Record, error) bool) {
-	c := &cursor{in: in, line: line}
+func (s *source) listUnderKey(line int, yield func(*Record, error) bool) {
+	c := &cursor{in: s.in, line: line, offset: s.skipped}
 	if !c.list(yield) {
 		return
 	}
@@ -259,12 +269,12 @@ func (c *cursor) list(yield func(*Record, error) bool) bool {
 		}
 		switch char {
 		case '{':
-			line, column := c.line, c.column
+			line, column, offset := c.line, c.column, c.offset-1
 			text, err := c.object()
 			if err != nil {
 				return fail(err)
 			}
-			if !yield(object(text, line, column)) {
+			if !yield(objectAt(text, line, column, offset)) {
 				return false
 			}
 		case ']':
@@ -293,6 +303,7 @@ type cursor struct {
 	in           *bufio.Reader
 	line, column int // of the byte read last
 	newline      bool
+	offset       int64 // behind the byte read last
 }
 
 var errInside = errors.New("the file ends inside its JSON array")
@@ -307,7 +318,7 @@ func (c *cursor) next() (byte, error) {
 	case c.newline:
 		c.line, c.column = c.line+1, 0
 	}
-	c.newline = char == '\n'
+	c.newline, c.offset = char == '\n', c.offset+1
 	if utf8.RuneStart(char) {
 		c.column++
 	}

@@ -18,6 +18,9 @@ type Record struct {
 	table   bool // its values are cells, where an empty one is none
 	fields  map[string]json.RawMessage
 	columns map[string]string
+
+	offset, size int64 // of its bytes in a file of UTF-8
+	parse        func(raw []byte, line int) (*Record, error)
 }
 
 // column is the file's own name of key.

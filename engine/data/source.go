@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"path"
 	"strings"
@@ -21,6 +22,20 @@ type source struct {
 	packed  bool
 	file    *message.DataFile
 	remarks []message.Remark
+	skipped int64 // bytes before the first record, where the file is UTF-8
+}
+
+// sizeOf is the size of an open file in bytes, 0 where it is not known.
+func sizeOf(r io.Reader) int64 {
+	switch f := r.(type) {
+	case interface{ Size() int64 }:
+		return f.Size()
+	case interface{ Stat() (fs.FileInfo, error) }:
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return info.Size()
+		}
+	}
+	return 0
 }
 
 // sourceBuffer is how many bytes of a file are looked at to find its layout, its encoding and its separator.
@@ -68,7 +83,8 @@ func (s *source) records(how reading) iter.Seq2[*Record, error] {
 			s.table(how, yield)
 			return
 		}
-		line, first, err := skipSpace(s.in, how.plain)
+		line, blank, first, err := skipSpace(s.in, how.plain)
+		s.skipped += blank
 		switch {
 		case err == io.EOF:
 		case err != nil:
@@ -78,7 +94,7 @@ func (s *source) records(how reading) iter.Seq2[*Record, error] {
 			yield(plainText(s.in))
 		case first == '[':
 			s.file.Layout = "json"
-			array(s.in, line, yield)
+			s.array(line, yield)
 		default:
 			s.objects(line, yield)
 		}
@@ -100,26 +116,27 @@ func extension(name string) string { return strings.ToLower(path.Ext(name)) }
 
 // skipSpace peeks at the first character that is not white space. In what may be plain text nothing is consumed,
 // since there the space belongs to the text.
-func skipSpace(in *bufio.Reader, plain bool) (line int, first byte, err error) {
+func skipSpace(in *bufio.Reader, plain bool) (line int, skipped int64, first byte, err error) {
 	line = 1
 	for n := 1; ; {
 		head, err := in.Peek(n)
 		if len(head) < n {
-			return line, 0, err
+			return line, skipped, 0, err
 		}
 		c := head[n-1]
 		switch {
 		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
-			return line, c, nil
+			return line, skipped, c, nil
 		case plain && n < in.Size():
 			n++
 			continue
 		case plain:
-			return line, c, nil
+			return line, skipped, c, nil
 		case c == '\n':
 			line++
 		}
 		_, _ = in.Discard(1)
+		skipped++
 	}
 }
 

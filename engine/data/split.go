@@ -14,7 +14,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 	fail := func(why string) (*Dataset, *Dataset, error) {
 		return nil, nil, fmt.Errorf("data: %s: validation_split %v: %s", d.Name, fraction, why)
 	}
-	n := len(d.Samples)
+	n := d.Len()
 	switch {
 	case !(fraction > 0 && fraction < 1):
 		return fail("wants a fraction between 0 and 1")
@@ -27,15 +27,22 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 	}
 	train, validation = &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes, Bad: d.Bad, Stats: d.Stats}, &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes}
 	train.Stats.Rows, train.Stats.Tokens, train.Stats.Trained = 0, 0, 0 // what was left out is told of the whole file
-	for row, s := range d.Samples {
+	if d.index != nil {
+		train.index, validation.index = d.index, d.index
+	}
+	for row := range n {
 		part := train
 		if apart[row] {
 			part = validation
 		}
-		part.Samples = append(part.Samples, s)
+		if d.index != nil {
+			part.chosen = append(part.chosen, d.at(row))
+		} else {
+			part.Samples = append(part.Samples, d.Samples[row])
+		}
 		part.Stats.Rows++
-		part.Stats.Tokens += len(s.IDs)
-		part.Stats.Trained += s.Counted()
+		part.Stats.Tokens += d.RowLen(row)
+		part.Stats.Trained += d.rowCounted(row)
 	}
 	switch {
 	case train.Stats.Trained == 0:

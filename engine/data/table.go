@@ -165,7 +165,7 @@ func (t *tableReader) skipLine() {
 // table reads a table as records: each row is an object of the columns' names and the cells, which are strings.
 func (s *source) table(how reading, yield func(*Record, error) bool) {
 	head, peek := s.in.Peek(s.in.Size())
-	t := &tableReader{c: cursor{in: s.in, line: 1}}
+	t := &tableReader{c: cursor{in: s.in, line: 1, offset: s.skipped}}
 	prefer := byte(',')
 	if e := extension(s.name); e == ".tsv" || e == ".tab" {
 		prefer = '\t'
@@ -179,6 +179,7 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 	if s.file.Separator = string(t.separator); t.separator == oneColumn {
 		s.file.Separator = ""
 	}
+	first := t.c.offset
 	names, line, err := t.row()
 	if err == io.EOF {
 		return
@@ -191,12 +192,15 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 		names[i] = strings.TrimSpace(names[i])
 	}
 	m := &mapping{names: names, columns: how.columns, separator: s.file.Separator}
+	parse := m.parseRow(t.separator)
 	if s.file.Header = how.header(names) || !numbered(how.columns); !s.file.Header {
 		m.names = make([]string, len(names))
 		for i := range names {
 			m.names[i] = strconv.Itoa(i + 1)
 		}
-		if !yield(m.record(names, line)) {
+		r, err := m.record(names, line)
+		r.offset, r.size, r.parse = first, t.c.offset-first, parse
+		if !yield(r, err) {
 			return
 		}
 	} else if name := repeated(names); name != "" {
@@ -204,6 +208,7 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 		return
 	}
 	for {
+		offset := t.c.offset
 		cells, line, err := t.row()
 		if err == io.EOF {
 			return
@@ -211,6 +216,7 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 		r := &Record{Line: line}
 		if err == nil {
 			r, err = m.record(cells, line)
+			r.offset, r.size, r.parse = offset, t.c.offset-offset, parse
 		}
 		if !yield(r, err) {
 			return

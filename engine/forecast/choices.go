@@ -275,17 +275,11 @@ func cut(ds *data.Dataset, cfg *config.Config) *data.Dataset {
 	if ds == nil || most == nil || ds.Longest() <= *most {
 		return ds
 	}
-	short := *ds.Unpack()
-	rows := short.Samples
-	short.Samples, short.Length = nil, *most
-	for _, row := range rows {
-		n := min(len(row.IDs), *most)
-		short.Samples = append(short.Samples, data.Sample{IDs: row.IDs[:n], Labels: row.Labels[:min(n, len(row.Labels))], Class: row.Class, Line: row.Line})
-	}
+	short := ds.Unpack().Cut(*most)
 	if ds.Stats.Packed > 0 {
 		return short.Pack(cfg.Dataset.Shuffle, cfg.Training.Seed)
 	}
-	return &short
+	return short
 }
 
 // check refuses what does not fit, and says by how much and what would make it fit.

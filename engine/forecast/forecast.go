@@ -73,7 +73,7 @@ func planned(cfg *config.Config, files report.Files, c Conditions) (*replay.Setu
 func describe(s *replay.Setup, c Conditions) (*Forecast, error) {
 	cfg := s.Config
 	sampler, err := data.NewSampler(data.Plan{
-		Rows: len(s.Train.Samples), Batch: cfg.Training.BatchSize, Micro: cfg.Training.Accumulation,
+		Rows: s.Train.Len(), Batch: cfg.Training.BatchSize, Micro: cfg.Training.Accumulation,
 		Epochs: cfg.Training.Epochs, MaxSteps: cfg.Training.MaxSteps,
 	})
 	if err != nil {

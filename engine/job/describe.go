@@ -95,7 +95,11 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	if j.Job.Preview != nil {
 		want = *j.Job.Preview
 	}
-	for _, row := range ds.Samples[:min(want.Rows, len(ds.Samples))] {
+	rows, err := ds.Range(0, min(want.Rows, ds.Len()))
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
 		p.Rows = append(p.Rows, spell(s, row, want.Tokens))
 	}
 	return p, nil

@@ -90,7 +90,7 @@ type logitDump struct {
 // dumpLogits writes the logits of all rows as one tensor (rows, longest, V), of a classification (rows, classes).
 func dumpLogits(ctx context.Context, s *replay.Setup, st *replay.Stepper, out pretrained.Writer, name string) error {
 	d := &logitDump{setup: s, st: st, each: s.Longest()}
-	rows, V := len(s.Train.Samples), s.Model.Decoder.Head.Out
+	rows, V := s.Train.Len(), s.Model.Decoder.Head.Out
 	shape := tensor.Of(rows, d.each, V)
 	if s.Model.Decoder.Classes > 0 {
 		d.each, shape = 1, tensor.Of(rows, V)
@@ -179,7 +179,7 @@ func (d *logitDump) compile(label string, chunk int, record func(t *graph.Tape))
 // write computes the logits of all rows and writes them in order.
 func (d *logitDump) write(ctx context.Context, host report.Host, w io.Writer) error {
 	s, V := d.setup, d.setup.Model.Decoder.Head.Out
-	rows, T := len(s.Train.Samples), s.Longest()
+	rows, T := s.Train.Len(), s.Longest()
 	l := s.LayoutOf(T)
 	progress := report.NewProgress(host, "logits", "rows", int64(rows))
 	for first := 0; first < rows; first += s.BatchRows {
@@ -187,7 +187,11 @@ func (d *logitDump) write(ctx context.Context, host report.Host, w io.Writer) er
 			return err
 		}
 		n := min(s.BatchRows, rows-first)
-		b := s.BatchOf(s.Train.Samples[first:first+n], T)
+		samples, err := s.Train.Range(first, first+n)
+		if err != nil {
+			return err
+		}
+		b := s.BatchOf(samples, T)
 		if err := d.st.Run(d.st.BatchWork(l, b, 0), device.Work{Run: d.trunk.Executable}); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (j *Job) eval(ctx context.Context) error {
 		s.Model.Classes = s.Train.Classes
 	}
 	if !j.compares() { // a comparison chooses no kernel variants, so that all its models use the same ones
-		s.Repeats = device.CeilDiv(len(s.Train.Samples), s.BatchRows) * s.Model.Decoder.Layers
+		s.Repeats = device.CeilDiv(s.Train.Len(), s.BatchRows) * s.Model.Decoder.Layers
 	}
 	s.Valid = s.Train // so the plan covers the loss without gradients too
 	var scores []scored
@@ -86,7 +86,7 @@ func (j *Job) eval(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	answer := map[string]any{"rows": len(s.Train.Samples)}
+	answer := map[string]any{"rows": s.Train.Len()}
 	if j.compares() {
 		answer["base"], answer["adapters"] = scores[0], scores[1:]
 	} else {

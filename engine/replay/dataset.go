@@ -20,11 +20,11 @@ import (
 func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
 	tr := cfg.Training
 	p := data.Plan{
-		Rows: len(s.Train.Samples), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
+		Rows: s.Train.Len(), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
 	}
 	if tr.GroupByLength {
-		for _, row := range s.Train.Samples {
-			p.Lengths = append(p.Lengths, len(row.IDs))
+		for row := range s.Train.Len() {
+			p.Lengths = append(p.Lengths, s.Train.RowLen(row))
 		}
 	}
 	return p
@@ -34,7 +34,7 @@ func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := DataOptions{
 		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
-		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
+		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg), InMemory: cfg.Dataset.Packing,
 	}
 	if cfg.PEFT != nil {
 		o.Virtual = peft.VirtualTokens(cfg.PEFT)
@@ -107,6 +107,7 @@ type DataOptions struct {
 	SkipBad       bool
 	Classify      bool // read labels also if the model is no classifier
 	Classes       int  // number of classes, 0 for the number of labels in the data
+	InMemory      bool // also a large file: its rows are rearranged
 	Virtual       int  // positions of the context that virtual tokens will take
 }
 
@@ -139,6 +140,9 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 		opt.Tokenizer = s.Model.Tokenizer
 		opt.Chat = func(tools bool) (*chat.Choice, error) { return s.Model.Chat(o.Template, tools) }
 	}
+	if !o.InMemory {
+		opt.Open = func() (fs.File, error) { return s.Model.Files.Dataset.Open(name) }
+	}
 	if o.MaxLength != nil {
 		opt.MaxLength = *o.MaxLength
 	}
@@ -149,7 +153,7 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	if pad := s.Model.Decoder.PadToken; opt.Classify && pad != nil {
 		if n, line := ds.EndsIn(*pad); n > 0 {
 			ds.Remarks = append(ds.Remarks, message.NewRemark("rows_end_padded", "{file}: {n} of {rows} rows end in the padding token {pad}, the first at line {line}: their class is read at the last token before the padding, as in transformers",
-				"file", ds.Name, "n", n, "rows", len(ds.Samples), "pad", *pad, "line", line))
+				"file", ds.Name, "n", n, "rows", ds.Len(), "pad", *pad, "line", line))
 		}
 	}
 	s.Model.Remarks = append(s.Model.Remarks, ds.Remarks...)

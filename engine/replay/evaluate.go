@@ -11,8 +11,12 @@ import (
 
 // Batches calls f for each micro-batch of a dataset, in file order. first is the number of its first row.
 func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error) error {
-	for first := 0; first < len(ds.Samples); first += s.BatchRows {
-		if err := f(first, s.BatchFrom(ds, first)); err != nil {
+	for first := 0; first < ds.Len(); first += s.BatchRows {
+		b, err := s.BatchFrom(ds, first)
+		if err == nil {
+			err = f(first, b)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -20,13 +24,16 @@ func (s *Setup) Batches(ds *data.Dataset, f func(first int, b *data.Batch) error
 }
 
 // BatchFrom is the micro-batch of an evaluation whose first row has number first.
-func (s *Setup) BatchFrom(ds *data.Dataset, first int) *data.Batch {
-	rows := ds.Samples[first:min(first+s.BatchRows, len(ds.Samples))]
+func (s *Setup) BatchFrom(ds *data.Dataset, first int) (*data.Batch, error) {
+	rows, err := ds.Range(first, min(first+s.BatchRows, ds.Len()))
+	if err != nil {
+		return nil, err
+	}
 	longest := 0
 	for _, r := range rows {
 		longest = max(longest, len(r.IDs))
 	}
-	return s.BatchOf(rows, s.LengthFor(longest))
+	return s.BatchOf(rows, s.LengthFor(longest)), nil
 }
 
 // Measured is the result of an evaluation.
@@ -45,7 +52,7 @@ func (m Measured) AddTo(step *message.Step) {
 
 // Measure evaluates a dataset: the mean loss, and the scores of a classifier.
 func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measured, err error) {
-	p := report.NewProgress(h, "eval", "rows", int64(len(ds.Samples)))
+	p := report.NewProgress(h, "eval", "rows", int64(ds.Len()))
 	sum, confusion := 0.0, fsdp.Confusion{}
 	err = s.Batches(ds, func(first int, b *data.Batch) error {
 		l, err := st.LossSum([]*data.Batch{b})
@@ -53,7 +60,7 @@ func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measure
 			err = st.CountPredictions(confusion, b)
 		}
 		sum, m.Tokens = sum+l, m.Tokens+b.Tokens
-		p.Update(int64(min(first+s.BatchRows, len(ds.Samples))), "")
+		p.Update(int64(min(first+s.BatchRows, ds.Len())), "")
 		return err
 	})
 	if m.Loss = sum / float64(m.Tokens); s.Model.Decoder.Classes > 0 {

@@ -133,7 +133,11 @@ func TestAccumulation(t *testing.T) {
 		var batches []*data.Batch
 		tokens := 0
 		for _, rows := range groups {
-			b := s.BatchOf(s.Train.Pick(rows), s.Longest())
+			samples, err := s.Train.Pick(rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := s.BatchOf(samples, s.Longest())
 			batches, tokens = append(batches, b), tokens+b.Tokens
 		}
 		pending, err := st.Submit(batches, StepInput{Scalars: []optim.Scalars{{LR: 0.01, Tokens: tokens, Step: 1, Beta1: 0.9, Beta2: 0.999}}})
@@ -211,7 +215,10 @@ func TestText(t *testing.T) {
 // The inspector finds nothing in a good micro-batch, and in a bad one the first tensor with a value that is not finite.
 func TestInspector(t *testing.T) {
 	st := newStepper(t)
-	b := st.Setup.BatchFrom(st.Setup.Train, 0)
+	b, err := st.Setup.BatchFrom(st.Setup.Train, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, err := st.Inspect(ProgramKey{T: b.T, Gradients: true})
 	if err != nil {
 		t.Fatal(err)

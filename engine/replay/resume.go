@@ -174,7 +174,7 @@ func (s *Setup) movesRows(path string, now, then *config.Config) bool {
 	if path != "training.max_steps" || (now.Training.MaxSteps > 0) == (then.Training.MaxSteps > 0) {
 		return false
 	}
-	return len(s.Train.Samples)%(now.Training.BatchSize*now.Micro()) != 0
+	return s.Train.Len()%(now.Training.BatchSize*now.Micro()) != 0
 }
 
 // sameAdapter compares adapters after the defaults of the model have been filled in. The settings that decide only how an

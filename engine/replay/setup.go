@@ -228,8 +228,8 @@ func (s *Setup) planBatches() error {
 	seen := map[int]bool{}
 	s.Lengths = nil
 	for _, ds := range sets {
-		for _, row := range ds.Samples {
-			if T := bucket(max(len(row.IDs), 1), longest); !seen[T] {
+		for row := range ds.Len() {
+			if T := bucket(max(ds.RowLen(row), 1), longest); !seen[T] {
 				seen[T] = true
 				s.Lengths = append(s.Lengths, T)
 			}

@@ -23,7 +23,10 @@ func (t *Trainer) diagnose(l *stepResult) (f finding, err error) {
 		return f, err
 	}
 	for k, rows := range l.rows {
-		b := t.Collate(rows)
+		b, err := t.Collate(rows)
+		if err != nil {
+			return f, err
+		}
 		p, err := t.Stepper.Inspect(replay.ProgramKey{T: b.T, Gradients: true, Stage: t.Setup.StageAt(l.Step.Step - 1)})
 		if err != nil {
 			return f, err
@@ -40,7 +43,9 @@ func (t *Trainer) diagnose(l *stepResult) (f finding, err error) {
 		f.tensor, f.unit = replay.NameOf(*first)
 		for i, row := range rows { // each row alone, at its place in the micro-batch
 			alone := make([]data.Sample, len(rows))
-			alone[i] = t.Setup.Train.Samples[row]
+			if alone[i], err = t.Setup.Train.Row(row); err != nil {
+				return f, err
+			}
 			if err := t.Stepper.Run(t.Stepper.ClearWork()); err != nil {
 				return f, err
 			}

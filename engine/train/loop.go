@@ -325,7 +325,7 @@ func (r *Loop) nonfinite(step *stepResult) error {
 		if f.rows != nil {
 			var lines []int
 			for _, row := range f.rows {
-				lines = append(lines, r.Trainer.Setup.Train.Samples[row].Lines()...)
+				lines = append(lines, r.Trainer.Setup.Train.RowLines(row)...)
 			}
 			about["bad_rows"], about["bad_lines"] = f.rows, lines
 			if f.some {

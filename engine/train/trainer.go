@@ -159,7 +159,10 @@ func (t *Trainer) Step(ctx context.Context) (*stepResult, error) {
 	var batches []*data.Batch
 	tokens, inputs := 0, 0
 	for _, r := range rows {
-		b := t.Collate(r)
+		b, err := t.Collate(r)
+		if err != nil {
+			return nil, err
+		}
 		batches = append(batches, b)
 		tokens, inputs = tokens+b.Tokens, inputs+b.Inputs
 	}
@@ -313,8 +316,11 @@ func short(x float64) message.Float {
 }
 
 // Collate puts rows of the dataset into a micro-batch.
-func (t *Trainer) Collate(rows []int) *data.Batch {
-	samples := t.Setup.Train.Pick(rows)
+func (t *Trainer) Collate(rows []int) (*data.Batch, error) {
+	samples, err := t.Setup.Train.Pick(rows)
+	if err != nil {
+		return nil, err
+	}
 	longest := 0
 	for i, s := range samples {
 		if slices.Contains(t.leftOut, rows[i]) {
@@ -323,7 +329,7 @@ func (t *Trainer) Collate(rows []int) *data.Batch {
 		}
 		longest = max(longest, len(s.IDs))
 	}
-	return t.Setup.BatchOf(samples, t.Setup.LengthFor(longest))
+	return t.Setup.BatchOf(samples, t.Setup.LengthFor(longest)), nil
 }
 
 // trainerState is trainer_state.json, what a checkpoint holds besides tensors.
@@ -405,7 +411,7 @@ func (t *Trainer) Save() error {
 		scale = &t.scale
 	}
 	state, err := json.MarshalIndent(trainerState{
-		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: len(t.Setup.Train.Samples), Fingerprint: t.Setup.Fingerprint, Frozen: t.Mem.FrozenFingerprint(),
+		GlobalStep: t.submitted, MaxSteps: t.Total(), NumInputTokensSeen: t.inputsSeen, Skipped: t.skipped, Skips: t.skipsByStage, Seed: t.Cfg.Training.Seed, Rows: t.Setup.Train.Len(), Fingerprint: t.Setup.Fingerprint, Frozen: t.Mem.FrozenFingerprint(),
 		LossScale:  scale,
 		DataOffset: t.dataOffset, LeftOut: t.leftOut, LearningRateFactor: &t.lrFactor, Watch: t.watch,
 	}, "", "  ")
@@ -518,8 +524,8 @@ func (t *Trainer) restore(from fs.FS) (s trainerState, err error) {
 		return bad(fmt.Errorf("%s: learning_rate_factor is %v", message.StateFile, s.factor()))
 	case s.Seed != t.Cfg.Training.Seed:
 		return bad(fmt.Errorf("seed is %d, the checkpoint's is %d", t.Cfg.Training.Seed, s.Seed))
-	case s.Rows != len(t.Setup.Train.Samples):
-		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", len(t.Setup.Train.Samples), s.Rows))
+	case s.Rows != t.Setup.Train.Len():
+		return bad(fmt.Errorf("the dataset has %d rows, the checkpoint's had %d", t.Setup.Train.Len(), s.Rows))
 	case s.Frozen != "" && s.Frozen != t.Mem.FrozenFingerprint():
 		return bad(errors.New("the weights of the model that do not train are others than those of the checkpoint's run"))
 	}

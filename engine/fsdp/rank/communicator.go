@@ -452,7 +452,12 @@ func (c *communicator) Committed(commit fsdp.Commit) {
 	inputs := int64(0)
 	for ; c.counted < n; c.counted++ { // a tab that joined late also counts the steps before
 		for _, rows := range c.sampler.Step(c.counted) {
-			inputs += int64(c.loop.Trainer.Collate(rows).Inputs)
+			b, err := c.loop.Trainer.Collate(rows)
+			if err != nil {
+				c.err = err
+				return
+			}
+			inputs += int64(b.Inputs)
 		}
 	}
 	c.loop.FollowStep(step, commit.Applied, inputs)

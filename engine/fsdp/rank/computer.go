@@ -179,8 +179,12 @@ func (d *computer) computeSlot(r *fsdp.Ready, stop <-chan struct{}) (gradient []
 	}
 	var batches []*data.Batch
 	for k := from; k < to; k++ {
-		batches = append(batches, d.trainer.Collate(rows[k]))
-		r.Tokens += batches[k-from].Tokens
+		b, err := d.trainer.Collate(rows[k])
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b)
+		r.Tokens += b.Tokens
 	}
 	if d.gather != nil { // such a slot has one micro-batch, as the lanes do not hold the gradients of all units at a time
 		gradient, err = d.gather.compute(d.ctx, r.Work, batches[0], replay.MaskSeed(d.cfg.Training.Seed, int(r.Step), from), stop)
@@ -221,8 +225,11 @@ func (d *computer) runBatches(w fsdp.Work, batches []*data.Batch, first int) err
 // evaluateSlot computes the loss of a slot of an evaluation, and of a classifier the confusion matrix. It sets them in r.
 func (d *computer) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
 	first := r.Slot * d.setup.BatchRows
-	d.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "eval", Done: int64(first), Total: int64(len(d.setup.Valid.Samples)), Unit: "rows"}})
-	b := d.setup.BatchFrom(d.setup.Valid, first)
+	d.host.Emit(message.Envelope{Type: "progress", Progress: &message.Progress{Phase: "eval", Done: int64(first), Total: int64(d.setup.Valid.Len()), Unit: "rows"}})
+	b, err := d.setup.BatchFrom(d.setup.Valid, first)
+	if err != nil {
+		return err
+	}
 	if err := d.evaluateBatch(r, b, stop); err != nil {
 		return err
 	}
@@ -231,7 +238,7 @@ func (d *computer) evaluateSlot(r *fsdp.Ready, stop <-chan struct{}) error {
 		return nil
 	}
 	confusion := fsdp.Confusion{}
-	err := d.trainer.Stepper.CountPredictions(confusion, b)
+	err = d.trainer.Stepper.CountPredictions(confusion, b)
 	r.Confusion = confusion.List()
 	return err
 }

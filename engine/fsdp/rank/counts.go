@@ -18,8 +18,12 @@ func slotTokens(s *replay.Setup, cfg *config.Config) (SlotTokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts := make([]int32, len(s.Train.Samples))
-	for i, sample := range s.Train.Samples {
+	counts := make([]int32, s.Train.Len())
+	for i := range counts {
+		sample, err := s.Train.Row(i)
+		if err != nil {
+			return nil, err
+		}
 		b := data.Collate([]data.Sample{sample}, 1, 1)
 		b.Prepend(s.Model.Decoder.Prompt())
 		counts[i] = int32(b.Tokens)

@@ -27,8 +27,8 @@ func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, eval
 	seen := int64(0)
 	for i, c := range commits {
 		for _, rows := range sampler.Step(i) {
-			for _, sample := range s.Train.Pick(rows) {
-				seen += int64(len(sample.IDs))
+			for _, row := range rows {
+				seen += int64(s.Train.RowLen(row))
 			}
 		}
 		step := message.Step{Step: i + 1, Epoch: sampler.Epoch(i + 1), Loss: message.Float(c.Loss), GradNorm: message.Float(c.Norm), Tokens: c.Tokens, NumInputTokensSeen: seen}

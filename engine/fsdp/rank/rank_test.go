@@ -287,7 +287,11 @@ func checkSlotTokens(t *testing.T, sets ...string) {
 	for step := range 6 {
 		rows := d.trainer.Rows(step)
 		for k, micro := range rows {
-			if got, want := tokens(uint64(step), k, k+1), d.trainer.Collate(micro).Tokens; got != want {
+			b, err := d.trainer.Collate(micro)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := tokens(uint64(step), k, k+1), b.Tokens; got != want {
 				t.Errorf("step %d, slot %d: the room counts %d tokens, the tab %d", step, k, got, want)
 			}
 		}
