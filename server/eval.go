@@ -44,6 +44,7 @@ func eval(ctx context.Context, args []string) error {
 		return exit.Usagef("eval: --max-length wants 0 or more, --batch-size 1 or more")
 	}
 	m := inputs.New("", hubs.finder(ctx))
+	defer m.Close()
 	if err := m.Model("--model", model); err != nil {
 		return err
 	}

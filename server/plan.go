@@ -97,6 +97,7 @@ func (p *planner) run(file string, find inputs.Finder) error {
 	if err != nil {
 		return err
 	}
+	defer m.Close()
 	files, err := m.Open()
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ func train(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer m.Close()
 	if err := tabs.Share(c, *tabCount); err != nil {
 		return err
 	}

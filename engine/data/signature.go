@@ -7,7 +7,7 @@ const sniffed = 4096
 
 // signatures are the first bytes of files that are no text, with what to do about them.
 var signatures = []struct{ prefix, what string }{
-	{"PAR1", "a Parquet file, which the command line reads and a browser does not: convert it with llamatab data FILE --write rows.jsonl, or to_json(lines=True) of pandas"},
+	{"PAR1", "a Parquet file, which the command line reads and a browser does not: train with the command line, or convert it with pandas' to_json(orient=\"records\", lines=True)"},
 	{"ARROW1", "an Arrow file: save it as JSON lines, such as with to_json of datasets"},
 	{"\x28\xb5\x2f\xfd", "packed with Zstandard, which the command line reads and a browser does not: unpack it first, or pack it as .gz"},
 	{"\xfd7zXZ\x00", "packed with xz: unpack it first"},

@@ -13,6 +13,7 @@ import (
 
 	"llamatab/engine/message"
 	"llamatab/engine/report"
+	"llamatab/server/datafile"
 	"llamatab/server/exit"
 	"llamatab/server/hub"
 	"llamatab/server/job"
@@ -27,6 +28,7 @@ type Mounts struct {
 	files   map[string]job.Mount
 	paths   map[string]string // by mount: the absolute path, or the name of built-in content or of a model of a hub
 	folders map[string]string // by mount: the folder of a model or adapter of a hub
+	data    *datafile.File    // the dataset as the engine reads it, nil where that is the file itself
 }
 
 // Finder finds a model or an adapter by its name on a hub, or by an address of the hub. What it returns is complete.
@@ -57,12 +59,29 @@ func (m *Mounts) Add(mount, what string, path *string) error {
 	if err := m.Resolve(what, path); err != nil {
 		return err
 	}
-	files, err := job.MountPath(*path)
+	read := *path
+	if info, err := os.Stat(read); mount == "dataset" && err == nil && info.Mode().IsRegular() {
+		if m.data, err = datafile.Convert(read); err != nil {
+			return exit.Usagef("%s: %v", what, err)
+		}
+		if m.data != nil {
+			read = m.data.Path
+		}
+	}
+	files, err := job.MountPath(read)
 	if err != nil {
 		return exit.Usagef("%s: %v", what, err)
 	}
 	m.files[mount], m.paths[mount] = files, *path
 	return nil
+}
+
+// Close removes what was made of the files.
+func (m *Mounts) Close() error {
+	if m.data == nil {
+		return nil
+	}
+	return m.data.Remove()
 }
 
 // Resolve makes the path absolute and checks that it exists.
@@ -259,6 +278,8 @@ func (m *Mounts) Open() (files report.Files, err error) {
 	for name, path := range m.paths {
 		if fetched, ok := m.folders[name]; ok {
 			path = fetched
+		} else if name == "dataset" && m.data != nil {
+			path = m.data.Path
 		}
 		var folder fs.FS = os.DirFS(path)
 		if builtin, ok := strings.CutPrefix(path, library.BuiltinPrefix); ok {
