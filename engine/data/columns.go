@@ -97,17 +97,17 @@ func guessLabel(r *Record, columns map[string]string) map[string]string {
 
 // tellGuess adds a remark where columns has more than what the configuration says.
 func (s *source) tellGuess(f *Format, columns, given map[string]string) {
-	s.file.Columns = map[string]string{}
+	s.How.Columns = map[string]string{}
 	for _, key := range f.Config.Columns {
 		if own := columns[key]; own != "" {
-			s.file.Columns[key] = own
+			s.How.Columns[key] = own
 		}
 	}
 	if maps.Equal(columns, given) || len(columns) == 0 {
 		return
 	}
 	line, _ := json.Marshal(columns)
-	s.remark("columns_guessed", "{file}: its rows are read as {format}, as with dataset.columns {columns}", "file", s.name, "format", f.Name(), "columns", string(line))
+	s.Remark("columns_guessed", "{file}: its rows are read as {format}, as with dataset.columns {columns}", "file", s.Name, "format", f.Name(), "columns", string(line))
 }
 
 // knownKey tells whether key is one of a format's, so that an object with it is a row.

@@ -21,6 +21,7 @@ import (
 	"io/fs"
 
 	"llamatab/engine/chat"
+	"llamatab/engine/data/textfile"
 	"llamatab/engine/message"
 )
 
@@ -196,16 +197,17 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := openSource(r, name)
+	file, err := textfile.Open(r, name)
 	if err != nil {
 		return nil, err
 	}
+	src := &source{file}
 	known := format != nil
 	how := reading{
 		auto: !table && (opt.Format == "" || opt.Format == "auto"), plain: !known && !table || known && format.Plain, table: table, columns: opt.Columns,
 		header: func(names []string) bool { return namesColumns(names, opt.Columns) },
 	}
-	if opt.Open != nil && !opt.Classify && !src.packed && src.file.Encoding == "UTF-8" && sizeOf(r) >= streamFrom {
+	if opt.Open != nil && !opt.Classify && !src.Packed && src.How.Encoding == "UTF-8" && textfile.Size(r) >= streamFrom {
 		e.index(opt.Open)
 	}
 	columns, guessed := opt.Columns, false
@@ -226,7 +228,7 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 		case x == nil || err != nil:
 		case record.Plain:
 			e.d.index = nil
-		case src.file.Encoding != "UTF-8":
+		case src.How.Encoding != "UTF-8":
 			return nil, errUnstreamable
 		default:
 			x.parse, x.format, x.columns = record.parse, format, columns
@@ -254,6 +256,6 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	if format != nil {
 		e.d.Format = format.Name()
 	}
-	e.d.File, e.d.Remarks = *src.file, src.remarks
+	e.d.File, e.d.Remarks = *src.How, src.Remarks
 	return e.finish()
 }

@@ -16,21 +16,21 @@ import (
 // objects reads a file of JSON objects that begins at a line: one on each line, each over several lines, or all in an array
 // under a key of the only object.
 func (s *source) objects(line int, yield func(*Record, error) bool) {
-	head, _ := s.in.Peek(s.in.Size())
+	head, _ := s.In.Peek(s.In.Size())
 	key, offset := rowsKey(head)
 	switch {
 	case offset > 0:
-		s.file.Layout = "json"
-		s.remark("rows_under_key", "{file}: its rows are the list under {key}", "file", s.name, "key", key)
+		s.How.Layout = "json"
+		s.Remark("rows_under_key", "{file}: its rows are the list under {key}", "file", s.Name, "key", key)
 		line += bytes.Count(head[:offset], []byte("\n"))
-		_, _ = s.in.Discard(offset)
-		s.skipped += int64(offset)
+		_, _ = s.In.Discard(offset)
+		s.Skipped += int64(offset)
 		s.listUnderKey(line, yield)
 	case overSeveralLines(head):
-		s.file.Layout = "json"
+		s.How.Layout = "json"
 		s.spread(line, yield)
 	default:
-		s.file.Layout = "json lines"
+		s.How.Layout = "json lines"
 		s.lines(line, yield)
 	}
 }
@@ -110,7 +110,7 @@ func overSeveralLines(head []byte) bool {
 
 // spread reads JSON objects one after another, wherever lines end.
 func (s *source) spread(line int, yield func(*Record, error) bool) {
-	c := &cursor{in: s.in, line: line, offset: s.skipped}
+	c := &cursor{in: s.In, line: line, offset: s.Skipped}
 	for {
 		char, err := c.nonspace()
 		switch {
@@ -140,9 +140,9 @@ func (s *source) spread(line int, yield func(*Record, error) bool) {
 
 // lines reads one JSON object a line and leaves blank lines out.
 func (s *source) lines(line int, yield func(*Record, error) bool) {
-	offset := s.skipped
+	offset := s.Skipped
 	for ; ; line++ {
-		text, err := readLine(s.in)
+		text, err := readLine(s.In)
 		if err != nil && err != io.EOF {
 			yield(&Record{Line: line}, err)
 			return
@@ -217,7 +217,7 @@ func parse(text []byte, line, column int) (*Record, error) {
 
 // array reads the objects of one JSON array, which is all of the file.
 func (s *source) array(line int, yield func(*Record, error) bool) {
-	c := &cursor{in: s.in, line: line, offset: s.skipped}
+	c := &cursor{in: s.In, line: line, offset: s.Skipped}
 	if !c.list(yield) {
 		return
 	}
@@ -230,7 +230,7 @@ func (s *source) array(line int, yield func(*Record, error) bool) {
 
 // listUnderKey reads the objects of a JSON array inside an object. The rest of the object holds no rows.
 func (s *source) listUnderKey(line int, yield func(*Record, error) bool) {
-	c := &cursor{in: s.in, line: line, offset: s.skipped}
+	c := &cursor{in: s.In, line: line, offset: s.Skipped}
 	if !c.list(yield) {
 		return
 	}

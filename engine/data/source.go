@@ -3,62 +3,17 @@ package data
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
-	"path"
 	"strings"
 	"unicode/utf8"
 
-	"llamatab/engine/message"
+	"llamatab/engine/data/textfile"
 )
 
-// source is an open dataset file: unpacked, and as UTF-8.
-type source struct {
-	in      *bufio.Reader
-	name    string // of the file or, in an archive, of the member that is read: its extension tells the layout
-	packed  bool
-	file    *message.DataFile
-	remarks []message.Remark
-	skipped int64 // bytes before the first record, where the file is UTF-8
-}
-
-// sizeOf is the size of an open file in bytes, 0 where it is not known.
-func sizeOf(r io.Reader) int64 {
-	switch f := r.(type) {
-	case interface{ Size() int64 }:
-		return f.Size()
-	case interface{ Stat() (fs.FileInfo, error) }:
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			return info.Size()
-		}
-	}
-	return 0
-}
-
-// sourceBuffer is how many bytes of a file are looked at to find its layout, its encoding and its separator.
-const sourceBuffer = 64 << 10
-
-// openSource unpacks a file, refuses what is no text and finds the encoding.
-func openSource(r io.Reader, name string) (*source, error) {
-	s := &source{in: bufio.NewReaderSize(r, sourceBuffer), name: name, file: &message.DataFile{}}
-	if err := s.unpack(r); err != nil {
-		return nil, err
-	}
-	head, _ := s.in.Peek(sniffed)
-	if what := binaryKind(head); what != "" {
-		return nil, errors.New(what)
-	}
-	s.decode(head)
-	return s, nil
-}
-
-// remark adds a remark on the file.
-func (s *source) remark(code, text string, pairs ...any) {
-	s.remarks = append(s.remarks, message.NewRemark(code, text, pairs...))
-}
+// source is an open dataset file, from which records are read.
+type source struct{ *textfile.File }
 
 // rowError is what is wrong with one record of a file that can be read on.
 type rowError struct{ error }
@@ -78,22 +33,22 @@ type reading struct {
 // rowError it ends.
 func (s *source) records(how reading) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		if how.table || isTable(s.name) && !s.beginsWithObject() || how.auto && s.looksLikeTable(how) {
-			s.file.Layout = "table"
+		if how.table || isTable(s.Name) && !s.beginsWithObject() || how.auto && s.looksLikeTable(how) {
+			s.How.Layout = "table"
 			s.table(how, yield)
 			return
 		}
-		line, blank, first, err := skipSpace(s.in, how.plain)
-		s.skipped += blank
+		line, blank, first, err := skipSpace(s.In, how.plain)
+		s.Skipped += blank
 		switch {
 		case err == io.EOF:
 		case err != nil:
 			yield(&Record{Line: line}, err)
-		case how.plain && isText(s.name, first):
-			s.file.Layout = "text"
-			yield(plainText(s.in))
+		case how.plain && isText(s.Name, first):
+			s.How.Layout = "text"
+			yield(plainText(s.In))
 		case first == '[':
-			s.file.Layout = "json"
+			s.How.Layout = "json"
 			s.array(line, yield)
 		default:
 			s.objects(line, yield)
@@ -103,7 +58,7 @@ func (s *source) records(how reading) iter.Seq2[*Record, error] {
 
 // isText tells plain text from JSON by the file's name or, where that says nothing, by its first character.
 func isText(name string, first byte) bool {
-	switch extension(name) {
+	switch textfile.Extension(name) {
 	case ".txt", ".text", ".md":
 		return true
 	case ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab":
@@ -111,8 +66,6 @@ func isText(name string, first byte) bool {
 	}
 	return first != '{' && first != '['
 }
-
-func extension(name string) string { return strings.ToLower(path.Ext(name)) }
 
 // skipSpace peeks at the first character that is not white space. In what may be plain text nothing is consumed,
 // since there the space belongs to the text.

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"llamatab/engine/config"
+	"llamatab/engine/data/textfile"
 	"llamatab/engine/message"
 	"llamatab/engine/strictjson"
 )
@@ -28,7 +29,7 @@ func init() {
 // tableExtensions are those of file names that say that the file is a table.
 var tableExtensions = []string{".csv", ".tsv", ".tab"}
 
-func isTable(name string) bool { return slices.Contains(tableExtensions, extension(name)) }
+func isTable(name string) bool { return slices.Contains(tableExtensions, textfile.Extension(name)) }
 
 // A tableReader reads rows of cells as RFC 4180 has them: a cell that holds a separator, a quote or a line break stands in quotes, and
 // a quote in it is written twice. Beyond that, a quote inside an unquoted cell is an ordinary character, as in Python's csv.
@@ -164,10 +165,10 @@ func (t *tableReader) skipLine() {
 
 // table reads a table as records: each row is an object of the columns' names and the cells, which are strings.
 func (s *source) table(how reading, yield func(*Record, error) bool) {
-	head, peek := s.in.Peek(s.in.Size())
-	t := &tableReader{c: cursor{in: s.in, line: 1, offset: s.skipped}}
+	head, peek := s.In.Peek(s.In.Size())
+	t := &tableReader{c: cursor{in: s.In, line: 1, offset: s.Skipped}}
 	prefer := byte(',')
-	if e := extension(s.name); e == ".tsv" || e == ".tab" {
+	if e := textfile.Extension(s.Name); e == ".tsv" || e == ".tab" {
 		prefer = '\t'
 	}
 	if told, ok := separatorLine(head); ok {
@@ -176,8 +177,8 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 	} else {
 		t.separator = separatorOf(head, peek != nil, prefer, how.header)
 	}
-	if s.file.Separator = string(t.separator); t.separator == oneColumn {
-		s.file.Separator = ""
+	if s.How.Separator = string(t.separator); t.separator == oneColumn {
+		s.How.Separator = ""
 	}
 	first := t.c.offset
 	names, line, err := t.row()
@@ -191,9 +192,9 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 	for i := range names {
 		names[i] = strings.TrimSpace(names[i])
 	}
-	m := &mapping{names: names, columns: how.columns, separator: s.file.Separator}
+	m := &mapping{names: names, columns: how.columns, separator: s.How.Separator}
 	parse := m.parseRow(t.separator)
-	if s.file.Header = how.header(names) || !numbered(how.columns); !s.file.Header {
+	if s.How.Header = how.header(names) || !numbered(how.columns); !s.How.Header {
 		m.names = make([]string, len(names))
 		for i := range names {
 			m.names[i] = strconv.Itoa(i + 1)
@@ -358,7 +359,7 @@ func separatorOf(head []byte, end bool, prefer byte, header func([]string) bool)
 // sampleRows are the first rows of a table that begins with head, as a separator splits them.
 func sampleRows(head []byte, end bool, separator byte) (rows [][]string) {
 	const enough = 50
-	t := &tableReader{c: cursor{in: bufio.NewReaderSize(bytes.NewReader(head), sourceBuffer), line: 1}, separator: separator}
+	t := &tableReader{c: cursor{in: bufio.NewReaderSize(bytes.NewReader(head), textfile.Buffer), line: 1}, separator: separator}
 	for len(rows) <= enough {
 		cells, _, err := t.row()
 		if err == io.EOF {
@@ -381,7 +382,7 @@ func sampleRows(head []byte, end bool, separator byte) (rows [][]string) {
 // looksLikeTable tells whether a file that is not called a table is one all the same: its first row names two columns or more that a format
 // has, and the second row has as many cells.
 func (s *source) looksLikeTable(how reading) bool {
-	head, err := s.in.Peek(s.in.Size())
+	head, err := s.In.Peek(s.In.Size())
 	if text := bytes.TrimLeft(head, " \t\r\n"); len(text) == 0 || text[0] == '{' || text[0] == '[' {
 		return false
 	}
@@ -395,7 +396,7 @@ func isProse(name string) bool { return name == "" || strings.ContainsAny(name, 
 
 // beginsWithObject tells whether a file that is called a table holds JSON lines.
 func (s *source) beginsWithObject() bool {
-	head, _ := s.in.Peek(s.in.Size())
+	head, _ := s.In.Peek(s.In.Size())
 	line, _, _ := bytes.Cut(bytes.TrimLeft(head, " \t\r\n"), []byte("\n"))
 	return len(line) > 0 && line[0] == '{' && json.Valid(line)
 }

@@ -1,4 +1,4 @@
-package data
+package textfile
 
 import (
 	"bufio"
@@ -14,18 +14,18 @@ import (
 )
 
 // decode puts a decoder in front of a file that begins with head and is not UTF-8, and skips a byte order mark.
-func (s *source) decode(head []byte) {
+func (s *File) decode(head []byte) {
 	switch order := utf16Order(head); {
 	case order != nil:
-		s.file.Encoding = "UTF-16"
-		s.in = bufio.NewReaderSize(&utf16Reader{in: s.in, order: order}, sourceBuffer)
+		s.How.Encoding = "UTF-16"
+		s.In = bufio.NewReaderSize(&utf16Reader{in: s.In, order: order}, Buffer)
 	default:
-		s.file.Encoding = "UTF-8"
-		s.in = bufio.NewReaderSize(&utf8OrGB18030{in: s.in, found: s.foundGB18030}, sourceBuffer)
+		s.How.Encoding = "UTF-8"
+		s.In = bufio.NewReaderSize(&utf8OrGB18030{in: s.In, found: s.foundGB18030}, Buffer)
 	}
-	if mark, _ := s.in.Peek(3); string(mark) == "\ufeff" {
-		_, _ = s.in.Discard(3)
-		s.skipped = 3
+	if mark, _ := s.In.Peek(3); string(mark) == "\ufeff" {
+		_, _ = s.In.Discard(3)
+		s.Skipped = 3
 	}
 }
 
@@ -241,9 +241,9 @@ func sampleOf(text string) string {
 	return string(words)
 }
 
-func (s *source) foundGB18030(sample string) {
-	s.file.Encoding = "GB18030"
-	s.remark("file_encoding", "{file} is not UTF-8: it is read as {encoding}, such as {sample}", "file", s.name, "encoding", "GB18030", "sample", sample)
+func (s *File) foundGB18030(sample string) {
+	s.How.Encoding = "GB18030"
+	s.Remark("file_encoding", "{file} is not UTF-8: it is read as {encoding}, such as {sample}", "file", s.Name, "encoding", "GB18030", "sample", sample)
 }
 
 // flagged replaces U+FFFD, which a decoder writes for what it cannot read, by a byte that is no text.

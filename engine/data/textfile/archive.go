@@ -1,4 +1,4 @@
-package data
+package textfile
 
 import (
 	"archive/zip"
@@ -22,17 +22,17 @@ const (
 )
 
 // unpack replaces the reader by that of the data file inside a gzip file or zip archive, twice at most.
-func (s *source) unpack(r io.Reader) error {
+func (s *File) unpack(r io.Reader) error {
 	for range 2 {
-		head, _ := s.in.Peek(4)
+		head, _ := s.In.Peek(4)
 		switch {
 		case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-			packed := &counted{in: s.in}
+			packed := &counted{in: s.In}
 			g, err := gzip.NewReader(packed)
 			if err != nil {
 				return cutShort("gzip file", err)
 			}
-			s.name = strings.TrimSuffix(strings.TrimSuffix(s.name, ".gz"), ".GZ")
+			s.Name = strings.TrimSuffix(strings.TrimSuffix(s.Name, ".gz"), ".GZ")
 			s.unpacked("gzip", "gzip file", g, packed.bytes)
 		case bytes.HasPrefix(head, []byte("PK\x03\x04")) || bytes.HasPrefix(head, []byte("PK\x05\x06")):
 			if err := s.unzip(r); err != nil {
@@ -41,19 +41,19 @@ func (s *source) unpack(r io.Reader) error {
 		default:
 			return nil
 		}
-		r = s.in
+		r = s.In
 	}
 	return nil
 }
 
-func (s *source) unpacked(kind, what string, r io.Reader, packed func() int64) {
-	s.packed, s.file.Packed = true, kind
-	s.in = bufio.NewReaderSize(&bounded{in: r, what: what, packed: packed}, sourceBuffer)
+func (s *File) unpacked(kind, what string, r io.Reader, packed func() int64) {
+	s.Packed, s.How.Packed = true, kind
+	s.In = bufio.NewReaderSize(&bounded{in: r, what: what, packed: packed}, Buffer)
 }
 
 // unzip replaces the reader by that of the data file in a zip archive.
-func (s *source) unzip(r io.Reader) error {
-	at, size, err := randomAccess(r, s.in)
+func (s *File) unzip(r io.Reader) error {
+	at, size, err := randomAccess(r, s.In)
 	if err != nil {
 		return err
 	}
@@ -73,9 +73,9 @@ func (s *source) unzip(r io.Reader) error {
 		return fmt.Errorf("%q in the zip archive: %w: unpack it first", f.Name, err)
 	}
 	if others > 0 {
-		s.remark("archive_member", "{file}: of {n} files in it, {member} is read", "file", s.name, "n", others+1, "member", f.Name)
+		s.Remark("archive_member", "{file}: of {n} files in it, {member} is read", "file", s.Name, "n", others+1, "member", f.Name)
 	}
-	s.name, s.file.Member = f.Name, f.Name
+	s.Name, s.How.Member = f.Name, f.Name
 	s.unpacked("zip", "zip archive", in, func() int64 { return int64(min(f.CompressedSize64, 1<<62)) })
 	return nil
 }
@@ -83,7 +83,7 @@ func (s *source) unzip(r io.Reader) error {
 // randomAccess gives access to any place of an open file, from memory where the file itself has none.
 func randomAccess(r io.Reader, rest io.Reader) (io.ReaderAt, int64, error) {
 	if at, ok := r.(io.ReaderAt); ok {
-		if size := sizeOf(r); size > 0 {
+		if size := Size(r); size > 0 {
 			return at, size, nil
 		}
 	}
@@ -117,7 +117,7 @@ func member(all []*zip.File) (f *zip.File, others int, err error) {
 			return nil, 0, errors.New("a document, not a data file: save it as CSV or plain text")
 		}
 		files = append(files, f)
-		if documents(base) || !slices.Contains(dataExtensions, extension(base)) {
+		if documents(base) || !slices.Contains(dataExtensions, Extension(base)) {
 			continue
 		}
 		rows = append(rows, f)
