@@ -11,6 +11,7 @@ import (
 type browser interface {
 	engines
 	keptRuns
+	hubRequests
 	rooms
 	runChart
 	elements
@@ -50,6 +51,14 @@ type keptRuns interface {
 	RemoveRun(id string)
 	// Download packs what a run has below some paths as a zip. Without a run it packs what lies in the page's memory.
 	Download(run string, paths []string, name, readme string)
+}
+
+// hubRequests are the requests to the server about models of a hub (js/hub.js).
+type hubRequests interface {
+	FetchModel(name string) // begins to fetch a model, or goes on
+	PauseFetch(name string)
+	CancelFetch(name string)
+	RemoveModel(name string) // a model that is there, by its name in the list of models
 }
 
 // rooms are the requests to the server about rooms (js/room.js, js/upload.js).

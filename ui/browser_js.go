@@ -48,6 +48,11 @@ func (b jsBrowser) Download(run string, paths []string, name, readme string) {
 	b.page.Call("download", run, jsonText(paths), name, readme)
 }
 
+func (b jsBrowser) FetchModel(name string)  { b.page.Call("fetchModel", name) }
+func (b jsBrowser) PauseFetch(name string)  { b.page.Call("pauseFetch", name) }
+func (b jsBrowser) CancelFetch(name string) { b.page.Call("cancelFetch", name) }
+func (b jsBrowser) RemoveModel(name string) { b.page.Call("removeModel", name) }
+
 func (b jsBrowser) RecallRoom()                     { b.page.Call("recallRoom") }
 func (b jsBrowser) ReturnToOwnedRoom()              { b.page.Call("returnToOwnedRoom") }
 func (b jsBrowser) CreateRoom(r roomRequest)        { b.page.Call("createRoom", jsonText(r)) }

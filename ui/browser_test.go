@@ -158,8 +158,10 @@ func vuguHelper(t *testing.T) []byte {
 	return []byte(script)
 }
 
-// offers are the answers of a server with one model, one dataset, one ready run and one recipe.
+// offers are the answers of a server with one model, one dataset, one ready run and one recipe, which fetches models of a hub.
 var offers = map[string]string{
+	"/hub/fetches": `{"host": "hub.example", "fetches": [{"name": "org/paused", "state": "paused", "done": 25000000, "total": 100000000, "rate": 0},
+		{"name": "org/gated", "state": "failed", "done": 0, "total": 0, "rate": 0, "problem": {"code": "hub_gated", "message": "org/gated is a gated model", "next": "accept its conditions"}}]}`,
 	"/api/models": `[{"name": "builtin:tales", "files": [{"name": "config.json", "size": 500}, {"name": "model.safetensors", "size": 1000000}]}]`,
 	"/api/data":   `[{"name": "builtin:pirate", "size": 2500}, {"name": "NOTICE", "size": 10}]`,
 	"/api/recipes": `[{"name": "head-only", "title": {"en": "Only the output head", "zh": "只训练输出头"}, "why": {"en": "It is cheap.", "zh": "它很省。"},

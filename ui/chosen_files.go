@@ -88,7 +88,7 @@ func (w *Words) ChosenText(c *chosenInput) Text {
 	if !c.Usable() {
 		return ""
 	}
-	text := w.T("chosen", "name", strings.TrimPrefix(c.Name, "builtin:"), "size", Bytes(c.Bytes))
+	text := w.T("chosen", "name", shortName(c.Name), "size", Bytes(c.Bytes))
 	if c.Note != nil {
 		text += " · " + c.Note(w)
 	}

@@ -16,6 +16,7 @@ import (
 type Studio struct {
 	*Words
 	Model, Data chosenInput
+	Hub         hubModels
 	Models      []offer // of the server
 	Datasets    []message.ServerFile
 	Config      Tree
@@ -57,7 +58,7 @@ type offer struct {
 }
 
 func newStudio(p *Page) *Studio {
-	s := &Studio{Words: p.Words, Budget: p.browser.Remembered("budget"), page: p}
+	s := &Studio{Words: p.Words, Budget: p.browser.Remembered("budget"), Hub: hubModels{Words: p.Words, page: p}, page: p}
 	s.reset(Tree{
 		"dataset":  map[string]any{"max_length": 256.0},
 		"training": map[string]any{"max_steps": 100.0},

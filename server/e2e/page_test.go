@@ -9,20 +9,47 @@ import (
 	"time"
 
 	"llamatab/engine/testfiles"
+	"llamatab/server/hub/hubtest"
 	"llamatab/server/servertest"
 )
 
-// TestPageTrains opens the page, chooses a model folder and a text file, trains with LoRA, pauses, resumes, stops early and
+// hubWithTales starts a hub that has the built-in story model as org/tales and cuts the connection once. It returns the hub's
+// address. Programs of this test use an empty cache.
+func hubWithTales(t *testing.T, builtin string) string {
+	t.Helper()
+	h := hubtest.New()
+	t.Cleanup(h.Close)
+	files := map[string][]byte{}
+	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
+		data, err := os.ReadFile(filepath.Join(builtin, "models", "tales", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = data
+	}
+	h.Add("org/tales", files)
+	h.Fail(hubtest.Fault{Storage: true, Cut: 100_000})
+	t.Setenv("LLAMATAB_CACHE", t.TempDir())
+	t.Setenv("HF_HUB_OFFLINE", "")
+	return h.URL
+}
+
+// TestPageTrains opens the page, has a model of a hub fetched, chooses a model folder and a text file, trains with LoRA, pauses, resumes, stops early and
 // downloads the result. Then llamatab generate reads the downloaded adapter.
 func TestPageTrains(t *testing.T) {
 	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
-	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"))
+	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"), "--hub-endpoint", hubWithTales(t, builtin))
 	v := visit(t, 2*servertest.Patience)
 	v.open(address + "/#studio")
 	v.until("the page", `document.getElementById("method-lora")`)
 	if v.ask(`return await navigator.gpu.requestAdapter() !== null`) != "true" {
 		t.Fatal("Chromium offers no WebGPU adapter")
 	}
+	v.until("the field for a model of the hub", `!document.getElementById("hub").hidden`)
+	v.ask(`const e = document.getElementById("hub-name"); e.value = "org/tales"; e.dispatchEvent(new Event("input", { bubbles: true }))`)
+	v.until("the button", `!document.getElementById("hub-fetch").disabled`)
+	v.press("hub-fetch")
+	v.until("the model of the hub", `document.getElementById("model-chosen").textContent.startsWith("org/tales@")`)
 	// The files are set on the file inputs, as a choice from disk does.
 	v.ask(`
 		const get = async (url) => {

@@ -35,7 +35,7 @@ export const keepOffline = async () => {
   const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
   const paths = new Set(["/client-zip.js", "/engine.wasm", "/worker.js", "/replay.js", ...fetched]);
   const store = async (path) => (await cache.match(path)) || cache.add(path);
-  const stored = [...paths].filter((path) => !/^\/(offline\.js|job\/|api\/rooms)/.test(path)).map((path) =>
+  const stored = [...paths].filter((path) => !/^\/(offline\.js|job\/|hub\/|api\/rooms)/.test(path)).map((path) =>
     store(path).catch((error) => { if (!path.startsWith("/api/")) throw error; })); // a list that the server lacks is empty
   await Promise.all(stored);
   await store("/");

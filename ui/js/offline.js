@@ -6,10 +6,10 @@ const store = "llamatab";
 const fileLimit = 64 << 20; // bytes; a larger file of a model or dataset is not stored
 
 // nameOf is the name under which an answer is stored. The page has one name, whatever its query and fragment are. It is null
-// for what must not be stored: jobs, rooms, and files that were uploaded for a room.
+// for what must not be stored: jobs, rooms, what the server fetches from a hub, and files that were uploaded for a room.
 const nameOf = ({ method, mode, url }) => {
   const { origin, pathname } = new URL(url);
-  if (method !== "GET" || origin !== location.origin || /^\/(job|api\/rooms|api\/\w+\/handed(:|%3A).*)\//.test(pathname + "/")) return null;
+  if (method !== "GET" || origin !== location.origin || /^\/(job|hub|api\/rooms|api\/\w+\/handed(:|%3A).*)\//.test(pathname + "/")) return null;
   return mode === "navigate" ? (pathname === "/" ? "/" : null) : pathname;
 };
 

@@ -83,9 +83,9 @@ test("where the server answers with an error, the stored file is taken, and the 
   assert.equal((await ask("/page.js")).status, 503);
 });
 
-test("jobs, rooms and what was uploaded for a room are not stored", async () => {
+test("jobs, rooms, fetches of a hub and what was uploaded for a room are not stored", async () => {
   const { ask, cache } = load(async () => new Response("x"));
-  for (const path of ["/job/1/files/a", "/api/rooms", "/api/rooms/a/control", "/api/models/handed:1/config.json"]) assert.equal(await ask(path), null);
+  for (const path of ["/job/1/files/a", "/hub/fetches", "/api/rooms", "/api/rooms/a/control", "/api/models/handed:1/config.json"]) assert.equal(await ask(path), null);
   assert.equal(await ask("/page.js", { method: "POST" }), null);
   assert.deepEqual(cache.added, []);
 });
@@ -122,7 +122,7 @@ test("the page itself is stored last, and never without its files", async () => 
     if (path === lost) throw new TypeError("Failed to fetch");
     return new Response(path, { status: path === "/api/recipes" ? 404 : 200 });
   });
-  const fetched = ["/page.js", "/page.css", "/page.js", "/api/models", "/api/recipes", "/api/rooms", "/offline.js"];
+  const fetched = ["/page.js", "/page.css", "/page.js", "/api/models", "/api/recipes", "/api/rooms", "/hub/fetches", "/offline.js"];
   const own = ["/client-zip.js", "/engine.wasm", "/page.css", "/page.js", "/replay.js", "/worker.js"];
   for (lost of own) {
     await assert.rejects(keep(cache, fetched));

@@ -10,6 +10,7 @@ import { copy, download, saveJSON } from "./downloads.js";
 import { appendText, focus, rendered, setText, valueOf } from "./elements.js";
 import { watchFileInputs } from "./file_input.js";
 import { keepOffline, tellGPU, tellOffers } from "./host_info.js";
+import { cancelFetch, fetchModel, pauseFetch, recallHub, removeModel } from "./hub.js";
 import { drain, listen } from "./inbox.js";
 import { watchKeyboard } from "./keyboard.js";
 import { listRuns, openRun, removeRun } from "./kept_runs.js";
@@ -29,6 +30,7 @@ for (const watch of [watchFileInputs, watchAddress, watchKeyboard, watchVisibili
 const start = () => {
   tellAddress();
   tellGPU().catch(() => {});
+  recallHub();
   listRuns();
   setTimeout(() => keepOffline().catch(() => {}), offlineAfter);
 };
@@ -47,9 +49,9 @@ const afterRender = () => {
 };
 
 globalThis.llamatabPage = {
-  actInRoom, appendText, askSideEngine, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, focus, forgetRoom,
-  goTo, joinRoom, language, leaveRoom, listRuns, listen, openRun, planRoom, recallRoom, reload, remember,
-  remembered: (name) => remembered(name) ?? "", removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToOwnedRoom, saveJSON,
+  actInRoom, appendText, askSideEngine, cancelFetch, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, fetchModel, focus, forgetRoom,
+  goTo, joinRoom, language, leaveRoom, listRuns, listen, openRun, pauseFetch, planRoom, recallRoom, reload, remember,
+  remembered: (name) => remembered(name) ?? "", removeModel, removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToOwnedRoom, saveJSON,
   savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startRun, stopUpload, theme, upload,
   valueOf, watchRoom,
 };
