@@ -125,6 +125,8 @@ func (h *hubModels) Cancel(f hubFetch) { h.page.browser.CancelFetch(f.Name) }
 // StateText says how far a fetch is.
 func (h *hubModels) StateText(f hubFetch) Text {
 	switch {
+	case f.State == "failed" && f.Done == 0:
+		return h.T("hub.refused", "name", f.Name)
 	case f.State == "failed":
 		return h.T("hub.failed", "name", f.Name)
 	case f.State == "paused":

@@ -115,6 +115,19 @@ func TestHubProblems(t *testing.T) {
 	}
 }
 
+// TestZipOfModel: an archive that cannot be read is no model, and the page says why.
+func TestZipOfModel(t *testing.T) {
+	p, _ := hubPage(t)
+	tellPage(t, p, "files-chosen", filesMessage{Kind: "model", Problem: "it holds no config.json"})
+	if s := p.Studio; s.Model.Usable() || s.ChoiceProblem(&s.Model) != "The archive cannot be used: it holds no config.json." {
+		t.Errorf("it says %q", s.ChoiceProblem(&s.Model))
+	}
+	tellPage(t, p, "files-chosen", filesMessage{Kind: "model", Files: []file{{Path: "m/config.json", Size: 2}, {Path: "m/model.safetensors", Size: 9}, {Path: "m/tokenizer.json", Size: 3}}})
+	if s := p.Studio; !s.Model.Usable() || s.Model.Name != "m" {
+		t.Errorf("the model is %q", s.Model.Name)
+	}
+}
+
 func TestShortName(t *testing.T) {
 	for name, want := range map[string]Text{fetchedName: "org/name@0123456", "builtin:tales": "tales", "folder": "folder", "org/name@012": "org/name@012"} {
 		if got := shortName(name); got != want {

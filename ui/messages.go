@@ -15,8 +15,9 @@ type (
 		Envelopes []message.Envelope `json:"envelopes"`
 	}
 	filesMessage struct { // files that the person has chosen
-		Kind  string `json:"kind"` // "model" or "dataset"
-		Files []file `json:"files"`
+		Kind    string `json:"kind"` // "model" or "dataset"
+		Files   []file `json:"files"`
+		Problem string `json:"problem"` // why they cannot be read, or ""
 	}
 	writtenMessage struct { // an engine has written a file of a result
 		Engine   string `json:"engine"`
@@ -70,7 +71,7 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"envelopes":      take((*Page).receiveEnvelopes),
 	"file-removed":   take(func(p *Page, _ time.Time, m removedMessage) { p.fileRemoved(m) }),
 	"file-written":   take(func(p *Page, _ time.Time, m writtenMessage) { p.fileWritten(m) }),
-	"files-chosen":   take(func(p *Page, _ time.Time, m filesMessage) { p.Studio.choose(m.Kind, m.Files) }),
+	"files-chosen":   take(func(p *Page, _ time.Time, m filesMessage) { p.Studio.choose(m.Kind, m.Files, m.Problem) }),
 	"gpu":            take(func(p *Page, _ time.Time, m adapter) { p.GPU = m; p.Studio.changed() }),
 	"hub":            take(func(p *Page, _ time.Time, m hubMessage) { p.Studio.Hub.receive(m) }),
 	"hub-problem":    take(func(p *Page, _ time.Time, m hubProblem) { p.Studio.Hub.refused(m) }),

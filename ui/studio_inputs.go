@@ -63,12 +63,15 @@ func (s *Studio) TakeData(name string) {
 	s.changed()
 }
 
-// choose takes the files that the person has chosen on this computer.
-func (s *Studio) choose(kind string, files []file) {
-	if len(files) == 0 { // a cancelled dialog changes nothing
+// choose takes the files that the person has chosen on this computer, or why a zip archive of a model cannot be read.
+func (s *Studio) choose(kind string, files []file, problem string) {
+	if len(files) == 0 && problem == "" { // a cancelled dialog changes nothing
 		return
 	}
-	if kind == "model" {
+	if problem != "" {
+		s.Model = chosenInput{Problem: func(w *Words) Text { return w.T("model.zip.bad", "why", problem) }}
+		s.suggest()
+	} else if kind == "model" {
 		s.Model = chooseModel(files)
 		s.suggest()
 	} else {

@@ -11,6 +11,7 @@ var hubTexts = texts{
 	"hub.hint":     {"Its name, such as HuggingFaceTB/SmolLM2-135M, or the address of its page. The server fetches it once, checks it and keeps it.", "模型名，例如 HuggingFaceTB/SmolLM2-135M，或模型页面的地址。服务器只下载一次，校验后保存。"},
 	"hub.kept":     {"Fetched models", "已下载的模型"},
 	"hub.name":     {"A model of {host}", "{host} 上的模型"},
+	"hub.refused":  {"{name} is not fetched.", "{name}：未下载。"},
 	"hub.pause":    {"Pause", "暂停"},
 	"hub.paused":   {"{name}: paused at {done} of {total}", "{name}：已暂停，已下载 {done}，共 {total}"},
 

@@ -62,6 +62,8 @@ var studioTexts = texts{
 	"model.missing":    {"This folder has no {file}: choose the folder that holds it.", "该文件夹中没有 {file}：请选择包含它的文件夹。"},
 	"model.parameters": {"{n} parameters", "{n} 个参数"},
 	"model.server":     {"Ready to use", "现成的模型"},
+	"model.zip":        {"or a zip archive of it", "或它的 zip 压缩包"},
+	"model.zip.bad":    {"The archive cannot be used: {why}.", "压缩包无法使用：{why}。"},
 	"model.tokenless":  {"No tokenizer.json: only data that already consists of token ids can be used.", "没有 tokenizer.json：只能使用已经是词元编号的数据。"},
 
 	"plan":         {"Memory plan", "内存计划"},

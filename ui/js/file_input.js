@@ -2,9 +2,10 @@
 
 import { choose, filesLimit } from "./chosen_files.js";
 import { tell } from "./inbox.js";
+import { isZip, modelIn } from "./zip_files.js";
 
 const depthLimit = 3; // folders within a dropped folder
-const inputs = { "model-input": "model", "data-input": "dataset" };
+const inputs = { "model-input": "model", "model-zip-input": "model", "data-input": "dataset" };
 
 // filesBelow lists the files of a dropped file or folder.
 const filesBelow = async (entry, depth, found) => {
@@ -25,10 +26,29 @@ const filesBelow = async (entry, depth, found) => {
 // tellSettings sends the text of a run.json.
 const tellSettings = (text) => tell("settings", { text });
 
-// bring takes dropped or pasted files and shows the studio. A run.json replaces the settings; other files are chosen.
+// chooseUnpacked chooses files. A zip archive that holds a model stands for the model's folder; another one is data, which the
+// engine reads.
+const chooseUnpacked = async (kind, files) => {
+  const zip = files.length === 1 && isZip(files[0].file) ? files[0].file : null;
+  if (!zip) return choose(kind ?? kindOf(files), files);
+  try {
+    const model = kind === "dataset" ? [] : await modelIn(zip);
+    if (model.length) return await choose("model", model);
+    if (kind === "model") throw new Error("it holds no config.json");
+  } catch (error) {
+    if (kind === "model") return tell("files-chosen", { kind, files: [], problem: String(error.message ?? error) });
+  }
+  return choose("dataset", files);
+};
+
+// kindOf is "model" for files among which is a model's config.json, else "dataset".
+export const kindOf = (files) => (files.some(({ file }) => file.name === "config.json") ? "model" : "dataset");
+
+// bring takes dropped or pasted files and shows the studio. A run.json replaces the settings; other files are chosen. Without a kind
+// the files themselves say what they are.
 const bring = async (kind, files) => {
   if (files.length === 1 && files[0].file.name === "run.json") tellSettings(await files[0].file.text());
-  else choose(kind, files);
+  else await chooseUnpacked(kind, files);
   if (location.hash !== "#studio") location.hash = "#studio";
 };
 
@@ -42,7 +62,7 @@ export const nameOfPasted = (text) => {
 
 const changed = async ({ target }) => {
   const kind = inputs[target.id];
-  if (kind) choose(kind, [...target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+  if (kind) chooseUnpacked(kind, [...target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
   else if (target.id === "config-input" && target.files[0]) tellSettings(await target.files[0].text());
 };
 
@@ -56,7 +76,7 @@ const dropped = async (event) => {
   if (!entries.length) return;
   const found = [];
   for (const entry of entries) await filesBelow(entry, 0, found);
-  bring(placeOf(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : "dataset"), found);
+  bring(placeOf(event)?.dataset.drop ?? (entries.some((e) => e.isDirectory) ? "model" : undefined), found);
 };
 
 const pasted = (event) => {

@@ -3,7 +3,7 @@ import { File } from "node:buffer";
 import test from "node:test";
 import { fingerprint } from "./chosen_files.js";
 import { filesBelow } from "./downloads.js";
-import { nameOfPasted } from "./file_input.js";
+import { kindOf, nameOfPasted } from "./file_input.js";
 import { recordedInputs } from "./page_engines.js";
 import { toUTF8 } from "./text_encoding.js";
 import { nameOnServer } from "./upload.js";
@@ -64,4 +64,9 @@ test("files on the server have a readable name that an address can carry", () =>
   assert.equal(nameOnServer("dataset", "My rows/2024.jsonl", files), "My-rows-2024.jsonl-" + print);
   assert.equal(nameOnServer("dataset", "../海", files), "dataset-" + print);
   assert.equal(nameOnServer("model", "x".repeat(99), files), "x".repeat(40) + "-" + print);
+});
+
+test("files among which is a config.json are a model, others data", () => {
+  assert.equal(kindOf([{ file: { name: "model.safetensors" } }, { file: { name: "config.json" } }]), "model");
+  assert.equal(kindOf([{ file: { name: "rows.jsonl" } }]), "dataset");
 });

@@ -7,6 +7,8 @@ const listLimit = 16 << 20; // bytes of an archive's list of files
 const entryLimit = 4096; // files
 const sizeLimit = 2 ** 40; // bytes of a file
 
+export const isZip = (file) => /\.zip$/i.test(file.name);
+
 const read = async (blob, from, length) => {
   if (from < 0 || from + length > blob.size) throw new Error("the zip archive is cut off");
   return new DataView(await blob.slice(from, from + length).arrayBuffer());
