@@ -86,7 +86,7 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     } //@end
 
     // The queries that see a key of the block are those from lo on, and if it holds none of the prefix, only
-    // those that see positions from its last key or an earlier one on.
+    // those that see positions from its last key or an earlier one on. No query sees earlier positions than one before it.
     let lo = max(block_key, d.P) - d.P;
     let last = max(min(block_key + BLOCK, keys), d.P + 1u) - d.P - 1u;
     var hi = d.T;
@@ -102,7 +102,7 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
 
     for (var n0 = lo * G; n0 < hi * G; n0 += TILE) {
         let first_i = n0 / G; //@if !TILED
-        if (block_key >= d.P && start_of(b * d.T + first_i, first_i) > last) { continue; } //@if !TILED
+        if (block_key >= d.P && start_of(b * d.T + first_i, first_i) > last) { break; } //@if !TILED
         stage(b, head, n0, hi * G, lane); //@if TILED
         const jj = 0u; //@if !TILED
         var s: array<vec2<f32>, ROWS>; // (scale · q·k, dout·v)
