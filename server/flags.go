@@ -43,7 +43,7 @@ func (f *flagSet) parse(args []string) error {
 			break
 		}
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if what, ok := f.later[name]; ok && strings.HasPrefix(arg, "-") {
+		if what, ok := f.later[name]; ok && f.Lookup(name) == nil && strings.HasPrefix(arg, "-") {
 			return exit.Usagef("%s: --%s: %s is not available in this version", f.Name(), name, what)
 		}
 	}

@@ -30,6 +30,7 @@ func init() {
 		{"recipes", "[--json]", "list the recipes of train and the reason for each", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss of a model on a dataset", eval},
 		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or classify it", generate},
+		{"chat", "--model M [--adapter A] [--system TEXT] [--json]", "talk with a model in its own chat template; messages come from stdin, one a line", chatCommand},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
 		{"import-config", "FILE [-o run.json] [--from NAME] [--model M] [--dataset D]", "turn settings for axolotl, LLaMA-Factory or TRL into a run.json", importConfig},

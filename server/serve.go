@@ -40,6 +40,7 @@ type serveOptions struct {
 	maxTabs                               int
 	lan                                   bool
 	hub                                   *hubOptions
+	api                                   apiOptions
 }
 
 // parseServe reads the options of the command serve and checks them.
@@ -53,6 +54,7 @@ func parseServe(args []string) (o serveOptions, err error) {
 	f.IntVar(&o.maxTabs, "max-tabs", 0, "let at most `N` tabs into a room (default 64)")
 	f.BoolVar(&o.lan, "lan", false, "serve other machines of the local network over HTTPS, with a certificate authority of its own and a page that explains how to trust it")
 	o.hub = f.hub()
+	o.api.add(f)
 	f.later["recipe"] = "recipes"
 	if err := f.parse(args); err != nil {
 		return o, err
@@ -68,7 +70,18 @@ func parseServe(args []string) (o serveOptions, err error) {
 	if o.maxTabs < 0 {
 		return o, exit.Usagef("serve: --max-tabs %d: want 1 or more", o.maxTabs)
 	}
-	return o, nil
+	return o, o.api.check()
+}
+
+// hosts are the server's own names.
+func (o *serveOptions) hosts() []string {
+	host, _, _ := net.SplitHostPort(o.listen)
+	hosts := []string{host}
+	if o.lan {
+		names, _ := lan.Names()
+		hosts = append(hosts, names...)
+	}
+	return hosts
 }
 
 // library opens the folders of models and data, and says which links in them are not offered.
@@ -131,16 +144,18 @@ func serve(ctx context.Context, args []string) error {
 		}
 	}()
 	rooms.Code, rooms.MaxTabs = o.roomCode, o.maxTabs
-	host, _, _ := net.SplitHostPort(o.listen)
-	hosts := []string{host}
-	if o.lan {
-		names, _ := lan.Names()
-		hosts = append(hosts, names...)
-	}
 	gate := web.NewGate(web.OfPeople)
 	rooms.Refused = gate.Refused
-	server := gate.Server(web.Guard(hosts, serveHandler(page, offers, rooms, gate)))
-	failed := make(chan error, 2)
+	handler := serveHandler(page, offers, rooms, gate)
+	failed := make(chan error, 3)
+	if o.api.on {
+		end, err := o.api.serve(ctx, o.hub, handler, failed)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	server := gate.Server(web.Guard(o.hosts(), handler))
 	scheme := "http"
 	if o.lan {
 		scheme = "https"
@@ -154,11 +169,7 @@ func serve(ctx context.Context, args []string) error {
 	} else {
 		go func() { failed <- server.Serve(gate.Limit(listener)) }()
 	}
-	at := listener.Addr().(*net.TCPAddr)
-	if at.IP.IsUnspecified() { // the server answers at every address, and browsers trust the loopback address
-		at.IP = net.IPv4(127, 0, 0, 1)
-	}
-	fmt.Printf("llamatab is ready: open %s://%s/\n", scheme, at)
+	o.announce(listener, scheme)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -169,8 +180,20 @@ func serve(ctx context.Context, args []string) error {
 	return nil
 }
 
+// announce prints the addresses to open.
+func (o *serveOptions) announce(listener net.Listener, scheme string) {
+	at := listener.Addr().(*net.TCPAddr)
+	if at.IP.IsUnspecified() { // the server answers at every address, and browsers trust the loopback address
+		at.IP = net.IPv4(127, 0, 0, 1)
+	}
+	fmt.Printf("llamatab is ready: open %s://%s/\n", scheme, at)
+	if o.api.on {
+		fmt.Printf("chat completions: %s://%s/v1\n", scheme, at)
+	}
+}
+
 // serveHandler answers all that the page asks for.
-func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom, gate *web.Gate) http.Handler {
+func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom, gate *web.Gate) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.Handle("GET /docs/", docs.Handler())

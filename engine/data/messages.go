@@ -24,6 +24,15 @@ var messagesFormat = Format{
 	},
 }
 
+// ParseConversation reads one row of the format messages.
+func ParseConversation(row []byte) (*chat.Conversation, error) {
+	r, err := parse(row, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	return r.conversation("messages", "tools")
+}
+
 // conversation reads a list of messages with its tools.
 func (r *Record) conversation(key, tools string) (*chat.Conversation, error) {
 	v, err := r.value(key)

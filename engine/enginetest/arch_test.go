@@ -62,7 +62,7 @@ var arrows = map[string][]string{
 		"engine/nn", "engine/device", "engine/tensor", "engine/weights"},
 	"engine/fsdp/rank": {"engine/report", "engine/train", "engine/replay", "engine/memory", "engine/fsdp", "engine/config", "engine/message", "engine/peft", "engine/optim",
 		"engine/data", "engine/plan", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
-	"engine/job": {"engine/chat", "engine/data/turns", "engine/jinja", "engine/report", "engine/forecast", "engine/train", "engine/fsdp/rank", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message",
+	"engine/job": {"engine/chat", "engine/tokenizer", "engine/data/turns", "engine/jinja", "engine/report", "engine/forecast", "engine/train", "engine/fsdp/rank", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message",
 		"engine/data", "engine/peft", "engine/plan", "engine/tune", "engine/nn", "engine/graph", "engine/device", "engine/tensor", "engine/weights"},
 	"engine/bench": {"engine/report", "engine/job", "engine/train", "engine/replay", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself
@@ -88,6 +88,7 @@ var arrows = map[string][]string{
 	"server/datafile":    {"server/temporary"},
 	"server/inputs":      {"server/datafile", "server/hub", "server/library", "server/job", "server/exit", "engine/report", "engine/recipe", "engine/config", "engine/message"},
 	"server/check":       {"server/exit", "engine/job", "engine/report", "engine/device", "engine/message"},
+	"server/openai":      {"server/exit", "engine/message"},
 	"server/runner":      {"server/headless", "server/job", "server/web", "server/exit", "engine/message"},
 	"server/tabs": {"server/runner", "server/inputs", "server/room", "server/headless", "server/job", "server/web", "server/exit", "engine/forecast", "engine/fsdp/rank", "engine/report", "engine/fsdp", "engine/config",
 		"engine/device", "engine/message"},

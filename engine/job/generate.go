@@ -121,24 +121,31 @@ func encodeMessages(s *replay.Setup, g *message.GenerateJob) (prompt, stops []in
 	if err != nil {
 		return bad(err)
 	}
-	how, err := s.Model.Chat("", false)
+	prompt, stops, err = encodeConversation(s, "", &chat.Conversation{Messages: messages})
 	if err != nil {
 		return bad(err)
 	}
-	text, err := how.Template.Text(&chat.Conversation{Messages: messages}, chat.Options{Prompt: true})
+	return prompt, stops, nil
+}
+
+// encodeConversation encodes a conversation by a chat template, up to where the assistant's next turn begins. stops are the ids
+// that end the turn. A template writes BOS itself where the model wants one.
+func encodeConversation(s *replay.Setup, template string, c *chat.Conversation) (ids, stops []int, err error) {
+	how, err := s.Model.Chat(template, c.Tools != nil)
 	if err != nil {
-		return bad(err)
+		return nil, nil, err
 	}
-	if prompt, err = s.Model.Tokenizer.Encode(text, false); err != nil {
-		return bad(err)
+	text, err := how.Template.Text(c, chat.Options{Prompt: true})
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(prompt) == 0 {
-		return bad(errors.New("the chat template writes nothing"))
+	if ids, err = s.Model.Tokenizer.Encode(text, false); err != nil {
+		return nil, nil, err
 	}
-	if err := inVocabulary(s, prompt); err != nil {
-		return bad(err)
+	if len(ids) == 0 {
+		return nil, nil, errors.New("the chat template writes nothing")
 	}
-	return prompt, how.Stops, nil
+	return ids, how.Stops, inVocabulary(s, ids)
 }
 
 // encodeText spells a prompt in tokens of the model.

@@ -49,6 +49,8 @@ func (j *Job) run(ctx context.Context) (done *message.Done, err error) {
 		return &message.Done{}, j.eval(ctx)
 	case message.Generate:
 		return &message.Done{}, j.generate(ctx)
+	case message.Chat:
+		return &message.Done{}, j.chat(ctx)
 	case message.Export:
 		return &message.Done{}, j.export(ctx)
 	case message.Bench:

@@ -3,7 +3,10 @@
 // The host sends a Job and then Controls. The engine sends Envelopes, the last of which has a Done or a Failed.
 package message
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strconv"
+)
 
 // Command is the kind of a Job.
 type Command string
@@ -12,6 +15,7 @@ const (
 	Train    Command = "train"
 	Eval     Command = "eval"
 	Generate Command = "generate"
+	Chat     Command = "chat" // answer conversations until nobody asks any more
 	Export   Command = "export"
 	Bench    Command = "bench"
 	// Jobs of the page while a person configures a run. None needs a device.
@@ -36,6 +40,7 @@ type Job struct {
 
 	Eval     *EvalJob     `json:"eval,omitempty"`
 	Generate *GenerateJob `json:"generate,omitempty"`
+	Chat     *ChatJob     `json:"chat,omitempty"`
 	Export   *ExportJob   `json:"export,omitempty"`
 	Plan     *PlanJob     `json:"plan,omitempty"`
 	Preview  *PreviewJob  `json:"preview,omitempty"`
@@ -79,6 +84,31 @@ type GenerateJob struct {
 	// Labels make a language model a classifier with these classes and an untrained head, whose weights are those of a run with
 	// training.seed Seed before its first step.
 	Labels []string `json:"labels,omitempty"`
+}
+
+// ChatJob says how conversations are put to the model. The host hands them over one by one while the job runs.
+type ChatJob struct {
+	Template string `json:"template,omitempty"` // a chat template's name, "" for the model's own
+	Context  int    `json:"context"`            // tokens of a conversation at most
+}
+
+// Ask is a conversation that waits for the assistant's next turn. How the answer is sampled says Sampling, whose Prompt is
+// not read.
+type Ask struct {
+	Number       int             `json:"number"`         // by which Cancel names it
+	Conversation json.RawMessage `json:"conversation"`   // {"messages": […], "tools": […]}, a row of the format messages
+	Stop         []string        `json:"stop,omitempty"` // texts at which the answer ends, before them
+	Sampling     GenerateJob     `json:"sampling"`
+}
+
+// Reply ends an answer. Its text came in Tokens before.
+type Reply struct {
+	Text         string  `json:"text"`
+	Finish       string  `json:"finish"`           // "stop": the model ended its turn or wrote a stop text; "length": there was no room for more; "cancelled"
+	PromptTokens int     `json:"prompt_tokens"`    // of the conversation, as the template writes it
+	CachedTokens int     `json:"cached_tokens"`    // of them, computed for an earlier answer
+	Tokens       int     `json:"tokens"`           // of the answer
+	Failed       *Failed `json:"failed,omitempty"` // why there is no answer; the job goes on
 }
 
 // Classification is the result of generate for a classifier.
@@ -207,6 +237,7 @@ type Envelope struct {
 	Step     *Step           `json:"step,omitempty"`
 	Event    *Event          `json:"event,omitempty"`
 	Token    *Token          `json:"token,omitempty"`
+	Reply    *Reply          `json:"reply,omitempty"`
 	Sample   *Sample         `json:"sample,omitempty"`
 	Span     *Span           `json:"span,omitempty"`
 	Config   json.RawMessage `json:"config,omitempty"`  // run.json as resolved, with the kernel table: keep it beside the results
@@ -317,3 +348,6 @@ const (
 	Back   Control = "back"   // go back to the last checkpoint, and on from there at half the learning rate
 	Stop   Control = "stop"   // finish the step, save a checkpoint, end
 )
+
+// Cancel ends the answer to the Ask with this number, while it is being written.
+func Cancel(ask int) Control { return Control("cancel " + strconv.Itoa(ask)) }

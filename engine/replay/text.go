@@ -128,6 +128,9 @@ func (x *Text) Free() {
 	}
 }
 
+// Keep shortens the text to its first n tokens.
+func (x *Text) Keep(n int) { x.Length = min(x.Length, x.st.Setup.Model.Decoder.Virtual()+n) }
+
 // Read appends tokens to the text, in one submission, and returns the logits of the next token.
 func (x *Text) Read(ids []int) ([]float64, error) {
 	var work []device.Work

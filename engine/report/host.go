@@ -42,6 +42,13 @@ type Host interface {
 	Control() message.Control
 }
 
+// Asker is a Host that hands over conversations while a chat job runs.
+type Asker interface {
+	Host
+	// Ask waits for the next conversation. The error is io.EOF where no more will come.
+	Ask() (message.Ask, error)
+}
+
 // Open opens a device. Its limits are at least want where the hardware allows it.
 type Open func(want device.Limits) (device.Device, error)
 

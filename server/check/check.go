@@ -39,4 +39,5 @@ func (nowhere) Create(string) (io.WriteCloser, error) { return nil, errPassed }
 func (nowhere) Commit(string) error                   { return errPassed }
 func (nowhere) Remove(string) error                   { return nil }
 func (nowhere) Open(string) (fs.FS, error)            { return nil, fs.ErrNotExist }
+func (nowhere) Ask() (message.Ask, error)             { return message.Ask{}, errPassed }
 func (nowhere) Control() message.Control              { return "" }

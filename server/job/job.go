@@ -5,6 +5,7 @@
 //	GET    job.json               the message.Job
 //	GET    files/MOUNT/PATH       a file of a mount, with ranges
 //	GET    files/MOUNT/PATH?list  the files of one folder: [{"name","size"}]
+//	GET    ask                    the next message.Ask of a chat job; 204 where none has come for a while, 410 where none will
 //	POST   messages               [message.Envelope, …] in order; answers {"control":[…]}, each control once
 //	POST   out/PATH?offset=N      writes the body at offset N, which must be the file's length (else 409); 0 replaces the file
 //	GET    out/PATH               a finished file, with ranges; ?list as for mounts
@@ -15,6 +16,7 @@
 package job
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -65,6 +67,8 @@ type Job struct {
 	// Token is the random path element; set by New.
 	Token string
 
+	asks chan message.Ask // closed by EndAsking
+
 	mu      sync.Mutex
 	heard   time.Time
 	control []message.Control
@@ -76,7 +80,7 @@ type Job struct {
 func New(spec message.Job) *Job {
 	token := make([]byte, 16)
 	rand.Read(token)
-	return &Job{Spec: spec, Token: hex.EncodeToString(token), ended: make(chan struct{}), heard: time.Now()}
+	return &Job{Spec: spec, Token: hex.EncodeToString(token), ended: make(chan struct{}), heard: time.Now(), asks: make(chan message.Ask, 1)}
 }
 
 // Path is the address of the job's page below the server's root.
@@ -87,6 +91,39 @@ func (j *Job) Send(c message.Control) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.control = append(j.control, c)
+}
+
+// Ask hands a conversation to the engine of a chat job. It waits while another one has not been taken.
+func (j *Job) Ask(ctx context.Context, a message.Ask) error {
+	select {
+	case j.asks <- a:
+		return nil
+	case <-j.ended:
+		return errors.New("the engine has ended")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// EndAsking ends a chat job once it has answered what it was asked. Ask must not be called after it.
+func (j *Job) EndAsking() { close(j.asks) }
+
+// askWait is how long a request for the next conversation waits.
+const askWait = 20 * time.Second
+
+func (j *Job) ask(w http.ResponseWriter, r *http.Request) {
+	j.touch()
+	select {
+	case a, ok := <-j.asks:
+		if !ok {
+			http.Error(w, "no more conversations", http.StatusGone)
+			return
+		}
+		writeJSON(w, a)
+	case <-time.After(askWait):
+		w.WriteHeader(http.StatusNoContent)
+	case <-r.Context().Done():
+	}
 }
 
 // Heard is when the engine last made a request.
@@ -126,6 +163,7 @@ func (j *Job) Handler() http.Handler {
 		j.touch()
 		mount.serve(w, r, r.PathValue("path"))
 	})
+	mux.HandleFunc("GET /ask", j.ask)
 	mux.HandleFunc("POST /messages", j.messages)
 	mux.HandleFunc("POST /out/{path...}", j.stored(func(name string, r *http.Request) error {
 		offset, err := strconv.ParseInt(r.URL.Query().Get("offset"), 10, 64)

@@ -559,3 +559,26 @@ func (fullStore) Append(string, int64, io.Reader) error {
 	}
 	return nil
 }
+
+// The engine of a chat job gets each conversation once, and hears when no more will come.
+func TestAsk(t *testing.T) {
+	h := newHost(t, false)
+	if err := h.job.Ask(t.Context(), message.Ask{Number: 3, Conversation: json.RawMessage(`{"messages":[]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := h.do("GET", "ask", ""); status != 200 || !strings.Contains(body, `"number":3`) || !strings.Contains(body, `"conversation":{"messages":[]}`) {
+		t.Errorf("status %d, %s", status, body)
+	}
+	h.job.EndAsking()
+	for range 2 {
+		if status, _ := h.do("GET", "ask", ""); status != http.StatusGone {
+			t.Errorf("status %d after the last conversation", status)
+		}
+	}
+	ended := newHost(t, false)
+	ended.job.Fail(message.Failed{Code: "tab_crashed"})
+	full := ended.job.Ask(t.Context(), message.Ask{}) // fits into the queue, or finds the engine gone
+	if err := ended.job.Ask(t.Context(), message.Ask{}); err == nil && full == nil {
+		t.Error("a job that has ended takes conversations")
+	}
+}

@@ -41,6 +41,8 @@ type Run struct {
 	Browser Browser
 	// Graceful makes the first signal ask the engine to stop and save. The second signal ends the program.
 	Graceful bool
+	// Signalled, where it is not nil, is asked at each signal what to do, in place of Graceful: true lets the program go on.
+	Signalled func() (goOn bool)
 }
 
 // Start serves the job, runs it in a tab of a headless Chromium, and returns when the engine has ended it. It leaves no
@@ -61,7 +63,10 @@ func Start(ctx context.Context, run Run) error {
 			case <-ctx.Done():
 				return
 			}
-			if asked {
+			if run.Signalled != nil && run.Signalled() {
+				continue
+			}
+			if asked || run.Signalled != nil {
 				cancel(&exit.Error{Code: exit.Interrupted, Err: errors.New("interrupted")})
 				return
 			}

@@ -41,6 +41,9 @@ func newHTTPHost(base string) *httpHost {
 // errUnreachable is wrapped by the errors of requests that got no answer.
 var errUnreachable = errors.New("the server cannot be reached")
 
+// errGone is wrapped by the errors of requests for what will not come any more.
+var errGone = errors.New("gone")
+
 // fetch makes a request and returns the answer's body as an ArrayBuffer. A status of 400 or more is an error with the
 // server's text.
 func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Value) (js.Value, error) {
@@ -58,8 +61,11 @@ func (h *httpHost) fetch(method, path string, headers map[string]any, body js.Va
 			return res, fmt.Errorf("the server answered with status %d", status)
 		}
 		err = errors.New(strings.TrimSpace(text.String()))
-		if status == 404 {
+		switch status {
+		case 404:
 			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		case 410:
+			err = fmt.Errorf("%w: %w", errGone, err)
 		}
 		return res, err
 	}
@@ -221,6 +227,24 @@ func (h *httpHost) close() {
 	h.mu.Unlock()
 	h.Emit()
 	<-h.sent
+}
+
+// Ask implements report.Asker. An answer without a body means that no conversation has come yet.
+func (h *httpHost) Ask() (message.Ask, error) {
+	for {
+		text, err := h.get("ask")
+		var ask message.Ask
+		switch {
+		case errors.Is(err, errGone):
+			return ask, io.EOF
+		case errors.Is(err, errUnreachable):
+			time.Sleep(heartbeat)
+		case err != nil:
+			return ask, err
+		case len(text) > 0:
+			return ask, json.Unmarshal(text, &ask)
+		}
+	}
 }
 
 // Control implements report.Host.

@@ -1,0 +1,151 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"llamatab/engine/data"
+	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
+	"llamatab/engine/replay"
+	"llamatab/engine/report"
+)
+
+// chat answers the conversations that the host hands over, one after another, until no more come or the host says stop. The
+// model is loaded once.
+func (j *Job) chat(ctx context.Context) error {
+	asker, ok := j.Host.(report.Asker)
+	c := j.Job.Chat
+	if !ok || c == nil || c.Context < 1 {
+		return report.Fail("job", report.ExitConfig, "Update the page and the program together.", errors.New("chat: the host hands over no conversations, or the context is not given"))
+	}
+	s, err := j.openModel()
+	if err != nil {
+		return err
+	}
+	defer s.Model.Close()
+	s.Model.Freeze()
+	if err := s.Model.CheckWeights(); err != nil {
+		return err
+	}
+	switch {
+	case s.Model.Decoder.Classes > 0:
+		return report.Fail("model", report.ExitConfig, "llamatab generate labels a text with it.", errors.New("chat: the model tells classes of texts apart, it does not write"))
+	case s.Model.Tokenizer == nil:
+		return report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("chat: the model folder has no tokenizer.json"))
+	}
+	// A template that cannot be read ends the job before anything is loaded.
+	choice, err := s.Model.Chat(c.Template, false)
+	if err != nil {
+		return report.Fail("template", report.ExitConfig, "Choose another chat template, or correct the model's.", fmt.Errorf("chat: %w", err))
+	}
+	if choice.StandIn {
+		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("chat_template_stand_in", "the model has no chat template: the built-in one called {name} stands in", "name", choice.Template.Name))
+	}
+	s.Decodes, s.Lengths = true, []int{min(c.Context, s.Model.Decoder.MaxPositions-s.Model.LongestPrefix())}
+	return j.withModels(ctx, s, func(_ *pretrained.Adapter, st *replay.Stepper) error {
+		text, err := replay.NewText(st)
+		if err != nil {
+			return err
+		}
+		defer text.Free()
+		t := &talk{host: asker, setup: st.Setup, text: text, template: c.Template}
+		report.NewProgress(j.Host, "ready", "", 0)
+		for {
+			ask, err := asker.Ask()
+			if err == io.EOF {
+				return nil
+			} else if err != nil {
+				return report.Fail("job", report.ExitFailed, "Start it again.", fmt.Errorf("chat: %w", err))
+			}
+			stopped, err := t.answer(ctx, &ask)
+			if err != nil || stopped {
+				return err
+			}
+		}
+	})
+}
+
+// talk is a model that answers conversations.
+type talk struct {
+	host     report.Asker
+	setup    *replay.Setup
+	text     *replay.Text
+	template string
+	read     []int // the tokens that the text holds
+}
+
+// answer writes the assistant's next turn. A conversation that has none is told in the reply; the error is one of the device,
+// after which no conversation can be answered. stopped: the host wants the job to end.
+func (t *talk) answer(ctx context.Context, ask *message.Ask) (stopped bool, err error) {
+	prompt, stops, err := t.prompt(ask)
+	if err != nil {
+		t.host.Emit(message.Envelope{Type: "reply", Reply: &message.Reply{Failed: report.Failure(err)}})
+		return false, nil
+	}
+	reply := &message.Reply{PromptTokens: len(prompt)}
+	w := &writer{text: newStopText(ask.Stop), stops: stops, decoder: t.setup.Model.Tokenizer.Continue(prompt, true),
+		each: func(token message.Token) { t.host.Emit(message.Envelope{Type: "token", Token: &token}) }}
+	reply.CachedTokens = min(sharedTokens(t.read, prompt), len(prompt)-1) // the logits behind the last one are needed
+	t.text.Keep(reply.CachedTokens)
+	t.read = t.read[:reply.CachedTokens]
+	ids := prompt
+	sampler := replay.NewTokenSampler(&ask.Sampling)
+	for reply.Finish = "length"; len(ids) < t.setup.Longest() && len(ids)-len(prompt) < ask.Sampling.MaxNewTokens; {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if c := t.host.Control(); c == message.Cancel(ask.Number) || c == message.Stop {
+			reply.Finish, stopped = "cancelled", c == message.Stop
+			break
+		}
+		scores, err := t.text.Read(ids[len(t.read):])
+		if err != nil {
+			return false, err
+		}
+		t.read = append(t.read, ids[len(t.read):]...)
+		id, err := sampler.Pick(scores)
+		if err != nil {
+			return false, err
+		}
+		ids = append(ids, id)
+		if w.take(id) {
+			reply.Finish = "stop"
+			break
+		}
+	}
+	w.end()
+	reply.Text, reply.Tokens = w.said, len(ids)-len(prompt)
+	t.host.Emit(message.Envelope{Type: "reply", Reply: reply})
+	return stopped, nil
+}
+
+// prompt is a conversation in the tokens of the model, up to where the assistant's turn begins, with the ids that end the turn.
+func (t *talk) prompt(ask *message.Ask) (ids, stops []int, err error) {
+	fail := func(next string, err error) error { return report.Fail("prompt", report.ExitConfig, next, err) }
+	conversation, err := data.ParseConversation(ask.Conversation)
+	if err != nil {
+		return nil, nil, fail("Correct the messages.", err)
+	}
+	if g := ask.Sampling; g.MaxNewTokens < 1 || !(g.Temperature >= 0) || !(g.TopP > 0 && g.TopP <= 1) || g.TopK < 0 {
+		return nil, nil, fail("Correct the settings.", errors.New("max_new_tokens is at least 1, temperature and top_k are at least 0, top_p is above 0 and at most 1"))
+	}
+	if ids, stops, err = encodeConversation(t.setup, t.template, conversation); err != nil {
+		return nil, nil, fail("Change the messages, or choose another chat template.", err)
+	}
+	if longest := t.setup.Longest(); len(ids) >= longest {
+		return nil, nil, fail("Begin a new conversation, shorten it, or allow a longer context.", fmt.Errorf("the conversation has %d tokens, which leaves no room for an answer in a context of %d", len(ids), longest))
+	}
+	return ids, stops, nil
+}
+
+// sharedTokens is the number of tokens that two texts begin with alike.
+func sharedTokens(a, b []int) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"llamatab/engine/message"
+	"llamatab/server/exit"
+	"llamatab/server/inputs"
+)
+
+const chatHelp = `Each line is a message; a line that ends in \ goes on in the next. Ctrl-C ends an answer, or the program between answers.
+  /new            begin a new conversation
+  /system TEXT    begin a new conversation with this system prompt
+  /quit           end (so does Ctrl-D)
+`
+
+// chatCommand is the command chat: a conversation with a model in its own chat template. Messages come from stdin, one a line.
+func chatCommand(ctx context.Context, args []string) error {
+	f := newFlagSet("chat")
+	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	adapter := f.String("adapter", "", "PEFT adapter `DIR`, or its name on a hub")
+	system := f.String("system", "", "system prompt `TEXT`")
+	var spec message.ChatJob
+	f.StringVar(&spec.Template, "template", "", "`NAME` of a built-in chat template in place of the model's own: chatml, llama3, zephyr or plain")
+	f.IntVar(&spec.Context, "context", 4096, "`number` of tokens of a conversation at most")
+	var sampling message.GenerateJob
+	f.IntVar(&sampling.MaxNewTokens, "max-new-tokens", 512, "`number` of tokens of an answer at most")
+	f.Float64Var(&sampling.Temperature, "temperature", 0.7, "sampling temperature `T`; 0 takes the likeliest token")
+	f.Float64Var(&sampling.TopP, "top-p", 0.95, "sample among the likeliest tokens that hold this `share` of the probability")
+	f.IntVar(&sampling.TopK, "top-k", 0, "sample among this `number` of likeliest tokens; 0 takes all")
+	f.Uint64Var(&sampling.Seed, "seed", 0, "`seed` of the random numbers: the same conversation gets the same answers")
+	asJSON := f.Bool("json", false, "print each answer as a line of JSON")
+	browser, hubs := f.browser(), f.hub()
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := f.require("model"); err != nil {
+		return err
+	}
+	switch {
+	case spec.Context < 2:
+		return exit.Usagef("chat: --context wants 2 or more")
+	case sampling.MaxNewTokens < 1:
+		return exit.Usagef("chat: --max-new-tokens wants 1 or more")
+	case !(sampling.Temperature >= 0):
+		return exit.Usagef("chat: --temperature wants 0 or more")
+	case !(sampling.TopP > 0 && sampling.TopP <= 1):
+		return exit.Usagef("chat: --top-p wants more than 0 and at most 1")
+	case sampling.TopK < 0:
+		return exit.Usagef("chat: --top-k wants 0 or more")
+	}
+	m := inputs.New("", hubs.finder(ctx))
+	if err := m.Model("--model", model); err != nil {
+		return err
+	}
+	if *adapter != "" {
+		if _, err := m.Adapters("--adapter", []string{*adapter}); err != nil {
+			return err
+		}
+	}
+	c := &chatter{in: bufio.NewReader(os.Stdin), out: os.Stdout, asJSON: *asJSON, sampling: sampling}
+	info, err := os.Stdin.Stat()
+	c.person = err == nil && info.Mode()&os.ModeCharDevice != 0
+	c.begin(*system)
+	if c.talk, err = startTalk(ctx, m, spec, *browser); err != nil {
+		return err
+	}
+	if c.person {
+		fmt.Fprint(os.Stderr, chatHelp)
+	}
+	err = c.run(ctx)
+	if closing := c.talk.close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// chatter is a conversation on a terminal, or of a script.
+type chatter struct {
+	talk     *talker
+	in       *bufio.Reader
+	out      io.Writer
+	person   bool // somebody types; otherwise an error ends the program
+	asJSON   bool
+	sampling message.GenerateJob
+	system   string
+	turns    []turn
+}
+
+// begin begins a new conversation.
+func (c *chatter) begin(system string) {
+	c.system, c.turns = system, nil
+	if system != "" {
+		c.turns = []turn{{"system", system}}
+	}
+}
+
+// show writes a piece of an answer as it comes.
+func (c *chatter) show(text string) {
+	if !c.asJSON {
+		fmt.Fprint(c.out, text)
+	}
+}
+
+// run answers lines until they end.
+func (c *chatter) run(ctx context.Context) error {
+	lines := make(chan string)
+	go c.read(lines)
+	for {
+		if c.person {
+			fmt.Fprint(os.Stderr, "> ")
+		}
+		select {
+		case line, more := <-lines:
+			if !more || line == "/quit" {
+				return nil
+			}
+			if err := c.take(ctx, line); err != nil {
+				return err
+			}
+		case <-c.talk.ended:
+			return c.talk.ending()
+		}
+	}
+}
+
+// read sends the lines of the input, each with those that it goes on in, and closes lines at its end.
+func (c *chatter) read(lines chan<- string) {
+	defer close(lines)
+	var whole strings.Builder
+	for {
+		line, err := c.in.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+		if rest, goesOn := strings.CutSuffix(line, "\\"); goesOn && err == nil {
+			whole.WriteString(rest + "\n")
+			continue
+		}
+		whole.WriteString(line)
+		if strings.TrimSpace(whole.String()) != "" {
+			lines <- whole.String()
+		}
+		whole.Reset()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take does what a line asks for.
+func (c *chatter) take(ctx context.Context, line string) error {
+	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	switch {
+	case word == "/new":
+		c.begin(c.system)
+		return nil
+	case word == "/system":
+		c.begin(strings.TrimSpace(rest))
+		return nil
+	case word == "/help":
+		fmt.Fprint(os.Stderr, chatHelp)
+		return nil
+	}
+	c.turns = append(c.turns, turn{"user", line})
+	all, err := conversation(c.turns)
+	if err != nil {
+		return err
+	}
+	reply, err := c.talk.Ask(ctx, message.Ask{Conversation: all, Sampling: c.sampling}, c.show)
+	if err != nil {
+		c.turns = c.turns[:len(c.turns)-1]
+		select {
+		case <-c.talk.ended:
+			return err
+		default:
+		}
+		if !c.person {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "llamatab:", err)
+		return nil
+	}
+	c.turns = append(c.turns, turn{"assistant", reply.Text})
+	if c.asJSON {
+		return json.NewEncoder(c.out).Encode(struct {
+			turn
+			Finish       string `json:"finish"`
+			PromptTokens int    `json:"prompt_tokens"`
+			Tokens       int    `json:"tokens"`
+		}{turn{"assistant", reply.Text}, reply.Finish, reply.PromptTokens, reply.Tokens})
+	}
+	fmt.Fprintln(c.out)
+	if reply.Finish == "length" && c.person {
+		fmt.Fprintln(os.Stderr, "(the answer was cut off: --max-new-tokens and --context bound its length)")
+	}
+	return nil
+}
