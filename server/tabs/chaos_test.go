@@ -42,6 +42,7 @@ type fault struct {
 	// of the log record at which it is done.
 	strike  func(c *chaos, pid int) (heal map[string]func())
 	joining bool     // it strikes a tab that has just joined
+	loading bool     // it strikes while the tabs load, before the first has joined
 	story   []string // codes of events that must follow, in this order; "a|b" is either of them
 }
 
@@ -69,6 +70,15 @@ type chaos struct {
 	in      map[uint32]bool
 	hurt    bool // a fault has struck, and not all tabs are back
 	paused  bool
+	unnamed bool // faults strike processes that need not be identified, so no tab's renderer is looked for
+}
+
+// there counts the tabs that are in the room and can be struck.
+func (c *chaos) there() int {
+	if c.unnamed {
+		return len(c.in)
+	}
+	return len(c.victims)
 }
 
 func (c *chaos) Enabled(context.Context, slog.Level) bool { return true }
@@ -106,11 +116,15 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 	defer c.mu.Unlock()
 	switch code {
 	case "joined":
-		c.in[tab] = true
-		go c.find(tab, rankIn(text))
+		if c.in[tab] = true; c.unnamed {
+			c.recovered()
+		} else {
+			go c.find(tab, rankIn(text))
+		}
 	case "gone":
 		delete(c.in, tab)
 		delete(c.victims, tab)
+		c.hurt = c.hurt || c.unnamed && len(c.struck) > 0
 	case room.Commits:
 		if c.hurt && !c.paused {
 			c.paused = true
@@ -126,16 +140,20 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 		return
 	}
 	f := c.faults[0]
-	if code != f.at || step < f.from {
+	if code != f.at || step < f.from || f.loading {
 		return
 	}
 	pid := c.victims[tab].pid
 	switch {
+	case c.unnamed && !f.joining && c.there() < c.tabs:
+		return
+	case c.unnamed:
+		pid = -1
 	case f.joining && pid == 0:
 		c.mu.Unlock()
 		pid = c.identify(rankIn(text))
 		c.mu.Lock()
-	case len(c.victims) < c.tabs:
+	case c.there() < c.tabs:
 		return
 	case tab == 0: // a record without a tab: the fault strikes the lead tab
 		c.run.mu.Lock()
@@ -152,7 +170,8 @@ func (c *chaos) noted(code string, step uint64, tab uint32, text string) {
 	}
 	c.faults = c.faults[1:]
 	c.struck = append(c.struck, fmt.Sprintf("%s at step %d", f.name, step))
-	c.hurt, c.heal = true, f.strike(c, pid)
+	c.hurt = !c.unnamed // else it is when a tab goes: not every process takes one along
+	c.heal = f.strike(c, pid)
 }
 
 // find identifies the process of a tab that has joined.
@@ -168,7 +187,7 @@ func (c *chaos) find(tab uint32, rank int) {
 
 // recovered resumes a paused run once all tabs are back.
 func (c *chaos) recovered() {
-	if !c.hurt || len(c.victims) < c.tabs || len(c.heal) > 0 {
+	if !c.hurt || c.there() < c.tabs || len(c.heal) > 0 {
 		return
 	}
 	c.hurt = false
@@ -225,7 +244,20 @@ func (c *chaos) identify(rank int) int {
 
 // mainThreads are the processor ticks of the main threads of this test's renderers, by process.
 func mainThreads() map[int]int {
-	parents, ticks := map[int]int{}, map[int]int{}
+	ticks := map[int]int{}
+	for pid, command := range chromium() {
+		if strings.Contains(command, "--type=renderer") {
+			if fields := statOf(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid)); fields != nil {
+				ticks[pid] = fields[1]
+			}
+		}
+	}
+	return ticks
+}
+
+// chromium are the command lines of all processes that this test has started, directly or not, by process.
+func chromium() map[int]string {
+	parents, commands := map[int]int{}, map[int]string{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
@@ -242,13 +274,11 @@ func mainThreads() map[int]int {
 		return false
 	}
 	for pid := range parents {
-		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.Contains(line, []byte("--type=renderer")) && ours(pid) {
-			if fields := statOf(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid)); fields != nil {
-				ticks[pid] = fields[1]
-			}
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(line) > 0 && ours(pid) {
+			commands[pid] = string(bytes.ReplaceAll(line, []byte{0}, []byte(" ")))
 		}
 	}
-	return ticks
+	return commands
 }
 
 // statOf reads the parent and the processor time from a stat file, nil where the process is gone.
@@ -368,6 +398,52 @@ func freezeMinute(name, at string, from uint64) *fault {
 	return f
 }
 
+// killBrowser kills the browser with all its tabs.
+func killBrowser(name, at string, from uint64) *fault {
+	f := killProcess("", 0, "the browser killed "+name, at, from)
+	f.story = []string{"browser_ended", "tab_joined"}
+	return f
+}
+
+// killProcess kills the n-th process of the browser, by age, whose command line contains what is given; "" is the browser itself.
+func killProcess(what string, n int, name, at string, from uint64) *fault {
+	return &fault{name: name, at: at, from: from,
+		strike: func(c *chaos, _ int) map[string]func() {
+			var list []int
+			for pid, command := range chromium() {
+				if what == "" && !strings.HasPrefix(command, "/bin/sh") && !strings.Contains(command, "--type=") && strings.Contains(command, "--user-data-dir=") || what != "" && strings.Contains(command, what) {
+					list = append(list, pid)
+				}
+			}
+			slices.Sort(list)
+			if n >= len(list) {
+				c.t.Errorf("%s: there are %d processes with %q", name, len(list), what)
+				return nil
+			}
+			syscall.Kill(list[n], syscall.SIGKILL)
+			return nil
+		}}
+}
+
+// whileLoading lets a fault that is meant for tabs that load strike once the last of them has a process.
+func (c *chaos) whileLoading() {
+	for {
+		time.Sleep(5 * time.Millisecond)
+		c.run.mu.Lock()
+		opened := len(c.run.tabs)
+		c.run.mu.Unlock()
+		if opened < c.tabs || len(mainThreads()) <= c.tabs { // beside the blank tab
+			continue
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		f := c.faults[0]
+		c.faults, c.struck = c.faults[1:], append(c.struck, f.name)
+		f.strike(c, 0)
+		return
+	}
+}
+
 func cut(socket, at string, from uint64) *fault {
 	return &fault{name: "a " + socket + " socket cut", at: at, from: from, story: []string{"tab_left", "tab_joined"},
 		strike: func(c *chaos, _ int) map[string]func() {
@@ -405,7 +481,11 @@ func through(t *testing.T, cfg map[string]any, tabs int, faults ...*fault) strin
 	}
 	rc.Run.Checkpoint, rc.Run.Piece = 2, 500 // several checkpoints, and several pieces in a gradient
 	c := &chaos{Handler: run.roomLog, t: t, run: run, tabs: tabs, faults: faults, victims: map[uint32]victim{}, in: map[uint32]bool{}, wire: &wire{conns: map[*wireConn]bool{}}}
+	c.unnamed = len(faults) > 0 && faults[0].loading
 	run.roomLog = c
+	if c.unnamed {
+		go c.whileLoading()
+	}
 	run.listen = func() (net.Listener, error) {
 		c.wire.Listener, err = listenLocal()
 		return c.wire, err
@@ -462,6 +542,7 @@ func TestChaos(t *testing.T) {
 		killNew("while it receives a state", room.Recovering, 4),
 		cut("data", room.Pulled, 5),
 		freeze("computing, until others do its work", room.Computes, 6),
+		killBrowser("computing", room.Computes, 7),
 		kill("about to write the result", "done", 0),
 	), through(t, cfg, 1))
 }
@@ -521,6 +602,41 @@ func TestChaosMatrix(t *testing.T) {
 					func(steps, saved int) bool { return saved >= 1 }, func(steps, _ int) bool { return steps >= 53 })
 			})
 		}
+	}
+}
+
+// TestKillMatrix kills each process of the browser in each phase of a run over three tabs, one at a time.
+func TestKillMatrix(t *testing.T) {
+	if !servertest.Soak {
+		t.Skip("one of the long tests")
+	}
+	phases := []struct {
+		name, at string
+		from     uint64
+	}{
+		{"loading", "", 0}, {"joining", "joined", 0}, {"in the first step", room.Computes, 0}, {"gathering", room.Gathers, 1}, {"reducing", room.Folded, 2},
+		{"evaluating", room.Evaluates, 3}, {"saving a checkpoint", room.Saves, 4}, {"at the end", "done", 0},
+	}
+	const renderer, network = "--type=renderer", "--utility-sub-type=network." // the only utility process that a headless Chromium has
+	processes := []struct {
+		name, what string
+		n          int
+	}{
+		{"the browser", "", 0}, {"the GPU's process", "--type=gpu-process", 0}, {"the network's process", network, 0},
+		{"the blank tab", renderer, 0}, {"the first tab", renderer, 1}, {"the second tab", renderer, 2}, {"the third tab", renderer, 3},
+	}
+	cfg := chaosConfig(t, "FULL_SHARD", false, 10)
+	want := through(t, cfg, 1)
+	for _, p := range processes {
+		t.Run(p.name, func(t *testing.T) {
+			var faults []*fault
+			for i, phase := range phases {
+				f := killProcess(p.what, p.n, p.name+" killed "+phase.name, phase.at, phase.from)
+				f.loading, f.joining = i == 0, i == 1
+				faults = append(faults, f)
+			}
+			servertest.SameRun(t, through(t, cfg, 3, faults...), want)
+		})
 	}
 }
 

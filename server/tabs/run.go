@@ -235,19 +235,8 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	defer server.Close()
 	address := "http://" + listener.Addr().String()
 
-	browser, found, err := runner.OpenBrowser(ctx, flags, address+web.BlankPath)
-	if err != nil {
-		return runner.Interruption(ctx, err)
-	}
-	defer browser.Close()
-	t.spec.AdapterBackend = found.Backend
 	t.total.ranks = make([]room.TabUse, cfg.MinTabs)
-	for range cfg.MinTabs {
-		if err := t.join(ctx, browser, address); err != nil {
-			return runner.Interruption(ctx, err)
-		}
-	}
-	err = t.wait(ctx, browser, address)
+	err = t.inBrowsers(ctx, cfg.MinTabs, flags, address)
 	t.account(true)
 	if err != nil {
 		return runner.Interruption(ctx, err)
@@ -319,7 +308,7 @@ func (t *tabsRun) lead() *runTab {
 	return nil
 }
 
-// maxReplaced bounds how many dead tabs are replaced in a run.
+// maxReplaced bounds how many dead tabs are replaced without a step in between.
 const maxReplaced = 20
 
 // wait replaces dead tabs, has the lead tab write the result once the room is done, and returns when it is written.
@@ -327,18 +316,17 @@ func (t *tabsRun) wait(ctx context.Context, browser *headless.Browser, address s
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var writer *runTab // the tab that was asked to write the result
-	gone := browser.Gone()
+	before := t.recorded()
 	for replaced := 0; ; {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-gone:
-			if errors.Is(browser.Err(), headless.ErrTabCrashed) { // only the browser's first tab, which is blank
-				gone = nil // if the browser itself ends, its other tabs do too
-				continue
-			}
-			return &exit.Error{Code: exit.Failed, Err: fmt.Errorf("%w: the same command resumes from the last step", browser.Err())}
+		case <-browser.Ended():
+			return headless.ErrClosed
 		case <-tick.C:
+		}
+		if now := t.recorded(); now > before {
+			before, replaced = now, 0
 		}
 		t.account(false)
 		if writer != nil && writer.done() {
@@ -395,7 +383,15 @@ func (tab *runTab) dead() bool {
 	}
 }
 
-// closeDead closes the tabs that have died since the last call and counts them. An error of the config ends the run.
+// recorded is the last recorded step.
+func (t *tabsRun) recorded() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.step
+}
+
+// closeDead closes the tabs that have died since the last call and counts them. An error of the config ends the run; a tab that
+// got no adapter ends the browser.
 func (t *tabsRun) closeDead() (dead int, err error) {
 	for _, tab := range t.tabs {
 		if tab.ended || !tab.dead() {
@@ -416,6 +412,9 @@ func (t *tabsRun) closeDead() (dead int, err error) {
 		t.mu.Lock()
 		t.record(roomEvent("warning", "tab_failed", t.step, map[string]any{"rank": tab.rank, "code": f.Code}, fmt.Sprintf("rank %d: %s", tab.rank, f.Message)))
 		t.mu.Unlock()
+		if f.Exit == exit.NoBrowser {
+			err = errNoAdapter
+		}
 	}
-	return dead, nil
+	return dead, err
 }
