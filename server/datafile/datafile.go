@@ -52,7 +52,8 @@ func Convert(path string) (*File, error) {
 	if _, err := io.ReadFull(f, head); err != nil {
 		return nil, nil // too short to be of either kind
 	}
-	name, convert := "", func(io.Writer) error { return nil }
+	var name string
+	var convert func(io.Writer) error
 	switch {
 	case string(head) == "PAR1":
 		name, convert = filepath.Base(path)+".jsonl", func(w io.Writer) error { return fromParquet(f, w) }
