@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 
+	"llamatab/engine/config"
 	"llamatab/engine/message"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
@@ -29,7 +30,7 @@ func (o *apiOptions) add(f *flagSet) {
 	f.StringVar(&o.model, "model", "", "with --api: model `DIR`, or its name on a hub")
 	f.StringVar(&o.adapter, "adapter", "", "with --api: PEFT adapter `DIR`, or its name on a hub")
 	f.StringVar(&o.chat.Template, "template", "", "with --api: `NAME` of a built-in chat template in place of the model's own")
-	f.IntVar(&o.chat.Context, "context", 4096, "with --api: `number` of tokens of a conversation at most")
+	f.IntVar(&o.chat.Context, "context", defaultContext, "with --api: `number` of tokens of a conversation at most")
 	o.browser = f.browser()
 }
 
@@ -37,8 +38,8 @@ func (o *apiOptions) check() error {
 	switch {
 	case o.on && o.model == "":
 		return exit.Usagef("serve: --api wants --model")
-	case !o.on && (o.model != "" || o.adapter != "" || o.remote):
-		return exit.Usagef("serve: --model, --adapter and --api-remote go with --api")
+	case !o.on && (o.model != "" || o.adapter != "" || o.remote || o.chat != message.ChatJob{Context: defaultContext}):
+		return exit.Usagef("serve: --model, --adapter, --template, --context and --api-remote go with --api")
 	case o.chat.Context < 2:
 		return exit.Usagef("serve: --context wants 2 or more")
 	}
@@ -76,10 +77,7 @@ func (o *apiOptions) start(ctx context.Context, hubs *hubOptions) (*talker, erro
 
 // handler serves /v1/ to whom the options let ask.
 func (o *apiOptions) handler(model *talker) http.Handler {
-	name := filepath.Base(o.model)
-	if o.adapter != "" {
-		name = filepath.Base(o.adapter)
-	}
+	name := config.Model{Path: cmp.Or(o.adapter, o.model)}.Name()
 	v1 := openai.New(name, model).Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -14,6 +14,9 @@ import (
 	"llamatab/server/inputs"
 )
 
+// defaultContext is the number of tokens of a conversation at most, where nobody says it.
+const defaultContext = 4096
+
 const chatHelp = `Each line is a message; a line that ends in \ goes on in the next. Ctrl-C ends an answer, or the program between answers.
   /new            begin a new conversation
   /system TEXT    begin a new conversation with this system prompt
@@ -28,7 +31,7 @@ func chatCommand(ctx context.Context, args []string) error {
 	system := f.String("system", "", "system prompt `TEXT`")
 	var spec message.ChatJob
 	f.StringVar(&spec.Template, "template", "", "`NAME` of a built-in chat template in place of the model's own: chatml, llama3, zephyr or plain")
-	f.IntVar(&spec.Context, "context", 4096, "`number` of tokens of a conversation at most")
+	f.IntVar(&spec.Context, "context", defaultContext, "`number` of tokens of a conversation at most")
 	var sampling message.GenerateJob
 	f.IntVar(&sampling.MaxNewTokens, "max-new-tokens", 512, "`number` of tokens of an answer at most")
 	f.Float64Var(&sampling.Temperature, "temperature", 0.7, "sampling temperature `T`; 0 takes the likeliest token")
@@ -185,7 +188,11 @@ func (c *chatter) take(ctx context.Context, line string) error {
 		fmt.Fprintln(os.Stderr, "llamatab:", err)
 		return nil
 	}
-	c.turns = append(c.turns, turn{"assistant", reply.Text})
+	if reply.Text == "" { // as if nothing had been asked: templates and models know no empty turn
+		c.turns = c.turns[:len(c.turns)-1]
+	} else {
+		c.turns = append(c.turns, turn{"assistant", reply.Text})
+	}
 	if c.asJSON {
 		return json.NewEncoder(c.out).Encode(struct {
 			turn
@@ -195,7 +202,11 @@ func (c *chatter) take(ctx context.Context, line string) error {
 		}{turn{"assistant", reply.Text}, reply.Finish, reply.PromptTokens, reply.Tokens})
 	}
 	fmt.Fprintln(c.out)
-	if reply.Finish == "length" && c.person {
+	switch {
+	case !c.person:
+	case reply.Text == "":
+		fmt.Fprintln(os.Stderr, "(no answer: the message is taken back)")
+	case reply.Finish == "length":
 		fmt.Fprintln(os.Stderr, "(the answer was cut off: --max-new-tokens and --context bound its length)")
 	}
 	return nil

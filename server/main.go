@@ -25,11 +25,11 @@ var commands []command
 
 func init() {
 	commands = []command{
-		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan] [--hub-endpoint URL] [--offline]", "serve the page (the default command)", serve},
+		{"serve", "[--listen HOST:PORT] [--models DIR] [--data DIR] [--state DIR] [--room-code CODE] [--max-tabs N] [--lan] [--api --model M [--adapter A]] [--hub-endpoint URL] [--offline]", "serve the page (the default command)", serve},
 		{"train", "--config run.json --out DIR [--tabs N] [--recipe NAME] [--set path.to.key=value …]", "run a training job headless", train},
 		{"recipes", "[--json]", "list the recipes of train and the reason for each", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss of a model on a dataset", eval},
-		{"generate", "--model M [--adapter A …] --prompt TEXT [--json]", "continue a prompt, or classify it", generate},
+		{"generate", "--model M [--adapter A …] --prompt TEXT | --messages FILE [--json]", "continue a prompt or a conversation, or classify a text", generate},
 		{"chat", "--model M [--adapter A] [--system TEXT] [--json]", "talk with a model in its own chat template; messages come from stdin, one a line", chatCommand},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},

@@ -125,11 +125,11 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, err := o.hub.store()
-	if err != nil {
-		return err
+	if store, err := o.hub.store(); err != nil { // whoever wants nothing of a hub need not have one
+		fmt.Fprintln(os.Stderr, "the page offers no models of a hub:", err)
+	} else {
+		offers.Hub = library.NewFetches(store)
 	}
-	offers.Hub = library.NewFetches(store)
 	defer offers.Hub.Close()
 	ctx, stop := exit.UntilSignal(ctx)
 	defer stop()

@@ -101,6 +101,8 @@ const (
 	prompts = `{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}</s>{% endfor %}{% if add_generation_prompt %}<assistant><think>{{ '\n' }}{% endif %}`
 )
 
+const plainTurns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+
 // TestTrained marks what the assistant wrote, in brackets.
 func TestTrained(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -120,6 +122,8 @@ func TestTrained(t *testing.T) {
 		"thinking opened":   {prompts, talk(User, "a", Assistant, "<think>t</think>b", User, "c", Assistant, "d"), "<user>a</s><assistant>[b</s>]<user>c</s><assistant>[d</s>]", 2, 0, 0},
 		"no end of turn":    {"{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", talk(User, "a", Assistant, "b"), "user: a\n[assistant: b\n]", 0, 0, 1},
 		"left out":          {"{% for m in messages %}{% if loop.last or m.role == 'user' %}({{ m.content }}){% endif %}{% endfor %}", talk(User, "a", Assistant, "x", User, "b", Assistant, "d"), "(a)(b)[(d)]", 0, 1, 1},
+		"asked for":         {"{{ messages | length }}" + plainTurns, talk(User, "4 or 5", Assistant, "4", User, "b", Assistant, "c"), "4<user>4 or 5</s><assistant>[4</s>]<user>b</s><assistant>[c</s>]", 2, 0, 0},
+		"question changed":  {"{{ messages | length }}" + strings.Replace(plainTurns, "m.content", "(m.content | upper)", 1), talk(User, "a4", Assistant, "4"), "2<user>A4</s><assistant>4</s>", 0, 1, 0},
 		"marked":            {"{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}</s>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}", talk(User, "a", Assistant, " b", Assistant, "c"), "<user>a<assistant>[b</s>]<assistant>[c</s>]", 0, 0, 0},
 	} {
 		got, err := model(t, c.template).Trained(c.talk, Options{}, []string{"</s>"})

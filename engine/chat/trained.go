@@ -88,7 +88,10 @@ func (t *Template) locate(r *Rendered, c *Conversation, i int, o Options) {
 		}
 		return
 	}
-	span, ok := r.search(c.Messages[i], from, before, after)
+	span, ok := [2]int{}, false
+	if start, known := r.behind(c, i, from, before); known {
+		span, ok = r.search(c.Messages[i], from, start, before, after)
+	}
 	if !ok {
 		r.Lost++
 		return
@@ -97,13 +100,36 @@ func (t *Template) locate(r *Rendered, c *Conversation, i int, o Options) {
 	r.Spans = append(r.Spans, span)
 }
 
-// search finds a turn by its own text: as it stands in the rendering that ends with this turn, or else the message's
-// content, or what is left of the content without thinking. It is searched for behind what the whole text and the text
-// with the generation prompt begin with alike. Behind the content, what stands there in the rendering that ends with this
-// turn is taken in, as far as it is the same: the end of the turn.
-func (r *Rendered) search(m *Message, from int, before, after string) (span [2]int, ok bool) {
+// behind is the place in the text behind which turn i of the assistant stands: where the whole text and the text with the
+// generation prompt part or, where these part before the turn's prompt ends, behind the messages since the assistant's last turn. It
+// is not known where one of these is not found as it is: what the turn says might stand in it as well.
+func (r *Rendered) behind(c *Conversation, i, from int, before string) (start int, known bool) {
 	shared := sharedPrefix(r.Text, before)
-	start := max(from, shared)
+	start = max(from, shared)
+	if before != "" && shared == len(before) {
+		return start, true
+	}
+	first := i
+	for first > 0 && Role(c.Messages[first-1]) != Assistant {
+		first--
+	}
+	at := from
+	for _, m := range c.Messages[first:i] {
+		content := strings.TrimSpace(Content(m))
+		n := strings.Index(r.Text[at:], content)
+		if n < 0 {
+			return 0, false
+		}
+		at += n + len(content)
+	}
+	return max(start, at), true
+}
+
+// search finds a turn by its own text: as it stands in the rendering that ends with this turn, or else the message's
+// content, or what is left of the content without thinking. It is searched for behind start. Behind the content, what stands there in the rendering that ends with this
+// turn is taken in, as far as it is the same: the end of the turn.
+func (r *Rendered) search(m *Message, from, start int, before, after string) (span [2]int, ok bool) {
+	shared := sharedPrefix(r.Text, before)
 	if turn, ok := strings.CutPrefix(after, before); ok && turn != "" {
 		if at := strings.Index(r.Text[start:], turn); at >= 0 {
 			return [2]int{start + at, start + at + len(turn)}, true

@@ -50,6 +50,9 @@ func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
 	}
 	cut := n < len(c.Messages)
 	c.Messages = c.Messages[:n]
+	if err := turns.Silent(c.Messages); err != nil {
+		return err
+	}
 	how, err := e.choice(c.Tools != nil)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Record is one entry of a file: a JSON object a row of a table or, alone in its file, a plain text.
+// Record is one entry of a file: a JSON object, a row of a table or, alone in its file, a plain text.
 type Record struct {
 	Line    int  // 1-based, where it starts
 	Plain   bool // Text is set

@@ -171,8 +171,8 @@ func (s *source) table(how reading, yield func(*Record, error) bool) {
 	if e := textfile.Extension(s.Name); e == ".tsv" || e == ".tab" {
 		prefer = '\t'
 	}
-	if told, ok := separatorLine(head); ok {
-		t.separator = told
+	if named, ok := separatorLine(head); ok {
+		t.separator = named
 		_, _, _ = t.anyRow()
 	} else {
 		t.separator = separatorOf(head, peek != nil, prefer, how.header)

@@ -2,7 +2,6 @@ package jinja
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"llamatab/engine/jinja/python"
@@ -385,7 +384,7 @@ func (r *run) path(v any, path any) any {
 			v = r.index(v, n)
 		} else if u, ok := v.(python.Undefined); ok {
 			return u
-		} else if found := r.index(v, part); !slices.Contains([]string{"undefined"}, python.KindOf(found)) {
+		} else if found := r.index(v, part); python.KindOf(found) != "undefined" {
 			v = found
 		} else {
 			v = r.attribute(v, part)

@@ -21,7 +21,7 @@ func init() {
 		"items": items, "join": join, "last": last, "length": length, "list": list, "lower": onText(strings.ToLower), "map": mapped,
 		"max": func(r *run, v any, a *given) any { return extreme(r, v, a, true) }, "min": func(r *run, v any, a *given) any { return extreme(r, v, a, false) },
 		"reject": selection(false, false), "rejectattr": selection(true, false), "replace": replaceFilter, "reverse": reverse, "round": round,
-		"safe": onText(same), "select": selection(false, true), "selectattr": selection(true, true), "slice": slices3, "sort": sortFilter,
+		"safe": onText(same), "select": selection(false, true), "selectattr": selection(true, true), "slice": sliceFilter, "sort": sortFilter,
 		"string": onText(same), "sum": sum, "title": onText(title), "tojson": tojson, "trim": trim, "unique": unique, "upper": onText(strings.ToUpper),
 		"wordcount": func(r *run, v any, a *given) any { return int64(len(strings.FieldsFunc(r.Str(v), python.IsSpace))) },
 		"center":    func(r *run, v any, a *given) any { return center(r, r.Str(v), a.integer(0, "width", 80), " ") },
@@ -287,8 +287,8 @@ func batch(r *run, v any, a *given) any {
 	return l
 }
 
-// slices3 is the filter slice: a list cut into n lists of about the same length.
-func slices3(r *run, v any, a *given) any {
+// sliceFilter is the filter slice: a list cut into n lists of about the same length.
+func sliceFilter(r *run, v any, a *given) any {
 	n := a.integer(0, "slices", 0)
 	fill := a.or(1, "fill_with", nil)
 	items, l := r.Items(v), &python.List{}
@@ -437,18 +437,22 @@ func sum(r *run, v any, a *given) any {
 }
 
 func round(r *run, v any, a *given) any {
-	_, f, _, ok := python.Number(v)
+	n, f, whole, ok := python.Number(v)
 	if !ok {
 		python.Defined(v)
 		python.Failf("round wants a number, not %s", python.KindOf(v))
 	}
-	scale := math.Pow(10, float64(a.integer(0, "precision", 0)))
+	precision := a.integer(0, "precision", 0)
+	scale := math.Pow(10, float64(precision))
 	switch method := r.Str(a.or(1, "method", "common")); method {
 	case "ceil":
 		return math.Ceil(f*scale) / scale
 	case "floor":
 		return math.Floor(f*scale) / scale
 	case "common":
+		if whole && precision >= 0 {
+			return n
+		}
 		return math.RoundToEven(f*scale) / scale
 	default:
 		python.Failf("round has no method %q", method)

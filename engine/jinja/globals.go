@@ -32,15 +32,30 @@ func makeRange(r *run, a *given) any {
 	if len(a.values) == 0 || step == 0 {
 		python.Failf("range wants an end, and a step other than 0")
 	}
-	if span := (float64(to) - float64(from)) / float64(step); span > maxRange {
+	n := rangeLength(from, to, step)
+	if n > maxRange {
 		panic(&python.Error{Line: r.line, Text: fmt.Sprintf("range has more than %d elements", maxRange), Limit: true})
 	}
-	l := &python.List{}
-	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
-		l.Items = append(l.Items, i)
+	r.Alloc(24 * int(n))
+	l := &python.List{Items: make([]any, n)}
+	for i := range l.Items {
+		l.Items[i] = from + int64(i)*step
 	}
-	r.Alloc(24 * len(l.Items))
 	return l
+}
+
+// rangeLength is the number of elements of a range. It counts without sign, as the distance of two integers may be larger than
+// one.
+func rangeLength(from, to, step int64) uint64 {
+	width, stride := uint64(to)-uint64(from), uint64(step)
+	if step < 0 {
+		from, to = to, from
+		width, stride = -width, -stride
+	}
+	if from >= to {
+		return 0
+	}
+	return (width-1)/stride + 1
 }
 
 func makeDict(r *run, a *given) any {

@@ -132,6 +132,7 @@ func affix(has func(s, part string) bool) methodOf {
 func stripped(left, right bool) methodOf {
 	return func(r *run, s string, a *given) any {
 		cut := python.IsSpace
+		r.Step(len(s) >> 8)
 		if v := a.or(0, "chars", nil); v != nil {
 			set := (&given{values: []any{v}}).text(r, 0, "chars", "")
 			cut = func(c rune) bool { return strings.ContainsRune(set, c) }
@@ -151,6 +152,7 @@ func stripped(left, right bool) methodOf {
 func found(search func(s, part string) int, must bool) methodOf {
 	return func(r *run, s string, a *given) any {
 		part := a.text(r, 0, "sub", "")
+		r.Step(len(s) >> 8)
 		skipped := 0
 		if len(a.values) > 1 {
 			from, _ := r.Slice(s, a.values[1], nil, nil).(string)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/data"
 	"llamatab/engine/message"
 	"llamatab/engine/pretrained"
@@ -51,7 +52,7 @@ func (j *Job) chat(ctx context.Context) error {
 			return err
 		}
 		defer text.Free()
-		t := &talk{host: asker, setup: st.Setup, text: text, template: c.Template}
+		t := &talk{host: asker, setup: st.Setup, text: text, template: c.Template, choices: map[bool]*chat.Choice{false: choice}}
 		report.NewProgress(j.Host, "ready", "", 0)
 		for {
 			ask, err := asker.Ask()
@@ -74,7 +75,8 @@ type talk struct {
 	setup    *replay.Setup
 	text     *replay.Text
 	template string
-	read     []int // the tokens that the text holds
+	choices  map[bool]*chat.Choice // of conversations with tools and without
+	read     []int                 // the tokens that the text holds
 }
 
 // answer writes the assistant's next turn. A conversation that has none is told in the reply; the error is one of the device,
@@ -132,13 +134,19 @@ func (t *talk) prompt(ask *message.Ask) (ids, stops []int, err error) {
 	if g := ask.Sampling; g.MaxNewTokens < 1 || !(g.Temperature >= 0) || !(g.TopP > 0 && g.TopP <= 1) || g.TopK < 0 {
 		return nil, nil, fail("Correct the settings.", errors.New("max_new_tokens is at least 1, temperature and top_k are at least 0, top_p is above 0 and at most 1"))
 	}
-	if ids, stops, err = encodeConversation(t.setup, t.template, conversation); err != nil {
+	tools := conversation.Tools != nil
+	if t.choices[tools] == nil {
+		if t.choices[tools], err = t.setup.Model.Chat(t.template, tools); err != nil {
+			return nil, nil, fail("Choose another chat template, or correct the model's.", err)
+		}
+	}
+	if ids, err = encodeConversation(t.setup, t.choices[tools], conversation); err != nil {
 		return nil, nil, fail("Change the messages, or choose another chat template.", err)
 	}
 	if longest := t.setup.Longest(); len(ids) >= longest {
 		return nil, nil, fail("Begin a new conversation, shorten it, or allow a longer context.", fmt.Errorf("the conversation has %d tokens, which leaves no room for an answer in a context of %d", len(ids), longest))
 	}
-	return ids, stops, nil
+	return ids, t.choices[tools].Stops, nil
 }
 
 // sharedTokens is the number of tokens that two texts begin with alike.

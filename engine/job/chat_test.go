@@ -99,7 +99,7 @@ func TestChatFaults(t *testing.T) {
 	none := message.Ask{Conversation: json.RawMessage(`{"messages": []}`), Sampling: long.Sampling}
 	hot := asking("b")
 	hot.Sampling.TopP = 0
-	good := asking("bc")
+	good := asking("bc", "", "d") // a history with an answer that was cut off at once
 	replies, _ := talk(t, files, 24, nil, long, role, null, none, hot, asking("B"), good)
 	for i, want := range []string{"42 tokens", `the role "king" is unknown`, "is null", "no messages", "top_p", "no token"} {
 		if f := replies[i].Failed; f == nil || !strings.Contains(f.Message, want) || f.Next == "" || f.Exit != report.ExitConfig {

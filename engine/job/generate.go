@@ -121,31 +121,31 @@ func encodeMessages(s *replay.Setup, g *message.GenerateJob) (prompt, stops []in
 	if err != nil {
 		return bad(err)
 	}
-	prompt, stops, err = encodeConversation(s, "", &chat.Conversation{Messages: messages})
+	how, err := s.Model.Chat("", false)
 	if err != nil {
 		return bad(err)
 	}
-	return prompt, stops, nil
+	if prompt, err = encodeConversation(s, how, &chat.Conversation{Messages: messages}); err != nil {
+		return bad(err)
+	}
+	return prompt, how.Stops, nil
 }
 
-// encodeConversation encodes a conversation by a chat template, up to where the assistant's next turn begins. stops are the ids
-// that end the turn. A template writes BOS itself where the model wants one.
-func encodeConversation(s *replay.Setup, template string, c *chat.Conversation) (ids, stops []int, err error) {
-	how, err := s.Model.Chat(template, c.Tools != nil)
-	if err != nil {
-		return nil, nil, err
-	}
+// encodeConversation encodes a conversation by a chat template, up to where the assistant's next turn begins. A template writes
+// BOS itself where the model wants one.
+func encodeConversation(s *replay.Setup, how *chat.Choice, c *chat.Conversation) ([]int, error) {
 	text, err := how.Template.Text(c, chat.Options{Prompt: true})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if ids, err = s.Model.Tokenizer.Encode(text, false); err != nil {
-		return nil, nil, err
+	ids, err := s.Model.Tokenizer.Encode(text, false)
+	if err != nil {
+		return nil, err
 	}
 	if len(ids) == 0 {
-		return nil, nil, errors.New("the chat template writes nothing")
+		return nil, errors.New("the chat template writes nothing")
 	}
-	return ids, how.Stops, inVocabulary(s, ids)
+	return ids, inVocabulary(s, ids)
 }
 
 // encodeText spells a prompt in tokens of the model.

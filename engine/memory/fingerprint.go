@@ -42,12 +42,17 @@ func (f *fingerprint) add(at int, part []byte, d tensor.DType) error {
 	return nil
 }
 
-// FrozenFingerprint is a hash of values of all frozen weights of the model that Load has read, "" where there are none.
+// FrozenFingerprint is a hash of values of the frozen weights of the model as Load has read them, "" where there are none. Weights
+// from which the start of an adapter is subtracted are not among them.
 // It does not depend on their order. A base model that was replaced by another has a different one; a file in which a few
 // values differ may have the same.
 func (m *Parameters) FrozenFingerprint() string {
-	if m.frozenSum == 0 {
+	if len(m.sampled) == 0 {
 		return ""
 	}
-	return strconv.FormatUint(m.frozenSum, 16)
+	var sum uint64
+	for _, s := range m.sampled {
+		sum += s
+	}
+	return strconv.FormatUint(sum, 16)
 }

@@ -169,7 +169,7 @@ func (m *Parameters) Load(model *pretrained.Model, params []*nn.Param, h report.
 			err = m.Upload(p, p.Shape, p.Transposed, src.File, src.Name, func(n int64) { done += n; progress.Update(done, p.Name) })
 		}
 		if m.sampling != nil {
-			m.frozenSum, m.sampling = m.frozenSum+m.sampling.sum, nil
+			m.sampled[p], m.sampling = m.sampling.sum, nil
 		}
 		if err != nil {
 			return report.Fail("weights", report.ExitFailed, pretrained.ModelHint, fmt.Errorf("loading %s: %w", p.Name, err))

@@ -26,8 +26,8 @@ type Parameters struct {
 	pieces map[*nn.Param]Piece               // where Load puts what trains while LoadShard runs, else nil
 	remote func(p *nn.Param) ([]byte, error) // see ReadTrainedWith
 
-	sampling  *fingerprint // of the frozen weight of the model that Load is reading, else nil
-	frozenSum uint64       // the sum of those that it has read
+	sampling *fingerprint         // of the frozen weight of the model that Load is reading, else nil
+	sampled  map[*nn.Param]uint64 // the sums of those that it has read
 
 	tuner        *tune.Tuner    // chooses the kernels of Compute
 	frozenType   tensor.DType   // see RoundFrozen
@@ -50,7 +50,7 @@ type MomentKey struct {
 // New allocates the memory of a layout on a device, all zero. Without an optimizer there are no moments. The error wraps
 // device.ErrOutOfMemory if the device has no room.
 func New(dev device.Device, l plan.Layout, optimizer bool) (*Parameters, error) {
-	m := &Parameters{dev: dev, Layout: l, slices: map[any]device.Slice{}, compute: map[*nn.Param]device.Slice{}}
+	m := &Parameters{dev: dev, Layout: l, slices: map[any]device.Slice{}, compute: map[*nn.Param]device.Slice{}, sampled: map[*nn.Param]uint64{}}
 	alloc := func(s device.Spec) (device.Buffer, error) {
 		b, err := dev.Alloc(s)
 		if err != nil {

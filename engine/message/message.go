@@ -92,7 +92,7 @@ type ChatJob struct {
 	Context  int    `json:"context"`            // tokens of a conversation at most
 }
 
-// Ask is a conversation that waits for the assistant's next turn. How the answer is sampled says Sampling, whose Prompt is
+// Ask is a conversation that waits for the assistant's next turn. Sampling says how the answer is sampled; its Prompt is
 // not read.
 type Ask struct {
 	Number       int             `json:"number"`         // by which Cancel names it

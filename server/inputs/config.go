@@ -13,9 +13,8 @@ import (
 
 // LoadConfig reads a run.json, or a ready run builtin:NAME, over the settings of a recipe, "" for none. It applies sets,
 // values of the form path.to.key=value, makes paths absolute and mounts them. find looks up names of a hub.
-func LoadConfig(file, recipeName string, sets []string, find Finder) (*config.Config, *Mounts, error) {
+func LoadConfig(file, recipeName string, sets []string, find Finder) (_ *config.Config, _ *Mounts, err error) {
 	var data []byte
-	var err error
 	if name, ok := strings.CutPrefix(file, library.BuiltinPrefix); ok {
 		data, err = library.NewBuiltin().Run(name)
 	} else {
@@ -29,6 +28,11 @@ func LoadConfig(file, recipeName string, sets []string, find Finder) (*config.Co
 		return nil, nil, err
 	}
 	m := New(filepath.Dir(file), find)
+	defer func() {
+		if err != nil {
+			_ = m.Close() // a start sweeps what is left
+		}
+	}()
 	if r := c.Model.Random; r != nil {
 		if r.Config.Object == nil {
 			path := r.Config.Path

@@ -67,11 +67,13 @@ type Job struct {
 	// Token is the random path element; set by New.
 	Token string
 
-	asks chan message.Ask // closed by EndAsking
+	asks   chan message.Ask
+	noMore chan struct{} // closed by EndAsking
 
 	mu      sync.Mutex
 	heard   time.Time
 	control []message.Control
+	again   *message.Ask // that was taken for a request which broke off
 	ended   chan struct{}
 	last    message.Envelope // the Done or Failed that ended the job
 }
@@ -80,7 +82,7 @@ type Job struct {
 func New(spec message.Job) *Job {
 	token := make([]byte, 16)
 	rand.Read(token)
-	return &Job{Spec: spec, Token: hex.EncodeToString(token), ended: make(chan struct{}), heard: time.Now(), asks: make(chan message.Ask, 1)}
+	return &Job{Spec: spec, Token: hex.EncodeToString(token), ended: make(chan struct{}), heard: time.Now(), asks: make(chan message.Ask, 1), noMore: make(chan struct{})}
 }
 
 // Path is the address of the job's page below the server's root.
@@ -100,30 +102,56 @@ func (j *Job) Ask(ctx context.Context, a message.Ask) error {
 		return nil
 	case <-j.ended:
 		return errors.New("the engine has ended")
+	case <-j.noMore:
+		return errors.New("the engine is ending")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// EndAsking ends a chat job once it has answered what it was asked. Ask must not be called after it.
-func (j *Job) EndAsking() { close(j.asks) }
+// EndAsking ends a chat job once it has answered what it was asked. It is called once.
+func (j *Job) EndAsking() { close(j.noMore) }
 
 // askWait is how long a request for the next conversation waits.
 const askWait = 20 * time.Second
 
 func (j *Job) ask(w http.ResponseWriter, r *http.Request) {
 	j.touch()
-	select {
-	case a, ok := <-j.asks:
-		if !ok {
-			http.Error(w, "no more conversations", http.StatusGone)
-			return
-		}
-		writeJSON(w, a)
-	case <-time.After(askWait):
-		w.WriteHeader(http.StatusNoContent)
-	case <-r.Context().Done():
+	a, status := j.nextAsk(r.Context())
+	if a == nil {
+		w.WriteHeader(status)
+		return
 	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(a); err != nil || r.Context().Err() != nil {
+		j.mu.Lock()
+		j.again = a
+		j.mu.Unlock()
+	}
+}
+
+// nextAsk waits for a conversation. Without one it returns a status that says why.
+func (j *Job) nextAsk(ctx context.Context) (a *message.Ask, status int) {
+	j.mu.Lock()
+	a, j.again = j.again, nil
+	j.mu.Unlock()
+	if a != nil {
+		return a, 0
+	}
+	select {
+	case next := <-j.asks:
+		return &next, 0
+	default:
+	}
+	select {
+	case next := <-j.asks:
+		return &next, 0
+	case <-j.noMore:
+		return nil, http.StatusGone
+	case <-time.After(askWait):
+	case <-ctx.Done():
+	}
+	return nil, http.StatusNoContent
 }
 
 // Heard is when the engine last made a request.

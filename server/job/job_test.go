@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -560,6 +561,17 @@ func (fullStore) Append(string, int64, io.Reader) error {
 	return nil
 }
 
+// cutting is a client that goes away while it is answered.
+type cutting struct {
+	http.ResponseWriter
+	cut func()
+}
+
+func (c cutting) Write(p []byte) (int, error) {
+	c.cut()
+	return c.ResponseWriter.Write(p)
+}
+
 // The engine of a chat job gets each conversation once, and hears when no more will come.
 func TestAsk(t *testing.T) {
 	h := newHost(t, false)
@@ -568,6 +580,15 @@ func TestAsk(t *testing.T) {
 	}
 	if status, body := h.do("GET", "ask", ""); status != 200 || !strings.Contains(body, `"number":3`) || !strings.Contains(body, `"conversation":{"messages":[]}`) {
 		t.Errorf("status %d, %s", status, body)
+	}
+	broken, cut := context.WithCancel(t.Context())
+	if err := h.job.Ask(t.Context(), message.Ask{Number: 4}); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(broken, "GET", h.job.Path()+"ask", nil)
+	h.job.Handler().ServeHTTP(cutting{httptest.NewRecorder(), cut}, r)
+	if status, body := h.do("GET", "ask", ""); status != 200 || !strings.Contains(body, `"number":4`) {
+		t.Errorf("a conversation whose request broke off: status %d, %s", status, body)
 	}
 	h.job.EndAsking()
 	for range 2 {

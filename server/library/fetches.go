@@ -3,6 +3,8 @@ package library
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,15 +184,17 @@ func (f *Fetches) run(ctx context.Context, k *fetching, name hub.Name) {
 		k.speed.Add(time.Now(), p.Came)
 		k.Done, k.Total, k.Rate, k.Waiting = p.Done, p.Total, k.speed.PerSecond(), p.Event
 	})
+	stopped := ctx.Err() != nil
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer close(k.ended)
+	k.stop(nil)
 	k.stop, k.Rate, k.Waiting = nil, 0, ""
 	var problem *hub.Error
 	switch {
 	case err == nil:
 		k.State, k.Model = Fetched, found.Name().String()
-	case ctx.Err() != nil:
+	case stopped:
 		k.State = Paused
 	case errors.As(err, &problem):
 		k.State, k.Problem = Failed, &Problem{string(problem.Kind), problem.Text, problem.Next}
@@ -202,29 +206,36 @@ func (f *Fetches) run(ctx context.Context, k *fetching, name hub.Name) {
 // Pause ends a fetch, and keeps what has come.
 func (f *Fetches) Pause(name string) { f.halt(name, errPaused) }
 
-// Cancel ends a fetch, forgets it and removes what has come, unless the model is complete.
+// Cancel ends a fetch, forgets it and removes what has come, unless the model is complete. What has come stays where another
+// revision of the repository is on its way: nobody knows whose files they are.
 func (f *Fetches) Cancel(name string) error {
 	f.halt(name, errCancelled)
+	repo := f.drop(name)
+	if repo == "" {
+		return nil
+	}
+	return f.store.Cache.RemoveUnfinished(repo)
+}
+
+// drop forgets a fetch of which nothing runs. It returns its repository, "" where no files of it are to be removed.
+func (f *Fetches) drop(name string) (repo string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := f.find(name)
-	if k == nil || k.stop != nil {
-		return nil
+	parsed, err := hub.ParseName(name, "")
+	if k == nil || k.stop != nil || err != nil {
+		return ""
 	}
-	for i := range f.known {
-		if f.known[i] == k {
-			f.known = append(f.known[:i], f.known[i+1:]...)
-			break
+	f.known = slices.DeleteFunc(f.known, func(other *fetching) bool { return other == k })
+	for _, other := range f.known {
+		if o, err := hub.ParseName(other.Name, ""); err == nil && strings.EqualFold(o.Repo, parsed.Repo) && other.State != Fetched {
+			return ""
 		}
 	}
 	if k.State == Fetched {
-		return nil
+		return ""
 	}
-	parsed, err := hub.ParseName(name, "")
-	if err != nil {
-		return nil
-	}
-	return f.store.Cache.RemoveUnfinished(parsed.Repo)
+	return parsed.Repo
 }
 
 // halt ends a fetch and waits until nothing of it runs any more.

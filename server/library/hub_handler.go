@@ -40,6 +40,7 @@ func (l Library) HubHandler(sameOrigin func(*http.Request) bool) http.Handler {
 			}
 			began, problem := act(request.Name)
 			if problem != nil {
+				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(http.StatusConflict)
 				web.WriteJSON(w, problem)
 				return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func parse(body io.Reader) (*query, error) {
 // settings reads how the answer is wanted.
 func (q *query) settings(fields map[string]json.RawMessage) error {
 	s := &q.ask.Sampling
-	s.Temperature, s.TopP, s.MaxNewTokens = 1, 1, defaultTokens
+	s.Temperature, s.TopP, s.MaxNewTokens, s.Seed = 1, 1, defaultTokens, rand.Uint64N(1<<53)
 	var options struct {
 		IncludeUsage bool `json:"include_usage"`
 	}

@@ -28,6 +28,7 @@ export const recallHub = async () => {
     const answer = await fetch("/hub/fetches");
     if (answer.ok) await take(await answer.json());
   } catch {
+    clearTimeout(timer);
     if (fetched !== null) timer = setTimeout(recallHub, 4 * every);
   }
 };

@@ -102,6 +102,17 @@ func role(m *chat.Message, n int, key string) error {
 	return nil
 }
 
+// Silent is the error of a conversation in which the assistant says nothing in one of its turns.
+func Silent(messages []*chat.Message) error {
+	for i, m := range messages {
+		calls, _ := m.Get("tool_calls")
+		if _, called := calls.(*jinja.List); !called && chat.Role(m) == chat.Assistant && chat.Content(m) == "" {
+			return fault("row_message_empty", "message {n}: the assistant says nothing", "n", i+1)
+		}
+	}
+	return nil
+}
+
 // content checks a message's text under key and makes it one string. Parts of type text are put together.
 func content(m *chat.Message, n int, key string) error {
 	v, ok := m.Get(key)
@@ -110,9 +121,6 @@ func content(m *chat.Message, n int, key string) error {
 	called = called && chat.Role(m) == chat.Assistant
 	switch v := v.(type) {
 	case string:
-		if v == "" && !called && chat.Role(m) == chat.Assistant {
-			return fault("row_message_empty", "message {n}: the assistant says nothing", "n", n)
-		}
 		m.Set("content", v)
 		return nil
 	case *jinja.List:

@@ -56,7 +56,9 @@ func (m *Meter) converted(flags string, verb byte, v any) string {
 			ReprString(&b, s)
 			text = b.String()
 		}
-		return fmt.Sprintf("%"+strings.ReplaceAll(flags, "0", "")+"s", text)
+		width := strings.TrimLeft(flags, "-+ 0#")
+		marks := strings.ReplaceAll(flags[:len(flags)-len(width)], "0", "") // zeros before a text are Go's, not Python's
+		return fmt.Sprintf("%"+marks+width+"s", text)
 	case 'd', 'i', 'u', 'x', 'X', 'o', 'c':
 		i, f, whole, ok := Number(v)
 		if !ok {

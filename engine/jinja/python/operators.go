@@ -318,6 +318,7 @@ func (m *Meter) Slice(v, from, to, step any) any {
 	var items []any
 	s, isText := v.(string)
 	n := 0
+	m.Step(len(s) >> 8)
 	ascii := isText && isASCII(s)
 	switch {
 	case ascii:

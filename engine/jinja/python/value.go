@@ -281,7 +281,7 @@ func One(b bool) int64 {
 	return 0
 }
 
-// reprString writes a text as Python's repr does.
+// ReprString writes a text as Python's repr does.
 func ReprString(b *strings.Builder, s string) {
 	quote := '\''
 	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
