@@ -40,6 +40,7 @@ var errorEntries = map[string]errorEntry{
 	"prompt":         {"E-PROMPT", "studio"},
 	"resume":         {"E-RESUME", "home"},
 	"room":           {"E-ROOM", "studio"},
+	"template":       {"E-TEMPLATE", "studio"},
 	"tokenizer":      {"E-TOKENIZER", "studio"},
 	"unsupported":    {"E-UNSUPPORTED", "studio"},
 	"weights":        {"E-WEIGHTS", "studio"},

@@ -104,6 +104,7 @@ var engineTexts = texts{
 
 	"event.chat_builtin":             {"{file}: the model has no chat template. Conversations are put together by the built-in template {name}.", "{file}：模型没有对话模板，对话由内置模板 {name} 拼接。"},
 	"event.chat_tails":               {"{file}: {n} of {rows} conversations, the first at line {line}, do not end with the assistant. What follows its last turn is left out.", "{file}：{rows} 段对话中有 {n} 段不以助手结尾，首先是第 {line} 行。助手最后一轮之后的内容已略去。"},
+	"event.chat_template_stand_in":   {"The model has no chat template: the built-in one called {name} stands in.", "模型没有对话模板，由内置模板 {name} 代替。"},
 	"event.chat_rewritten":           {"{file}: the chat template writes {n} of {turns} turns of the assistant in another way once others follow. They are found by their own text.", "{file}：助手的 {turns} 轮中有 {n} 轮在后面还有内容时会被对话模板改写，已按其自身文本定位。"},
 	"event.chat_lost":                {"{file}: {n} of {turns} turns of the assistant are not found in what the chat template writes. They are not trained.", "{file}：助手的 {turns} 轮中有 {n} 轮未出现在对话模板的输出中，不参与训练。"},
 	"event.chat_open":                {"{file}: the chat template ends {n} of {turns} turns of the assistant without a token at which the model stops. It does not learn there to stop.", "{file}：助手的 {turns} 轮中有 {n} 轮没有以模型停止的词元结尾，模型在此学不会停止。"},
@@ -144,6 +145,7 @@ var engineTexts = texts{
 	"failed.prompt":         {"The prompt cannot be used.", "提示无法使用。"},
 	"failed.resume":         {"The checkpoint does not belong to this run.", "检查点不属于此训练。"},
 	"failed.room":           {"The run over several tabs has ended.", "多标签页训练已结束。"},
+	"failed.template":       {"The model's chat template cannot be used.", "无法使用模型的对话模板。"},
 	"failed.tokenizer":      {"The tokenizer cannot be used.", "分词器无法使用。"},
 	"failed.unsupported":    {"This is not available in this version.", "此版本不支持。"},
 	"failed.weights":        {"The model's weights cannot be read.", "无法读取模型权重。"},
