@@ -42,7 +42,7 @@ var studioTexts = texts{
 	"data.empty":    {"{file} is empty: choose another file.", "{file} 是空文件：请选择其他文件。"},
 	"data.encoding": {"read as {name}", "按 {name} 读取"},
 	"data.first":    {"Choose a data file first.", "请先选择数据文件。"},
-	"data.hint":     {"or drop it here. JSON, CSV or plain text (instruction and output, prompt and completion, text), also as .gz or .zip", "或拖放到这里。JSON、CSV（instruction 与 output、prompt 与 completion、text）或纯文本，也可以是 .gz 或 .zip"},
+	"data.hint":     {"or drop it here. JSON, CSV or plain text (chats as messages or ShareGPT, instruction and output, prompt and completion, text), also as .gz or .zip", "或拖放到这里。JSON、CSV（messages 或 ShareGPT 对话、instruction 与 output、prompt 与 completion、text）或纯文本，也可以是 .gz 或 .zip"},
 	"data.many":     {"These are {n} files: choose one.", "共有 {n} 个文件：请只选择一个。"},
 	"data.server":   {"Ready to use", "现成的数据"},
 
