@@ -68,7 +68,7 @@ func (o *apiOptions) start(ctx context.Context, hubs *hubOptions) (*talker, erro
 		return nil, err
 	}
 	if o.adapter != "" {
-		if _, err := m.Adapters("--adapter", []string{o.adapter}); err != nil {
+		if err := m.Adapter("--adapter", &o.adapter); err != nil {
 			return nil, err
 		}
 	}

@@ -32,12 +32,8 @@ func chatCommand(ctx context.Context, args []string) error {
 	var spec message.ChatJob
 	f.StringVar(&spec.Template, "template", "", "`NAME` of a built-in chat template in place of the model's own: chatml, llama3, zephyr or plain")
 	f.IntVar(&spec.Context, "context", defaultContext, "`number` of tokens of a conversation at most")
-	var sampling message.GenerateJob
-	f.IntVar(&sampling.MaxNewTokens, "max-new-tokens", 512, "`number` of tokens of an answer at most")
-	f.Float64Var(&sampling.Temperature, "temperature", 0.7, "sampling temperature `T`; 0 takes the likeliest token")
-	f.Float64Var(&sampling.TopP, "top-p", 0.95, "sample among the likeliest tokens that hold this `share` of the probability")
-	f.IntVar(&sampling.TopK, "top-k", 0, "sample among this `number` of likeliest tokens; 0 takes all")
-	f.Uint64Var(&sampling.Seed, "seed", 0, "`seed` of the random numbers: the same conversation gets the same answers")
+	sampling := message.GenerateJob{MaxNewTokens: 512, Temperature: 0.7, TopP: 0.95}
+	f.sampling(&sampling)
 	asJSON := f.Bool("json", false, "print each answer as a line of JSON")
 	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
@@ -46,24 +42,18 @@ func chatCommand(ctx context.Context, args []string) error {
 	if err := f.require("model"); err != nil {
 		return err
 	}
-	switch {
-	case spec.Context < 2:
+	if spec.Context < 2 {
 		return exit.Usagef("chat: --context wants 2 or more")
-	case sampling.MaxNewTokens < 1:
-		return exit.Usagef("chat: --max-new-tokens wants 1 or more")
-	case !(sampling.Temperature >= 0):
-		return exit.Usagef("chat: --temperature wants 0 or more")
-	case !(sampling.TopP > 0 && sampling.TopP <= 1):
-		return exit.Usagef("chat: --top-p wants more than 0 and at most 1")
-	case sampling.TopK < 0:
-		return exit.Usagef("chat: --top-k wants 0 or more")
+	}
+	if err := f.checkSampling(&sampling); err != nil {
+		return err
 	}
 	m := inputs.New("", hubs.finder(ctx))
 	if err := m.Model("--model", model); err != nil {
 		return err
 	}
 	if *adapter != "" {
-		if _, err := m.Adapters("--adapter", []string{*adapter}); err != nil {
+		if err := m.Adapter("--adapter", adapter); err != nil {
 			return err
 		}
 	}

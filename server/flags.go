@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"llamatab/engine/message"
 	memory "llamatab/engine/plan"
 	"llamatab/server/exit"
 	"llamatab/server/runner"
@@ -134,6 +135,30 @@ func (f *flagSet) browser() *runner.Browser {
 	})
 	f.later["room-code"], f.later["max-tabs"], f.later["lan"] = "rooms, which serve opens", "rooms, which serve opens", "serving other machines, which serve does"
 	return b
+}
+
+// sampling registers the options of how tokens are picked. Their defaults are what g holds.
+func (f *flagSet) sampling(g *message.GenerateJob) {
+	f.IntVar(&g.MaxNewTokens, "max-new-tokens", g.MaxNewTokens, "`number` of new tokens at most")
+	f.Float64Var(&g.Temperature, "temperature", g.Temperature, "sampling temperature `T`; 0 takes the likeliest token")
+	f.Float64Var(&g.TopP, "top-p", g.TopP, "sample among the likeliest tokens that hold this `share` of the probability")
+	f.IntVar(&g.TopK, "top-k", g.TopK, "sample among this `number` of likeliest tokens; 0 takes all")
+	f.Uint64Var(&g.Seed, "seed", g.Seed, "`seed` of the random numbers: the same input gets the same text")
+}
+
+// checkSampling says which of the options of sampling is out of range.
+func (f *flagSet) checkSampling(g *message.GenerateJob) error {
+	switch {
+	case g.MaxNewTokens < 1:
+		return exit.Usagef("%s: --max-new-tokens wants 1 or more", f.Name())
+	case !(g.Temperature >= 0):
+		return exit.Usagef("%s: --temperature wants 0 or more", f.Name())
+	case !(g.TopP > 0 && g.TopP <= 1):
+		return exit.Usagef("%s: --top-p wants more than 0 and at most 1", f.Name())
+	case g.TopK < 0:
+		return exit.Usagef("%s: --top-k wants 0 or more", f.Name())
+	}
+	return nil
 }
 
 // bytesFlag is an option in bytes, given as "4GiB", "512MiB" or "1500000000".

@@ -23,11 +23,8 @@ func generate(ctx context.Context, args []string) error {
 	var spec message.GenerateJob
 	f.StringVar(&spec.Prompt, "prompt", "", "`TEXT` to continue, or to classify where the model is a classifier")
 	messages := f.String("messages", "", "JSON `FILE` with a list of {\"role\", \"content\"} that the assistant continues, by the model's chat template")
-	f.IntVar(&spec.MaxNewTokens, "max-new-tokens", 50, "`number` of new tokens at most")
-	f.Float64Var(&spec.Temperature, "temperature", 0, "sampling temperature `T`; 0 takes the likeliest token")
-	f.Float64Var(&spec.TopP, "top-p", 1, "sample among the likeliest tokens that hold this `share` of the probability")
-	f.IntVar(&spec.TopK, "top-k", 0, "sample among this `number` of likeliest tokens; 0 takes all")
-	f.Uint64Var(&spec.Seed, "seed", 0, "`seed` of the random numbers")
+	spec.MaxNewTokens, spec.TopP = 50, 1
+	f.sampling(&spec)
 	asJSON := f.Bool("json", false, "print one JSON object with the token ids, or with the probabilities of the labels")
 	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
@@ -36,15 +33,8 @@ func generate(ctx context.Context, args []string) error {
 	if err := f.require("model"); err != nil {
 		return err
 	}
-	switch {
-	case spec.MaxNewTokens < 1:
-		return exit.Usagef("generate: --max-new-tokens wants 1 or more")
-	case !(spec.Temperature >= 0):
-		return exit.Usagef("generate: --temperature wants 0 or more")
-	case !(spec.TopP > 0 && spec.TopP <= 1):
-		return exit.Usagef("generate: --top-p wants more than 0 and at most 1")
-	case spec.TopK < 0:
-		return exit.Usagef("generate: --top-k wants 0 or more")
+	if err := f.checkSampling(&spec); err != nil {
+		return err
 	}
 	if *messages != "" {
 		if spec.Prompt != "" {
