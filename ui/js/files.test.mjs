@@ -22,6 +22,15 @@ test("a text in another encoding becomes UTF-8, and its name is kept", async () 
   }
 });
 
+test("a packed file stays as it is, also where its bytes could be a text, and is not read whole", async () => {
+  for (const bytes of [[0x1f, 0x8b, 0x41, 0x20], [0x50, 0x4b, 0x03, 0x04, 0xba, 0xa3], [0x50, 0x4b, 0x05, 0x06, 0xba, 0xa3]]) {
+    const given = new File([new Uint8Array(bytes)], "a.zip");
+    given.arrayBuffer = () => { throw new Error("the file is read whole"); };
+    assert.equal((await toUTF8(given)).file, given);
+  }
+  assert.equal((await toUTF8(new File([new Uint8Array([0x50, 0x4b, 0xba, 0xa3])], "a.txt"))).encoding, "GB18030");
+});
+
 test("UTF-8 and what is no text stay as they are", async () => {
   for (const bytes of [[0xe6, 0xb5, 0xb7], [0xff, 0xff, 0x00], []]) {
     const given = new File([new Uint8Array(bytes)], "a.txt"), got = await toUTF8(given);
