@@ -452,12 +452,9 @@ func (c *communicator) Committed(commit fsdp.Commit) {
 	inputs := int64(0)
 	for ; c.counted < n; c.counted++ { // a tab that joined late also counts the steps before
 		for _, rows := range c.sampler.Step(c.counted) {
-			b, err := c.loop.Trainer.Collate(rows)
-			if err != nil {
-				c.err = err
-				return
+			for _, row := range rows {
+				inputs += int64(c.loop.Trainer.Setup.Train.RowLen(row))
 			}
-			inputs += int64(b.Inputs)
 		}
 	}
 	c.loop.FollowStep(step, commit.Applied, inputs)
