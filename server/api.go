@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"llamatab/engine/config"
 	"llamatab/engine/message"
@@ -47,7 +45,7 @@ func (o *apiOptions) check() error {
 }
 
 // serve loads the model and answers /v1/ on mux until end is called. A model that ends before tells it to failed.
-func (o *apiOptions) serve(ctx context.Context, hubs *hubOptions, mux *http.ServeMux, failed chan<- error) (end func() error, err error) {
+func (o *apiOptions) serve(ctx context.Context, hubs *hubOptions, mux *http.ServeMux, sameOrigin func(*http.Request) bool, failed chan<- error) (end func() error, err error) {
 	model, err := o.start(ctx, hubs)
 	if err != nil {
 		return nil, err
@@ -57,7 +55,7 @@ func (o *apiOptions) serve(ctx context.Context, hubs *hubOptions, mux *http.Serv
 			failed <- model.ending()
 		}
 	}()
-	mux.Handle("/v1/", o.handler(model))
+	mux.Handle("/v1/", o.handler(model, sameOrigin))
 	return model.close, nil
 }
 
@@ -75,28 +73,19 @@ func (o *apiOptions) start(ctx context.Context, hubs *hubOptions) (*talker, erro
 	return startTalk(ctx, m, o.chat, *o.browser)
 }
 
-// handler serves /v1/ to whom the options let ask.
-func (o *apiOptions) handler(model *talker) http.Handler {
+// handler serves /v1/ to whom the options let ask. A page of another site may not: any page that the person opens could use the
+// model.
+func (o *apiOptions) handler(model *talker, sameOrigin func(*http.Request) bool) http.Handler {
 	name := config.Model{Path: cmp.Or(o.adapter, o.model)}.Name()
 	v1 := openai.New(name, model).Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !o.remote && !web.FromHere(r):
 			openai.Forbid(w, "only this machine may ask: llamatab serve --api-remote lets others")
-		case foreign(r):
+		case !sameOrigin(r):
 			openai.Forbid(w, "pages of other sites may not ask")
 		default:
 			v1.ServeHTTP(w, r)
 		}
 	})
-}
-
-// foreign reports whether a page of another site sends the request: any page that the person opens could use the model.
-func foreign(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }

@@ -149,7 +149,7 @@ func serve(ctx context.Context, args []string) error {
 	handler := serveHandler(page, offers, rooms, gate)
 	failed := make(chan error, 3)
 	if o.api.on {
-		end, err := o.api.serve(ctx, o.hub, handler, failed)
+		end, err := o.api.serve(ctx, o.hub, handler, rooms.OriginAllowed, failed)
 		if err != nil {
 			return err
 		}
