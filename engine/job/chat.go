@@ -92,34 +92,19 @@ func (t *talk) answer(ctx context.Context, ask *message.Ask) (stopped bool, err 
 		each: func(token message.Token) { t.host.Emit(message.Envelope{Type: "token", Token: &token}) }}
 	reply.CachedTokens = min(sharedTokens(t.read, prompt), len(prompt)-1) // the logits behind the last one are needed
 	t.text.Keep(reply.CachedTokens)
-	t.read = t.read[:reply.CachedTokens]
-	ids := prompt
-	sampler := replay.NewTokenSampler(&ask.Sampling)
-	for reply.Finish = "length"; len(ids) < t.setup.Longest() && len(ids)-len(prompt) < ask.Sampling.MaxNewTokens; {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		if c := t.host.Control(); c == message.Cancel(ask.Number) || c == message.Stop {
-			reply.Finish, stopped = "cancelled", c == message.Stop
-			break
-		}
-		scores, err := t.text.Read(ids[len(t.read):])
-		if err != nil {
-			return false, err
-		}
-		t.read = append(t.read, ids[len(t.read):]...)
-		id, err := sampler.Pick(scores)
-		if err != nil {
-			return false, err
-		}
-		ids = append(ids, id)
-		if w.take(id) {
-			reply.Finish = "stop"
-			break
-		}
+	d := &decoding{host: t.host, text: t.text, sampler: replay.NewTokenSampler(&ask.Sampling), ids: prompt, read: reply.CachedTokens,
+		longest: len(prompt) + min(t.setup.Longest()-len(prompt), ask.Sampling.MaxNewTokens),
+		cancels: func(c message.Control) bool {
+			stopped = c == message.Stop
+			return stopped || c == message.Cancel(ask.Number)
+		},
+		take: func(id int, _ bool) bool { return w.take(id) }}
+	if reply.Finish, err = d.run(ctx); err != nil {
+		return false, err
 	}
+	t.read = d.ids[:d.read]
 	w.end()
-	reply.Text, reply.Tokens = w.said, len(ids)-len(prompt)
+	reply.Text, reply.Tokens = w.said, len(d.ids)-len(prompt)
 	t.host.Emit(message.Envelope{Type: "reply", Reply: reply})
 	return stopped, nil
 }

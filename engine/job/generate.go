@@ -190,35 +190,22 @@ func (j *Job) write(ctx context.Context, st *replay.Stepper, ids, stops []int, e
 	defer text.Free()
 	tokens := st.Setup.Model.Tokenizer
 	decoder := tokens.Continue(ids, true)
-	sampler := replay.NewTokenSampler(j.Job.Generate)
-	for read := 0; len(ids) < st.Setup.Longest(); {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if j.Host.Control() == message.Stop {
-			if rest := decoder.Flush(); rest != "" {
-				each(message.Token{ID: ids[len(ids)-1], Text: rest})
+	d := &decoding{host: j.Host, text: text, sampler: replay.NewTokenSampler(j.Job.Generate), ids: ids, longest: st.Setup.Longest(),
+		cancels: func(c message.Control) bool { return c == message.Stop },
+		take: func(id int, last bool) bool {
+			said, ended := decoder.Next(id), slices.Contains(stops, id)
+			if ended || last {
+				said += decoder.Flush()
 			}
-			break
-		}
-		scores, err := text.Read(ids[read:])
-		if err != nil {
-			return nil, err
-		}
-		read = len(ids)
-		id, err := sampler.Pick(scores)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-		said, ended := decoder.Next(id), slices.Contains(stops, id)
-		if ended || len(ids) == st.Setup.Longest() {
-			said += decoder.Flush()
-		}
-		each(message.Token{ID: id, Text: said})
-		if ended {
-			break
-		}
+			each(message.Token{ID: id, Text: said})
+			return ended
+		}}
+	finish, err := d.run(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return ids, nil
+	if rest := decoder.Flush(); finish == finishCancelled && rest != "" {
+		each(message.Token{ID: d.ids[len(d.ids)-1], Text: rest})
+	}
+	return d.ids, nil
 }
