@@ -41,7 +41,7 @@ type Dataset struct {
 	MaxLength       *int              `json:"max_length"` // tokens a row; nil: min(1024, the model's context)
 	Packing         bool              `json:"packing"`
 	TrainOnPrompt   bool              `json:"train_on_prompt"`
-	Template        string            `json:"template"`   // of conversations: one of Templates
+	Template        string            `json:"template"`   // of conversations: one of Templates, or NamedTemplate with a name
 	OnBadRow        string            `json:"on_bad_row"` // what a malformed row does: "stop" or "skip"
 	Shuffle         bool              `json:"shuffle"`
 	ValidationSplit float64           `json:"validation_split"` // fraction of the rows, [0, 1)
@@ -49,6 +49,9 @@ type Dataset struct {
 
 // ModelTemplate stands for the chat template of the model itself, or a built-in one where it has none.
 const ModelTemplate = "model"
+
+// NamedTemplate stands before the name of one of a model's chat templates, where it has several: "model:tool_use".
+const NamedTemplate = ModelTemplate + ":"
 
 // Templates are the words of dataset.template: the model's own chat template, and the built-in ones of package chat.
 var Templates = []string{ModelTemplate, "chatml", "llama3", "plain", "zephyr"}

@@ -15,6 +15,8 @@ type Format struct {
 	Title message.Text // for the page
 	// Columns are the keys of a row that dataset.columns may rename.
 	Columns []string
+	// Optional are those of Columns that a row need not have.
+	Optional []string
 	// AnyColumns: a file of this format may have the columns of any other.
 	AnyColumns bool
 	// Unavailable formats are known, but this version does not read them.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Upper limits. They are far above anything sensible: what they stop is a slipped digit or a hostile file.
@@ -85,12 +86,20 @@ const (
 	maxSlots = 1 << 14
 )
 
+// ownTemplate is Template, or ModelTemplate where it names one of the model's.
+func (s *Dataset) ownTemplate() string {
+	if name, ok := strings.CutPrefix(s.Template, NamedTemplate); ok && name != "" {
+		return ModelTemplate
+	}
+	return s.Template
+}
+
 func (s *Dataset) rules() []Rule {
 	formats, unavailable := formatNames()
 	rules := []Rule{
 		Must(s.Path != "", "dataset.path", "is missing", `name a data file, such as "dataset": {"path": "data.jsonl"}`),
 		OneOf("dataset.format", s.Format, formats, unavailable...),
-		OneOf("dataset.template", s.Template, Templates),
+		OneOf("dataset.template", s.ownTemplate(), Templates),
 		OneOf("dataset.on_bad_row", s.OnBadRow, []string{"stop", "skip"}),
 		Below("dataset.validation_split", s.ValidationSplit),
 	}

@@ -11,7 +11,7 @@ func init() { Register(alpacaFormat) }
 
 // alpacaFormat is {"instruction": …, "input": …, "output": …}; input may be empty or absent.
 var alpacaFormat = Format{
-	Config: config.Format{Name: "alpaca", Place: 20, Title: message.Both("instruction and output", "instruction 与 output"), Columns: []string{"instruction", "input", "output"}},
+	Config: config.Format{Name: "alpaca", Place: 20, Title: message.Both("instruction and output", "instruction 与 output"), Columns: []string{"instruction", "input", "output"}, Optional: []string{"input"}},
 	Turn:   20,
 	Detect: has("instruction", "output"),
 	Rows: func(r *Record, e *Encoder) error {

@@ -17,7 +17,7 @@ func init() { Register(classificationFormat) }
 // classificationFormat is {"text": …, "label": …} or {"input_ids": […], "label": …}: one label, a number or a text, for a whole
 // row. A text is encoded as the tokenizer does, with the tokens that the model expects around it; ids are used as they stand.
 var classificationFormat = Format{
-	Config: config.Format{Name: "classification", Place: 70, Title: message.Both("text and label", "text 与 label"), Columns: []string{"text", "input_ids", "label"}},
+	Config: config.Format{Name: "classification", Place: 70, Title: message.Both("text and label", "text 与 label"), Columns: []string{"text", "input_ids", "label"}, Optional: []string{"input_ids"}},
 	Turn:   50,
 	Labels: true, Classifiable: true,
 	Detect: func(r *Record) bool { return r.Has("label") && (r.Has("text") || r.Has("input_ids")) },

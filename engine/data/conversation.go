@@ -72,6 +72,10 @@ func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
 		return err
 	}
 	e.chats.Add(c, r, how, cut, e.line)
+	if e.d.Chat == nil {
+		e.d.Chat = how
+	}
+	e.outlineTurns(func() []chat.Turn { return how.Template.Outline(c, r.Text) }, offsets)
 	if e.opt.TrainOnPrompt {
 		return e.row(ids, 0)
 	}

@@ -66,6 +66,8 @@ type Options struct {
 	SkipBad       bool              // a malformed record is left out instead of ending the reading
 	// Chat chooses the template that makes text of a conversation with tools, or without; nil where there is no tokenizer.
 	Chat func(tools bool) (*chat.Choice, error)
+	// Outlines is of how many rows, from the first on, the dataset keeps the outline.
+	Outlines int
 	// Open opens the file again. Where it is set, a large file is not kept in memory: its rows are read again when they are drawn.
 	Open func() (fs.File, error)
 }
@@ -110,6 +112,9 @@ type Dataset struct {
 	Stats   Stats
 	Remarks []message.Remark
 	Bad     []BadRow // the first maxBad of them
+
+	Outlines [][]message.PreviewTurn // the parts of the first rows, for who shows them; see Options
+	Chat     *chat.Choice            // the template of the first conversation, nil where there is none
 
 	// Fingerprint is a hash of the ids and labels of all rows in their order. Two files with equal fingerprints hold the same
 	// rows. Parts of a dataset that was split have none.
@@ -239,6 +244,7 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 			samples, stats := len(e.d.Samples), e.d.Stats
 			if err = format.Rows(record, e); err != nil {
 				e.d.Samples, e.d.Stats = e.d.Samples[:samples], stats
+				e.d.Outlines = e.d.Outlines[:min(len(e.d.Outlines), stats.Rows)]
 			} else if e.d.index != nil {
 				err = e.take(record)
 			}

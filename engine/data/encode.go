@@ -22,6 +22,7 @@ type Encoder struct {
 	firstDropped int
 	labels       []string // of the samples, in a classification
 	chats        conversations
+	outline      []message.PreviewTurn // of the row at hand, while outlines are kept
 }
 
 func newEncoder(name string, opt Options) (*Encoder, error) {
@@ -151,6 +152,7 @@ func (e *Encoder) Pair(prompt, completion string) error {
 		}
 		masked = len(bos) + border
 	}
+	e.outlinePair(offsets, len(bos), len(prompt))
 	return e.row(slices.Concat(bos, ids, eos), masked)
 }
 
@@ -211,6 +213,7 @@ func (e *Encoder) cut(s Sample, ids int) error {
 		e.d.Stats.Lost += lost
 	}
 	if s.Counted() == 0 {
+		e.outline = nil
 		e.drop()
 		return nil
 	}
@@ -243,6 +246,10 @@ func (e *Encoder) add(s Sample) error {
 		return fmt.Errorf("%w: more than %d tokens up to here; split the file", errTooLarge, most)
 	}
 	d.Samples = append(d.Samples, s)
+	if e.outlines() {
+		d.Outlines = append(d.Outlines, e.outline)
+	}
+	e.outline = nil
 	d.Stats.Rows++
 	d.Stats.Trained += s.Counted()
 

@@ -190,7 +190,7 @@ func objectAt(text []byte, line, column int, offset int64) (*Record, error) {
 }
 
 func parse(text []byte, line, column int) (*Record, error) {
-	r := &Record{Line: line}
+	r := &Record{Line: line, object: text}
 	if !utf8.Valid(text) {
 		return r, errUTF8
 	}

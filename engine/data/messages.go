@@ -12,7 +12,7 @@ func init() { Register(messagesFormat) }
 
 // messagesFormat is OpenAI's {"messages": [{"role": …, "content": …}, …], "tools": […]}.
 var messagesFormat = Format{
-	Config: config.Format{Name: "messages", Place: 50, Title: message.Both("messages of a chat", "messages 对话"), Columns: []string{"messages", "tools"}},
+	Config: config.Format{Name: "messages", Place: 50, Title: message.Both("messages of a chat", "messages 对话"), Columns: []string{"messages", "tools"}, Optional: []string{"tools"}},
 	Turn:   60,
 	Detect: has("messages"),
 	Rows: func(r *Record, e *Encoder) error {

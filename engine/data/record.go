@@ -17,6 +17,8 @@ type Record struct {
 	Text    string
 	table   bool // its values are cells, where an empty one is none
 	fields  map[string]json.RawMessage
+	object  []byte   // the JSON that fields are from, or else
+	names   []string // the keys of fields in the order of the file
 	columns map[string]string
 
 	offset, size int64 // of its bytes in a file of UTF-8
@@ -96,6 +98,14 @@ func kind(raw json.RawMessage) string {
 		return "null"
 	}
 	return "a number"
+}
+
+// order are the record's keys in the order of the file.
+func (r *Record) order() []string {
+	if r.object != nil {
+		return keysOf(r.object)
+	}
+	return r.names
 }
 
 // keys lists the record's keys, for messages.

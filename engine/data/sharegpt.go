@@ -12,7 +12,7 @@ func init() { Register(sharegptFormat) }
 // sharegptFormat is {"conversations": [{"from": …, "value": …}, …]}, optionally with "system" and "tools". Turns may also
 // have "role" and "content".
 var sharegptFormat = Format{
-	Config: config.Format{Name: "sharegpt", Place: 40, Title: message.Both("ShareGPT conversations", "ShareGPT 对话"), Columns: []string{"conversations", "system", "tools"}},
+	Config: config.Format{Name: "sharegpt", Place: 40, Title: message.Both("ShareGPT conversations", "ShareGPT 对话"), Columns: []string{"conversations", "system", "tools"}, Optional: []string{"system", "tools"}},
 	Turn:   70,
 	Detect: has("conversations"),
 	Rows: func(r *Record, e *Encoder) error {

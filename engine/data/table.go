@@ -256,7 +256,7 @@ type mapping struct {
 
 // record is the record of a row.
 func (m *mapping) record(cells []string, line int) (*Record, error) {
-	r := &Record{Line: line, table: true, fields: make(map[string]json.RawMessage, len(cells))}
+	r := &Record{Line: line, table: true, fields: make(map[string]json.RawMessage, len(cells)), names: m.names}
 	for len(cells) > len(m.names) && strings.TrimSpace(cells[len(cells)-1]) == "" {
 		cells = cells[:len(cells)-1]
 	}

@@ -13,7 +13,7 @@ func init() { Register(tokensFormat) }
 
 // tokensFormat is {"input_ids": […], "labels": […]}, used exactly as it stands. Without labels every token is trained.
 var tokensFormat = Format{
-	Config:       config.Format{Name: "tokens", Place: 80, Title: message.Both("token ids", "词元编号"), Columns: []string{"input_ids", "label"}},
+	Config:       config.Format{Name: "tokens", Place: 80, Title: message.Both("token ids", "词元编号"), Columns: []string{"input_ids", "label"}, Optional: []string{"label"}},
 	Turn:         10,
 	Classifiable: true,
 	Detect:       has("input_ids"),

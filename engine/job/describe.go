@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"llamatab/engine/data"
 	"llamatab/engine/device"
 	"llamatab/engine/forecast"
 	"llamatab/engine/message"
 	"llamatab/engine/plan"
 	"llamatab/engine/pretrained"
-	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
 
@@ -67,57 +65,4 @@ func (j *Job) forecast() (any, error) {
 		return forecast.Compare(cfg, files, c)
 	}
 	return forecast.Plan(cfg, files, c)
-}
-
-// preview reads the dataset as training would and spells its first rows.
-func (j *Job) preview() (*message.DataPreview, error) {
-	cfg, err := j.parseConfig()
-	if err != nil {
-		return nil, err
-	}
-	m, err := pretrained.Open(j.Files, cfg.Model.Random, cfg.Training.Seed)
-	if err != nil {
-		return nil, err
-	}
-	defer m.Close()
-	s := &replay.Setup{Model: m}
-	ds, err := s.LoadData(replay.DataOptions{
-		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
-		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
-	})
-	if err != nil {
-		return nil, err
-	}
-	p := &message.DataPreview{
-		Format: ds.Format, File: ds.File, Rows: []message.PreviewRow{}, Total: ds.Stats.Rows, Tokens: ds.Stats.Tokens, Trained: ds.Stats.Trained, Remarks: ds.Remarks,
-	}
-	want := message.PreviewJob{Rows: 3, Tokens: 512}
-	if j.Job.Preview != nil {
-		want = *j.Job.Preview
-	}
-	rows, err := ds.Range(0, min(want.Rows, ds.Len()))
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		p.Rows = append(p.Rows, spell(s, row, want.Tokens))
-	}
-	return p, nil
-}
-
-// spell is a row in text, a token at a time. Bytes that are no text yet stand with the token that completes them.
-func spell(s *replay.Setup, row data.Sample, most int) message.PreviewRow {
-	out := message.PreviewRow{Length: len(row.IDs), Tokens: []message.PreviewToken{}}
-	var text interface{ Next(int) string }
-	if s.Model.Tokenizer != nil {
-		text = s.Model.Tokenizer.Decoder(false)
-	}
-	for i, id := range row.IDs[:min(most, len(row.IDs))] {
-		t := message.PreviewToken{ID: int(id), Trained: i > 0 && row.Labels != nil && row.Labels[i] != data.Ignore}
-		if text != nil {
-			t.Text = text.Next(int(id))
-		}
-		out.Tokens = append(out.Tokens, t)
-	}
-	return out
 }

@@ -200,36 +200,6 @@ type Change struct {
 	Value json.RawMessage `json:"value"`
 }
 
-// PreviewJob asks for the first rows of a dataset.
-type PreviewJob struct {
-	Rows   int `json:"rows"`
-	Tokens int `json:"tokens"` // shown of a row at most
-}
-
-// DataPreview is the result of a PreviewJob: rows as the model will see them.
-type DataPreview struct {
-	Format  string       `json:"format"` // as detected
-	File    DataFile     `json:"file"`
-	Rows    []PreviewRow `json:"rows"`
-	Total   int          `json:"total_rows"`
-	Tokens  int          `json:"tokens"`
-	Trained int          `json:"trained_tokens"`
-	Remarks []Remark     `json:"remarks,omitempty"` // on what was cut, left out and so on
-}
-
-// PreviewRow is one row, cut to what was asked for.
-type PreviewRow struct {
-	Tokens []PreviewToken `json:"tokens"`
-	Length int            `json:"length"` // of the whole row
-}
-
-// PreviewToken is a token and whether its prediction counts in the loss.
-type PreviewToken struct {
-	ID      int    `json:"id"`
-	Text    string `json:"text"`
-	Trained bool   `json:"trained,omitempty"`
-}
-
 // Envelope carries one message of the engine to its host. Exactly one field besides Type is set.
 type Envelope struct {
 	Type     string          `json:"type"` // the set field's JSON name

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"llamatab/engine/chat"
 	"llamatab/engine/config"
@@ -12,21 +13,19 @@ import (
 // Chat chooses the chat template for a conversation that has tools, or none. name is what dataset.template says; "" stands for
 // the model's own. The model must have a tokenizer.
 func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
-	tokens := chat.Tokens{}
-	if id, ok := m.Tokenizer.BOS(); ok {
-		tokens.BOS, _ = m.Tokenizer.Token(id)
-	}
-	if id, ok := m.Tokenizer.EOS(); ok {
-		tokens.EOS, _ = m.Tokenizer.Token(id)
-	}
+	tokens := m.chatTokens()
 	c := &chat.Choice{}
 	var err error
-	if name == "" || name == config.ModelTemplate {
+	named, isNamed := strings.CutPrefix(name, config.NamedTemplate)
+	if !isNamed {
+		named = ""
+	}
+	if name == "" || name == config.ModelTemplate || isNamed {
 		var own *chat.Templates
 		if own, err = chat.Open(m.tokenizerFiles(), tokens); err == nil {
-			c.Template, err = own.Choose("", tools)
+			c.Template, err = own.Choose(named, tools)
 		}
-		if errors.Is(err, chat.ErrNone) {
+		if errors.Is(err, chat.ErrNone) && !isNamed {
 			c.StandIn = true
 			name = chat.BuiltinFor(func(token string) bool { _, ok := m.Tokenizer.Special(token); return ok })
 		} else if err != nil {
@@ -48,4 +47,24 @@ func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
 		}
 	}
 	return c, nil
+}
+
+// chatTokens are the special tokens of the tokenizer that chat templates write.
+func (m *Model) chatTokens() (tokens chat.Tokens) {
+	if id, ok := m.Tokenizer.BOS(); ok {
+		tokens.BOS, _ = m.Tokenizer.Token(id)
+	}
+	if id, ok := m.Tokenizer.EOS(); ok {
+		tokens.EOS, _ = m.Tokenizer.Token(id)
+	}
+	return tokens
+}
+
+// ChatNames are the names of the model's own chat templates, nil where it has none.
+func (m *Model) ChatNames() []string {
+	own, err := chat.Open(m.tokenizerFiles(), m.chatTokens())
+	if err != nil {
+		return nil
+	}
+	return own.Names()
 }

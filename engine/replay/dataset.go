@@ -109,28 +109,50 @@ type DataOptions struct {
 	Classes       int  // number of classes, 0 for the number of labels in the data
 	InMemory      bool // also a large file: its rows are rearranged
 	Virtual       int  // positions of the context that virtual tokens will take
+	Outlines      int  // of how many rows the dataset keeps the outline
+}
+
+// openDataset opens the one file of the dataset.
+func (s *Setup) openDataset() (f fs.File, name string, err error) {
+	if s.Model.Files.Dataset == nil {
+		return nil, "", errors.New("no dataset was given")
+	}
+	entries, err := fs.ReadDir(s.Model.Files.Dataset, ".")
+	if err != nil || len(entries) != 1 {
+		return nil, "", fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err)
+	}
+	name = entries[0].Name()
+	if f, err = s.Model.Files.Dataset.Open(name); err != nil {
+		return nil, "", fmt.Errorf("dataset: %w", err)
+	}
+	return f, name, nil
+}
+
+// DataColumns are the columns of the data file, and the keys of its format with the columns that are read for them. There are none
+// of a file that cannot be opened: LoadData says why.
+func (s *Setup) DataColumns(o DataOptions) (columns []message.DataColumn, keys []message.DataKey, how message.DataFile) {
+	f, name, err := s.openDataset()
+	if err != nil {
+		return nil, nil, how
+	}
+	defer f.Close()
+	columns, keys, how, _ = data.Columns(f, name, data.Options{Format: o.Format, Columns: o.Columns, Classify: o.Classify || s.Model.Decoder.Classes > 0})
+	return columns, keys, how
 }
 
 // LoadData reads the dataset. Its remarks are added to those of the model.
 func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	const hint = "Mend the file at the place named, choose dataset.format to match it, or leave such rows out with dataset.on_bad_row \"skip\"."
 	bad := func(err error) (*data.Dataset, error) { return nil, report.Fail("data", report.ExitConfig, hint, err) }
-	if s.Model.Files.Dataset == nil {
-		return bad(errors.New("no dataset was given"))
-	}
-	entries, err := fs.ReadDir(s.Model.Files.Dataset, ".")
-	if err != nil || len(entries) != 1 {
-		return bad(fmt.Errorf("dataset: %d files where one is expected: %w", len(entries), err))
-	}
-	name := entries[0].Name()
-	f, err := s.Model.Files.Dataset.Open(name)
+	f, name, err := s.openDataset()
 	if err != nil {
-		return bad(fmt.Errorf("dataset: %w", err))
+		return bad(err)
 	}
 	defer f.Close()
 	opt := data.Options{
 		Format: o.Format, Columns: o.Columns, Context: s.Model.Decoder.MaxPositions - max(o.Virtual, s.Model.LongestPrefix()), Vocab: s.Model.Decoder.Vocab,
 		TrainOnPrompt: o.TrainOnPrompt, SkipBad: o.SkipBad, Classify: o.Classify || s.Model.Decoder.Classes > 0, Classes: s.Model.Classes, NumClasses: s.Model.Decoder.Classes,
+		Outlines: o.Outlines,
 	}
 	if opt.Classify && s.Model.Decoder.Classes == 0 {
 		opt.NumClasses, opt.Classes = pretrained.ScoreOf(s.Model.AdapterStart())

@@ -145,6 +145,9 @@ func (t *Tokenizer) Special(content string) (int, bool) {
 	return id, ok
 }
 
+// IsSpecial tells whether id is of a special token, such as BOS, which stands for no text.
+func (t *Tokenizer) IsSpecial(id int) bool { return t.added[id].Special }
+
 // id returns the id of any token, as the file spells it.
 func (t *Tokenizer) id(token string) (int, bool) {
 	if id, ok := t.addedID[token]; ok {
