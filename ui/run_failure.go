@@ -20,6 +20,7 @@ type errorEntry struct {
 var errorEntries = map[string]errorEntry{
 	"adapter":        {"E-ADAPTER-FILE", "studio"},
 	"config":         {"E-CONFIG", "studio"},
+	"damaged":        {"E-CHECKPOINT", "resume"},
 	"data":           {"E-ROW", "studio"},
 	"device_lost":    {"E-LOST", "resume"},
 	"does_not_fit":   {"E-MEM", "studio"},

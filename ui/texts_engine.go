@@ -22,8 +22,11 @@ var engineTexts = texts{
 	"event.bad_row_skipped":        {"Line {line} of the data cannot be used and is left out: {cause}", "数据第 {line} 行无法使用，已略过：{cause}"},
 	"event.best_model":             {"The best held-out loss so far: {eval_loss}.", "目前最低的留出损失：{eval_loss}。"},
 	"event.best_model_loaded":      {"The best state, after step {step}, was taken as the result.", "已取第 {step} 步后的最好状态作为结果。"},
+	"event.best_model_damaged":     {"The best state, after step {step}, cannot be read: the result is the last state.", "第 {step} 步后的最好状态无法读取：结果为最后的状态。"},
 	"event.best_model_missing":     {"The best state so far is not there any more: it is looked for anew.", "之前最好的状态已不存在：重新寻找。"},
 	"event.buffer_misfit":          {"One buffer ({buffer}) needs {need_bytes}; the GPU allows {limit_bytes} at most.", "单个缓冲区（{buffer}）需要 {need_bytes}，GPU 最多允许 {limit_bytes}。"},
+	"event.checkpoint_damaged":     {"{path} is damaged: an earlier state is taken.", "{path} 已损坏：改用更早的状态。"},
+	"event.checkpoint_unchecked":   {"The checkpoint has no checksums: damage to its files would not be noticed.", "检查点没有校验和：其文件若有损坏将无法发现。"},
 	"event.checkpoint_not_removed": {"An old checkpoint could not be removed.", "无法删除旧的检查点。"},
 	"event.continued":              {"Resumed.", "已继续。"},
 	"event.device_lost":            {"The GPU was reset.", "GPU 已重置。"},
@@ -123,6 +126,7 @@ var engineTexts = texts{
 
 	"failed":                {"The run failed.", "训练失败。"},
 	"failed.adapter":        {"The adapter does not fit.", "适配器不匹配。"},
+	"failed.damaged":        {"The checkpoint is damaged: its files do not hold what was written.", "检查点已损坏：文件内容与写入时不同。"},
 	"failed.config":         {"A setting cannot be used.", "有设置不可用。"},
 	"failed.data":           {"The data cannot be used.", "数据无法使用。"},
 	"failed.device_lost":    {"The GPU was lost.", "GPU 已丢失。"},
@@ -162,6 +166,7 @@ var engineTexts = texts{
 	"level.warning": {"Warning", "警告"},
 
 	"mend.adapter":       {"Choose the adapter that belongs to this model.", "选择属于此模型的适配器。"},
+	"mend.damaged":       {"Go on from the checkpoint before it, or from the start.", "从更早的检查点继续，或从头开始。"},
 	"mend.config":        {"Correct the setting that the details name.", "修正详情中指出的设置。"},
 	"mend.data":          {"Mend the row that the details name, or have malformed rows left out in the settings.", "修正详情中指出的行，或在设置中选择略过损坏的行。"},
 	"mend.does_not_fit":  {"Take what the memory plan offers: smaller batches, shorter rows, or LoRA.", "采用内存计划给出的办法：更小的批、更短的行，或 LoRA。"},

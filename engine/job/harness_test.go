@@ -436,6 +436,12 @@ func near(t testing.TB, what string, got, want []float64, tol float64) {
 	}
 }
 
+// namesSettings reports whether a file of a checkpoint differs between runs that differ only in settings: it holds the settings,
+// or the checksum of the file that does.
+func namesSettings(name string) bool {
+	return strings.HasSuffix(name, "run.json") || strings.HasSuffix(name, "checksums.json")
+}
+
 // sameFiles compares the bytes of both hosts' files whose names begin with prefix.
 func sameFiles(t testing.TB, a, b *host, prefix string) {
 	t.Helper()

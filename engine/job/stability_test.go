@@ -72,6 +72,7 @@ func TestRollbackOfNonfinite(t *testing.T) {
 			}
 			state.Data = bytes.Replace(state.Data, []byte(change[0]), []byte(change[1]), 1)
 		}
+		delete(resume, "checksums.json") // those of the state before the changes
 		again := files
 		again.Resume = resume
 		resumed, _ := poisoned(t, again, nil, sets...)
@@ -167,7 +168,7 @@ func TestBestAndPatience(t *testing.T) {
 			dir = "adapter"
 		}
 		for name := range h.folder("best") {
-			if !bytes.Equal(h.files["best/"+name], h.files[dir+"/"+name]) {
+			if name != "checksums.json" && !bytes.Equal(h.files["best/"+name], h.files[dir+"/"+name]) {
 				t.Errorf("%s: %s is not that of the best step", method, name)
 			}
 		}

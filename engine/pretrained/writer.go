@@ -37,13 +37,20 @@ type Values interface {
 type Writer struct {
 	Host   report.Host
 	Values Values
+
+	sums map[string]fileSum // of each file by its name; nil if they are not noted
 }
 
 // File writes one file. The caller commits it.
 func (o Writer) File(name string, write func(io.Writer) error) (err error) {
 	w, err := o.Host.Create(name)
 	if err == nil {
-		err = write(w)
+		to := &summed{w: w}
+		if o.sums == nil {
+			err = write(w)
+		} else if err = write(to); err == nil {
+			o.sums[name] = to.sum()
+		}
 		if e := w.Close(); err == nil {
 			err = e
 		}

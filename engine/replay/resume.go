@@ -89,6 +89,9 @@ func (s *Setup) compareWithCheckpoint(cfg *config.Config) error {
 		return report.Fail("resume", report.ExitConfig, next, fmt.Errorf("resume_from_checkpoint: %w", err))
 	}
 	const complete = "Choose a complete checkpoint-N folder."
+	if err := s.verifyCheckpoint(); err != nil {
+		return err
+	}
 	raw, err := pretrained.ReadSmall(files, message.StateFile)
 	if err != nil {
 		return fail(complete, err)
@@ -123,6 +126,21 @@ func (s *Setup) compareWithCheckpoint(cfg *config.Config) error {
 	}
 	if len(remarks) > 0 {
 		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("resumed_with_changes", "the resumed run differs from the checkpoint's from here on: {changes}", "changes", strings.Join(remarks, "; ")))
+	}
+	return nil
+}
+
+// verifyCheckpoint holds the files of the checkpoint that the run resumes from against their checksums. A checkpoint without any
+// is a remark.
+func (s *Setup) verifyCheckpoint() error {
+	checked, err := pretrained.Verify(s.Model.Files.Resume)
+	switch {
+	case errors.As(err, new(*pretrained.Damaged)):
+		return report.Fail("damaged", report.ExitFailed, "Choose an earlier checkpoint-N folder, or begin the run again.", fmt.Errorf("resume_from_checkpoint: %w", err))
+	case err != nil:
+		return report.Fail("resume", report.ExitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
+	case !checked:
+		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("checkpoint_unchecked", "the checkpoint has no checksums: damage to its files would not be noticed"))
 	}
 	return nil
 }

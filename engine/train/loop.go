@@ -365,7 +365,7 @@ func (r *Loop) checkEvaluation(n int, loss float64) error {
 	}
 	switch {
 	case best && tr.LoadBest:
-		if err := r.Trainer.WriteResult(bestDir); err != nil {
+		if err := r.Trainer.writeBest(); err != nil {
 			return err
 		}
 		r.Trainer.lastResult = time.Now()
@@ -446,9 +446,14 @@ func (r *Loop) takeBest() error {
 	if !r.Trainer.Cfg.Training.LoadBest || held.BestStep == 0 {
 		return nil
 	}
-	best, err := r.Trainer.Host.Open(bestDir)
+	best, damage, err := r.Trainer.openSaved(bestDir)
 	if err != nil {
 		return err
+	}
+	if damage != nil {
+		report.Event(r.Trainer.Host, "warning", "best_model_damaged", r.Trainer.Done(), map[string]any{"step": held.BestStep},
+			"%s, the weights after step %d, cannot be used: the result is that after step %d (%v)", bestDir, held.BestStep, r.Trainer.Done(), damage)
+		return nil
 	}
 	back, err := r.Trainer.Setup.Model.UseCheckpoint(best)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"llamatab/engine/nn"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -87,24 +89,40 @@ func (t *Trainer) dropInFlight() error {
 	return err
 }
 
-// checkpointBefore opens the latest checkpoint whose step is at most latest. Without one it returns nil, the start of the run.
-// A run that was resumed has no start, so there the oldest checkpoint is opened.
+// checkpointBefore opens the latest checkpoint whose step is at most latest and whose files hold what was written. One that is
+// damaged or gone is reported and passed over. Without a checkpoint it returns nil, the start of the run. A run that was resumed
+// has no start, so there the oldest checkpoint is opened.
 func (t *Trainer) checkpointBefore(latest int) (from fs.FS, name string, err error) {
-	at := -1
-	for i, step := range t.checkpoints {
-		if step <= latest {
-			at = i
+	for {
+		at := -1
+		for i, step := range t.checkpoints {
+			if step <= latest {
+				at = i
+			}
 		}
+		if at < 0 && t.Setup.Model.Files.Resume == nil {
+			return nil, "the start of the run", nil
+		}
+		if len(t.checkpoints) == 0 {
+			return nil, "", report.Fail("damaged", report.ExitFailed, "Begin the run again.", errors.New("none of the run's checkpoints can be used, and a resumed run has no start to go back to"))
+		}
+		at = max(at, 0)
+		step := t.checkpoints[at]
+		var damage error
+		if name = checkpointDir(step); step == t.resumedStep {
+			from = t.Setup.Model.Files.Resume
+			if _, err = pretrained.Verify(from); errors.As(err, new(*pretrained.Damaged)) {
+				damage, err = err, nil
+			}
+		} else {
+			from, damage, err = t.openSaved(name)
+		}
+		if damage == nil {
+			return from, name, err
+		}
+		report.Event(t.Host, "warning", "checkpoint_damaged", t.submitted, map[string]any{"path": name}, "%s cannot be used, an earlier state is taken: %v", name, damage)
+		t.checkpoints = slices.Delete(t.checkpoints, at, at+1)
 	}
-	if at < 0 && t.Setup.Model.Files.Resume == nil {
-		return nil, "the start of the run", nil
-	}
-	step := t.checkpoints[max(at, 0)]
-	if name = checkpointDir(step); step == t.resumedStep {
-		return t.Setup.Model.Files.Resume, name, nil
-	}
-	from, err = t.Host.Open(name)
-	return from, name, err
 }
 
 // restoreBefore restores parameters, the optimizer and the count of steps from checkpointBefore(latest), and returns that

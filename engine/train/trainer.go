@@ -124,12 +124,12 @@ func (t *Trainer) Load() error {
 	t.watch, t.dataOffset, t.leftOut, t.lrFactor = s.Watch, s.DataOffset, s.LeftOut, s.factor()
 	t.checkpoints, t.resumedStep = []int{t.submitted}, t.submitted
 	if held := &t.watch.HeldOut; t.Cfg.Training.LoadBest && held.BestStep > 0 {
-		if _, err := t.Host.Open(bestDir); errors.Is(err, fs.ErrNotExist) {
-			report.Event(t.Host, "warning", "best_model_missing", t.submitted, map[string]any{"step": held.BestStep},
-				"%s, the best weights so far, is not in the output folder: the best is looked for among what follows", bestDir)
-			held.Best, held.BestStep, held.Stale = 0, 0, 0
-		} else if err != nil {
+		if _, damage, err := t.openSaved(bestDir); err != nil {
 			return err
+		} else if damage != nil {
+			report.Event(t.Host, "warning", "best_model_missing", t.submitted, map[string]any{"step": held.BestStep},
+				"%s, the best weights so far, cannot be used (%v): the best is looked for among what follows", bestDir, damage)
+			held.Best, held.BestStep, held.Stale = 0, 0, 0
 		}
 	}
 	report.Event(t.Host, "info", "resumed", t.submitted, map[string]any{"step": t.submitted}, "resumed after step %d", t.submitted)
@@ -389,7 +389,8 @@ func (t *Trainer) Save() error {
 	}
 	p := report.NewProgress(t.Host, "save", "", 0)
 	defer p.Update(1, dir)
-	if err := t.writeWeights(dir); err != nil {
+	out := t.out.Summing()
+	if err := t.writeWeights(out, dir); err != nil {
 		return err
 	}
 	var specs []weights.Spec
@@ -398,8 +399,8 @@ func (t *Trainer) Save() error {
 		specs, keys[name] = append(specs, weights.Spec{Name: name, DType: tensor.F32, Shape: key.Shape}), key
 		return nil
 	})
-	if err := t.out.File(path.Join(dir, optimizerFile), func(w io.Writer) error {
-		return t.out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
+	if err := out.File(path.Join(dir, optimizerFile), func(w io.Writer) error {
+		return out.Tensors(w, specs, nil, func(name string, w io.Writer) error {
 			key := keys[name]
 			return t.Mem.Stream(key, key.Shape, false, func(b []byte) error { _, err := w.Write(b); return err })
 		})
@@ -422,10 +423,10 @@ func (t *Trainer) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.out.Bytes(path.Join(dir, message.StateFile), append(state, '\n')), t.out.Bytes(path.Join(dir, "run.json"), run)); err != nil {
+	if err := errors.Join(out.Bytes(path.Join(dir, message.StateFile), append(state, '\n')), out.Bytes(path.Join(dir, "run.json"), run), out.Checksums(dir)); err != nil {
 		return err
 	}
-	err = t.out.Commit(dir)
+	err = out.Commit(dir)
 	device.Trim(t.Dev)
 	if full := (*report.NoRoom)(nil); errors.As(err, &full) {
 		return t.makeRoom(full)
@@ -457,6 +458,19 @@ func (t *Trainer) makeRoom(full *report.NoRoom) error {
 	return nil
 }
 
+// openSaved opens a folder that this run wrote and holds its files against their checksums. damage says why the folder cannot
+// be used: it is not there any more, or does not hold what was written.
+func (t *Trainer) openSaved(dir string) (files fs.FS, damage, err error) {
+	files, err = t.Host.Open(dir)
+	if err == nil {
+		_, err = pretrained.Verify(files)
+	}
+	if wrong := (*pretrained.Damaged)(nil); errors.As(err, &wrong) || errors.Is(err, fs.ErrNotExist) {
+		return nil, err, nil
+	}
+	return files, nil, err
+}
+
 // checkpointDir is the folder of the checkpoint after a step.
 func checkpointDir(step int) string { return message.CheckpointPrefix + strconv.Itoa(step) }
 
@@ -477,18 +491,27 @@ func (t *Trainer) ResultDir() string {
 
 // WriteResult writes the adapter, or the model of a run without one, into dir and commits it.
 func (t *Trainer) WriteResult(dir string) error {
-	if err := t.writeWeights(dir); err != nil {
+	if err := t.writeWeights(t.out, dir); err != nil {
 		return err
 	}
 	return t.out.Commit(dir)
 }
 
-// writeWeights writes the adapter, or the model of a run without one, into dir.
-func (t *Trainer) writeWeights(dir string) error {
-	if t.Setup.Model.Method != nil {
-		return errors.Join(t.out.Adapter(dir, t.Setup.Model), t.out.Head(dir, t.Setup.Model, func(p *nn.Param, w io.Writer) error { return t.out.Stream(w, p, p) }))
+// writeBest writes the weights of the best evaluation, which takeBest reads again.
+func (t *Trainer) writeBest() error {
+	out := t.out.Summing()
+	if err := errors.Join(t.writeWeights(out, bestDir), out.Checksums(bestDir)); err != nil {
+		return err
 	}
-	return t.out.Trained(dir, t.Setup.Model)
+	return out.Commit(bestDir)
+}
+
+// writeWeights writes the adapter, or the model of a run without one, into dir.
+func (t *Trainer) writeWeights(out pretrained.Writer, dir string) error {
+	if t.Setup.Model.Method != nil {
+		return errors.Join(out.Adapter(dir, t.Setup.Model), out.Head(dir, t.Setup.Model, func(p *nn.Param, w io.Writer) error { return out.Stream(w, p, p) }))
+	}
+	return out.Trained(dir, t.Setup.Model)
 }
 
 // resolved is run.json with every default and the table of kernel variants.

@@ -20,8 +20,8 @@ func init() {
 }
 
 // TestPageResumes kills the tab's process several times in one run: in its first seconds, while a checkpoint is being
-// written, and at other moments. Each time a new tab offers to resume the run. The result has the bits of an
-// uninterrupted run.
+// written, and at other moments. Each time a new tab offers to resume the run. Once a bit of the newest checkpoint changes
+// before: the page says that it is damaged, and goes on from an earlier state. The result has the bits of an uninterrupted run.
 func TestPageResumes(t *testing.T) {
 	address := serving(t, tinyModel(t)...)
 	first := visit(t, time.Duration(2+kills)*servertest.Patience/2) // this tab keeps the browser alive
@@ -38,7 +38,7 @@ func TestPageResumes(t *testing.T) {
 
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	killed := 0
+	killed, damaged := 0, false
 	v = first.another()
 	v.begin(address, resolved, watchSaving)
 	for range kills {
@@ -74,12 +74,28 @@ func TestPageResumes(t *testing.T) {
 			run := strings.Join(strings.Fields(v.ask(`return document.querySelector("#runs li").innerText`)), " ")
 			t.Logf("killed %s at %q: %s", when, at, run)
 			v.ask(watchSaving)
+			rotten := ""
+			if !damaged {
+				rotten = v.ask(rotNewest)
+			}
 			v.ask(`document.querySelector("#runs .resume:not([hidden])").click()`)
 			v.until("the run", standing+` !== "idle"`)
+			if rotten != "" {
+				damaged = true
+				v.until("the word that the checkpoint is damaged", standing+` === "failed"`)
+				if said := v.text("error"); !strings.Contains(said, "E-CHECKPOINT") {
+					t.Errorf("%s is damaged, and the page says %q", rotten, said)
+				}
+				v.ask(`document.getElementById("error-do").click()`)
+				v.until("the run from an earlier state", standing+` !== "failed"`)
+			}
 		}
 	}
 	v.stage("done")
-	t.Logf("seed %d, killed %d times", seed, killed)
+	t.Logf("seed %d, killed %d times, a checkpoint damaged: %v", seed, killed, damaged)
+	if servertest.Soak && !damaged {
+		t.Error("there was no checkpoint to damage")
+	}
 	if got := v.ask(result); got != want {
 		t.Errorf("seed %d: the run that was killed gives\n%s\nnot\n%s", seed, fmt.Sprintf("%.600s", got), fmt.Sprintf("%.600s", want))
 	}
@@ -98,6 +114,16 @@ const result = `const [run] = await llamatabStore.list();
 // sameKernels is a script that returns the run.json of the newest run with the kernels that it chose, which makes another
 // run compute the same bits.
 const sameKernels = `const [run] = await llamatabStore.list(); return JSON.stringify(await llamatabStore.json("runs/" + run.id + "/run.json"))`
+
+// rotNewest is a script that changes a bit of the newest run's newest checkpoint and returns the checkpoint's step, "" where
+// there is none.
+const rotNewest = `const [run] = await llamatabStore.list();
+	if (!run.checkpoint) return "";
+	const path = "runs/" + run.id + "/checkpoint-" + run.checkpoint + "/optimizer.safetensors";
+	const bytes = new Uint8Array(await (await llamatabStore.get(path)).arrayBuffer());
+	bytes[bytes.length >> 1] ^= 16;
+	await llamatabStore.put(path, bytes);
+	return String(run.checkpoint);`
 
 // watchSaving is a script that sets the variable saving when an engine reports that it writes a checkpoint.
 const watchSaving = `const start = llamatab.startWorker;

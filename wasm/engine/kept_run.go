@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"strconv"
 	"strings"
 	"syscall/js"
 
@@ -23,6 +24,7 @@ type keptRun struct {
 	lost    int64               // bytes of the record that found no room
 	warned  bool                // the person was told of them
 	last    int                 // the last step in the record
+	resumed int                 // the step of the checkpoint that the run resumes from, 0 for none
 	writes  chan func()         // writes of small files, which happen one after the other
 	ended   chan struct{}       // closed when all of them are done
 }
@@ -38,7 +40,7 @@ type pending struct {
 // of its checkpoint.
 func keep(run pageRun, files map[string]js.Value) (*keptRun, error) {
 	k := &keptRun{
-		id: run.id, store: browserStore(), last: max(run.step, 0),
+		id: run.id, store: browserStore(), last: max(run.step, 0), resumed: max(run.step, 0),
 		lines: map[string]lineFile{}, folders: map[string]*pending{},
 		writes: make(chan func(), 64), ended: make(chan struct{}),
 	}
@@ -52,10 +54,7 @@ func keep(run pageRun, files map[string]js.Value) (*keptRun, error) {
 	if k.lock, err = k.store.lock(k.id); err != nil {
 		return nil, err
 	}
-	switch {
-	case run.step > 0: // no other checkpoint is of use any more
-		k.store.keepCheckpoint(k.id, run.step)
-	case run.step == 0: // run.json is of an earlier run with this id
+	if run.step == 0 { // run.json is of an earlier run with this id
 		k.removeLater("run.json")
 	}
 	k.removeLater("state.json")
@@ -101,6 +100,9 @@ func (k *keptRun) record(e message.Envelope) *message.Event {
 		k.last = e.Step.Step
 		k.line("metrics.jsonl", e.Step)
 	case e.Event != nil:
+		if e.Event.Code == "resumed" { // the checkpoint is sound: no other one is of use any more
+			k.store.keepCheckpoint(k.id, e.Event.Step)
+		}
 		k.line("events.jsonl", e.Event)
 	case e.Sample != nil:
 		k.line("samples.jsonl", e.Sample)
@@ -118,6 +120,17 @@ func (k *keptRun) record(e message.Envelope) *message.Event {
 	}
 	k.warned = true
 	return storageFull("the record of the run has gaps", map[string]any{"bytes": k.lost})
+}
+
+// giveUp makes a damaged checkpoint incomplete, so that the run is not resumed from it again but from an earlier one. It returns
+// the name of its folder, "" if the run did not resume from any.
+func (k *keptRun) giveUp() string {
+	if k.resumed == 0 {
+		return ""
+	}
+	name := message.CheckpointPrefix + strconv.Itoa(k.resumed)
+	k.store.call("giveUp", k.path(name))
+	return name
 }
 
 // end writes state.json, which says how the run ended.

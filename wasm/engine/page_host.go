@@ -78,6 +78,11 @@ func (p *pageHost) Emit(es ...message.Envelope) {
 			if warning := p.run.record(e); warning != nil {
 				es = append(es, message.Envelope{Type: "event", Event: warning})
 			}
+			if e.Failed != nil && e.Failed.Code == "damaged" {
+				if name := p.run.giveUp(); name != "" {
+					postRemoved(name)
+				}
+			}
 			ended = ended || e.Done != nil || e.Failed != nil
 		}
 		if ended { // the page may end this worker as soon as it hears of it

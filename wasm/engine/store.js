@@ -84,6 +84,9 @@ globalThis.llamatabStore = (() => {
     return files;
   };
 
+  // giveUp makes a folder incomplete: its files are there, and nothing reads them any more.
+  const giveUp = (path) => remove(path + "/" + manifest);
+
   const run = (id) => "runs/" + id;
   const step = (name) => Number(/^checkpoint-(\d+)$/.exec(name)?.[1] ?? -1);
   // checkpoint is the newest complete one, with its step, or null.
@@ -147,7 +150,12 @@ globalThis.llamatabStore = (() => {
     const path = below ? `${run(id)}/${below}` : run(id);
     if (below && !(await complete(path))) return [];
     const dir = await orNull(folder(path));
-    const found = dir ? (await walk(dir)).filter((f) => !f.path.endsWith(manifest)) : [];
+    let found = dir ? (await walk(dir)).filter((f) => !f.path.endsWith(manifest)) : [];
+    if (!below) { // a checkpoint that is not complete is none
+      for (const name of new Set(found.map((f) => f.path.split("/")[0]))) {
+        if (step(name) >= 0 && !(await complete(`${path}/${name}`))) found = found.filter((f) => !f.path.startsWith(name + "/"));
+      }
+    }
     return Promise.all(found.map(async (f) => ({ path: f.path, file: await get(`${path}/${f.path}`) })));
   };
   const inputs = async (key) => {
@@ -212,5 +220,5 @@ globalThis.llamatabStore = (() => {
     return { write: (bytes) => stream.write(bytes), close: () => stream.close(), abort: () => stream.abort().catch(() => {}) };
   };
 
-  return { get, put, json, remove, commit, complete, list, removeRun, prune, files, inputs, keepInputs, checkpoint, keepCheckpoint, lock, lines, writer, run };
+  return { get, put, json, remove, commit, complete, giveUp, list, removeRun, prune, files, inputs, keepInputs, checkpoint, keepCheckpoint, lock, lines, writer, run };
 })();

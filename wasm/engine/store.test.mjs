@@ -109,6 +109,18 @@ test("the newest complete checkpoint counts, by its number", async () => {
   assert.equal(await store.checkpoint("a"), null);
 });
 
+test("a checkpoint that is given up is not read again, and the one before it counts", async () => {
+  const { store } = setup();
+  await newRun(store, "a", "2026-01-01");
+  await commitCheckpoint(store, "a", 9);
+  await commitCheckpoint(store, "a", 10);
+  await store.giveUp("runs/a/checkpoint-10");
+  assert.deepEqual(plain(await store.checkpoint("a")), { name: "checkpoint-9", step: 9 });
+  assert.deepEqual(plain(await store.files("a", "checkpoint-10")), []);
+  assert.deepEqual(plain((await store.files("a", "")).map((f) => f.path)), ["meta.json", "checkpoint-9/state.json"]);
+  await store.giveUp("runs/a/checkpoint-10"); // once more changes nothing
+});
+
 test("lines are cut back to a step, and a torn last line is dropped", async () => {
   const { store } = setup();
   await store.put("runs/a/metrics.jsonl", '{"step":1}\n{"step":2}\n{"step":3}\n{"st');
