@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -17,8 +18,10 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/device"
 	"llamatab/engine/job"
 	"llamatab/engine/message"
+	"llamatab/engine/replay"
 	"llamatab/engine/report"
 	"llamatab/engine/weights"
 )
@@ -117,6 +120,11 @@ func TestReference(t *testing.T) {
 				rates, tokens = append(rates, m.LearningRate), append(tokens, m.Tokens)
 			}
 			near(t, "losses", h.losses(), s.want.Loss, lossTolerance)
+			worst := 0.0
+			for i, loss := range h.losses() {
+				worst = max(worst, math.Abs(loss-s.want.Loss[i]))
+			}
+			t.Logf("losses within %.2g", worst)
 			near(t, "gradient norms", norms(h), s.want.GradNorm, normTolerance)
 			near(t, "learning rates", rates, s.want.Rate, 1e-9)
 			if !slices.Equal(tokens, s.want.Tokens) {
@@ -129,6 +137,7 @@ func TestReference(t *testing.T) {
 				s.finals(t, h, in)
 				s.logits(t, h, in)
 			}
+			s.rows(t, in)
 			s.gradients(t, in)
 			s.greedy(t, in)
 		})
@@ -225,8 +234,9 @@ func numbers(t *testing.T, fsys fs.FS, file string) map[string][]float64 {
 func (s *scenario) logits(t *testing.T, h *host, in report.Files) {
 	t.Helper()
 	probe := "tiny/data/probe.jsonl"
+	format := "tokens"
 	if s.cfg.Dataset.Format == "classification" {
-		probe = "tiny/data/probe_classes.jsonl"
+		probe, format = "tiny/data/probe_classes.jsonl", "classification"
 	}
 	files := report.Files{Model: in.Model, Dataset: one(t, s.files, probe)}
 	if s.cfg.PEFT != nil {
@@ -235,7 +245,7 @@ func (s *scenario) logits(t *testing.T, h *host, in report.Files) {
 		files.Model = h.folder("model")
 	}
 	e := must(t, &job.Job{
-		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: s.cfg.Dataset.Format, DumpLogits: "logits.safetensors"}},
+		Job:   message.Job{Command: message.Eval, Eval: &message.EvalJob{Format: format, DumpLogits: "logits.safetensors"}},
 		Files: files, Host: newHost(), Open: exact,
 	})
 	got, want := tensorOf(t, e.folder(""), "logits.safetensors", "logits"), tensorOf(t, s.files, path.Join(s.dir, "logits.safetensors"), "logits")
@@ -264,6 +274,9 @@ func (s *scenario) gradients(t *testing.T, in report.Files) {
 	}
 	if s.cfg.Training.LabelSmoothing > 0 {
 		return // eval has the plain loss
+	}
+	if s.chats() && s.cfg.Dataset.Template != config.ModelTemplate {
+		return // eval has the model's own chat template
 	}
 	rows := s.cfg.Training.BatchSize * s.cfg.Training.Accumulation
 	raw, err := fs.ReadFile(s.files, s.at(s.cfg.Dataset.Path))
@@ -309,6 +322,70 @@ func (s *scenario) gradients(t *testing.T, in report.Files) {
 	}
 }
 
+// chats tells whether the run trains on conversations.
+func (s *scenario) chats() bool {
+	return s.cfg.Dataset.Format == "messages" || s.cfg.Dataset.Format == "sharegpt"
+}
+
+// rows compares the token ids of a run on conversations, and which of them are trained, with those of the reference, whose
+// templates are no Jinja. The samples of packed rows are compared one by one.
+func (s *scenario) rows(t *testing.T, in report.Files) {
+	t.Helper()
+	if !s.chats() {
+		return
+	}
+	raw, err := fs.ReadFile(s.files, s.at("rows.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup, err := replay.Prepare(s.cfg, in, device.UnboundedLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer setup.Model.Close()
+	got := map[int]string{} // by the line in the file
+	for _, sample := range setup.Train.Samples {
+		parts := sample.Parts
+		if parts == nil {
+			parts = []data.Part{{Line: int32(sample.Line)}}
+		}
+		for i, p := range parts {
+			end := len(sample.IDs)
+			if i+1 < len(parts) {
+				end = int(parts[i+1].At)
+			}
+			ids, trained := sample.IDs[p.At:end], ""
+			for i, label := range sample.Labels[p.At:end] {
+				switch label {
+				case data.Ignore:
+					trained += "0"
+				case ids[i]:
+					trained += "1"
+				default:
+					t.Errorf("line %d: label %d of the token %d", p.Line, label, ids[i])
+				}
+			}
+			got[int(p.Line)] = fmt.Sprint(ids, " ", trained)
+		}
+	}
+	want := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	if len(got) != len(want) {
+		t.Errorf("%d conversations, want %d", len(got), len(want))
+	}
+	for i, line := range want {
+		var row struct {
+			IDs     []int32 `json:"input_ids"`
+			Trained string
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if w := fmt.Sprint(row.IDs, " ", row.Trained); got[i+1] != w {
+			t.Errorf("the conversation in line %d:\n got %s\nwant %s", i+1, got[i+1], w)
+		}
+	}
+}
+
 // greedy continues a text with the adapter that the run starts from.
 func (s *scenario) greedy(t *testing.T, in report.Files) {
 	t.Helper()
@@ -317,15 +394,16 @@ func (s *scenario) greedy(t *testing.T, in report.Files) {
 		return // nothing that continues texts, or not without a run's own layers
 	}
 	var want struct {
-		Prompt string
-		IDs    []int `json:"output_ids"`
+		Prompt   string
+		Messages json.RawMessage
+		IDs      []int `json:"output_ids"`
 	}
 	if err := json.Unmarshal(data, &want); err != nil {
 		t.Fatal(err)
 	}
 	h := newHost()
 	must(t, &job.Job{
-		Job:   message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: want.Prompt, MaxNewTokens: 24, TopP: 1}},
+		Job:   message.Job{Command: message.Generate, Generate: &message.GenerateJob{Prompt: want.Prompt, Messages: want.Messages, MaxNewTokens: 24, TopP: 1}},
 		Files: report.Files{Model: in.Model, Adapter: in.Adapter}, Host: h, Open: exact,
 	})
 	var got struct {

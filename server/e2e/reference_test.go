@@ -163,9 +163,9 @@ func compareTensors(t *testing.T, golden, dir string, within float64) (format st
 // compareLogits compares the logits that eval computes, with the model and adapter of args, with those of torch.
 func compareLogits(t *testing.T, golden, dir, format string, args []string) {
 	t.Helper()
-	probe := "probe.jsonl"
-	if format == "classification" {
-		probe = "probe_classes.jsonl"
+	probe := "probe_classes.jsonl"
+	if format != "classification" { // also of a run on conversations
+		probe, format = "probe.jsonl", "tokens"
 	}
 	out := filepath.Join(dir, "probe")
 	servertest.Run(t, "", append([]string{"eval", "--dataset", filepath.Join(golden, "../data", probe), "--format", format,

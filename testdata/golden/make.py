@@ -15,7 +15,7 @@ import shutil
 import numpy as np
 import torch
 
-from reference import methods, run, safetensors, scenarios, tokenizer
+from reference import conversations, methods, run, safetensors, scenarios, tokenizer
 from reference.validate import validate
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,6 +27,7 @@ CONFIG = {
     "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_scaling": None,
     "rope_theta": 10000.0, "tie_word_embeddings": True, "torch_dtype": "float32", "vocab_size": 99,
 }
+CONVERSATION = [{"role": "user", "content": "who eats?"}, {"role": "assistant", "content": "<think>who</think>the fox."}, {"role": "user", "content": "who sings?"}]
 LABELS = ["animal", "person", "weather"]
 
 
@@ -99,6 +100,25 @@ def tiny_model(folder):
         safetensors.save(f"{folder}/{name}/model.safetensors", {**tensors, **extra})
 
 
+def chat_model(folder):
+    """A random model of conversations: its tokens are the printable characters, the end of a line, and what templates put around turns."""
+    random = np.random.RandomState(6)
+    with open(f"{folder}/model/tokenizer.json") as f:
+        words = json.load(f)
+    vocab = words["model"]["vocab"]
+    words["added_tokens"] += [{**words["added_tokens"][0], "id": len(vocab) + 1 + i, "content": t} for i, t in enumerate(conversations.TOKENS)]
+    vocab["Ċ"] = len(vocab)
+    config = {**CONFIG, "max_position_embeddings": 256, "vocab_size": len(vocab) + len(conversations.TOKENS)}
+    tensors = safetensors.load(f"{folder}/model/model.safetensors")
+    tensors = {n: np.array(x) for n, x in tensors.items()}
+    more = config["vocab_size"] - CONFIG["vocab_size"]
+    tensors["model.embed_tokens.weight"] = np.concatenate((tensors["model.embed_tokens.weight"], 0.25 * random.standard_normal((more, CONFIG["hidden_size"]))))
+    write(f"{folder}/chat/config.json", config)
+    write(f"{folder}/chat/tokenizer.json", words)
+    write(f"{folder}/chat/tokenizer_config.json", {"bos_token": "<s>", "eos_token": "</s>", "chat_template": conversations.MODEL_TEMPLATE})
+    safetensors.save(f"{folder}/chat/model.safetensors", tensors)
+
+
 def sentence(random):
     """A short sentence and what it is about."""
     kind = random.randint(3)
@@ -131,6 +151,30 @@ def data(folder, rows, texts, longest, random):
     write(f"{folder}/data/classes.jsonl", [{"text": t, "label": k} for t, k in texts])
     write(f"{folder}/data/probe.jsonl", [{"input_ids": rows[70][:9]}, {"input_ids": rows[71][:5]}])
     write(f"{folder}/data/probe_classes.jsonl", [{"text": t, "label": k} for t, k in texts[::11][:5]])
+
+
+def conversation(random):
+    """A system prompt or none, and up to three questions with answers: some with thoughts, spaces around them or more lines."""
+    pick = lambda *texts: texts[random.randint(len(texts))]
+    messages = [{"role": "system", "content": pick("Be kind", " a\nb ")}] if random.rand() < 0.5 else []
+    for _ in range(pick(1, 1, 2, 2, 3)):
+        messages.append({"role": "user", "content": pick("who?", " why?", "and\nif?", "How so?")})
+        messages.append({"role": "assistant", "content": pick("", "", "<think>\nhm\n</think>\n\n", "<think></think>") + pick("a fox.", " it is ", "yes\nno", "Some.")})
+    if random.rand() < 0.2:
+        messages.append({"role": "user", "content": "go on"})
+    return messages
+
+
+def chat_data(folder):
+    """The same conversations as OpenAI's messages and as ShareGPT's turns."""
+    random = np.random.RandomState(8)
+    talks = [conversation(random) for _ in range(20)]
+    write(f"{folder}/data/messages.jsonl", [{"messages": t} for t in talks])
+    names, rows = {"user": "human", "assistant": "gpt"}, []
+    for t in talks:
+        system = {"system": t[0]["content"]} if t[0]["role"] == "system" else {}
+        rows.append({**system, "conversations": [{"from": names[m["role"]], "value": m["content"]} for m in t if m["role"] != "system"]})
+    write(f"{folder}/data/sharegpt.jsonl", rows)
 
 
 def tiny_data(folder):
@@ -169,6 +213,7 @@ def scenario(group, name, spec, base, model, rate):
         c["dataset"]["format"] = "tokens"
     else:
         c["dataset"]["format"] = "classification"
+    c["dataset"] |= spec["dataset"]
     if spec["packed"]:
         c["dataset"] |= {"packing": True, "max_length": spec["packed"]}
     for key in ("trainable", "unfreeze"):
@@ -232,6 +277,8 @@ def main():
         if group == "tiny":
             tiny_model(base)
             tiny_data(base)
+            chat_model(base)
+            chat_data(base)
         words = tokenizer.Tokenizer(f"{folder}/tokenizer.json")
         model = run.load_model(folder, torch.float32)
         if group == "stories":
@@ -242,7 +289,7 @@ def main():
                 where = scenario(group, name, spec, base, model, (2e-3 if not spec["peft"] else 5e-3) if group == "tiny" else 1e-3)
                 probe = f"{HERE}/{group}/data/probe{'_classes' if spec['data'] == 'classes' else ''}.jsonl"
                 run.golden(where, probe, "the old" if group == "tiny" else "Once upon a time", words.encode, 
-                           finals=group == "tiny" and name not in scenarios.LEAN)
+                           finals=group == "tiny" and name not in scenarios.LEAN, messages=CONVERSATION)
 
 
 if __name__ == "__main__":

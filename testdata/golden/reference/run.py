@@ -8,7 +8,7 @@ import re
 import numpy as np
 import torch
 
-from . import methods, optim, safetensors
+from . import conversations, methods, optim, safetensors
 from .llama import Llama
 
 torch.set_num_threads(1)
@@ -103,7 +103,12 @@ class Run:
             self.c = json.load(f)
         at = lambda path: os.path.normpath(os.path.join(folder, path))
         self.model = load_model(at(self.c["model"]), dtype)
-        self.rows = read_rows(at(self.c["dataset"]["path"]), encode)
+        path = at(self.c["dataset"]["path"])
+        if self.chats():
+            self.words = conversations.Encoder(os.path.join(at(self.c["model"]), "tokenizer.json"))
+            self.rows = self.samples = conversations.read_rows(path, self.c["dataset"], self.words)
+        else:
+            self.rows = read_rows(path, encode)
         if self.c["dataset"].get("packing"):
             self.rows = pack(self.rows, self.c["dataset"]["max_length"])
         t = self.t = {"learning_rate": 2e-4, "weight_decay": 0.01, "no_decay": [], "lr_scheduler_type": "linear", "warmup_steps": 0, "max_grad_norm": 1.0,
@@ -135,6 +140,10 @@ class Run:
         self.per_epoch = math.ceil(len(self.rows) / self.window)
         self.total = t["max_steps"] if t["max_steps"] > 0 else math.ceil(t["num_train_epochs"] * self.per_epoch)
         self.done = 0
+
+    def chats(self):
+        """Whether the run trains on conversations."""
+        return self.c["dataset"].get("format") in conversations.FORMATS
 
     def training(self):
         """Names of what trains now."""
@@ -201,13 +210,21 @@ class Run:
 
     def greedy(self, prompt, new):
         """The likeliest continuation of a text, and by how much each token leads the next likeliest."""
-        ids, margins = self.encode(prompt), []
+        return {"prompt": prompt, **self.continued(self.encode(prompt), new, [self.model.config["eos_token_id"]])}
+
+    def answer(self, messages, new):
+        """The likeliest answer to a conversation in the model's own chat template."""
+        stops = self.words.encode("</s><|im_end|>")
+        return {"messages": messages, **self.continued(conversations.prompt(messages, self.words), new, stops)}
+
+    def continued(self, ids, new, stops):
+        ids, margins = list(ids), []
         with torch.no_grad():
-            while len(margins) < new and ids[-1] != self.model.config["eos_token_id"]:
+            while len(margins) < new and ids[-1] not in stops:
                 top = self.model.logits(torch.tensor([ids]), torch.tensor([len(ids)]))[0][0, -1].topk(2)
                 ids.append(int(top.indices[0]))
                 margins.append(round(float(top.values[0] - top.values[1]), 6))
-        return {"prompt": prompt, "output_ids": ids, "top2_margin": margins}
+        return {"output_ids": ids, "top2_margin": margins}
 
 
 def write(path, value):
@@ -216,8 +233,11 @@ def write(path, value):
         f.write(re.sub(r"\[\n\s+([^\]]*?)\n\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", json.dumps(value, indent=1)) + "\n")
 
 
-def golden(folder, probe, prompt, encode=None, finals=True):
-    """Runs a scenario twice and writes what came out beside its run.json. Files hold the float64 run, rounded."""
+def golden(folder, probe, prompt, encode=None, finals=True, messages=()):
+    """Runs a scenario twice and writes what came out beside its run.json. Files hold the float64 run, rounded.
+
+    messages is the conversation that a run on conversations answers before its first step.
+    """
     runs, logs = {}, {}
     for dtype in (torch.float32, torch.float64):
         r = runs[dtype] = Run(folder, dtype, encode)
@@ -249,6 +269,12 @@ def golden(folder, probe, prompt, encode=None, finals=True):
     write(os.path.join(folder, "trajectory.json"), out)
     if "peft" in double.c and double.c["dataset"]["format"] == "tokens":
         write(os.path.join(folder, "greedy.json"), Run(folder, torch.float64, encode).greedy(prompt, 24))
+    if double.chats():
+        with open(os.path.join(folder, "rows.jsonl"), "w") as f:
+            for r in double.samples:
+                f.write(json.dumps({"input_ids": r["input_ids"], "trained": "".join("01"[t != -100] for t in r["labels"])}) + "\n")
+        if "template" not in double.c["dataset"]:
+            write(os.path.join(folder, "greedy.json"), Run(folder, torch.float64, encode).answer(list(messages), 24))
     if finals:
         safetensors.save(os.path.join(folder, "final.safetensors"), {n: x.numpy() for n, x in want.items()})
         safetensors.save(os.path.join(folder, "logits.safetensors"), {"logits": logits.numpy()})

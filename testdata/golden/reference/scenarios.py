@@ -10,9 +10,9 @@ IA3 = {"peft_type": "IA3"}
 CLASSES = {"task_type": "SEQ_CLS", "_labels": 3}
 
 
-def run(data="plain", model="model", peft=None, trainable=(), unfreeze=(), packed=0, **training):
-    """packed is the length of packed rows, 0 for rows of one sample."""
-    return {"model": model, "data": data, "peft": peft, "trainable": list(trainable), "unfreeze": list(unfreeze), "packed": packed, "training": training}
+def run(data="plain", model="model", peft=None, trainable=(), unfreeze=(), packed=0, dataset={}, **training):
+    """packed is the length of packed rows, 0 for rows of one sample; dataset are further settings of run.json's dataset."""
+    return {"model": model, "data": data, "peft": peft, "trainable": list(trainable), "unfreeze": list(unfreeze), "packed": packed, "dataset": dataset, "training": training}
 
 
 def adapter(layers, length=4):
@@ -145,6 +145,10 @@ TINY = {
     "packed_prefix": run("masked", peft=PREFIX, packed=40, per_device_train_batch_size=3),
     "packed_window_lora": run("masked", "mistral_window", ALL, packed=48, per_device_train_batch_size=2),
     "packed_unrotated_lora": run("masked", "smollm3", ALL, packed=48, per_device_train_batch_size=2),
+    # conversations: the model's own template, which rewrites answers, and built-in ones
+    "chat_own_template": run("messages", "chat", ALL, per_device_train_batch_size=2, dataset={"format": "messages"}),
+    "chat_chatml": run("messages", "chat", QV, per_device_train_batch_size=2, dataset={"format": "messages", "template": "chatml"}),
+    "chat_llama3_packed": run("sharegpt", "chat", ALL, packed=96, per_device_train_batch_size=2, dataset={"format": "sharegpt", "template": "llama3"}),
     "label_smoothing": run("masked", trainable=["all"], label_smoothing_factor=0.1),
     "label_smoothing_lora": run("masked", peft=QV, label_smoothing_factor=0.3),
     "label_smoothing_score": run("classes", peft={**QV, **CLASSES}, label_smoothing_factor=0.2),
@@ -153,7 +157,7 @@ TINY = {
 # Runs of which losses and norms say enough.
 LEAN = [n for n in TINY if n.startswith(("schedule_", "packed_"))] + [
     "full", "embed_tokens", "layers_listed", "score_all", "no_clipping", "accumulation_full", "layer_lr_decay", "lora_qv", "lora_default", "accumulation", "fc_between_all", "full_biased", "lm_head_and_all",
-    "weight_decay", "tight_clipping"]
+    "weight_decay", "tight_clipping", "chat_chatml", "chat_llama3_packed"]
 
 # The same on a real model, whose weights are not here.
 STORIES = {name: TINY[name] for name in (
