@@ -112,7 +112,7 @@ func (p *planner) run(file string, find inputs.Finder) error {
 	for _, r := range forecast.Remarks {
 		fmt.Fprintln(os.Stderr, r.Level()+":", r.Message)
 	}
-	fmt.Printf("%s, %d steps\n\n", counts(forecast), forecast.Steps)
+	fmt.Printf("%s, %d steps\n%s\n\n", counts(forecast), forecast.Steps, rowCounts(forecast.Dataset))
 	p.forecast(os.Stdout, forecast)
 	return nil
 }

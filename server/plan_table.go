@@ -66,6 +66,12 @@ func counts(f *forecast.Forecast) string {
 	return fmt.Sprintf("%d of %d parameters train (%s)", f.Trainable, f.Total, percent(f))
 }
 
+// rowCounts says how many rows the data has, and how many were left out, for which causes.
+func rowCounts(s message.DatasetStats) string {
+	return fmt.Sprintf("data: %d rows of %d tokens, %d of them trained; %d rows left out (%d empty, %d without a trained token, %d cut off before their trained tokens), %d malformed, %d cut, %d repeat an earlier one",
+		s.Rows, s.Tokens, s.Trained, s.Dropped, s.Empty, s.Masked, s.CutOff, s.Bad, s.Truncated, s.Duplicates)
+}
+
 func percent(f *forecast.Forecast) string {
 	return fmt.Sprintf("%.3g %%", 100*float64(f.Trainable)/float64(max(f.Total, 1)))
 }

@@ -296,7 +296,7 @@ func checkRemarkLiteral(t *testing.T, set *token.FileSet, made *ast.CompositeLit
 // Every kind of fault of a setting has a text in both languages. Its {names} are among the names of the engine's data.
 func TestWrongSettings(t *testing.T) {
 	files, set := sources(t, "../engine/config/*.go", "../engine/peft/*.go")
-	told := map[string]bool{"row": true} // which is of the data, and has a test of its own
+	told := map[string]bool{"row": true, "fault": true} // which are no settings, and have tests of their own
 	tell := func(where token.Pos, kind string, about ...string) {
 		told[kind] = true
 		entry, ok := catalogue["wrong."+kind]
@@ -380,6 +380,12 @@ func TestRows(t *testing.T) {
 		_, err := data.Load(strings.NewReader(`{"input_ids": [1, 2]}`+"\n"+row), "d.jsonl", data.Options{Vocab: 50})
 		says(t, &report.Error{Code: "data", Err: err}, want)
 	}
+}
+
+// A failure that is of no row and no setting is described in both languages.
+func TestFaults(t *testing.T) {
+	_, err := data.Load(strings.NewReader(`{"input_ids": [1, 2], "labels": [-100, -100]}`), "d.jsonl", data.Options{})
+	says(t, &report.Error{Code: "data", Err: err}, "无法进行：数据的 1 行中没有可学的词元（0 行为空，1 行没有参与训练的词元，0 行的训练词元全被截断）。")
 }
 
 // sources parses the matching Go files that are not tests.

@@ -45,7 +45,7 @@ var classificationFormat = Format{
 			return err
 		}
 		if tokens = e.onceEnded(tokens); len(tokens) == 0 {
-			e.drop()
+			e.drop(&e.d.Stats.Empty)
 			return nil
 		}
 		kept := tokens[:min(len(tokens), e.length)]

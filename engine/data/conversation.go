@@ -45,11 +45,12 @@ func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
 		n--
 	}
 	if n == first {
-		e.drop()
+		e.chats.Unanswered(e.line)
+		e.drop(&e.d.Stats.Masked)
 		return nil
 	}
-	cut := n < len(c.Messages)
-	c.Messages = c.Messages[:n]
+	messages := c.Messages
+	c.Messages = messages[:n]
 	if err := turns.Silent(c.Messages); err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
 	if err != nil {
 		return err
 	}
-	e.chats.Add(c, r, how, cut, e.line)
+	e.chats.Add(c, messages, r, how, e.line)
 	if e.d.Chat == nil {
 		e.d.Chat = how
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"llamatab/engine/chat"
+	"llamatab/engine/message"
 )
 
 // talks is the chat template of the tests: < and > are BOS and EOS, as bytesTokenizer has them.
@@ -144,6 +145,68 @@ func TestConversationCounts(t *testing.T) {
 	}
 	if _, err := loadString(strings.Split(src, "\n")[1], "a.jsonl", opt); err == nil || !strings.Contains(err.Error(), "nothing to train on") {
 		t.Errorf("a file without an answer: %v", err)
+	}
+}
+
+// Roles that do not alternate are counted, each kind once a conversation, with the line of the first.
+func TestConversationRoles(t *testing.T) {
+	talk := func(roles string) string {
+		var b strings.Builder
+		for _, c := range roles {
+			name := map[rune]string{'s': "system", 'u': "user", 'a': "assistant", 't': "tool"}[c]
+			b.WriteString(`, {"role": "` + name + `", "content": "x"}`)
+		}
+		return `{"messages": [` + strings.TrimPrefix(b.String(), ", ") + "]}\n"
+	}
+	for _, c := range []struct {
+		name  string
+		roles []string // of one conversation each
+		code  string   // of the only remark, "" for none
+		want  string
+	}{
+		{"alternating", []string{"ua", "sua", "suaua"}, "", ""},
+		{"tools between", []string{"uatatta", "sutaua"}, "", ""},
+		{"two users", []string{"ua", "uua", "uuauua"}, "chat_repeated", "2 of 3 conversations, the first at line 2,"},
+		{"two assistants", []string{"ua", "uaa"}, "chat_repeated", "1 of 2 conversations, the first at line 2,"},
+		{"system in the middle", []string{"susa", "ua", "suasua"}, "chat_system_inside", "2 of 3 conversations, the first at line 1,"},
+		{"two systems", []string{"ssua"}, "chat_system_inside", "1 of 1 conversations, the first at line 1,"},
+		{"assistant first", []string{"aua", "saua", "ua"}, "chat_begun", "2 of 3 conversations, the first at line 1,"},
+		{"no user", []string{"ua", "sa"}, "chat_begun", "1 of 2 conversations, the first at line 2,"},
+		{"tail", []string{"uau", "ua"}, "chat_tails", "1 of 2 conversations, the first at line 1,"},
+	} {
+		var src string
+		for _, roles := range c.roles {
+			src += talk(roles)
+		}
+		d, err := loadString(src, "a.jsonl", spoken(t, talks))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		found := 0
+		for _, r := range d.Remarks {
+			if strings.HasPrefix(r.Code, "chat_") {
+				if found++; r.Code != c.code || !strings.Contains(r.Message, c.want) {
+					t.Errorf("%s: %s: %s", c.name, r.Code, r.Message)
+				}
+			}
+		}
+		if found == 0 && c.code != "" || d.Len() != len(c.roles) {
+			t.Errorf("%s: no remark on %d rows", c.name, d.Len())
+		}
+	}
+	// A conversation without a turn of the assistant is left out, counted and named.
+	d, err := loadString(talk("ua")+talk("uu")+talk("s"), "a.jsonl", spoken(t, talks))
+	if err != nil || d.Stats.Dropped != 2 || d.Stats.Masked != 2 || d.Len() != 1 {
+		t.Fatalf("%v, %+v", err, d)
+	}
+	if i := slices.IndexFunc(d.Remarks, func(r message.Remark) bool { return r.Code == "chat_unanswered" }); i < 0 || !strings.Contains(d.Remarks[i].Message, "2 of 3 conversations, the first at line 2, have no turn of the assistant") {
+		t.Errorf("%v", d.Remarks)
+	}
+	// Where a template wants them to alternate, its own refusal names the row.
+	strict := `{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}` + talks
+	if _, err := loadString(talk("ua")+talk("uua"), "a.jsonl", spoken(t, strict)); err == nil || !strings.Contains(err.Error(), "line 2: the chat template does not take the conversation: roles must alternate") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -125,6 +125,14 @@ type Dataset struct {
 	most   int     // tokens that rows of the index are cut to, 0 for no limit
 }
 
+// CountsRemark says how many rows and tokens there are, and how many rows were left out, for which causes.
+func (d *Dataset) CountsRemark() message.Remark {
+	s := d.Stats
+	return message.NewRemark("rows_counted", "{file}: {rows} rows of {tokens} tokens, {trained} of them trained; {dropped} rows left out ({empty} empty, {masked} without a trained token, {cut} cut off before their trained tokens), {bad} malformed, {truncated} cut, {repeated} repeat an earlier one",
+		"file", d.Name, "rows", s.Rows, "tokens", s.Tokens, "trained", s.Trained, "dropped", s.Dropped, "empty", s.Empty, "masked", s.Masked, "cut", s.CutOff,
+		"bad", s.Bad, "truncated", s.Truncated, "repeated", s.Duplicates)
+}
+
 // maxBad is how many bad rows are listed one by one.
 const maxBad = 20
 

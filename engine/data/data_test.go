@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"llamatab/engine/message"
 	"llamatab/engine/testfiles"
 )
 
@@ -174,7 +175,7 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	// <abcd cut by 5 tokens; a prompt that fills its row (cut by 6) and an empty completion dropped; <ab> twice.
-	want := Stats{Rows: 3, Tokens: 13, Trained: 6, Truncated: 2, Lost: 11, Dropped: 2, Duplicates: 1}
+	want := Stats{Rows: 3, Tokens: 13, Trained: 6, Truncated: 2, Lost: 11, Dropped: 2, Empty: 1, CutOff: 1, Duplicates: 1}
 	if d.Stats != want {
 		t.Errorf("got %+v, want %+v", d.Stats, want)
 	}
@@ -185,6 +186,39 @@ func TestStats(t *testing.T) {
 	if !strings.Contains(text, "2 of 5 rows dropped, the first at line 2") ||
 		!strings.Contains(text, "2 of 5 rows cut to 5 tokens: 11 tokens lost, 45.8 %") || !strings.Contains(text, "1 of 3 rows repeat") {
 		t.Errorf("remarks:\n%s", text)
+	}
+}
+
+// Rows without a trained token are counted by cause; rows of ids stay, and are named.
+func TestUntrainedRows(t *testing.T) {
+	for name, c := range map[string]struct {
+		src  string
+		opt  Options
+		want Stats
+		code string
+	}{
+		"empty":     {`{"text": "abc"}` + "\n" + `{"text": ""}`, Options{}, Stats{Rows: 1, Tokens: 5, Trained: 4, Dropped: 1, Empty: 1}, "rows_dropped"},
+		"completed": {`{"prompt": "a", "completion": "b"}` + "\n" + `{"prompt": "a", "completion": ""}`, Options{}, Stats{Rows: 1, Tokens: 4, Trained: 2, Dropped: 1, Empty: 1}, "rows_dropped"},
+		"cut off":   {`{"prompt": "a", "completion": "b"}` + "\n" + `{"prompt": "abcdef", "completion": "g"}`, Options{MaxLength: 5}, Stats{Rows: 1, Tokens: 4, Trained: 2, Dropped: 1, CutOff: 1, Truncated: 1, Lost: 4}, "rows_dropped"},
+		"ids":       {`{"input_ids": [1, 2]}` + "\n" + `{"input_ids": [3, 4], "labels": [3, -100]}`, Options{}, Stats{Rows: 2, Tokens: 4, Trained: 1, Untrained: 1}, "rows_untrained"},
+		"one id":    {`{"input_ids": [1, 2]}` + "\n" + `{"input_ids": [3]}`, Options{}, Stats{Rows: 2, Tokens: 3, Trained: 1, Untrained: 1}, "rows_untrained"},
+	} {
+		d, err := loadString(c.src, "a.jsonl", c.opt)
+		if err != nil || d.Stats != c.want {
+			t.Errorf("%s: %v, got %+v, want %+v", name, err, d.Stats, c.want)
+			continue
+		}
+		if !slices.ContainsFunc(d.Remarks, func(r message.Remark) bool { return r.Code == c.code }) {
+			t.Errorf("%s: remarks %v", name, d.Remarks)
+		}
+		if s := d.Stats; s.Dropped != s.Empty+s.Masked+s.CutOff {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	_, err := loadString(`{"prompt": "abc", "completion": "d"}`+"\n"+`{"prompt": "", "completion": ""}`, "a.jsonl", Options{MaxLength: 3})
+	fault, ok := errors.AsType[*Fault](err)
+	if !ok || fault.Code != "nothing_trained" || fault.Data["cut"] != 1 || fault.Data["empty"] != 1 || fault.Data["masked"] != 0 {
+		t.Errorf("%v", err)
 	}
 }
 

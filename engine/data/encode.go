@@ -80,7 +80,7 @@ func (e *Encoder) document(text string) error {
 		return errTokenizer
 	}
 	if text == "" {
-		e.drop()
+		e.drop(&e.d.Stats.Empty)
 		return nil
 	}
 	ids, err := e.opt.Tokenizer.Encode(text, false)
@@ -136,7 +136,7 @@ func (e *Encoder) Pair(prompt, completion string) error {
 		return errTokenizer
 	}
 	if completion == "" {
-		e.drop()
+		e.drop(&e.d.Stats.Empty)
 		return nil
 	}
 	ids, offsets, err := e.opt.Tokenizer.EncodeOffsets(prompt + completion)
@@ -174,7 +174,7 @@ func (e *Encoder) row(ids []int, masked int) error {
 			s.Labels[i] = Ignore
 		}
 	}
-	return e.cut(s, len(ids))
+	return e.cut(s, len(ids), max(masked, 1) < len(ids))
 }
 
 // labelled adds ids, of which those are trained that trained names, cut to the longest length.
@@ -189,7 +189,7 @@ func (e *Encoder) labelled(ids []int, trained []bool) error {
 			s.Labels[i] = Ignore
 		}
 	}
-	return e.cut(s, len(ids))
+	return e.cut(s, len(ids), slices.Contains(trained[min(1, len(trained)):], true))
 }
 
 // sample is the row of ids, all trained, cut to the longest length.
@@ -205,19 +205,22 @@ func (e *Encoder) sample(ids []int) (Sample, error) {
 	return s, nil
 }
 
-// cut counts what was lost of a row of so many ids, and adds the rest.
-func (e *Encoder) cut(s Sample, ids int) error {
+// cut counts what was lost of a row of so many ids, and adds the rest. trains says that the whole row has a trained token.
+func (e *Encoder) cut(s Sample, ids int, trains bool) error {
 	lost := ids - len(s.IDs)
 	if lost > 0 {
 		e.d.Stats.Truncated++
 		e.d.Stats.Lost += lost
 	}
-	if s.Counted() == 0 {
-		e.outline = nil
-		e.drop()
-		return nil
+	switch {
+	case s.Counted() > 0:
+		return e.add(s)
+	case trains:
+		e.drop(&e.d.Stats.CutOff)
+	default:
+		e.drop(&e.d.Stats.Masked)
 	}
-	return e.add(s)
+	return nil
 }
 
 // check tells whether the model has a row for id.
@@ -251,7 +254,10 @@ func (e *Encoder) add(s Sample) error {
 	}
 	e.outline = nil
 	d.Stats.Rows++
-	d.Stats.Trained += s.Counted()
+	trained := s.Counted()
+	if d.Stats.Trained += trained; trained == 0 {
+		d.Stats.Untrained++
+	}
 
 	label := ""
 	if s.classified() {
@@ -278,12 +284,14 @@ func (e *Encoder) leave(b BadRow) {
 	}
 }
 
-// drop leaves a record out and remembers the first one for the remark.
-func (e *Encoder) drop() {
+// drop leaves a record out, counts it under its cause as well, and remembers the first one for the remark.
+func (e *Encoder) drop(cause *int) {
+	e.outline = nil
 	if e.d.Stats.Dropped == 0 {
 		e.firstDropped = e.line
 	}
 	e.d.Stats.Dropped++
+	*cause++
 }
 
 // finish checks the whole and says what a person should know about it.
@@ -301,8 +309,12 @@ func (e *Encoder) finish() (*Dataset, error) {
 			"file", d.Name, "n", s.Bad, "rows", all, "line", d.Bad[0].Line, "cause", d.Bad[0].Why())
 	}
 	if s.Dropped > 0 {
-		remark("rows_dropped", "{file}: {n} of {rows} rows dropped, the first at line {line}: nothing to train on in them",
-			"file", d.Name, "n", s.Dropped, "rows", all, "line", e.firstDropped)
+		remark("rows_dropped", "{file}: {n} of {rows} rows dropped, the first at line {line}: nothing to train on in them ({empty} are empty, {masked} have no trained token, {cut} lose all trained tokens to max_length)",
+			"file", d.Name, "n", s.Dropped, "rows", all, "line", e.firstDropped, "empty", s.Empty, "masked", s.Masked, "cut", s.CutOff)
+	}
+	if s.Untrained > 0 && s.Trained > 0 {
+		remark("rows_untrained", "{file}: {n} of {rows} rows have no trained token: they are read, and add nothing to the loss",
+			"file", d.Name, "n", s.Untrained, "rows", s.Rows)
 	}
 	if s.Truncated > 0 {
 		remark("rows_cut", "{file}: {n} of {rows} rows cut to {length} tokens: {lost} tokens lost, {share} %",
@@ -324,7 +336,8 @@ func (e *Encoder) finish() (*Dataset, error) {
 	case e.opt.Classify && s.Rows > 0:
 		return d, e.classes()
 	case s.Trained == 0:
-		return nil, fmt.Errorf("nothing to train on: none of its %d rows has a token that is predicted from another and not masked", s.Rows+s.Dropped)
+		return nil, fault("nothing_trained", "nothing to train on: none of its {rows} rows has a token that is predicted from another and not masked ({empty} are empty, {masked} have no trained token, {cut} lose all trained tokens to max_length)",
+			"rows", s.Rows+s.Dropped, "empty", s.Empty, "masked", s.Masked+s.Untrained, "cut", s.CutOff)
 	}
 	return d, nil
 }

@@ -26,7 +26,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 		apart[row] = true
 	}
 	train, validation = &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes, Bad: d.Bad, Stats: d.Stats}, &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes}
-	train.Stats.Rows, train.Stats.Tokens, train.Stats.Trained = 0, 0, 0 // what was left out is told of the whole file
+	train.Stats.Rows, train.Stats.Tokens, train.Stats.Trained, train.Stats.Untrained = 0, 0, 0, 0 // what was left out is told of the whole file
 	if d.index != nil {
 		train.index, validation.index = d.index, d.index
 	}
@@ -42,7 +42,10 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 		}
 		part.Stats.Rows++
 		part.Stats.Tokens += d.RowLen(row)
-		part.Stats.Trained += d.rowCounted(row)
+		trained := d.rowCounted(row)
+		if part.Stats.Trained += trained; trained == 0 {
+			part.Stats.Untrained++
+		}
 	}
 	switch {
 	case train.Stats.Trained == 0:

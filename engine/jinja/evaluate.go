@@ -376,6 +376,7 @@ func (r *run) path(v any, path any) any {
 	}
 	s, ok := path.(string)
 	if !ok {
+		python.Defined(path)
 		python.Failf("an attribute is a text, not %s", python.KindOf(path))
 	}
 	for part := range strings.SplitSeq(s, ".") {

@@ -104,7 +104,7 @@ func TestPreviewJob(t *testing.T) {
 	got, _ := json.Marshal(p)
 	want := `{"format":"tokens","file":{"layout":"json lines","encoding":"UTF-8"},"rows":[{"tokens":[{"id":1,"text":""},{"id":2,"text":""},{"id":3,"text":"","trained":true}],"length":3,"line":1},` +
 		`{"tokens":[{"id":4,"text":""},{"id":5,"text":"","trained":true},{"id":6,"text":"","trained":true}],"length":4,"line":2}],` +
-		`"total_rows":3,"tokens":11,"trained_tokens":7,"remarks":[{"code":"rows_repeated","message":"data.jsonl: 1 of 3 rows repeat an earlier one","data":{"file":"data.jsonl","n":1,"rows":3}}],` +
+		`"total_rows":3,"tokens":11,"trained_tokens":7,"counts":{"rows":3,"tokens":11,"trained_tokens":7,"truncated_rows":0,"lost_tokens":0,"dropped_rows":0,"empty_rows":0,"masked_rows":0,"cut_off_rows":0,"bad_rows":0,"duplicate_rows":1},"remarks":[{"code":"rows_repeated","message":"data.jsonl: 1 of 3 rows repeat an earlier one","data":{"file":"data.jsonl","n":1,"rows":3}}],` +
 		`"columns":[{"name":"input_ids","kind":"list","example":"[1, 2, 3]"},{"name":"labels","kind":"list","example":"[-100, -100, 3]"}],` +
 		`"keys":[{"key":"input_ids","column":"input_ids"},{"key":"label","optional":true}]}`
 	if string(got) != want {

@@ -37,7 +37,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		}
 		return nil, err
 	}
-	p.Format, p.File, p.Total, p.Tokens, p.Trained, p.Remarks = ds.Format, ds.File, ds.Stats.Rows, ds.Stats.Tokens, ds.Stats.Trained, ds.Remarks
+	p.Format, p.File, p.Total, p.Tokens, p.Trained, p.Counts, p.Remarks = ds.Format, ds.File, ds.Stats.Rows, ds.Stats.Tokens, ds.Stats.Trained, ds.Stats, ds.Remarks
 	for _, row := range ds.Bad {
 		p.Bad = append(p.Bad, message.PreviewBadRow{Line: row.Line, Cause: row.Why()})
 	}

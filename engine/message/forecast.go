@@ -71,11 +71,15 @@ type DatasetStats struct {
 	Tokens     int `json:"tokens"`         // kept
 	Trained    int `json:"trained_tokens"` // counted in the loss
 	Truncated  int `json:"truncated_rows"`
-	Lost       int `json:"lost_tokens"` // cut off by truncation
-	Dropped    int `json:"dropped_rows"`
-	Bad        int `json:"bad_rows"`              // malformed and left out
-	Duplicates int `json:"duplicate_rows"`        // equal to an earlier one; kept
-	Packed     int `json:"packed_rows,omitempty"` // rows of several samples, if they are packed
+	Lost       int `json:"lost_tokens"`              // cut off by truncation
+	Dropped    int `json:"dropped_rows"`             // left out because nothing in them is trained: Empty + Masked + CutOff
+	Empty      int `json:"empty_rows"`               // dropped: without a text to learn
+	Masked     int `json:"masked_rows"`              // dropped: none of their tokens is trained
+	CutOff     int `json:"cut_off_rows"`             // dropped: what is trained in them stands behind the length to which rows are cut
+	Untrained  int `json:"untrained_rows,omitempty"` // rows of ids that are kept although none of their tokens is trained
+	Bad        int `json:"bad_rows"`                 // malformed and left out
+	Duplicates int `json:"duplicate_rows"`           // equal to an earlier one; kept
+	Packed     int `json:"packed_rows,omitempty"`    // rows of several samples, if they are packed
 }
 
 // DataFile says how a data file was read.

@@ -286,8 +286,8 @@ type Failed struct {
 	Message string `json:"message"`        // cause, with file, line or tensor
 	Next    string `json:"next"`           // what to do about it
 	Path    string `json:"path,omitempty"` // JSON path of the setting at fault, where there is one
-	// Kind is what is wrong with the setting, stable, such as "range", or that it is a "row" of the data; About is what that is
-	// about, by name.
+	// Kind is what is wrong with the setting, stable, such as "range", that it is a "row" of the data, or a "fault" of another
+	// thing, which has a code of its own; About is what that is about, by name.
 	Kind  string         `json:"kind,omitempty"`
 	About map[string]any `json:"about,omitempty"`
 	Exit  int            `json:"exit"` // the program's exit code: 1 the run failed, 2 usage or config, 3 no usable browser or adapter

@@ -15,6 +15,7 @@ type DataPreview struct {
 	Total   int          `json:"total_rows"`
 	Tokens  int          `json:"tokens"`
 	Trained int          `json:"trained_tokens"`
+	Counts  DatasetStats `json:"counts"`            // of all rows: what was left out for which cause, cut, repeated
 	Remarks []Remark     `json:"remarks,omitempty"` // on what was cut, left out and so on
 
 	Columns  []DataColumn     `json:"columns,omitempty"`  // of the file, in its order; none of plain text

@@ -23,7 +23,7 @@ func NewRemark(code, text string, pairs ...any) Remark {
 
 // Level is that of the event that tells the remark: "info" where there is nothing to mend, else "warning".
 func (r Remark) Level() string {
-	if r.Code == "rows_packed" {
+	if r.Code == "rows_packed" || r.Code == "rows_counted" {
 		return "info"
 	}
 	return "warning"

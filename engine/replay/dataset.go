@@ -45,7 +45,7 @@ func (s *Setup) readRows(cfg *config.Config) error {
 		o.Classes = h.NumLabels
 	}
 	if cfg.Dataset.Packing && (o.Classify || s.Model.Decoder.Classes > 0) {
-		return packingRefused(errors.New("a classifier reads one class at the end of each row, and a packed row holds several samples"))
+		return packingRefused(fault("packing_classifier", "a classifier reads one class at the end of each row, and a packed row holds several samples"))
 	}
 	ds, err := s.LoadData(o)
 	if err != nil {
@@ -76,6 +76,9 @@ func (s *Setup) pack(cfg *config.Config, fingerprint uint64) {
 	}
 }
 
+func fault(code, text string, pairs ...any) error { return message.NewFault(code, text, pairs...) }
+
+// packingRefused is the failure of a run that cannot pack.
 func packingRefused(why error) error {
 	return report.Fail("config", report.ExitConfig, "Set dataset.packing to false.", fmt.Errorf("dataset.packing: %w", why))
 }
@@ -87,11 +90,12 @@ func (s *Setup) checkPacking() error {
 	}
 	d := s.Model.Decoder
 	if d.Prompt() > 0 {
-		return packingRefused(errors.New("virtual tokens stand before each row, and a packed row holds several samples"))
+		return packingRefused(fault("packing_virtual", "virtual tokens stand before each row, and a packed row holds several samples"))
 	}
 	for i, b := range d.Blocks {
 		if v := d.Virtual(); v > 0 && b.Window > 0 && b.Window < v+s.Train.Longest() {
-			return packingRefused(fmt.Errorf("block %d attends over a window of %d positions, which hides a prefix of %d by the place in the row and not in the sample", i, b.Window, v))
+			return packingRefused(fault("packing_window", "block {block} attends over a window of {window} positions, which hides a prefix of {prefix} by the place in the row and not in the sample",
+				"block", i, "window", b.Window, "prefix", v))
 		}
 	}
 	return nil

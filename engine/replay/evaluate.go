@@ -63,11 +63,17 @@ func (s *Setup) Measure(ds *data.Dataset, st *Stepper, h report.Host) (m Measure
 		p.Update(int64(min(first+s.BatchRows, ds.Len())), "")
 		return err
 	})
+	if err == nil && m.Tokens == 0 {
+		err = report.Fail("data", report.ExitConfig, "Choose rows with labels that are not all -100.", fault("nothing_evaluated", "none of the {rows} rows has a token that an evaluation counts", "rows", ds.Len()))
+	}
+	if err != nil {
+		return m, err
+	}
 	if m.Loss = sum / float64(m.Tokens); s.Model.Decoder.Classes > 0 {
 		accuracy, f1 := confusion.Scores()
 		m.Accuracy, m.F1 = (*message.Float)(&accuracy), (*message.Float)(&f1)
 	}
-	return m, err
+	return m, nil
 }
 
 // Perplexity is exp(loss) of a mean loss in nats.

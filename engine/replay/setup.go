@@ -154,6 +154,10 @@ func (s *Setup) ReportRemarks(h report.Host) {
 	if s.Train == nil {
 		return
 	}
+	if s.Optimizes {
+		counts := s.Train.CountsRemark()
+		report.Event(h, counts.Level(), counts.Code, 0, counts.Data, "%s", counts.Message)
+	}
 	for _, b := range s.Train.Bad {
 		report.Event(h, "warning", "bad_row_skipped", 0, map[string]any{"line": b.Line, "cause": b.Why()}, "%s: line %d is left out: %v", s.Train.Name, b.Line, b.Cause)
 	}

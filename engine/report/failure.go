@@ -48,6 +48,8 @@ func Failure(err error) *message.Failed {
 			failed.Path, failed.Kind, failed.About = setting.Path, setting.Kind, setting.About
 		} else if row, ok := errors.AsType[*data.BadRow](err); ok {
 			failed.Kind, failed.About = "row", map[string]any{"line": row.Line, "cause": row.Why()}
+		} else if fault, ok := errors.AsType[*message.Fault](err); ok {
+			failed.Kind, failed.About = "fault", map[string]any{"cause": fault.Remark}
 		}
 		return failed
 	case errors.Is(err, device.ErrLost):

@@ -229,11 +229,16 @@ type taught struct {
 // joins, if kill is above 0.
 func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	t.Helper()
+	return teachFrom(t, lessonFiles(), tabs, kill, sets...)
+}
+
+func teachFrom(t *testing.T, files report.Files, tabs, kill int, sets ...string) taught {
+	t.Helper()
 	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", sets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, tokens, err := rank.NewRun("lesson", cfg, lessonFiles())
+	run, tokens, err := rank.NewRun("lesson", cfg, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +268,7 @@ func teach(t *testing.T, tabs, kill int, sets ...string) taught {
 	start := func(ctx context.Context, h *nativeTab) {
 		all.Go(func() {
 			err := job.Run(ctx, &job.Job{Job: message.Job{Command: message.Train, Config: text, Spans: true, Room: &message.RoomJob{ID: "lesson", Code: "code"}},
-				Files: lessonFiles(), Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
+				Files: files, Host: h, Dial: nativeDial("ws" + strings.TrimPrefix(server.URL, "http")),
 				Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }})
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
@@ -303,6 +308,11 @@ func (h *nativeTab) taught(t *testing.T) taught {
 // alone runs a lesson without a room.
 func alone(t *testing.T, sets ...string) taught {
 	t.Helper()
+	return aloneFrom(t, lessonFiles(), sets...)
+}
+
+func aloneFrom(t *testing.T, files report.Files, sets ...string) taught {
+	t.Helper()
 	cfg, err := config.ParseWithSets([]byte(lesson), "run.json", append(sets, "fsdp=null", "training.gradient_accumulation_steps=4"))
 	if err != nil {
 		t.Fatal(err)
@@ -312,7 +322,7 @@ func alone(t *testing.T, sets ...string) taught {
 		t.Fatal(err)
 	}
 	h := &nativeTab{files: map[string][]byte{}}
-	if err := job.Run(t.Context(), &job.Job{Job: message.Job{Command: message.Train, Config: text}, Files: lessonFiles(), Host: h,
+	if err := job.Run(t.Context(), &job.Job{Job: message.Job{Command: message.Train, Config: text}, Files: files, Host: h,
 		Open: func(device.Limits) (device.Device, error) { return cpu.New(), nil }}); err != nil {
 		t.Fatal(err)
 	}
@@ -474,6 +484,48 @@ func TestHeldOut(t *testing.T) {
 				t.Errorf("with a tab that is closed: %v", err)
 			}
 		})
+	}
+}
+
+// TestSlotsWithoutTrainedTokens: a tab whose share of a step has no trained token sends zeros, a whole step without one changes
+// nothing but by the moments, and held-out rows without one leave the mean alone. Losses and norms are those of one tab, and finite.
+func TestSlotsWithoutTrainedTokens(t *testing.T) {
+	var rows strings.Builder
+	for i := range 24 { // a step has four slots of two rows; in the first only the last trains, in the third none
+		line := fmt.Sprintf(`{"input_ids": [%d, %d, %d, 7]`, i, 1+i*5%39, 2+i*3%38)
+		if i < 6 || i >= 16 {
+			line += `, "labels": [5, -100, -100, -100]`
+		}
+		rows.WriteString(line + "}\n")
+	}
+	files := report.Files{Dataset: fstest.MapFS{"rows.jsonl": &fstest.MapFile{Data: []byte(rows.String())}}}
+	for _, sets := range [][]string{
+		{"dataset.shuffle=false"},
+		{"dataset.shuffle=false", "dataset.packing=true", "dataset.max_length=4"},
+		{"dataset.validation_split=0.4", "training.eval_steps=1", "training.eval_on_start=true"},
+	} {
+		sets = append(sets, "precision.reduce_dtype=float32")
+		want := aloneFrom(t, files, sets...)
+		empty := 0
+		for _, s := range want.steps {
+			if s.Tokens == 0 {
+				empty++
+			}
+		}
+		if shuffled := len(sets) == 4; empty == 0 && !shuffled || len(want.steps) != 6 {
+			t.Fatalf("%v: %d of %d steps have no trained token", sets, empty, len(want.steps))
+		}
+		for _, by := range []string{"NO_SHARD", "FULL_SHARD"} {
+			got := teachFrom(t, files, 2, 0, append(sets, "fsdp.sharding_strategy="+by, "fsdp.world_size=2")...)
+			if err := want.near(got); err != nil {
+				t.Errorf("%v, %s: %v", sets, by, err)
+			}
+			for i, s := range got.steps {
+				if s.Tokens != want.steps[i].Tokens || !(math.Abs(float64(s.GradNorm-want.steps[i].GradNorm)) < 1e-4) || s.Tokens == 0 && (s.Loss != 0 || s.GradNorm != 0) {
+					t.Errorf("%v, %s: step %d: %d tokens, loss %v, norm %v; want %d, %v, %v", sets, by, s.Step, s.Tokens, s.Loss, s.GradNorm, want.steps[i].Tokens, want.steps[i].Loss, want.steps[i].GradNorm)
+				}
+			}
+		}
 	}
 }
 

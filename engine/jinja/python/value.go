@@ -64,6 +64,7 @@ func Hashable(key any) any {
 		}
 	case nil, bool, int64, string:
 	default:
+		Defined(key)
 		Failf("%s cannot be a key of a dictionary", KindOf(key))
 	}
 	return key
