@@ -36,10 +36,12 @@ type browser interface {
 	SaveJSON(name, text string)
 }
 
-// engines are the page's two engines (js/page_engines.js).
+// engines are the page's engines (js/page_engines.js).
 type engines interface {
 	StartRun(job message.Job, sources map[string]source, meta runMeta, step int) // step is where the record goes on; 0 begins a new one
 	AskSideEngine(job message.Job, sources map[string]source)
+	StartChat(job message.Job, sources map[string]source) // in place of a chat before
+	AskChat(ask message.Ask)
 	ControlEngine(engine string, control message.Control)
 	EndEngine(engine string)
 }

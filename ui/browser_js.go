@@ -34,6 +34,12 @@ func (b jsBrowser) AskSideEngine(job message.Job, sources map[string]source) {
 	b.page.Call("askSideEngine", jsonText(job), jsonText(sources))
 }
 
+func (b jsBrowser) StartChat(job message.Job, sources map[string]source) {
+	b.page.Call("startChat", jsonText(job), jsonText(sources))
+}
+
+func (b jsBrowser) AskChat(ask message.Ask) { b.page.Call("askChat", jsonText(ask)) }
+
 func (b jsBrowser) ControlEngine(engine string, control message.Control) {
 	b.page.Call("controlEngine", engine, string(control))
 }

@@ -12,7 +12,12 @@ import (
 var now = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 // fakeBrowser stands in for the browser: it notes what it is asked for and remembers nothing.
-type fakeBrowser struct{ calls []string }
+type fakeBrowser struct {
+	calls []string
+	jobs  []message.Job     // of the side engine and of the chat
+	asks  []message.Ask     // put to the chat
+	texts map[string]string // that ValueOf reads, by element
+}
 
 func (b *fakeBrowser) note(name string, args ...any) {
 	b.calls = append(b.calls, strings.TrimSpace(name+" "+strings.TrimSuffix(fmt.Sprintln(args...), "\n")))
@@ -29,12 +34,23 @@ func (b *fakeBrowser) count(start string) (n int) {
 }
 
 func (b *fakeBrowser) StartRun(message.Job, map[string]source, runMeta, int) { b.note("StartRun") }
-func (b *fakeBrowser) AskSideEngine(message.Job, map[string]source)          { b.note("AskSideEngine") }
-func (b *fakeBrowser) ControlEngine(e string, c message.Control)             { b.note("ControlEngine", e, c) }
-func (b *fakeBrowser) EndEngine(e string)                                    { b.note("EndEngine", e) }
-func (b *fakeBrowser) ListRuns()                                             { b.note("ListRuns") }
-func (b *fakeBrowser) OpenRun(id string, upTo int)                           { b.note("OpenRun", id, upTo) }
-func (b *fakeBrowser) RemoveRun(id string)                                   { b.note("RemoveRun", id) }
+func (b *fakeBrowser) AskSideEngine(j message.Job, _ map[string]source) {
+	b.jobs = append(b.jobs, j)
+	b.note("AskSideEngine")
+}
+func (b *fakeBrowser) StartChat(j message.Job, sources map[string]source) {
+	b.jobs = append(b.jobs, j)
+	b.note("StartChat", sources)
+}
+func (b *fakeBrowser) AskChat(a message.Ask) {
+	b.asks = append(b.asks, a)
+	b.note("AskChat", a.Number)
+}
+func (b *fakeBrowser) ControlEngine(e string, c message.Control) { b.note("ControlEngine", e, c) }
+func (b *fakeBrowser) EndEngine(e string)                        { b.note("EndEngine", e) }
+func (b *fakeBrowser) ListRuns()                                 { b.note("ListRuns") }
+func (b *fakeBrowser) OpenRun(id string, upTo int)               { b.note("OpenRun", id, upTo) }
+func (b *fakeBrowser) RemoveRun(id string)                       { b.note("RemoveRun", id) }
 func (b *fakeBrowser) Download(run string, paths []string, name, _ string) {
 	b.note("Download", run, paths, name)
 }
@@ -64,7 +80,7 @@ func (b *fakeBrowser) SetText(id, text string)                             { b.n
 func (b *fakeBrowser) AppendText(id, text string)                          { b.note("AppendText", id, text) }
 func (b *fakeBrowser) ShowPreview(*message.DataPreview, map[string]string) { b.note("ShowPreview") }
 func (b *fakeBrowser) Focus(id string)                                     { b.note("Focus", id) }
-func (b *fakeBrowser) ValueOf(string) string                               { return "" }
+func (b *fakeBrowser) ValueOf(id string) string                            { return b.texts[id] }
 func (b *fakeBrowser) GoTo(screen string)                                  { b.note("GoTo", screen) }
 func (b *fakeBrowser) ReplaceAddress(read, screen string)                  { b.note("ReplaceAddress", read, screen) }
 func (b *fakeBrowser) Reload()                                             { b.note("Reload") }

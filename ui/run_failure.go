@@ -20,6 +20,7 @@ type errorEntry struct {
 var errorEntries = map[string]errorEntry{
 	"adapter":        {"E-ADAPTER-FILE", "studio"},
 	"config":         {"E-CONFIG", "studio"},
+	"context_full":   {"E-CONTEXT", "studio"},
 	"damaged":        {"E-CHECKPOINT", "resume"},
 	"data":           {"E-ROW", "studio"},
 	"device_lost":    {"E-LOST", "resume"},
@@ -42,6 +43,7 @@ var errorEntries = map[string]errorEntry{
 	"resume":         {"E-RESUME", "home"},
 	"room":           {"E-ROOM", "studio"},
 	"template":       {"E-TEMPLATE", "studio"},
+	"turns_refused":  {"E-TURNS", "studio"},
 	"tokenizer":      {"E-TOKENIZER", "studio"},
 	"unsupported":    {"E-UNSUPPORTED", "studio"},
 	"weights":        {"E-WEIGHTS", "studio"},

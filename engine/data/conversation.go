@@ -8,7 +8,28 @@ import (
 // conversations are the chat templates in use, and what a person should know about the conversations of a file.
 type conversations struct {
 	turns.Counts
-	choices map[bool]*chat.Choice // for conversations with tools, and without
+	choices  map[bool]*chat.Choice // for conversations with tools, and without
+	openings []*chat.Conversation  // see Dataset.Openings
+}
+
+// maxOpenings is how many conversations a dataset has the openings of.
+const maxOpenings = 2
+
+// open keeps the opening of a conversation whose messages from first on are trained.
+func (a *conversations) open(c *chat.Conversation, first int) {
+	n := first
+	for n < len(c.Messages) && chat.Role(c.Messages[n]) != chat.Assistant {
+		n++
+	}
+	if len(a.openings) == maxOpenings || n == 0 || chat.Role(c.Messages[n-1]) != chat.User || chat.Content(c.Messages[n-1]) == "" {
+		return
+	}
+	for _, o := range a.openings {
+		if chat.Content(o.Messages[len(o.Messages)-1]) == chat.Content(c.Messages[n-1]) {
+			return
+		}
+	}
+	a.openings = append(a.openings, &chat.Conversation{Messages: c.Messages[:n:n], Tools: c.Tools, Documents: c.Documents})
 }
 
 // choice is the template for conversations with tools or without.
@@ -77,6 +98,7 @@ func (e *Encoder) Conversation(c *chat.Conversation, first int) error {
 		e.d.Chat = how
 	}
 	e.outlineTurns(func() []chat.Turn { return how.Template.Outline(c, r.Text) }, offsets)
+	e.chats.open(c, first)
 	if e.opt.TrainOnPrompt {
 		return e.row(ids, 0)
 	}

@@ -115,6 +115,9 @@ type Dataset struct {
 
 	Outlines [][]message.PreviewTurn // the parts of the first rows, for who shows them; see Options
 	Chat     *chat.Choice            // the template of the first conversation, nil where there is none
+	// Openings are what stands before the first trained answer of the first few conversations, each with another message of the
+	// user at its end.
+	Openings []*chat.Conversation
 
 	// Fingerprint is a hash of the ids and labels of all rows in their order. Two files with equal fingerprints hold the same
 	// rows. Parts of a dataset that was split have none.
@@ -270,6 +273,6 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 	if format != nil {
 		e.d.Format = format.Name()
 	}
-	e.d.File, e.d.Remarks = *src.How, src.Remarks
+	e.d.File, e.d.Remarks, e.d.Openings = *src.How, src.Remarks, e.chats.openings
 	return e.finish()
 }

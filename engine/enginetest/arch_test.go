@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 		"engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
 	"engine/forecast": {"engine/report", "engine/replay", "engine/pretrained", "engine/config", "engine/fsdp", "engine/message", "engine/peft", "engine/data", "engine/model",
 		"engine/plan", "engine/op", "engine/device", "engine/tensor", "engine/weights"},
-	"engine/train": {"engine/report", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message", "engine/optim", "engine/data", "engine/plan",
+	"engine/train": {"engine/chat", "engine/report", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message", "engine/optim", "engine/data", "engine/plan",
 		"engine/nn", "engine/device", "engine/tensor", "engine/weights"},
 	"engine/fsdp/rank": {"engine/report", "engine/train", "engine/replay", "engine/memory", "engine/fsdp", "engine/config", "engine/message", "engine/peft", "engine/optim",
 		"engine/data", "engine/plan", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"llamatab/engine/chat"
-	"llamatab/engine/data"
 	"llamatab/engine/message"
 	"llamatab/engine/pretrained"
 	"llamatab/engine/replay"
@@ -15,130 +14,82 @@ import (
 )
 
 // chat answers the conversations that the host hands over, one after another, until no more come or the host says stop. The
-// model is loaded once.
+// models are loaded once.
 func (j *Job) chat(ctx context.Context) error {
 	asker, ok := j.Host.(report.Asker)
-	c := j.Job.Chat
-	if !ok || c == nil || c.Context < 1 {
+	if c := j.Job.Chat; !ok || c == nil || c.Context < 1 {
 		return report.Fail("job", report.ExitConfig, "Update the page and the program together.", errors.New("chat: the host hands over no conversations, or the context is not given"))
 	}
-	s, err := j.openModel()
-	if err != nil {
+	v := &voices{}
+	defer v.free()
+	if err := v.open(j); err != nil {
 		return err
 	}
-	defer s.Model.Close()
-	s.Model.Freeze()
-	if err := s.Model.CheckWeights(); err != nil {
+	if err := v.load(ctx, j, asker); err != nil {
 		return err
 	}
-	switch {
-	case s.Model.Decoder.Classes > 0:
-		return report.Fail("model", report.ExitConfig, "llamatab generate labels a text with it.", errors.New("chat: the model tells classes of texts apart, it does not write"))
-	case s.Model.Tokenizer == nil:
-		return report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("chat: the model folder has no tokenizer.json"))
-	}
-	// A template that cannot be read ends the job before anything is loaded.
-	choice, err := s.Model.Chat(c.Template, false)
-	if err != nil {
-		return report.Fail("template", report.ExitConfig, "Choose another chat template, or correct the model's.", fmt.Errorf("chat: %w", err))
-	}
-	if choice.StandIn {
-		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("chat_template_stand_in", "the model has no chat template: the built-in one called {name} stands in", "name", choice.Template.Name))
-	}
-	s.Decodes, s.Lengths = true, []int{min(c.Context, s.Model.Decoder.MaxPositions-s.Model.LongestPrefix())}
-	return j.withModels(ctx, s, func(_ *pretrained.Adapter, st *replay.Stepper) error {
-		text, err := replay.NewText(st)
-		if err != nil {
+	report.NewProgress(j.Host, "ready", "", 0)
+	for {
+		ask, err := asker.Ask()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return report.Fail("job", report.ExitFailed, "Start it again.", fmt.Errorf("chat: %w", err))
+		}
+		stopped, err := v.answer(ctx, &ask)
+		if err != nil || stopped {
 			return err
 		}
-		defer text.Free()
-		t := &talk{host: asker, setup: st.Setup, text: text, template: c.Template, choices: map[bool]*chat.Choice{false: choice}}
-		report.NewProgress(j.Host, "ready", "", 0)
-		for {
-			ask, err := asker.Ask()
-			if err == io.EOF {
-				return nil
-			} else if err != nil {
-				return report.Fail("job", report.ExitFailed, "Start it again.", fmt.Errorf("chat: %w", err))
-			}
-			stopped, err := t.answer(ctx, &ask)
-			if err != nil || stopped {
-				return err
-			}
-		}
-	})
+	}
 }
 
-// talk is a model that answers conversations.
-type talk struct {
-	host     report.Asker
-	setup    *replay.Setup
-	text     *replay.Text
-	template string
-	choices  map[bool]*chat.Choice // of conversations with tools and without
-	read     []int                 // the tokens that the text holds
+// openChat opens the chat template of a model that is to answer conversations, and says why a model cannot.
+func openChat(m *pretrained.Model, template string) (*chat.Choice, error) {
+	switch {
+	case m.Decoder.Classes > 0:
+		return nil, report.Fail("model", report.ExitConfig, "llamatab generate labels a text with it.", errors.New("chat: the model tells classes of texts apart, it does not write"))
+	case m.Tokenizer == nil:
+		return nil, report.Fail("tokenizer", report.ExitConfig, pretrained.ModelHint, errors.New("chat: the model folder has no tokenizer.json"))
+	}
+	choice, err := m.Chat(template, false)
+	return choice, report.Fail("template", report.ExitConfig, "Choose another chat template, or correct the model's.", wrap("chat", err))
 }
 
-// answer writes the assistant's next turn. A conversation that has none is told in the reply; the error is one of the device,
-// after which no conversation can be answered. stopped: the host wants the job to end.
-func (t *talk) answer(ctx context.Context, ask *message.Ask) (stopped bool, err error) {
-	prompt, stops, err := t.prompt(ask)
+// wrap puts a prefix before an error, nil for nil.
+func wrap(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", prefix, err)
+}
+
+// chatTemplate answers a Template job.
+func (j *Job) chatTemplate() (*message.ChatTemplate, error) {
+	m, err := pretrained.Open(j.Files, nil, 0)
 	if err != nil {
-		t.host.Emit(message.Envelope{Type: "reply", Reply: &message.Reply{Failed: report.Failure(err)}})
-		return false, nil
+		return nil, err
 	}
-	reply := &message.Reply{PromptTokens: len(prompt)}
-	w := &writer{text: newStopText(ask.Stop), stops: stops, decoder: t.setup.Model.Tokenizer.Continue(prompt, true),
-		each: func(token message.Token) { t.host.Emit(message.Envelope{Type: "token", Token: &token}) }}
-	reply.CachedTokens = min(sharedTokens(t.read, prompt), len(prompt)-1) // the logits behind the last one are needed
-	t.text.Keep(reply.CachedTokens)
-	d := &decoding{host: t.host, text: t.text, sampler: replay.NewTokenSampler(&ask.Sampling), ids: prompt, read: reply.CachedTokens,
-		longest: len(prompt) + min(t.setup.Longest()-len(prompt), ask.Sampling.MaxNewTokens),
-		cancels: func(c message.Control) bool {
-			stopped = c == message.Stop
-			return stopped || c == message.Cancel(ask.Number)
-		},
-		take: func(id int, _ bool) bool { return w.take(id) }}
-	if reply.Finish, err = d.run(ctx); err != nil {
-		return false, err
+	defer m.Close()
+	template := ""
+	if j.Job.Chat != nil {
+		template = j.Job.Chat.Template
 	}
-	t.read = d.ids[:d.read]
-	w.end()
-	reply.Text, reply.Tokens = w.said, len(d.ids)-len(prompt)
-	t.host.Emit(message.Envelope{Type: "reply", Reply: reply})
-	return stopped, nil
-}
-
-// prompt is a conversation in the tokens of the model, up to where the assistant's turn begins, with the ids that end the turn.
-func (t *talk) prompt(ask *message.Ask) (ids, stops []int, err error) {
-	fail := func(next string, err error) error { return report.Fail("prompt", report.ExitConfig, next, err) }
-	conversation, err := data.ParseConversation(ask.Conversation)
+	choice, err := openChat(m, template)
 	if err != nil {
-		return nil, nil, fail("Correct the messages.", err)
+		return nil, err
 	}
-	if g := ask.Sampling; g.MaxNewTokens < 1 || !(g.Temperature >= 0) || !(g.TopP > 0 && g.TopP <= 1) || g.TopK < 0 {
-		return nil, nil, fail("Correct the settings.", errors.New("max_new_tokens is at least 1, temperature and top_k are at least 0, top_p is above 0 and at most 1"))
+	answer := &message.ChatTemplate{Name: choice.Template.Name, Own: len(m.ChatNames()) > 0}
+	if j.Files.Dataset == nil {
+		return answer, nil
 	}
-	tools := conversation.Tools != nil
-	if t.choices[tools] == nil {
-		if t.choices[tools], err = t.setup.Model.Chat(t.template, tools); err != nil {
-			return nil, nil, fail("Choose another chat template, or correct the model's.", err)
-		}
+	cfg, err := j.parseConfig()
+	if err != nil {
+		return nil, err
 	}
-	if ids, err = encodeConversation(t.setup, t.choices[tools], conversation); err != nil {
-		return nil, nil, fail("Change the messages, or choose another chat template.", err)
+	ds, err := (&replay.Setup{Model: m}).LoadData(dataOptions(cfg))
+	if err != nil {
+		return nil, err
 	}
-	if longest := t.setup.Longest(); len(ids) >= longest {
-		return nil, nil, fail("Begin a new conversation, shorten it, or allow a longer context.", fmt.Errorf("the conversation has %d tokens, which leaves no room for an answer in a context of %d", len(ids), longest))
-	}
-	return ids, t.choices[tools].Stops, nil
-}
-
-// sharedTokens is the number of tokens that two texts begin with alike.
-func sharedTokens(a, b []int) int {
-	n := 0
-	for n < len(a) && n < len(b) && a[n] == b[n] {
-		n++
-	}
-	return n
+	answer.Trained = ds.Chat != nil
+	return answer, nil
 }

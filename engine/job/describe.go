@@ -13,13 +13,16 @@ import (
 	"llamatab/engine/report"
 )
 
-// look answers what a page asks while a run is put together, before any device is opened.
+// look answers what a page asks while a run is put together or opened. It opens no device.
 func (j *Job) look() error {
 	var answer any
 	var err error
-	if j.Command == message.Plan {
+	switch j.Command {
+	case message.Plan:
 		answer, err = j.forecast()
-	} else {
+	case message.Template:
+		answer, err = j.chatTemplate()
+	default:
 		answer, err = j.preview()
 	}
 	if err != nil {

@@ -131,19 +131,11 @@ func encodeMessages(s *replay.Setup, g *message.GenerateJob) (prompt, stops []in
 	return prompt, how.Stops, nil
 }
 
-// encodeConversation encodes a conversation by a chat template, up to where the assistant's next turn begins. A template writes
-// BOS itself where the model wants one.
+// encodeConversation encodes a conversation by a chat template, up to where the assistant's next turn begins.
 func encodeConversation(s *replay.Setup, how *chat.Choice, c *chat.Conversation) ([]int, error) {
-	text, err := how.Template.Text(c, chat.Options{Prompt: true})
+	ids, err := s.Model.EncodePrompt(how, c)
 	if err != nil {
 		return nil, err
-	}
-	ids, err := s.Model.Tokenizer.Encode(text, false)
-	if err != nil {
-		return nil, err
-	}
-	if len(ids) == 0 {
-		return nil, errors.New("the chat template writes nothing")
 	}
 	return ids, inVocabulary(s, ids)
 }

@@ -55,7 +55,7 @@ func (j *Job) run(ctx context.Context) (done *message.Done, err error) {
 		return &message.Done{}, j.export(ctx)
 	case message.Bench:
 		return &message.Done{}, j.Bench(ctx, j)
-	case message.Plan, message.Preview:
+	case message.Plan, message.Preview, message.Template:
 		return &message.Done{}, j.look()
 	}
 	return nil, report.Fail("job", report.ExitConfig, "Update the page and the program together.", fmt.Errorf("unknown command %q", j.Command))

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/message"
 	"llamatab/engine/pretrained"
@@ -24,10 +25,8 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		want = *j.Job.Preview
 	}
 	s := &replay.Setup{Model: m}
-	o := replay.DataOptions{
-		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
-		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg), Outlines: want.Rows,
-	}
+	o := dataOptions(cfg)
+	o.Outlines = want.Rows
 	p := &message.DataPreview{Rows: []message.PreviewRow{}}
 	p.Columns, p.Keys, p.File = s.DataColumns(o)
 	ds, err := s.LoadData(o)
@@ -59,6 +58,14 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		p.Rows = append(p.Rows, shown)
 	}
 	return p, nil
+}
+
+// dataOptions say how a run of the configuration reads its dataset.
+func dataOptions(cfg *config.Config) replay.DataOptions {
+	return replay.DataOptions{
+		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
+		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
+	}
 }
 
 // shownTurns are the turns that begin within so many tokens.

@@ -105,3 +105,27 @@ func TestStart(t *testing.T) {
 		t.Errorf("summary.json says %v, the event %v", got, loss)
 	}
 }
+
+// The samples of a run on conversations are the answers that a chat with its result gives, to the prompts of the job, or without
+// any to what the users of the first conversations say. They end where a turn ends.
+func TestSamplesOfConversations(t *testing.T) {
+	files := report.Files{Model: talkative(t), Dataset: conversations()}
+	for _, prompts := range [][]string{{"bc", "h"}, nil} {
+		j := newJob(t, files, full, steps(4), "training.learning_rate=0.05")
+		j.Job.Samples = &message.SampleJob{Prompts: prompts, Every: 2, MaxNewTokens: 6}
+		h := must(t, j)
+		var got []message.Sample
+		for _, m := range h.sent {
+			if m.Sample != nil && m.Sample.Step == 4 {
+				got = append(got, *m.Sample)
+			}
+		}
+		second := map[bool]string{true: "d", false: "h"}[prompts == nil]
+		replies, _ := talk(t, report.Files{Model: h.folder("model")}, 64, nil, asking("bc"), asking(second))
+		for i, prompt := range []string{"bc", second} {
+			if want := (message.Sample{Step: 4, Prompt: prompt, Text: replies[i].Text, Chat: true}); i >= len(got) || got[i] != want || want.Text == "" {
+				t.Errorf("samples %+v, number %d is %+v in a chat", got, i, want)
+			}
+		}
+	}
+}

@@ -18,9 +18,12 @@ const (
 	Chat     Command = "chat" // answer conversations until nobody asks any more
 	Export   Command = "export"
 	Bench    Command = "bench"
-	// Jobs of the page while a person configures a run. None needs a device.
+	// Jobs of the page while a person configures a run or opens one. None needs a device.
 	Plan    Command = "plan"    // forecast memory, traffic and time of the run of Config
 	Preview Command = "preview" // show rows of Config's dataset as tokens
+	// Template tells by which chat template conversations are put to the model, and whether the rows of Config's dataset, where
+	// there is one, are conversations. The result is a ChatTemplate.
+	Template Command = "template"
 )
 
 // Job is one piece of work for the engine. Files are reached through mounts: named roots that the host serves,
@@ -29,8 +32,8 @@ type Job struct {
 	Command Command `json:"command"`
 	// Config is the resolved run.json (train), whose paths have been replaced by mounts.
 	Config json.RawMessage `json:"config,omitempty"`
-	// Mounts lists the mounts that exist: "model", "dataset", "adapter", "adapter-0" and so on, "resume", "tokenizer", "head".
-	// Over HTTP a mount NAME is a folder served below the job's files/NAME/.
+	// Mounts lists the mounts that exist: "model", "dataset", "adapter", "adapter-0" and so on, "resume", "tokenizer", "head"
+	// and "base". Over HTTP a mount NAME is a folder served below the job's files/NAME/.
 	// "dataset" holds one file.
 	Mounts map[string]string `json:"mounts,omitempty"`
 
@@ -90,12 +93,24 @@ type GenerateJob struct {
 type ChatJob struct {
 	Template string `json:"template,omitempty"` // a chat template's name, "" for the model's own
 	Context  int    `json:"context"`            // tokens of a conversation at most
+	// Base: the job also answers with the model as it was before training, see Ask.Base. That is the model without its adapter,
+	// or, of a model whose own weights were trained, the model of the mount "base".
+	Base bool `json:"base,omitempty"`
+}
+
+// ChatTemplate is the result of a Template job: how conversations are put to a model.
+type ChatTemplate struct {
+	Name string `json:"name"` // of the template
+	Own  bool   `json:"own"`  // the model has a chat template; otherwise a built-in one stands in
+	// Trained: the rows of the job's dataset are conversations. False where the job has no dataset.
+	Trained bool `json:"trained"`
 }
 
 // Ask is a conversation that waits for the assistant's next turn. Sampling says how the answer is sampled; its Prompt is
 // not read.
 type Ask struct {
 	Number       int             `json:"number"`         // by which Cancel names it
+	Base         bool            `json:"base,omitempty"` // the base model answers, see ChatJob.Base
 	Conversation json.RawMessage `json:"conversation"`   // {"messages": […], "tools": […]}, a row of the format messages
 	Stop         []string        `json:"stop,omitempty"` // texts at which the answer ends, before them
 	Sampling     GenerateJob     `json:"sampling"`
@@ -132,10 +147,10 @@ type ExportJob struct {
 }
 
 // SampleJob asks for continuations every so many steps, and before the first. They are greedy, so that they differ only as the
-// model does.
+// model does. In a run on conversations a prompt is a message of the user, and the continuation the assistant's turn.
 type SampleJob struct {
-	Prompts      []string `json:"prompts"`
-	Every        int      `json:"every"` // steps
+	Prompts      []string `json:"prompts"` // none: a run on conversations begins some of its own, other runs write no samples
+	Every        int      `json:"every"`   // steps
 	MaxNewTokens int      `json:"max_new_tokens"`
 }
 
@@ -144,6 +159,8 @@ type Sample struct {
 	Step   int    `json:"step"` // updates done
 	Prompt string `json:"prompt"`
 	Text   string `json:"text"` // the continuation, or of a classifier the class with its probability
+	// Chat: Prompt is a message of the user, and Text the assistant's answer to it.
+	Chat bool `json:"chat,omitempty"`
 }
 
 // RoomJob is the room that a tab trains in.

@@ -426,14 +426,26 @@ func (m *Model) AddCompared(name string, fsys fs.FS) error {
 	if err != nil {
 		return report.Fail("adapter", report.ExitConfig, "Choose adapters of this model.", fmt.Errorf("%s: %w", name, err))
 	}
+	if why := m.ChangesBase(a); why != "" {
+		return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: %s, and other adapters need the base as it was", name, why))
+	}
+	return nil
+}
+
+// ChangesBase says how an adapter changes the parameters of the base model itself, so that the model is not the base model again
+// where the adapter is not in use. It returns "" for an adapter that changes none.
+func (m *Model) ChangesBase(a *Adapter) string {
 	if init := a.Method.MovesBase(); init != "" {
-		return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: %s takes a part out of the base's weights, and other adapters need the base as it was", name, init))
+		return init + " takes a part out of the base's weights"
 	}
 	base := m.Decoder.Params()
 	for _, t := range a.tensors() {
 		if slices.Contains(base, t.Param) {
-			return report.Fail("adapter", report.ExitConfig, compareHint, fmt.Errorf("%s: it brings base modules of its own (%s), and other adapters need the base as it was", name, t.Key))
+			return fmt.Sprintf("it brings base modules of its own (%s)", t.Key)
 		}
 	}
-	return nil
+	if m.Decoder.Added != nil {
+		return "it brings layers of its own"
+	}
+	return ""
 }

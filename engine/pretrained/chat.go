@@ -68,3 +68,17 @@ func (m *Model) ChatNames() []string {
 	}
 	return own.Names()
 }
+
+// EncodePrompt encodes a conversation by a chat template, up to where the assistant's next turn begins. A template writes BOS itself
+// where the model wants one.
+func (m *Model) EncodePrompt(how *chat.Choice, c *chat.Conversation) ([]int, error) {
+	text, err := how.Template.Text(c, chat.Options{Prompt: true})
+	if err != nil {
+		return nil, err
+	}
+	ids, err := m.Tokenizer.Encode(text, false)
+	if err == nil && len(ids) == 0 {
+		err = errors.New("the chat template writes nothing")
+	}
+	return ids, err
+}

@@ -52,6 +52,7 @@ func (s *Setup) readRows(cfg *config.Config) error {
 		return err
 	}
 	s.Train, s.Fingerprint = ds, strconv.FormatUint(ds.Fingerprint, 16)
+	s.Chat, s.Openings = ds.Chat, ds.Openings
 	if f := cfg.Dataset.ValidationSplit; f > 0 {
 		if s.Train, s.Valid, err = ds.Split(f, cfg.Training.Seed); err != nil {
 			return report.Fail("data", report.ExitConfig, "Choose a larger dataset or a smaller dataset.validation_split.", err)

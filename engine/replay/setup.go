@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/config"
 	"llamatab/engine/data"
 	"llamatab/engine/device"
@@ -29,17 +30,24 @@ type Setup struct {
 
 	Config      *config.Config // nil for a job that does not train
 	Fingerprint string         // of the rows of the dataset before any were held out
-	Activations graph.Plan     // of all programs together
-	Launches    int            // of a micro-batch of the longest rows
-	Flops       float64        // of a micro-batch of the longest rows; of packed rows with the mean number of pairs that attention computes
-	BatchRows   int            // rows of a micro-batch
-	Lengths     []int          // T of the programs of micro-batches, ascending
-	Repeats     int            // about how often each launch will be replayed, for the tuner
+	// Chat is the chat template of the dataset's conversations, nil where its rows are none. Openings are some of them, as
+	// data.Dataset has them.
+	Chat        *chat.Choice
+	Openings    []*chat.Conversation
+	Activations graph.Plan // of all programs together
+	Launches    int        // of a micro-batch of the longest rows
+	Flops       float64    // of a micro-batch of the longest rows; of packed rows with the mean number of pairs that attention computes
+	BatchRows   int        // rows of a micro-batch
+	Lengths     []int      // T of the programs of micro-batches, ascending
+	Repeats     int        // about how often each launch will be replayed, for the tuner
 	Limits      device.Limits
 	Optimizes   bool // the job updates parameters
 	Gradients   bool // the job computes gradients
 	Decodes     bool // the job continues a text, without a dataset
 	remarked    bool // the remarks have been reported
+
+	// Beside are buffers of other models that are on the device at the same time. They count in the plan.
+	Beside []device.Spec
 
 	Stages     []stage           // at least one if the job trains
 	Shared     *plan.Shared      // of a run over tabs that own shards of the trained parameters, else nil
@@ -201,9 +209,13 @@ func (s *Setup) Plan() error {
 	}
 	s.Activations = graph.MergePlans(t.Plan(), virtual.Plan())
 	further := append(s.staging(t.DimsBytes()+virtual.DimsBytes()), slices.Collect(maps.Values(s.decodeSpecs()))...)
+	further = append(further, s.Beside...)
 	s.Memory = plan.Sum(s.Layout, false, s.Activations, further...)
 	return nil
 }
+
+// WorkingSpecs are the planned buffers without those of the parameters.
+func (s *Setup) WorkingSpecs() []device.Spec { return s.Memory.Specs[len(s.Layout.Specs(false)):] }
 
 // layOut places the parameters in memory.
 func (s *Setup) layOut() (err error) {

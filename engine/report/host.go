@@ -19,6 +19,7 @@ type Files struct {
 	Resume    fs.FS            // a checkpoint folder
 	Head      fs.FS            // holds the first values of an added head: one file, or a folder with head.safetensors
 	Tokenizer fs.FS            // holds tokenizer.json, where the model folder does not
+	Base      fs.FS            // the model before its own weights were trained, where a chat compares it
 }
 
 // AdapterMount is the mount name of the i-th adapter of a comparison.

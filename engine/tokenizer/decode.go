@@ -40,6 +40,7 @@ type Decoder struct {
 	skip    bool
 	begun   bool   // a token has been seen
 	held    []byte // byte-level: an unfinished character; byte fallback: the run of byte tokens so far
+	whole   bool   // see Whole
 	toStrip int
 }
 
@@ -56,6 +57,13 @@ func (t *Tokenizer) Continue(prompt []int, skipSpecial bool) *Decoder {
 		d.Next(id)
 	}
 	d.Flush()
+	return d
+}
+
+// Whole makes the decoder leave out bytes that are not UTF-8, where it would return U+FFFD for them, and returns the decoder.
+// Byte tokens then become text as soon as they complete a character. It is for text that is shown while a model writes it.
+func (d *Decoder) Whole() *Decoder {
+	d.whole = true
 	return d
 }
 
@@ -81,9 +89,7 @@ func (d *Decoder) Next(id int) string {
 		if !spelled {
 			d.held = append(d.held, token...)
 		}
-		var text string
-		text, d.held = lossy(d.held, false)
-		return text
+		return d.take(false)
 	case f.replacement != "":
 		space := " "
 		if first && f.dropFirst {
@@ -100,6 +106,9 @@ func (d *Decoder) Next(id int) string {
 	}
 	if b, ok := byteToken(token); ok && f.fallback {
 		d.held = append(d.held, b)
+		if d.whole {
+			return d.stripped(d.take(false))
+		}
 		return ""
 	}
 	return d.stripped(d.run() + token)
@@ -108,16 +117,27 @@ func (d *Decoder) Next(id int) string {
 // Flush returns what is still held at the end of the text.
 func (d *Decoder) Flush() string {
 	if d.t.form.bytes {
-		text, _ := lossy(d.held, true)
-		d.held = nil
-		return text
+		return d.take(true)
 	}
 	return d.stripped(d.run())
+}
+
+// take decodes the bytes that are held. Unless final is set, an unfinished character at their end stays held.
+func (d *Decoder) take(final bool) string {
+	var text string
+	text, d.held = lossy(d.held, final)
+	if d.whole {
+		text = strings.ReplaceAll(text, string(utf8.RuneError), "")
+	}
+	return text
 }
 
 // run ends a run of byte tokens. One bad byte spoils the whole run, as it does in the original, which is why none of it
 // can be shown before its end.
 func (d *Decoder) run() string {
+	if d.whole {
+		return d.take(true)
+	}
 	text := string(d.held)
 	if !utf8.ValidString(text) {
 		text = strings.Repeat("\uFFFD", len(d.held))

@@ -242,6 +242,32 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
+// A decoder of whole characters leaves out what is not UTF-8, and lets each character through as soon as it is complete.
+func TestWholeCharacters(t *testing.T) {
+	bytes := mustLoad(t, byteFile(byteLevelGPT2))
+	chars := mustLoad(t, `{"decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+		"model": {"type": "BPE", "vocab": {"a": 0, "<0xE4>": 1, "<0xBD>": 2, "<0xA0>": 3}, "merges": []}}`)
+	for _, c := range []struct {
+		tok  *Tokenizer
+		ids  []int
+		want []string // of each Next, then of Flush
+	}{
+		{bytes, []int{'a', 0xE4, 0xBD, 0xA0, 0xE4, 0xBD}, []string{"a", "", "", "你", "", "", ""}},
+		{bytes, []int{0xE4, 0xBD, 'b', 0xFF, 0xC3, 0xA9}, []string{"", "", "b", "", "", "é", ""}},
+		{chars, []int{1, 2, 3, 1, 2}, []string{"", "", "你", "", "", ""}},
+		{chars, []int{1, 2, 3, 3, 1, 0, 2}, []string{"", "", "你", "", "", "a", "", ""}},
+	} {
+		d := c.tok.Decoder(true).Whole()
+		var got []string
+		for _, id := range c.ids {
+			got = append(got, d.Next(id))
+		}
+		if got = append(got, d.Flush()); !slices.Equal(got, c.want) {
+			t.Errorf("%v: %q, want %q", c.ids, got, c.want)
+		}
+	}
+}
+
 func TestWithConfig(t *testing.T) {
 	tok := mustLoad(t, byteFile(byteLevelGPT2)) // <|end|> is 256, <tool> 257
 	for _, c := range []struct {

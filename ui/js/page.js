@@ -14,7 +14,7 @@ import { cancelFetch, fetchModel, pauseFetch, recallHub, removeModel } from "./h
 import { drain, listen } from "./inbox.js";
 import { watchKeyboard } from "./keyboard.js";
 import { listRuns, openRun, removeRun } from "./kept_runs.js";
-import { askSideEngine, controlEngine, endEngine, guardRun, startRun } from "./page_engines.js";
+import { askChat, askSideEngine, controlEngine, endEngine, guardRun, startChat, startRun } from "./page_engines.js";
 import { applyTheme, language, remember, remembered, setLanguage, theme } from "./preferences.js";
 import { actInRoom, createRoom, forgetRoom, joinRoom, leaveRoom, planRoom, recallRoom, reportSeat, returnToOwnedRoom, watchRoom, watchVisibility } from "./room.js";
 import { showRoom } from "./room_screen.js";
@@ -49,10 +49,10 @@ const afterRender = () => {
 };
 
 globalThis.llamatabPage = {
-  actInRoom, appendText, askSideEngine, cancelFetch, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, fetchModel, focus, forgetRoom,
+  actInRoom, appendText, askChat, askSideEngine, cancelFetch, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, fetchModel, focus, forgetRoom,
   goTo, joinRoom, language, leaveRoom, listRuns, listen, openRun, pauseFetch, planRoom, recallRoom, reload, remember,
   remembered: (name) => remembered(name) ?? "", removeModel, removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToOwnedRoom, saveJSON,
-  savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startRun, stopUpload, theme, upload,
+  savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startChat, startRun, stopUpload, theme, upload,
   valueOf, watchRoom,
 };
 

@@ -1,4 +1,5 @@
-// The page's two engines, each in a worker of its own: "run" trains; "side" plans runs, previews data and generates texts.
+// The page's engines, each in a worker of its own: "run" trains; "side" plans runs, previews data and generates texts; "chat" keeps
+// a model loaded and answers conversations.
 
 import { addSteps } from "./chart_run.js";
 import { fingerprint } from "./chosen_files.js";
@@ -8,7 +9,7 @@ import { memoryResults } from "./memory_results.js";
 import { filesByMount } from "./sources.js";
 import { stepsForTexts } from "./run_record.js";
 
-const engines = { run: null, side: null };
+const engines = { run: null, side: null, chat: null };
 let asking = Promise.resolve(); // jobs are sent in the order of the calls, however long it takes to find their files
 let running = false; // a run is going on, which closing the page would interrupt
 
@@ -60,7 +61,8 @@ const inputsGone = (error) => ({ code: "inputs_gone", message: String(error.mess
 
 // startRun gives a training job to an engine of its own. step is where the run's record goes on: 0 begins a new one.
 export const startRun = async (job, sources, meta, step) => {
-  terminate("side"); // the run needs its GPU memory
+  terminate("side"); // the run needs their GPU memory
+  terminate("chat");
   terminate("run");
   const worker = engine("run"), record = JSON.parse(meta), named = JSON.parse(sources);
   memoryResults.begin(record.id);
@@ -86,6 +88,21 @@ export const askSideEngine = (job, sources) => {
   asking = asking.then(() => filesByMount(JSON.parse(sources))).then((files) => worker.postMessage({ type: "job", job, files, run: null }),
     (error) => worker.postMessage({ type: "job", gone: String(error.message ?? error) }));
 };
+
+// startChat gives a chat job to an engine of its own. It answers with a "progress" of the phase "ready" when the model is loaded.
+export const startChat = async (job, sources) => {
+  terminate("chat");
+  const worker = engine("chat");
+  try {
+    const files = await filesByMount(JSON.parse(sources));
+    if (engines.chat === worker) worker.postMessage({ type: "job", job, files, run: null });
+  } catch (error) {
+    if (engines.chat === worker) tell("envelopes", { engine: "chat", envelopes: [{ type: "failed", failed: inputsGone(error) }] });
+  }
+};
+
+// askChat gives the chat job a conversation to answer.
+export const askChat = (ask) => { engines.chat?.postMessage({ type: "ask", ask }); };
 
 // controlEngine passes a control such as "pause" on.
 export const controlEngine = (name, control) => { engines[name]?.postMessage({ type: "control", control }); };

@@ -116,6 +116,8 @@ func assign(files *report.Files, name string, f fs.FS) {
 		files.Tokenizer = f
 	case "head":
 		files.Head = f
+	case "base":
+		files.Base = f
 	default:
 		if files.Compare == nil {
 			files.Compare = map[string]fs.FS{}

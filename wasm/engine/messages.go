@@ -14,6 +14,7 @@ import (
 //	{type: "job", job, files, run}     a job; see pageJob
 //	{type: "job", gone}                a job whose files are gone
 //	{type: "control", control}         a message.Control for the running job
+//	{type: "ask", ask}                 a message.Ask for the running chat job, as JSON
 //
 // and the worker posts
 //

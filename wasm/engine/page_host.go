@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ const saveEvery = time.Minute
 type pageHost struct {
 	jobs     chan pageJob
 	controls chan message.Control
+	asks     chan string      // conversations for a chat job, as JSON
 	parts    map[string][]any // files that are not committed, as lists of Blobs
 	blobs    folder           // committed files that are not on disk, by path
 	run      *keptRun         // nil for a job that is no run
@@ -33,7 +35,7 @@ type pageHost struct {
 }
 
 func newPageHost() *pageHost {
-	p := &pageHost{jobs: make(chan pageJob, 8), controls: make(chan message.Control, 64)}
+	p := &pageHost{jobs: make(chan pageJob, 8), controls: make(chan message.Control, 64), asks: make(chan string, 8)}
 	js.Global().Set("onmessage", js.FuncOf(func(_ js.Value, args []js.Value) any {
 		switch m := args[0].Get("data"); m.Get("type").String() {
 		case "job":
@@ -43,6 +45,8 @@ func newPageHost() *pageHost {
 			case p.controls <- message.Control(m.Get("control").String()):
 			default: // nobody presses a button that often
 			}
+		case "ask":
+			p.asks <- text(m.Get("ask"))
 		}
 		return nil
 	}))
@@ -91,6 +95,11 @@ func (p *pageHost) Emit(es ...message.Envelope) {
 		}
 	}
 	postEnvelopes(es)
+}
+
+// Ask implements report.Asker. The page ends a chat by ending the worker.
+func (p *pageHost) Ask() (ask message.Ask, err error) {
+	return ask, json.Unmarshal([]byte(<-p.asks), &ask)
 }
 
 // Control implements report.Host. A control of the person comes before the checkpoint that is due.
