@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,7 +33,7 @@ var results = []string{"adapter", "model"}
 // they are neither lost nor taken for those of the run that begins. Without such a checkpoint it moves nothing. What the run
 // reads stays where it is.
 func (l *Log) moveEarlier(after int, names ...string) error {
-	entries, err := os.ReadDir(l.folder)
+	entries, err := l.disk.ReadDir(".")
 	if err != nil {
 		return fmt.Errorf("job: %w", err)
 	}
@@ -56,7 +56,7 @@ func (l *Log) moveEarlier(after int, names ...string) error {
 func (l *Log) moveResults(written []string) error {
 	var older []string
 	for _, name := range results {
-		_, err := os.Stat(filepath.Join(l.folder, name))
+		_, err := l.disk.Lstat(name)
 		if err == nil && !slices.Contains(written, name) && !l.reads(name) {
 			older = append(older, name)
 		}
@@ -70,7 +70,7 @@ func (l *Log) setAside(moved []string, more ...string) error {
 	if len(moved) == 0 {
 		return nil
 	}
-	entries, err := os.ReadDir(l.folder)
+	entries, err := l.disk.ReadDir(".")
 	if err != nil {
 		return fmt.Errorf("job: %w", err)
 	}
@@ -82,23 +82,23 @@ func (l *Log) setAside(moved []string, more ...string) error {
 			}
 		}
 	}
-	into := filepath.Join(l.folder, earlierPrefix+strconv.Itoa(taken+1))
-	if err := os.Mkdir(into, 0o777); err != nil {
+	into := earlierPrefix + strconv.Itoa(taken+1)
+	if err := l.disk.Mkdir(into, 0o777); err != nil {
 		return fmt.Errorf("job: keeping what an earlier run left: %w", err)
 	}
 	for _, name := range slices.Concat(moved, more) {
 		if l.reads(name) {
 			continue
 		}
-		err := os.Rename(filepath.Join(l.folder, name), filepath.Join(into, name))
+		err := l.disk.Rename(name, path.Join(into, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("job: keeping what an earlier run left: %w", err)
 		}
 	}
-	syncFolder(into)
-	syncFolder(l.folder)
+	l.disk.SyncFolder(into)
+	l.disk.SyncFolder(".")
 	if l.Earlier != nil {
-		l.Earlier(into, moved)
+		l.Earlier(filepath.Join(l.folder, into), moved)
 	}
 	return nil
 }

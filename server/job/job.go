@@ -72,6 +72,7 @@ type Job struct {
 
 	mu      sync.Mutex
 	heard   time.Time
+	waiting bool // for a disk that takes the record
 	control []message.Control
 	again   *message.Ask // that was taken for a request which broke off
 	ended   chan struct{}
@@ -175,7 +176,7 @@ func (j *Job) Outcome() message.Envelope {
 func (j *Job) Fail(f message.Failed) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.take(message.Envelope{Type: "failed", Failed: &f}) // the job ends even if the log cannot be written
+	j.take(message.Envelope{Type: "failed", Failed: &f})
 }
 
 // Handler serves all addresses below Path except the page itself.
@@ -246,10 +247,7 @@ func (j *Job) messages(w http.ResponseWriter, r *http.Request) {
 	defer j.mu.Unlock()
 	j.heard = time.Now()
 	for _, e := range envelopes {
-		if err := j.take(e); err != nil {
-			writeError(w, err)
-			return
-		}
+		j.take(e)
 	}
 	control := j.control
 	if control == nil {
@@ -261,15 +259,14 @@ func (j *Job) messages(w http.ResponseWriter, r *http.Request) {
 
 // take records one message. Messages after the end of the job are dropped, such as that of a worker that dies while it is
 // closed.
-func (j *Job) take(e message.Envelope) error {
+func (j *Job) take(e message.Envelope) {
 	select {
 	case <-j.ended:
-		return nil
+		return
 	default:
 	}
-	var err error
 	if j.Log != nil {
-		err = j.Log.Record(e)
+		e = j.record(e)
 	}
 	if j.Observe != nil {
 		j.Observe(e)
@@ -278,7 +275,25 @@ func (j *Job) take(e message.Envelope) error {
 		j.last = e
 		close(j.ended)
 	}
-	return err
+}
+
+// record writes a message into the log. A log that cannot begin is the end of the job: it fails instead. What a disk that is full
+// later does not take waits in the log, which is told the first time.
+func (j *Job) record(e message.Envelope) message.Envelope {
+	err := j.Log.Record(e)
+	switch {
+	case err == nil:
+		j.waiting = false
+	case !j.Log.Begun() && e.Failed == nil:
+		return message.Envelope{Type: "failed", Failed: &message.Failed{Code: "output", Message: err.Error(), Next: "Free space or choose another output folder.", Exit: 1}}
+	case !j.waiting:
+		j.waiting = true
+		if j.Observe != nil {
+			j.Observe(message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "warning", Code: "storage_full",
+				Message: fmt.Sprintf("the record of the run waits in memory until the disk takes it: %v", err)}})
+		}
+	}
+	return e
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

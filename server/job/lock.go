@@ -43,7 +43,7 @@ func lock(root *os.Root, folder string) (*os.File, error) {
 		}
 		host, _ := os.Hostname()
 		text := fmt.Sprintf("process %d on %s, since %s", os.Getpid(), host, time.Now().Format(time.DateTime))
-		if err := errors.Join(file.Truncate(0), write(file, text)); err != nil {
+		if err := errors.Join(file.Truncate(0), sign(file, text)); err != nil {
 			file.Close()
 			return nil, fmt.Errorf("job: locking %s: %w", name, err)
 		}
@@ -51,7 +51,7 @@ func lock(root *os.Root, folder string) (*os.File, error) {
 	}
 }
 
-func write(file *os.File, text string) error {
+func sign(file *os.File, text string) error {
 	_, err := file.WriteAt([]byte(text), 0)
 	return err
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -26,21 +24,26 @@ type Log struct {
 	// keep continues the record in the folder, because the run resumes from a checkpoint there. Otherwise a new record
 	// replaces it, and the checkpoints of an earlier run are moved to a folder of their own, together with its record and result.
 	keep    bool
-	begun   bool
-	metrics *os.File
-	events  *os.File
-	last    int // the last step in metrics.jsonl
+	disk    disk // the folder, once the log has begun
+	metrics *lines
+	events  *lines
+	small   map[string][]byte // files that could not be written yet, by name
+	last    int               // the last step in metrics.jsonl
 }
 
 // NewLog records into an existing folder. It changes nothing there before the first message that is recorded.
 func NewLog(folder string, keep bool) *Log { return &Log{folder: folder, keep: keep} }
 
-// Record writes a message into the file that it belongs to. Messages of other kinds are not recorded.
+// Begun reports whether the folder has been made ready for the record.
+func (l *Log) Begun() bool { return l.events != nil }
+
+// Record writes a message into the file that it belongs to. Messages of other kinds are not recorded. What cannot be written
+// waits in memory, and each later call tries again: the error is that of the disk.
 func (l *Log) Record(e message.Envelope) error {
-	if e.Failed != nil && l.begun { // a run that fails before its start leaves the record of the one before
+	if e.Failed != nil && l.Begun() { // a run that fails before its start leaves the record of the one before
 		e.Event = &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "error", Code: e.Failed.Code, Step: l.last, Message: e.Failed.Message}
 	}
-	if e.Done != nil && len(e.Done.Files) > 0 && l.begun {
+	if e.Done != nil && len(e.Done.Files) > 0 && l.Begun() {
 		return l.moveResults(e.Done.Files)
 	}
 	if e.Step == nil && e.Event == nil && e.Config == nil && e.Summary == nil {
@@ -49,11 +52,16 @@ func (l *Log) Record(e message.Envelope) error {
 	if err := l.begin(); err != nil {
 		return err
 	}
+	return errors.Join(l.take(e), l.writeSmall())
+}
+
+// take adds a message to its file.
+func (l *Log) take(e message.Envelope) error {
 	switch {
 	case e.Config != nil:
-		return l.write("run.json", e.Config)
+		return l.note("run.json", e.Config)
 	case e.Summary != nil:
-		return l.write("summary.json", e.Summary)
+		return l.note("summary.json", e.Summary)
 	case e.Step != nil:
 		// A run that resumes, or rolls back, repeats some steps: the new line replaces the old ones.
 		if e.Step.Step <= l.last {
@@ -62,20 +70,18 @@ func (l *Log) Record(e message.Envelope) error {
 			}
 		}
 		l.last = e.Step.Step
-		return appendLine(l.metrics, e.Step)
-	default:
-		if e.Event.Code == "resumed" {
-			if err := l.trim(e.Event.Step); err != nil {
+		return l.metrics.add(e.Step)
+	case e.Event.Code == "resumed":
+		if err := l.trim(e.Event.Step); err != nil {
+			return err
+		}
+		if l.keep { // the checkpoints after the one that the run resumes from are not of this run any more
+			if err := l.moveEarlier(e.Event.Step); err != nil {
 				return err
 			}
-			if l.keep { // the checkpoints after the one that the run resumes from are not of this run any more
-				if err := l.moveEarlier(e.Event.Step); err != nil {
-					return err
-				}
-			}
 		}
-		return appendLine(l.events, e.Event)
 	}
+	return l.events.add(e.Event)
 }
 
 // Last is the last step on record.
@@ -84,114 +90,88 @@ func (l *Log) Last() (int, error) {
 	return l.last, err
 }
 
-// Close closes the files.
+// Close writes what waits and closes the files. The error says what of the record is missing.
 func (l *Log) Close() error {
 	var errs []error
-	for _, f := range []*os.File{l.metrics, l.events} {
+	for _, f := range []*lines{l.metrics, l.events} {
 		if f != nil {
-			errs = append(errs, f.Sync(), f.Close())
+			errs = append(errs, f.close())
 		}
+	}
+	if l.disk != nil {
+		errs = append(errs, l.writeSmall(), l.disk.Close())
+		l.disk, l.metrics, l.events = nil, nil, nil
 	}
 	return errors.Join(errs...)
 }
 
-func (l *Log) begin() error {
-	if l.begun {
+// begin makes the folder ready. After an error the next call tries again.
+func (l *Log) begin() (err error) {
+	if l.Begun() {
 		return nil
 	}
-	l.begun = true
+	if l.disk == nil {
+		if l.disk, err = openDisk(l.folder); err != nil {
+			return fmt.Errorf("job: opening the output folder: %w", err)
+		}
+	}
 	if !l.keep {
 		if err := l.moveEarlier(-1, append(slices.Concat(records, results), "best")...); err != nil {
 			return err
 		}
 		for _, name := range records {
-			if err := os.Remove(filepath.Join(l.folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := l.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("job: replacing the record of an earlier run: %w", err)
 			}
 		}
 	}
-	if err := cutTorn(filepath.Join(l.folder, "events.jsonl")); err != nil {
+	if l.metrics, err = openLines(l.disk, "metrics.jsonl", l.stepsTo(int(^uint(0)>>1))); err != nil {
 		return err
 	}
-	var err error
-	if l.events, err = openAppend(filepath.Join(l.folder, "events.jsonl")); err != nil {
-		return err
+	events, err := openLines(l.disk, "events.jsonl", nil)
+	if err == nil {
+		l.events = events
 	}
-	const all = int(^uint(0) >> 1)
-	return l.trim(all)
-}
-
-// trim drops the lines of metrics.jsonl after step, and an incomplete last line, and opens the file for appending.
-func (l *Log) trim(step int) error {
-	name := filepath.Join(l.folder, "metrics.jsonl")
-	data, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("job: %w", err)
-	}
-	if l.metrics != nil {
-		l.metrics.Close() // before the rename: not every system renames onto an open file
-		l.metrics = nil
-	}
-	var kept bytes.Buffer
-	l.last = 0
-	for line := range bytes.Lines(data) {
-		var s struct{ Step int }
-		if line[len(line)-1] != '\n' || json.Unmarshal(line, &s) != nil || s.Step > step {
-			continue
-		}
-		kept.Write(line)
-		l.last = s.Step
-	}
-	if kept.Len() != len(data) {
-		if err := WriteFile(name, kept.Bytes()); err != nil {
-			return err
-		}
-	}
-	l.metrics, err = openAppend(name)
 	return err
 }
 
-// cutTorn drops an incomplete last line.
-func cutTorn(name string) error {
-	data, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		if whole := bytes.LastIndexByte(data, '\n') + 1; whole != len(data) {
-			err = os.Truncate(name, int64(whole))
+// trim drops the lines of metrics.jsonl after step.
+func (l *Log) trim(step int) error { return l.metrics.filter(l.stepsTo(step)) }
+
+// stepsTo keeps the lines of steps up to last. It sets the log's last step to that of the last line it keeps.
+func (l *Log) stepsTo(last int) func(line []byte) bool {
+	l.last = 0
+	return func(line []byte) bool {
+		var s struct{ Step int }
+		if json.Unmarshal(line, &s) != nil || s.Step > last {
+			return false
 		}
+		l.last = max(l.last, s.Step)
+		return true
 	}
-	if err != nil {
-		return fmt.Errorf("job: %w", err)
-	}
-	return nil
 }
 
-func (l *Log) write(name string, value json.RawMessage) error {
+// note makes a JSON value the content of a small file, which writeSmall writes.
+func (l *Log) note(name string, value json.RawMessage) error {
 	var text bytes.Buffer
 	if err := json.Indent(&text, value, "", "  "); err != nil {
 		return fmt.Errorf("job: %s: %w", name, err)
 	}
 	text.WriteByte('\n')
-	return WriteFile(filepath.Join(l.folder, name), text.Bytes())
+	if l.small == nil {
+		l.small = map[string][]byte{}
+	}
+	l.small[name] = text.Bytes()
+	return nil
 }
 
-func openAppend(name string) (*os.File, error) {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("job: %w", err)
-	}
-	return file, nil
-}
-
-func appendLine(file *os.File, v any) error {
-	line, err := json.Marshal(v)
-	if err == nil {
-		_, err = file.Write(append(line, '\n')) // one call: a line is whole or torn, never mixed
-	}
-	if err != nil {
-		return fmt.Errorf("job: writing %s: %w", file.Name(), err)
+// writeSmall writes the small files that have changed.
+func (l *Log) writeSmall() error {
+	for name, text := range l.small {
+		if err := replace(l.disk, name, text); err != nil {
+			return fmt.Errorf("job: writing %s: %w", name, err)
+		}
+		delete(l.small, name)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,10 +16,13 @@ import (
 // partial is the folder of files that are not committed. It lies in the output folder, so that a commit is a rename.
 const partial = ".partial"
 
+// replaced is the folder of what a commit replaces, until the new files are in its place.
+const replaced = partial + "/.replaced"
+
 // Dir is a Store below one folder. It never follows a link out of it.
 type Dir struct {
 	mu   sync.Mutex
-	root *os.Root
+	disk disk
 	path string
 	lock *os.File
 }
@@ -34,14 +38,18 @@ func OpenDir(name string) (*Dir, error) {
 		return nil, fmt.Errorf("job: opening the output folder: %w", err)
 	}
 	held, err := lock(root, name)
+	root.Close()
 	if err != nil {
-		root.Close()
 		return nil, err
 	}
-	d := &Dir{root: root, path: name, lock: held}
-	if err := d.root.RemoveAll(partial); err != nil {
+	d := &Dir{path: name, lock: held}
+	if d.disk, err = openDisk(name); err != nil {
 		held.Close()
-		root.Close()
+		return nil, fmt.Errorf("job: opening the output folder: %w", err)
+	}
+	if err := d.drop(); err != nil {
+		held.Close()
+		d.disk.Close()
 		return nil, fmt.Errorf("job: %s: removing what an earlier run left unfinished: %w", name, err)
 	}
 	return d, nil
@@ -51,13 +59,37 @@ func OpenDir(name string) (*Dir, error) {
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	err := d.drop()
 	// The lock file is removed before it is unlocked, where the system allows that. The next run then makes a new file.
-	removed := d.root.Remove(lockName)
-	err := d.lock.Close()
+	removed := d.disk.Remove(lockName)
+	err = errors.Join(err, d.lock.Close())
 	if removed != nil && !errors.Is(removed, fs.ErrNotExist) {
-		d.root.Remove(lockName)
+		d.disk.Remove(lockName)
 	}
-	return errors.Join(d.root.RemoveAll(partial), err, d.root.Close())
+	return errors.Join(err, d.disk.Close())
+}
+
+// drop removes the files that are not committed. What a commit had moved aside and not replaced goes back to its place.
+func (d *Dir) drop() error {
+	entries, err := d.disk.ReadDir(replaced)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		name, err := url.PathUnescape(entry.Name())
+		if err != nil {
+			continue
+		}
+		if _, err := d.disk.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			if err := d.disk.Rename(path.Join(replaced, entry.Name()), name); err != nil {
+				return err
+			}
+			d.disk.SyncFolder(path.Dir(name))
+		} else if err != nil {
+			return err
+		}
+	}
+	return d.disk.RemoveAll(partial)
 }
 
 func (d *Dir) clean(name string) (string, error) {
@@ -77,10 +109,10 @@ func (d *Dir) Append(name string, offset int64, r io.Reader) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	unfinished := path.Join(partial, name)
-	if err := d.root.MkdirAll(path.Dir(unfinished), 0o777); err != nil {
+	if err := d.disk.MkdirAll(path.Dir(unfinished), 0o777); err != nil {
 		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
 	}
-	file, err := d.root.OpenFile(unfinished, appending(offset), 0o666)
+	file, err := d.disk.Open(unfinished, appending(offset))
 	if err != nil {
 		return fmt.Errorf("job: writing %s: %w", d.named(name), err)
 	}
@@ -100,7 +132,7 @@ func appending(offset int64) int {
 
 // appendAt writes r at the end of the file and closes it; on a failure the file is as long as before, so that the
 // same piece can be sent again.
-func appendAt(file *os.File, name string, offset int64, r io.Reader) error {
+func appendAt(file diskFile, name string, offset int64, r io.Reader) error {
 	defer file.Close()
 	end, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -131,42 +163,46 @@ func (d *Dir) Commit(name string) error {
 	if err := d.sync(unfinished); err != nil {
 		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
 	}
-	if err := d.root.MkdirAll(path.Dir(name), 0o777); err != nil {
+	if err := d.disk.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
 	}
 	// A folder cannot be renamed onto another, so the old one is moved away first.
 	aside := ""
-	if info, err := d.root.Lstat(name); err == nil && info.IsDir() {
-		aside = path.Join(partial, ".replaced")
-		if err := d.root.RemoveAll(aside); err != nil {
+	if info, err := d.disk.Lstat(name); err == nil && info.IsDir() {
+		aside = path.Join(replaced, url.PathEscape(name))
+		if err := errors.Join(d.disk.RemoveAll(aside), d.disk.MkdirAll(replaced, 0o777)); err != nil {
 			return fmt.Errorf("job: replacing %s: %w", d.named(name), err)
 		}
-		if err := d.root.Rename(name, aside); err != nil {
+		if err := d.disk.Rename(name, aside); err != nil {
 			return fmt.Errorf("job: replacing %s: %w", d.named(name), err)
 		}
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("job: replacing %s: %w", d.named(name), err)
 	}
-	if err := d.root.Rename(unfinished, name); err != nil {
+	if err := d.disk.Rename(unfinished, name); err != nil {
 		if aside != "" {
-			err = errors.Join(err, d.root.Rename(aside, name))
+			err = errors.Join(err, d.disk.Rename(aside, name)) // where that fails as well, drop does it
 		}
 		return fmt.Errorf("job: finishing %s: %w", d.named(name), err)
 	}
+	d.disk.SyncFolder(path.Dir(name))
 	if aside != "" {
-		if err := d.root.RemoveAll(aside); err != nil {
-			return fmt.Errorf("job: removing the former %s: %w", d.named(name), err)
-		}
+		d.disk.RemoveAll(aside) // where that fails, drop does it
 	}
-	syncFolder(d.named(path.Dir(name)))
 	return nil
 }
 
-// sync writes a file, or all files of a folder, to the disk.
+// sync writes a file, or a folder with all its files, to the disk.
 func (d *Dir) sync(name string) error {
-	return fs.WalkDir(d.root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	return fs.WalkDir(d.disk.FS(), name, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
 			return err
 		}
-		file, err := d.root.OpenFile(name, os.O_WRONLY, 0)
+		if entry.IsDir() {
+			d.disk.SyncFolder(name)
+			return nil
+		}
+		file, err := d.disk.Open(name, os.O_WRONLY)
 		if err != nil {
 			return err
 		}
@@ -182,7 +218,7 @@ func (d *Dir) Remove(name string) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := errors.Join(d.root.RemoveAll(path.Join(partial, name)), d.root.RemoveAll(name)); err != nil {
+	if err := errors.Join(d.disk.RemoveAll(path.Join(partial, name)), d.disk.RemoveAll(name)); err != nil {
 		return fmt.Errorf("job: removing %s: %w", d.named(name), err)
 	}
 	return nil
@@ -199,15 +235,7 @@ func (f finished) Open(name string) (fs.File, error) {
 	if _, err := f.clean(name); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return f.root.FS().Open(name)
-}
-
-// syncFolder writes a rename in the folder to the disk. Systems that cannot do that lose at most the rename when they crash.
-func syncFolder(name string) {
-	if folder, err := os.Open(name); err == nil {
-		folder.Sync()
-		folder.Close()
-	}
+	return f.disk.FS().Open(name)
 }
 
 // Files is a Store of a few files. It maps their names to their places on the disk.
@@ -227,11 +255,13 @@ func (f Files) Append(name string, offset int64, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(place+partial, appending(offset), 0o666)
-	if err != nil {
-		return fmt.Errorf("job: %w", err)
-	}
-	return appendAt(file, place, offset, r)
+	return onDisk(place, func(d disk, base string) error {
+		file, err := d.Open(base+partial, appending(offset))
+		if err != nil {
+			return fmt.Errorf("job: %w", err)
+		}
+		return appendAt(file, place, offset, r)
+	})
 }
 
 // Commit implements Store.
@@ -240,15 +270,19 @@ func (f Files) Commit(name string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(place+partial, os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("job: %w", err)
-	}
-	if err := errors.Join(file.Sync(), file.Close(), os.Rename(place+partial, place)); err != nil {
-		return fmt.Errorf("job: finishing %s: %w", place, err)
-	}
-	syncFolder(filepath.Dir(place))
-	return nil
+	return onDisk(place, func(d disk, base string) error {
+		file, err := d.Open(base+partial, os.O_WRONLY)
+		if err == nil {
+			if err = errors.Join(file.Sync(), file.Close()); err == nil {
+				err = d.Rename(base+partial, base)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("job: finishing %s: %w", place, err)
+		}
+		d.SyncFolder(".")
+		return nil
+	})
 }
 
 // Remove implements Store.
@@ -257,12 +291,14 @@ func (f Files) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{place + partial, place} {
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("job: %w", err)
+	return onDisk(place, func(d disk, base string) error {
+		for _, file := range []string{base + partial, base} {
+			if err := d.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("job: %w", err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // FS implements Store. Single files are written once and not read again.
@@ -285,11 +321,10 @@ func (f Files) Close() error {
 	return errors.Join(errs...)
 }
 
-// WriteFile writes a file so that a crash leaves it complete or absent: it writes beside its place, syncs and renames.
+// WriteFile writes a file so that a crash leaves it as it was or complete: it writes beside its place, syncs and renames.
 func WriteFile(name string, data []byte) error {
-	files := Files{name: name}
-	if err := files.Append(name, 0, strings.NewReader(string(data))); err != nil {
-		return errors.Join(err, files.Close())
+	if err := onDisk(name, func(d disk, base string) error { return replace(d, base, data) }); err != nil {
+		return fmt.Errorf("job: writing %s: %w", name, err)
 	}
-	return files.Commit(name)
+	return nil
 }
