@@ -6,6 +6,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/server/check"
 	"llamatab/server/inputs"
+	"llamatab/server/runner"
 )
 
 // precheck returns the mistakes in a job's config, model and data, so that no browser starts for them.
@@ -14,5 +15,7 @@ func precheck(ctx context.Context, spec message.Job, m *inputs.Mounts) error {
 	if err != nil {
 		return err
 	}
-	return check.Job(ctx, spec, files)
+	p := runner.NewProgress()
+	defer p.Clear()
+	return check.Job(ctx, spec, files, p.Observe)
 }

@@ -64,8 +64,8 @@ func (s *Studio) suggest() {
 		rate = 1e-3
 	}
 	s.propose("training.learning_rate", rate)
-	if p := s.Preview; p != nil && p.Total >= heldOutRows {
-		s.propose("dataset.validation_split", math.Round(1000*min(0.1, heldOutMost/float64(p.Total)))/1000)
+	if s.Preview != nil && s.previewedRows() >= heldOutRows {
+		s.propose("dataset.validation_split", math.Round(1000*min(0.1, heldOutMost/float64(s.previewedRows())))/1000)
 		if steps, ok := s.Config.Get("training.max_steps"); ok {
 			if n, _ := steps.(float64); n >= 10 {
 				s.propose("training.eval_steps", float64(int(n)/10))

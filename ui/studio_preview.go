@@ -2,10 +2,14 @@ package ui
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 
 	"llamatab/engine/message"
 )
+
+// previewedBytes are read of a data file for its preview: rows of a larger one are estimated from its beginning.
+const previewedBytes = 8 << 20
 
 // previewData has the engine tokenize the first rows of the data.
 func (s *Studio) previewData(config Tree) {
@@ -21,7 +25,7 @@ func (s *Studio) previewData(config Tree) {
 	}
 	job := message.Job{
 		Command: message.Preview, Config: only.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
-		Preview: &message.PreviewJob{Rows: 3, Tokens: 160},
+		Preview: &message.PreviewJob{Rows: 3, Tokens: 160, Bytes: previewedBytes},
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
 		switch {
@@ -49,7 +53,18 @@ func (s *Studio) DataText() Text {
 	if key := "option.dataset.format." + p.Format; s.Has(key) {
 		format = s.T(key)
 	}
+	if p.Share > 0 {
+		return s.T("preview.part", "rows", count(int64(p.Total)), "share", math.Round(1000*p.Share)/10, "all", count(int64(s.previewedRows())), "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+	}
 	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+}
+
+// previewedRows is the number of rows of the data, estimated where only the beginning of the file was read.
+func (s *Studio) previewedRows() int {
+	if s.Preview.Share > 0 {
+		return int(float64(s.Preview.Total) / s.Preview.Share)
+	}
+	return s.Preview.Total
 }
 
 // DataRemarks are the engine's remarks on the data.

@@ -85,6 +85,7 @@ var studioTexts = texts{
 	"preview":         {"First rows, as the model sees them", "前几行，模型所见"},
 	"preview.mark":    {"marked", "标记"},
 	"preview.rows":    {"{rows} rows ({format}), {tokens} tokens, of which {trained} are trained.", "{rows} 行（{format}），{tokens} 个词元，其中 {trained} 个参与训练。"},
+	"preview.part":    {"About {all} rows ({format}). The first {share} % of the file were read: {rows} rows, {tokens} tokens, of which {trained} are trained.", "约 {all} 行（{format}）。已读取文件开头的 {share} %：{rows} 行，{tokens} 个词元，其中 {trained} 个参与训练。"},
 	"preview.trained": {"tokens count in the loss", "的词元计入损失"},
 
 	"recipes":      {"Start from a recipe", "从配方开始"},

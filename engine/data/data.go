@@ -68,6 +68,8 @@ type Options struct {
 	Chat func(tools bool) (*chat.Choice, error)
 	// Outlines is of how many rows, from the first on, the dataset keeps the outline.
 	Outlines int
+	// Stop is asked after each row whether reading ends here, once there is a row to train on; nil reads to the end.
+	Stop func() bool
 	// Open opens the file again. Where it is set, a large file is not kept in memory: its rows are read again when they are drawn.
 	Open func() (fs.File, error)
 }
@@ -118,6 +120,9 @@ type Dataset struct {
 	// Openings are what stands before the first trained answer of the first few conversations, each with another message of the
 	// user at its end.
 	Openings []*chat.Conversation
+
+	Part  bool    // Options.Stop ended the reading: there may be more rows in the file
+	Share float64 // of the file that was read, where the caller knows its size
 
 	// Fingerprint is a hash of the ids and labels of all rows in their order. Two files with equal fingerprints hold the same
 	// rows. Parts of a dataset that was split have none.
@@ -268,6 +273,10 @@ func load(r io.Reader, name string, opt Options) (*Dataset, error) {
 			return nil, &BadRow{record.Line, err}
 		default:
 			return nil, err
+		}
+		if opt.Stop != nil && e.d.Stats.Trained > 0 && opt.Stop() {
+			e.d.Part = true
+			break
 		}
 	}
 	if format != nil {

@@ -42,6 +42,9 @@ func Run(ctx context.Context, j *Job) error {
 }
 
 func (j *Job) run(ctx context.Context) (done *message.Done, err error) {
+	if j.Files.DataRead == nil {
+		j.Files.DataRead = report.DataReading(j.Host)
+	}
 	switch j.Command {
 	case message.Train:
 		return j.train(ctx)

@@ -26,7 +26,7 @@ func (j *Job) preview() (*message.DataPreview, error) {
 	}
 	s := &replay.Setup{Model: m}
 	o := dataOptions(cfg)
-	o.Outlines = want.Rows
+	o.Outlines, o.Bytes = want.Rows, want.Bytes
 	p := &message.DataPreview{Rows: []message.PreviewRow{}}
 	p.Columns, p.Keys, p.File = s.DataColumns(o)
 	ds, err := s.LoadData(o)
@@ -37,6 +37,9 @@ func (j *Job) preview() (*message.DataPreview, error) {
 		return nil, err
 	}
 	p.Format, p.File, p.Total, p.Tokens, p.Trained, p.Counts, p.Remarks = ds.Format, ds.File, ds.Stats.Rows, ds.Stats.Tokens, ds.Stats.Trained, ds.Stats, ds.Remarks
+	if ds.Part && ds.Share < 1 {
+		p.Share = ds.Share
+	}
 	for _, row := range ds.Bad {
 		p.Bad = append(p.Bad, message.PreviewBadRow{Line: row.Line, Cause: row.Why()})
 	}

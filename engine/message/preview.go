@@ -4,6 +4,8 @@ package message
 type PreviewJob struct {
 	Rows   int `json:"rows"`
 	Tokens int `json:"tokens"` // shown of a row at most
+	// Bytes of the file that are read, up to the end of a row; 0 for all. The counts of the answer are of that part.
+	Bytes int `json:"bytes,omitempty"`
 }
 
 // DataPreview is the result of a PreviewJob: rows as the model will see them. Of a file that cannot be read as the settings say,
@@ -17,6 +19,8 @@ type DataPreview struct {
 	Trained int          `json:"trained_tokens"`
 	Counts  DatasetStats `json:"counts"`            // of all rows: what was left out for which cause, cut, repeated
 	Remarks []Remark     `json:"remarks,omitempty"` // on what was cut, left out and so on
+	// Share of the file that was read, below 1, where only its beginning was; 0 where all of it was.
+	Share float64 `json:"share_read,omitempty"`
 
 	Columns  []DataColumn     `json:"columns,omitempty"`  // of the file, in its order; none of plain text
 	Keys     []DataKey        `json:"keys,omitempty"`     // that Format reads

@@ -115,6 +115,7 @@ type DataOptions struct {
 	InMemory      bool // also a large file: its rows are rearranged
 	Virtual       int  // positions of the context that virtual tokens will take
 	Outlines      int  // of how many rows the dataset keeps the outline
+	Bytes         int  // of the file that are read before reading ends with the row at hand; 0 for all
 }
 
 // openDataset opens the one file of the dataset.
@@ -154,6 +155,7 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 		return bad(err)
 	}
 	defer f.Close()
+	f, read := count(f, s.Model.Files.DataRead)
 	opt := data.Options{
 		Format: o.Format, Columns: o.Columns, Context: s.Model.Decoder.MaxPositions - max(o.Virtual, s.Model.LongestPrefix()), Vocab: s.Model.Decoder.Vocab,
 		TrainOnPrompt: o.TrainOnPrompt, SkipBad: o.SkipBad, Classify: o.Classify || s.Model.Decoder.Classes > 0, Classes: s.Model.Classes, NumClasses: s.Model.Decoder.Classes,
@@ -173,10 +175,17 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	if o.MaxLength != nil {
 		opt.MaxLength = *o.MaxLength
 	}
+	if o.Bytes > 0 {
+		opt.Stop = func() bool { return read.done >= int64(o.Bytes) }
+	}
 	ds, err := data.Load(f, name, opt)
 	if err != nil {
 		return bad(err)
 	}
+	if ds.Share = 1; ds.Part && read.total > 0 {
+		ds.Share = min(1, float64(read.done)/float64(read.total))
+	}
+	read.end()
 	if pad := s.Model.Decoder.PadToken; opt.Classify && pad != nil {
 		if n, line := ds.EndsIn(*pad); n > 0 {
 			ds.Remarks = append(ds.Remarks, message.NewRemark("rows_end_padded", "{file}: {n} of {rows} rows end in the padding token {pad}, the first at line {line}: their class is read at the last token before the padding, as in transformers",

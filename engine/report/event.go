@@ -33,6 +33,19 @@ func NewProgress(h Host, phase, unit string, total int64) *Progress {
 	return p
 }
 
+// DataReading tells a host how much of a large data file has been read, as the phase "data".
+func DataReading(h Host) func(done, total int64) {
+	var p *Progress
+	return func(done, total int64) {
+		if p == nil {
+			p = NewProgress(h, "data", "bytes", total)
+		}
+		if p.Update(done, ""); done == total {
+			p = nil
+		}
+	}
+}
+
 // reportInterval is the shortest time between two reports of a phase.
 const reportInterval = 200 * time.Millisecond
 

@@ -20,6 +20,9 @@ type Files struct {
 	Head      fs.FS            // holds the first values of an added head: one file, or a folder with head.safetensors
 	Tokenizer fs.FS            // holds tokenizer.json, where the model folder does not
 	Base      fs.FS            // the model before its own weights were trained, where a chat compares it
+
+	// DataRead is told how many bytes of a large data file have been read; nil where nobody wants to know.
+	DataRead func(done, total int64)
 }
 
 // AdapterMount is the mount name of the i-th adapter of a comparison.

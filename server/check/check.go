@@ -20,7 +20,10 @@ var errPassed = errors.New("all that is done before a device is opened has succe
 
 // Job returns the error of a job that would fail before it opens a device: its run file, config.json, tokenizer, safetensors
 // headers and data rows are read.
-func Job(ctx context.Context, spec message.Job, files report.Files) error {
+//
+// observe is shown how much of a large data file has been read.
+func Job(ctx context.Context, spec message.Job, files report.Files, observe func(message.Envelope)) error {
+	files.DataRead = report.DataReading(watched{observe: observe})
 	err := job.Run(ctx, &job.Job{
 		Job: spec, Files: files, Host: nowhere{}, Budget: spec.MemoryBudget,
 		Open: func(device.Limits) (device.Device, error) { return nil, errPassed },
@@ -33,6 +36,18 @@ func Job(ctx context.Context, spec message.Job, files report.Files) error {
 
 // nowhere is a host that shows and keeps nothing.
 type nowhere struct{}
+
+// watched is such a host whose messages are shown.
+type watched struct {
+	nowhere
+	observe func(message.Envelope)
+}
+
+func (w watched) Emit(all ...message.Envelope) {
+	for _, e := range all {
+		w.observe(e)
+	}
+}
 
 func (nowhere) Emit(...message.Envelope)              {}
 func (nowhere) Create(string) (io.WriteCloser, error) { return nil, errPassed }
