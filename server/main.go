@@ -32,6 +32,7 @@ func init() {
 		{"generate", "--model M [--adapter A …] --prompt TEXT | --messages FILE [--json]", "continue a prompt or a conversation, or classify a text", generate},
 		{"chat", "--model M [--adapter A] [--system TEXT] [--json]", "talk with a model in its own chat template; messages come from stdin, one a line", chatCommand},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
+		{"data", "FILE [--model M] [--format NAME] [--template NAME] [--json]", "say what is in a data file: columns, rows, tokens, problems by line, and the first rows as the model sees them; needs no browser", dataCommand},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},
 		{"import-config", "FILE [-o run.json] [--from NAME] [--model M] [--dataset D]", "turn settings for axolotl, LLaMA-Factory or TRL into a run.json", importConfig},
 		{"plan", "--config run.json | --model NAME [--method M] | --models", "forecast memory, traffic and time of a run, or compare the methods for a known model; needs no browser", plan},

@@ -56,11 +56,38 @@ func (m *Mounts) Add(mount, what string, path *string) error {
 	if name, ok := strings.CutPrefix(*path, library.BuiltinPrefix); ok && (mount == "model" || mount == "dataset" || mount == "tokenizer") {
 		return m.builtin(mount, what, name)
 	}
+	if mount == "dataset" {
+		return m.dataset(what, path)
+	}
+	if err := m.Resolve(what, path); err != nil {
+		return err
+	}
+	return m.mount(mount, what, *path, *path)
+}
+
+// dataset mounts a data file, or of a zip archive the file that "archive.zip#member" names. What the engine does not read is
+// converted.
+func (m *Mounts) dataset(what string, path *string) (err error) {
+	full := *path
+	if !filepath.IsAbs(full) {
+		full = filepath.Join(m.base, full)
+	}
+	archive, member := datafile.SplitMember(full)
+	if member != "" {
+		if err := m.Resolve(what, &archive); err != nil {
+			return err
+		}
+		if m.data, err = datafile.Member(archive, member); err != nil {
+			return exit.Usagef("%s: %v", what, err)
+		}
+		*path = archive + "#" + member
+		return m.mount("dataset", what, *path, m.data.Path)
+	}
 	if err := m.Resolve(what, path); err != nil {
 		return err
 	}
 	read := *path
-	if info, err := os.Stat(read); mount == "dataset" && err == nil && info.Mode().IsRegular() {
+	if info, err := os.Stat(read); err == nil && info.Mode().IsRegular() {
 		if m.data, err = datafile.Convert(read); err != nil {
 			return exit.Usagef("%s: %v", what, err)
 		}
@@ -68,11 +95,16 @@ func (m *Mounts) Add(mount, what string, path *string) error {
 			read = m.data.Path
 		}
 	}
+	return m.mount("dataset", what, *path, read)
+}
+
+// mount mounts what is read, which path names.
+func (m *Mounts) mount(mount, what, path, read string) error {
 	files, err := job.MountPath(read)
 	if err != nil {
 		return exit.Usagef("%s: %v", what, err)
 	}
-	m.files[mount], m.paths[mount] = files, *path
+	m.files[mount], m.paths[mount] = files, path
 	return nil
 }
 
@@ -241,7 +273,8 @@ func DataFile(what, path string) error {
 	if strings.HasPrefix(path, library.BuiltinPrefix) {
 		return nil
 	}
-	info, err := os.Stat(path)
+	archive, _ := datafile.SplitMember(path)
+	info, err := os.Stat(archive)
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a file", path)
 	}

@@ -1,7 +1,9 @@
 package inputs
 
 import (
+	"archive/zip"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +71,51 @@ func TestCheckpoint(t *testing.T) {
 		err := New("", nil).Checkpoint("training.resume_from_checkpoint", &folder)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want an error about %q", path, err, want)
+		}
+	}
+}
+
+// A file in a zip archive is named as archive.zip#member. The engine reads the file, and the run keeps the name.
+func TestMemberOfZip(t *testing.T) {
+	dir := t.TempDir()
+	out, err := os.Create(filepath.Join(dir, "all.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(out)
+	for name, text := range map[string]string{"a.jsonl": `{"text": "first"}`, "b.jsonl": `{"text": "second"}`} {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	m := New(dir, nil)
+	path := "all.zip#b.jsonl"
+	if err := errors.Join(m.Add("dataset", "dataset.path", &path), DataFile("dataset.path", path)); err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(dir, "all.zip") + "#b.jsonl"; path != want || m.Paths()["dataset"] != want {
+		t.Errorf("the run names %q", path)
+	}
+	files, err := m.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := fs.ReadFile(files.Dataset, "b.jsonl"); err != nil || string(text) != `{"text": "second"}` {
+		t.Errorf("%q, %v", text, err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	for path, want := range map[string]string{"all.zip#c.jsonl": `--dataset: ` + filepath.Join(dir, "all.zip") + `: the zip archive has no file "c.jsonl"`, "none.zip#a": "does not exist"} {
+		if err := New(dir, nil).Add("dataset", "--dataset", &path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
