@@ -23,94 +23,105 @@ import (
 // dataCommand is the command data: it reads a data file as a run would, and says what is in it.
 func dataCommand(ctx context.Context, args []string) error {
 	f := newFlagSet("data")
-	var path string
-	f.operand = &path
-	model := f.String("model", "", "model `DIR`, or its name on a hub: its tokenizer and chat template make the rows that are shown; without it there are no counts of tokens")
-	set := map[string]any{}
+	o := dataOptions{set: map[string]any{}, want: message.PreviewJob{Rows: 3, Tokens: 200}}
+	f.operand = &o.path
+	f.StringVar(&o.model, "model", "", "model `DIR`, or its name on a hub: its tokenizer and chat template make the rows that are shown; without it there are no counts of tokens")
 	format := f.String("format", "auto", "format of the data: `auto`, "+strings.Join(config.Formats()[1:], ", "))
 	template := f.String("template", "", "`NAME` of a chat template, as dataset.template of run.json")
 	var columns list
 	f.Var(&columns, "column", "`key=name`: the column that is read for a key of the format, as dataset.columns of run.json; may be repeated")
 	length := f.Int("max-length", 0, "`tokens` of a row at most; 0 means min(1024, the model's context)")
 	prompts := f.Bool("train-on-prompt", false, "prompts are trained as well")
-	classify := f.Bool("classify", false, "rows have one label each, for a classifier")
-	want := message.PreviewJob{Rows: 3, Tokens: 200}
-	f.IntVar(&want.Rows, "rows", want.Rows, "`number` of rows that are shown")
-	f.IntVar(&want.Tokens, "tokens", want.Tokens, "`number` of tokens that are shown of a row")
+	f.BoolVar(&o.classify, "classify", false, "rows have one label each, for a classifier")
+	f.IntVar(&o.want.Rows, "rows", o.want.Rows, "`number` of rows that are shown")
+	f.IntVar(&o.want.Tokens, "tokens", o.want.Tokens, "`number` of tokens that are shown of a row")
 	asJSON := f.Bool("json", false, "print the result as JSON")
 	hubs := f.hub()
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	if path == "" {
+	if o.path == "" {
 		return exit.Usagef("data: the FILE is missing; llamatab data --help lists the options")
 	}
-	if want.Rows < 0 || want.Tokens < 1 || *length < 0 {
+	if o.want.Rows < 0 || o.want.Tokens < 1 || *length < 0 {
 		return exit.Usagef("data: --rows and --max-length want 0 or more, --tokens 1 or more")
 	}
-	set["path"], set["format"], set["train_on_prompt"], set["on_bad_row"] = path, *format, *prompts, "skip"
+	o.set["format"], o.set["train_on_prompt"], o.set["on_bad_row"] = *format, *prompts, "skip"
 	if *template != "" {
-		set["template"] = *template
+		o.set["template"] = *template
 	}
 	if *length > 0 {
-		set["max_length"] = *length
+		o.set["max_length"] = *length
 	}
-	if err := setColumns(set, columns); err != nil {
+	if err := setColumns(o.set, columns); err != nil {
 		return err
 	}
-	m := inputs.New("", hubs.finder(ctx))
-	defer m.Close()
-	if err := m.Add("dataset", "data", &path); err != nil {
+	r, err := o.report(ctx, inputs.New("", hubs.finder(ctx)))
+	if r == nil {
 		return err
 	}
-	if err := inputs.DataFile("data", path); err != nil {
-		return err
+	if *asJSON {
+		return errors.Join(r.json(os.Stdout), err, r.malformed())
 	}
-	run := map[string]any{"dataset": set, "trainable": []string{message.PartAll}}
-	if *classify {
+	info, noFile := os.Stdout.Stat()
+	r.print(os.Stdout, noFile == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "")
+	return errors.Join(err, r.malformed())
+}
+
+// dataOptions are the options of the command data.
+type dataOptions struct {
+	path, model string
+	classify    bool
+	set         map[string]any // of dataset in run.json
+	want        message.PreviewJob
+}
+
+// report reads the data. The error says why the data cannot be read; without a report the options are wrong.
+func (o *dataOptions) report(ctx context.Context, m *inputs.Mounts) (r *dataReport, err error) {
+	defer func() { err = errors.Join(err, m.Close()) }()
+	if err := m.Add("dataset", "data", &o.path); err != nil {
+		return nil, err
+	}
+	if err := inputs.DataFile("data", o.path); err != nil {
+		return nil, err
+	}
+	o.set["path"] = o.path
+	run := map[string]any{"dataset": o.set, "trainable": []string{message.PartAll}, "model": json.RawMessage(plainModel)}
+	if o.classify {
 		run["trainable"] = []string{message.PartScore}
 	}
-	if *model == "" {
-		run["model"] = json.RawMessage(plainModel)
-	} else {
-		if err := m.Model("--model", model); err != nil {
-			return err
+	if o.model != "" {
+		if err := m.Model("--model", &o.model); err != nil {
+			return nil, err
 		}
-		run["model"] = *model
+		run["model"] = o.model
 	}
 	files, err := m.Open()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if *model == "" {
+	if o.model == "" {
 		if files.Tokenizer, err = plainTokenizer(); err != nil {
-			return err
+			return nil, err
 		}
-		if *length == 0 {
-			set["max_length"] = plainLength
+		if o.set["max_length"] == nil {
+			o.set["max_length"] = plainLength
 		}
-		want.Tokens *= bytesOfToken
+		o.want.Tokens *= bytesOfToken
 	}
 	text, err := json.Marshal(run)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg, err := config.Parse(text, "")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if text, err = json.Marshal(cfg); err != nil {
-		return err
+		return nil, err
 	}
-	r := &dataReport{Path: path, tokens: *model != ""}
-	failed := readData(ctx, message.Job{Command: message.Preview, Config: text, Preview: &want}, files, r)
-	if *asJSON {
-		err = r.json(os.Stdout)
-	} else {
-		info, statErr := os.Stdout.Stat()
-		r.print(os.Stdout, statErr == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "")
-	}
-	return errors.Join(err, failed, r.malformed())
+	r = &dataReport{Path: o.path, tokens: o.model != ""}
+	return r, readData(ctx, message.Job{Command: message.Preview, Config: text, Preview: &o.want}, files, r)
 }
 
 // setColumns puts key=name pairs into the settings of a dataset.

@@ -32,8 +32,7 @@ const Ignore = -100
 const (
 	maxLine   = 16 << 20  // bytes of one record
 	maxText   = 256 << 20 // bytes of a plain text file
-	maxRows   = 10_000_000
-	maxTokens = 1 << 29 // of a whole dataset: 4 GiB of ids and labels
+	maxTokens = 1 << 29   // of a whole dataset: 4 GiB of ids and labels
 )
 
 // DefaultLength is the longest row, in tokens, where no max_length is given and the model's context allows it.

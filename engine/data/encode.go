@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/message"
 )
 
@@ -242,8 +243,8 @@ func (e *Encoder) add(s Sample) error {
 	if d.index != nil {
 		most = maxStreamTokens
 	}
-	if d.Stats.Rows == maxRows {
-		return fmt.Errorf("%w: more than %d rows; split the file", errTooLarge, maxRows)
+	if d.Stats.Rows == sampling.MaxRows {
+		return fmt.Errorf("%w: more than %d rows; split the file", errTooLarge, sampling.MaxRows)
 	}
 	if d.Stats.Tokens += len(s.IDs); d.Stats.Tokens > most {
 		return fmt.Errorf("%w: more than %d tokens up to here; split the file", errTooLarge, most)

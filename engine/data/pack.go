@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/message"
 )
 
@@ -17,9 +18,6 @@ type Part struct {
 // packWindow is the number of consecutive samples of which rows are made, as in TRL, whose pack_dataset sees a batch of
 // datasets.map at a time. In a window of the whole dataset samples of equal lengths would share rows, and so steps.
 const packWindow = 1000
-
-// packStream keeps the order in which samples are packed apart from the passes of a Sampler with the same seed.
-const packStream = math.MaxUint64 - 1
 
 // Pack joins the samples of d into rows of at most d.Length tokens. A sample that is longer has a row of its own, and no
 // sample is cut. With shuffle the samples are taken in an order drawn from seed, else in that of the file.
@@ -40,7 +38,7 @@ func (d *Dataset) Pack(shuffle bool, seed uint64) *Dataset {
 		order[i] = int32(i)
 	}
 	if shuffle {
-		order = shuffled(len(d.Samples), seed, packStream)
+		order = sampling.Shuffled(len(d.Samples), seed, sampling.PackStream)
 	}
 	for window := range slices.Chunk(order, packWindow) {
 		lengths := make([]int, len(window))

@@ -3,10 +3,9 @@ package data
 import (
 	"fmt"
 	"math"
-)
 
-// splitStream keeps the draw of the validation rows apart from the passes of a Sampler with the same seed.
-const splitStream = math.MaxUint64
+	"llamatab/engine/data/sampling"
+)
 
 // Split sets a fraction of the rows, (0, 1) and at least one row, apart for validation. Which ones depends on seed
 // alone; both parts keep the order of the file.
@@ -22,7 +21,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, validation *Datas
 		return fail("one row cannot be split")
 	}
 	apart := make([]bool, n)
-	for _, row := range shuffled(n, seed, splitStream)[:min(n-1, max(1, int(math.Round(fraction*float64(n)))))] {
+	for _, row := range sampling.Shuffled(n, seed, sampling.SplitStream)[:min(n-1, max(1, int(math.Round(fraction*float64(n)))))] {
 		apart[row] = true
 	}
 	train, validation = &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes, Bad: d.Bad, Stats: d.Stats}, &Dataset{Name: d.Name, Format: d.Format, Length: d.Length, Classes: d.Classes}

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"llamatab/engine/config"
-	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
@@ -72,7 +72,7 @@ func planned(cfg *config.Config, files report.Files, c Conditions) (*replay.Setu
 // describe tells what has been planned.
 func describe(s *replay.Setup, c Conditions) (*Forecast, error) {
 	cfg := s.Config
-	sampler, err := data.NewSampler(data.Plan{
+	sampler, err := sampling.New(sampling.Plan{
 		Rows: s.Train.Len(), Batch: cfg.Training.BatchSize, Micro: cfg.Training.Accumulation,
 		Epochs: cfg.Training.Epochs, MaxSteps: cfg.Training.MaxSteps,
 	})

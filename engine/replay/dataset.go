@@ -9,6 +9,7 @@ import (
 	"llamatab/engine/chat"
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
@@ -17,9 +18,9 @@ import (
 )
 
 // DataPlan says which rows each step of a run trains on.
-func (s *Setup) DataPlan(cfg *config.Config) data.Plan {
+func (s *Setup) DataPlan(cfg *config.Config) sampling.Plan {
 	tr := cfg.Training
-	p := data.Plan{
+	p := sampling.Plan{
 		Rows: s.Train.Len(), Batch: tr.BatchSize, Micro: cfg.Micro(), Shuffle: cfg.Dataset.Shuffle, Seed: tr.Seed, Epochs: tr.Epochs, MaxSteps: tr.MaxSteps,
 	}
 	if tr.GroupByLength {

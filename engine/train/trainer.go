@@ -14,6 +14,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/device"
 	"llamatab/engine/memory"
 	"llamatab/engine/message"
@@ -37,7 +38,7 @@ type Trainer struct {
 	Mem     *memory.Parameters
 	Stepper *replay.Stepper
 
-	sampler *data.Sampler
+	sampler *sampling.Sampler
 	out     pretrained.Writer
 
 	units      []string // names
@@ -82,7 +83,7 @@ type stepResult struct {
 func New(setup *replay.Setup, cfg *config.Config, dev device.Device, host report.Host) (*Trainer, error) {
 	t := &Trainer{Setup: setup, Cfg: cfg, Host: host, Dev: dev, lrFactor: 1, skipsByStage: make([]int, len(setup.Stages))}
 	var err error
-	if t.sampler, err = data.NewSampler(setup.DataPlan(cfg)); err != nil {
+	if t.sampler, err = sampling.New(setup.DataPlan(cfg)); err != nil {
 		return nil, report.Fail("data", report.ExitConfig, "Change num_train_epochs, max_steps or the batch.", err)
 	}
 	setup.Repeats = t.Total() * cfg.Micro() * setup.Model.Decoder.Layers

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"llamatab/engine/config"
-	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
@@ -43,9 +43,9 @@ type communicator struct {
 	worker *fsdp.Worker // nil before the first welcome
 	link   Link         // nil without a connection
 
-	sampler    *data.Sampler // its own, because a sampler keeps the order of the last pass
-	counted    int           // steps whose input tokens are counted
-	incomplete *message.Step // the metrics of a step whose evaluation has not come yet, nil for none
+	sampler    *sampling.Sampler // its own, because a sampler keeps the order of the last pass
+	counted    int               // steps whose input tokens are counted
+	incomplete *message.Step     // the metrics of a step whose evaluation has not come yet, nil for none
 
 	initial   bool // under NO_SHARD: the parameters on the device are those before the first step
 	finished  bool // the run is over
@@ -128,7 +128,7 @@ func Join(ctx context.Context, loop *train.Loop, room Room) (*message.Done, erro
 
 func newCommunicator(loop *train.Loop, room Room) (*communicator, error) {
 	t := loop.Trainer
-	sampler, err := data.NewSampler(t.Setup.DataPlan(t.Cfg))
+	sampler, err := sampling.New(t.Setup.DataPlan(t.Cfg))
 	if err != nil {
 		return nil, err
 	}

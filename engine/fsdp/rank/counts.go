@@ -5,6 +5,7 @@ import (
 
 	"llamatab/engine/config"
 	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/replay"
 )
 
@@ -14,7 +15,7 @@ type SlotTokens func(step uint64, from, to int) int
 
 // slotTokens counts the tokens of each row once, so that the dataset does not have to stay in memory.
 func slotTokens(s *replay.Setup, cfg *config.Config) (SlotTokens, error) {
-	sampler, err := data.NewSampler(s.DataPlan(cfg))
+	sampler, err := sampling.New(s.DataPlan(cfg))
 	if err != nil {
 		return nil, err
 	}

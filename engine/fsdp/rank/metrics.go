@@ -2,7 +2,7 @@ package rank
 
 import (
 	"llamatab/engine/config"
-	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/message"
@@ -19,7 +19,7 @@ func Metrics(cfg *config.Config, files report.Files, commits []fsdp.Commit, eval
 		return nil, err
 	}
 	defer s.Model.Close()
-	sampler, err := data.NewSampler(s.DataPlan(cfg))
+	sampler, err := sampling.New(s.DataPlan(cfg))
 	if err != nil {
 		return nil, err
 	}

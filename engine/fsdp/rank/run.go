@@ -7,7 +7,7 @@ import (
 	"reflect"
 
 	"llamatab/engine/config"
-	"llamatab/engine/data"
+	"llamatab/engine/data/sampling"
 	"llamatab/engine/device"
 	"llamatab/engine/fsdp"
 	"llamatab/engine/replay"
@@ -31,7 +31,7 @@ func NewRun(id string, cfg *config.Config, files report.Files) (*fsdp.Run, SlotT
 			run.Params = append(run.Params, fsdp.Param{Name: p.Name, Shape: p.Shape, Unit: p.Unit})
 		}
 	}
-	sampler, err := data.NewSampler(s.DataPlan(cfg))
+	sampler, err := sampling.New(s.DataPlan(cfg))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,8 @@
-package data
+package sampling
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -9,7 +10,7 @@ import (
 
 func newSampler(t *testing.T, p Plan) *Sampler {
 	t.Helper()
-	s, err := NewSampler(p)
+	s, err := New(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,9 +95,9 @@ func TestShuffleIsPinned(t *testing.T) {
 	}{
 		{42, 0, []int32{3, 1, 2, 4, 5, 0, 7, 6}},
 		{42, 1, []int32{7, 2, 0, 6, 5, 3, 4, 1}},
-		{42, splitStream, []int32{3, 4, 2, 1, 5, 0, 6, 7}},
+		{42, SplitStream, []int32{3, 4, 2, 1, 5, 0, 6, 7}},
 	} {
-		if got := shuffled(8, c.seed, c.stream); !slices.Equal(got, c.want) {
+		if got := Shuffled(8, c.seed, c.stream); !slices.Equal(got, c.want) {
 			t.Errorf("seed %d, stream %d: %v, want %v", c.seed, c.stream, got, c.want)
 		}
 	}
@@ -118,11 +119,11 @@ func TestBadPlans(t *testing.T) {
 		{Rows: 1, Batch: 0, Micro: 1, Epochs: 1},
 		{Rows: 1, Batch: 1, Micro: 0, Epochs: 1},
 		{Rows: 1, Batch: 1, Micro: 1},
-		{Rows: 1, Batch: 1, Micro: 1, Epochs: nan()},
+		{Rows: 1, Batch: 1, Micro: 1, Epochs: math.NaN()},
 		{Rows: 1, Batch: 1, Micro: 1, Epochs: 1e300},
 		{Rows: 1, Batch: 1 << 31, Micro: 1 << 31, Epochs: 1},
 	} {
-		if _, err := NewSampler(p); err == nil {
+		if _, err := New(p); err == nil {
 			t.Errorf("accepted %+v", p)
 		}
 	}
@@ -152,7 +153,7 @@ func TestGroupedSteps(t *testing.T) {
 		lengths[i] = 1 + i*37%101
 	}
 	spread := func(p Plan) (total int, order []int) {
-		s, err := NewSampler(p)
+		s, err := New(p)
 		if err != nil {
 			t.Fatal(err)
 		}

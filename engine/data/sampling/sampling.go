@@ -1,4 +1,5 @@
-package data
+// Package sampling says which rows of a dataset each step of a run trains on, from a seed and the number of the step alone.
+package sampling
 
 import (
 	"fmt"
@@ -7,6 +8,9 @@ import (
 	"math/rand/v2"
 	"slices"
 )
+
+// MaxRows is the largest number of rows of a dataset.
+const MaxRows = 10_000_000
 
 // Plan says which rows each step trains on. A step takes the next Micro × Batch rows of a pass over the data; a pass is
 // in file order or, with Shuffle, in an order of its own, drawn from Seed and the number of the pass.
@@ -59,9 +63,9 @@ type order struct {
 	rows []int32 // nil: none yet
 }
 
-// NewSampler checks p.
-func NewSampler(p Plan) (*Sampler, error) {
-	if p.Rows < 1 || p.Rows > maxRows || p.Batch < 1 || p.Micro < 1 || p.Batch > math.MaxInt32/p.Micro {
+// New checks p.
+func New(p Plan) (*Sampler, error) {
+	if p.Rows < 1 || p.Rows > MaxRows || p.Batch < 1 || p.Micro < 1 || p.Batch > math.MaxInt32/p.Micro {
 		return nil, fmt.Errorf("data: cannot take steps of %d micro-batches of %d rows from %d rows", p.Micro, p.Batch, p.Rows)
 	}
 	if p.MaxSteps <= 0 && !(p.Epochs > 0 && p.Epochs*float64(p.StepsPerEpoch()) < 1<<53) {
@@ -100,7 +104,7 @@ func (s *Sampler) row(pass, i int) int {
 	}
 	o := &s.orders[pass%2]
 	if o.rows == nil || o.pass != pass {
-		*o = order{pass, shuffled(s.Rows, s.Seed, uint64(pass))}
+		*o = order{pass, Shuffled(s.Rows, s.Seed, uint64(pass))}
 		if s.Lengths != nil {
 			groupByLength(o.rows, s.Lengths, s.window())
 		}
@@ -128,9 +132,15 @@ func groupByLength(order []int32, lengths []int, step int) {
 	order[0], order[longest] = order[longest], order[0]
 }
 
-// shuffled is a permutation of 0 … n−1 (Fisher and Yates), the same on every machine and in every release: both the
+// Streams of Shuffled, which keep other draws apart from the passes of a Sampler with the same seed, whose streams are their numbers.
+const (
+	SplitStream = math.MaxUint64     // which rows are held out for validation
+	PackStream  = math.MaxUint64 - 1 // the order in which samples are packed
+)
+
+// Shuffled is a permutation of 0 … n−1 (Fisher and Yates), the same on every machine and in every release: both the
 // generator and the way its numbers are used are part of what a seed means.
-func shuffled(n int, seed, stream uint64) []int32 {
+func Shuffled(n int, seed, stream uint64) []int32 {
 	random := rand.NewPCG(seed, stream)
 	p := make([]int32, n)
 	for i := range p {
