@@ -44,9 +44,11 @@ type Repo struct {
 // Request is a request that the hub or its storage has had.
 type Request struct {
 	Storage       bool // it came to the other host
+	Method        string
 	Path, Range   string
 	Authorization string
 	IfRange       string
+	Origin        string // of the page that sends it
 }
 
 // Fault is something that goes wrong. It happens Times times, to requests whose path contains Path.
@@ -75,6 +77,20 @@ func New() *Hub {
 	h.URL = h.hub.URL
 	return h
 }
+
+// NamedURL is the endpoint under a name. A hub that is asked under it redirects to a host below that name, which has the same port:
+// the policy of a page can allow both. Browsers find such names on their machine, other programs may not.
+func (h *Hub) NamedURL() string {
+	return "http://" + hubName + h.URL[strings.LastIndex(h.URL, ":"):]
+}
+
+const (
+	hubName     = "hub.localhost"
+	storageName = "storage." + hubName
+)
+
+// exposed are the headers that the hub lets pages of other sites read.
+const exposed = "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash"
 
 // Close ends the hub, also requests that stall.
 func (h *Hub) Close() {
@@ -131,7 +147,7 @@ func (h *Hub) Requests() []Request {
 func (h *Hub) note(r *http.Request, storage bool) *Fault {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.requests = append(h.requests, Request{Storage: storage, Path: r.URL.Path, Range: r.Header.Get("Range"), IfRange: r.Header.Get("If-Range"), Authorization: r.Header.Get("Authorization")})
+	h.requests = append(h.requests, Request{Storage: storage, Method: r.Method, Origin: r.Header.Get("Origin"), Path: r.URL.Path, Range: r.Header.Get("Range"), IfRange: r.Header.Get("If-Range"), Authorization: r.Header.Get("Authorization")})
 	for _, f := range h.faults {
 		if f.Times > 0 && f.Storage == storage && strings.Contains(r.URL.Path, f.Path) {
 			f.Times--
@@ -218,7 +234,16 @@ func sha256Of(content []byte) string {
 
 // serve answers at the hub's own host.
 func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.Host, storageName+":") {
+		h.serveStorage(w, r)
+		return
+	}
 	f := h.note(r, false)
+	if origin := r.Header.Get("Origin"); origin != "" { // a page of another site
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Access-Control-Expose-Headers", exposed)
+		w.Header().Set("Vary", "Origin")
+	}
 	if f.early(w, r) {
 		return
 	}
@@ -281,7 +306,6 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, f *Fault, name, re
 		return
 	}
 	w.Header().Set("X-Repo-Commit", commit)
-	w.Header().Set("Access-Control-Allow-Origin", "*")
 	if !isLarge(path) {
 		w.Header().Set("ETag", strconv.Quote(BlobSHA1(content)))
 		http.Redirect(w, r, "/api/resolve-cache/"+name+"/"+commit+"/"+path, http.StatusTemporaryRedirect)
@@ -289,16 +313,25 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, f *Fault, name, re
 	}
 	w.Header().Set("X-Linked-Etag", strconv.Quote(sha256Of(content)))
 	w.Header().Set("X-Linked-Size", strconv.Itoa(len(content)))
-	http.Redirect(w, r, h.storage.URL+"/"+name+"/"+sha256Of(content)+"?Expires="+strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)+"&Signature=secret", http.StatusFound)
+	storage := h.storage.URL
+	if strings.HasPrefix(r.Host, hubName+":") {
+		storage = "http://" + storageName + h.URL[strings.LastIndex(h.URL, ":"):]
+	}
+	http.Redirect(w, r, storage+"/"+name+"/"+sha256Of(content)+"?Expires="+strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)+"&Signature=secret", http.StatusFound)
 }
 
-// serveStorage answers at the other host. A request needs the signature of the address, and no token.
+// serveStorage answers at the other host. A request needs the signature of the address, and no token. Pages of other sites may read
+// the file, but no headers beside its length, and a browser that asks beforehand whether it may send a request hears no.
 func (h *Hub) serveStorage(w http.ResponseWriter, r *http.Request) {
 	f := h.note(r, true)
 	if f.early(w, r) {
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		http.Error(w, "method not allowed", http.StatusForbidden)
+		return
+	}
 	if r.Header.Get("Authorization") != "" || r.URL.Query().Get("Signature") != "secret" {
 		http.Error(w, "only one kind of authorization is allowed", http.StatusBadRequest)
 		return
