@@ -85,7 +85,7 @@ func diagnose(ctx context.Context, flags *runner.Browser) *diagnosis {
 		d.Problems = append(d.Problems, "no port can be opened on the loopback address: "+err.Error())
 		return d
 	}
-	server := &http.Server{Handler: web.Guard(nil, http.HandlerFunc(web.Blank))}
+	server := &http.Server{Handler: web.Guard(nil, nil, http.HandlerFunc(web.Blank))}
 	go server.Serve(listener)
 	defer server.Close()
 	browser, found, err := runner.OpenBrowser(ctx, *flags, "http://"+listener.Addr().String()+web.BlankPath)

@@ -35,20 +35,35 @@ func (o *hubOptions) store() (*hub.Store, error) {
 	if o.offline || isSet("HF_HUB_OFFLINE") {
 		return s, nil
 	}
-	if o.endpoint == "" {
-		o.endpoint = os.Getenv("HF_ENDPOINT")
-	}
 	token, err := hub.Token()
 	if err != nil {
 		return nil, exit.Usagef("%v", err)
 	}
-	if s.Client, err = hub.NewClient(o.endpoint, token); err != nil {
+	if s.Client, err = hub.NewClient(o.address(), token); err != nil {
 		return nil, exit.Usagef("--hub-endpoint: %v", err)
 	}
 	if s.Client.WithheldToken() {
 		fmt.Fprintf(os.Stderr, "the access token is not sent to %s: over plain HTTP others could read it\n", s.Client.Endpoint())
 	}
 	return s, nil
+}
+
+// address is the hub's address as the person has set it, "" for the standard one.
+func (o *hubOptions) address() string {
+	if o.endpoint == "" {
+		return os.Getenv("HF_ENDPOINT")
+	}
+	return o.endpoint
+}
+
+// ofPages is the address of the hub from which a page itself fetches models, with the origins that it then connects to; "" where
+// the address is none.
+func (o *hubOptions) ofPages() (endpoint string, origins []string) {
+	c, err := hub.NewClient(o.address(), "")
+	if err != nil {
+		return "", nil
+	}
+	return c.Endpoint(), c.Origins()
 }
 
 // isSet reports whether a variable of the environment is a yes.
@@ -62,11 +77,7 @@ func isSet(variable string) bool {
 
 // parseName reads the name of a model, or an address of the hub.
 func (o *hubOptions) parseName(text string) (hub.Name, error) {
-	endpoint := o.endpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("HF_ENDPOINT")
-	}
-	return hub.ParseName(text, endpoint)
+	return hub.ParseName(text, o.address())
 }
 
 // finder finds models and adapters by name: in the cache, or else at the hub.

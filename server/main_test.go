@@ -218,7 +218,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestServe(t *testing.T) {
 	dir := folder(t, map[string]string{"models/m/config.json": "{}", "models/none/x": "", "data/d.jsonl": "0123456789", "data/.hidden": "x"})
-	c, _ := program(t, "serve", "--listen", "127.0.0.1:0", "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"))
+	c, _ := program(t, "serve", "--listen", "127.0.0.1:0", "--models", filepath.Join(dir, "models"), "--data", filepath.Join(dir, "data"), "--hub-endpoint", "https://hub.example/")
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +258,8 @@ func TestServe(t *testing.T) {
 		{"api/data", "", 200, `[{"name":"d.jsonl","size":10}]`},
 		{"api/data/d.jsonl", "", 200, "0123456789"},
 		{"api/data/.hidden", "", 404, ""},
+		{"hub/endpoint", "", 200, `{"endpoint":"https://hub.example"}`},
+		{"hub/fetches", "", 200, `"host":""`}, // it is offline
 		{"api/rooms", "", 200, "[]"},
 		{"api/rooms/none", "", 404, "no such room"},
 	} {
@@ -278,7 +280,7 @@ func TestServe(t *testing.T) {
 		if response.StatusCode != request.status || !strings.Contains(body.String(), request.holds) {
 			t.Errorf("%+v: status %d: %.200s", request, response.StatusCode, body.String())
 		}
-		if response.Header.Get("Content-Security-Policy") == "" || response.Header.Get("Cross-Origin-Opener-Policy") == "" {
+		if policy := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; ") || !strings.Contains(policy, " connect-src 'self' https://hub.example https://*.hub.example; ") || response.Header.Get("Cross-Origin-Opener-Policy") == "" {
 			t.Errorf("%+v: security headers are missing", request)
 		}
 	}

@@ -146,7 +146,8 @@ func serve(ctx context.Context, args []string) error {
 	rooms.Code, rooms.MaxTabs = o.roomCode, o.maxTabs
 	gate := web.NewGate(web.OfPeople)
 	rooms.Refused = gate.Refused
-	handler := serveHandler(page, offers, rooms, gate)
+	endpoint, origins := o.hub.ofPages()
+	handler := serveHandler(page, offers, rooms, gate, endpoint)
 	failed := make(chan error, 3)
 	if o.api.on {
 		end, err := o.api.serve(ctx, o.hub, handler, rooms.OriginAllowed, failed)
@@ -155,7 +156,7 @@ func serve(ctx context.Context, args []string) error {
 		}
 		defer end()
 	}
-	server := gate.Server(web.Guard(o.hosts(), handler))
+	server := gate.Server(web.Guard(o.hosts(), origins, handler))
 	scheme := "http"
 	if o.lan {
 		scheme = "https"
@@ -192,13 +193,16 @@ func (o *serveOptions) announce(listener net.Listener, scheme string) {
 	}
 }
 
-// serveHandler answers all that the page asks for.
-func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom, gate *web.Gate) *http.ServeMux {
+// serveHandler answers all that the page asks for. endpoint is the hub from which pages themselves fetch models, "" for none.
+func serveHandler(page *web.Assets, offers library.Library, rooms *classroom.Classroom, gate *web.Gate, endpoint string) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
 	mux.Handle("GET /docs/", docs.Handler())
 	mux.Handle("/api/", offers.Handler(rooms.MayFetch))
 	mux.Handle("/hub/", offers.HubHandler(rooms.OriginAllowed))
+	mux.HandleFunc("GET /hub/endpoint", func(w http.ResponseWriter, r *http.Request) { // for pages of other machines, too: their browsers fetch by themselves
+		web.WriteJSON(w, map[string]string{"endpoint": endpoint})
+	})
 	mux.Handle("/api/rooms", rooms.Handler())
 	mux.Handle("/api/rooms/", rooms.Handler())
 	mux.Handle("GET "+metrics.Path, metrics.Handler(gate, rooms.Rooms))

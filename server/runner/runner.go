@@ -85,7 +85,7 @@ func Start(ctx context.Context, run Run) error {
 	mux.Handle(run.Job.Path(), run.Job.Handler())
 	mux.HandleFunc("GET "+run.Job.Path()+"{$}", web.JobPage)
 	gate := web.NewGate(web.OfJobs)
-	server := gate.Server(web.Guard(nil, mux))
+	server := gate.Server(web.Guard(nil, nil, mux))
 	go server.Serve(gate.Limit(listener))
 	defer server.Close()
 	address := "http://" + listener.Addr().String()

@@ -230,7 +230,7 @@ func (t *tabsRun) run(ctx context.Context, cfg room.Config, flags runner.Browser
 	mux.Handle("/api/rooms/", t.rooms.Handler())
 	mux.HandleFunc("/job/{token}/{rest...}", t.serveJob)
 	gate := web.NewGate(web.OfJobs)
-	server := gate.Server(web.Guard(nil, mux))
+	server := gate.Server(web.Guard(nil, nil, mux))
 	go server.Serve(gate.Limit(listener))
 	defer server.Close()
 	address := "http://" + listener.Addr().String()

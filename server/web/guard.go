@@ -8,9 +8,10 @@ import (
 )
 
 // Guard refuses requests whose host is a name other than localhost and the server's own names. It protects against DNS
-// rebinding, where another site lets its name point to this address. It also sets the security headers of every answer.
-func Guard(own []string, h http.Handler) http.Handler {
-	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// rebinding, where another site lets its name point to this address. It also sets the security headers of every answer. connect
+// are the origins, besides this server, that the page's scripts may connect to.
+func Guard(own, connect []string, h http.Handler) http.Handler {
+	return secured(contentPolicy(connect), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
@@ -25,15 +26,17 @@ func Guard(own []string, h http.Handler) http.Handler {
 	}))
 }
 
-// contentPolicy allows the page its own scripts, styles and wasm, and connections to its own server.
-const contentPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
-	"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// contentPolicy allows the page its own scripts, styles and wasm, and connections to its own server and some other origins.
+func contentPolicy(connect []string) string {
+	return "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src " + strings.Join(append([]string{"'self'"}, connect...), " ") + "; " +
+		"style-src 'self'; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 // secured sets the security headers of every answer. Cross-origin isolation also makes the page's timers finer.
-func secured(h http.Handler) http.Handler {
+func secured(policy string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
-			"Content-Security-Policy":      contentPolicy,
+			"Content-Security-Policy":      policy,
 			"Cross-Origin-Opener-Policy":   "same-origin",
 			"Cross-Origin-Embedder-Policy": "require-corp",
 			"Cross-Origin-Resource-Policy": "same-origin",
