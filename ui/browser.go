@@ -55,12 +55,12 @@ type keptRuns interface {
 	Download(run string, paths []string, name, readme string)
 }
 
-// hubRequests are the requests to the server about models of a hub (js/hub.js).
+// hubRequests are the requests about models of a hub (js/hub.js). The way is byServer or byBrowser.
 type hubRequests interface {
-	FetchModel(name string) // begins to fetch a model, or goes on
-	PauseFetch(name string)
-	CancelFetch(name string)
-	RemoveModel(name string) // a model that is there, by its name in the list of models
+	FetchModel(name, way string) // begins to fetch a model, or goes on
+	PauseFetch(name, way string)
+	CancelFetch(name, way string)
+	RemoveModel(name, way string) // a model that is there, by its name in the server's list or its key in the browser's storage
 }
 
 // rooms are the requests to the server about rooms (js/room.js, js/upload.js).

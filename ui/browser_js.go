@@ -54,10 +54,10 @@ func (b jsBrowser) Download(run string, paths []string, name, readme string) {
 	b.page.Call("download", run, jsonText(paths), name, readme)
 }
 
-func (b jsBrowser) FetchModel(name string)  { b.page.Call("fetchModel", name) }
-func (b jsBrowser) PauseFetch(name string)  { b.page.Call("pauseFetch", name) }
-func (b jsBrowser) CancelFetch(name string) { b.page.Call("cancelFetch", name) }
-func (b jsBrowser) RemoveModel(name string) { b.page.Call("removeModel", name) }
+func (b jsBrowser) FetchModel(name, way string)  { b.page.Call("fetchModel", name, way) }
+func (b jsBrowser) PauseFetch(name, way string)  { b.page.Call("pauseFetch", name, way) }
+func (b jsBrowser) CancelFetch(name, way string) { b.page.Call("cancelFetch", name, way) }
+func (b jsBrowser) RemoveModel(name, way string) { b.page.Call("removeModel", name, way) }
 
 func (b jsBrowser) RecallRoom()                     { b.page.Call("recallRoom") }
 func (b jsBrowser) ReturnToOwnedRoom()              { b.page.Call("returnToOwnedRoom") }

@@ -162,8 +162,9 @@ func vuguHelper(t *testing.T) []byte {
 var offers = map[string]string{
 	"/hub/fetches": `{"host": "hub.example", "fetches": [{"name": "org/paused", "state": "paused", "done": 25000000, "total": 100000000, "rate": 0},
 		{"name": "org/gated", "state": "failed", "done": 0, "total": 0, "rate": 0, "problem": {"code": "hub_gated", "message": "org/gated is a gated model", "next": "accept its conditions"}}]}`,
-	"/api/models": `[{"name": "builtin:tales", "files": [{"name": "config.json", "size": 500}, {"name": "model.safetensors", "size": 1000000}]}]`,
-	"/api/data":   `[{"name": "builtin:pirate", "size": 2500}, {"name": "NOTICE", "size": 10}]`,
+	"/hub/endpoint": `{"endpoint": "https://hub.example"}`,
+	"/api/models":   `[{"name": "builtin:tales", "files": [{"name": "config.json", "size": 500}, {"name": "model.safetensors", "size": 1000000}]}]`,
+	"/api/data":     `[{"name": "builtin:pirate", "size": 2500}, {"name": "NOTICE", "size": 10}]`,
 	"/api/recipes": `[{"name": "head-only", "title": {"en": "Only the output head", "zh": "只训练输出头"}, "why": {"en": "It is cheap.", "zh": "它很省。"},
 		"config": {"trainable": ["lm_head"], "training": {"learning_rate": 0.001}}}]`,
 	"/api/runs": `[{"name": "pirate", "title": {"en": "Talk like a pirate", "zh": "像海盗一样说话"}, "about": {"en": "A style.", "zh": "一种风格。"},
@@ -186,6 +187,21 @@ func (b tab) open(url string) {
 	if err := b.browser.Open(b.ctx, url); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// keepModels puts a model of a hub into the browser's storage, and one that has come in part. The page shows them when it opens.
+func (b tab) keepModels() {
+	b.Helper()
+	b.eval(`(async () => {
+		for (const [name, come] of [["HuggingFaceTB--SmolLM2-135M", 3e5], ["org--unfinished", 1e5]]) {
+			const key = name + "@" + "0123456789".repeat(4), about = { repo: name.replace("--", "/"), revision: "main", commit: "0123456789".repeat(4),
+				endpoint: "https://hub.example", files: [{ path: "config.json", size: 2 }, { path: "model.safetensors", size: 3e5 }] };
+			await llamatabStore.put("models/" + key + "/.model.json", JSON.stringify(about));
+			await llamatabStore.put("models/" + key + "/config.json", "{}");
+			await llamatabStore.put("models/" + key + "/model.safetensors", new Uint8Array(come));
+			if (come === 3e5) await llamatabStore.commit("models/" + key);
+		}
+	})()`)
 }
 
 // eval evaluates an expression to text.

@@ -54,10 +54,10 @@ func (b *fakeBrowser) RemoveRun(id string)                       { b.note("Remov
 func (b *fakeBrowser) Download(run string, paths []string, name, _ string) {
 	b.note("Download", run, paths, name)
 }
-func (b *fakeBrowser) FetchModel(name string)          { b.note("FetchModel", name) }
-func (b *fakeBrowser) PauseFetch(name string)          { b.note("PauseFetch", name) }
-func (b *fakeBrowser) CancelFetch(name string)         { b.note("CancelFetch", name) }
-func (b *fakeBrowser) RemoveModel(name string)         { b.note("RemoveModel", name) }
+func (b *fakeBrowser) FetchModel(name, way string)     { b.note("FetchModel", name, way) }
+func (b *fakeBrowser) PauseFetch(name, way string)     { b.note("PauseFetch", name, way) }
+func (b *fakeBrowser) CancelFetch(name, way string)    { b.note("CancelFetch", name, way) }
+func (b *fakeBrowser) RemoveModel(name, way string)    { b.note("RemoveModel", name, way) }
 func (b *fakeBrowser) RecallRoom()                     { b.note("RecallRoom") }
 func (b *fakeBrowser) ReturnToOwnedRoom()              { b.note("ReturnToOwnedRoom") }
 func (b *fakeBrowser) CreateRoom(r roomRequest)        { b.note("CreateRoom", r.Name) }

@@ -80,6 +80,115 @@ func TestHubModel(t *testing.T) {
 	}
 }
 
+// storedKey is the key of a model in the browser's storage.
+const storedKey = "org--name@0123456789012345678901234567890123456789"
+
+func stored() []hubStored {
+	return []hubStored{{Key: storedKey, Name: fetchedName, Revision: "v1", Host: "hub.example", Bytes: 100e6, Tokenizer: true}}
+}
+
+// TestDirectModel: where no server fetches, or where the person wants it, the browser does, and a model that it has can be chosen
+// and removed.
+func TestDirectModel(t *testing.T) {
+	b := &fakeBrowser{}
+	p := NewPage(b)
+	h := &p.Studio.Hub
+	if h.From() != "" {
+		t.Errorf("the panel is shown before a hub is known: %q", h.From())
+	}
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example"})
+	if h.Way() != byBrowser || h.From() != "hub.example" || !strings.Contains(string(h.WayText()), "no server") {
+		t.Errorf("without a server: %s from %s: %s", h.Way(), h.From(), h.WayText())
+	}
+	tellPage(t, p, "hub", hubMessage{})
+	if h.Way() != byBrowser || !strings.Contains(string(h.WayText()), "the server fetches nothing") {
+		t.Errorf("with a server that fetches nothing: %s: %s", h.Way(), h.WayText())
+	}
+	tellPage(t, p, "hub", hubMessage{Host: "other.example"})
+	if h.Way() != byServer || h.From() != "other.example" || !strings.Contains(string(h.WayText()), "The server fetches it") {
+		t.Errorf("with a server that fetches: %s from %s: %s", h.Way(), h.From(), h.WayText())
+	}
+	h.Chosen = true
+	if h.Way() != byBrowser || h.From() != "hub.example" || !strings.Contains(string(h.WayText()), "as you have chosen") {
+		t.Errorf("by choice: %s from %s: %s", h.Way(), h.From(), h.WayText())
+	}
+	h.Name = "org/name@v1"
+	h.Fetch(nil)
+	if b.count("FetchModel org/name@v1 browser") != 1 {
+		t.Fatalf("the browser was asked for %q", b.calls)
+	}
+	f := hubFetch{Name: "org/name@v1", State: "fetching", Done: 25e6, Total: 100e6, Rate: 5e6, Trouble: &hubProblem{Code: "hub_busy", Message: "hub.example has had too many requests"}, Again: 77}
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example", Began: f.Name, Fetches: []hubFetch{f}})
+	shown := h.Shown()
+	if len(shown) != 1 || shown[0].Way != byBrowser || h.Name != "" || h.TroubleText(shown[0]) != "The hub has had too many requests. Trying again in 1 min 17 s." {
+		t.Fatalf("shown: %+v: %s", shown, h.TroubleText(f))
+	}
+	h.Pause(shown[0])
+	h.Continue(shown[0])
+	h.Cancel(shown[0])
+	if b.count("PauseFetch org/name@v1 browser") != 1 || b.count("FetchModel org/name@v1 browser") != 2 || b.count("CancelFetch org/name@v1 browser") != 1 {
+		t.Errorf("the browser was asked for %q", b.calls)
+	}
+	f.Checking, f.Done, f.Trouble = true, f.Total, nil
+	if text := h.StateText(f); text != "org/name@v1: checking 100 MB" || h.TroubleText(f) != "" {
+		t.Errorf("it says %q, %q", text, h.TroubleText(f))
+	}
+	f.State, f.Model, f.Checking = "fetched", storedKey, false
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example", Fetches: []hubFetch{f}}) // the storage has not been read again yet
+	if p.Studio.Model.Usable() {
+		t.Errorf("the model is %+v", p.Studio.Model)
+	}
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example", Fetches: []hubFetch{f}, Kept: stored()})
+	if m := p.Studio.Model; m.Name != fetchedName || m.Source.From != "fetched" || m.Source.Key != storedKey || m.Bytes != 100e6 || m.Note != nil || len(h.Shown()) != 0 {
+		t.Errorf("the model is %+v, shown: %+v", m, h.Shown())
+	}
+	if text := h.StoredText(h.Stored[0]); text != "100 MB · v1 · hub.example" {
+		t.Errorf("of the model it says %q", text)
+	}
+	h.RemoveStored(h.Stored[0])
+	if b.count("RemoveModel") != 0 || h.RemoveKey(storedKey) != "home.sure" {
+		t.Error("one press removes a model")
+	}
+	h.RemoveStored(h.Stored[0])
+	if b.count("RemoveModel "+storedKey+" browser") != 1 || !p.Studio.Model.Usable() {
+		t.Errorf("the browser was asked for %q; the model is %+v", b.calls, p.Studio.Model)
+	}
+	tellPage(t, p, "hub-problem", hubProblem{Code: "hub_used", Way: byBrowser, Runs: []string{"pirate · LoRA", "tales"}})
+	if text := h.Cause(h.Problem); text != "This model is in use by a run: pirate · LoRA, tales. End the run first." {
+		t.Errorf("it says %q", text)
+	}
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example"})
+	if p.Studio.Model.Usable() {
+		t.Errorf("a model that is gone is chosen: %+v", p.Studio.Model)
+	}
+}
+
+// TestFetchedElsewhere: what another tab fetches is shown, and a model that settings name is found in the browser's storage.
+func TestFetchedElsewhere(t *testing.T) {
+	p := NewPage(&fakeBrowser{})
+	h := &p.Studio.Hub
+	tellPage(t, p, "hub-direct", directMessage{Host: "hub.example", Fetches: []hubFetch{{Name: "org/name", State: "elsewhere", Done: 25e6, Total: 100e6}}})
+	if text := h.StateText(h.Shown()[0]); text != "org/name: another tab fetches it, 25 MB of 100 MB" {
+		t.Errorf("it says %q", text)
+	}
+	for _, order := range []string{"storage first", "settings first", "storage known"} {
+		p := NewPage(&fakeBrowser{})
+		steps := []func(){
+			func() { tellPage(t, p, "hub-direct", directMessage{Host: "hub.example", Kept: stored()}) },
+			func() {
+				tellPage(t, p, "settings", settingsMessage{Text: `{"model": "` + fetchedName + `", "dataset": {"path": "x.txt"}}`})
+			},
+			func() { tellPage(t, p, "offers", offersMessage{Models: []offer{{Name: "builtin:small"}}}) },
+		}
+		for _, i := range map[string][]int{"storage first": {0, 1, 2}, "settings first": {1, 2, 0}, "storage known": {2, 0, 1}}[order] {
+			steps[i]()
+		}
+		if m := p.Studio.Model; m.Name != fetchedName || m.Source.From != "fetched" {
+			t.Errorf("%s: the model is %+v", order, m)
+		}
+	}
+}
+
 // TestHubProblems: every kind of problem that the server names has a cause and an action in both languages.
 func TestHubProblems(t *testing.T) {
 	p, _ := hubPage(t)
@@ -90,6 +199,13 @@ func TestHubProblems(t *testing.T) {
 	}
 	if text := h.Cause(&hubProblem{Code: "unknown"}); text != "The server cannot fetch the model." {
 		t.Errorf("of an unknown problem it says %q", text)
+	}
+	full := &hubProblem{Code: "hub_disk", Way: byBrowser, Needed: 2.5e9, Free: 1e9}
+	if text := h.Cause(full); text != "This browser has too little room: 2.50 GB are needed, 1 GB are free. Remove models or old runs from this browser, or make room on the disk, then go on." {
+		t.Errorf("of full storage it says %q", text)
+	}
+	if text := h.Cause(&hubProblem{Code: "hub_name", Way: byBrowser}); !strings.HasPrefix(string(text), "This is not the name of a model.") {
+		t.Errorf("of a wrong name it says %q", text)
 	}
 	if h.Cause(nil) != "" || h.Detail(nil) != "" {
 		t.Error("it says something where there is no problem")
@@ -105,6 +221,23 @@ func TestHubProblems(t *testing.T) {
 	for _, kind := range kinds {
 		if !h.Has("hub_problem." + string(kind[1])) {
 			t.Errorf("the page has no words for %s", kind[1])
+		}
+	}
+	var modules []byte
+	for _, name := range []string{"hub_name", "hub_files", "hub_net", "hub_download", "hub_fetches", "hub_direct"} {
+		text, err := os.ReadFile("js/" + name + ".js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules = append(modules, text...)
+	}
+	codes := regexp.MustCompile(`"(hub_\w+|storage)"`).FindAllSubmatch(modules, -1)
+	if len(codes) < 20 {
+		t.Errorf("%d codes of problems in the page's modules", len(codes))
+	}
+	for _, code := range codes {
+		if c := string(code[1]); !h.Has("hub_problem."+c) && !h.Has("hub_problem.direct."+c) {
+			t.Errorf("the page has no words for %s", c)
 		}
 	}
 	for key := range catalogue {

@@ -74,6 +74,7 @@ var topics = map[string]func(p *Page, now time.Time, content []byte) error{
 	"files-chosen":   take(func(p *Page, _ time.Time, m filesMessage) { p.Studio.choose(m.Kind, m.Files, m.Problem) }),
 	"gpu":            take(func(p *Page, _ time.Time, m adapter) { p.GPU = m; p.Studio.changed() }),
 	"hub":            take(func(p *Page, _ time.Time, m hubMessage) { p.Studio.Hub.receive(m) }),
+	"hub-direct":     take(func(p *Page, _ time.Time, m directMessage) { p.Studio.Hub.receiveDirect(m) }),
 	"hub-problem":    take(func(p *Page, _ time.Time, m hubProblem) { p.Studio.Hub.refused(m) }),
 	"kept-runs": take(func(p *Page, _ time.Time, m runsMessage) {
 		p.Home.Runs, p.Home.Usage, p.Home.Quota = m.Runs, m.Usage, m.Quota

@@ -88,6 +88,9 @@ func (v view) visit(b tab, address, lang string) {
 	b.open(address + "?lang=" + lang)
 	b.wait(`document.getElementById("ready-pirate")`)
 	take("1-home-new")
+	b.keepModels()
+	b.open("about:blank")
+	b.open(address + "?lang=" + lang)
 	for _, screen := range []string{screenStudio, screenRun, screenTry, screenExport, screenRoom} {
 		at(screen)
 		take(map[string]string{screenStudio: "2-studio-new", screenRun: "3-run-new", screenTry: "4-try-new", screenExport: "5-export-new", screenRoom: "6-room-new"}[screen])

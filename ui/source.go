@@ -3,7 +3,7 @@ package ui
 import "llamatab/engine/message"
 
 // source says where the files of a mount come from: "chosen" on this visit, the "server", the folder of a "run", results in
-// "memory", or "kept" copies of files that were chosen earlier.
+// "memory", "kept" copies of files that were chosen earlier, or a model that the browser has "fetched" from a hub.
 type source struct {
 	From      string               `json:"from"`
 	Kind      string               `json:"kind,omitempty"`      // chosen: "model" or "dataset"
@@ -11,5 +11,5 @@ type source struct {
 	Files     []message.ServerFile `json:"files,omitempty"`     // server
 	Run       string               `json:"run,omitempty"`       // run
 	Folder    string               `json:"folder,omitempty"`    // run, memory
-	Key       string               `json:"key,omitempty"`       // kept
+	Key       string               `json:"key,omitempty"`       // kept, fetched
 }

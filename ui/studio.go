@@ -47,6 +47,7 @@ type Studio struct {
 	previewed   string            // the data and settings of the last preview
 	offersKnown bool              // the server's offers have arrived
 	named       [2]string         // model and data that loaded settings name, until the offers are known
+	missing     string            // a model that loaded settings name and the server does not have, until the browser's models are known
 	resuming    *keptRun          // a run whose files the person has to choose again
 	page        *Page
 }

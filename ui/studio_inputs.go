@@ -53,6 +53,20 @@ func (s *Studio) TakeModel(name string) {
 	s.changed()
 }
 
+// TakeStored chooses a model of the browser's storage.
+func (s *Studio) TakeStored(key string) {
+	m := s.Hub.stored(key)
+	if m == nil {
+		return
+	}
+	s.Model = chosenInput{Name: m.Name, Bytes: m.Bytes, Source: source{From: "fetched", Key: key}}
+	if !m.Tokenizer {
+		s.Model.Note = func(w *Words) Text { return w.T("model.tokenless") }
+	}
+	s.suggest()
+	s.changed()
+}
+
 // TakeData chooses a data file of the server.
 func (s *Studio) TakeData(name string) {
 	for _, f := range s.Datasets {
@@ -86,11 +100,25 @@ func (s *Studio) find() {
 	model, data := s.named[0], s.named[1]
 	s.named = [2]string{}
 	s.TakeModel(model)
+	if s.Model.Name != model {
+		s.missing = model
+		s.findStored()
+	}
 	s.TakeData(data)
 	if model != "" && path.Base(model) != path.Base(s.Model.Name) {
 		s.Problem = s.T("config.model", "name", model)
 	} else if data != "" && path.Base(data) != path.Base(s.Data.Name) {
 		s.Problem = s.T("config.data", "name", data)
+	}
+}
+
+// findStored chooses the model that loaded settings name where the browser has it.
+func (s *Studio) findStored() {
+	for _, m := range s.Hub.Stored {
+		if m.Name == s.missing {
+			s.TakeStored(m.Key)
+			s.missing, s.Problem = "", ""
+		}
 	}
 }
 

@@ -1,7 +1,8 @@
-// Models of a hub, which the server fetches for the pages of its own machine. The server owns the fetches, so that they go on
-// while the page is reloaded; this asks how far they are while one is under way.
+// Models of a hub. The server fetches them for the pages of its own machine, and owns the fetches, so that they go on while the page
+// is reloaded; this asks how far they are while one is under way. What the browser itself fetches is in hub_direct.js.
 
 import { tellOffers } from "./host_info.js";
+import { beginDirect, cancelDirect, pauseDirect, removeDirect } from "./hub_direct.js";
 import { tell } from "./inbox.js";
 
 const every = 500; // milliseconds between two questions
@@ -44,10 +45,12 @@ const act = async (path, name) => {
   }
 };
 
-export const fetchModel = (name) => act("/hub/fetches", name);
-export const pauseFetch = (name) => act("/hub/pause", name);
-export const cancelFetch = (name) => act("/hub/cancel", name);
-export const removeModel = async (name) => {
+// The functions that Go calls take the way: "browser", or "server".
+export const fetchModel = (name, way) => (way === "browser" ? beginDirect(name) : act("/hub/fetches", name));
+export const pauseFetch = (name, way) => (way === "browser" ? pauseDirect(name) : act("/hub/pause", name));
+export const cancelFetch = (name, way) => (way === "browser" ? cancelDirect(name) : act("/hub/cancel", name));
+export const removeModel = async (name, way) => {
+  if (way === "browser") return removeDirect(name);
   await act("/hub/remove", name);
   await tellOffers();
 };

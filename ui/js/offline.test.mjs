@@ -123,7 +123,9 @@ test("the page itself is stored last, and never without its files", async () => 
     return new Response(path, { status: path === "/api/recipes" ? 404 : 200 });
   });
   const fetched = ["/page.js", "/page.css", "/page.js", "/api/models", "/api/recipes", "/api/rooms", "/hub/fetches", "/offline.js"];
-  const own = ["/client-zip.js", "/engine.wasm", "/page.css", "/page.js", "/replay.js", "/worker.js"];
+  const own = ["/checksum.js", "/client-zip.js", "/engine.wasm", "/hub_download.js", "/hub_fetches.js", "/hub_files.js",
+    "/hub_name.js", "/hub_net.js", "/hub_problem.js", "/hub_worker.js", "/page.css", "/page.js",
+    "/replay.js", "/worker.js"];
   for (lost of own) {
     await assert.rejects(keep(cache, fetched));
     await settled();

@@ -10,6 +10,7 @@ import { copy, download, saveJSON } from "./downloads.js";
 import { appendText, focus, rendered, setText, valueOf } from "./elements.js";
 import { watchFileInputs } from "./file_input.js";
 import { keepOffline, tellGPU, tellOffers } from "./host_info.js";
+import { recallDirect } from "./hub_direct.js";
 import { cancelFetch, fetchModel, pauseFetch, recallHub, removeModel } from "./hub.js";
 import { drain, listen } from "./inbox.js";
 import { watchKeyboard } from "./keyboard.js";
@@ -30,7 +31,7 @@ for (const watch of [watchFileInputs, watchAddress, watchKeyboard, watchVisibili
 const start = () => {
   tellAddress();
   tellGPU().catch(() => {});
-  recallHub();
+  recallHub().then(recallDirect); // in this order, so that the page does not first offer the way that it then does not take
   listRuns();
   setTimeout(() => keepOffline().catch(() => {}), offlineAfter);
 };

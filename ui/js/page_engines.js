@@ -11,6 +11,7 @@ import { stepsForTexts } from "./run_record.js";
 
 const engines = { run: null, side: null, chat: null };
 let asking = Promise.resolve(); // jobs are sent in the order of the calls, however long it takes to find their files
+let inUse = []; // functions that let go the fetched models of the run, which no tab removes meanwhile
 let running = false; // a run is going on, which closing the page would interrupt
 
 // Steps of the run go to the charts; Go gets only those that its texts need.
@@ -45,6 +46,7 @@ const engine = (name) => {
 const terminate = (name) => {
   engines[name]?.terminate();
   engines[name] = null;
+  if (name === "run") for (const letGo of inUse.splice(0)) letGo();
 };
 
 // recordedInputs says where the files of a run can be found again. Chosen files are kept as copies under a key.
@@ -69,6 +71,8 @@ export const startRun = async (job, sources, meta, step) => {
   running = true;
   let files;
   try {
+    const fetched = Object.values(named).filter((source) => source.from === "fetched");
+    inUse.push(...(await Promise.all(fetched.map((source) => llamatabStore.useModel(source.key)))));
     files = await filesByMount(named);
   } catch (error) {
     tell("envelopes", { engine: "run", envelopes: [{ type: "failed", failed: inputsGone(error) }] });

@@ -6,6 +6,8 @@
 //                   /run.json, summary.json, metrics.jsonl, events.jsonl, samples.jsonl
 //                   /adapter/…, model/…, checkpoint-N/…
 //   llamatab/inputs/KEY/…             model folders and data files that the person chose, shared by runs
+//   llamatab/models/KEY/…             models that this browser has fetched from a hub (ui/js/hub_download.js), each with
+//                      /.model.json   where it comes from and which files it has
 //
 // A folder is complete when it has a manifest, which is written last. Readers ignore a folder without one. A single file
 // is replaced as a whole, as createWritable does it. A file of lines grows in place, and readers ignore an incomplete last
@@ -182,10 +184,47 @@ globalThis.llamatabStore = (() => {
     });
   });
 
+  // sizeOf is the size of a file, 0 where there is none.
+  const sizeOf = async (path) => (await orNull(get(path)))?.size ?? 0;
+  // models lists the models of a hub: {key, about, complete, bytes}. about is what .model.json says, bytes how many have come.
+  const models = async () => {
+    const dir = await orNull(folder("models")), found = [];
+    for (const [key] of dir ? await entries(dir) : []) {
+      const path = "models/" + key, about = await json(`${path}/.model.json`);
+      if (!about) continue; // the tab died before it began; the next fetch of the model writes it
+      let bytes = 0;
+      for (const file of about.files) bytes += Math.min(await sizeOf(`${path}/${file.path}`), file.size);
+      found.push({ key, about, complete: !!(await complete(path)), bytes });
+    }
+    return found;
+  };
+  // modelFiles are the File objects of a model, null where it is not whole. Those of its folders are left out, as of a folder that the person chooses.
+  const modelFiles = async (key) => {
+    const all = await complete("models/" + key);
+    return all && Promise.all(all.filter((f) => !/^\.|\//.test(f.path)).map((f) => get(`models/${key}/${f.path}`)));
+  };
+  const modelLock = (key) => "llamatab-model-" + key;
+  // useModel keeps a model from being removed by any tab until the function that it returns is called or the tab ends.
+  const useModel = (key) => new Promise((done) => {
+    navigator.locks.request(modelLock(key), { mode: "shared" }, () => new Promise((release) => done(release)));
+  });
+  // removeModel reports whether it has removed a model: one that is in use stays.
+  const removeModel = (key) => navigator.locks.request(modelLock(key), { ifAvailable: true }, async (lock) => {
+    if (lock) await remove("models/" + key);
+    return !!lock;
+  });
+  // usersOf names the runs that go on, in any tab, with a model.
+  const usersOf = async (key) => (await list()).filter((r) => r.live && Object.values(r.meta.inputs ?? {}).some((i) => i.from === "fetched" && i.key === key)).map((r) => r.meta.name);
+  // access opens a file to be read and written in place. Only a worker can.
+  const access = async (path) => {
+    const [dir, name] = split(path);
+    return (await (await folder(dir, true)).getFileHandle(name, { create: true })).createSyncAccessHandle();
+  };
+  const estimate = () => navigator.storage.estimate();
+
   // lines opens a file of lines to append to. The first line for which keep is false is dropped with all lines after it.
   const lines = async (path, keep) => {
-    const [dir, name] = split(path);
-    const handle = await (await (await folder(dir, true)).getFileHandle(name, { create: true })).createSyncAccessHandle();
+    const handle = await access(path);
     let end = 0;
     const cut = (keep) => {
       const old = new Uint8Array(handle.getSize());
@@ -220,5 +259,5 @@ globalThis.llamatabStore = (() => {
     return { write: (bytes) => stream.write(bytes), close: () => stream.close(), abort: () => stream.abort().catch(() => {}) };
   };
 
-  return { get, put, json, remove, commit, complete, giveUp, list, removeRun, prune, files, inputs, keepInputs, checkpoint, keepCheckpoint, lock, lines, writer, run };
+  return { get, put, json, remove, commit, complete, giveUp, list, removeRun, prune, files, inputs, keepInputs, checkpoint, keepCheckpoint, lock, lines, writer, run, sizeOf, models, modelFiles, useModel, removeModel, usersOf, access, estimate };
 })();

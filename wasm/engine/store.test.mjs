@@ -1,78 +1,8 @@
 // Tests of store.js in Node, over a stand-in for the origin private file system.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import test from "node:test";
-import vm from "node:vm";
+import { fakeStore as setup } from "./fake_storage.mjs";
 
-const source = readFileSync(new URL("store.js", import.meta.url), "utf8");
-const missing = () => new DOMException("not there", "NotFoundError");
-
-class FakeFile {
-  kind = "file";
-  bytes = new Uint8Array();
-  constructor(name, disk) { Object.assign(this, { name, disk }); }
-  async getFile() { return new File([this.bytes], this.name); }
-  async createWritable() {
-    const parts = [];
-    return {
-      write: async (content) => { parts.push(new Uint8Array(await new Blob([content]).arrayBuffer())); },
-      close: async () => { this.bytes = new Uint8Array(await new Blob(parts).arrayBuffer()); },
-      abort: async () => {},
-    };
-  }
-  async createSyncAccessHandle() {
-    return {
-      getSize: () => this.bytes.length,
-      read: (into, { at }) => into.set(this.bytes.subarray(at, at + into.length)),
-      write: (from, { at }) => {
-        const fits = from.subarray(0, this.disk.free);
-        const grown = new Uint8Array(Math.max(this.bytes.length, at + fits.length));
-        grown.set(this.bytes);
-        grown.set(fits, at);
-        this.bytes = grown;
-        return fits.length;
-      },
-      truncate: (size) => { this.bytes = this.bytes.slice(0, size); },
-      flush() {},
-      close() {},
-    };
-  }
-}
-
-class FakeFolder {
-  kind = "directory";
-  children = new Map();
-  constructor(disk) { this.disk = disk; }
-  child(name, create, make) {
-    if (!this.children.has(name)) {
-      if (!create) throw missing();
-      this.children.set(name, make());
-    }
-    return this.children.get(name);
-  }
-  async getDirectoryHandle(name, { create = false } = {}) { return this.child(name, create, () => new FakeFolder(this.disk)); }
-  async getFileHandle(name, { create = false } = {}) { return this.child(name, create, () => new FakeFile(name, this.disk)); }
-  async removeEntry(name) { if (!this.children.delete(name)) throw missing(); }
-  async *entries() { yield* this.children; }
-}
-
-// setup is a fresh store. disk.free is how many bytes a line may still take; held are the names of locks.
-function setup() {
-  const disk = { free: Infinity }, root = new FakeFolder(disk), held = [];
-  const estimate = { quota: 1e9, usage: 0 };
-  const locks = {
-    query: async () => ({ held: held.map((name) => ({ name })) }),
-    async request(name, options, use) {
-      if (held.includes(name)) return use(null);
-      held.push(name);
-      await use({ name });
-      held.splice(held.indexOf(name), 1);
-    },
-  };
-  const scope = { navigator: { storage: { getDirectory: async () => root, estimate: async () => estimate }, locks }, TextDecoder, DOMException, File, Blob };
-  vm.runInNewContext(source, scope);
-  return { store: scope.llamatabStore, disk, held, estimate };
-}
 const bytes = (text) => new TextEncoder().encode(text);
 const read = async (store, path) => (await store.get(path)).text();
 // plain makes values of another context comparable.
@@ -197,4 +127,44 @@ test("a run belongs to one tab until it is released", async () => {
   first.release();
   await new Promise((done) => setImmediate(done));
   assert.notEqual(await store.lock("a"), null);
+});
+
+// newModel writes what a model of a hub has, of which bytes of the weights have come.
+const newModel = async (store, key, come, whole) => {
+  const about = { repo: "org/name", revision: "main", commit: "c", endpoint: "https://hub.example", files: [{ path: "config.json", size: 2 }, { path: "w.safetensors", size: 4 }, { path: "more/t.jinja", size: 1 }] };
+  await store.put(`models/${key}/.model.json`, JSON.stringify(about));
+  await store.put(`models/${key}/config.json`, "{}");
+  await store.put(`models/${key}/w.safetensors`, "1234".slice(0, come));
+  await store.put(`models/${key}/more/t.jinja`, "x");
+  if (whole) await store.commit(`models/${key}`);
+};
+
+test("a model of a hub counts when it is whole, and its files are those of a chosen folder", async () => {
+  const { store } = setup();
+  assert.deepEqual(plain(await store.models()), []);
+  await newModel(store, "a", 3, false);
+  await newModel(store, "b", 4, true);
+  assert.deepEqual((await store.models()).map((m) => [m.key, m.complete, m.bytes, m.about.repo].join()).join(" "), "a,false,6,org/name b,true,7,org/name");
+  assert.equal(await store.modelFiles("a"), null);
+  assert.equal(await store.modelFiles("none"), null);
+  assert.equal((await store.modelFiles("b")).map((f) => f.name + f.size).join(), "config.json2,w.safetensors4");
+});
+
+test("a model that a run of any tab uses stays, and the run is named", async () => {
+  const { store, held } = setup();
+  await newModel(store, "b", 4, true);
+  await store.put("runs/r/meta.json", JSON.stringify({ name: "pirates", created: "2026", inputs: { model: { from: "fetched", key: "b" } } }));
+  assert.equal((await store.usersOf("b")).join(), "");
+  held.push("llamatab-run-r");
+  assert.equal((await store.usersOf("b")).join(), "pirates");
+  assert.equal((await store.usersOf("a")).join(), "");
+  const [first, second] = [await store.useModel("b"), await store.useModel("b")];
+  assert.equal(await store.removeModel("b"), false);
+  first();
+  await new Promise((done) => setTimeout(done, 1));
+  assert.equal(await store.removeModel("b"), false);
+  second();
+  await new Promise((done) => setTimeout(done, 1));
+  assert.equal(await store.removeModel("b"), true);
+  assert.equal((await store.models()).length, 0);
 });

@@ -1,0 +1,8 @@
+// The worker that fetches models straight from a hub. The page posts {act, name, endpoint}; see hub_fetches.js for what it posts.
+
+import "/store.js";
+import { Fetches } from "./hub_fetches.js";
+import { ofBrowser } from "./hub_net.js";
+
+const fetches = new Fetches({ disk: llamatabStore, net: ofBrowser(), locks: navigator.locks, post: (message) => postMessage(message) });
+addEventListener("message", ({ data: { act, name, endpoint } }) => fetches[act](name, endpoint));
