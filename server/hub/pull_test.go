@@ -275,7 +275,7 @@ func TestFaults(t *testing.T) {
 		long   time.Duration
 	}{
 		{name: "cut", faults: []hubtest.Fault{{Storage: true, Cut: 100_000}, {Storage: true, Cut: 50_000, Times: 3}}, says: "cut"},
-		{name: "cut of a small file", faults: []hubtest.Fault{{Path: "resolve-cache", Cut: 2}}, says: "cut"},
+		{name: "cut of a small file", faults: []hubtest.Fault{{Path: "resolve-cache", Cut: 1}}, says: "cut"},
 		{name: "stall", faults: []hubtest.Fault{{Storage: true, Stall: 70_000}}, says: "no bytes have come"},
 		{name: "stall of the list", faults: []hubtest.Fault{{Path: "/api/models", Status: 503, Times: 2}}, says: "status 503"},
 		{name: "wrong bytes once", faults: []hubtest.Fault{{Storage: true, Flip: true}}, says: "wrong checksum"},
