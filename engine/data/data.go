@@ -127,9 +127,10 @@ type Dataset struct {
 	// rows. Parts of a dataset that was split have none.
 	Fingerprint uint64
 
-	index  *index  // of the rows of a large file, else nil
-	chosen []int32 // the rows of the index that this part has; nil: all
-	most   int     // tokens that rows of the index are cut to, 0 for no limit
+	index  *index    // of the rows of a large file, else nil
+	chosen []int32   // the rows of the index that this part has; nil: all
+	most   int       // tokens that rows of the index are cut to, 0 for no limit
+	packs  [][]int32 // the rows of the index that share each packed row; nil: rows are not packed
 }
 
 // CountsRemark says how many rows and tokens there are, and how many rows were left out, for which causes.

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"sort"
@@ -27,25 +28,34 @@ const packWindow = 1000
 // that they had.
 //
 // The first label of each sample becomes Ignore: the last token of the sample before it does not predict it. The rows of
-// the result know where their samples begin (Sample.Parts), and Collate restarts the positions there.
+// the result know where their samples begin (Sample.Parts), and Collate restarts the positions there. Of a file that is not in
+// memory only the lengths are needed: its samples are read when their row is drawn.
 //
 // Source: TRL, pack_dataset with the strategy bfd; Ding et al. 2024, arXiv:2404.10830.
 func (d *Dataset) Pack(shuffle bool, seed uint64) *Dataset {
 	packed := *d
 	packed.Samples = nil
-	order := make([]int32, len(d.Samples))
+	order := make([]int32, d.Len())
 	for i := range order {
 		order[i] = int32(i)
 	}
 	if shuffle {
-		order = sampling.Shuffled(len(d.Samples), seed, sampling.PackStream)
+		order = sampling.Shuffled(d.Len(), seed, sampling.PackStream)
 	}
 	for window := range slices.Chunk(order, packWindow) {
 		lengths := make([]int, len(window))
 		for i, n := range window {
-			lengths[i] = len(d.Samples[n].IDs)
+			lengths[i] = d.RowLen(int(n))
 		}
 		for _, row := range bestFit(lengths, d.Length) {
+			if d.index != nil {
+				places := make([]int32, len(row))
+				for i, n := range row {
+					places[i] = d.at(int(window[n]))
+				}
+				packed.packs = append(packed.packs, places)
+				continue
+			}
 			parts := make([]Sample, len(row))
 			for i, n := range row {
 				parts[i] = d.Samples[window[n]]
@@ -53,7 +63,7 @@ func (d *Dataset) Pack(shuffle bool, seed uint64) *Dataset {
 			packed.Samples = append(packed.Samples, join(parts))
 		}
 	}
-	packed.Stats.Packed = len(packed.Samples)
+	packed.Stats.Packed = packed.Len()
 	packed.Fingerprint = packed.layoutHash()
 	return &packed
 }
@@ -114,6 +124,10 @@ func join(samples []Sample) Sample {
 func (d *Dataset) Unpack() *Dataset {
 	plain := *d
 	plain.Samples, plain.Stats.Packed = nil, 0
+	if d.packs != nil {
+		plain.chosen, plain.packs = slices.Concat(d.packs...), nil
+		return &plain
+	}
 	for _, row := range d.Samples {
 		if row.Parts == nil {
 			plain.Samples = append(plain.Samples, row)
@@ -137,15 +151,48 @@ func (s Sample) partEnd(i int) int32 {
 // LongestPart is the number of tokens of the longest sample.
 func (d *Dataset) LongestPart() int {
 	n := 0
-	for _, row := range d.Samples {
-		if row.Parts == nil {
-			n = max(n, len(row.IDs))
-		}
-		for i, p := range row.Parts {
-			n = max(n, int(row.partEnd(i)-p.At))
-		}
+	for part := range d.parts() {
+		n = max(n, part.tokens)
 	}
 	return n
+}
+
+// packedPart is one sample of a dataset, which may share its row.
+type packedPart struct {
+	row        int // of the dataset
+	at, tokens int // in the row
+	line       int32
+	shared     int // samples of its row, 0 for a row that is not packed
+}
+
+// parts are the samples of all rows, in their order.
+func (d *Dataset) parts() iter.Seq[packedPart] {
+	return func(yield func(packedPart) bool) {
+		for row := range d.Len() {
+			at := 0
+			switch {
+			case d.packs != nil:
+				for _, place := range d.packs[row] {
+					n := d.placeLen(place)
+					if !yield(packedPart{row, at, n, d.index.line[place], len(d.packs[row])}) {
+						return
+					}
+					at += n
+				}
+			case d.index != nil || d.Samples[row].Parts == nil:
+				if !yield(packedPart{row: row, tokens: d.RowLen(row)}) {
+					return
+				}
+			default:
+				s := d.Samples[row]
+				for i, p := range s.Parts {
+					if !yield(packedPart{row, int(p.At), int(s.partEnd(i) - p.At), p.Line, len(s.Parts)}) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // Lines are the lines of the records in a row.
@@ -170,13 +217,8 @@ func (d *Dataset) VisiblePairs(window int) (pairs float64) {
 		}
 		pairs += float64(n)*float64(n+1)/2 - float64(hidden)*float64(hidden+1)/2
 	}
-	for _, row := range d.Samples {
-		if row.Parts == nil {
-			count(len(row.IDs))
-		}
-		for i, p := range row.Parts {
-			count(int(row.partEnd(i) - p.At))
-		}
+	for part := range d.parts() {
+		count(part.tokens)
 	}
 	return pairs
 }
@@ -185,18 +227,20 @@ func (d *Dataset) VisiblePairs(window int) (pairs float64) {
 func (d *Dataset) layoutHash() uint64 {
 	h := d.Fingerprint
 	mix := func(v uint64) { h = (h ^ v) * fnvPrime }
-	for _, row := range d.Samples {
-		mix(uint64(len(row.Parts)))
-		for _, p := range row.Parts {
-			mix(uint64(p.At)<<32 | uint64(p.Line))
+	row := -1
+	for p := range d.parts() {
+		if p.row != row {
+			row = p.row
+			mix(uint64(p.shared))
 		}
+		mix(uint64(p.at)<<32 | uint64(p.line))
 	}
 	return h
 }
 
 // PackedRemark says how full the rows of a packed dataset are.
 func (d *Dataset) PackedRemark() message.Remark {
-	rows, length := len(d.Samples), max(d.Length, d.Longest())
+	rows, length := d.Len(), max(d.Length, d.Longest())
 	return message.NewRemark("rows_packed", "{file}: {n} samples in {rows} packed rows of at most {length} tokens, {share} % full",
 		"file", d.Name, "n", d.Stats.Rows, "rows", rows, "length", length, "share", math.Round(100*float64(d.Stats.Tokens)/float64(rows*length)))
 }

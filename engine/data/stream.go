@@ -142,6 +142,8 @@ func (d *Dataset) Len() int {
 	switch {
 	case d.index == nil:
 		return len(d.Samples)
+	case d.packs != nil:
+		return len(d.packs)
 	case d.chosen != nil:
 		return len(d.chosen)
 	}
@@ -161,7 +163,19 @@ func (d *Dataset) RowLen(row int) int {
 	if d.index == nil {
 		return len(d.Samples[row].IDs)
 	}
-	n := int(d.index.tokens[d.at(row)])
+	if d.packs == nil {
+		return d.placeLen(d.at(row))
+	}
+	n := 0
+	for _, place := range d.packs[row] {
+		n += d.placeLen(place)
+	}
+	return n
+}
+
+// placeLen is the number of tokens of a row of the index.
+func (d *Dataset) placeLen(place int32) int {
+	n := int(d.index.tokens[place])
 	if d.most > 0 {
 		n = min(n, d.most)
 	}
@@ -173,7 +187,20 @@ func (d *Dataset) RowLines(row int) []int {
 	if d.index == nil {
 		return d.Samples[row].Lines()
 	}
-	return []int{int(d.index.line[d.at(row)])}
+	places := d.places(row)
+	lines := make([]int, len(places))
+	for i, place := range places {
+		lines[i] = int(d.index.line[place])
+	}
+	return lines
+}
+
+// places are the rows of the index in a row of the dataset.
+func (d *Dataset) places(row int) []int32 {
+	if d.packs != nil {
+		return d.packs[row]
+	}
+	return []int32{d.at(row)}
 }
 
 // rowCounted is the number of targets that a row trains.
@@ -181,7 +208,11 @@ func (d *Dataset) rowCounted(row int) int {
 	if d.index == nil {
 		return d.Samples[row].Counted()
 	}
-	return int(d.index.counted[d.at(row)])
+	n := 0
+	for _, place := range d.places(row) {
+		n += int(d.index.counted[place])
+	}
+	return n
 }
 
 // Row returns a row.
@@ -214,9 +245,9 @@ func (d *Dataset) Pick(rows []int) ([]Sample, error) {
 		}
 		return samples, nil
 	}
-	places := make([]int32, len(rows))
-	for i, row := range rows {
-		places[i] = d.at(row)
+	var places []int32
+	for _, row := range rows {
+		places = append(places, d.places(row)...)
 	}
 	samples, err := d.index.read(places)
 	if err != nil {
@@ -225,7 +256,15 @@ func (d *Dataset) Pick(rows []int) ([]Sample, error) {
 	for i, s := range samples {
 		samples[i] = s.cut(d.most)
 	}
-	return samples, nil
+	if d.packs == nil {
+		return samples, nil
+	}
+	packed := make([]Sample, len(rows))
+	for i, row := range rows {
+		n := len(d.packs[row])
+		packed[i], samples = join(samples[:n]), samples[n:]
+	}
+	return packed, nil
 }
 
 // cut is the row up to most tokens; 0 is no limit.

@@ -26,6 +26,38 @@ func streamed(t *testing.T, files fstest.MapFS, name string, opt Options) (*Data
 	return Load(f, name, opt)
 }
 
+// samePacks compares packed rows that are read when they are drawn with those in memory.
+func samePacks(t *testing.T, name string, got, want *Dataset) {
+	t.Helper()
+	name += ", packed"
+	if got.Stats != want.Stats || got.Fingerprint != want.Fingerprint || got.Longest() != want.Longest() || got.LongestPart() != want.LongestPart() || got.VisiblePairs(0) != want.VisiblePairs(0) || got.VisiblePairs(2) != want.VisiblePairs(2) {
+		t.Errorf("%s: %+v, fingerprint %x; want %+v, %x", name, got.Stats, got.Fingerprint, want.Stats, want.Fingerprint)
+	}
+	if !reflect.DeepEqual(got.PackedRemark(), want.PackedRemark()) || got.Len() < 1 || want.Stats.Packed != want.Len() {
+		t.Errorf("%s: %v, want %v", name, got.PackedRemark(), want.PackedRemark())
+	}
+	sameRows(t, name, got, want)
+	rows, err := got.Pick([]int{got.Len() - 1, 0, got.Len() / 2})
+	if err != nil || !reflect.DeepEqual(rows[1], want.Samples[0]) || !reflect.DeepEqual(rows[0], want.Samples[got.Len()-1]) {
+		t.Errorf("%s: %v: rows that are drawn in another order differ", name, err)
+	}
+	for row := range got.Len() {
+		if got.rowCounted(row) != want.rowCounted(row) || !slices.Equal(got.RowLines(row), want.RowLines(row)) {
+			t.Errorf("%s: row %d counts %d of lines %v, want %d of %v", name, row, got.rowCounted(row), got.RowLines(row), want.rowCounted(row), want.RowLines(row))
+		}
+	}
+	alone, wantAlone := got.Unpack(), want.Unpack()
+	if alone.Len() != wantAlone.Len() || alone.Stats != wantAlone.Stats {
+		t.Errorf("%s: %d rows when unpacked, want %d", name, alone.Len(), wantAlone.Len())
+	}
+	for row := range alone.Len() {
+		s, err := alone.Row(row)
+		if w := wantAlone.Samples[row]; err != nil || !slices.Equal(s.IDs, w.IDs) || s.Line != w.Line {
+			t.Errorf("%s: unpacked row %d is %v (%v), want %v", name, row, s, err, w)
+		}
+	}
+}
+
 // A file whose rows are read when they are drawn gives the rows, counts and remarks of the same file in memory.
 func TestStreamedRows(t *testing.T) {
 	row := func(i int) string {
@@ -72,6 +104,9 @@ func TestStreamedRows(t *testing.T) {
 		}
 		sameRows(t, name, got, want)
 		sameRows(t, name+", cut", got.Cut(3), want.Cut(3))
+		for _, shuffle := range []bool{false, true} {
+			samePacks(t, name, got.Pack(shuffle, 3), want.Pack(shuffle, 3))
+		}
 		if want.Len() < 3 {
 			continue
 		}
@@ -82,6 +117,7 @@ func TestStreamedRows(t *testing.T) {
 		}
 		sameRows(t, name+", train", train, wantTrain)
 		sameRows(t, name+", valid", valid, wantValid)
+		samePacks(t, name+", train", train.Pack(true, 3), wantTrain.Pack(true, 3))
 	}
 }
 

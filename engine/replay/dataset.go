@@ -35,7 +35,7 @@ func (s *Setup) DataPlan(cfg *config.Config) sampling.Plan {
 func (s *Setup) readRows(cfg *config.Config) error {
 	o := DataOptions{
 		Format: cfg.Dataset.Format, Columns: cfg.Dataset.Columns, MaxLength: cfg.Dataset.MaxLength, TrainOnPrompt: cfg.Dataset.TrainOnPrompt, Template: cfg.Dataset.Template,
-		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg), InMemory: cfg.Dataset.Packing,
+		SkipBad: cfg.Dataset.OnBadRow == "skip", Classify: pretrained.Classifies(cfg),
 	}
 	if cfg.PEFT != nil {
 		o.Virtual = peft.VirtualTokens(cfg.PEFT)
@@ -113,7 +113,6 @@ type DataOptions struct {
 	SkipBad       bool
 	Classify      bool // read labels also if the model is no classifier
 	Classes       int  // number of classes, 0 for the number of labels in the data
-	InMemory      bool // also a large file: its rows are rearranged
 	Virtual       int  // positions of the context that virtual tokens will take
 	Outlines      int  // of how many rows the dataset keeps the outline
 	Bytes         int  // of the file that are read before reading ends with the row at hand; 0 for all
@@ -170,9 +169,7 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 		opt.Tokenizer = s.Model.Tokenizer
 		opt.Chat = func(tools bool) (*chat.Choice, error) { return s.Model.Chat(o.Template, tools) }
 	}
-	if !o.InMemory {
-		opt.Open = func() (fs.File, error) { return s.Model.Files.Dataset.Open(name) }
-	}
+	opt.Open = func() (fs.File, error) { return s.Model.Files.Dataset.Open(name) }
 	if o.MaxLength != nil {
 		opt.MaxLength = *o.MaxLength
 	}

@@ -299,7 +299,7 @@ func (s *Setup) flops(t *graph.Tape) float64 {
 	if s.Train.Stats.Packed == 0 {
 		return t.Flops()
 	}
-	return t.FlopsBy(op.PackedFlops(func(window int) float64 { return s.Train.VisiblePairs(window) / float64(len(s.Train.Samples)) }))
+	return t.FlopsBy(op.PackedFlops(func(window int) float64 { return s.Train.VisiblePairs(window) / float64(s.Train.Len()) }))
 }
 
 // Longest is the number of tokens in the longest rows of a batch.
