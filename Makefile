@@ -164,6 +164,7 @@ templates: $(TEMPLATES)/node_modules ## compare chat templates with another impl
 soak: build bin/wasmexec $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules ## the long tests: whole matrices and runs of an hour, each of which has a short test in make test
 	$(GO) test -tags soak -timeout 2h ./...
 	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
+	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -exec "$(CURDIR)/bin/wasmexec" -run TestLargeFile -v ./engine/data
 
 fuzz: ## fuzz each parser and each state machine for MINUTES (1)
 	@MINUTES="$(or $(MINUTES),1)" .ci/fuzz
