@@ -59,7 +59,17 @@ func TestAccessible(t *testing.T) {
 		}
 	}
 	for _, lang := range []string{"en", "zh"} {
-		b.studio(address+"?lang="+lang, "rows.jsonl")
+		b.studio(address+"?lang="+lang, "broken.jsonl")
+		b.click("skip-bad")
+		b.wait(`!document.getElementById("bad-rows").hidden`)
+		check("rows left out " + lang)
+		b.choose("data-input", map[string]int{"odd.csv": 900})
+		b.wait(`document.getElementById("data-fault").textContent.includes("frage")`)
+		b.pick("mapping-format", "prompt_completion")
+		b.wait(`document.getElementById("mapping-prompt")`)
+		check("columns " + lang)
+		b.choose("data-input", map[string]int{"chats.jsonl": 900})
+		b.wait(`document.querySelector("#preview-rows .role")`)
 		b.click("more")
 		b.click("json")
 		b.click("help")

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,7 +95,15 @@ func (f *Field) value() any {
 func (f *Field) choices() []message.Option {
 	d, ok := derivedSettings[f.Path]
 	if !ok {
-		return f.studio.About.Choices[f.Path]
+		options := f.studio.About.Choices[f.Path]
+		if f.Path != templatePath {
+			return options
+		}
+		options = slices.Concat(options, f.studio.namedTemplates())
+		if v := spell(f.value()); len(options) > 0 && !slices.ContainsFunc(options, func(o message.Option) bool { return o.Value == v }) {
+			options = append(options, message.Option{Value: v}) // of another model
+		}
+		return options
 	}
 	words := d.choices
 	if f.Path == "added.activation" {
@@ -161,6 +170,8 @@ func (f *Field) OptionText(o message.Option) Text {
 	text := Text(o.Value)
 	if key := "option." + f.Path + "." + o.Value; f.Has(key) {
 		text = f.T(key)
+	} else if name, ok := strings.CutPrefix(o.Value, "model:"); ok && f.Path == templatePath {
+		text = f.T("template.named", "name", name)
 	}
 	switch {
 	case o.Incomplete:

@@ -96,6 +96,7 @@ func studio(b tab, address string) {
 	b.wait(`document.getElementById("data-chosen").textContent === "海盗.txt · 6 B · read as GB18030"`)
 	b.choose("data-input", map[string]int{"rows.jsonl": 2500})
 
+	studioData(b)
 	// A refused value is marked at its setting. A plan that does not fit offers changes with which it does.
 	b.set("set-training-per-device-train-batch-size", "0")
 	b.wait(`document.getElementById("plan-fault").textContent.trim() === "Batch size: 0 does not do, it takes 1 to 65536."`)
@@ -124,6 +125,43 @@ func studio(b tab, address string) {
 	b.want(`document.getElementById("budget").value`, "0.004")
 	b.set("budget", "")
 	b.want(clean, "")
+}
+
+// studioData shows conversations, a file with columns of its own, and one with a malformed row.
+func studioData(b tab) {
+	b.choose("data-input", map[string]int{"chats.jsonl": 900})
+	b.wait(`document.querySelectorAll("#preview-rows .preview-row").length === 2`)
+	b.want(`[...document.querySelectorAll(".preview-row .turn")].map((e) => e.querySelector(".role").textContent).join()`, "system,user,assistant,system,user,assistant")
+	b.want(`[...document.querySelectorAll("#preview-rows mark")].map((e) => e.textContent).join("/")`, "Out to sea, and back.\nTwice a day.<|im_end|>/有一座灯塔。<|im_end|>")
+	b.want(`document.querySelector("[data-row='1'] [data-role=assistant] .tokens").textContent`, "<|im_start|>assistant\n[trained:Out to sea, and back.\nTwice a day.<|im_end|>]\n")
+	b.want(`document.querySelectorAll("#preview-rows mark .special").length`, "2")
+	b.want(`document.querySelector("[data-row='2'] .more").textContent`, "… and 40 more tokens")
+	b.want(`document.getElementById("template-used").textContent`, "The model's template default puts the turns together (tokenizer_config.json).")
+	b.pick("template-choice", "model:rag")
+	b.wait(`document.getElementById("template-used").textContent.includes("rag")`)
+	b.pick("template-choice", "chatml")
+	b.wait(`document.getElementById("template-used").textContent.includes("built-in template chatml")`)
+
+	b.choose("data-input", map[string]int{"odd.csv": 900})
+	b.wait(`document.getElementById("data-fault").textContent.includes("no format fits the columns nr, frage, antwort")`)
+	b.want(`document.getElementById("preview").hidden + " " + document.getElementById("template").hidden`, "true true")
+	b.pick("mapping-format", "prompt_completion")
+	b.pick("mapping-prompt", "frage")
+	b.wait(`document.getElementById("data-fault").textContent.includes('the key "completion" is missing')`)
+	b.pick("mapping-completion", "antwort")
+	b.wait(`document.getElementById("data-fault").textContent.trim() === "" && document.querySelector("#preview-rows mark")?.textContent === "Aufs</s>"`)
+	b.wait(`document.querySelector("#mapping > .hint").textContent === "Prompt: frage · Answer (completion): antwort"`)
+	b.click("mapping-open")
+	b.wait(`document.getElementById("mapping-prompt-example").textContent === "Wohin geht die Flut?" && !document.getElementById("mapping-fields").hidden`)
+
+	b.choose("data-input", map[string]int{"broken.jsonl": 900})
+	b.wait(`document.getElementById("data-fault").textContent.includes('Line 3 of the data: "text" is null.')`)
+	b.click("skip-bad")
+	b.wait(`!document.getElementById("bad-rows").hidden && document.querySelector("#bad-rows li").textContent === 'Line 3: "text" is null'`)
+	b.click("stop-bad")
+	b.wait(`document.getElementById("preview").hidden`)
+	b.choose("data-input", map[string]int{"rows.jsonl": 2500})
+	b.wait(`document.querySelectorAll("#preview-rows mark").length === 1`)
 }
 
 // studioSettings chooses what trains, in several ways.

@@ -115,6 +115,7 @@ func (h *hubModels) receiveDirect(m directMessage) {
 	s := h.page.Studio
 	if s.Model.Source.From == "fetched" && h.stored(s.Model.Source.Key) == nil {
 		s.Model = chosenInput{}
+		s.chosen++
 		s.changed()
 	}
 	s.findStored()
@@ -332,6 +333,7 @@ func (h *hubModels) Remove(name string) {
 	s := h.page.Studio
 	if s.Model.Name == name {
 		s.Model = chosenInput{}
+		s.chosen++
 		s.changed()
 	}
 	h.page.browser.RemoveModel(name, byServer)

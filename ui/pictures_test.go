@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,10 @@ func (v view) visit(b tab, address, lang string) {
 	for _, screen := range []string{screenStudio, screenRun, screenTry, screenExport, screenRoom} {
 		at(screen)
 		take(map[string]string{screenStudio: "2-studio-new", screenRun: "3-run-new", screenTry: "4-try-new", screenExport: "5-export-new", screenRoom: "6-room-new"}[screen])
+	}
+	for _, data := range []string{"chats.jsonl", "odd.csv", "broken.jsonl"} {
+		b.studio(address+"?lang="+lang, data)
+		take("2-studio-" + strings.TrimSuffix(data, filepath.Ext(data)))
 	}
 	b.studio(address+"?lang="+lang, "rows.jsonl")
 	take("2-studio")

@@ -46,6 +46,10 @@ func (f *forecast) Rows() []planRow {
 // more plan at its end.
 func (s *Studio) changed() {
 	s.page.Run.canStart = s.ready()
+	if s.shown != s.chosen { // plan and preview are of other files
+		s.shown, s.previewed = s.chosen, ""
+		s.Plan, s.Fault, s.Ways, s.Preview, s.File, s.DataFault, s.Reading = nil, nil, nil, nil, nil, nil, false
+	}
 	s.fillElements()
 	if !s.ready() || s.page.Run.Stage.Active() || s.page.Screen != screenStudio {
 		return
@@ -57,13 +61,14 @@ func (s *Studio) changed() {
 	s.planning, s.replan = true, false
 	config := s.config()
 	s.previewData(config)
-	gpu := s.page.GPU
+	gpu, asked := s.page.GPU, s.chosen
 	job := message.Job{
 		Command: message.Plan, Config: config.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
 		Plan: &message.PlanJob{MaxBuffer: gpu.MaxBuffer, MaxBinding: gpu.MaxBinding}, MemoryBudget: s.limit(),
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
 		switch {
+		case asked != s.chosen: // the answer is about files that are not chosen any more
 		case e.Result != nil:
 			s.Plan, s.Fault = new(forecast), nil
 			json.Unmarshal(e.Result, s.Plan)

@@ -21,23 +21,26 @@ type Studio struct {
 	Datasets    []message.ServerFile
 	Config      Tree
 	About       description
-	Recipes     []recipe        // of the server
-	Recipe      string          // name of the selected one
-	Budget      string          // limit of GPU memory in GB, as typed; "" for none
-	Plan        *forecast       // of the current settings, nil while unknown
-	Problem     Text            // why the run cannot start
-	Fault       *message.Failed // why the engine refuses the settings
-	Preview     *message.DataPreview
-	DataFault   *message.Failed // why the engine refuses the data
-	More        bool            // all settings are shown
-	JSON        bool            // run.json is shown
-	Blocks      bool            // the plan is shown by block
-	Comparing   bool            // the comparison of methods is shown
-	Ways        []way           // of that comparison, nil until the engine has planned them
-	Shared      string          // the link that was copied
-	TooLong     bool            // the settings are too long for a link
-	Lesson      bool            // the settings came in a link for a lesson: only model and data can be chosen
-	Lock        bool            // the next link is for a lesson
+	Recipes     []recipe             // of the server
+	Recipe      string               // name of the selected one
+	Budget      string               // limit of GPU memory in GB, as typed; "" for none
+	Plan        *forecast            // of the current settings, nil while unknown
+	Problem     Text                 // why the run cannot start
+	Fault       *message.Failed      // why the engine refuses the settings
+	Preview     *message.DataPreview // of the current data, nil while unknown and where the engine refuses the data
+	File        *message.DataPreview // columns of the current data and what is read from them, also where the engine refuses it
+	DataFault   *message.Failed      // why the engine refuses the data
+	Reading     bool                 // the engine is reading the data
+	Mapping     bool                 // the person has opened the choice of format and columns
+	More        bool                 // all settings are shown
+	JSON        bool                 // run.json is shown
+	Blocks      bool                 // the plan is shown by block
+	Comparing   bool                 // the comparison of methods is shown
+	Ways        []way                // of that comparison, nil until the engine has planned them
+	Shared      string               // the link that was copied
+	TooLong     bool                 // the settings are too long for a link
+	Lesson      bool                 // the settings came in a link for a lesson: only model and data can be chosen
+	Lock        bool                 // the next link is for a lesson
 
 	invalid     map[string]string // by path: texts of controls that are no valid values
 	fields      map[string]*Field // by path
@@ -45,6 +48,9 @@ type Studio struct {
 	planning    bool              // the engine is planning
 	replan      bool              // something has changed since it began: it plans again
 	previewed   string            // the data and settings of the last preview
+	chosen      int               // how often a model or data has been chosen
+	shown       int               // the choice that plan and preview are of
+	mapped      string            // the data whose format and columns the person has chosen in the preview
 	offersKnown bool              // the server's offers have arrived
 	named       [2]string         // model and data that loaded settings name, until the offers are known
 	missing     string            // a model that loaded settings name and the server does not have, until the browser's models are known
@@ -73,7 +79,7 @@ func (s *Studio) fillElements() {
 		return
 	}
 	if s.Preview != nil {
-		s.page.browser.ShowPreview(s.Preview, map[string]string{"trained": s.say("preview.trained")})
+		s.page.browser.ShowPreview(s.Preview, s.previewWords())
 	}
 	if s.JSON {
 		s.page.browser.SetText("config-text", s.config().Indented())

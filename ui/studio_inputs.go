@@ -47,6 +47,7 @@ func (s *Studio) TakeModel(name string) {
 			for _, f := range m.Files {
 				s.Model.Bytes += f.Size
 			}
+			s.chosen++
 		}
 	}
 	s.suggest()
@@ -60,6 +61,7 @@ func (s *Studio) TakeStored(key string) {
 		return
 	}
 	s.Model = chosenInput{Name: m.Name, Bytes: m.Bytes, Source: source{From: "fetched", Key: key}}
+	s.chosen++
 	if !m.Tokenizer {
 		s.Model.Note = func(w *Words) Text { return w.T("model.tokenless") }
 	}
@@ -72,6 +74,8 @@ func (s *Studio) TakeData(name string) {
 	for _, f := range s.Datasets {
 		if f.Name == name {
 			s.Data = chosenInput{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []message.ServerFile{f}}}
+			s.chosen++
+			s.forgetMapping()
 		}
 	}
 	s.changed()
@@ -90,7 +94,9 @@ func (s *Studio) choose(kind string, files []file, problem string) {
 		s.suggest()
 	} else {
 		s.Data = chooseData(files)
+		s.forgetMapping()
 	}
+	s.chosen++
 	s.Problem = ""
 	s.changed()
 }
@@ -135,6 +141,7 @@ func (s *Studio) chooseAgain(r *Run) {
 	delete(s.Config, "model")
 	s.Config.Delete("dataset.path")
 	s.Model, s.Data = chosenInput{}, chosenInput{}
+	s.chosen++
 	s.resuming = &keptRun{ID: r.ID, Meta: r.Meta, Checkpoint: r.checkpoint()}
 	s.Problem = s.T("resume.choose", "name", r.Meta.Name)
 	s.page.goTo(screenStudio)

@@ -8,39 +8,79 @@ import (
 	"llamatab/engine/message"
 )
 
-// previewedBytes are read of a data file for its preview: rows of a larger one are estimated from its beginning.
-const previewedBytes = 8 << 20
+// How much of the data the preview shows, tokens of a row at most, and how many bytes of the file are read for it: the rows of a larger
+// one are estimated from its beginning.
+const (
+	previewRows   = 3
+	previewTokens = 400
+	previewBytes  = 8 << 20
+)
 
-// previewData has the engine tokenize the first rows of the data.
+// previewData has the engine tokenize the first rows of the data, unless it has done so with the same data and settings.
 func (s *Studio) previewData(config Tree) {
 	data, _ := config["dataset"].(map[string]any)
-	seen := strconv.FormatBool(s.Config.classifies()) + s.Model.Name + " " + string(Tree(data).JSON()) + " " + strconv.FormatInt(s.Data.Bytes, 10)
-	if seen == s.previewed {
+	asked := strconv.Itoa(s.chosen) + strconv.FormatBool(s.Config.classifies()) + string(Tree(data).JSON())
+	if asked == s.previewed {
 		return
 	}
-	s.previewed = seen
+	s.previewed, s.Reading = asked, true
 	only := Tree{"model": s.Model.Name, "dataset": data, "trainable": []any{message.PartAll}}
 	if s.Config.classifies() {
 		only["trainable"] = []any{message.PartScore}
 	}
 	job := message.Job{
 		Command: message.Preview, Config: only.JSON(), Mounts: map[string]string{"model": "", "dataset": ""},
-		Preview: &message.PreviewJob{Rows: 3, Tokens: 160, Bytes: previewedBytes},
+		Preview: &message.PreviewJob{Rows: previewRows, Tokens: previewTokens, Bytes: previewBytes},
 	}
 	s.page.ask(job, s.sources(), func(e message.Envelope) {
-		switch {
-		case e.Result != nil:
-			first := s.Preview == nil
-			s.Preview, s.DataFault = new(message.DataPreview), nil
-			json.Unmarshal(e.Result, s.Preview)
-			if s.suggest(); first {
-				s.changed()
-			}
-			s.fillElements()
-		case e.Failed != nil:
-			s.Preview, s.DataFault = nil, e.Failed
+		if asked == s.previewed { // else the answer is about other data, or other settings
+			s.takePreview(e)
 		}
 	})
+}
+
+// takePreview takes a message of the engine on the current data.
+func (s *Studio) takePreview(e message.Envelope) {
+	s.Reading = s.Reading && e.Done == nil && e.Failed == nil
+	switch {
+	case e.Result != nil:
+		p := new(message.DataPreview)
+		if json.Unmarshal(e.Result, p) != nil {
+			return
+		}
+		s.File = p
+		if p.Total == 0 { // the columns of data that is refused
+			return
+		}
+		first := s.Preview == nil
+		s.Preview, s.DataFault = p, nil
+		if s.suggest(); first {
+			s.changed()
+		}
+		s.fillElements()
+	case e.Failed != nil:
+		s.Preview, s.DataFault = nil, e.Failed
+	}
+}
+
+// previewWords are the words between the tokens of the preview.
+func (s *Studio) previewWords() map[string]string {
+	words := map[string]string{}
+	for _, key := range []string{
+		"preview.trained", "preview.begin", "preview.end", "preview.row", "preview.more", "preview.label",
+		"role.system", "role.user", "role.assistant", "role.tool", "role.prompt", "role.completion",
+	} {
+		words[key] = s.say(key)
+	}
+	return words
+}
+
+// PreviewStatus says that the data is being read.
+func (s *Studio) PreviewStatus() Text {
+	if !s.Reading || !s.Data.Usable() {
+		return ""
+	}
+	return s.T("preview.reading")
 }
 
 // DataText says how many rows and tokens the data has.
@@ -49,14 +89,10 @@ func (s *Studio) DataText() Text {
 	if p == nil || !s.Data.Usable() {
 		return ""
 	}
-	format := Text(p.Format)
-	if key := "option.dataset.format." + p.Format; s.Has(key) {
-		format = s.T(key)
-	}
 	if p.Share > 0 {
-		return s.T("preview.part", "rows", count(int64(p.Total)), "share", math.Round(1000*p.Share)/10, "all", count(int64(s.previewedRows())), "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+		return s.T("preview.part", "rows", count(int64(p.Total)), "share", math.Round(1000*p.Share)/10, "all", count(int64(s.previewedRows())), "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", s.formatTitle(p.Format))
 	}
-	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", format)
+	return s.T("preview.rows", "rows", p.Total, "tokens", count(int64(p.Tokens)), "trained", count(int64(p.Trained)), "format", s.formatTitle(p.Format))
 }
 
 // previewedRows is the number of rows of the data, estimated where only the beginning of the file was read.
@@ -75,8 +111,14 @@ func (s *Studio) DataRemarks() []message.Remark {
 	return s.Preview.Remarks
 }
 
-// DataFaultText says why the engine refuses the data. DataFaultDetail is the engine's English message with file, line and column.
-func (s *Studio) DataFaultText() Text { return s.causeAndAdvice(s.dataFault()) }
+// DataFaultText says why the engine refuses the data. For a row the controls below it say what can be done. DataFaultDetail is the
+// engine's English message with file, line and column.
+func (s *Studio) DataFaultText() Text {
+	if f := s.dataFault(); f != nil && f.Kind == "row" {
+		return s.cause(f)
+	}
+	return s.causeAndAdvice(s.dataFault())
+}
 
 func (s *Studio) DataFaultDetail() Text { return s.detail(s.dataFault()) }
 
@@ -85,4 +127,46 @@ func (s *Studio) dataFault() *message.Failed {
 		return nil
 	}
 	return s.DataFault
+}
+
+// badRowPath is the setting that says what a malformed row does.
+const badRowPath = "dataset.on_bad_row"
+
+// CanSkip reports whether the data is refused because of a malformed row that can be left out.
+func (s *Studio) CanSkip() bool {
+	f := s.dataFault()
+	if f == nil || f.Kind != "row" || s.Skips() {
+		return false
+	}
+	cause, _ := f.About["cause"].(map[string]any)
+	return cause["code"] != "row_no_format"
+}
+
+// Skips reports whether malformed rows are left out.
+func (s *Studio) Skips() bool {
+	v, _ := s.Config.Get(badRowPath)
+	return v == "skip"
+}
+
+// Skip has malformed rows left out, or has them stop the run again.
+func (s *Studio) Skip(skip bool) {
+	if skip {
+		s.set(badRowPath, "skip")
+		return
+	}
+	s.Config.Delete(badRowPath)
+	s.changed()
+}
+
+// BadRows are the malformed rows that are left out.
+func (s *Studio) BadRows() []message.PreviewBadRow {
+	if s.Preview == nil || !s.Data.Usable() {
+		return nil
+	}
+	return s.Preview.Bad
+}
+
+// BadRowText names a malformed row by its line and says what is wrong with it.
+func (s *Studio) BadRowText(row message.PreviewBadRow) Text {
+	return s.T("preview.bad.row", "line", row.Line, "cause", s.spellValue("cause", row.Cause))
 }

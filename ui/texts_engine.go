@@ -52,6 +52,7 @@ var engineTexts = texts{
 	"event.row_key_unknown":        {"{key} is not available in this version: fold it into the instruction", "此版本不支持 {key}：请并入 instruction"},
 	"event.row_label_unknown":      {"label {label} is none of the model's {n}: {known}", "标签 {label} 不在模型的 {n} 个标签之中：{known}"},
 	"event.row_labels":             {"{labels} labels for {ids} input_ids", "{ids} 个 input_ids 却有 {labels} 个 labels"},
+	"event.row_no_format":          {"no format fits the columns {keys}: choose a format, and which column is read for what", "没有格式适合这些列：{keys}。请选择格式，并指定各列的用途"},
 	"event.row_not_json":           {"column {column}: not JSON ({why})", "第 {column} 列：不是 JSON（{why}）"},
 	"event.row_key_twice":          {"the key {key} occurs twice", "键 {key} 出现了两次"},
 	"event.row_lone_surrogate":     {"{escape} is half of a character: its other half is missing (a lone surrogate)", "{escape} 只是半个字符：缺少另一半（孤立的代理项）"},

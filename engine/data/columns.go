@@ -36,7 +36,31 @@ func guess(r *Record) (*Format, map[string]string) {
 			return try.format, columns
 		}
 	}
-	return nil, nil
+	return guessTurns(r)
+}
+
+// guessTurns finds the one column that holds a list of messages or of turns, whatever its name. Several, as the better and the worse
+// answer of a preference, are not guessed.
+func guessTurns(r *Record) (*Format, map[string]string) {
+	var format *Format
+	columns := maps.Clone(r.columns)
+	if columns == nil {
+		columns = map[string]string{}
+	}
+	for own, raw := range r.fields {
+		kind, _ := example(raw)
+		if kind != "messages" && kind != "sharegpt" {
+			continue
+		}
+		if format != nil {
+			return nil, nil
+		}
+		if format = &messagesFormat; kind == "sharegpt" {
+			format = &sharegptFormat
+		}
+		columns[format.Config.Columns[0]] = own
+	}
+	return format, columns
 }
 
 // match finds columns under which the record has all of keys, and of more what it has; nil where one of keys is not found. No key

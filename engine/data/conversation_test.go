@@ -41,6 +41,8 @@ func TestConversations(t *testing.T) {
 		"tail left out":     {`{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "r"}]}`, "messages", nil, []string{"(<)(u)(:)(q)(>)(a)(:)b>"}},
 		"parts":             {`{"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "r"}]}, {"role": "assistant", "content": "b"}]}`, "messages", nil, []string{"(<)(u)(:)(q)(r)(>)(a)(:)b>"}},
 		"columns":           {`{"talk": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}`, "messages", func(o *Options) { o.Columns = map[string]string{"messages": "talk"} }, []string{"(<)(u)(:)(q)(>)(a)(:)b>"}},
+		"guessed":           {`{"id": 1, "dialog": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}`, "messages", nil, []string{"(<)(u)(:)(q)(>)(a)(:)b>"}},
+		"guessed, sharegpt": {`{"chat": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "b"}]}`, "sharegpt", nil, []string{"(<)(u)(:)(q)(>)(a)(:)b>"}},
 		"prompt and answer": {`{"prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x"}, {"role": "user", "content": "r"}], "completion": [{"role": "assistant", "content": "b"}]}`, "prompt_completion", nil, []string{"(<)(u)(:)(q)(>)(a)(:)(x)(>)(u)(:)(r)(>)(a)(:)b>"}},
 		"cut":               {`{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "bcdef"}]}`, "messages", func(o *Options) { o.MaxLength = 9 }, []string{"(<)(u)(:)(q)(>)(a)(:)bc"}},
 		"merge over border": {`{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}`, "messages", func(o *Options) { o.Tokenizer = bytesTokenizer{merges: []string{":b"}} }, []string{"(<)(u)(:)(q)(>)(a){256}>"}},
@@ -106,6 +108,11 @@ func TestConversationFaults(t *testing.T) {
 		if _, err := loadString(src, "a.jsonl", spoken(t, talks)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", src, err, want)
 		}
+	}
+	// Which of two conversations is meant is not guessed.
+	const two = `{"chosen": [{"role": "user", "content": "q"}], "rejected": [{"role": "user", "content": "q"}]}`
+	if _, err := loadString(two, "a.jsonl", spoken(t, talks)); err == nil || !strings.Contains(err.Error(), "no format fits") {
+		t.Errorf("of two conversations one is read: %v", err)
 	}
 	// A template that does not parse is no fault of a row.
 	opt := spoken(t, "{% if %}")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"llamatab/engine/data/textfile"
+	"llamatab/engine/data/turns"
 	"llamatab/engine/message"
 )
 
@@ -99,36 +100,13 @@ func example(raw json.RawMessage) (kind, text string) {
 		}
 	}
 	if kind == "" {
-		kind = kindOfColumn(raw)
+		kind = turns.Kind(raw)
 	}
 	text = strings.Join(strings.Fields(text), " ")
 	if letters := []rune(text); len(letters) > exampleLength {
 		text = string(letters[:exampleLength]) + "…"
 	}
 	return kind, text
-}
-
-// kindOfColumn is the kind of a JSON value that is not a string or null; see message.DataColumn.
-func kindOfColumn(raw json.RawMessage) string {
-	switch raw[0] {
-	case '{':
-		return "object"
-	case 't', 'f':
-		return "boolean"
-	case '[':
-		var turns []map[string]json.RawMessage
-		if json.Unmarshal(raw, &turns) != nil || len(turns) == 0 {
-			return "list"
-		}
-		if _, ok := turns[0]["from"]; ok {
-			return "sharegpt"
-		}
-		if _, ok := turns[0]["role"]; ok {
-			return "messages"
-		}
-		return "list"
-	}
-	return "number"
 }
 
 // keys are the format's keys with the columns that are read for them. renamed is dataset.columns, with what was guessed.
@@ -144,32 +122,4 @@ func (f *Format) keys(columns []message.DataColumn, renamed map[string]string) (
 		keys = append(keys, message.DataKey{Key: key, Column: own, Optional: slices.Contains(f.Config.Optional, key)})
 	}
 	return keys
-}
-
-// keysOf are the keys of a JSON object in their order.
-func keysOf(object []byte) (keys []string) {
-	d := json.NewDecoder(bytes.NewReader(object))
-	for depth, isKey := 0, false; ; {
-		token, err := d.Token()
-		if err != nil {
-			return keys
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-			isKey = depth == 1
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-			isKey = depth == 1
-			continue
-		}
-		if key, ok := token.(string); ok && depth == 1 && isKey {
-			keys, isKey = append(keys, key), false
-			continue
-		}
-		if depth == 1 {
-			isKey = true
-		}
-	}
 }

@@ -2,7 +2,6 @@ package data
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -60,15 +59,6 @@ func TestColumns(t *testing.T) {
 	}
 	if _, _, _, err := Columns(strings.NewReader("PK\x03\x04"), "a.zip", Options{}); err == nil {
 		t.Error("a damaged archive has columns")
-	}
-}
-
-func TestKeysOf(t *testing.T) {
-	if got := keysOf([]byte(`{"b": {"x": 1, "y": [1, {"z": 2}]}, "a": "c", "d": [], "e": null}`)); !slices.Equal(got, []string{"b", "a", "d", "e"}) {
-		t.Errorf("%q", got)
-	}
-	if got := keysOf([]byte(`{"b": 1, "a"`)); !slices.Equal(got, []string{"b", "a"}) {
-		t.Errorf("of an object that is cut off: %q", got)
 	}
 }
 

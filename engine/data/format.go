@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"llamatab/engine/config"
@@ -91,8 +91,8 @@ func detect(r *Record, columns map[string]string) (*Format, map[string]string, e
 	if f, guessed := guess(filled); f != nil {
 		return f, guessed, nil
 	}
-	return nil, nil, fmt.Errorf("no format fits a row with the keys [%s]: rename them with dataset.columns to "+
-		"text; prompt, completion; instruction, output; or input_ids, such as {%q: %q}", r.keys(), "text", r.someKey())
+	return nil, nil, fault("row_no_format", "no format fits a row with the keys [{keys}]: rename them with dataset.columns to "+
+		"text; prompt, completion; instruction, output; or input_ids, such as {{text}: {example}}", "keys", r.keys(), "text", strconv.Quote("text"), "example", strconv.Quote(r.someKey()))
 }
 
 // has is a Detect that wants all of keys.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"llamatab/engine/strictjson"
 )
 
 // Record is one entry of a file: a JSON object, a row of a table or, alone in its file, a plain text.
@@ -103,7 +105,7 @@ func kind(raw json.RawMessage) string {
 // order are the record's keys in the order of the file.
 func (r *Record) order() []string {
 	if r.object != nil {
-		return keysOf(r.object)
+		return strictjson.Keys(r.object)
 	}
 	return r.names
 }

@@ -71,9 +71,49 @@ function plan({ config, plan }) {
 
 const remarks = [{ code: "rows_cut", message: "2 of 50 rows cut to 256 tokens", data: { file: "rows.jsonl", n: 2, rows: 50, length: 256, lost: 31, share: 4.8 } }];
 
-function preview() {
+// The name of the data file decides what is in it: conversations ("chats…"), columns that no format has ("odd…"), a malformed row
+// ("broken…"), else texts.
+function preview({ config: { dataset } }, { files }) {
+  const name = files.dataset[0].name, told = { total_rows: 50, tokens: 600, trained_tokens: 400, remarks };
+  const row = (cause) => ({ type: "failed", failed: { code: "data", kind: "row", about: { line: 3, cause }, message: "line 3: " + cause.message, next: "", exit: 2 } });
+  if (name.startsWith("chats")) return answer(chats(dataset, told));
+  if (name.startsWith("odd")) return odd(dataset, told, row);
+  const columns = [{ name: "text", kind: "text", example: "One day" }], keys = [{ key: "text", column: "text" }];
+  const cause = { code: "row_null", message: '"text" is null', data: { key: '"text"' } };
+  if (name.startsWith("broken") && dataset.on_bad_row !== "skip") return say({ type: "result", result: { columns, keys, rows: [] } }, row(cause));
   const tokens = [{ id: 1, text: "<s>" }, { id: 5, text: "One" }, { id: 6, text: " day", trained: true }];
-  answer({ format: "text", rows: [{ tokens, length: 12 }], total_rows: 50, tokens: 600, trained_tokens: 400, remarks });
+  answer({ format: "text", rows: [{ tokens, length: 12, line: 1 }], columns, keys, bad_rows: name.startsWith("broken") ? [{ line: 3, cause }] : undefined, ...told });
+}
+
+function chats({ template }, told) {
+  const special = (id, text, trained) => ({ id, text, trained, special: true });
+  const words = (text, trained) => text.split(/(?= )/).map((word, i) => ({ id: 300 + i, text: word, trained }));
+  const rows = [["Be brief.", "Where does the tide go?", "Out to sea, and back.\nTwice a day."], ["Be brief.", "那边有什么？", "有一座灯塔。"]].map((texts, n) => {
+    const tokens = [], turns = [];
+    ["system", "user", "assistant"].forEach((role, i) => {
+      const trained = role === "assistant";
+      turns.push({ role, from: tokens.length });
+      tokens.push(special(1, "<|im_start|>"), { id: 20 + i, text: role }, { id: 10, text: "\n" }, ...words(texts[i], trained), special(2, "<|im_end|>", trained), { id: 10, text: "\n" });
+    });
+    return { tokens, turns, length: tokens.length + 40 * n, line: n + 1 };
+  });
+  const own = ["default", "rag"], named = template?.startsWith("model:") ? template.slice(6) : "default";
+  return { format: "sharegpt", rows, columns: [{ name: "id", kind: "text", example: "c-1" }, { name: "conversations", kind: "sharegpt", example: '[{"from": "system", "value": "Be brief."}, …' }],
+    keys: [{ key: "conversations", column: "conversations" }, { key: "system", optional: true }, { key: "tools", optional: true }],
+    template: template && !template.startsWith("model") ? { name: template } : { name: named, source: "tokenizer_config.json", own }, ...told };
+}
+
+function odd({ format, columns: renamed = {} }, told, row) {
+  const columns = [{ name: "nr", kind: "text", example: "1" }, { name: "frage", kind: "text", example: "Wohin geht die Flut?" }, { name: "antwort", kind: "text", example: "Aufs Meer hinaus." }];
+  const keys = format === "prompt_completion" ? ["prompt", "completion"].map((key) => ({ key, column: renamed[key] })) : undefined;
+  const file = { layout: "table", header: true, separator: ";" };
+  if (keys?.every(({ column }) => column)) {
+    const tokens = [{ id: 1, text: "<s>", special: true }, { id: 5, text: "Wohin" }, { id: 6, text: "Aufs", trained: true }, { id: 2, text: "</s>", trained: true, special: true }];
+    answer({ format, file, rows: [{ tokens, turns: [{ role: "prompt", from: 0 }, { role: "completion", from: 2 }], length: 4, line: 2 }], columns, keys, ...told });
+    return;
+  }
+  const cause = keys ? { code: "row_key_missing", message: "", data: { key: '"' + keys.find(({ column }) => !column).key + '"' } } : { code: "row_no_format", message: "", data: { keys: "nr, frage, antwort" } };
+  say({ type: "result", result: { columns, keys, file, rows: [] } }, row(cause));
 }
 
 async function generate({ generate: g }, { files }) {
