@@ -58,6 +58,9 @@ func TestAccessible(t *testing.T) {
 			}
 		}
 	}
+	b.open(address)
+	b.wait(`globalThis.llamatabStore`)
+	b.keepModels()
 	for _, lang := range []string{"en", "zh"} {
 		b.studio(address+"?lang="+lang, "broken.jsonl")
 		b.click("skip-bad")
@@ -76,6 +79,7 @@ func TestAccessible(t *testing.T) {
 		b.pick("set-added-at", "classify")
 		b.set("budget", "0.004") // which is too little
 		b.wait(`document.getElementById("plan-text").textContent && document.getElementById("set-added-num-labels")`)
+		b.wait(`document.querySelectorAll("#model-stored input").length === 1 && document.querySelector(".hub-fetch[data-way=browser][data-state=paused]")`)
 		all("idle " + lang)
 		b.eval(`location.hash = "#studio"`)
 		b.pick("set-added-at", "none")

@@ -13,9 +13,9 @@ import (
 	"llamatab/server/servertest"
 )
 
-// hubWithTales starts a hub that has the built-in story model as org/tales and cuts the connection once. It returns the hub's
-// address. Programs of this test use an empty cache.
-func hubWithTales(t *testing.T, builtin string) string {
+// hubWithTales starts a hub that has the built-in story model as org/tales and cuts the connection once. Programs of this test use
+// an empty cache.
+func hubWithTales(t *testing.T, builtin string) *hubtest.Hub {
 	t.Helper()
 	h := hubtest.New()
 	t.Cleanup(h.Close)
@@ -31,14 +31,14 @@ func hubWithTales(t *testing.T, builtin string) string {
 	h.Fail(hubtest.Fault{Storage: true, Cut: 100_000})
 	t.Setenv("LLAMATAB_CACHE", t.TempDir())
 	t.Setenv("HF_HUB_OFFLINE", "")
-	return h.URL
+	return h
 }
 
 // TestPageTrains opens the page, has a model of a hub fetched, chooses a model folder and a text file, trains with LoRA, pauses, resumes, stops early and
 // downloads the result. Then llamatab generate reads the downloaded adapter.
 func TestPageTrains(t *testing.T) {
 	builtin := filepath.Join(testfiles.Repository(t), "testdata/builtin")
-	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"), "--hub-endpoint", hubWithTales(t, builtin))
+	address := serving(t, "--models", filepath.Join(builtin, "models"), "--data", filepath.Join(builtin, "data"), "--hub-endpoint", hubWithTales(t, builtin).URL)
 	v := visit(t, 2*servertest.Patience)
 	v.open(address + "/#studio")
 	v.until("the page", `document.getElementById("method-lora")`)
@@ -110,4 +110,5 @@ func TestPageTrains(t *testing.T) {
 	if !strings.Contains(out, "One day") {
 		t.Errorf("generate with the downloaded adapter says %s", out)
 	}
+	fetchesByItself(v.another(), builtin)
 }
