@@ -74,6 +74,8 @@ type Template struct {
 	Name string
 	// Source is the file that it comes from, "" for a built-in one.
 	Source string
+	// Jinja is the template's own text.
+	Jinja  string
 	parsed *jinja.Template
 	tokens map[string]any // the model's special tokens as variables: bos_token, eos_token, …
 }
@@ -124,7 +126,7 @@ func parse(name, source, text string, tokens map[string]any) (*Template, error) 
 	if err != nil {
 		return nil, fmt.Errorf("chat template %q of %s: %w", name, source, err)
 	}
-	return &Template{name, source, parsed, tokens}, nil
+	return &Template{name, source, text, parsed, tokens}, nil
 }
 
 // Choice is a model's template for a conversation.

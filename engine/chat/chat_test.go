@@ -40,8 +40,8 @@ func TestOpen(t *testing.T) {
 		"list":                {folder(configFile, list), "", false, "d<s>", configFile},
 		"list with tools":     {folder(configFile, list), "", true, "t", configFile},
 		"list by name":        {folder(configFile, list), "rag", true, "r", configFile},
-		"a file counts more":  {folder(configFile, list, templateFile, "f{{ bos_token }}"), "", true, "f<s>", templateFile},
-		"additional":          {folder(templateFile, "f", templatesDir+"/tool_use.jinja", "a"), "", true, "a", templatesDir + "/tool_use.jinja"},
+		"a file counts more":  {folder(configFile, list, TemplateFile, "f{{ bos_token }}"), "", true, "f<s>", TemplateFile},
+		"additional":          {folder(TemplateFile, "f", TemplatesDir+"/tool_use.jinja", "a"), "", true, "a", TemplatesDir + "/tool_use.jinja"},
 		"of a processor":      {folder(processorFile, `{"chat_template": "p"}`), "", false, "p", processorFile},
 		"tokenizer before it": {folder(processorFile, `{"chat_template": "p"}`, configFile, `{"chat_template": "x"}`), "", false, "x", configFile},
 		"special tokens map":  {folder(specialFile, `{"pad_token": "<p>", "additional_special_tokens": ["a"]}`, configFile, `{"chat_template": "{{ pad_token }}"}`), "", false, "<p>", configFile},
@@ -82,7 +82,7 @@ func TestOpen(t *testing.T) {
 // model makes the template of a model whose folder holds only it.
 func model(t testing.TB, text string) *Template {
 	t.Helper()
-	tpl, err := parse("default", templateFile, text, map[string]any{"bos_token": "<s>", "eos_token": "</s>"})
+	tpl, err := parse("default", TemplateFile, text, map[string]any{"bos_token": "<s>", "eos_token": "</s>"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func FuzzTrained(f *testing.F) {
 		f.Add(template, "a", "<think>b</think> c ", "é")
 	}
 	f.Fuzz(func(t *testing.T, template, question, first, second string) {
-		tpl, err := parse("default", templateFile, template, nil)
+		tpl, err := parse("default", TemplateFile, template, nil)
 		if err != nil {
 			return
 		}

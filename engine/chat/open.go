@@ -13,8 +13,8 @@ import (
 
 // Files of a model folder that hold chat templates, or the special tokens that a template reads.
 const (
-	templateFile  = "chat_template.jinja"
-	templatesDir  = "additional_chat_templates"
+	TemplateFile  = "chat_template.jinja"       // the template that a model uses
+	TemplatesDir  = "additional_chat_templates" // the folder of further ones, NAME.jinja
 	configFile    = "tokenizer_config.json"
 	processorFile = "chat_template.json"
 	specialFile   = "special_tokens_map.json"
@@ -23,15 +23,15 @@ const (
 // Files lists the files of a folder that hold chat templates alone: what a copy of the model needs beside the tokenizer's
 // files. Those in the folder additional_chat_templates are named with it.
 func Files(fsys fs.FS) (names []string) {
-	for _, name := range []string{templateFile, processorFile} {
+	for _, name := range []string{TemplateFile, processorFile} {
 		if _, err := fs.Stat(fsys, name); err == nil {
 			names = append(names, name)
 		}
 	}
-	entries, _ := fs.ReadDir(fsys, templatesDir)
+	entries, _ := fs.ReadDir(fsys, TemplatesDir)
 	for _, e := range entries {
 		if !e.IsDir() && path.Ext(e.Name()) == ".jinja" {
-			names = append(names, path.Join(templatesDir, e.Name()))
+			names = append(names, path.Join(TemplatesDir, e.Name()))
 		}
 	}
 	return names
@@ -152,7 +152,7 @@ func (t *Templates) readFiles(fsys fs.FS) error {
 			return err
 		}
 		key := strings.TrimSuffix(path.Base(name), ".jinja")
-		if name == templateFile {
+		if name == TemplateFile {
 			key = defaultName
 		}
 		t.sources[key] = source{string(text), name}

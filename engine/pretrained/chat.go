@@ -3,6 +3,7 @@ package pretrained
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -22,7 +23,7 @@ func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
 	}
 	if name == "" || name == config.ModelTemplate || isNamed {
 		var own *chat.Templates
-		if own, err = chat.Open(m.tokenizerFiles(), tokens); err == nil {
+		if own, err = chat.Open(m.chatFiles(), tokens); err == nil {
 			c.Template, err = own.Choose(named, tools)
 		}
 		if errors.Is(err, chat.ErrNone) && !isNamed {
@@ -49,6 +50,54 @@ func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
 	return c, nil
 }
 
+// chatFiles is the folder of the chat templates: the adapter's where it was saved with one, else the tokenizer's.
+func (m *Model) chatFiles() fs.FS {
+	if m.adapterHasTemplates() {
+		return m.Files.Adapter
+	}
+	return m.tokenizerFiles()
+}
+
+func (m *Model) adapterHasTemplates() bool {
+	if m.Files.Adapter == nil {
+		return false
+	}
+	_, err := chat.Open(m.Files.Adapter, chat.Tokens{})
+	return err == nil
+}
+
+// ownTemplates are the chat templates that a result is saved with although the model's folder does not have them, by the names
+// of their files: that of the training data where it is not the one that the model uses anyway, else those of the adapter that
+// the run began with. Whoever talks to the result then talks in the template that it was trained with.
+func (m *Model) ownTemplates() (map[string][]byte, error) {
+	if m.TrainedTemplate != nil {
+		return map[string][]byte{chat.TemplateFile: []byte(m.TrainedTemplate.Jinja)}, nil
+	}
+	if !m.adapterHasTemplates() {
+		return nil, nil
+	}
+	files := map[string][]byte{}
+	for _, name := range chat.Files(m.Files.Adapter) {
+		text, err := ReadSmall(m.Files.Adapter, name)
+		if err != nil {
+			return nil, err
+		}
+		files[name] = text
+	}
+	if len(files) == 0 { // it is a key of the adapter's tokenizer_config.json
+		all, err := chat.Open(m.Files.Adapter, chat.Tokens{})
+		if err != nil {
+			return nil, err
+		}
+		t, err := all.Choose("", false)
+		if err != nil {
+			return nil, err
+		}
+		files[chat.TemplateFile] = []byte(t.Jinja)
+	}
+	return files, nil
+}
+
 // chatTokens are the special tokens of the tokenizer that chat templates write.
 func (m *Model) chatTokens() (tokens chat.Tokens) {
 	if id, ok := m.Tokenizer.BOS(); ok {
@@ -62,7 +111,7 @@ func (m *Model) chatTokens() (tokens chat.Tokens) {
 
 // ChatNames are the names of the model's own chat templates, nil where it has none.
 func (m *Model) ChatNames() []string {
-	own, err := chat.Open(m.tokenizerFiles(), m.chatTokens())
+	own, err := chat.Open(m.chatFiles(), m.chatTokens())
 	if err != nil {
 		return nil
 	}

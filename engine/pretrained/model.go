@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"llamatab/engine/chat"
 	"llamatab/engine/config"
 	"llamatab/engine/message"
 	"llamatab/engine/model"
@@ -38,6 +39,9 @@ type Model struct {
 	headSpec headSpec            // of the added head
 	tiedBase bool                // the model was tied before an added head replaced its output head
 	Name     string              // of the base model, for the files of adapters and heads
+
+	// TrainedTemplate is the chat template of the training data where the model does not use it by itself; nil for none.
+	TrainedTemplate *chat.Template
 
 	Files    report.Files
 	Seed     uint64              // of the values that are drawn

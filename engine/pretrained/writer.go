@@ -74,14 +74,21 @@ func (o Writer) Commit(name string) error {
 	return nil
 }
 
-// Adapter writes a PEFT folder with float32 tensors: adapter_config.json, adapter_model.safetensors and, for a prefix with a
-// projection, the file of the projection.
+// Adapter writes a PEFT folder with float32 tensors: adapter_config.json, adapter_model.safetensors, for a prefix with a
+// projection the file of the projection, and the chat template where it is not the model's.
 func (o Writer) Adapter(dir string, m *Model) error {
 	cfg, err := m.PEFT.AdapterConfig()
 	if err != nil {
 		return err
 	}
 	if err := o.Bytes(path.Join(dir, adapterConfig), append(cfg, '\n')); err != nil {
+		return err
+	}
+	own, err := m.ownTemplates()
+	if err != nil {
+		return err
+	}
+	if err := o.templates(dir, own); err != nil {
 		return err
 	}
 	files := []string{adapterFile}
@@ -249,13 +256,24 @@ func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
 	return keys, nil
 }
 
-// copyFiles copies the tokenizer's files, the chat templates and generation_config.json.
+// copyFiles copies the tokenizer's files, the chat templates and generation_config.json. Where the result has a chat template of
+// its own, that one is written instead of the model's.
 func (o Writer) copyFiles(dir string, m *Model) error {
+	own, err := m.ownTemplates()
+	if err != nil {
+		return err
+	}
+	if err := o.templates(dir, own); err != nil {
+		return err
+	}
 	names := copied
 	if fsys := m.tokenizerFiles(); fsys != nil {
 		names = slices.Concat(copied, chat.Files(fsys))
 	}
 	for _, name := range names {
+		if _, written := own[name]; written {
+			continue
+		}
 		from := m.Files.Model
 		if m.Files.Tokenizer != nil && name != "generation_config.json" {
 			from = m.Files.Tokenizer
@@ -270,6 +288,16 @@ func (o Writer) copyFiles(dir string, m *Model) error {
 			return err
 		}
 		if err := o.Bytes(path.Join(dir, name), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// templates writes chat templates by the names of their files.
+func (o Writer) templates(dir string, files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := o.Bytes(path.Join(dir, name), files[name]); err != nil {
 			return err
 		}
 	}

@@ -167,7 +167,13 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 	}
 	if s.Model.Tokenizer != nil {
 		opt.Tokenizer = s.Model.Tokenizer
-		opt.Chat = func(tools bool) (*chat.Choice, error) { return s.Model.Chat(o.Template, tools) }
+		opt.Chat = func(tools bool) (*chat.Choice, error) {
+			c, err := s.Model.Chat(o.Template, tools)
+			if err == nil && (c.StandIn || o.Template != "" && o.Template != config.ModelTemplate) {
+				s.Model.TrainedTemplate = c.Template
+			}
+			return c, err
+		}
 	}
 	opt.Open = func() (fs.File, error) { return s.Model.Files.Dataset.Open(name) }
 	if o.MaxLength != nil {

@@ -5,6 +5,7 @@ package datafile
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,6 +114,23 @@ func unpack(f *os.File, w io.Writer) error {
 	return err
 }
 
+// checkFooter compares the length that a Parquet file gives for its footer with the size of the file. The reader allocates that
+// length, up to 4 GB, before it reads.
+func checkFooter(f *os.File, size int64) error {
+	const ends = 12 // PAR1 at the beginning, and the length of the footer with PAR1 at the end
+	var tail [8]byte
+	if size < ends {
+		return fmt.Errorf("the Parquet file is damaged or was cut off: it has %d bytes", size)
+	}
+	if _, err := f.ReadAt(tail[:], size-int64(len(tail))); err != nil {
+		return err
+	}
+	if n := int64(binary.LittleEndian.Uint32(tail[:])); n > size-ends {
+		return fmt.Errorf("the Parquet file is damaged or was cut off: a footer of %d bytes does not fit a file of %d", n, size)
+	}
+	return nil
+}
+
 // fromParquet writes each row of a Parquet file as a JSON object on a line.
 func fromParquet(f *os.File, w io.Writer) (err error) {
 	rows := 0
@@ -125,9 +143,15 @@ func fromParquet(f *os.File, w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkFooter(f, info.Size()); err != nil {
+		return err
+	}
 	file, err := parquet.OpenFile(f, info.Size())
 	if err != nil {
 		return fmt.Errorf("the Parquet file is damaged or was cut off: %w", err)
+	}
+	if len(file.Schema().Columns()) == 0 { // its rows have no bytes, so that a short file can claim any number of them
+		return errors.New("the Parquet file has no columns")
 	}
 	in := parquet.NewGenericReader[any](file)
 	defer in.Close()

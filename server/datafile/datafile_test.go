@@ -128,6 +128,8 @@ func TestDamagedFiles(t *testing.T) {
 	for name, src := range map[string][]byte{
 		"a stub":          []byte("PAR1\x15\x04\x15\x10PAR1"),
 		"Parquet cut off": whole[:len(whole)/2],
+		"a large footer":  append(whole[:len(whole)-8:len(whole)-8], "\xff\xff\xff\xffPAR1"...),
+		"a footer alone":  []byte("PAR1PAR1"),
 		"zstd cut off":    packed[:len(packed)-4],
 		"zstd of a head":  packed[:5],
 	} {
@@ -146,5 +148,6 @@ func FuzzConvert(f *testing.F) {
 	f.Add(parquetFile(f, row{Text: "a", Messages: []turn{{"user", "b"}}}, row{}))
 	f.Add(zstdFile(f, "abc"))
 	f.Add([]byte("PAR1"))
+	f.Add([]byte("PAR1PAR1"))
 	f.Fuzz(func(t *testing.T, src []byte) { _, _, _ = converted(t, "a", src) })
 }
