@@ -95,11 +95,11 @@ func (o *hubOptions) finder(ctx context.Context) inputs.Finder {
 		if err != nil && s.Client == nil {
 			return nil, err
 		}
-		if err == nil && found != nil && found.Content == content {
+		if err == nil && found != nil && found.Holds(content) {
 			if name.Revision != found.Commit {
 				fmt.Fprintf(os.Stderr, "%s is in the cache as of commit %.7s; llamatab pull %s asks for a newer one\n", name, found.Commit, name)
 			}
-			return found, nil
+			return found, hold(s.Cache, found)
 		}
 		if s.Client == nil {
 			return nil, exit.Usagef("%s is not in the cache, and --offline is set: llamatab pull %s fetches it from the hub", name, name)
@@ -108,8 +108,21 @@ func (o *hubOptions) finder(ctx context.Context) inputs.Finder {
 		if e, ok := errors.AsType[*hub.Error](err); ok && (e.Kind == hub.NotFound || e.Kind == hub.NoRevision || e.Kind == hub.Unsuitable) {
 			return nil, &exit.Error{Code: exit.BadUsage, Err: e}
 		}
+		if err == nil {
+			err = hold(s.Cache, fetched)
+		}
 		return fetched, err
 	}
+}
+
+// held keeps what hold has taken reachable.
+var held []func()
+
+// hold keeps files of the cache from being removed until this program ends.
+func hold(cache hub.Cache, s *hub.Snapshot) error {
+	release, err := cache.Hold(s)
+	held = append(held, release)
+	return err
 }
 
 // fetch fetches a model with a line of progress on stderr. A signal ends it, and what has come is kept.

@@ -144,6 +144,9 @@ func serve(ctx context.Context, args []string) error {
 		}
 	}()
 	rooms.Code, rooms.MaxTabs = o.roomCode, o.maxTabs
+	if offers.Hub != nil {
+		offers.Hub.InUse = rooms.TrainsWith
+	}
 	gate := web.NewGate(web.OfPeople)
 	rooms.Refused = gate.Refused
 	endpoint, origins := o.hub.ofPages()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"llamatab/engine/config"
@@ -135,6 +136,14 @@ func (l *lessons) files(cfg *config.Config) (report.Files, error) {
 		return files, refuse("dataset.path", "this server offers no data %s, so other tabs cannot fetch it", cfg.Dataset.Path)
 	}
 	return report.Files{Model: model, Dataset: library.OneFile(folder, file)}, nil
+}
+
+// TrainsWith reports whether an open room trains with a model of that name.
+func (c *Classroom) TrainsWith(model string) bool {
+	return slices.ContainsFunc(c.Jobs(), func(job json.RawMessage) bool {
+		cfg, err := config.Parse(job, "run.json")
+		return err == nil && cfg.Model.Path == model
+	})
 }
 
 func regular(folder fs.FS, name string) bool {

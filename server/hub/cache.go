@@ -19,6 +19,7 @@ import (
 // Cache is the folder of fetched models and adapters:
 //
 //	models/.locks/ORG--NAME           locked by the process that changes something in the repository's folder
+//	models/.locks/COMMIT.use          shared by the processes that work with the files of a commit
 //	models/ORG--NAME/                 a repository, in lower case
 //	                 revisions.json   the commit that each branch or tag had when it was last asked for
 //	                 COMMIT/          the files as in the repository, a folder that other programs can read, too
@@ -45,12 +46,18 @@ type Snapshot struct {
 	Repo      string    `json:"repo"`
 	Commit    string    `json:"commit"`
 	Content   Content   `json:"content"`
+	Also      Content   `json:"also,omitempty"` // what else of it was fetched, where the repository is both
 	Base      string    `json:"base,omitempty"` // of an adapter: the base model that it names
 	Endpoint  string    `json:"endpoint"`       // from which it came
 	Fetched   time.Time `json:"fetched"`
 	Files     []File    `json:"files"`
 	Revisions []string  `json:"-"` // branches and tags that had this commit when they were last asked for
 	Dir       string    `json:"-"` // the folder of its files
+}
+
+// Holds reports whether the snapshot has a model, or an adapter.
+func (s *Snapshot) Holds(want Content) bool {
+	return want == Any || s.Content == want || s.Also != Any && s.Also == want
 }
 
 // Name is the name by which exactly this snapshot is found again.
@@ -238,6 +245,65 @@ func (c Cache) lock(ctx context.Context, repo string, say func(string)) (unlock 
 	}
 }
 
+// Hold keeps the files of a snapshot from being removed by this or another process until release is called or the process ends.
+// In a cache that may only be read, nothing is held.
+func (c Cache) Hold(s *Snapshot) (release func(), err error) {
+	file, err := c.useFile(s.Commit)
+	if err != nil {
+		return func() {}, nil
+	}
+	if err := filelock.TryShare(file); err != nil {
+		file.Close()
+		if errors.Is(err, filelock.ErrTaken) {
+			return func() {}, fail(Busy, "run the same command again", "%s is being removed from the cache", s.Name())
+		}
+		return func() {}, fmt.Errorf("the cache of models: locking %s: %w", file.Name(), err)
+	}
+	return func() { file.Close() }, nil
+}
+
+func (c Cache) useFile(commit string) (*os.File, error) {
+	locks := filepath.Join(c.Dir, "models", ".locks")
+	if err := os.MkdirAll(locks, 0o777); err != nil {
+		return nil, fmt.Errorf("the cache of models: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(locks, commit+".use"), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("the cache of models: %w", err)
+	}
+	return file, nil
+}
+
+// take locks the commits below a folder of a repository, or the commit whose folder it is, against Hold.
+func (c Cache) take(repo, target string) (release func(), err error) {
+	var files []*os.File
+	release = func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	folders, _ := filepath.Glob(filepath.Join(target, "*"))
+	for _, dir := range append(folders, target) {
+		if !commitHash.MatchString(filepath.Base(dir)) {
+			continue
+		}
+		file, err := c.useFile(filepath.Base(dir))
+		if err != nil {
+			release()
+			return nil, err
+		}
+		files = append(files, file)
+		if err := filelock.TryLock(file); errors.Is(err, filelock.ErrTaken) {
+			release()
+			return nil, fail(InUse, "end the run, the chat or the server that works with it", "%s is in use", Name{repo, filepath.Base(dir)})
+		} else if err != nil {
+			release()
+			return nil, fmt.Errorf("the cache of models: locking %s: %w", file.Name(), err)
+		}
+	}
+	return release, nil
+}
+
 // Unfinished is a snapshot that was not fetched to its end.
 type Unfinished struct {
 	Repo, Commit string
@@ -312,7 +378,7 @@ func (c Cache) RemoveUnfinished(repo string) error {
 }
 
 // Remove removes a repository, or only one commit of it, with what is unfinished. It returns the bytes that were there; none
-// were where the cache does not have it.
+// were where the cache does not have it. What somebody works with (Hold) stays, and the error is one of the kind InUse.
 func (c Cache) Remove(repo, commit string) (bytes int64, err error) {
 	dir := c.repoDir(repo)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -327,6 +393,11 @@ func (c Cache) Remove(repo, commit string) (bytes int64, err error) {
 	if commit != "" {
 		target = filepath.Join(dir, commit)
 	}
+	release, err := c.take(repo, target)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	bytes = bytesBelow(target)
 	// Without its manifest a folder does not count, so what a cut-off removal leaves is not taken for a model.
 	manifests, _ := filepath.Glob(filepath.Join(target, "*", manifestName))

@@ -19,6 +19,7 @@ const (
 	DiskFull    Kind = "hub_disk"        // too little room
 	Unsuitable  Kind = "hub_unsuitable"  // the repository holds nothing that can be used
 	Offline     Kind = "hub_offline"     // fetching is switched off
+	InUse       Kind = "hub_in_use"      // a model that somebody works with is to be removed
 )
 
 // Error says what is wrong and what to do.

@@ -166,9 +166,17 @@ func (p *pull) fetchAll(ctx context.Context, content Content) (*Snapshot, error)
 	if err != nil {
 		return nil, err
 	}
+	known, err := readSnapshot(p.dir)
+	if err != nil {
+		return nil, err
+	}
 	if len(missing) > 0 {
-		if err := root.Remove(manifestName); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, storageError(err, manifestName)
+		// What is complete stays so while what else the repository holds is fetched.
+		beside := known != nil && !known.Holds(content) && !slices.ContainsFunc(missing, known.has)
+		if !beside {
+			if err := root.Remove(manifestName); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, storageError(err, manifestName)
+			}
 		}
 		if err := p.room(missing); err != nil {
 			return nil, err
@@ -177,14 +185,36 @@ func (p *pull) fetchAll(ctx context.Context, content Content) (*Snapshot, error)
 			return nil, err
 		}
 	}
-	if known, err := readSnapshot(p.dir); err == nil && known != nil && known.Content == content {
+	if len(missing) == 0 && known != nil && known.Holds(content) {
 		return known, nil
 	}
 	s := &Snapshot{Repo: p.list.Repo, Commit: p.list.Commit, Content: content, Base: baseOf(root, content), Endpoint: p.client.Endpoint(), Fetched: time.Now().UTC().Truncate(time.Second), Files: p.files, Dir: p.dir}
+	if known != nil && (known.Also != Any || !known.Holds(content)) {
+		s.beside(known)
+	}
 	if err := root.RemoveAll(partialFolder); err != nil {
 		return nil, storageError(err, partialFolder)
 	}
 	return s, writeJSON(p.dir, manifestName, s)
+}
+
+// has reports whether a file is one of the snapshot's.
+func (s *Snapshot) has(f File) bool {
+	return slices.ContainsFunc(s.Files, func(own File) bool { return own.Path == f.Path })
+}
+
+// beside adds what was fetched earlier of the same commit: of a repository that is a model and an adapter, both are kept. It is a
+// model that is also an adapter, in whichever order they came.
+func (s *Snapshot) beside(known *Snapshot) {
+	for _, f := range known.Files {
+		if !s.has(f) {
+			s.Files = append(s.Files, f)
+		}
+	}
+	s.Content, s.Also = Model, Adapter
+	if s.Base == "" {
+		s.Base = known.Base
+	}
 }
 
 // baseOf is the base model that an adapter names, "" for none.

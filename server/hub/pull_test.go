@@ -577,3 +577,74 @@ func FuzzPartial(f *testing.F) {
 		wantFiles(t, got, files, []string{"config.json", "model.safetensors"})
 	})
 }
+
+// A repository that is a model and an adapter is kept as both, in whichever order they are fetched.
+func TestModelAndAdapter(t *testing.T) {
+	for _, order := range [][]Content{{Model, Adapter}, {Adapter, Model}} {
+		h := hubtest.New()
+		t.Cleanup(h.Close)
+		files := map[string][]byte{
+			"config.json": []byte("{}"), "model.safetensors": weights(1000), "adapter_config.json": []byte(`{"base_model_name_or_path": "org/base"}`), "adapter_model.safetensors": weights(500),
+		}
+		h.Add("org/both", files)
+		s := storeOf(t, h.URL, "", t.TempDir())
+		for i, content := range append(order, order...) {
+			got, err := s.Pull(t.Context(), Name{"org/both", "main"}, content, nil)
+			if err != nil || !got.Holds(content) || i > 0 && !got.Holds(order[0]) {
+				t.Fatalf("%s, %s, then %s: %+v, %v", order, content, order[0], got, err)
+			}
+		}
+		found, err := s.Cache.Find(Name{"org/both", "main"})
+		if err != nil || found == nil || !found.Holds(Model) || !found.Holds(Adapter) || found.Content != Model || found.Base != "org/base" || len(found.Files) != len(files) {
+			t.Errorf("%s: %+v, %v", order, found, err)
+		}
+		if damaged, err := found.Verify(); err != nil || damaged != nil {
+			t.Errorf("%s: damaged %v, %v", order, damaged, err)
+		}
+		// What is damaged is fetched again, and the other one is not forgotten.
+		if err := os.WriteFile(filepath.Join(found.Dir, "model.safetensors"), []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Pull(t.Context(), Name{"org/both", "main"}, Model, nil); err != nil || !got.Holds(Adapter) || len(got.Files) != len(files) {
+			t.Errorf("%s: fetched again as %+v, %v", order, got, err)
+		}
+	}
+	if alone := (&Snapshot{Content: Adapter}); alone.Holds(Model) || !alone.Holds(Adapter) || !alone.Holds(Any) {
+		t.Error("an adapter is taken for a model")
+	}
+}
+
+// What somebody works with is not removed.
+func TestHold(t *testing.T) {
+	h := hubtest.New()
+	t.Cleanup(h.Close)
+	h.Add("org/name", map[string][]byte{"config.json": []byte("{}"), "model.safetensors": weights(1000)})
+	s := storeOf(t, h.URL, "", t.TempDir())
+	got, err := s.Pull(t.Context(), Name{"org/name", "main"}, Model, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := s.Cache.Hold(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := s.Cache.Hold(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range []func(){one, two} {
+		for _, commit := range []string{"", got.Commit} {
+			_, err := s.Cache.Remove("org/name", commit)
+			if e, ok := errors.AsType[*Error](err); !ok || e.Kind != InUse {
+				t.Errorf("removed %q: %v", commit, err)
+			}
+			if err := got.present(); err != nil {
+				t.Error(err)
+			}
+		}
+		release()
+	}
+	if bytes, err := s.Cache.Remove("org/name", got.Commit); err != nil || bytes == 0 {
+		t.Errorf("%d bytes removed, %v", bytes, err)
+	}
+}

@@ -46,6 +46,10 @@ type Problem struct {
 // Fetches fetches models of the hub into the cache for the pages of this machine. Two requests for a model are one fetch. A nil
 // *Fetches offers nothing of a hub.
 type Fetches struct {
+	// InUse reports whether an open room trains with a model, by its name in the list of models: such a one is not removed. nil
+	// where there are no rooms.
+	InUse func(model string) bool
+
 	store *hub.Store
 	ctx   context.Context
 	end   context.CancelFunc
@@ -262,7 +266,7 @@ func (f *Fetches) snapshots() (names []string) {
 		return nil
 	}
 	for _, s := range complete {
-		if s.Content == hub.Model {
+		if s.Holds(hub.Model) {
 			names = append(names, s.Name().String())
 		}
 	}
@@ -279,17 +283,20 @@ func (f *Fetches) snapshot(text string) *hub.Snapshot {
 		return nil
 	}
 	found, err := f.store.Cache.Find(name)
-	if err != nil || found == nil || found.Content != hub.Model || found.Name() != name {
+	if err != nil || found == nil || !found.Holds(hub.Model) || found.Name() != name {
 		return nil
 	}
 	return found
 }
 
-// Remove removes a model from the cache.
+// Remove removes a model from the cache, unless a room or another program works with it.
 func (f *Fetches) Remove(text string) error {
 	found := f.snapshot(text)
 	if found == nil {
 		return nil
+	}
+	if f.InUse != nil && f.InUse(text) {
+		return &hub.Error{Kind: hub.InUse, Text: text + " is in use by a room", Next: "close the room first"}
 	}
 	_, err := f.store.Cache.Remove(found.Repo, found.Commit)
 	return err

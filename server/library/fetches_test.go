@@ -182,7 +182,13 @@ func TestPauseAndCancel(t *testing.T) {
 	if last := requests[len(requests)-1]; last.Range != "bytes=250000-" {
 		t.Errorf("it goes on with %+v", last)
 	}
-	if err := l.Hub.Remove(l.Hub.List()[0].Model); err != nil {
+	model := l.Hub.List()[0].Model
+	l.Hub.InUse = func(name string) bool { return name == model }
+	if code, body := asks(l, "POST", "/hub/remove", model, here, ""); code != http.StatusConflict || !strings.Contains(body, string(hub.InUse)) || l.Model(model) == nil {
+		t.Fatalf("a model of a room is removed: %d %s", code, body)
+	}
+	l.Hub.InUse = nil
+	if err := l.Hub.Remove(model); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Hub.Cancel("org/name"); err != nil {

@@ -2,8 +2,10 @@ package library
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
+	"llamatab/server/hub"
 	"llamatab/server/web"
 )
 
@@ -62,6 +64,9 @@ func (l Library) HubHandler(sameOrigin func(*http.Request) bool) http.Handler {
 func stored(err error) *Problem {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*hub.Error](err); ok {
+		return &Problem{string(e.Kind), e.Text, e.Next}
 	}
 	return &Problem{Code: "storage", Message: err.Error()}
 }
