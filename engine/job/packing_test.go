@@ -9,8 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"llamatab/engine/config"
+	"llamatab/engine/device"
 	"llamatab/engine/forecast"
 	"llamatab/engine/message"
+	"llamatab/engine/replay"
 	"llamatab/engine/report"
 )
 
@@ -38,6 +41,40 @@ func TestPackedRun(t *testing.T) {
 			t.Errorf("remarks %v", remarks)
 		}
 	}
+}
+
+// A packed run whose data file is too large for the memory, so that samples are read when their row is drawn, is the packed run of
+// the same rows in memory: the file is made large by blank lines.
+func TestPackedRunOfLargeFile(t *testing.T) {
+	small := rows(20, 11, 5, 7, 30, 9, 4, 12, 2, 26, 17, 6)
+	text := small["data.jsonl"].Data
+	blank := append(bytes.Repeat([]byte(" "), 1<<20-1), '\n')
+	large := lines(string(text) + strings.Repeat(string(blank), 65))
+	sets := []string{lora, packing, "dataset.validation_split=0.2", "training.eval_steps=2", atATime + "2", steps(4)}
+	model := tiny(t, true, true, nil)
+	want := must(t, newJob(t, report.Files{Model: model, Dataset: small}, sets...))
+	j := newJob(t, report.Files{Model: model, Dataset: large}, sets...)
+	cfg, err := config.Parse(j.Config, "run.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := replay.Prepare(cfg, j.Files, device.UnboundedLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Model.Close()
+	if !s.Train.Streams() || !s.Valid.Streams() || s.Train.Stats.Packed != s.Train.Len() {
+		t.Fatalf("the rows are in memory: %+v", s.Train.Stats)
+	}
+	got := must(t, j)
+	near(t, "losses", got.losses(), want.losses(), 0)
+	near(t, "gradient norms", norms(got), norms(want), 0)
+	for i, w := range want.steps() {
+		if g := got.steps()[i]; (g.EvalLoss == nil) != (w.EvalLoss == nil) || g.EvalLoss != nil && *g.EvalLoss != *w.EvalLoss {
+			t.Errorf("step %d: evaluation %v, want %v", w.Step, g.EvalLoss, w.EvalLoss)
+		}
+	}
+	sameFiles(t, got, want, "adapter/")
 }
 
 // A packed row counts as one row of a batch: 4 packed rows are two steps of two in each epoch.
