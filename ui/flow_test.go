@@ -131,7 +131,7 @@ func studio(b tab, address string) {
 func studioData(b tab) {
 	b.choose("data-input", map[string]int{"chats.jsonl": 900})
 	b.wait(`document.querySelectorAll("#preview-rows .preview-row").length === 2`)
-	b.want(`[...document.querySelectorAll(".preview-row .turn")].map((e) => e.querySelector(".role").textContent).join()`, "system,user,assistant,system,user,assistant")
+	b.want(`[...document.querySelectorAll(".preview-row .preview-turn")].map((e) => e.querySelector(".role").textContent).join()`, "system,user,assistant,system,user,assistant")
 	b.want(`[...document.querySelectorAll("#preview-rows mark")].map((e) => e.textContent).join("/")`, "Out to sea, and back.\nTwice a day.<|im_end|>/有一座灯塔。<|im_end|>")
 	b.want(`document.querySelector("[data-row='1'] [data-role=assistant] .tokens").textContent`, "<|im_start|>assistant\n[trained:Out to sea, and back.\nTwice a day.<|im_end|>]\n")
 	b.want(`document.querySelectorAll("#preview-rows mark .special").length`, "2")

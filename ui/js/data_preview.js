@@ -54,7 +54,7 @@ const draw = (target, rows, words) => {
     for (const { role, tokens } of turnsOf(row)) {
       const text = element("p", "tokens");
       tokensIn(text, tokens, words, idsOnly);
-      const turn = element("div", "turn", text);
+      const turn = element("div", "preview-turn", text);
       if (role) {
         turn.dataset.role = role;
         turn.prepend(element("strong", "role", words["role." + role] ?? role));
