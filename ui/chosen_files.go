@@ -26,6 +26,9 @@ type chosenInput struct {
 // Usable reports whether it is chosen and can be used.
 func (c *chosenInput) Usable() bool { return c.Source.From != "" && c.Problem == nil }
 
+// templatesFolder is the one folder in a model's folder that the engine reads: further chat templates.
+const templatesFolder = "additional_chat_templates/"
+
 // chooseModel finds the model in a folder: the files beside the config.json that is nearest to the top.
 func chooseModel(files []file) chosenInput {
 	missing := func(name string) chosenInput {
@@ -41,20 +44,20 @@ func chooseModel(files []file) chosenInput {
 	if depth < 0 {
 		return missing("config.json")
 	}
-	c := chosenInput{Name: path.Base("/" + folder), Source: source{From: "chosen", Kind: "model"}}
+	c := chosenInput{Name: path.Base("/" + folder), Source: source{From: "chosen", Kind: "model", Folder: folder}}
 	if c.Name == "/" { // files were dropped without their folder
 		c.Name = "model"
 	}
 	weights, tokenizer := false, false
 	for i, f := range files {
 		dir, base := path.Split(f.Path)
-		if dir != folder {
+		if dir != folder && dir != folder+templatesFolder {
 			continue
 		}
 		c.Source.Positions = append(c.Source.Positions, i)
 		c.Bytes += f.Size
-		weights = weights || strings.HasSuffix(base, ".safetensors")
-		tokenizer = tokenizer || base == "tokenizer.json"
+		weights = weights || dir == folder && strings.HasSuffix(base, ".safetensors")
+		tokenizer = tokenizer || dir == folder && base == "tokenizer.json"
 	}
 	if !weights {
 		return missing("*.safetensors")

@@ -10,6 +10,6 @@ type source struct {
 	Positions []int                `json:"positions,omitempty"` // chosen: in the list that the browser keeps
 	Files     []message.ServerFile `json:"files,omitempty"`     // server
 	Run       string               `json:"run,omitempty"`       // run
-	Folder    string               `json:"folder,omitempty"`    // run, memory
+	Folder    string               `json:"folder,omitempty"`    // run, memory; chosen: of the model, with a slash at its end
 	Key       string               `json:"key,omitempty"`       // kept, fetched
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"llamatab/engine/message"
 )
@@ -263,6 +264,22 @@ func TestHostilePaths(t *testing.T) {
 	}
 	if got := h.want(http.StatusOK, "GET", "files/model/?list", ""); !strings.Contains(got, "beside") {
 		t.Errorf("list of a folder: %s", got)
+	}
+}
+
+// A model's further chat templates are listed with their folder, and sent by that name.
+func TestTemplatesOfAModel(t *testing.T) {
+	h := newHost(t, false)
+	h.job.Mounts["model"] = MountFS(fstest.MapFS{
+		"config.json": {Data: []byte("{}")}, "additional_chat_templates/rag.jinja": {Data: []byte("{{ documents }}")},
+		"additional_chat_templates/notes.txt": {Data: []byte("x")}, "other/a.jinja": {Data: []byte("x")},
+	}, "")
+	want := `[{"name":"config.json","size":2},{"name":"additional_chat_templates/rag.jinja","size":15}]` + "\n"
+	if got := h.want(http.StatusOK, "GET", "files/model/?list", ""); got != want {
+		t.Errorf("list of a model: %s", got)
+	}
+	if got := h.want(http.StatusOK, "GET", "files/model/additional_chat_templates/rag.jinja", ""); got != "{{ documents }}" {
+		t.Errorf("a template is %q", got)
 	}
 }
 

@@ -9,8 +9,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
+
+// TemplatesFolder is the one folder in a model's folder that the engine reads: further chat templates.
+const TemplatesFolder = "additional_chat_templates"
 
 // Mount is a folder whose files the engine may read, or a view of one that holds a single file.
 type Mount struct {
@@ -95,6 +99,9 @@ func (m Mount) list(w http.ResponseWriter, name string) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
+	if folder == "." {
+		files = append(files, Templates(m.files)...)
+	}
 	if m.only != "" {
 		kept := files[:0]
 		for _, f := range files {
@@ -122,6 +129,16 @@ func List(fsys fs.FS, folder string) ([]File, error) {
 		files = append(files, File{e.Name(), info.Size()})
 	}
 	return files, nil
+}
+
+// Templates lists the further chat templates of a model's folder, named with the folder in it that they lie in.
+func Templates(fsys fs.FS) []File {
+	files, _ := List(fsys, TemplatesFolder) // most models have no such folder
+	files = slices.DeleteFunc(files, func(f File) bool { return path.Ext(f.Name) != ".jinja" })
+	for i := range files {
+		files[i].Name = path.Join(TemplatesFolder, files[i].Name)
+	}
+	return files
 }
 
 // isLocal reports whether a name stays below the folder that it is joined to, on every operating system.

@@ -17,15 +17,18 @@ func offered(t *testing.T) Library {
 	t.Helper()
 	top := t.TempDir()
 	for name, text := range map[string]string{
-		"models/small/config.json":       `{"model_type": "llama"}`,
-		"models/small/model.safetensors": "weights",
-		"models/small/.hidden":           "hidden",
-		"models/notes/readme.txt":        "no model",
-		"models/.cache/config.json":      "{}",
-		"data/rows.jsonl":                `{"text": "one"}`,
-		"data/.secret":                   "secret",
-		"private/config.json":            `{"secret": true}`,
-		"private/key.txt":                "secret",
+		"models/small/config.json":                         `{"model_type": "llama"}`,
+		"models/small/model.safetensors":                   "weights",
+		"models/small/.hidden":                             "hidden",
+		"models/small/additional_chat_templates/rag.jinja": "{{ documents }}",
+		"models/small/additional_chat_templates/notes.txt": "no template",
+		"models/small/other/rag.jinja":                     "in a folder that no model has",
+		"models/notes/readme.txt":                          "no model",
+		"models/.cache/config.json":                        "{}",
+		"data/rows.jsonl":                                  `{"text": "one"}`,
+		"data/.secret":                                     "secret",
+		"private/config.json":                              `{"secret": true}`,
+		"private/key.txt":                                  "secret",
 	} {
 		name = filepath.Join(top, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
@@ -83,6 +86,7 @@ func TestFolderKeepsIn(t *testing.T) {
 		"/api/models/etc/passwd", "/api/models/etc/config.json", "/api/models/private/config.json", "/api/models/private/key.txt", "/api/models/whole/config.json",
 		"/api/models/small/key.json", "/api/models/small/passwd", "/api/models/small/.hidden", "/api/models/notes/readme.txt", "/api/models/.cache/config.json",
 		"/api/models/../private/key.txt", "/api/models/small/..%2f..%2fprivate%2fkey.txt", "/api/models/none/config.json", "/api/models/small/none",
+		"/api/models/small/additional_chat_templates%2Fnotes.txt", "/api/models/small/other%2Frag.jinja", "/api/models/small/additional_chat_templates", "/api/models/small/additional_chat_templates%2F..%2Fconfig.json",
 		"/api/data/key.txt", "/api/data/.secret", "/api/data/..%2fprivate%2fkey.txt", "/api/data/none", "/api/data/.",
 	} {
 		if code, body := answer(l, path, here, all); code == http.StatusOK || strings.Contains(body, "secret") {
@@ -91,6 +95,7 @@ func TestFolderKeepsIn(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/api/models/small/model.safetensors": "weights", "/api/models/small/tokenizer.txt": "weights", "/api/models/same/model.safetensors": "weights",
+		"/api/models/small/additional_chat_templates%2Frag.jinja": "{{ documents }}",
 		"/api/data/rows.jsonl": "one", "/api/data/again.jsonl": "one",
 	} {
 		if code, body := answer(l, path, here, all); code != http.StatusOK || !strings.Contains(body, want) {
@@ -106,6 +111,17 @@ func TestFolderKeepsIn(t *testing.T) {
 	}
 	if !strings.Contains(models, `"small"`) || !strings.Contains(models, `"same"`) || !strings.Contains(data, "again.jsonl") {
 		t.Errorf("the lists are %s %s", models, data)
+	}
+	files, err := ModelFiles(l.Model("small"))
+	names := []string{}
+	for _, f := range files {
+		names = append(names, f.Name)
+	}
+	if !slices.Equal(names, []string{"config.json", "model.safetensors", "tokenizer.txt", "additional_chat_templates/rag.jinja"}) {
+		t.Errorf("the model has the files %q, %v", names, err)
+	}
+	if got := ModelURL("small", "additional_chat_templates/rag.jinja"); got != "/api/models/small/additional_chat_templates%2Frag.jinja" {
+		t.Errorf("the address of a template is %s", got)
 	}
 	if got := l.Models.LeadOut(); !slices.Equal(got, []string{"etc", "private", "whole"}) {
 		t.Errorf("links that lead out of the models: %v", got)

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -49,14 +50,14 @@ func (l Library) Handler(mayFetch func(r *http.Request, name string) bool) http.
 	})
 	mux.HandleFunc("GET "+modelsPath+"/{name}/{file}", func(w http.ResponseWriter, r *http.Request) {
 		if name := r.PathValue("name"); allowed(w, r, name, mayFetch) {
-			sendFile(w, r, l.Model(name), r.PathValue("file"))
+			sendFile(w, r, l.Model(name), r.PathValue("file"), modelFile)
 		}
 	})
 	mux.HandleFunc("GET "+dataPath, func(w http.ResponseWriter, r *http.Request) { web.WriteJSON(w, l.datasets(web.FromHere(r))) })
 	mux.HandleFunc("GET "+dataPath+"/{file}", func(w http.ResponseWriter, r *http.Request) {
 		if name := r.PathValue("file"); allowed(w, r, name, mayFetch) {
 			folder, file := l.Dataset(name)
-			sendFile(w, r, folder, file)
+			sendFile(w, r, folder, file, PlainName)
 		}
 	})
 	mux.HandleFunc("GET /api/recipes", func(w http.ResponseWriter, r *http.Request) { web.WriteJSON(w, recipe.All) })
@@ -112,7 +113,14 @@ func ModelFiles(folder fs.FS) ([]job.File, error) {
 		return nil, fs.ErrNotExist
 	}
 	files, err := job.List(folder, ".")
-	return slices.DeleteFunc(files, func(f job.File) bool { return !PlainName(f.Name) }), err
+	files = append(files, job.Templates(folder)...)
+	return slices.DeleteFunc(files, func(f job.File) bool { return !modelFile(f.Name) }), err
+}
+
+// modelFile reports whether a name is one of a model's file that can be fetched: a plain one, or one of a further chat template.
+func modelFile(name string) bool {
+	template, below := strings.CutPrefix(name, job.TemplatesFolder+"/")
+	return PlainName(name) || below && PlainName(template) && path.Ext(template) == ".jinja"
 }
 
 // allowed reports whether a request may fetch the model or dataset. It answers a request that may not, in the same way
@@ -125,9 +133,10 @@ func allowed(w http.ResponseWriter, r *http.Request, name string, mayFetch func(
 	return false
 }
 
-// sendFile answers with a file of a folder, or with "not found" where the folder is nil.
-func sendFile(w http.ResponseWriter, r *http.Request, folder fs.FS, name string) {
-	if folder == nil || !PlainName(name) || !regular(folder, name) {
+// sendFile answers with a file of a folder, or with "not found" where the folder is nil or the name is none of those that may be
+// fetched.
+func sendFile(w http.ResponseWriter, r *http.Request, folder fs.FS, name string, may func(name string) bool) {
+	if folder == nil || !may(name) || !regular(folder, name) {
 		http.NotFound(w, r)
 		return
 	}

@@ -14,8 +14,12 @@ export const choose = async (kind, files) => {
   tell("files-chosen", { kind, files: files.map(({ file, path, encoding }) => ({ path, size: file.size, encoding })) });
 };
 
-// chosenFiles are the files of a kind at some positions of the list that Go has.
-export const chosenFiles = (kind, positions) => positions.map((i) => chosen[kind][i].file);
+// chosenFiles are the files of a kind at some positions of the list that Go has, as {path, file}: the path is that below folder,
+// which ends with a slash, or the file's name.
+export const chosenFiles = (kind, positions, folder = "") => positions.map((i) => {
+  const { path, file } = chosen[kind][i];
+  return { file, path: kind === "model" && path.startsWith(folder) ? path.slice(folder.length) : file.name };
+});
 
 // fingerprint is a hash of the names, sizes and dates of files (64-bit FNV-1a), so that the same files are stored once.
 export const fingerprint = (files) => {

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import test from "node:test";
-import { fingerprint } from "./chosen_files.js";
+import { choose, chosenFiles, fingerprint } from "./chosen_files.js";
 import { filesBelow } from "./downloads.js";
 import { kindOf, nameOfPasted } from "./file_input.js";
+import { memoryResults } from "./memory_results.js";
 import { recordedInputs } from "./page_engines.js";
+import { placed } from "./sources.js";
 import { toUTF8 } from "./text_encoding.js";
 import { nameOnServer } from "./upload.js";
 
@@ -45,6 +47,29 @@ test("the same files have the same fingerprint in any order, others another", ()
   assert.notEqual(fingerprint([a]), fingerprint([file("a", 1, 3)]));
   assert.notEqual(fingerprint([a]), fingerprint([file("a", 2, 2)]));
   assert.match(fingerprint([a, b]), /^[0-9a-f]+$/);
+});
+
+test("a file in a folder of a model goes to the engine under its path, others as they are", () => {
+  const flat = new File(["a"], "config.json"), below = new File(["bc"], "rag.jinja", { lastModified: 7 });
+  assert.equal(placed({ path: "config.json", file: flat }), flat);
+  assert.deepEqual(placed({ path: "additional_chat_templates/rag.jinja", file: below }), { name: "additional_chat_templates/rag.jinja", size: 2, lastModified: 7, file: below });
+});
+
+test("a chosen file has its path below the model's folder", async () => {
+  const file = (path) => ({ path, file: new File(["x"], path.split("/").at(-1)) });
+  globalThis.llamatab ??= {};
+  await choose("model", ["deep/m/config.json", "deep/m/additional_chat_templates/rag.jinja", "deep/notes.txt"].map(file));
+  assert.deepEqual(chosenFiles("model", [0, 1], "deep/m/").map((f) => f.path), ["config.json", "additional_chat_templates/rag.jinja"]);
+  await choose("model", [file("config.json")]);
+  assert.deepEqual(chosenFiles("model", [0]).map((f) => f.path), ["config.json"]);
+});
+
+test("a result in memory has its path below the folder", () => {
+  memoryResults.begin("r");
+  memoryResults.put("model/config.json", new Blob(["{}"]));
+  memoryResults.put("model/additional_chat_templates/rag.jinja", new Blob(["x"]));
+  memoryResults.put("adapter/a", new Blob(["y"]));
+  assert.deepEqual(memoryResults.below("model").map((f) => [f.path, f.file.name]), [["config.json", "config.json"], ["additional_chat_templates/rag.jinja", "rag.jinja"]]);
 });
 
 test("a pasted text is settings where it has a key of run.json, else data", () => {

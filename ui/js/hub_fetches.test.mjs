@@ -45,7 +45,7 @@ test("a model comes with the files that it needs and no others, and asks the hub
   assert.equal(s.said.at(-1).changed, true);
   const [{ key, complete, about }] = await s.store.models();
   assert.deepEqual([key, complete, about.repo, about.revision, about.commit, about.endpoint], [`org--name@${s.hub.commit}`, true, "org/name", "main", s.hub.commit, endpoint]);
-  assert.deepEqual([...(await s.store.modelFiles(key))].map((f) => f.name).sort(), needed.filter((n) => !n.includes("/")));
+  assert.deepEqual([...(await s.store.modelFiles(key))].map((f) => f.path).sort(), needed);
   const asked = s.hub.requests.length;
   await s.begin();
   assert.equal(s.hub.requests.length, asked + 1, "a model that is there is fetched again");

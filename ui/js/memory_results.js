@@ -14,6 +14,8 @@ export const memoryResults = {
   // run is the id of the run that the results belong to.
   run: () => run,
   entries: () => [...files],
-  // below are the files of a folder.
-  below: (folder) => [...files].filter(([path]) => path.startsWith(folder + "/")).map(([path, blob]) => new File([blob], path.split("/").pop())),
+  // below are the files of a folder, as {path, file}.
+  below: (folder) => [...files].filter(([path]) => path.startsWith(folder + "/")).map(([path, blob]) => ({
+    path: path.slice(folder.length + 1), file: new File([blob], path.split("/").pop()),
+  })),
 };

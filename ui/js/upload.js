@@ -60,6 +60,7 @@ export const upload = async (sources, names) => {
   let files;
   try {
     files = await filesByMount(JSON.parse(sources));
+    for (const kind in files) files[kind] = files[kind].filter((f) => !f.name.includes("/")); // the server keeps no folders in a folder
   } catch (error) {
     return tellRefused("uploaded", { code: "inputs_gone", reason: String(error.message ?? error) });
   }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"syscall/js"
 	"time"
 )
 
-// folder is an fs.FS of one level. Its files are read by ranges, over HTTP or from the person's disk.
+// folder is an fs.FS of files by their paths. They are read by ranges, over HTTP or from the person's disk.
 type folder map[string]*remote
 
 // remote is a file on a server or on the person's disk.
@@ -26,14 +27,24 @@ type remote struct {
 
 // Open implements fs.FS.
 func (f folder) Open(name string) (fs.File, error) {
-	if name == "." {
-		return &listing{folder: f}, nil
+	if r, ok := f[name]; ok {
+		return &opened{remote: r}, nil
 	}
-	r, ok := f[name]
-	if !ok {
+	below := f.below(name)
+	if name != "." && len(below) == 0 {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return &opened{remote: r}, nil
+	return &listing{name: path.Base(name), files: below}, nil
+}
+
+// below are the files that lie in a folder itself.
+func (f folder) below(name string) (files []*remote) {
+	for at, r := range f {
+		if path.Dir(at) == name {
+			files = append(files, r)
+		}
+	}
+	return files
 }
 
 // readAhead is how many bytes a sequential reader fetches at a time.
@@ -86,53 +97,57 @@ func (o *opened) Read(p []byte) (int, error) {
 
 type info struct{ *remote }
 
-func (i info) Name() string       { return i.remote.name }
+func (i info) Name() string       { return path.Base(i.remote.name) }
 func (i info) Size() int64        { return i.remote.size }
 func (i info) Mode() fs.FileMode  { return 0o444 }
 func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return false }
 func (i info) Sys() any           { return nil }
 
-// listing is the open folder itself.
+// listing is an open folder.
 type listing struct {
-	folder
-	read bool
+	name  string
+	files []*remote
+	read  bool
 }
 
-type dirInfo struct{}
+func (l *listing) Name() string       { return l.name }
+func (l *listing) Size() int64        { return 0 }
+func (l *listing) Mode() fs.FileMode  { return fs.ModeDir | 0o555 }
+func (l *listing) ModTime() time.Time { return time.Time{} }
+func (l *listing) IsDir() bool        { return true }
+func (l *listing) Sys() any           { return nil }
 
-func (dirInfo) Name() string       { return "." }
-func (dirInfo) Size() int64        { return 0 }
-func (dirInfo) Mode() fs.FileMode  { return fs.ModeDir | 0o555 }
-func (dirInfo) ModTime() time.Time { return time.Time{} }
-func (dirInfo) IsDir() bool        { return true }
-func (dirInfo) Sys() any           { return nil }
-
-func (l *listing) Stat() (fs.FileInfo, error) { return dirInfo{}, nil }
+func (l *listing) Stat() (fs.FileInfo, error) { return l, nil }
 func (l *listing) Read([]byte) (int, error)   { return 0, errors.New("is a folder") }
 func (l *listing) Close() error               { return nil }
 
-// ReadDir implements fs.ReadDirFile.
+// ReadDir implements fs.ReadDirFile. It lists files; folders are opened by their names.
 func (l *listing) ReadDir(int) ([]fs.DirEntry, error) {
 	if l.read {
 		return nil, io.EOF
 	}
 	l.read = true
 	var entries []fs.DirEntry
-	for _, r := range l.folder {
+	for _, r := range l.files {
 		entries = append(entries, fs.FileInfoToDirEntry(info{r}))
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, nil
 }
 
-// fromFiles is a folder of files that the page posted: File objects, or {name, size, url} for files of the server.
+// fromFiles is a folder of files that the page posted: File objects, {name, file} for a file in a folder of the folder, or
+// {name, size, url} for files of the server.
 func fromFiles(list js.Value) folder {
 	f := folder{}
 	for i := range list.Length() {
 		file := list.Index(i)
 		name := file.Get("name").String()
-		f[name] = fromBlob(name, file)
+		blob := file
+		if inner := file.Get("file"); inner.Truthy() {
+			blob = inner
+		}
+		f[name] = fromBlob(name, blob)
 		if url := file.Get("url"); url.Type() == js.TypeString {
 			server := &httpHost{base: url.String()}
 			f[name].read = func(p []byte, offset int64) (int, error) { return server.readAt("", p, offset) }

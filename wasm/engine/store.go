@@ -73,7 +73,7 @@ func (s store) keepCheckpoint(run string, step int) error {
 	return err
 }
 
-// keepInputs copies files that the person chose, File objects, under a key. Where there is no room it copies none.
+// keepInputs copies files that the person chose, as fromFiles takes them, under a key. Where there is no room it copies none.
 func (s store) keepInputs(key string, files js.Value) error {
 	_, err := s.call("keepInputs", key, files)
 	return err

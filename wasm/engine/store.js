@@ -171,7 +171,7 @@ globalThis.llamatabStore = (() => {
     const bytes = chosen.reduce((n, file) => n + file.size, 0);
     const { quota = 0, usage = 0 } = await navigator.storage.estimate();
     if (bytes > inputsLimit || bytes > (quota - usage) / 2) return false;
-    for (const file of chosen) await put(`inputs/${key}/${file.name}`, file);
+    for (const file of chosen) await put(`inputs/${key}/${file.name}`, file.file ?? file); // {name, file} lies in a folder
     await commit("inputs/" + key);
     return true;
   };
@@ -198,10 +198,12 @@ globalThis.llamatabStore = (() => {
     }
     return found;
   };
-  // modelFiles are the File objects of a model, null where it is not whole. Those of its folders are left out, as of a folder that the person chooses.
+  // modelFiles are the files of a model as {path, file}, null where it is not whole. Of its folders only the chat templates are taken, as of a
+  // folder that the person chooses.
   const modelFiles = async (key) => {
     const all = await complete("models/" + key);
-    return all && Promise.all(all.filter((f) => !/^\.|\//.test(f.path)).map((f) => get(`models/${key}/${f.path}`)));
+    const taken = all?.filter((f) => !/^\.|\//.test(f.path) || /^additional_chat_templates\/[^/]+\.jinja$/.test(f.path));
+    return taken ? Promise.all(taken.map(async (f) => ({ path: f.path, file: await get(`models/${key}/${f.path}`) }))) : null;
   };
   const modelLock = (key) => "llamatab-model-" + key;
   // useModel keeps a model from being removed by any tab until the function that it returns is called or the tab ends.

@@ -101,6 +101,14 @@ test("inputs go with the last run that was made from them", async () => {
   assert.equal(await store.inputs("k"), null);
 });
 
+test("an input in a folder keeps its folder", async () => {
+  const { store } = setup();
+  const file = new File(["{{ documents }}"], "rag.jinja");
+  assert.equal(await store.keepInputs("k", [new File(["{}"], "config.json"), { name: "additional_chat_templates/rag.jinja", size: file.size, file }]), true);
+  const kept = await store.inputs("k");
+  assert.deepEqual(plain(kept.map((f) => f.path)).sort(), ["additional_chat_templates/rag.jinja", "config.json"]);
+});
+
 test("inputs are copied only into half of the room that is left", async () => {
   const { store, estimate } = setup();
   estimate.quota = 13;
@@ -136,6 +144,7 @@ const newModel = async (store, key, come, whole) => {
   await store.put(`models/${key}/config.json`, "{}");
   await store.put(`models/${key}/w.safetensors`, "1234".slice(0, come));
   await store.put(`models/${key}/more/t.jinja`, "x");
+  await store.put(`models/${key}/additional_chat_templates/t.jinja`, "xyz");
   if (whole) await store.commit(`models/${key}`);
 };
 
@@ -147,7 +156,7 @@ test("a model of a hub counts when it is whole, and its files are those of a cho
   assert.deepEqual((await store.models()).map((m) => [m.key, m.complete, m.bytes, m.about.repo].join()).join(" "), "a,false,6,org/name b,true,7,org/name");
   assert.equal(await store.modelFiles("a"), null);
   assert.equal(await store.modelFiles("none"), null);
-  assert.equal((await store.modelFiles("b")).map((f) => f.name + f.size).join(), "config.json2,w.safetensors4");
+  assert.equal((await store.modelFiles("b")).map((f) => f.path + f.file.size).sort().join(), "additional_chat_templates/t.jinja3,config.json2,w.safetensors4");
 });
 
 test("a model that a run of any tab uses stays, and the run is named", async () => {
