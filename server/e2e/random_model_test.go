@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,30 @@ import (
 
 	"llamatab/server/servertest"
 )
+
+// packedEqualsAlone trains an adapter with all 16 rows in each step, first in rows of their own and then in 5 packed rows: each
+// step has the loss of the same tokens, and the norm of the same gradient.
+func packedEqualsAlone(t *testing.T, model, data string) {
+	run := func(rows int, dataset map[string]any) servertest.Result {
+		dataset["path"], dataset["shuffle"], dataset["max_length"] = data, false, 32
+		return servertest.Train(t, map[string]any{
+			"model": model, "dataset": dataset, "peft": map[string]any{"peft_type": "LORA", "r": 3, "target_modules": "all-linear", "init_lora_weights": false},
+			"training": map[string]any{"learning_rate": 1e-3, "lr_scheduler_type": "constant", "max_steps": 4, "per_device_train_batch_size": rows},
+		})
+	}
+	alone, packed := run(16, map[string]any{}), run(5, map[string]any{"packing": true})
+	if len(alone.Losses) != 4 || len(packed.Losses) != 4 {
+		t.Fatalf("%d and %d steps, want 4", len(alone.Losses), len(packed.Losses))
+	}
+	loss, norm := 0.0, 0.0
+	for i, w := range alone.Losses {
+		loss, norm = max(loss, math.Abs(packed.Losses[i]-w)), max(norm, math.Abs(packed.Norms[i]/alone.Norms[i]-1))
+	}
+	t.Logf("packed losses within %.2g of those of rows alone, gradient norms within %.2g relative", loss, norm)
+	if !(loss <= 1e-5 && norm <= 1e-4) {
+		t.Errorf("losses are off by %v, gradient norms by %v relative", loss, norm)
+	}
+}
 
 // TestRandomModel trains a model from random weights and then an adapter over it, and evaluates and generates with both.
 func TestRandomModel(t *testing.T) {
@@ -44,6 +69,7 @@ func TestRandomModel(t *testing.T) {
 		"model": model, "dataset": dataset, "training": training,
 		"peft": map[string]any{"peft_type": "LORA", "r": 3, "target_modules": "all-linear", "use_rslora": true},
 	})
+	t.Run("packed", func(t *testing.T) { packedEqualsAlone(t, model, data) })
 	loss := func(args ...string) float64 {
 		out := filepath.Join(dir, "eval.json")
 		servertest.Run(t, "", append(args, "--dataset", data, "--out", out)...)
