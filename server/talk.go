@@ -104,6 +104,8 @@ func (t *talker) cancel() bool {
 	return n != 0
 }
 
+func (t *talker) over() <-chan struct{} { return t.ended }
+
 // ending is the error with which the job ended, if it should not have.
 func (t *talker) ending() error {
 	if t.err == nil {

@@ -93,5 +93,7 @@ type elements interface {
 	AppendText(id, text string)
 	ShowPreview(preview *message.DataPreview, words map[string]string)
 	Focus(id string)
-	ValueOf(id string) string // what stands in a control
+	ValueOf(id string) string    // what stands in a control
+	TakeText(id string)          // empties a control, also while the person is typing in it
+	RestoreText(id, text string) // puts a text into a control that is empty
 }

@@ -82,10 +82,12 @@ func (b jsBrowser) ShowRunChart(words map[string]string) {
 func (b jsBrowser) ClearChart()                   { b.page.Call("clearChart") }
 func (b jsBrowser) SavePicture(kind, name string) { b.page.Call("savePicture", kind, name) }
 
-func (b jsBrowser) SetText(id, text string)    { b.page.Call("setText", id, text) }
-func (b jsBrowser) AppendText(id, text string) { b.page.Call("appendText", id, text) }
-func (b jsBrowser) Focus(id string)            { b.page.Call("focus", id) }
-func (b jsBrowser) ValueOf(id string) string   { return b.page.Call("valueOf", id).String() }
+func (b jsBrowser) SetText(id, text string)     { b.page.Call("setText", id, text) }
+func (b jsBrowser) AppendText(id, text string)  { b.page.Call("appendText", id, text) }
+func (b jsBrowser) Focus(id string)             { b.page.Call("focus", id) }
+func (b jsBrowser) TakeText(id string)          { b.page.Call("takeText", id) }
+func (b jsBrowser) RestoreText(id, text string) { b.page.Call("restoreText", id, text) }
+func (b jsBrowser) ValueOf(id string) string    { return b.page.Call("valueOf", id).String() }
 
 func (b jsBrowser) ShowPreview(preview *message.DataPreview, words map[string]string) {
 	b.page.Call("showPreview", jsonText(preview), jsonText(words))

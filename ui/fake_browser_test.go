@@ -81,6 +81,8 @@ func (b *fakeBrowser) AppendText(id, text string)                          { b.n
 func (b *fakeBrowser) ShowPreview(*message.DataPreview, map[string]string) { b.note("ShowPreview") }
 func (b *fakeBrowser) Focus(id string)                                     { b.note("Focus", id) }
 func (b *fakeBrowser) ValueOf(id string) string                            { return b.texts[id] }
+func (b *fakeBrowser) TakeText(id string)                                  { delete(b.texts, id) }
+func (b *fakeBrowser) RestoreText(id, text string)                         { b.note("RestoreText", id, text) }
 func (b *fakeBrowser) GoTo(screen string)                                  { b.note("GoTo", screen) }
 func (b *fakeBrowser) ReplaceAddress(read, screen string)                  { b.note("ReplaceAddress", read, screen) }
 func (b *fakeBrowser) Reload()                                             { b.note("Reload") }

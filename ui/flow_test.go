@@ -37,7 +37,7 @@ func TestPage(t *testing.T) {
 		name string
 		run  func(b tab, address string)
 	}{
-		{"one click", oneClick}, {"studio", studio}, {"run", wholeRun}, {"hidden", hidden}, {"resume", resume}, {"failures", failures},
+		{"one click", oneClick}, {"studio", studio}, {"run", wholeRun}, {"hidden", hidden}, {"resume", resume}, {"failures", failures}, {"conversation", conversation},
 		{"export", export}, {"language", language}, {"link", link}, {"chart", chart}, {"keyboard", keyboard}, {"gate", gate},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(tab{t, b.browser, b.ctx}, address) })
@@ -67,6 +67,62 @@ func oneClick(b tab, address string) {
 	b.click("generate")
 	b.wait(`document.getElementById("after").textContent === "Arr, 好!"`)
 	b.want(`document.getElementById("before").textContent`, " there was a cat")
+	b.want(clean, "")
+}
+
+// talked runs on conversations, opens Try and waits until it holds a conversation.
+func (b tab) talked(address string) {
+	b.Helper()
+	b.studio(address, "chats.jsonl")
+	b.set("set-training-max-steps", "20")
+	b.click("start")
+	b.stage(Done)
+	b.eval(`location.hash = "#try"`)
+	b.wait(`document.getElementById("talk-message")`)
+}
+
+// say types a message and sends it by Enter.
+func (b tab) say(text string) {
+	b.Helper()
+	b.click("talk-message")
+	b.eval(`document.getElementById("talk-message").focus()`)
+	for _, key := range text {
+		b.press(string(key))
+	}
+	b.press("Enter")
+}
+
+// conversation talks with the result of a run in two turns, before and after side by side, and again once the page was loaded anew.
+func conversation(b tab, address string) {
+	b.talked(address)
+	b.say("Hi")
+	b.wait(`document.getElementById("after-0")?.dataset.finish === "stop"`)
+	b.want(`document.getElementById("talk-message").value`, "")
+	b.want(`document.querySelector("#before-0 .spoken").textContent + "|" + document.querySelector("#after-0 .spoken").textContent`, "You said “Hi”, message 1|Arr, Hi! 好的1")
+	b.wait(`document.getElementById("talk-announcement").textContent === "Before: You said “Hi”, message 1 After: Arr, Hi! 好的1"`)
+	b.say("go")
+	b.wait(`document.getElementById("after-1")?.dataset.finish === "stop"`)
+	b.want(`document.querySelector("#before-1 .spoken").textContent + "|" + document.querySelector("#after-1 .spoken").textContent`, "You said “go”, message 3|Arr, go! 好的3")
+	b.say("long")
+	b.wait(`document.querySelector("#before-2 .spoken").textContent.length > 20`)
+	b.want(`document.getElementById("talk-send").disabled`, "true")
+	b.want(`document.querySelector("#talk-log").getAttribute("aria-busy")`, "true")
+	b.click("talk-stop")
+	b.wait(`document.getElementById("before-2").dataset.finish === "cancelled" && document.getElementById("talk-stop").disabled`)
+	b.say("king")
+	b.wait(`document.getElementById("talk-problem").textContent.includes("refuses this conversation") && document.getElementById("talk-message").value === "king"`)
+	b.want(`document.querySelectorAll(".turn").length`, "3")
+	b.eval(`document.getElementById("as-text").click()`)
+	b.wait(`document.getElementById("prompt").offsetParent && !document.getElementById("talk-message")`)
+	b.eval(`document.getElementById("as-chat").click()`)
+	b.wait(`document.getElementById("talk-message")?.value === "king"`)
+
+	b.open(address + "#try") // nothing is open now: the kept runs are offered
+	b.wait(`[...document.querySelectorAll("#try .prompts button")].some((e) => e.textContent.startsWith("chats"))`)
+	b.eval(`[...document.querySelectorAll("#try .prompts button")].find((e) => e.textContent.startsWith("chats")).click()`)
+	b.wait(`document.getElementById("talk-message")`)
+	b.say("Yo")
+	b.wait(`document.querySelector("#after-0 .spoken")?.textContent === "Arr, Yo! 好的1"`)
 	b.want(clean, "")
 }
 

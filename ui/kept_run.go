@@ -38,6 +38,8 @@ type runMeta struct {
 	Config  json.RawMessage `json:"config"` // run.json as given
 	Steps   int             `json:"steps"`
 	tryout
-	Inputs map[string]source `json:"inputs,omitempty"`
-	Room   *roomMeta         `json:"room,omitempty"` // the room that the run belongs to
+	// Conversations: the rows of the data are conversations. Nil where the page did not know when the run began.
+	Conversations *bool             `json:"conversations,omitempty"`
+	Inputs        map[string]source `json:"inputs,omitempty"`
+	Room          *roomMeta         `json:"room,omitempty"` // the room that the run belongs to
 }

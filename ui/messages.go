@@ -137,9 +137,12 @@ func (p *Page) unreadable(now time.Time, err error) {
 
 func (p *Page) receiveEnvelopes(now time.Time, m envelopesMessage) {
 	for _, e := range m.Envelopes {
-		if m.Engine == sideEngine {
+		switch m.Engine {
+		case sideEngine:
 			p.receiveAnswer(e)
-		} else {
+		case chatEngineName:
+			p.Try.Talk.receive(now, e)
+		default:
 			p.Run.receive(now, e)
 		}
 	}

@@ -25,7 +25,7 @@ const (
 
 var screens = []string{screenHome, screenStudio, screenRun, screenTry, screenExport, screenRoom}
 
-// The two engines of a page.
+// The engines of a page, beside the one of conversations (talk_engine.go).
 const (
 	runEngine  = "run"
 	sideEngine = "side"
@@ -88,6 +88,9 @@ func NewPage(b browser) *Page {
 
 // show shows a screen. An unknown name means the home screen.
 func (p *Page) show(screen string) {
+	if p.Screen == screenTry {
+		p.Try.Talk.leave()
+	}
 	p.Screen = screenHome
 	for _, s := range screens {
 		if s == screen {
@@ -140,6 +143,9 @@ func (p *Page) Current(screen string) any {
 // SwitchLanguage switches the language.
 func (p *Page) SwitchLanguage(vugu.DOMEvent) {
 	p.chinese = !p.chinese
+	if p.Screen == screenTry {
+		p.Try.Talk.leave()
+	}
 	p.fillElements()
 	p.refresh(time.Now())
 }

@@ -17,6 +17,24 @@ func (r *Run) resultFolder() string {
 	return ""
 }
 
+// resultSource is where the files of the result are.
+func (r *Run) resultSource() source {
+	if r.inMemory {
+		return source{From: "memory", Run: r.ID, Folder: r.resultFolder()}
+	}
+	return source{From: "run", Run: r.ID, Folder: r.resultFolder()}
+}
+
+// baseSource is where the files of the model before training are. There is none of a model that began with random weights.
+func (r *Run) baseSource() source { return r.Meta.Inputs["model"] }
+
+// template is the run's dataset.template, "" for the model's own.
+func (r *Run) template() string {
+	v, _ := must(parseTree(r.Meta.Config)).Get("dataset.template")
+	name, _ := v.(string)
+	return name
+}
+
 // checkpoint is the step of the newest checkpoint that this run has, 0 for none.
 func (r *Run) checkpoint() (newest int) {
 	for path := range r.files {

@@ -27,3 +27,11 @@ func (r *Run) SampleText() Text {
 
 // Scrub moves to earlier or later samples.
 func (r *Run) Scrub(by int) { r.samplesBack = min(max(r.samplesBack-by, 0), max(len(r.Samples)-1, 0)) }
+
+// SampleClass tells a message and its answer from a text that goes on.
+func (r *Run) SampleClass(s message.Sample) string {
+	if s.Chat {
+		return "chat"
+	}
+	return ""
+}

@@ -25,7 +25,7 @@ func (p *Page) start(job message.Job, sources map[string]source, meta runMeta, s
 		p.Run.begin(meta)
 	}
 	p.Run.Stage = Loading
-	if len(meta.Prompts) > 0 && job.Samples == nil {
+	if chats := meta.Conversations; job.Samples == nil && (len(meta.Prompts) > 0 || meta.Room == nil && chats != nil && *chats) {
 		job.Samples = &message.SampleJob{Prompts: meta.Prompts, Every: max(1, meta.Steps/6), MaxNewTokens: 40}
 	}
 	p.Try.forget()

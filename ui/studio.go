@@ -129,6 +129,10 @@ func (s *Studio) begin(name string, first tryout) {
 		ID: now.UTC().Format("20060102-150405.000"), Name: name, Created: now.UTC().Format(time.RFC3339Nano),
 		Config: config.JSON(), Steps: steps, tryout: first,
 	}
+	if p := s.Preview; p != nil && s.DataFault == nil {
+		conversations := p.Template != nil
+		meta.Conversations = &conversations
+	}
 	job := message.Job{Command: message.Train, Config: meta.Config, MemoryBudget: s.limit(), Mounts: map[string]string{"model": "", "dataset": ""}}
 	s.page.start(job, s.sources(), meta, 0)
 }

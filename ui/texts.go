@@ -9,7 +9,7 @@ type texts map[string]struct{ en, zh string }
 // as "phase.": they are found by a word of the engine, whose own English is shown where the catalogue has no text.
 var catalogue = func() texts {
 	all := texts{}
-	for _, part := range []texts{pageTexts, studioTexts, settingTexts, runTexts, resultTexts, roomTexts, engineTexts, hubTexts} {
+	for _, part := range []texts{pageTexts, studioTexts, settingTexts, runTexts, resultTexts, roomTexts, engineTexts, hubTexts, talkTexts} {
 		maps.Copy(all, part)
 	}
 	return all

@@ -3,7 +3,9 @@ package ui
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vugu/vugu"
 
@@ -16,9 +18,12 @@ type Try struct {
 	Before, After     reply
 	Tokens            string // at most, as typed
 	Temperature, Seed string
-	temperatureRun    string // the run that Temperature was set for
-	Problem, Detail   Text   // what went wrong, and the engine's English message
+	Problem, Detail   Text                  // what went wrong, and the engine's English message
+	Template          *message.ChatTemplate // by which conversations are put to the result; nil before the engine has answered
+	AsText            bool                  // the person wants a text to go on, not a conversation
+	Talk              *Talk
 
+	shown  string // the run that prompt, temperature and Template are of
 	prompt string // kept while another screen is shown
 	page   *Page
 }
@@ -28,9 +33,20 @@ type reply struct {
 	Text    string
 	Scores  []message.Score // of a classifier, the most likely class first
 	Working bool
+	Finish  string // how an answer of a conversation ended, "" before
 	tokens  int
 	began   time.Time
 	seconds float64
+}
+
+// add adds a piece of text, as the model writes it.
+func (r *reply) add(now time.Time, text string) {
+	if r.began.IsZero() {
+		r.began = now
+	}
+	r.Text += text
+	r.tokens++
+	r.seconds = now.Sub(r.began).Seconds()
 }
 
 // Silent reports whether there is no answer.
@@ -40,34 +56,113 @@ func (r *reply) Silent() bool { return r.Text == "" && len(r.Scores) == 0 }
 const topP = 0.9
 
 func newTry(p *Page) *Try {
-	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: defaultTemperature, Seed: "1"}
+	return &Try{Words: p.Words, page: p, Tokens: "60", Temperature: defaultTemperature, Seed: "1", Talk: newTalk(p)}
 }
 
 const defaultTemperature = "0.7"
 
-// forget clears the replies.
+// forget clears the replies and the conversation, as of a run that has begun, has ended or was opened.
 func (t *Try) forget() {
 	t.Before, t.After, t.Problem, t.Detail = reply{}, reply{}, "", ""
+	t.Template, t.AsText, t.shown = nil, false, ""
+	t.Talk.forget()
+	if t.page.Screen == screenTry {
+		t.enter()
+	}
 }
 
-// enter sets the first prompt and the temperature of the run when the screen is shown.
+// enter sets the first prompt and the temperature of the run when the screen shows another run, and asks for its chat template.
 func (t *Try) enter() {
-	meta := t.page.Run.Meta
-	if t.prompt == "" && len(meta.Prompts) > 0 {
-		t.prompt = meta.Prompts[0]
+	r := t.page.Run
+	if t.shown == r.ID || r.ID == "" {
+		return
 	}
-	if t.temperatureRun != meta.ID {
-		t.temperatureRun, t.Temperature = meta.ID, defaultTemperature
-		if meta.Temperature != nil {
-			t.Temperature = strconv.FormatFloat(*meta.Temperature, 'g', -1, 64)
+	t.shown, t.prompt, t.Temperature = r.ID, "", defaultTemperature
+	if len(r.Meta.Prompts) > 0 {
+		t.prompt = r.Meta.Prompts[0]
+	}
+	if v := r.Meta.Temperature; v != nil {
+		t.Temperature = strconv.FormatFloat(*v, 'g', -1, 64)
+	}
+	t.Talk.Temperature = t.Temperature
+	if r.HasResult() && !r.Classifies() {
+		t.askTemplate(false)
+	}
+}
+
+// askTemplate asks the engine for the run's chat template. A model without one holds conversations only where it was trained on
+// some. Where the page does not know that, withData has the engine look at the run's data.
+func (t *Try) askTemplate(withData bool) {
+	r := t.page.Run
+	dataset, _ := must(parseTree(r.Meta.Config))["dataset"].(map[string]any)
+	config := Tree{"model": "", "dataset": dataset, "trainable": []any{message.PartAll}}
+	sources := map[string]source{"model": r.Meta.Inputs["model"]}
+	if r.resultFolder() == "model" {
+		sources["model"] = r.resultSource()
+	}
+	if withData {
+		sources["dataset"] = r.Meta.Inputs["dataset"]
+	}
+	job := message.Job{Command: message.Template, Config: config.JSON(), Mounts: map[string]string{}, Chat: &message.ChatJob{Template: r.template()}}
+	for name := range sources {
+		job.Mounts[name] = ""
+	}
+	id := r.ID
+	t.page.ask(job, sources, func(e message.Envelope) {
+		if e.Result == nil || id != t.shown {
+			return
 		}
+		var answer message.ChatTemplate
+		if json.Unmarshal(e.Result, &answer) != nil {
+			return
+		}
+		if known := r.Meta.Conversations; known != nil {
+			answer.Trained = *known
+		} else if !answer.Own && !withData {
+			t.askTemplate(true)
+		}
+		t.Template = &answer
+		t.fillElements()
+	})
+}
+
+// CanChat reports whether the result can hold a conversation: its model has a chat template, or it was trained on conversations.
+func (t *Try) CanChat() bool {
+	return t.Template != nil && (t.Template.Own || t.Template.Trained) && t.page.Run.HasResult() && !t.Labels()
+}
+
+// Chats reports whether the screen shows a conversation.
+func (t *Try) Chats() bool { return t.CanChat() && !t.AsText }
+
+// ShowAs chooses between a conversation and a text that goes on. The models of the conversation are given up: the other way loads
+// its own.
+func (t *Try) ShowAs(text bool) {
+	if text {
+		t.Talk.leave()
+		t.Talk.end()
 	}
+	t.AsText = text
+	t.fillElements()
 }
 
 func (t *Try) fillElements() {
 	t.page.browser.SetText("prompt", t.prompt)
 	t.page.browser.SetText("before", t.Before.Text)
 	t.page.browser.SetText("after", t.After.Text)
+	t.Talk.fillElements()
+}
+
+// Kept are the kept runs that have a result to try, where none is open.
+func (t *Try) Kept() (runs []keptRun) {
+	if r := t.page.Run; r.Stage.Active() || r.HasResult() {
+		return nil
+	}
+	for _, r := range t.page.Home.Runs {
+		if t.page.Home.HasResult(r) && !t.page.Home.Live(r) {
+			runs = append(runs, r)
+		}
+	}
+	return runs
 }
 
 // Prompts are the example prompts of the run.
@@ -78,6 +173,9 @@ func (t *Try) Use(prompt string) {
 	t.prompt = prompt
 	t.page.browser.SetText("prompt", prompt)
 }
+
+// Open opens a kept run to try its result.
+func (t *Try) Open(r keptRun) { t.page.Home.Open(r, screenTry) }
 
 func (t *Try) Busy() bool { return t.Before.Working || t.After.Working }
 
@@ -136,18 +234,12 @@ func (t *Try) Go(event vugu.DOMEvent) {
 	}
 	t.Problem, t.Detail = "", ""
 	run := t.page.Run
-	model := map[string]source{"model": run.Meta.Inputs["model"]}
-	after := map[string]source{"model": model["model"]}
+	model := map[string]source{"model": run.baseSource()}
+	after := map[string]source{"model": run.Meta.Inputs["model"]}
 	folder := run.resultFolder()
-	result := source{From: "run", Run: run.ID, Folder: folder}
-	if run.inMemory {
-		result.From = "memory"
-	}
-	after[folder] = result // an adapter for the base model, or a model in its place
-	if folder == "model" {
-		if _, ok := model["model"]; !ok || model["model"].From == "" {
-			model = nil // trained from random weights: there is no model before training
-		}
+	after[folder] = run.resultSource() // an adapter for the base model, or a model in its place
+	if folder == "model" && run.baseSource().From == "" {
+		model = nil // trained from random weights: there is no model before training
 	}
 	job := message.Job{Command: message.Generate, Generate: &message.GenerateJob{
 		Prompt: t.prompt, MaxNewTokens: tokens, Temperature: temperature, TopP: topP, Seed: seed,
@@ -201,15 +293,11 @@ func (t *Try) generate(job message.Job, sources map[string]source, id string, r 
 	}
 	r.Working = true
 	t.page.ask(job, sources, func(e message.Envelope) {
-		if r.began.IsZero() && e.Token != nil {
-			r.began = time.Now()
-		}
 		switch {
 		case e.Token != nil:
-			r.Text += e.Token.Text
-			r.tokens++
-			r.seconds = time.Since(r.began).Seconds()
-			t.page.browser.AppendText(id, e.Token.Text)
+			text := wholeText(e.Token.Text)
+			r.add(time.Now(), text)
+			t.page.browser.AppendText(id, text)
 		case e.Failed != nil:
 			r.Working = false
 			if e.Failed.Code != "superseded" {
@@ -245,15 +333,24 @@ func (t *Try) replyText(r *reply) string {
 	return text
 }
 
+// wholeText leaves out what stands for bytes that are not UTF-8, which a model may write.
+func wholeText(text string) string { return strings.ReplaceAll(text, string(utf8.RuneError), "") }
+
 // Speed says how fast a reply was generated.
 func (t *Try) Speed(r *reply) Text {
+	if text := t.speed(r); text != "" || !r.Working {
+		return text
+	}
+	return t.T("try.working")
+}
+
+// speed says how many tokens a reply has, and how fast they came.
+func (w *Words) speed(r *reply) Text {
 	switch {
 	case r.tokens > 1 && r.seconds < 0.1: // too short to measure a speed
-		return t.T("try.tokens.n", "n", r.tokens)
+		return w.T("try.tokens.n", "n", r.tokens)
 	case r.tokens > 1:
-		return t.T("try.speed", "n", r.tokens, "speed", number(float64(r.tokens-1)/r.seconds))
-	case r.Working:
-		return t.T("try.working")
+		return w.T("try.speed", "n", r.tokens, "speed", number(float64(r.tokens-1)/r.seconds))
 	}
 	return ""
 }

@@ -29,8 +29,25 @@ export const appendText = (id, text) => {
   else byId(id)?.append(text);
 };
 
+// takeText empties a control, also while the person is typing in it.
+export const takeText = (id) => {
+  const element = byId(id);
+  if (element) element.value = "";
+};
+
+// restoreText puts a text into a control in which nothing stands.
+export const restoreText = (id, text) => whenThere(id, (element) => { element.value ||= text; }, { subject: "restore#" + id });
+
 // focus moves the keyboard focus to an element once it is visible.
 export const focus = (id) => whenThere(id, (element) => element.focus(), { subject: "focus#" + id, ready: (element) => element.offsetParent });
+
+// focusFirst moves it to the first of several elements that is visible.
+export const focusFirst = (ids) => {
+  for (const id of ids) {
+    const act = (element) => { for (const other of ids) waiting.delete("focus#" + other); element.focus(); };
+    whenThere(id, act, { subject: "focus#" + id, ready: (element) => element.offsetParent });
+  }
+};
 
 // valueOf is the value of a control, "" where the control does not exist.
 export const valueOf = (id) => byId(id)?.value ?? "";

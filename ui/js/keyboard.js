@@ -1,7 +1,7 @@
-// Keyboard shortcuts of a single character. They do nothing in inputs, the person can switch them off, and none of them
+// Keyboard shortcuts of a single character, and Enter in a message. They do nothing in inputs, the person can switch them off, and none of them
 // deletes anything.
 
-import { focus } from "./elements.js";
+import { focusFirst } from "./elements.js";
 import { remembered } from "./preferences.js";
 
 const screens = { h: "home", s: "studio", r: "run", t: "try", e: "export", c: "room" }; // after "g"
@@ -23,8 +23,18 @@ export const actionOf = (event, waited, on) => {
   return key === "/" ? { prompt: true } : null;
 };
 
+// sends reports whether a key sends the text in a control with data-enter="submit": Enter does, and with Shift it begins a new line.
+// Enter that ends the composition of a character belongs to the input method.
+export const sends = ({ key, shiftKey, isComposing, keyCode, target }) =>
+  key === "Enter" && !shiftKey && !isComposing && keyCode !== 229 && target.matches?.("[data-enter=submit]");
+
 let waitingSince = 0;
 const pressed = (event) => {
+  if (sends(event)) {
+    event.preventDefault();
+    event.target.form.requestSubmit();
+    return;
+  }
   const action = actionOf(event, Date.now() - waitingSince, remembered("keys") !== "off");
   if (!action) return;
   if (action.wait) waitingSince = Date.now();
@@ -41,7 +51,7 @@ const pressed = (event) => {
   if (action.prompt) {
     event.preventDefault();
     location.hash = "#try";
-    focus("prompt");
+    focusFirst(["talk-message", "prompt"]);
   }
 };
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { actionOf } from "./keyboard.js";
+import { actionOf, sends } from "./keyboard.js";
 
 // on is an element that is what the given selectors name.
 const on = (...selectors) => ({ closest: (list) => list.split(", ").some((s) => selectors.includes(s)) });
@@ -33,4 +33,11 @@ test("the space bar belongs to the button that has the focus", () => {
 
 test("who speaks to the computer can switch single keys off", () => {
   for (const key of [" ", ".", "g", "/", "?"]) assert.equal(action(key, { enabled: false }), null, key);
+});
+
+test("Enter sends a message, unless with Shift or while a character is composed", () => {
+  const target = { matches: (selector) => selector === "[data-enter=submit]" };
+  assert.equal(sends({ key: "Enter", target }), true);
+  for (const other of [{ key: "a" }, { shiftKey: true }, { isComposing: true }, { keyCode: 229 }, { target: { matches: () => false } }])
+    assert.equal(sends({ key: "Enter", target, ...other }), false, JSON.stringify(other));
 });

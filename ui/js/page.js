@@ -7,7 +7,7 @@ import { repaintRoomChart } from "./chart_room.js";
 import { addSteps, clearChart, pointCount, rebuildChart, savePicture, showRunChart } from "./chart_run.js";
 import { showPreview } from "./data_preview.js";
 import { copy, download, saveJSON } from "./downloads.js";
-import { appendText, focus, rendered, setText, valueOf } from "./elements.js";
+import { appendText, focus, rendered, restoreText, setText, takeText, valueOf } from "./elements.js";
 import { watchFileInputs } from "./file_input.js";
 import { keepOffline, tellGPU, tellOffers } from "./host_info.js";
 import { recallDirect } from "./hub_direct.js";
@@ -52,8 +52,8 @@ const afterRender = () => {
 globalThis.llamatabPage = {
   actInRoom, appendText, askChat, askSideEngine, cancelFetch, clearChart, controlEngine, copy, createRoom, description: () => llamatab.description, download, drain, endEngine, fetchModel, focus, forgetRoom,
   goTo, joinRoom, language, leaveRoom, listRuns, listen, openRun, pauseFetch, planRoom, recallRoom, reload, remember,
-  remembered: (name) => remembered(name) ?? "", removeModel, removeRun, rendered: afterRender, replaceAddress, reportSeat, returnToOwnedRoom, saveJSON,
-  savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startChat, startRun, stopUpload, theme, upload,
+  remembered: (name) => remembered(name) ?? "", removeModel, removeRun, rendered: afterRender, replaceAddress, reportSeat, restoreText, returnToOwnedRoom, saveJSON,
+  savePicture, setLanguage, setText, setTheme, showPreview, showRoom, showRunChart, start, startChat, startRun, stopUpload, takeText, theme, upload,
   valueOf, watchRoom,
 };
 

@@ -4,6 +4,7 @@
 
 importScripts("/store.js");
 
+let cancelled = false;
 let paused = false, stopping = false, single = false, back = false, kept = null;
 // While a run is paused, each turn of its loop is told here, so that a test can wait for some of them.
 const pausedTurns = new BroadcastChannel("paused turns");
@@ -28,15 +29,19 @@ onmessage = ({ data }) => {
   switch (data.type) {
     case "job": {
       const job = JSON.parse(data.job);
-      turn = turn.then(() => ({ plan, preview, generate, export: merge, train })[job.command](job, data));
+      turn = turn.then(() => ({ plan, preview, generate, export: merge, train, template, chat })[job.command](job, data));
       break;
     }
+    case "ask":
+      turn = turn.then(() => converse(JSON.parse(data.ask)));
+      break;
     case "control":
       if (data.control === "pause") paused = true;
       if (data.control === "resume") paused = false;
       if (data.control === "single") single = true;
       if (data.control === "back") back = true;
       stopping ||= data.control === "stop";
+      cancelled = data.control.startsWith("cancel ");
   }
 };
 
@@ -123,6 +128,32 @@ async function generate({ generate: g }, { files }) {
     say({ type: "token", token: { id: 7, text } });
   }
   answer({ prompt: g.prompt, text: g.prompt + words.join("") });
+}
+
+// A run on data with "chats" in its name has a model with a chat template.
+function template({ config }) {
+  answer({ name: "chatml", own: JSON.stringify(config.dataset ?? {}).includes("chats"), trained: false });
+}
+
+function chat() {
+  progress("load", 500_000, 1_000_000, "bytes");
+  progress("ready", 0, 0);
+}
+
+// converse answers with the number of the messages before, and with the last one. "long" is answered at length, "king" refused.
+async function converse({ base, conversation: { messages } }) {
+  cancelled = false;
+  const last = messages.at(-1).content;
+  if (last === "king") return say({ type: "reply", reply: { failed: { code: "turns_refused", message: "roles must alternate", next: "", exit: 2 } } });
+  const words = base ? ["You", " said", " “" + last + "”", ", message ", String(messages.length)] : ["Arr", ", ", last, "! ", "好的", String(messages.length)];
+  let text = "";
+  for (const word of last === "long" ? Array(2000).fill(base ? "la " : "yo-ho ") : words) {
+    await wait(10);
+    if (cancelled) break;
+    text += word;
+    say({ type: "token", token: { id: 7, text: word } });
+  }
+  say({ type: "reply", reply: { text, finish: cancelled ? "cancelled" : "stop", prompt_tokens: 9, cached_tokens: 0, tokens: words.length } });
 }
 
 async function merge() {

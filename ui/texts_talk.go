@@ -1,0 +1,33 @@
+package ui
+
+// talkTexts are the texts of the conversation with a result.
+var talkTexts = texts{
+	"talk.about":       {"A conversation in the chat template “{template}”. Before and after get the same messages and the same dice; each goes on from its own answers.", "按对话模板“{template}”进行对话。训练前后收到相同的消息和随机数，各自接着自己的回答继续。"},
+	"talk.again":       {"Answer again", "重新回答"},
+	"talk.as":          {"Try it as", "试用方式"},
+	"talk.as.chat":     {"a conversation", "对话"},
+	"talk.as.text":     {"a text that goes on", "续写文本"},
+	"talk.bad":         {"Tokens, temperature, top-p and seed are numbers: at least one token, top-p above 0 and at most 1.", "词元数、温度、top-p 和种子须为数字：至少一个词元，top-p 大于 0 且不超过 1。"},
+	"talk.clear":       {"New conversation", "新对话"},
+	"talk.compare":     {"the model before training answers, too", "训练前的模型也回答"},
+	"talk.cut":         {"cut off: no more tokens allowed", "已截断：达到词元上限"},
+	"talk.empty":       {"Nothing said yet. Write a message: both answer it.", "还没有对话。写一条消息，两者都会回答。"},
+	"talk.keys":        {"Enter sends, Shift + Enter begins a new line.", "回车发送，Shift + 回车换行。"},
+	"talk.less":        {"Let the model before training not answer: it needs less memory.", "不让训练前的模型回答，所需内存更少。"},
+	"talk.loading":     {"Loading the model… {done} of {total}", "正在加载模型… {done} / {total}"},
+	"talk.log":         {"Conversation", "对话"},
+	"talk.message":     {"Message", "消息"},
+	"talk.model":       {"Model", "模型"},
+	"talk.none":        {"no answer", "没有回答"},
+	"talk.reading":     {"Reading the conversation…", "正在读取对话…"},
+	"talk.send":        {"Send", "发送"},
+	"talk.settings":    {"System prompt and settings", "系统提示与设置"},
+	"talk.stopped":     {"stopped", "已停止"},
+	"talk.system":      {"System prompt", "系统提示"},
+	"talk.system.hint": {"What the model is told before the first message; empty for none.", "在第一条消息之前告诉模型的内容；留空则没有。"},
+	"talk.title":       {"Talk to it", "与模型对话"},
+	"talk.topp":        {"Top-p", "Top-p"},
+	"talk.waits":       {"Waiting for its turn…", "等待轮到它…"},
+	"talk.which":       {"Choose a run to try:", "选择要试用的训练："},
+	"talk.you":         {"You", "你"},
+}
