@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"llamatab/engine/message"
@@ -35,13 +36,14 @@ type Server struct {
 	name    string
 	model   Model
 	started time.Time
+	silence time.Duration // after which a stream says that it goes on
 	turn    chan struct{} // holds one token: who has it may ask
 	waiting chan struct{} // holds one token for each request that waits or is answered
 }
 
 // New makes a server for a model with a name.
 func New(name string, model Model) *Server {
-	return &Server{name: name, model: model, started: time.Now(), turn: make(chan struct{}, 1), waiting: make(chan struct{}, maxWaiting+1)}
+	return &Server{name: name, model: model, started: time.Now(), silence: silence, turn: make(chan struct{}, 1), waiting: make(chan struct{}, maxWaiting+1)}
 }
 
 // Handler serves /v1/.
@@ -58,6 +60,10 @@ func (s *Server) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, s.describe())
 	})
 	mux.HandleFunc("POST /v1/chat/completions", s.complete)
+	mux.HandleFunc("OPTIONS /v1/", func(w http.ResponseWriter, r *http.Request) { // before it asks, a browser may ask whether it may
+		w.Header().Set("Allow", "GET, POST, OPTIONS")
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &apiError{http.StatusNotFound, "not_found", "", "there is GET /v1/models and POST /v1/chat/completions"})
 	})
@@ -83,14 +89,18 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &apiError{http.StatusTooManyRequests, "queue_full", "", fmt.Sprintf("%d requests are waiting: try again later", maxWaiting)})
 		return
 	}
+	a := &answer{w: w, server: s, query: q, id: newID(), created: time.Now().Unix()}
+	w.Header().Set("X-Request-Id", a.id) // clients show it beside errors
+	stop := a.keepAlive(s.silence)
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-r.Context().Done():
+		stop()
 		return
 	}
-	a := &answer{w: w, server: s, query: q, id: newID(), created: time.Now().Unix()}
 	reply, err := s.model.Ask(r.Context(), q.ask, a.piece)
+	stop()
 	a.end(reply, err)
 }
 
@@ -101,7 +111,51 @@ type answer struct {
 	query   *query
 	id      string
 	created int64
+	mu      sync.Mutex // guards what follows, and w while keepAlive runs
 	begun   bool
+	wrote   time.Time // when something was sent last
+}
+
+// silence is the longest time in which nothing is sent in a stream. Clients and proxies between give up after half a minute or more.
+const silence = 10 * time.Second
+
+// keepAlive sends comments, which clients skip, in a stream that has nothing to say: a long conversation is read for minutes before
+// the first token. It returns the function that ends that.
+func (a *answer) keepAlive(every time.Duration) (stop func()) {
+	if !a.query.stream {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	a.wrote = time.Now()
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(every); ; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+				a.comment(every)
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// comment sends a comment where nothing was sent for so long.
+func (a *answer) comment(every time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.wrote) < every/2 {
+		return
+	}
+	a.begin()
+	fmt.Fprint(a.w, ": still working\n\n")
+	http.NewResponseController(a.w).Flush()
+	a.wrote = time.Now()
 }
 
 func newID() string {
@@ -115,8 +169,11 @@ func (a *answer) piece(text string) {
 	if !a.query.stream {
 		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.begin()
 	a.event(map[string]any{"content": text}, nil, nil)
+	a.wrote = time.Now()
 }
 
 // begin sends the head of a stream of events.
@@ -238,6 +295,7 @@ var without = map[string][]string{
 	"n": {"1"}, "presence_penalty": {"0", "0.0"}, "frequency_penalty": {"0", "0.0"}, "logit_bias": {"{}"}, "logprobs": {"false"}, "top_logprobs": {"0"},
 	"response_format": {`{"type":"text"}`}, "tool_choice": {`"none"`, `"auto"`}, "functions": {"[]"}, "function_call": {`"none"`}, "modalities": {`["text"]`},
 	"audio": nil, "prediction": nil, "web_search_options": nil, "best_of": {"1"}, "min_p": {"0", "0.0"}, "repetition_penalty": {"1", "1.0"},
+	"reasoning_effort": {`"none"`}, "verbosity": {`"medium"`},
 }
 
 // known are the other settings of the API: those that are read here, and those that change no answer.

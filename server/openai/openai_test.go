@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"llamatab/engine/message"
 	"llamatab/server/exit"
@@ -132,6 +133,84 @@ func TestStream(t *testing.T) {
 	}
 	if text != "Good day" || finish != "stop" || usage != 9 || last != "[DONE]" || events != 6 {
 		t.Errorf("streams %q, finish %q, usage %d, %d events:\n%s", text, finish, usage, events, body)
+	}
+}
+
+// slow is a model that is silent until it is told to answer.
+type slow struct {
+	standIn
+	answer chan struct{}
+}
+
+func (m *slow) Ask(ctx context.Context, a message.Ask, each func(string)) (*message.Reply, error) {
+	<-m.answer
+	return m.standIn.Ask(ctx, a, each)
+}
+
+// A stream in which nothing is said for a while has comments, which no client takes for an event, also while it waits for its turn.
+// An answer that is not streamed has none.
+func TestKeepAlive(t *testing.T) {
+	m := &slow{standIn{words: []string{"Good"}}, make(chan struct{})}
+	s := New("tales", m)
+	s.silence = 2 * time.Millisecond
+	server := httptest.NewServer(s.Handler())
+	defer server.Close()
+	r, err := http.Post(server.URL+"/v1/chat/completions", "application/json", strings.NewReader(`{`+hello+`, "stream": true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	lines := bufio.NewScanner(r.Body)
+	comments, text := 0, ""
+	for lines.Scan() {
+		if line := lines.Text(); strings.HasPrefix(line, ":") {
+			if comments++; comments == 2 {
+				close(m.answer)
+			}
+		} else {
+			text += line
+		}
+	}
+	if comments < 2 || !strings.Contains(text, `"content":"Good"`) || !strings.HasSuffix(text, "data: [DONE]") || r.Header.Get("X-Request-Id") == "" {
+		t.Errorf("%d comments, %s", comments, text)
+	}
+	if _, _, body := post(t, server.URL, `{`+hello+`}`); strings.Contains(body, ": still") || !json.Valid([]byte(body)) {
+		t.Errorf("an answer that is not streamed: %s", body)
+	}
+}
+
+// A browser that asks first what it may do is told.
+func TestPreflight(t *testing.T) {
+	request, err := http.NewRequest("OPTIONS", start(t, &standIn{})+"/v1/chat/completions", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusNoContent || r.Header.Get("Allow") == "" || r.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("status %d, %v", r.StatusCode, r.Header)
+	}
+}
+
+// Requests as clients write them are answered: content in parts, the role developer, all of what openai-python, openai-node,
+// LangChain and Open WebUI send that asks for nothing.
+func TestClients(t *testing.T) {
+	m := &standIn{}
+	address := start(t, m)
+	for name, body := range map[string]string{
+		"openai-python": `{"model": "tales", "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "max_completion_tokens": 9, "stop": ["\n", "END"], "stream": true, "stream_options": {"include_usage": true}}`,
+		"LangChain":     `{"model": "tales", ` + hello + `, "n": 1, "temperature": 0.7, "max_tokens": 9, "logprobs": false, "frequency_penalty": 0, "presence_penalty": 0.0, "top_p": 1, "stream": false, "stop": ["\n", "END"]}`,
+		"Open WebUI":    `{"stream": true, "model": "tales", ` + hello + `, "max_tokens": 9, "metadata": {}, "user": "x", "stop": ["\n", "END"], "stream_options": {"include_usage": true}}`,
+	} {
+		m.asked = nil
+		if status, _, answer := post(t, address, body); status != 200 || len(m.asked) != 1 {
+			t.Errorf("%s: status %d, %s", name, status, answer)
+		} else if a := m.asked[0]; a.Sampling.MaxNewTokens != 9 || len(a.Stop) != 2 {
+			t.Errorf("%s: asked %+v", name, a)
+		}
 	}
 }
 
