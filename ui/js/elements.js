@@ -36,7 +36,7 @@ export const takeText = (id) => {
 };
 
 // restoreText puts a text into a control in which nothing stands.
-export const restoreText = (id, text) => whenThere(id, (element) => { element.value ||= text; }, { subject: "restore#" + id });
+export const restoreText = (id, text) => whenThere(id, (element) => { if (!element.value.trim()) element.value = text; }, { subject: "restore#" + id });
 
 // focus moves the keyboard focus to an element once it is visible.
 export const focus = (id) => whenThere(id, (element) => element.focus(), { subject: "focus#" + id, ready: (element) => element.offsetParent });

@@ -55,4 +55,7 @@ const pressed = (event) => {
   }
 };
 
-export const watchKeyboard = () => document.addEventListener("keydown", pressed);
+export const watchKeyboard = () => {
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("keypress", (event) => { if (sends(event)) event.preventDefault(); }); // no line break is left behind
+};
