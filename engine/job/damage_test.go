@@ -33,7 +33,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 			return f
 		}
 		for name, file := range checkpoint {
-			stride := max(1, len(file.Data)/40)
+			stride := max(1, len(file.Data)/12)
 			for i := 0; i < len(file.Data); i += stride {
 				flipped := slices.Clone(file.Data)
 				flipped[i] ^= 1 << (i % 5) // the sixth bit of a letter is its case, which is the same key of JSON
