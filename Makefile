@@ -22,7 +22,8 @@ WASM_TESTS := $(WASM) GOFLAGS="$(WASM_GOFLAGS)"
 # What the page is made of, besides the wasm: FILE is served under its base name, NAME=FILE under NAME.
 NPM  = ui/node_modules
 PAGE = index.html $(wildcard wasm/*/*.js) $(wildcard ui/*.css) $(wildcard ui/js/*.js) ui/icon.svg ui/app.webmanifest \
-       $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs
+       $(NPM)/uplot/dist/uPlot.iife.min.js $(NPM)/uplot/dist/uPlot.min.css client-zip.js=$(NPM)/client-zip/index.js lean-qr.js=$(NPM)/lean-qr/nano.mjs \
+       $(patsubst %,$(NPM)/@noble/hashes/%.js,sha2 legacy _md _u64 utils)
 
 # Packages whose tests use the GPU, or JavaScript: they run in Chromium.
 GPU_DIRS     = device graph op tune nn model peft optim forecast train job

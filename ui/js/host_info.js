@@ -33,7 +33,7 @@ export const keepOffline = async () => {
   await navigator.serviceWorker.register("/offline.js");
   const cache = await caches.open("llamatab");
   const fetched = performance.getEntriesByType("resource").map((e) => new URL(e.name)).filter((url) => url.origin === location.origin).map((url) => url.pathname);
-  const ofWorkers = ["worker", "replay", "hub_worker", "hub_fetches", "hub_download", "hub_files", "hub_name", "hub_net", "hub_problem", "checksum"].map((name) => `/${name}.js`);
+  const ofWorkers = ["worker", "replay", "hub_worker", "hub_fetches", "hub_download", "hub_files", "hub_name", "hub_net", "hub_problem", "checksum", "sha2", "legacy", "_md", "_u64", "utils"].map((name) => `/${name}.js`);
   const paths = new Set(["/client-zip.js", "/engine.wasm", ...ofWorkers, ...fetched]);
   const store = async (path) => (await cache.match(path)) || cache.add(path);
   const stored = [...paths].filter((path) => !/^\/(offline\.js|job\/|hub\/|api\/rooms)/.test(path)).map((path) =>

@@ -5,7 +5,6 @@
 // of them are checked. A file grows from its start to its end, so its size tells where to go on after a cut connection, a closed
 // page or a crash. It counts once its size and checksum are right; the model counts once all its files do.
 
-import { checksumOf } from "./checksum.js";
 import { indexOf, maxIndex, maxListing, neededFiles, parseListing } from "./hub_files.js";
 import { nameText } from "./hub_name.js";
 import { fail, HubProblem } from "./hub_problem.js";
@@ -20,11 +19,12 @@ export const aboutFile = ".model.json";
 export const keyOf = ({ repo, commit }) => `${repo.replace("/", "--")}@${commit}`;
 export const folderOf = (key) => "models/" + key;
 
-// Download is the fetching of one model. disk is llamatabStore. changed is called when its progress has changed, and end with the
-// reason when one file has failed: it aborts the hub's signal, so that the other files end, too.
+// Download is the fetching of one model. disk is llamatabStore, checksumOf comes from checksum.js. changed is called when its
+// progress has changed, and end with the reason when one file has failed: it aborts the hub's signal, so that the other files end,
+// too.
 export class Download {
-  constructor(hub, disk, changed, end) {
-    Object.assign(this, { hub, disk, changed, end, name: hub.name, key: "", done: 0, total: 0, came: 0, checking: 0, files: [] });
+  constructor(hub, disk, checksumOf, changed, end) {
+    Object.assign(this, { hub, disk, checksumOf, changed, end, name: hub.name, key: "", done: 0, total: 0, came: 0, checking: 0, files: [] });
     this.saved = Promise.resolve();
   }
 
@@ -62,7 +62,7 @@ export class Download {
   // indexText is the text of the index of a sharded model, checked: it says which files are to be fetched.
   async indexText(list, index) {
     const text = await this.hub.small(this.hub.fileAddress(list, index.path), maxIndex);
-    const { sum, right } = checksumOf(index);
+    const { sum, right } = this.checksumOf(index);
     sum.add(new TextEncoder().encode(text));
     if (sum.digest() !== right) fail("hub_damaged", `${index.path} of ${nameText(this.name)} has come with a wrong checksum`);
     return text;
@@ -139,7 +139,7 @@ export class Download {
     const handle = await this.stored(this.disk.access(this.path(file)));
     try {
       for (let damaged = 1; ; damaged++) {
-        const part = { file, handle, at: Math.min(handle.getSize(), file.size), hashed: 0, ...checksumOf(file) };
+        const part = { file, handle, at: Math.min(handle.getSize(), file.size), hashed: 0, ...this.checksumOf(file) };
         handle.truncate(part.at);
         this.set(file, part.at, 0);
         await this.hub.untilWhole((progress) => this.fetchRest(part, progress));
@@ -158,7 +158,7 @@ export class Download {
   // restart drops what there is of a file.
   restart(part) {
     part.handle.truncate(0);
-    Object.assign(part, { at: 0, hashed: 0, ...checksumOf(part.file) });
+    Object.assign(part, { at: 0, hashed: 0, ...this.checksumOf(part.file) });
     this.set(part.file, 0, 0);
   }
 

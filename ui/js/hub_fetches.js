@@ -22,8 +22,8 @@ export const lockName = (repo) => "llamatab-fetch-" + repo.toLowerCase();
 export class Fetches {
   // post is called with {fetches, began, problem, changed}: the fetches of this worker and, where they are not undefined, the name
   // of the fetch that has begun, a problem, and whether models have come or gone.
-  constructor({ disk, net, locks, post }) {
-    Object.assign(this, { disk, net, locks, post, known: new Map(), told: 0, timer: 0 });
+  constructor({ disk, net, locks, checksumOf, post }) {
+    Object.assign(this, { disk, net, locks, checksumOf, post, known: new Map(), told: 0, timer: 0 });
   }
 
   // state are the fetches as Go gets them.
@@ -70,7 +70,7 @@ export class Fetches {
     try {
       fetching.model = await this.alone(name.repo, () => {
         const hub = new Hub(this.net, endpoint, name, signal, (trouble) => { fetching.trouble = trouble; this.sayLater(); });
-        fetching.download = new Download(hub, this.disk, () => this.measure(fetching), (reason) => fetching.stop?.abort(reason));
+        fetching.download = new Download(hub, this.disk, this.checksumOf, () => this.measure(fetching), (reason) => fetching.stop?.abort(reason));
         return fetching.download.run();
       });
     } catch (e) {

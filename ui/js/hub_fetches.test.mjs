@@ -1,6 +1,9 @@
 // The whole of a fetch in Node: the fetches of a worker over a stand-in for the hub and one for the browser's storage.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { sha1 } from "@noble/hashes/legacy.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { checksums } from "./checksum.js";
 import { fakeStore } from "../../wasm/engine/fake_storage.mjs";
 import { endpoint, FakeHub, weights } from "./fake_hub.mjs";
 import { keyOf } from "./hub_download.js";
@@ -21,7 +24,7 @@ const setup = (files = model(), disk = fakeStore()) => {
     sleep: async (ms, signal) => { waits.push(ms); await new Promise((done) => setTimeout(done, network.nap)); signal.throwIfAborted(); },
     online: () => network.on, whenOnline: () => new Promise((done) => { network.return = () => { network.on = true; done(); }; }),
   };
-  const worker = new Fetches({ disk: disk.store, net, locks: disk.locks, post: (m) => said.push(JSON.parse(JSON.stringify(m))) });
+  const worker = new Fetches({ disk: disk.store, net, locks: disk.locks, checksumOf: checksums({ sha256, sha1 }), post: (m) => said.push(JSON.parse(JSON.stringify(m))) });
   const last = () => said.at(-1).fetches[0];
   const impatient = () => Object.assign(net, { stall: 200, silence: 50 });
   return { ...disk, hub, worker, impatient, waits, said, network, last, begin: (name = "org/name") => worker.begin(name, endpoint), disk };
