@@ -2,12 +2,14 @@ package headless
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/heapprofiler"
+	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
 	cdruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
@@ -60,6 +62,29 @@ func (b *Browser) Press(ctx context.Context, key string) error {
 // Click presses the mouse on the element that a CSS selector names, once that can be seen.
 func (b *Browser) Click(ctx context.Context, selector string) error {
 	return b.do(ctx, "clicking "+selector, chromedp.Click(selector))
+}
+
+// Drop drops a file of this computer on the element that a CSS selector names, as a person does with the mouse.
+func (b *Browser) Drop(ctx context.Context, selector, path string) error {
+	name, err := json.Marshal(selector)
+	if err != nil {
+		return err
+	}
+	var at struct{ X, Y float64 }
+	err = b.Evaluate(ctx, `(() => { const e = document.querySelector(`+string(name)+`); e.scrollIntoView({ block: "center" });
+		const r = e.getBoundingClientRect(); return { X: r.x + r.width / 2, Y: r.y + r.height / 2 }; })()`, &at)
+	if err != nil {
+		return err
+	}
+	data := &input.DragData{Items: []*input.DragDataItem{}, Files: []string{path}, DragOperationsMask: 1} // a copy
+	return b.do(ctx, "dropping a file", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		for _, kind := range []input.DispatchDragEventType{input.DispatchDragEventTypeDragEnter, input.DispatchDragEventTypeDragOver, input.DispatchDragEventTypeDrop} {
+			if _, err := cdp.Call(ctx, t, input.DispatchDragEvent, input.DispatchDragEventParams{Type: kind, X: at.X, Y: at.Y, Data: data}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 // Crash kills the tab's process, as the system does that runs out of memory.
