@@ -75,6 +75,9 @@ func serveSite(t *testing.T, offers map[string]string) *httptest.Server {
 		"/client-zip.js": "node_modules/client-zip/index.js", "/lean-qr.js": "node_modules/lean-qr/nano.mjs", "/room.css": "room.css",
 		"/icon.svg": "icon.svg", "/app.webmanifest": "app.webmanifest",
 	}
+	for _, name := range []string{"sha2", "legacy", "_md", "_u64", "utils"} {
+		files["/"+name+".js"] = "node_modules/@noble/hashes/" + name + ".js"
+	}
 	modules, err := filepath.Glob("js/*.js")
 	if err != nil {
 		t.Fatal(err)
