@@ -46,6 +46,9 @@ func dataCommand(ctx context.Context, args []string) error {
 	if o.want.Rows < 0 || o.want.Tokens < 1 || *length < 0 {
 		return exit.Usagef("data: --rows and --max-length want 0 or more, --tokens 1 or more")
 	}
+	if *length > 0 && o.model == "" && *format != "tokens" {
+		return exit.Usagef("data: --max-length counts tokens, which only a model's tokenizer makes: give --model as well")
+	}
 	o.set["format"], o.set["train_on_prompt"], o.set["on_bad_row"] = *format, *prompts, "skip"
 	if *template != "" {
 		o.set["template"] = *template

@@ -32,7 +32,7 @@ func (r *dataReport) print(w io.Writer, colours bool) {
 		return
 	}
 	if t := r.Template; t != nil {
-		fmt.Fprintf(w, "template   %s\n", templateText(t))
+		fmt.Fprintf(w, "template   %s\n", printable(templateText(t)))
 	}
 	r.counts(w)
 	for _, m := range r.Remarks {

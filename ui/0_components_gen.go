@@ -5250,7 +5250,7 @@ func (c *Talk) Build(vgin *vugu.BuildIn) (vgout *vugu.BuildOut) {
 					vgn = &vugu.VGNode{Type: vugu.VGNodeType(3), Namespace: "", Data: "p", Attr: []vugu.VGAttribute{{Namespace: "", Key: "class", Val: "hint"}}}
 					vgparent.AppendChild(vgn)
 					vgn.AddAttrInterface("hidden", len(c.Turns) > 0)
-					vgn.SetInnerHTML(c.T("talk.empty"))
+					vgn.SetInnerHTML(c.EmptyText())
 					vgn = &vugu.VGNode{Type: vugu.VGNodeType(1), Data: "\n        "}
 					vgparent.AppendChild(vgn)
 					for i, e := range c.Turns {

@@ -102,7 +102,10 @@ func shortName(name string) Text {
 
 // receive takes what the server tells, and chooses the model for which the person waits.
 func (h *hubModels) receive(m hubMessage) {
-	h.Host, h.Answered, h.Problem = m.Host, true, nil
+	h.Host, h.Answered = m.Host, true
+	if m.Began != "" {
+		h.Problem = nil
+	}
 	h.Fetches = h.arrived(byServer, m.Fetches, m.Began, h.page.Studio.TakeModel)
 }
 
@@ -331,7 +334,7 @@ func (h *hubModels) Remove(name string) {
 	}
 	h.confirming = ""
 	s := h.page.Studio
-	if s.Model.Name == name {
+	if s.Model.Name == name && s.Model.Source.From == "server" {
 		s.Model = chosenInput{}
 		s.chosen++
 		s.changed()

@@ -50,6 +50,7 @@ type Studio struct {
 	previewed   string            // the data and settings of the last preview
 	chosen      int               // how often a model or data has been chosen
 	shown       int               // the choice that plan and preview are of
+	namedData   string            // the data that the loaded settings name
 	mapped      string            // the data whose format and columns the person has chosen in the preview
 	offersKnown bool              // the server's offers have arrived
 	named       [2]string         // model and data that loaded settings name, until the offers are known

@@ -111,9 +111,17 @@ func (s *Studio) find() {
 		s.findStored()
 	}
 	s.TakeData(data)
+	s.namedData = data
 	if model != "" && path.Base(model) != path.Base(s.Model.Name) {
 		s.Problem = s.T("config.model", "name", model)
-	} else if data != "" && path.Base(data) != path.Base(s.Data.Name) {
+	} else {
+		s.findData()
+	}
+}
+
+// findData reports that the data that loaded settings name is not there.
+func (s *Studio) findData() {
+	if data := s.namedData; data != "" && path.Base(data) != path.Base(s.Data.Name) {
 		s.Problem = s.T("config.data", "name", data)
 	}
 }
@@ -124,6 +132,7 @@ func (s *Studio) findStored() {
 		if m.Name == s.missing {
 			s.TakeStored(m.Key)
 			s.missing, s.Problem = "", ""
+			s.findData()
 		}
 	}
 }

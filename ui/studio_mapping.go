@@ -141,8 +141,9 @@ func (s *Studio) Map(key, column string) {
 		return
 	}
 	columns := Tree{}
-	for _, k := range s.Keys() {
-		if k.Key == key {
+	for i := range s.Keys() {
+		k := &s.File.Keys[i]
+		if k.Key == key { // noted at once: another key may be chosen before the next preview comes
 			k.Column = column
 		}
 		if k.Column != "" && k.Column != k.Key {

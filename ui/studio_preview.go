@@ -58,8 +58,13 @@ func (s *Studio) takePreview(e message.Envelope) {
 			s.changed()
 		}
 		s.fillElements()
+	case e.Failed != nil && e.Failed.Code == "superseded": // by a run: it is asked again after that
+		s.previewed = ""
 	case e.Failed != nil:
 		s.Preview, s.DataFault = nil, e.Failed
+		if e.Failed.Code == "engine_crashed" || e.Failed.Code == "engine_ended" { // it says nothing of the data
+			s.previewed = ""
+		}
 	}
 }
 

@@ -96,7 +96,18 @@ func (t *Talk) AboutText() Text {
 	if about := t.page.Try.Template; about != nil {
 		name = about.Name
 	}
+	if !t.comparing() {
+		return t.T("talk.about.one", "template", name)
+	}
 	return t.T("talk.about", "template", name)
+}
+
+// EmptyText says what to do where nothing is said yet.
+func (t *Talk) EmptyText() Text {
+	if !t.comparing() {
+		return t.T("talk.empty.one")
+	}
+	return t.T("talk.empty")
 }
 
 // Busy reports whether an answer is being written or asked for.

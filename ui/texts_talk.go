@@ -3,6 +3,7 @@ package ui
 // talkTexts are the texts of the conversation with a result.
 var talkTexts = texts{
 	"talk.about":       {"A conversation in the chat template “{template}”. Before and after get the same messages and the same dice; each goes on from its own answers.", "按对话模板“{template}”进行对话。训练前后收到相同的消息和随机数，各自接着自己的回答继续。"},
+	"talk.about.one":   {"A conversation with the trained model, in the chat template “{template}”.", "与训练后的模型按对话模板“{template}”进行对话。"},
 	"talk.again":       {"Answer again", "重新回答"},
 	"talk.as":          {"Try it as", "试用方式"},
 	"talk.as.chat":     {"a conversation", "对话"},
@@ -12,6 +13,7 @@ var talkTexts = texts{
 	"talk.compare":     {"the model before training answers, too", "训练前的模型也回答"},
 	"talk.cut":         {"cut off: no more tokens allowed", "已截断：达到词元上限"},
 	"talk.empty":       {"Nothing said yet. Write a message: both answer it.", "还没有对话。写一条消息，两者都会回答。"},
+	"talk.empty.one":   {"Nothing said yet. Write a message.", "还没有对话。写一条消息吧。"},
 	"talk.keys":        {"Enter sends, Shift + Enter begins a new line.", "回车发送，Shift + 回车换行。"},
 	"talk.less":        {"Let the model before training not answer: it needs less memory.", "不让训练前的模型回答，所需内存更少。"},
 	"talk.loading":     {"Loading the model… {done} of {total}", "正在加载模型… {done} / {total}"},

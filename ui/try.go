@@ -122,7 +122,8 @@ func (t *Try) askTemplate(withData bool) {
 			t.askTemplate(true)
 		}
 		t.Template = &answer
-		t.fillElements()
+		t.AsText = t.AsText || t.Busy() || !t.Before.Silent() || !t.After.Silent() // what is under way stays in view
+		t.Talk.fillElements()
 	})
 }
 
@@ -140,6 +141,8 @@ func (t *Try) ShowAs(text bool) {
 	if text {
 		t.Talk.leave()
 		t.Talk.end()
+	} else {
+		t.prompt = t.page.browser.ValueOf("prompt")
 	}
 	t.AsText = text
 	t.fillElements()

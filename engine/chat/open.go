@@ -37,6 +37,12 @@ func Files(fsys fs.FS) (names []string) {
 	return names
 }
 
+// FileName reports whether a template of this name can be a file of the folder additional_chat_templates.
+func FileName(name string) bool {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	return name != "" && name != defaultName && len(name) <= 100 && strings.Trim(name, allowed) == ""
+}
+
 const (
 	defaultName = "default"
 	toolName    = "tool_use"
@@ -180,6 +186,12 @@ func (t *Templates) readKey(file string, raw json.RawMessage) error {
 
 // Names are the names of the templates.
 func (t *Templates) Names() []string { return slices.Sorted(maps.Keys(t.sources)) }
+
+// Default is the text of the template called default, which may not be one that can be parsed.
+func (t *Templates) Default() (text string, ok bool) {
+	s, ok := t.sources[defaultName]
+	return s.text, ok
+}
 
 // Choose is the template of a name. With name "" it is the one called tool_use where tools are given and there is one, else
 // the one called default, as transformers chooses.

@@ -102,6 +102,9 @@ func example(raw json.RawMessage) (kind, text string) {
 	if kind == "" {
 		kind = turns.Kind(raw)
 	}
+	if most := 64 * exampleLength; len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
 	text = strings.Join(strings.Fields(text), " ")
 	if letters := []rune(text); len(letters) > exampleLength {
 		text = string(letters[:exampleLength]) + "…"

@@ -86,7 +86,9 @@ func (j *Job) chatTemplate() (*message.ChatTemplate, error) {
 	if err != nil {
 		return nil, err
 	}
-	ds, err := (&replay.Setup{Model: m}).LoadData(dataOptions(cfg))
+	o := dataOptions(cfg)
+	o.Bytes, o.SkipBad = 64<<10, true // the first rows tell
+	ds, err := (&replay.Setup{Model: m}).LoadData(o)
 	if err != nil {
 		return nil, err
 	}

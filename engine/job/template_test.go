@@ -14,6 +14,7 @@ import (
 
 	"llamatab/engine/job"
 	"llamatab/engine/message"
+	"llamatab/engine/pretrained"
 	"llamatab/engine/report"
 )
 
@@ -164,6 +165,16 @@ func TestResultKeepsTrainedTemplate(t *testing.T) {
 			} {
 				if got := promptOf(t, files); got != c.want {
 					t.Errorf("the model is asked %q %s, want %q", got, what, c.want)
+				}
+				if c.template == "model:rag" { // the setting of the run finds it as well
+					m, err := pretrained.Open(files, nil, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := m.Chat(c.template, false); err != nil {
+						t.Errorf("the run's setting %s: %v", what, err)
+					}
+					m.Close()
 				}
 			}
 			if had := adapter["chat_template.jinja"] != nil; had != (c.template != "model" || c.model["chat_template.jinja"] == nil) {

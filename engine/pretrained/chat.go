@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -24,7 +25,12 @@ func (m *Model) Chat(name string, tools bool) (*chat.Choice, error) {
 	if name == "" || name == config.ModelTemplate || isNamed {
 		var own *chat.Templates
 		if own, err = chat.Open(m.chatFiles(), tokens); err == nil {
-			c.Template, err = own.Choose(named, tools)
+			if isNamed && m.adapterHasTemplates() && !slices.Contains(own.Names(), named) { // a name of the base's
+				own, err = chat.Open(m.tokenizerFiles(), tokens)
+			}
+			if err == nil {
+				c.Template, err = own.Choose(named, tools)
+			}
 		}
 		if errors.Is(err, chat.ErrNone) && !isNamed {
 			c.StandIn = true
@@ -63,7 +69,7 @@ func (m *Model) adapterHasTemplates() bool {
 		return false
 	}
 	_, err := chat.Open(m.Files.Adapter, chat.Tokens{})
-	return err == nil
+	return !errors.Is(err, chat.ErrNone) // files that cannot be read are an error of whoever asks for a template
 }
 
 // ownTemplates are the chat templates that a result is saved with although the model's folder does not have them, by the names
@@ -71,7 +77,11 @@ func (m *Model) adapterHasTemplates() bool {
 // the run began with. Whoever talks to the result then talks in the template that it was trained with.
 func (m *Model) ownTemplates() (map[string][]byte, error) {
 	if m.TrainedTemplate != nil {
-		return map[string][]byte{chat.TemplateFile: []byte(m.TrainedTemplate.Jinja)}, nil
+		files := map[string][]byte{chat.TemplateFile: []byte(m.TrainedTemplate.Jinja)}
+		if name := m.TrainedName; chat.FileName(name) { // the same setting finds it in the result as well
+			files[path.Join(chat.TemplatesDir, name+".jinja")] = []byte(m.TrainedTemplate.Jinja)
+		}
+		return files, nil
 	}
 	if !m.adapterHasTemplates() {
 		return nil, nil
@@ -87,13 +97,11 @@ func (m *Model) ownTemplates() (map[string][]byte, error) {
 	if len(files) == 0 { // it is a key of the adapter's tokenizer_config.json
 		all, err := chat.Open(m.Files.Adapter, chat.Tokens{})
 		if err != nil {
-			return nil, err
+			return nil, nil // the run did not need a template, and its result is not lost for one that cannot be read
 		}
-		t, err := all.Choose("", false)
-		if err != nil {
-			return nil, err
+		if text, ok := all.Default(); ok {
+			files[chat.TemplateFile] = []byte(text)
 		}
-		files[chat.TemplateFile] = []byte(t.Jinja)
 	}
 	return files, nil
 }

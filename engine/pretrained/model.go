@@ -42,6 +42,7 @@ type Model struct {
 
 	// TrainedTemplate is the chat template of the training data where the model does not use it by itself; nil for none.
 	TrainedTemplate *chat.Template
+	TrainedName     string // the name under which dataset.template chose it among the model's templates, "" for none
 
 	Files    report.Files
 	Seed     uint64              // of the values that are drawn

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"strings"
 
 	"llamatab/engine/chat"
 	"llamatab/engine/config"
@@ -171,6 +172,10 @@ func (s *Setup) LoadData(o DataOptions) (*data.Dataset, error) {
 			c, err := s.Model.Chat(o.Template, tools)
 			if err == nil && (c.StandIn || o.Template != "" && o.Template != config.ModelTemplate) {
 				s.Model.TrainedTemplate = c.Template
+				s.Model.TrainedName, _ = strings.CutPrefix(o.Template, config.NamedTemplate)
+				if s.Model.TrainedName == o.Template {
+					s.Model.TrainedName = ""
+				}
 			}
 			return c, err
 		}

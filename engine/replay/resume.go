@@ -136,7 +136,7 @@ func (s *Setup) verifyCheckpoint() error {
 	checked, err := pretrained.Verify(s.Model.Files.Resume)
 	switch {
 	case errors.As(err, new(*pretrained.Damaged)):
-		return report.Fail("damaged", report.ExitFailed, "Choose an earlier checkpoint-N folder, or begin the run again.", fmt.Errorf("resume_from_checkpoint: %w", err))
+		return report.Fail("damaged", report.ExitFailed, "Choose an earlier checkpoint-N folder, or begin the run again. If its files were changed on purpose, remove its checksums.json.", fmt.Errorf("resume_from_checkpoint: %w", err))
 	case err != nil:
 		return report.Fail("resume", report.ExitConfig, "Choose a complete checkpoint-N folder.", fmt.Errorf("resume_from_checkpoint: %w", err))
 	case !checked:

@@ -93,7 +93,7 @@ func (t *Trainer) dropInFlight() error {
 // damaged or gone is reported and passed over. Without a checkpoint it returns nil, the start of the run. A run that was resumed
 // has no start, so there the oldest checkpoint is opened.
 func (t *Trainer) checkpointBefore(latest int) (from fs.FS, name string, err error) {
-	for {
+	for passed := false; ; passed = true {
 		at := -1
 		for i, step := range t.checkpoints {
 			if step <= latest {
@@ -103,15 +103,15 @@ func (t *Trainer) checkpointBefore(latest int) (from fs.FS, name string, err err
 		if at < 0 && t.Setup.Model.Files.Resume == nil {
 			return nil, "the start of the run", nil
 		}
-		if len(t.checkpoints) == 0 {
-			return nil, "", report.Fail("damaged", report.ExitFailed, "Begin the run again.", errors.New("none of the run's checkpoints can be used, and a resumed run has no start to go back to"))
+		if len(t.checkpoints) == 0 || at < 0 && passed { // what is left is later than what went wrong
+			return nil, "", report.Fail("damaged", report.ExitFailed, "Begin the run again.", errors.New("no earlier checkpoint of the run can be used, and a resumed run has no start to go back to"))
 		}
 		at = max(at, 0)
 		step := t.checkpoints[at]
 		var damage error
 		if name = checkpointDir(step); step == t.resumedStep {
 			from = t.Setup.Model.Files.Resume
-			if _, err = pretrained.Verify(from); errors.As(err, new(*pretrained.Damaged)) {
+			if _, err = pretrained.Verify(from); errors.As(err, new(*pretrained.Damaged)) || errors.Is(err, fs.ErrNotExist) {
 				damage, err = err, nil
 			}
 		} else {

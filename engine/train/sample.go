@@ -57,7 +57,7 @@ func (x *samples) add(s *replay.Setup, prompt string, ids []int, err error) erro
 }
 
 // openTurns makes the prompts those of a run on conversations: each is a message of the user, which the assistant answers. Without
-// prompts they are openings of the run's own conversations, those that the model's context has room for.
+// prompts they are openings of the run's own conversations, those that are no longer than the rows that train.
 func (x *samples) openTurns(s *replay.Setup) error {
 	openings, given := s.Openings, len(x.Prompts) > 0
 	if given {
@@ -74,6 +74,9 @@ func (x *samples) openTurns(s *replay.Setup) error {
 		}
 		text := chat.Content(c.Messages[len(c.Messages)-1])
 		ids, err := s.Model.EncodePrompt(how, c)
+		if !given && len(ids) >= s.Longest() { // longer than the rows that are trained: it would take long to read
+			continue
+		}
 		if err := x.add(s, text, ids, err); err != nil {
 			if !given {
 				continue

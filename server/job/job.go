@@ -286,14 +286,20 @@ func (j *Job) record(e message.Envelope) message.Envelope {
 		j.waiting = false
 	case !j.Log.Begun() && e.Failed == nil:
 		return message.Envelope{Type: "failed", Failed: &message.Failed{Code: "output", Message: err.Error(), Next: "Free space or choose another output folder.", Exit: 1}}
+	case e.Done != nil:
+		j.warn("a result of an earlier run is still in the output folder: %v", err)
 	case !j.waiting:
 		j.waiting = true
-		if j.Observe != nil {
-			j.Observe(message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "warning", Code: "storage_full",
-				Message: fmt.Sprintf("the record of the run waits in memory until the disk takes it: %v", err)}})
-		}
+		j.warn("the record of the run waits in memory until the disk takes it: %v", err)
 	}
 	return e
+}
+
+// warn tells the person about the disk.
+func (j *Job) warn(format string, args ...any) {
+	if j.Observe != nil {
+		j.Observe(message.Envelope{Type: "event", Event: &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "warning", Code: "storage_full", Message: fmt.Sprintf(format, args...)}})
+	}
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

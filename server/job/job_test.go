@@ -146,6 +146,12 @@ func TestOutput(t *testing.T) {
 	if got := h.want(http.StatusOK, "GET", "out/a/?list", ""); got != `[{"name":"one.bin","size":11}]`+"\n" {
 		t.Errorf("list of a result: %s", got)
 	}
+	h.want(none, "POST", "out/checkpoint-1/additional_chat_templates/rag.jinja?offset=0", "{{ documents }}")
+	h.want(none, "POST", "commit/checkpoint-1", "") // all files that its checksums name are listed
+	if got := h.want(http.StatusOK, "GET", "out/checkpoint-1/?list", ""); got != `[{"name":"additional_chat_templates/rag.jinja","size":15}]`+"\n" {
+		t.Errorf("list of a checkpoint with chat templates: %s", got)
+	}
+	h.want(none, "DELETE", "out/checkpoint-1", "")
 	h.want(http.StatusNotFound, "GET", "out/b/?list", "")
 
 	// A folder replaces the folder before it whole.
@@ -180,6 +186,17 @@ func TestLeftOfAKilledRunIsDropped(t *testing.T) {
 	h.want(http.StatusNoContent, "POST", "commit/model", "")
 	if got := h.read("model/half"); got != "whole" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A message that comes after the record was closed, as from a tab that is slow to end, changes nothing of it.
+func TestClosedRecordStays(t *testing.T) {
+	h := newHost(t, false)
+	h.say(step(1), step(2))
+	h.job.Log.Close()
+	h.say(step(3), event("loss_spike", 3))
+	if got := h.steps(); got != "[1 2]" {
+		t.Errorf("steps %s after the record was closed", got)
 	}
 }
 

@@ -17,7 +17,9 @@ type lines struct {
 	name    string
 	file    diskFile
 	size    int64 // of the whole lines in the file
+	torn    bool  // part of a line stands behind them, which could not be cut off
 	waiting []byte
+	dropped func(line []byte) bool // false for lines that could not be dropped yet; nil for none
 }
 
 // openLines opens the file, which is made where there is none, and drops a last line that is torn. Of the others it keeps those
@@ -48,19 +50,25 @@ func (l *lines) flush() error {
 	if len(l.waiting) == 0 {
 		return nil
 	}
+	if err := l.drop(); err != nil {
+		return err
+	}
 	err := l.open()
 	if err == nil {
 		_, err = l.file.Seek(l.size, io.SeekStart)
 	}
 	if err == nil {
 		if _, err = l.file.Write(l.waiting); err != nil {
-			l.file.Truncate(l.size)
+			l.torn = l.file.Truncate(l.size) != nil
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("job: writing %s: %w", l.name, err)
 	}
 	l.size, l.waiting = l.size+int64(len(l.waiting)), nil
+	if l.torn {
+		l.torn = l.file.Truncate(l.size) != nil
+	}
 	return nil
 }
 
@@ -71,7 +79,8 @@ func (l *lines) open() (err error) {
 	return err
 }
 
-// filter drops a torn last line and the lines for which keep is false, also of those that wait.
+// filter drops a torn last line and the lines for which keep is false, also of those that wait. After an error the next line that
+// is added tries again.
 func (l *lines) filter(keep func(line []byte) bool) error {
 	if keep == nil {
 		keep = func([]byte) bool { return true }
@@ -83,18 +92,35 @@ func (l *lines) filter(keep func(line []byte) bool) error {
 		}
 	}
 	l.waiting = waiting
+	if before := l.dropped; before != nil {
+		l.dropped = func(line []byte) bool { return before(line) && keep(line) }
+	} else {
+		l.dropped = keep
+	}
+	return l.drop()
+}
+
+// drop drops the lines of the file that filter was asked to drop.
+func (l *lines) drop() error {
+	if l.dropped == nil {
+		return nil
+	}
 	data, err := l.disk.ReadFile(l.name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("job: %w", err)
 	}
+	if l.file != nil { // what stands behind is a part of the lines that wait
+		data = data[:min(int64(len(data)), l.size)]
+	}
 	var kept []byte
 	for line := range bytes.Lines(data) {
-		if line[len(line)-1] == '\n' && keep(line) {
+		if line[len(line)-1] == '\n' && l.dropped(line) {
 			kept = append(kept, line...)
 		}
 	}
 	switch {
 	case len(kept) == len(data):
+		err = nil
 	case bytes.HasPrefix(data, kept): // needs no room on the disk
 		if err = l.open(); err == nil {
 			err = l.file.Truncate(int64(len(kept)))
@@ -106,10 +132,10 @@ func (l *lines) filter(keep func(line []byte) bool) error {
 		}
 		err = replace(l.disk, l.name, kept)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("job: dropping lines of %s: %w", l.name, err)
 	}
-	l.size = int64(len(kept))
+	l.size, l.dropped = int64(len(kept)), nil
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"llamatab/engine/message"
@@ -24,6 +25,8 @@ type Log struct {
 	// keep continues the record in the folder, because the run resumes from a checkpoint there. Otherwise a new record
 	// replaces it, and the checkpoints of an earlier run are moved to a folder of their own, together with its record and result.
 	keep    bool
+	mu      sync.Mutex
+	closed  bool
 	disk    disk // the folder, once the log has begun
 	metrics *lines
 	events  *lines
@@ -35,15 +38,26 @@ type Log struct {
 func NewLog(folder string, keep bool) *Log { return &Log{folder: folder, keep: keep} }
 
 // Begun reports whether the folder has been made ready for the record.
-func (l *Log) Begun() bool { return l.events != nil }
+func (l *Log) Begun() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.begun()
+}
+
+func (l *Log) begun() bool { return l.events != nil }
 
 // Record writes a message into the file that it belongs to. Messages of other kinds are not recorded. What cannot be written
 // waits in memory, and each later call tries again: the error is that of the disk.
 func (l *Log) Record(e message.Envelope) error {
-	if e.Failed != nil && l.Begun() { // a run that fails before its start leaves the record of the one before
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed { // the run is over for whoever reads its record
+		return nil
+	}
+	if e.Failed != nil && l.begun() { // a run that fails before its start leaves the record of the one before
 		e.Event = &message.Event{Time: time.Now().UTC().Format(time.RFC3339), Level: "error", Code: e.Failed.Code, Step: l.last, Message: e.Failed.Message}
 	}
-	if e.Done != nil && len(e.Done.Files) > 0 && l.Begun() {
+	if e.Done != nil && len(e.Done.Files) > 0 && l.begun() {
 		return l.moveResults(e.Done.Files)
 	}
 	if e.Step == nil && e.Event == nil && e.Config == nil && e.Summary == nil {
@@ -65,33 +79,33 @@ func (l *Log) take(e message.Envelope) error {
 	case e.Step != nil:
 		// A run that resumes, or rolls back, repeats some steps: the new line replaces the old ones.
 		if e.Step.Step <= l.last {
-			if err := l.trim(e.Step.Step - 1); err != nil {
-				return err
-			}
+			l.trim(e.Step.Step - 1) // where that fails, add tries again
 		}
 		l.last = e.Step.Step
 		return l.metrics.add(e.Step)
 	case e.Event.Code == "resumed":
-		if err := l.trim(e.Event.Step); err != nil {
-			return err
-		}
+		err := l.trim(e.Event.Step)
 		if l.keep { // the checkpoints after the one that the run resumes from are not of this run any more
-			if err := l.moveEarlier(e.Event.Step); err != nil {
-				return err
-			}
+			err = errors.Join(err, l.moveEarlier(e.Event.Step))
 		}
+		return errors.Join(err, l.events.add(e.Event))
 	}
 	return l.events.add(e.Event)
 }
 
 // Last is the last step on record.
 func (l *Log) Last() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	err := l.begin()
 	return l.last, err
 }
 
 // Close writes what waits and closes the files. The error says what of the record is missing.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 	var errs []error
 	for _, f := range []*lines{l.metrics, l.events} {
 		if f != nil {
@@ -105,9 +119,9 @@ func (l *Log) Close() error {
 	return errors.Join(errs...)
 }
 
-// begin makes the folder ready. After an error the next call tries again.
+// begin makes the folder ready. After an error the next call tries again. l.mu is held.
 func (l *Log) begin() (err error) {
-	if l.Begun() {
+	if l.begun() {
 		return nil
 	}
 	if l.disk == nil {

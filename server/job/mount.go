@@ -99,8 +99,8 @@ func (m Mount) list(w http.ResponseWriter, name string) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	if folder == "." {
-		files = append(files, Templates(m.files)...)
+	if within, err := fs.Sub(m.files, folder); err == nil {
+		files = append(files, Templates(within)...)
 	}
 	if m.only != "" {
 		kept := files[:0]

@@ -94,7 +94,7 @@ func (d *Dir) drop() error {
 
 func (d *Dir) clean(name string) (string, error) {
 	clean, err := cleanPath(name)
-	if err == nil && (clean == lockName || clean == partial || strings.HasPrefix(clean, partial+"/")) {
+	if err == nil && (clean == lockName || clean == partial || strings.HasPrefix(clean, partial+"/") || path.Join(partial, clean) == replaced || strings.HasPrefix(path.Join(partial, clean), replaced+"/")) {
 		err = fmt.Errorf("job: %q: %w", name, ErrPath)
 	}
 	return clean, err
@@ -218,7 +218,7 @@ func (d *Dir) Remove(name string) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := errors.Join(d.disk.RemoveAll(path.Join(partial, name)), d.disk.RemoveAll(name)); err != nil {
+	if err := errors.Join(d.disk.RemoveAll(path.Join(partial, name)), d.disk.RemoveAll(path.Join(replaced, url.PathEscape(name))), d.disk.RemoveAll(name)); err != nil {
 		return fmt.Errorf("job: removing %s: %w", d.named(name), err)
 	}
 	return nil

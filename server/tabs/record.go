@@ -95,8 +95,14 @@ func (t *tabsRun) account(end bool) {
 // record writes a message to the run's files and shows it.
 func (t *tabsRun) record(e message.Envelope) {
 	if e.Done == nil && e.Failed == nil {
-		if err := t.log.Record(e); err != nil {
+		switch err := t.log.Record(e); {
+		case err == nil:
+			t.waiting = false
+		case !t.log.Begun():
 			t.cancel(err)
+		case !t.waiting: // the log keeps what the disk does not take
+			t.waiting = true
+			t.progress.Observe(roomEvent("warning", "storage_full", 0, nil, fmt.Sprintf("the record of the run waits in memory until the disk takes it: %v", err)))
 		}
 	}
 	t.progress.Observe(e)

@@ -79,6 +79,7 @@ type tabsRun struct {
 	mu        sync.Mutex // guards what follows
 	tabs      []*runTab
 	step      int                  // the last recorded step
+	waiting   bool                 // for a disk that takes the record
 	resumedAt int                  // the last step that an earlier process recorded
 	reported  map[int]message.Step // steps that a tab has reported and that are not recorded yet
 	stepUse   map[int]room.StepUse // what steps took that are over and not recorded yet

@@ -49,6 +49,7 @@ const lookAgain = async (began) => {
 export const recallDirect = async () => {
   try {
     const answer = await fetch("/hub/endpoint");
+    if (answer.status >= 500) throw new Error(answer.statusText); // something stands in for a server that is down
     if (answer.ok) remember("hub-endpoint", (endpoint = (await answer.json()).endpoint));
   } catch {
     endpoint = remembered("hub-endpoint") ?? publicHub;
@@ -69,7 +70,10 @@ const post = (act, name) => {
     worker.addEventListener("message", receive);
     worker.addEventListener("error", (event) => {
       event.preventDefault();
+      worker.terminate();
       worker = null;
+      fetches = [];
+      lookAgain();
       tell("hub-problem", { code: "storage", message: event.message || "/hub_worker.js did not load", way: "browser" });
     });
   }

@@ -72,7 +72,9 @@ export const startRun = async (job, sources, meta, step) => {
   let files;
   try {
     const fetched = Object.values(named).filter((source) => source.from === "fetched");
-    inUse.push(...(await Promise.all(fetched.map((source) => llamatabStore.useModel(source.key)))));
+    const release = await Promise.all(fetched.map((source) => llamatabStore.useModel(source.key)));
+    if (engines.run !== worker) return release.forEach((end) => end()); // it was stopped meanwhile
+    inUse.push(...release);
     files = await filesByMount(named);
   } catch (error) {
     tell("envelopes", { engine: "run", envelopes: [{ type: "failed", failed: inputsGone(error) }] });

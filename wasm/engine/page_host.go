@@ -212,8 +212,8 @@ func (p *pageHost) Open(dir string) (fs.FS, error) {
 		}
 	}
 	for name, file := range p.blobs {
-		if path.Dir(name) == dir {
-			f[path.Base(name)] = file
+		if below, ok := strings.CutPrefix(name, dir+"/"); ok {
+			f[below] = file
 		}
 	}
 	if len(f) == 0 {
