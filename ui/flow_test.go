@@ -97,6 +97,7 @@ func conversation(b tab, address string) {
 	b.talked(address)
 	b.say("Hi")
 	b.wait(`document.getElementById("after-0")?.dataset.finish === "stop"`)
+	b.want(`document.getElementById("talk-message").value`, "")
 	b.want(`document.querySelector("#before-0 .spoken").textContent + "|" + document.querySelector("#after-0 .spoken").textContent`, "You said “Hi”, message 1|Arr, Hi! 好的1")
 	b.wait(`document.getElementById("talk-announcement").textContent === "Before: You said “Hi”, message 1 After: Arr, Hi! 好的1"`)
 	b.say("go")
@@ -108,6 +109,20 @@ func conversation(b tab, address string) {
 	b.want(`document.querySelector("#talk-log").getAttribute("aria-busy")`, "true")
 	b.click("talk-stop")
 	b.wait(`document.getElementById("before-2").dataset.finish === "cancelled" && document.getElementById("talk-stop").disabled`)
+	b.say("king")
+	b.wait(`document.getElementById("talk-problem").textContent.includes("refuses this conversation") && document.getElementById("talk-message").value === "king"`)
+	b.want(`document.querySelectorAll(".turn").length`, "3")
+	b.eval(`document.getElementById("as-text").click()`)
+	b.wait(`document.getElementById("prompt").offsetParent && !document.getElementById("talk-message")`)
+	b.eval(`document.getElementById("as-chat").click()`)
+	b.wait(`document.getElementById("talk-message")?.value === "king"`)
+
+	b.open(address + "#try") // nothing is open now: the kept runs are offered
+	b.wait(`[...document.querySelectorAll("#try .prompts button")].some((e) => e.textContent.startsWith("chats"))`)
+	b.eval(`[...document.querySelectorAll("#try .prompts button")].find((e) => e.textContent.startsWith("chats")).click()`)
+	b.wait(`document.getElementById("talk-message")`)
+	b.say("Yo")
+	b.wait(`document.querySelector("#after-0 .spoken")?.textContent === "Arr, Yo! 好的1"`)
 	b.want(clean, "")
 }
 
