@@ -113,9 +113,9 @@ func conversation(b tab, address string) {
 	b.wait(`document.getElementById("talk-problem").textContent.includes("refuses this conversation") && document.getElementById("talk-message").value === "king"`)
 	b.want(`document.querySelectorAll(".turn").length`, "3")
 	b.eval(`document.getElementById("as-text").click()`)
-	b.wait(`document.getElementById("prompt").offsetParent && !document.getElementById("talk-message")`)
+	b.wait(`document.getElementById("prompt").offsetParent && !document.getElementById("talk-message")?.offsetParent`)
 	b.eval(`document.getElementById("as-chat").click()`)
-	b.wait(`document.getElementById("talk-message")?.value === "king"`)
+	b.wait(`document.getElementById("talk-message")?.offsetParent && document.getElementById("talk-message").value === "king"`)
 
 	b.open(address + "#try") // nothing is open now: the kept runs are offered
 	b.wait(`[...document.querySelectorAll("#try .prompts button")].some((e) => e.textContent.startsWith("chats"))`)
