@@ -96,6 +96,16 @@ func TestAccessible(t *testing.T) {
 		t.Fatal(err)
 	}
 	all("narrow zh")
+	b.talked(address + "?lang=zh")
+	b.say("Hi")
+	b.wait(`document.getElementById("after-0")?.dataset.finish === "stop"`)
+	b.eval(`document.getElementById("talk-more").click()`)
+	b.wait(`document.getElementById("talk-system").offsetParent`)
+	for _, theme := range []string{"light", "dark"} {
+		b.eval(`document.documentElement.dataset.theme = "` + theme + `"`)
+		check("conversation " + theme)
+	}
+	b.want(`document.documentElement.scrollWidth - innerWidth`, "0")
 	b.open(address + "?lang=en&without=adapter")
 	b.wait(`!document.getElementById("gate").hidden`)
 	check("gate")
