@@ -192,7 +192,11 @@ type dataReport struct {
 // malformed is the error of a file with malformed rows, at which a run ends unless it leaves them out.
 func (r *dataReport) malformed() error {
 	if n := r.Counts.Bad; n > 0 && r.Failed == nil {
-		return &exit.Error{Code: report.ExitConfig, Err: fmt.Errorf("data: %d malformed rows: a run ends at the first, unless dataset.on_bad_row is \"skip\"", n)}
+		rows := "1 malformed row"
+		if n > 1 {
+			rows = fmt.Sprintf("%d malformed rows", n)
+		}
+		return &exit.Error{Code: report.ExitConfig, Err: fmt.Errorf("data: %s: a run ends at the first, unless dataset.on_bad_row is \"skip\"", rows)}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func TestDataCommand(t *testing.T) {
 	file := write("talk.jsonl", chats)
 	out := says(2, []string{file, "--rows", "4"}, "read as    sharegpt, json lines, UTF-8", "conversations (sharegpt) read as conversations", "rows       4 (tokens are counted with --model)",
 		"left out   1: 0 empty, 1 without a trained token, 0 cut off", "repeated   1", "malformed  1\n  line 3: message 1: \"value\" is null", "have two turns of the user or of the assistant in a row",
-		"1 of 5 conversations, the first at line 4, have no turn of the assistant", "<user>\nHello 世界\n<assistant>\n⟦Hi!\n⟧", "row 3, line 5:", "data: 1 malformed rows")
+		"1 of 5 conversations, the first at line 4, have no turn of the assistant", "<user>\nHello 世界\n<assistant>\n⟦Hi!\n⟧", "row 3, line 5:", "data: 1 malformed row:")
 	if strings.Contains(out, "\x1b") {
 		t.Errorf("a sequence that controls the terminal is printed: %q", out)
 	}

@@ -30,7 +30,7 @@ func init() {
 		{"recipes", "[--json]", "list the recipes of train and the reason for each", recipes},
 		{"eval", "--model M [--adapter A …] --dataset D --out eval.json", "measure the mean loss of a model on a dataset", eval},
 		{"generate", "--model M [--adapter A …] --prompt TEXT | --messages FILE [--json]", "continue a prompt or a conversation, or classify a text", generate},
-		{"chat", "--model M [--adapter A] [--system TEXT] [--json]", "talk with a model in its own chat template; messages come from stdin, one a line", chatCommand},
+		{"chat", "--model M [--adapter A [--compare]] [--system TEXT] [--json]", "talk with a model in its own chat template; messages come from stdin, one a line", chatCommand},
 		{"tokenize", "--model M [--jsonl] [--decode]", "turn lines of stdin into token ids, or ids into text", tokenize},
 		{"data", "FILE [--model M] [--format NAME] [--template NAME] [--json]", "say what is in a data file: columns, rows, tokens, problems by line, and the first rows as the model sees them; needs no browser", dataCommand},
 		{"export", "--model M [--adapter A] --format peft|merged --out DIR", "write an adapter alone, or a model with the adapter merged in", export},

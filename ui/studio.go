@@ -52,6 +52,7 @@ type Studio struct {
 	shown       int               // the choice that plan and preview are of
 	namedData   string            // the data that the loaded settings name
 	mapped      string            // the data whose format and columns the person has chosen in the preview
+	skipping    string            // the data whose malformed rows the person has left out in the preview
 	offersKnown bool              // the server's offers have arrived
 	named       [2]string         // model and data that loaded settings name, until the offers are known
 	missing     string            // a model that loaded settings name and the server does not have, until the browser's models are known

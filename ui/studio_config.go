@@ -11,7 +11,7 @@ import (
 // reset replaces all settings.
 func (s *Studio) reset(config Tree) {
 	s.Config, s.invalid, s.fields, s.suggested = config, map[string]string{}, map[string]*Field{}, map[string]bool{}
-	s.mapped = ""
+	s.mapped, s.skipping = "", ""
 	s.suggest()
 }
 

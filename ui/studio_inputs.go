@@ -75,7 +75,7 @@ func (s *Studio) TakeData(name string) {
 		if f.Name == name {
 			s.Data = chosenInput{Name: f.Name, Bytes: f.Size, Source: source{From: "server", Files: []message.ServerFile{f}}}
 			s.chosen++
-			s.forgetMapping()
+			s.forgetReading()
 		}
 	}
 	s.changed()
@@ -94,7 +94,7 @@ func (s *Studio) choose(kind string, files []file, problem string) {
 		s.suggest()
 	} else {
 		s.Data = chooseData(files)
-		s.forgetMapping()
+		s.forgetReading()
 	}
 	s.chosen++
 	s.Problem = ""

@@ -226,12 +226,17 @@ func (s *Studio) ReadAs(format string) {
 	s.changed()
 }
 
-// forgetMapping lets go of a format and columns that the person has chosen in the preview of other data.
-func (s *Studio) forgetMapping() {
+// forgetReading lets go of what the person has chosen in the preview of other data: its format and columns, and to leave out its
+// malformed rows. A file of the same name keeps them, as it may be the same one, mended.
+func (s *Studio) forgetReading() {
 	if s.mapped != "" && s.mapped != s.Data.Name {
 		s.Config.Delete(columnsPath)
 		s.Config.Delete(formatPath)
 		s.mapped = ""
+	}
+	if s.skipping != "" && s.skipping != s.Data.Name {
+		s.Config.Delete(badRowPath)
+		s.skipping = ""
 	}
 	s.Mapping = false
 }

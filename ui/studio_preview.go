@@ -156,6 +156,7 @@ func (s *Studio) Skips() bool {
 // Skip has malformed rows left out, or has them stop the run again.
 func (s *Studio) Skip(skip bool) {
 	if skip {
+		s.skipping = s.Data.Name
 		s.set(badRowPath, "skip")
 		return
 	}

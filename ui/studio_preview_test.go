@@ -180,6 +180,15 @@ func TestSkipRows(t *testing.T) {
 	if want := []string{`Line 3: "text" is null`, "Line 5: broken"}; !slices.Equal(said, want) || s.dataFault() != nil {
 		t.Errorf("%q, want %q", said, want)
 	}
+	if chooseFile(t, p, "rows.jsonl"); !s.Skips() {
+		t.Error("the same file again has its malformed rows stop the run")
+	}
+	if chooseFile(t, p, "others.jsonl"); s.Skips() {
+		t.Error("the malformed rows of another file are left out, too")
+	}
+	if s.Skip(true); !s.Skips() {
+		t.Error("does not skip")
+	}
 	if s.Skip(false); s.Skips() {
 		t.Error("still skips")
 	}

@@ -91,12 +91,12 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	}
 	a := &answer{w: w, server: s, query: q, id: newID(), created: time.Now().Unix()}
 	w.Header().Set("X-Request-Id", a.id) // clients show it beside errors
-	stop := a.keepAlive(s.silence)
+	stop := sync.OnceFunc(a.keepAlive(s.silence))
+	defer stop() // also where the model panics: nothing may be written after this handler has returned
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-r.Context().Done():
-		stop()
 		return
 	}
 	reply, err := s.model.Ask(r.Context(), q.ask, a.piece)
