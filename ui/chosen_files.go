@@ -10,8 +10,6 @@ import (
 type file struct {
 	Path string `json:"path"`
 	Size int64  `json:"size"`
-
-	Encoding string `json:"encoding"` // that the browser has decoded it from; "" for UTF-8 and for files that are no text
 }
 
 // chosenInput is the chosen model or the chosen data.
@@ -79,11 +77,7 @@ func chooseData(files []file) chosenInput {
 	case files[0].Size == 0:
 		return chosenInput{Problem: func(w *Words) Text { return w.T("data.empty", "file", path.Base(files[0].Path)) }}
 	}
-	c := chosenInput{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
-	if encoding := files[0].Encoding; encoding != "" {
-		c.Note = func(w *Words) Text { return w.T("data.encoding", "name", encoding) }
-	}
-	return c
+	return chosenInput{Name: path.Base(files[0].Path), Bytes: files[0].Size, Source: source{From: "chosen", Kind: "dataset", Positions: []int{0}}}
 }
 
 // ChosenText names what was chosen, or is "".

@@ -1,17 +1,15 @@
 // The files that the person has chosen on this visit. The File objects stay here; Go gets their paths and sizes.
 
 import { tell } from "./inbox.js";
-import { toUTF8 } from "./text_encoding.js";
 
 export const filesLimit = 4096; // files: somebody may drop a whole disk by mistake
 const chosen = { model: [], dataset: [] };
 
 // choose replaces the files of a kind, "model" or "dataset". Each has a File and a path relative to the chosen folder.
-export const choose = async (kind, files) => {
+export const choose = (kind, files) => {
   files = files.slice(0, filesLimit);
-  if (kind === "dataset") files = await Promise.all(files.map(async ({ file, path }) => ({ path, ...(await toUTF8(file)) })));
   chosen[kind] = files;
-  tell("files-chosen", { kind, files: files.map(({ file, path, encoding }) => ({ path, size: file.size, encoding })) });
+  tell("files-chosen", { kind, files: files.map(({ file, path }) => ({ path, size: file.size })) });
 };
 
 // chosenFiles are the files of a kind at some positions of the list that Go has, as {path, file}: the path is that below folder,

@@ -33,7 +33,7 @@ const chooseUnpacked = async (kind, files) => {
   if (!zip) return choose(kind ?? kindOf(files), files);
   try {
     const model = kind === "dataset" ? [] : await modelIn(zip);
-    if (model.length) return await choose("model", model);
+    if (model.length) return choose("model", model);
     if (kind === "model") throw new Error("it holds no config.json");
   } catch (error) {
     if (kind === "model") return tell("files-chosen", { kind, files: [], problem: String(error.message ?? error) });

@@ -7,39 +7,10 @@ import { kindOf, nameOfPasted } from "./file_input.js";
 import { memoryResults } from "./memory_results.js";
 import { recordedInputs } from "./page_engines.js";
 import { placed } from "./sources.js";
-import { toUTF8 } from "./text_encoding.js";
 import { nameOnServer } from "./upload.js";
 
 globalThis.File ??= File;
 const file = (name, size, lastModified) => ({ name, size, lastModified });
-
-test("a text in another encoding becomes UTF-8, and its name is kept", async () => {
-  for (const [bytes, text, encoding] of [
-    [[0xba, 0xa3, 0xb5, 0xc1], "海盗", "GB18030"], [[0xff, 0xfe, 0x77, 0x6d], "海", "UTF-16LE"], [[0xfe, 0xff, 0x6d, 0x77], "海", "UTF-16BE"],
-  ]) {
-    const got = await toUTF8(new File([new Uint8Array(bytes)], "a.txt", { lastModified: 5 }));
-    assert.equal(await got.file.text(), text);
-    assert.equal(got.encoding, encoding);
-    assert.deepEqual([got.file.name, got.file.lastModified], ["a.txt", 5]);
-  }
-});
-
-test("a packed file stays as it is, also where its bytes could be a text, and is not read whole", async () => {
-  for (const bytes of [[0x1f, 0x8b, 0x41, 0x20], [0x50, 0x4b, 0x03, 0x04, 0xba, 0xa3], [0x50, 0x4b, 0x05, 0x06, 0xba, 0xa3]]) {
-    const given = new File([new Uint8Array(bytes)], "a.zip");
-    given.arrayBuffer = () => { throw new Error("the file is read whole"); };
-    assert.equal((await toUTF8(given)).file, given);
-  }
-  assert.equal((await toUTF8(new File([new Uint8Array([0x50, 0x4b, 0xba, 0xa3])], "a.txt"))).encoding, "GB18030");
-});
-
-test("UTF-8 and what is no text stay as they are", async () => {
-  for (const bytes of [[0xe6, 0xb5, 0xb7], [0xff, 0xff, 0x00], []]) {
-    const given = new File([new Uint8Array(bytes)], "a.txt"), got = await toUTF8(given);
-    assert.equal(got.file, given);
-    assert.equal(got.encoding, undefined);
-  }
-});
 
 test("the same files have the same fingerprint in any order, others another", () => {
   const a = file("a", 1, 2), b = file("b", 3, 4);
@@ -55,12 +26,12 @@ test("a file in a folder of a model goes to the engine under its path, others as
   assert.deepEqual(placed({ path: "additional_chat_templates/rag.jinja", file: below }), { name: "additional_chat_templates/rag.jinja", size: 2, lastModified: 7, file: below });
 });
 
-test("a chosen file has its path below the model's folder", async () => {
+test("a chosen file has its path below the model's folder", () => {
   const file = (path) => ({ path, file: new File(["x"], path.split("/").at(-1)) });
   globalThis.llamatab ??= {};
-  await choose("model", ["deep/m/config.json", "deep/m/additional_chat_templates/rag.jinja", "deep/notes.txt"].map(file));
+  choose("model", ["deep/m/config.json", "deep/m/additional_chat_templates/rag.jinja", "deep/notes.txt"].map(file));
   assert.deepEqual(chosenFiles("model", [0, 1], "deep/m/").map((f) => f.path), ["config.json", "additional_chat_templates/rag.jinja"]);
-  await choose("model", [file("config.json")]);
+  choose("model", [file("config.json")]);
   assert.deepEqual(chosenFiles("model", [0]).map((f) => f.path), ["config.json"]);
 });
 
