@@ -32,6 +32,8 @@ var arrows = map[string][]string{
 	"engine/data":          {"engine/data/sampling", "engine/data/textfile", "engine/data/turns", "engine/chat", "engine/jinja", "engine/config", "engine/message", "engine/strictjson"},
 	"engine/tokenizer":     {"engine/message", "engine/strictjson"},
 	"engine/quant":         {"engine/tensor"},
+	"engine/gguf":          {"engine/quant", "engine/tensor"},
+	"engine/gguf/gguftest": {"engine/gguf", "engine/tensor"},
 	"engine/weights":       {"engine/message", "engine/tensor"},
 	"engine/adapterdir":    {"engine/message", "engine/weights", "engine/tensor"},
 	"engine/device":        {"engine/tensor"},
