@@ -4,7 +4,7 @@
 //
 // A command prints either the events of go test -json or TAP, as node --test --test-reporter=tap does. testreport prints
 // a line for each package, the whole output of each test that fails, the names of the tests that were skipped with their
-// reasons, and as the last line
+// reasons, what each command took and the slowest tests, and as the last line
 //
 //	N passed, N failed, N skipped
 //
@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"time"
 )
 
 func main() {
@@ -58,7 +59,10 @@ func main() {
 		}
 		fmt.Printf("== %s\n", run[0])
 		r.begin(run[0])
-		r.end(execute(run[1:], r))
+		began := time.Now()
+		state, err := execute(run[1:], r)
+		r.end(err)
+		r.times.run(run[0], time.Since(began), state)
 	}
 	if !r.summary(*strict) {
 		os.Exit(1)
@@ -82,12 +86,12 @@ func split(args []string) (runs [][]string) {
 }
 
 // execute runs a command with its standard output going into the report.
-func execute(command []string, into io.Writer) error {
+func execute(command []string, into io.Writer) (*os.ProcessState, error) {
 	c := exec.Command(command[0], command[1:]...)
 	c.Stdout, c.Stderr = into, os.Stderr
 	err := c.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return fmt.Errorf("ended with %v", exit)
+		err = fmt.Errorf("ended with %v", exit)
 	}
-	return err
+	return c.ProcessState, err
 }

@@ -57,6 +57,7 @@ type report struct {
 	skipped  []*test
 	failures []string
 	problems int // of the run under way
+	times    times
 }
 
 func newReport(out io.Writer) *report { return &report{out: out, names: map[key]bool{}} }
@@ -136,6 +137,9 @@ func (r *report) testEvent(t *test, e event) {
 	case "output":
 		t.output.WriteString(e.Output)
 	case "pass", "fail", "skip":
+		if !strings.Contains(t.name, "/") {
+			r.times.add(t.label(), e.Elapsed)
+		}
 		r.finish(t, outcome(e.Action))
 	}
 }
@@ -264,6 +268,7 @@ func (r *report) end(err error) {
 
 // summary prints what was skipped and what failed, and as the last line the counts. It reports whether all is well.
 func (r *report) summary(strict bool) bool {
+	r.times.print(r.out)
 	if len(r.skipped) > 0 {
 		fmt.Fprintln(r.out, "== skipped")
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // module of packages whose tests end in every way that there is.
@@ -42,7 +43,8 @@ func goTest(t *testing.T, list string, strict bool, packages ...string) (text st
 		t.Fatal(err)
 	}
 	r.begin("first run")
-	r.end(execute(append([]string{"go", "test", "-json"}, packages...), r))
+	_, err = execute(append([]string{"go", "test", "-json"}, packages...), r)
+	r.end(err)
 	ok = r.summary(strict)
 	return out.String(), ok
 }
@@ -116,7 +118,8 @@ func TestCommandThatIsNotThere(t *testing.T) {
 	var out bytes.Buffer
 	r := newReport(&out)
 	r.begin("lost")
-	r.end(execute([]string{filepath.Join(t.TempDir(), "nothing")}, r))
+	_, err := execute([]string{filepath.Join(t.TempDir(), "nothing")}, r)
+	r.end(err)
 	if r.summary(false) || !strings.HasSuffix(out.String(), "\n0 passed, 1 failed, 0 skipped\n") {
 		t.Errorf("a command that does not start:\n%s", out.String())
 	}
@@ -154,5 +157,30 @@ func TestSplit(t *testing.T) {
 	}
 	if runs := split([]string{"a", "--", "b", "node"}); runs != nil {
 		t.Errorf("a run without a command: %q", runs)
+	}
+}
+
+// TestTimes: the slowest tests are listed from the slowest on, without those of a moment, and a run with what it took.
+func TestTimes(t *testing.T) {
+	var out bytes.Buffer
+	r := newReport(&out)
+	r.begin("run")
+	for _, line := range []string{
+		`{"Action":"pass","Package":"llamatab/a","Test":"TestMiddle","Elapsed":7}`,
+		`{"Action":"pass","Package":"llamatab/a","Test":"TestQuick","Elapsed":0.1}`,
+		`{"Action":"pass","Package":"llamatab/b","Test":"TestSlow/part","Elapsed":29}`,
+		`{"Action":"pass","Package":"llamatab/b","Test":"TestSlow","Elapsed":30}`,
+	} {
+		r.take([]byte(line))
+	}
+	state, err := execute([]string{"true"}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.times.run("run", 90*time.Second, state)
+	r.summary(false)
+	wants(t, out.String(), "== time", "90.0 s,", "s of processors  run", "30.0 s  b TestSlow (run)", "7.0 s  a TestMiddle (run)", "4 passed")
+	if strings.Contains(out.String(), "TestQuick") || strings.Contains(out.String(), "part") {
+		t.Error(out.String())
 	}
 }
