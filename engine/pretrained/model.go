@@ -9,6 +9,7 @@ import (
 
 	"llamatab/engine/chat"
 	"llamatab/engine/config"
+	"llamatab/engine/gguf"
 	"llamatab/engine/message"
 	"llamatab/engine/model"
 	_ "llamatab/engine/model/llama" // registers its architectures
@@ -64,7 +65,7 @@ func (m *Model) Close() {
 }
 
 // ModelHint is the advice for a model folder that cannot be used.
-const ModelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json."
+const ModelHint = "Choose a folder in Hugging Face's format: config.json, model.safetensors (or shards with their index) and, to train on text, tokenizer.json; or a GGUF file."
 
 // Open reads config.json, the header of the weights and the tokenizer of a model folder. random is nil for a model that has
 // weights.
@@ -88,6 +89,12 @@ func OpenWithoutTokenizer(files report.Files, random *config.RandomInit, seed ui
 		return nil, report.Fail("model", report.ExitConfig, ModelHint, err)
 	}
 	var err error
+	for _, folder := range []*fs.FS{&m.Files.Model, &m.Files.Tokenizer} {
+		if *folder, err = gguf.Open(*folder); err != nil {
+			return bad(fmt.Errorf("model: %w", err))
+		}
+	}
+	files = m.Files
 	if random != nil && random.Config.Object != nil {
 		m.Config = random.Config.Object
 	} else if m.Config, err = ReadSmall(files.Model, "config.json"); err != nil {

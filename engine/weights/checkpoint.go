@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"llamatab/engine/message"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -37,6 +38,10 @@ type Checkpoint struct {
 	readers map[string]io.ReaderAt // by File.Name
 	tensors map[string]Tensor
 	buf     []byte // spare buffer of ReadChunks
+
+	head   oneHead   // of an interleaved tensor
+	raw    []byte    // blocks as the file holds them
+	values []float32 // unpacked blocks
 }
 
 // Open opens the weights of a Hugging Face model folder: model.safetensors, or else the shards of
@@ -46,6 +51,9 @@ type Checkpoint struct {
 // The index gives the files of the set. A tensor is found in any of them. A checkpoint of a model without its head has tensors
 // named "layers.0.…", one of a wrapped model "module.model.layers.0.…". They get the usual names "model.layers.0.…".
 func Open(fsys fs.FS) (*Checkpoint, error) {
+	if folder, ok := fsys.(Folder); ok {
+		return folder.OpenWeights()
+	}
 	c := newCheckpoint()
 	if err := c.openFolder(fsys); err != nil {
 		c.Close()
@@ -295,33 +303,46 @@ func (c *Checkpoint) Close() error {
 	for _, f := range c.open {
 		errs = append(errs, f.Close())
 	}
-	c.open, c.readers, c.buf = nil, nil, nil
+	c.open, c.readers, c.buf, c.head, c.raw, c.values = nil, nil, nil, oneHead{}, nil, nil
 	return errors.Join(errs...)
 }
 
 // ReadChunks passes the bytes of t, of any dtype, to fn in order, in chunks of at most maxBytes, which is at least 4.
-// Elements that the file stores as F64 are passed on as F32.
+// Elements that the file stores as F64 or packs in blocks are passed on as F32, and rows in the order of Hugging Face.
 // byteOffset counts from the start of the tensor and is a multiple of 4. The chunk is reused: fn must not keep it.
 func (c *Checkpoint) ReadChunks(t Tensor, maxBytes int, fn func(byteOffset int64, chunk []byte) error) error {
-	r, ok := c.readers[t.File]
-	if !ok {
-		return fmt.Errorf("weights: tensor %q: %s is not open here", t.Name, t.File)
+	return c.readRange(t, 0, t.Bytes, maxBytes, fn)
+}
+
+// readRange is ReadChunks for the bytes from offset from to before end.
+func (c *Checkpoint) readRange(t Tensor, from, end int64, maxBytes int, fn func(byteOffset int64, chunk []byte) error) error {
+	r, err := c.reader(t)
+	if err != nil {
+		return err
 	}
 	if maxBytes < 4 {
 		return fmt.Errorf("weights: tensor %q: chunks of %d bytes, want at least 4", t.Name, maxBytes)
 	}
 	stored := t.storedRatio()
-	size := min(int64(maxBytes&^3), t.Bytes)
+	size := min(int64(maxBytes&^3), end-from)
+	if values, _ := t.stored(); t.Blocks != quant.None && size > 4*values { // whole blocks, so that none is read twice
+		size -= size % (4 * values)
+	}
 	buf := c.buf // not available to another ReadChunks that fn calls
 	c.buf = nil
 	if int64(cap(buf)) < stored*size {
 		buf = make([]byte, stored*size)
 	}
 	defer func() { c.buf = buf }()
-	for off := int64(0); off < t.Bytes; off += size {
-		chunk := buf[:stored*min(size, t.Bytes-off)]
-		if err := readFull(r, chunk, t.Offset+stored*off); err != nil {
-			return fmt.Errorf("weights: %s: tensor %q: %w", t.File, t.Name, err)
+	for off := from; off < end; off += size {
+		chunk := buf[:stored*min(size, end-off)]
+		if t.inPieces() {
+			err = c.readPiece(r, t, off, chunk)
+		} else {
+			err = readFull(r, chunk, t.Offset+stored*off)
+		}
+		if err != nil {
+			return c.named(t, err)
 		}
 		if stored == 2 {
 			chunk = roundF64(chunk)
@@ -360,11 +381,10 @@ func Same(of *Checkpoint, a Tensor, with *Checkpoint, b Tensor) (bool, error) {
 		if err != nil || !same {
 			return err
 		}
-		part := b
-		part.Offset, part.Bytes = b.Offset+at*b.storedRatio(), int64(len(chunk)/width(a)*width(b))
-		at += part.Bytes
+		from, size := at, int64(len(chunk)/width(a)*width(b))
+		at += size
 		right = right[:0]
-		if err := with.ReadChunks(part, int(max(part.Bytes, 4)), func(_ int64, chunk []byte) error {
+		if err := with.readRange(b, from, at, int(max(size, 4)), func(_ int64, chunk []byte) error {
 			more, err := asF32(chunk, b)
 			right = append(right, more...)
 			return err

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -74,7 +75,14 @@ type Tensor struct {
 	Shape    tensor.Shape
 	File     string // the name of the file that holds it
 	Offset   int64  // of its first byte, from the start of the file
-	Bytes    int64
+	Bytes    int64  // of what ReadChunks passes on
+
+	// Blocks is how a GGUF file packs the values, quant.None for values that stand alone. ReadChunks unpacks blocks to F32, which is
+	// the DType of such a tensor; ReadBlocks reads them as they are.
+	Blocks quant.Type
+	// Interleaved is the number of attention heads whose rows the file holds in another order than Hugging Face, 0 for none: that of a
+	// rotation of neighbours. Everything that is read has the order of Hugging Face.
+	Interleaved int
 }
 
 // CheckFloat returns an error that wraps ErrNotFloat, unless t holds floats that can be widened to float32.

@@ -41,7 +41,7 @@ func TestVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(f.Tensors), "[{w BF16 BF16 (2) f.safetensors 64 4}]"; got != want || f.Metadata != nil {
+	if got, want := fmt.Sprint(f.Tensors), "[{w BF16 BF16 (2) f.safetensors 64 4 none 0}]"; got != want || f.Metadata != nil {
 		t.Errorf("%s, metadata %v; want %s and none", got, f.Metadata, want)
 	}
 	head, err := makeHeader([]Spec{{"w", tensor.BF16, tensor.Of(2)}}, nil)
