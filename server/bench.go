@@ -107,7 +107,7 @@ func printBench(w io.Writer, r *benchmark.Report) error {
 		}
 		line("%s\t%s\t%s\t%s\t%.3g\t%s\t%.3g\t%.1f %%", k.Op, k.Shape, k.Kernel, variant, k.Seconds*1e3, flops, k.GBPS, 100*k.OfLimit)
 	}
-	line("* chosen on this adapter; the limit is the peak multiply-add or the faster copy, whichever is nearer")
+	line("* chosen on this adapter; the limit is the peak multiply-add or the copy by shader, whichever is nearer")
 
 	line("\ntraining\ttokens/s\tms a step\tof it not GPU\tdispatches\tfirst step after\tof peak")
 	for _, s := range r.Training {

@@ -146,12 +146,17 @@ var peak = &device.Kernel{
 	},
 }
 
-// copies finds the rates at which memory is copied.
+// copies finds the rates at which memory is copied: that of the best shader, and of the device's own copies.
 func (l *lab) copies() error {
 	n := l.sizes.copyBytes / 4
-	rows, err := l.kernels("copy", "", nil, func(t *graph.Tape) { op.Scale(t, input(t, "x", false, n), 1) })
+	rows, err := l.kernels("copy", "", nil, func(t *graph.Tape) {
+		t.Launch(stream, graph.Elements{N: uint32(n)}, input(t, "x", false, n), t.New(tensor.Of(n)))
+	})
 	if err != nil {
 		return err
+	}
+	for _, r := range rows {
+		l.Peak.ShaderCopy = max(l.Peak.ShaderCopy, r.GBPS)
 	}
 	p, err := l.compile("copy", nil, func(t *graph.Tape) { t.Copy(input(t, "y", false, n), input(t, "x", false, n)) })
 	if err != nil {
@@ -162,9 +167,39 @@ func (l *lab) copies() error {
 	if err != nil {
 		return err
 	}
-	l.Peak.CopyBytes, l.Peak.ShaderCopy = int64(4*n), rows[0].GBPS
+	l.Peak.CopyBytes = int64(4 * n)
 	l.Peak.BufferCopy = float64(2*4*n) / took.Seconds() / 1e9
 	return nil
+}
+
+// stream copies in several ways, as adapters differ in which is the fastest.
+var stream = &device.Kernel{
+	Name: "stream", Shader: "stream", Entry: "stream",
+	Bindings: []device.Binding{{Name: "x", Access: device.Read}, {Name: "y", Access: device.Write}},
+	Grid: func(dims any, p device.Params) [3]int {
+		return device.Groups(device.CeilDiv(int(dims.(graph.Elements).N), 4*p.Int("WG", 64)*p.Int("EACH", 4)))
+	},
+	Variants: streamVariants(),
+	Sample:   func(any) (any, []int) { return graph.Elements{N: 4 * 1100}, []int{4 * 1100, 4 * 1100} },
+	Ref:      func(c *device.Call) { copy(c.F(1), c.F(0)) },
+}
+
+func streamVariants() (all []device.Variant) {
+	for _, wg := range []int{64, 256} {
+		for _, each := range []int{1, 4, 16} {
+			for _, beside := range []bool{true, false} {
+				if each == 1 && !beside { // the same
+					continue
+				}
+				name := fmt.Sprintf("%dx%d", wg, each)
+				if !beside {
+					name += " apart"
+				}
+				all = append(all, device.Variant{Name: name, Params: device.Params{"WG": wg, "EACH": each, "BESIDE": beside}})
+			}
+		}
+	}
+	return all
 }
 
 // dispatches finds what the smallest launches cost.

@@ -196,7 +196,7 @@ func (l *lab) time(row *Kernel, launch device.Launch, v device.Variant) error {
 	if f := launch.Kernel.Flops; f != nil {
 		row.GFLOPS = f(launch.Dims) / row.Seconds / 1e9
 	}
-	if memory := max(l.Peak.ShaderCopy, l.Peak.BufferCopy); memory > 0 { // else the limits themselves are being measured
+	if memory := l.Peak.ShaderCopy; memory > 0 { // else the limits themselves are being measured
 		row.OfLimit = max(row.GFLOPS/l.Peak.MultiplyAdd, row.GBPS/memory)
 	}
 	return nil

@@ -23,7 +23,7 @@ type Report struct {
 // Peak is what the adapter does at best, measured by programs that do nothing else.
 type Peak struct {
 	MultiplyAdd float64 `json:"multiply_add_gflops"` // fma on vec4<f32> in registers; an fma counts as two
-	ShaderCopy  float64 `json:"shader_copy_gbps"`    // y = s·x, bytes read and written
+	ShaderCopy  float64 `json:"shader_copy_gbps"`    // y = x on vec4<f32> by the best of several shaders, bytes read and written
 	BufferCopy  float64 `json:"buffer_copy_gbps"`    // copyBufferToBuffer, bytes read and written
 	CopyBytes   int64   `json:"copy_bytes"`          // size of the buffers of both
 }
@@ -39,8 +39,8 @@ type Kernel struct {
 	Seconds float64 `json:"seconds"`          // one launch among many
 	GFLOPS  float64 `json:"gflops,omitempty"` // where the kernel counts its operations
 	GBPS    float64 `json:"gbps"`             // each argument counted once, twice where it is read and written
-	// OfLimit is the larger of GFLOPS over the peak multiply-add rate and GBPS over the better copy rate: 1 is as good
-	// as it gets. Arguments that stay in a cache can take it above 1.
+	// OfLimit is the larger of GFLOPS over the peak multiply-add rate and GBPS over the rate of the shader copy: 1 is as good
+	// as it gets. Copies of buffers may be faster, but no shader reaches them. Arguments that stay in a cache can take it above 1.
 	OfLimit float64 `json:"of_limit"`
 }
 

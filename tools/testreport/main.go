@@ -60,9 +60,8 @@ func main() {
 		fmt.Printf("== %s\n", run[0])
 		r.begin(run[0])
 		began := time.Now()
-		state, err := execute(run[1:], r)
-		r.end(err)
-		r.times.run(run[0], time.Since(began), state)
+		r.end(execute(run[1:], r))
+		r.times.run(run[0], time.Since(began))
 	}
 	if !r.summary(*strict) {
 		os.Exit(1)
@@ -86,12 +85,12 @@ func split(args []string) (runs [][]string) {
 }
 
 // execute runs a command with its standard output going into the report.
-func execute(command []string, into io.Writer) (*os.ProcessState, error) {
+func execute(command []string, into io.Writer) error {
 	c := exec.Command(command[0], command[1:]...)
 	c.Stdout, c.Stderr = into, os.Stderr
 	err := c.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		err = fmt.Errorf("ended with %v", exit)
+		return fmt.Errorf("ended with %v", exit)
 	}
-	return c.ProcessState, err
+	return err
 }

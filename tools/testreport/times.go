@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 )
@@ -25,13 +24,9 @@ func (t *times) add(label string, seconds float64) {
 	t.tests = append(t.tests, timed{label, seconds})
 }
 
-// run notes a run's time on the clock and on the processor. The latter counts the processes that its command has waited for.
-func (t *times) run(name string, clock time.Duration, state *os.ProcessState) {
-	if state == nil { // the command did not start
-		return
-	}
-	processor := state.UserTime() + state.SystemTime()
-	t.runs = append(t.runs, fmt.Sprintf("%7.1f s, %7.1f s of processors  %s", clock.Seconds(), processor.Seconds(), name))
+// run notes the time of a run.
+func (t *times) run(name string, took time.Duration) {
+	t.runs = append(t.runs, fmt.Sprintf("%7.1f s  %s", took.Seconds(), name))
 }
 
 const (
