@@ -25,7 +25,7 @@ type apiOptions struct {
 func (o *apiOptions) add(f *flagSet) {
 	f.BoolVar(&o.on, "api", false, "answer /v1/chat/completions as OpenAI's API does, with --model in a headless browser; only this machine may ask")
 	f.BoolVar(&o.remote, "api-remote", false, "with --api: let other machines ask, too; anybody who reaches the server may")
-	f.StringVar(&o.model, "model", "", "with --api: model `DIR`, or its name on a hub")
+	f.StringVar(&o.model, "model", "", "with --api: model `DIR`, a GGUF file, or its name on a hub")
 	f.StringVar(&o.adapter, "adapter", "", "with --api: PEFT adapter `DIR`, or its name on a hub")
 	f.StringVar(&o.chat.Template, "template", "", "with --api: `NAME` of a built-in chat template in place of the model's own")
 	f.IntVar(&o.chat.Context, "context", defaultContext, "with --api: `number` of tokens of a conversation at most")

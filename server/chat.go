@@ -26,7 +26,7 @@ const chatHelp = `Each line is a message; a line that ends in \ goes on in the n
 // chatCommand is the command chat: a conversation with a model in its own chat template. Messages come from stdin, one a line.
 func chatCommand(ctx context.Context, args []string) error {
 	f := newFlagSet("chat")
-	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	model := f.String("model", "", "model `DIR`, a GGUF file, or its name on a hub")
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`, or its name on a hub")
 	system := f.String("system", "", "system prompt `TEXT`")
 	var spec message.ChatJob

@@ -25,7 +25,7 @@ func dataCommand(ctx context.Context, args []string) error {
 	f := newFlagSet("data")
 	o := dataOptions{set: map[string]any{}, want: message.PreviewJob{Rows: 3, Tokens: 200}}
 	f.operand = &o.path
-	f.StringVar(&o.model, "model", "", "model `DIR`, or its name on a hub: its tokenizer and chat template make the rows that are shown; without it there are no counts of tokens")
+	f.StringVar(&o.model, "model", "", "model `DIR`, a GGUF file, or its name on a hub: its tokenizer and chat template make the rows that are shown; without it there are no counts of tokens")
 	format := f.String("format", "auto", "format of the data: `auto`, "+strings.Join(config.Formats()[1:], ", "))
 	template := f.String("template", "", "`NAME` of a chat template, as dataset.template of run.json")
 	var columns list

@@ -21,7 +21,7 @@ const (
 // eval is the command eval.
 func eval(ctx context.Context, args []string) error {
 	f := newFlagSet("eval")
-	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	model := f.String("model", "", "model `DIR`, a GGUF file, or its name on a hub")
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`, or its name on a hub; several are compared with each other and with the base model")
 	dataset := f.String("dataset", "", "dataset `FILE`")

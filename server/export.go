@@ -13,7 +13,7 @@ import (
 // export is the command export.
 func export(ctx context.Context, args []string) error {
 	f := newFlagSet("export")
-	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	model := f.String("model", "", "model `DIR`, a GGUF file, or its name on a hub")
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`, or its name on a hub")
 	format := f.String("format", "", "`peft` (the adapter alone) or merged (a whole model with the adapter merged in)")
 	out := f.String("out", "", "`DIR` that gets the result")

@@ -17,7 +17,7 @@ import (
 // generate is the command generate. A classifier labels the prompt instead of continuing it.
 func generate(ctx context.Context, args []string) error {
 	f := newFlagSet("generate")
-	model := f.String("model", "", "model `DIR`, or its name on a hub")
+	model := f.String("model", "", "model `DIR`, a GGUF file, or its name on a hub")
 	var adapters list
 	f.Var(&adapters, "adapter", "PEFT adapter `DIR`, or its name on a hub; several are compared with each other and with the base model")
 	var spec message.GenerateJob

@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"llamatab/engine/gguf"
 	"llamatab/engine/strictjson"
 	"llamatab/engine/tokenizer"
 	"llamatab/server/exit"
@@ -20,7 +22,7 @@ import (
 // tokenize is the command tokenize.
 func tokenize(ctx context.Context, args []string) error {
 	f := newFlagSet("tokenize")
-	model := f.String("model", "", "model `DIR`, its name on a hub, or a tokenizer.json")
+	model := f.String("model", "", "model `DIR`, a GGUF file, its name on a hub, or a tokenizer.json")
 	lines := f.Bool("jsonl", false, "each line of stdin, or of stdout with --decode, is a JSON string")
 	decode := f.Bool("decode", false, "read JSON arrays of ids and write text")
 	hubs := f.hub()
@@ -43,11 +45,20 @@ func tokenize(ctx context.Context, args []string) error {
 	return tokenizeLines(t, os.Stdin, os.Stdout, *lines, *decode)
 }
 
-// openTokenizer opens the tokenizer of a model folder with the files beside its tokenizer.json, as a run and generate do, or a
-// tokenizer.json alone.
+// openTokenizer opens the tokenizer of a model folder with the files beside its tokenizer.json, as a run and generate do, that of a
+// GGUF file, or a tokenizer.json alone.
 func openTokenizer(name string) (*tokenizer.Tokenizer, error) {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		t, err := tokenizer.Open(os.DirFS(name))
+	if info, err := os.Stat(name); err == nil && (info.IsDir() || gguf.IsName(name)) {
+		var folder fs.FS
+		if info.IsDir() {
+			folder, err = gguf.Open(os.DirFS(name))
+		} else {
+			folder, err = gguf.OpenModel(os.DirFS(filepath.Dir(name)), filepath.Base(name))
+		}
+		if err != nil {
+			return nil, exit.Usagef("--model: %v", err)
+		}
+		t, err := tokenizer.Open(folder)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, exit.Usagef("--model: %s holds no tokenizer.json", name)
 		}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"llamatab/engine/gguf"
 	"llamatab/engine/message"
 	"llamatab/engine/report"
 	"llamatab/server/datafile"
@@ -151,18 +152,32 @@ func (m *Mounts) ResolveModel(what string, path *string) error {
 	return m.Resolve(what, path)
 }
 
-// Model mounts a model folder.
+// Model mounts a model folder or a GGUF file.
 func (m *Mounts) Model(what string, path *string) error {
-	if strings.HasSuffix(strings.ToLower(*path), ".gguf") {
-		return exit.Usagef("%s: %s: GGUF models are not available in this version; give the Hugging Face folder", what, *path)
-	}
 	if found, err := m.fromHub("model", what, path, hub.Model); found || err != nil {
 		return err
 	}
 	if err := m.Add("model", what, path); err != nil || strings.HasPrefix(*path, library.BuiltinPrefix) {
 		return err
 	}
+	if info, err := os.Stat(*path); err == nil && !info.IsDir() {
+		if !gguf.IsName(*path) {
+			return exit.Usagef("%s: %s is a file; a model is a Hugging Face folder or a GGUF file", what, *path)
+		}
+		m.files["model"] = job.MountFS(fileOfModel(*path), "")
+		return nil
+	}
+	if name, err := gguf.Choose(os.DirFS(*path)); err != nil {
+		return exit.Usagef("%s: %s: %v", what, *path, err)
+	} else if name != "" {
+		return nil
+	}
 	return holds(what, *path, "config.json", "a Hugging Face model")
+}
+
+// fileOfModel is the folder of a GGUF file, reduced to the files of its model.
+func fileOfModel(path string) fs.FS {
+	return library.OneModel(os.DirFS(filepath.Dir(path)), filepath.Base(path))
 }
 
 // Adapter mounts a PEFT folder.
@@ -328,7 +343,9 @@ func (m *Mounts) Open() (files report.Files, err error) {
 			if file != "" {
 				folder = library.OneFile(folder, file)
 			}
-		} else if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		} else if info, err := os.Stat(path); err == nil && !info.IsDir() && name == "model" {
+			folder = fileOfModel(path)
+		} else if err == nil && !info.IsDir() {
 			folder = library.OneFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
 		}
 		switch name {

@@ -119,3 +119,40 @@ func TestMemberOfZip(t *testing.T) {
 		}
 	}
 }
+
+// A model is given as a GGUF file, as any file of a split one, or as the folder of one. Only the files of the model can be read.
+func TestGGUFModel(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"x.gguf", "y-00001-of-00002.gguf", "y-00002-of-00002.gguf"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{"x.gguf": "x.gguf", "y-00002-of-00002.gguf": "y-00001-of-00002.gguf y-00002-of-00002.gguf"} {
+		m := New(dir, nil)
+		if err := m.Model("--model", &path); err != nil {
+			t.Fatal(err)
+		}
+		files, err := m.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := fs.ReadDir(files.Model, ".")
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if got := strings.Join(names, " "); err != nil || got != want {
+			t.Errorf("%s: the job can read %q (%v), want %q", path, got, err, want)
+		}
+	}
+	if err := New("", nil).Model("--model", &dir); err == nil || !strings.Contains(err.Error(), "2 GGUF models: x.gguf, y-00001-of-00002.gguf") {
+		t.Errorf("a folder of two models: error %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "x.gguf")); err != nil {
+		t.Fatal(err)
+	}
+	if err := New("", nil).Model("--model", &dir); err != nil {
+		t.Errorf("a folder of one model: %v", err)
+	}
+}

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
+
+	"llamatab/engine/gguf"
 )
 
 // Folder is a folder of serve --models or --data. A link in it is followed only where it is relative and leads to a place
@@ -40,27 +41,34 @@ func (p plainFiles) Open(name string) (fs.File, error) {
 // Stat implements fs.StatFS.
 func (p plainFiles) Stat(name string) (fs.FileInfo, error) { return fs.Stat(p.root.FS(), name) }
 
-// models lists the names of the folders that hold a config.json.
+// models lists the names of the folders that hold a config.json or one GGUF model, and of the GGUF files, of a split model the first.
 func (f *Folder) models() (names []string) {
 	for _, name := range f.names() {
-		if f.isModel(name) {
+		if f.isModel(name) && (!gguf.IsName(name) || gguf.Parts(name)[0] == name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-func (f *Folder) isModel(name string) bool {
-	return f != nil && PlainName(name) && regular(f.files, path.Join(name, "config.json"))
-}
+func (f *Folder) isModel(name string) bool { return f.model(name) != nil }
 
 // model is the folder of a model, nil where the name is none of models.
 func (f *Folder) model(name string) fs.FS {
-	if !f.isModel(name) {
+	if f == nil || !PlainName(name) {
 		return nil
+	}
+	if gguf.IsName(name) && regular(f.files, name) {
+		return OneModel(f.files, name)
 	}
 	folder, err := fs.Sub(f.files, name)
 	if err != nil {
+		return nil
+	}
+	if regular(folder, "config.json") {
+		return folder
+	}
+	if found, err := gguf.Choose(folder); found == "" || err != nil {
 		return nil
 	}
 	return folder

@@ -159,3 +159,44 @@ func TestNoFolder(t *testing.T) {
 		t.Errorf("files of no model: %v", err)
 	}
 }
+
+// A GGUF file is a model of the folder, under its own name, and so is a folder with one. Of a split model the first file is listed, and
+// nothing else of the folder can be opened through it.
+func TestGGUFModels(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.gguf", "b-00001-of-00002.gguf", "b-00002-of-00002.gguf", "in/c.gguf", "two/d.gguf", "two/e.gguf", "secret.txt"} {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.models(), []string{"a.gguf", "b-00001-of-00002.gguf", "in"}; !slices.Equal(got, want) {
+		t.Errorf("models %v, want %v", got, want)
+	}
+	split := f.model("b-00001-of-00002.gguf")
+	files, err := ModelFiles(split)
+	if err != nil || len(files) != 2 || files[1].Name != "b-00002-of-00002.gguf" {
+		t.Errorf("a split model has the files %v (%v)", files, err)
+	}
+	for _, name := range []string{"a.gguf", "secret.txt"} {
+		if _, err := split.Open(name); err == nil {
+			t.Errorf("%s can be opened through another model", name)
+		}
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/api/models", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	Library{Models: f, Builtin: Builtin{fstest.MapFS{}}}.Handler(nil).ServeHTTP(w, r)
+	for _, name := range []string{`"a.gguf"`, `"b-00001-of-00002.gguf"`, `"in"`} {
+		if !strings.Contains(w.Body.String(), `"name":`+name) {
+			t.Errorf("the list of models has no %s: %s", name, w.Body)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"llamatab/engine/gguf"
 	"llamatab/engine/recipe"
 	"llamatab/server/job"
 	"llamatab/server/web"
@@ -42,7 +43,7 @@ func (l Library) Handler(mayFetch func(r *http.Request, name string) bool) http.
 			names = append(names, l.Hub.snapshots()...)
 		}
 		for _, name := range names {
-			if files, err := ModelFiles(l.Model(name)); err == nil && holdsFile(files, "config.json") {
+			if files, err := ModelFiles(l.Model(name)); err == nil && (holdsFile(files, "config.json") || slices.ContainsFunc(files, func(f job.File) bool { return gguf.IsName(f.Name) })) {
 				found = append(found, modelInfo{name, files})
 			}
 		}

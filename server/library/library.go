@@ -5,7 +5,10 @@ package library
 import (
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+
+	"llamatab/engine/gguf"
 )
 
 // Library is what the server offers. A name that begins with BuiltinPrefix or UploadPrefix is looked up in the part of that
@@ -48,28 +51,38 @@ func (l Library) Dataset(name string) (fs.FS, string) {
 // or was uploaded is for those alone whom the Handler's caller lets fetch it.
 func Public(name string) bool { return strings.HasPrefix(name, BuiltinPrefix) }
 
-// oneFile is a folder in which only one file is visible.
-type oneFile struct {
+// someFiles is a folder in which only some files are visible.
+type someFiles struct {
 	fs.FS
-	name string
+	names []string
 }
 
 // OneFile is the folder reduced to the file of that name.
-func OneFile(folder fs.FS, name string) fs.FS { return oneFile{folder, name} }
+func OneFile(folder fs.FS, name string) fs.FS { return someFiles{folder, []string{name}} }
+
+// OneModel is the folder reduced to the GGUF model that a file belongs to, which may be split into several files.
+func OneModel(folder fs.FS, name string) fs.FS { return someFiles{folder, gguf.Parts(name)} }
 
 // Open implements fs.FS.
-func (o oneFile) Open(name string) (fs.File, error) {
-	if name != o.name {
+func (s someFiles) Open(name string) (fs.File, error) {
+	if !slices.Contains(s.names, name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return o.FS.Open(name)
+	return s.FS.Open(name)
 }
 
 // ReadDir implements fs.ReadDirFS.
-func (o oneFile) ReadDir(string) ([]fs.DirEntry, error) {
-	info, err := fs.Stat(o.FS, o.name)
-	if err != nil {
-		return nil, err
+func (s someFiles) ReadDir(folder string) ([]fs.DirEntry, error) {
+	if folder != "." {
+		return nil, &fs.PathError{Op: "readdir", Path: folder, Err: fs.ErrNotExist}
 	}
-	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+	var entries []fs.DirEntry
+	for _, name := range s.names {
+		info, err := fs.Stat(s.FS, name)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, fs.FileInfoToDirEntry(info))
+	}
+	return entries, nil
 }
