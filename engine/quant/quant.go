@@ -39,12 +39,12 @@ var layouts = [...]layout{
 	None: {name: "none"},
 	Q4_0: {"Q4_0", 32, 18, decodeQ4_0, encodeQ4_0},
 	Q4_1: {"Q4_1", 32, 20, decodeQ4_1, nil},
-	Q5_0: {"Q5_0", 32, 22, decodeQ5_0, nil},
+	Q5_0: {"Q5_0", 32, 22, decodeQ5_0, encodeQ5_0},
 	Q5_1: {"Q5_1", 32, 24, decodeQ5_1, nil},
 	Q8_0: {"Q8_0", 32, 34, decodeQ8_0, encodeQ8_0},
-	Q4_K: {"Q4_K", 256, 144, decodeQ4_K, nil},
+	Q4_K: {"Q4_K", 256, 144, decodeQ4_K, encodeQ4_K},
 	Q5_K: {"Q5_K", 256, 176, decodeQ5_K, nil},
-	Q6_K: {"Q6_K", 256, 210, decodeQ6_K, nil},
+	Q6_K: {"Q6_K", 256, 210, decodeQ6_K, encodeQ6_K},
 }
 
 // String is ggml's name of the type.
