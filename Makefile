@@ -86,7 +86,7 @@ jstest: ## the unit tests of the JavaScript, in Node
 # the simulation of rooms is left out there, as one goroutine runs all of it. The target vet checks more than go test does by itself.
 # Runs of the tests are so short that compiling the engine's hot functions a second time, for speed, costs more than it gains.
 test: export CHROME_FLAGS ?= --js-flags=--liftoff-only
-test: chromium build vet bin/testreport ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
+test: chromium build vet bin/testreport llamacpp ## everything that must hold: vet, tests without a browser, tests on WebGPU in Chromium, whole runs
 	@bin/testreport -skips .ci/skips $(if $(STRICT),-strict) \
 		"JavaScript in Node" node --test --test-reporter=tap $(JS_TESTS) \
 		-- "reference device and whole runs" $(GO) test -json -vet=off -timeout 40m ./server/e2e ./... \
@@ -162,6 +162,13 @@ $(TEMPLATES)/node_modules: $(TEMPLATES)/package-lock.json
 templates: $(TEMPLATES)/node_modules ## compare chat templates with another implementation of Jinja, and write the hashes of ours again
 	$(GO) test ./engine/jinja -run TestReferences -v -update
 
+# llama.cpp itself, in a package for Linux on x64: the tests open GGUF files with it. Other systems skip those tests.
+LLAMACPP = engine/export/references
+llamacpp: $(if $(filter Linux/x86_64,$(shell uname -s)/$(shell uname -m)),$(LLAMACPP)/node_modules) ## fetch llama.cpp for the tests of GGUF files
+$(LLAMACPP)/node_modules: $(LLAMACPP)/package-lock.json
+	@echo "== fetching llama.cpp for the tests (30 MB)"
+	@npm install --no-save --prefix $(LLAMACPP) --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
+
 soak: build bin/wasmexec $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules ## the long tests: whole matrices and runs of an hour, each of which has a short test in make test
 	$(GO) test -tags soak -timeout 2h ./...
 	$(WASM_TESTS) $(GO) test -tags soak -timeout 2h -p 2 -exec "$(CURDIR)/bin/wasmexec" $(GPU_PACKAGES)
@@ -177,5 +184,5 @@ goldens: ## rewrite the golden files: torch's of testdata/golden (Python with to
 	$(GO) test ./engine/job -run TestGoldenTrajectory -update
 
 clean: ## remove what the build made
-	rm -rf bin build ui/node_modules $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules
+	rm -rf bin build ui/node_modules $(LLAMACPP)/node_modules $(VOCABULARIES)/node_modules $(TEMPLATES)/node_modules
 	find server/web/assets -mindepth 1 ! -name .keep -delete

@@ -27,6 +27,7 @@ var errorEntries = map[string]errorEntry{
 	"does_not_fit":   {"E-MEM", "studio"},
 	"engine_crashed": {"E-CRASH", "resume"},
 	"engine_ended":   {"E-CRASH", "resume"},
+	"export":         {"E-EXPORT", "studio"},
 	"failed":         {"E-FAILED", "studio"},
 	"head":           {"E-HEAD", "studio"},
 	"inputs_gone":    {"E-INPUTS", "choose"},

@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"engine/report":        {"engine/config", "engine/data", "engine/device", "engine/message"},
 	"engine/pretrained": {"engine/gguf", "engine/chat", "engine/adapterdir", "engine/report", "engine/config", "engine/message", "engine/model", "engine/model/llama", "engine/model/qwen2", "engine/model/qwen3", "engine/model/mistral", "engine/model/smollm3", "engine/peft", "engine/tokenizer",
 		"engine/weights", "engine/nn", "engine/op", "engine/graph", "engine/tensor"},
+	"engine/export": {"engine/pretrained", "engine/gguf", "engine/quant", "engine/model/llama", "engine/peft", "engine/tokenizer", "engine/weights", "engine/nn", "engine/tensor"},
 	"engine/memory": {"engine/report", "engine/pretrained", "engine/peft", "engine/plan", "engine/tune", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor",
 		"engine/weights"},
 	"engine/replay": {"engine/data/sampling", "engine/chat", "engine/report", "engine/pretrained", "engine/memory", "engine/config", "engine/fsdp", "engine/message", "engine/peft", "engine/optim", "engine/data",
@@ -66,7 +67,7 @@ var arrows = map[string][]string{
 		"engine/nn", "engine/device", "engine/tensor", "engine/weights"},
 	"engine/fsdp/rank": {"engine/data/sampling", "engine/report", "engine/train", "engine/replay", "engine/memory", "engine/fsdp", "engine/config", "engine/message", "engine/peft", "engine/optim",
 		"engine/data", "engine/plan", "engine/nn", "engine/op", "engine/graph", "engine/device", "engine/tensor"},
-	"engine/job": {"engine/chat", "engine/tokenizer", "engine/data/turns", "engine/jinja", "engine/report", "engine/forecast", "engine/train", "engine/fsdp/rank", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message",
+	"engine/job": {"engine/export", "engine/chat", "engine/tokenizer", "engine/data/turns", "engine/jinja", "engine/report", "engine/forecast", "engine/train", "engine/fsdp/rank", "engine/replay", "engine/pretrained", "engine/memory", "engine/config", "engine/message",
 		"engine/data", "engine/peft", "engine/plan", "engine/tune", "engine/nn", "engine/graph", "engine/device", "engine/tensor", "engine/weights"},
 	"engine/bench": {"engine/report", "engine/job", "engine/train", "engine/replay", "engine/tune", "engine/config", "engine/message", "engine/optim", "engine/op", "engine/graph", "engine/device",
 		"engine/device/webgpu", "engine/tensor"}, // stands beside wasm: it measures the device itself

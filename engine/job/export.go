@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
@@ -16,35 +18,25 @@ import (
 	"llamatab/engine/replay"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
-	"llamatab/engine/tune"
 	"llamatab/engine/weights"
 )
 
+// exportFormats are the forms of a result, each with what writes it.
+var exportFormats = map[string]func(*Job, *replay.Setup, report.Host) error{
+	"peft": (*Job).exportPEFT, "merged": (*Job).exportMerged, "gguf": (*Job).exportGGUF, "gguf-lora": (*Job).exportLoRA, "mlx": (*Job).exportMLX,
+}
+
+// ExportFormats lists the forms of a result.
+func ExportFormats() []string { return []string{"peft", "merged", "gguf", "gguf-lora", "mlx"} }
+
 func (j *Job) export(context.Context) error {
-	e := j.Job.Export
-	switch {
-	case e == nil:
-		return report.Fail("job", report.ExitConfig, "", fmt.Errorf("nothing to export was named"))
-	case e.Format != "peft" && e.Format != "merged":
-		return report.Fail("config", report.ExitConfig, "Use peft or merged.", fmt.Errorf("export format %q is not available in this version", e.Format))
-	case j.Files.Adapter == nil:
-		return report.Fail("config", report.ExitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
-			fmt.Errorf("export --format %s needs an adapter", e.Format))
-	}
-	s, err := j.openModel()
+	s, err := j.openExport()
 	if err != nil {
 		return err
 	}
 	defer s.Model.Close()
-	if err := s.Model.CheckWeights(); err != nil {
-		return err
-	}
-	run := j.exportMerged
-	if e.Format == "peft" {
-		run = j.exportPEFT
-	}
 	files := &folderless{Host: j.Host}
-	if err := run(s, files); err != nil {
+	if err := exportFormats[j.Job.Export.Format](j, s, files); err != nil {
 		return err
 	}
 	for _, name := range files.created {
@@ -53,6 +45,38 @@ func (j *Job) export(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// openExport opens what is to be exported and checks that the form can express it. Nothing is written and no device is opened.
+func (j *Job) openExport() (*replay.Setup, error) {
+	e := j.Job.Export
+	if e == nil {
+		return nil, report.Fail("job", report.ExitConfig, "", fmt.Errorf("nothing to export was named"))
+	}
+	whole := e.Format == "gguf" || e.Format == "merged" && e.DType != ""
+	switch {
+	case exportFormats[e.Format] == nil:
+		return nil, report.Fail("config", report.ExitConfig, "Use "+strings.Join(ExportFormats(), ", ")+".", fmt.Errorf("export format %q is not available in this version", e.Format))
+	case j.Files.Adapter == nil && !whole:
+		return nil, report.Fail("config", report.ExitConfig, "Give --adapter DIR. Without an adapter the model folder is complete as it is.",
+			fmt.Errorf("export --format %s needs an adapter", e.Format))
+	}
+	if _, ok := mergedTypes[e.DType]; e.Format == "merged" && !ok {
+		return nil, report.Fail("config", report.ExitConfig, "Use f32, bf16 or f16, or leave --dtype out to keep the base's type.", fmt.Errorf("export --format merged: dtype %q is not available", e.DType))
+	}
+	s, err := j.openModel()
+	if err == nil {
+		if err = s.Model.CheckWeights(); err == nil {
+			err = j.planExport(s)
+		}
+		if err != nil {
+			s.Model.Close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // folderless remembers the files of an export, which lie in the output folder itself.
@@ -96,68 +120,37 @@ func (j *Job) exportPEFT(s *replay.Setup, files report.Host) error {
 	return errors.Join(pretrained.Writer{Host: files, Values: mem}.Adapter("", s.Model), pretrained.Writer{Host: files}.Head("", s.Model, s.Model.HeadAsRead))
 }
 
-// exportMerged writes the model with the adapter folded in, in the base's own number format, rounded once. One matrix
-// at a time is on the device.
+// mergedTypes are the types of --dtype for a merged model. "" keeps the base's, with float16 widened to float32.
+var mergedTypes = map[string]tensor.DType{"": tensor.F32, "f32": tensor.F32, "bf16": tensor.BF16, "f16": tensor.F16}
+
+// exportMerged writes the model with the adapter folded in, rounded once: in the base's own number format, or all of it in another
+// one. One matrix at a time is on the device.
 func (j *Job) exportMerged(s *replay.Setup, files report.Host) error {
-	all, err := s.Model.Method.Merges()
+	f, err := j.finalValues(s)
 	if err != nil {
-		return report.Fail("adapter", report.ExitConfig, "Keep the adapter beside the model: --format peft.", fmt.Errorf("export --format merged: %s: %w", s.Model.PEFT.Type, err))
+		return err
 	}
-	merges := map[*nn.Param]peft.Merge{}
-	for _, m := range all {
-		if m.W == s.Model.Decoder.Embedding { // the tied head and the embedding no longer agree, so they part
-			if head := s.Model.Decoder.Untie(); m.Head {
-				m.W = head
-			}
+	defer f.close()
+	chosen, all := mergedTypes[j.Job.Export.DType], j.Job.Export.DType != ""
+	typeOf := func(p *nn.Param) tensor.DType {
+		if all {
+			return chosen
 		}
-		merges[m.W] = m
+		base, _ := s.Model.Base.Tensor(p.From())
+		return outType(base.DType)
 	}
-	tensors := map[*nn.Param]peft.Tensor{} // the adapter's, by what holds them
-	for _, t := range s.Model.AdapterTensors() {
-		tensors[t.Param] = t
-	}
-	dev, err := j.Open(plan.Sum(plan.NewLayout(s.Model.Params(), device.UnboundedLimits()), false, graph.Plan{}).Want())
-	if err != nil {
-		return report.Fail("no_adapter", report.ExitBrowser, "Run llamatab doctor: it says what is missing.", err)
-	}
-	defer dev.Close()
 	out := pretrained.Writer{Host: files}
-	tuner := replay.NewTuner(dev, nil, j.Host, 1, false)
-	progress := report.NewProgress(j.Host, "merge", "matrices", int64(len(merges)))
-	done := 0
 	if err := out.Model("", s.Model, func(p *nn.Param) (weights.Spec, bool) {
-		base, _ := s.Model.Base.Tensor(p.From())
-		dtype := base.DType
-		if dtype != tensor.BF16 {
-			dtype = tensor.F32
-		}
-		_, merged := merges[p]
-		_, whole := tensors[p]
-		return weights.Spec{Name: p.Name, DType: dtype, Shape: p.Shape}, merged || whole
+		return weights.Spec{Name: p.Name, DType: typeOf(p), Shape: p.FileShape()}, all || f.changes(p)
 	}, func(p *nn.Param, w io.Writer) error {
-		base, _ := s.Model.Base.Tensor(p.From())
-		whole, ok := tensors[p]
-		if _, merged := merges[p]; ok && !merged {
-			c := s.Model.Adapter.File(whole)
-			t, _ := c.Tensor(whole.Key)
-			h, err := c.ReadF32(t)
-			if err != nil {
-				return err
-			}
-			_, err = w.Write(tensor.EncodeF32(nil, h.Data, outType(base.DType)))
-			return err
-		}
-		done++
-		progress.Update(int64(done), p.Name)
-		return merge(dev, tuner, s, p, merges[p], tensors, func(raw []byte) error {
-			if base.DType == tensor.BF16 {
-				x := make([]float32, len(raw)/4)
-				if err := tensor.DecodeF32(x, raw, tensor.F32); err != nil {
-					return err
+		d := typeOf(p)
+		return f.values(p, func(x []float32) error {
+			if d == tensor.F16 {
+				if i := slices.IndexFunc(x, func(v float32) bool { return v > largestF16 || v < -largestF16 }); i >= 0 {
+					return fmt.Errorf("%s holds %v, and f16 reaches to %d: choose bf16 or f32", p.Name, x[i], largestF16)
 				}
-				raw = tensor.EncodeF32(nil, x, tensor.BF16)
 			}
-			_, err := w.Write(raw)
+			_, err := w.Write(tensor.EncodeF32(nil, x, d))
 			return err
 		})
 	}); err != nil {
@@ -166,9 +159,12 @@ func (j *Job) exportMerged(s *replay.Setup, files report.Host) error {
 	if err := out.Head("", s.Model, s.Model.HeadAsRead); err != nil {
 		return err
 	}
-	report.Event(j.Host, "info", "merged", 0, map[string]any{"matrices": done}, "%d matrices merged", done)
+	report.Event(j.Host, "info", "merged", 0, map[string]any{"matrices": f.done}, "%d matrices merged", f.done)
 	return nil
 }
+
+// largestF16 is the largest number that binary16 holds.
+const largestF16 = 65504
 
 func outType(d tensor.DType) tensor.DType {
 	if d == tensor.BF16 {
@@ -177,8 +173,9 @@ func outType(d tensor.DType) tensor.DType {
 	return tensor.F32
 }
 
-// merge folds the adapter into a weight on the device and streams the F32 result.
-func merge(dev device.Device, tuner *tune.Tuner, s *replay.Setup, p *nn.Param, m peft.Merge, tensors map[*nn.Param]peft.Tensor, write func([]byte) error) error {
+// mergeInto folds the adapter into a weight on the device and streams the F32 result.
+func mergeInto(f *finalValues, p *nn.Param, m peft.Merge, write func([]byte) error) error {
+	dev, tuner, s, tensors := f.dev, f.tuner, f.s, f.tensors
 	// It is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
 	w := *p
 	w.DType = tensor.F32

@@ -143,7 +143,10 @@ type Score struct {
 
 // ExportJob asks for another form of a trained result.
 type ExportJob struct {
-	Format string `json:"format"` // "peft" or "merged"
+	Format     string `json:"format"`                // "peft", "merged", "gguf", "gguf-lora" or "mlx"
+	DType      string `json:"dtype,omitempty"`       // of the weights, "" for the usual one of the format
+	Name       string `json:"name,omitempty"`        // of the result, for its files and its card
+	SplitBytes int64  `json:"split_bytes,omitempty"` // above which a GGUF file is written in parts, 0 for one file
 }
 
 // SampleJob asks for continuations every so many steps, and before the first. They are greedy, so that they differ only as the

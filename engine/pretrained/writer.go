@@ -180,7 +180,7 @@ func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	var specs []weights.Spec
 	params := map[string]*nn.Param{}
 	changed := map[string]bool{}
-	bf16, f32 := 0, 0
+	bf16, f16, f32 := 0, 0, 0
 	for _, p := range m.SavedParams() {
 		s, ok := spec(p)
 		if !ok {
@@ -190,14 +190,23 @@ func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 			}
 			s = weights.Spec{Name: p.Name, DType: t.DType, Shape: t.Shape}
 		}
-		if s.DType == tensor.BF16 {
+		switch {
+		case s.DType == tensor.BF16:
 			bf16++
-		} else {
+		case s.DType == tensor.F16 && ok: // a copied float16 tensor counts as before, so that the files of results stay as they are
+			f16++
+		default:
 			f32++
 		}
 		specs, params[s.Name], changed[s.Name] = append(specs, s), p, ok
 	}
-	keys, err := m.configKeys(bf16 > f32)
+	dtype := "float32"
+	if bf16 > f32+f16 {
+		dtype = "bfloat16"
+	} else if f16 > f32 {
+		dtype = "float16"
+	}
+	keys, err := m.configKeys(dtype)
 	if err != nil {
 		return err
 	}
@@ -232,12 +241,8 @@ func (o Writer) Model(dir string, m *Model, spec func(*nn.Param) (weights.Spec, 
 	return nil
 }
 
-// configKeys are the keys of config.json that differ from the base model's. bf16 says that most written tensors are bfloat16.
-func (m *Model) configKeys(bf16 bool) (map[string]any, error) {
-	dtype := "float32"
-	if bf16 {
-		dtype = "bfloat16"
-	}
+// configKeys are the keys of config.json that differ from the base model's. dtype is the type of most written tensors.
+func (m *Model) configKeys(dtype string) (map[string]any, error) {
 	keys := map[string]any{"tie_word_embeddings": m.Decoder.Tied, "torch_dtype": dtype}
 	if m.Decoder.Added != nil {
 		keys[headKey] = headFile

@@ -54,6 +54,15 @@ type Rope struct {
 	Scale float64
 	// MaxPositions bounds the positions for which these frequencies hold.
 	MaxPositions int
+
+	Type  string  // "default", or the scaling by its name in config.json
+	Theta float64 // rope_theta
+	// Factor and Original are the numbers of the scalings linear and yarn: how many times longer the context became, and what it
+	// was before, in tokens. 0 where the type has none.
+	Factor, Original float64
+	// Usual says that the scaling is fully described by its type, factor and original length: every further number has the value
+	// that transformers takes where a file gives none.
+	Usual bool
 }
 
 // Rope resolves the rotary settings by the rule of transformers 5 (modeling_rope_utils.py): rope_scaling, or else
@@ -74,10 +83,10 @@ func (c *Config) Rope() (Rope, []message.Remark, error) {
 	if err := r.choose(); err != nil {
 		return Rope{}, nil, fmt.Errorf("config.json: %w", err)
 	}
-	out := Rope{InvFreq: make([]float64, *c.HeadDim/2), Scale: 1, MaxPositions: c.MaxPositionEmbeddings}
-	for j := range out.InvFreq {
-		out.InvFreq[j] = math.Pow(r.theta, -2*float64(j)/float64(*c.HeadDim))
-	}
+	out := Rope{Scale: 1, MaxPositions: c.MaxPositionEmbeddings, Type: r.kind, Theta: r.theta}
+	k := &r.keys
+	out.Usual = k.AttentionFactor == nil && k.BetaFast == 0 && k.BetaSlow == 0 && k.MScale == 0 && k.MScaleAllDim == 0 && (k.Truncate == nil || *k.Truncate)
+	out.InvFreq = Frequencies(r.theta, *c.HeadDim)
 	if err := r.scale(&out); err != nil {
 		return Rope{}, nil, fmt.Errorf("config.json: %s of rope type %q: %w", r.place, r.kind, err)
 	}
@@ -87,6 +96,15 @@ func (c *Config) Rope() (Rope, []message.Remark, error) {
 		}
 	}
 	return out, r.remarks, nil
+}
+
+// Frequencies are theta^(−2j/headDim) for j from 0 to headDim/2 − 1, without any scaling.
+func Frequencies(theta float64, headDim int) []float64 {
+	f := make([]float64, headDim/2)
+	for j := range f {
+		f[j] = math.Pow(theta, -2*float64(j)/float64(headDim))
+	}
+	return f
 }
 
 // ropeReader finds which of the file's rotary settings count.
@@ -183,6 +201,7 @@ func (r *ropeReader) scale(out *Rope) error {
 	switch r.kind {
 	case "linear":
 		factor, err := r.factor(nil)
+		out.Factor = factor
 		for j := range out.InvFreq {
 			out.InvFreq[j] /= factor
 		}
@@ -275,6 +294,7 @@ func (r *ropeReader) yarn(out *Rope) error {
 	if err != nil {
 		return err
 	}
+	out.Factor, out.Original = factor, original
 	k := &r.keys
 	mscale := func(m float64) float64 { return 0.1*m*math.Log(factor) + 1 }
 	out.Scale = mscale(1)
