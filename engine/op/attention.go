@@ -202,22 +202,34 @@ func attentionShapeGroup(dims any, _ device.Params) string {
 	return group
 }
 
-// eachPair calls f for every query row and each key that it sees. n numbers the heads of q (B·T·H in all), j those of k
-// and v (B·(P+T)·Hkv).
-func (d attentionDims) eachPair(positions []uint32, f func(n, j int)) {
+// eachRow calls f for every query row and the keys that it sees, in their order. n numbers the heads of q (B·T·H in all),
+// keys those of k and v (B·(P+T)·Hkv). f must not keep keys.
+func (d attentionDims) eachRow(positions []uint32, f func(n int, keys []int)) {
 	T, P, H, Hkv := int(d.T), int(d.P), int(d.H), int(d.Hkv)
+	keys := make([]int, 0, P+T)
 	for b := range int(d.B) {
 		for i := range T {
 			start := i - min(max(int(int32(positions[b*T+i])), 0), i)
 			for h := range H {
+				keys = keys[:0]
 				for key := max(P+i+1-int(d.W), 0); key <= P+i; key++ {
 					if key < P || key-P >= start {
-						f((b*T+i)*H+h, (b*(P+T)+key)*Hkv+h/(H/Hkv))
+						keys = append(keys, (b*(P+T)+key)*Hkv+h/(H/Hkv))
 					}
 				}
+				f((b*T+i)*H+h, keys)
 			}
 		}
 	}
+}
+
+// eachPair calls f for every query row and each key that it sees, numbered as in eachRow.
+func (d attentionDims) eachPair(positions []uint32, f func(n, j int)) {
+	d.eachRow(positions, func(n int, keys []int) {
+		for _, j := range keys {
+			f(n, j)
+		}
+	})
 }
 
 // head is row n of x seen as heads of D.
@@ -268,19 +280,23 @@ var attentionForward = &device.Kernel{
 	Sample: attentionSample('q', 'k', 'k', 'n', 'q', '1'),
 	Ref: func(c *device.Call) {
 		d, q, k, v, positions, o, lse := c.Dims.(attentionDims), c.F(0), c.F(1), c.F(2), c.U(3), c.F(4), c.F(5)
-		peak := make([]float64, len(lse))
-		for n := range peak {
-			peak[n] = math.Inf(-1)
-		}
-		d.eachPair(positions, func(n, j int) { peak[n] = max(peak[n], d.score(q, k, n, j)) })
-		clear(lse)
-		d.eachPair(positions, func(n, j int) { lse[n] += math.Exp(d.score(q, k, n, j) - peak[n]) })
-		for n := range lse {
-			lse[n] = peak[n] + math.Log(lse[n])
-		}
+		var scores []float64 // of one query
 		clear(o)
-		d.eachPair(positions, func(n, j int) {
-			addScaled(d.head(o, n), math.Exp(d.score(q, k, n, j)-lse[n]), d.head(v, j))
+		d.eachRow(positions, func(n int, keys []int) {
+			scores = scores[:0]
+			peak := math.Inf(-1)
+			for _, j := range keys {
+				s := d.score(q, k, n, j)
+				scores, peak = append(scores, s), max(peak, s)
+			}
+			sum := 0.0
+			for _, s := range scores {
+				sum += math.Exp(s - peak)
+			}
+			lse[n] = peak + math.Log(sum)
+			for i, j := range keys {
+				addScaled(d.head(o, n), math.Exp(scores[i]-lse[n]), d.head(v, j))
+			}
 		})
 	},
 }

@@ -178,17 +178,21 @@ func matmulRef(f form, c *device.Call) {
 	}
 	biased, alpha := c.Params.Bool("BIAS"), float64(d.Alpha)
 	sums := make([]float64, N)
+	var column []float64 // of a, where it is stored transposed
+	if f.transA && f.transB {
+		column = make([]float64, K)
+	}
 	for m := range M {
 		clear(sums)
 		if f.transB {
-			for n := range sums {
-				sum, x := 0.0, m*aRow
-				for _, y := range b[n*K:][:K] {
-					sum += a[x] * y
-					x += aStep
+			row := a[m*aRow:]
+			if column != nil {
+				for k := range column {
+					column[k] = row[k*aStep]
 				}
-				sums[n] = sum
+				row = column
 			}
+			dotRows(sums, row[:K], b)
 		} else {
 			for k := range K {
 				x := a[m*aRow+k*aStep]
@@ -204,5 +208,26 @@ func matmulRef(f form, c *device.Call) {
 			}
 			c.Put(out, m*N+n, sum)
 		}
+	}
+}
+
+// dotRows sets sums[n] to the dot product of x with row n of b, which has rows of len(x). It computes four sums at a
+// time: each addition of a sum waits for the one before it, and the processor does those of other sums meanwhile. The order
+// of the additions in each sum stays the same, and so do its bits.
+func dotRows(sums, x, b []float64) {
+	K, n := len(x), 0
+	for ; n+4 <= len(sums); n += 4 {
+		b0, b1, b2, b3 := b[n*K:][:K], b[(n+1)*K:][:K], b[(n+2)*K:][:K], b[(n+3)*K:][:K]
+		s0, s1, s2, s3 := 0.0, 0.0, 0.0, 0.0
+		for k, y := range x {
+			s0 += y * b0[k]
+			s1 += y * b1[k]
+			s2 += y * b2[k]
+			s3 += y * b3[k]
+		}
+		sums[n], sums[n+1], sums[n+2], sums[n+3] = s0, s1, s2, s3
+	}
+	for ; n < len(sums); n++ {
+		sums[n] = dot(x, b[n*K:][:K])
 	}
 }
