@@ -137,11 +137,17 @@ func (v visitor) ask(js string) (answer string) {
 // until waits for a JavaScript expression to be true.
 func (v visitor) until(what, expression string) {
 	v.Helper()
-	for v.ask(`return !!(`+expression+`)`) != "true" {
+	// One request asks for both, as a wait asks twenty times a second.
+	script := `if (` + expression + `) return "true"; const e = document.getElementById("error"); return e && !e.hidden ? e.innerText : ""`
+	for {
+		failed := v.ask(script)
+		if failed == "true" {
+			return
+		}
 		if deadline, _ := v.ctx.Deadline(); time.Until(deadline) < 10*time.Second {
 			v.Fatalf("waited in vain for %s; the page says: %s", what, v.ask(`return document.body.innerText`))
 		}
-		if failed := v.ask(`const e = document.getElementById("error"); return e && !e.hidden ? e.innerText : ""`); failed != "" {
+		if failed != "" {
 			v.Fatalf("while waiting for %s the page says: %s", what, failed)
 		}
 		time.Sleep(50 * time.Millisecond)
