@@ -3,9 +3,13 @@
 //   inv = 1 / ‖w + s·b·A‖,   ‖w + s·b·A‖² = ‖w‖² + Σ_j b_j (2s·aw_j + s² Σ_k aa_jk b_k),   gain = m · inv
 //@import grid
 //@import narrow
+//@import quantized
 const WG: u32 = 64u;          //@param  threads per row, a power of two
 const W_PACKED: bool = false; //@param  w holds bfloat16, two in a word
 const W_F16: bool = false;    //@param  or binary16
+const W_QUANTIZED: bool = false; //@param  or it is quantised, in the
+const W_FORMAT: u32 = 1u; //@param  format of this number
+const FORMAT = W_FORMAT;
 //@import reduce
 
 struct Dims { O: u32, I: u32, R: u32, s: f32 }
@@ -19,6 +23,10 @@ struct Dims { O: u32, I: u32, R: u32, s: f32 }
 @group(0) @binding(6) var<storage, read_write> gain: array<f32>;
 @group(0) @binding(7) var<uniform> d: Dims;
 
+fn word(i: u32) -> u32 {
+    return w[i];
+}
+
 // One workgroup per row.
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -29,7 +37,9 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     for (var i = lane; i < d.I; i += WG) {
         let at = row * d.I + i;
         var x: f32;
-        if (W_F16) {
+        if (W_QUANTIZED) {
+            x = value_at(at, d.O * d.I, d.I);
+        } else if (W_F16) {
             x = f16_of(w[at / 2u], at);
         } else if (W_PACKED) {
             x = bf16_of(w[at / 2u], at);

@@ -12,13 +12,27 @@ const TN = TILE_N / 4u;
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 alias Four = vec4<u32>; //@if !B_PACKED
 alias Four = vec2<u32>; //@if B_PACKED
-@group(0) @binding(1) var<storage, read> b: array<Four>;
+@group(0) @binding(1) var<storage, read> b: array<Four>; //@if !B_QUANTIZED
+@group(0) @binding(1) var<storage, read> b: array<u32>;  //@if B_QUANTIZED
 
-fn b_at(i: u32) -> vec4<f32> {
-    let w = b[i];
+fn word(i: u32) -> u32 {
+    return b[i];     //@if B_QUANTIZED
+    return b[i / 4u].x; //@if !B_QUANTIZED
+}
+
+// The four values from 4i on. Those of a quantised matrix are scaled by what scale_of found for them.
+fn b_at(i: u32, scale: f32) -> vec4<f32> {
+    if (B_QUANTIZED) { return four_at(4u * i, scale); }
+    let w = vec4<u32>(); //@if B_QUANTIZED
+    let w = b[i];        //@if !B_QUANTIZED
     return bitcast<vec4<f32>>(w);                                                              //@if !B_PACKED
     if (B_F16) { return vec4<f32>(f16_low(w.x), f16_high(w.x), f16_low(w.y), f16_high(w.y)); } //@if B_PACKED
     return vec4<f32>(bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y));            //@if B_PACKED
+}
+
+fn scale_of(i: u32) -> f32 {
+    if (!B_QUANTIZED) { return 1.0; }
+    return scale_at(4u * i, d.N * d.K, select(d.N, d.K, TRANS_B));
 }
 
 // The place in the tile of a lane's row or column i: where a load runs along k, the lanes hold neighbours;
@@ -52,6 +66,7 @@ fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
 
     var x: array<vec4<f32>, TM>; // four of A in a row of memory; as many of them as a lane needs in this form
     var y: array<vec4<f32>, TN>;
+    var scale: array<f32, TN>;   // of each of y; along k it stays the same for a while
     var sum: array<vec4<f32>, TM * TN>; // of row i and column j of the lanes ^0, ^1, ^2, ^3
     for (var k4 = 0u; k4 < d.K; k4 += 4u) {
         if (!TRANS_A) {
@@ -61,7 +76,9 @@ fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
         }
         if (TRANS_B) {
             for (var j = 0u; j < TILE_N / 4; j++) { //@unroll
-                y[j] = b_at(b_from[j] + k4 / 4u);
+                let at = b_from[j] + k4 / 4u;
+                if (B_QUANTIZED && (k4 == 0u || 4u * at % UNIT == 0u)) { scale[j] = scale_of(at); }
+                y[j] = b_at(at, scale[j]);
             } //@end
         }
         for (var s = 0u; s < 4; s++) { //@unroll
@@ -73,7 +90,8 @@ fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
             }
             if (!TRANS_B) {
                 for (var j = 0u; j < TILE_N / 16; j++) { //@unroll
-                    y[j] = b_at(b_from[j] + k * (d.N / 4u));
+                    let at = b_from[j] + k * (d.N / 4u);
+                    y[j] = b_at(at, scale_of(at));
                 } //@end
             }
             for (var j = 0u; j < TILE_N / 4; j++) { //@unroll

@@ -36,6 +36,8 @@ var settingTexts = texts{
 	"option.dataset.template.zephyr":                              {"Zephyr", "Zephyr"},
 	"option.quantization.int8":                                    {"int8", "int8"},
 	"option.quantization.nf4":                                     {"nf4", "nf4"},
+	"option.quantization.q4_0":                                    {"q4_0", "q4_0"},
+	"option.quantization.q8_0":                                    {"q8_0", "q8_0"},
 	"option.quantization.null":                                    {"none", "无"},
 	"option.training.gradient_checkpointing.auto":                 {"as memory needs", "按内存需要"},
 	"option.training.gradient_checkpointing.false":                {"no", "否"},

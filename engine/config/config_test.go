@@ -146,9 +146,7 @@ func TestRefusals(t *testing.T) {
 		// Rows of several samples.
 		{`dataset.packing=1`, []string{"dataset.packing"}},
 
-		// Known, but not in this version: named.
-		{`quantization=nf4`, []string{`quantization: "nf4" is not available`}},
-		{`quantization={"type": "int8"}`, []string{`quantization: "int8" is not available`}},
+		{`quantization={"type": "int8", "double_quant": true}`, []string{"quantization.double_quant", "nf4"}},
 		{`quantization=int3`, []string{"quantization", "int8"}},
 		{`fsdp={"sharding_strategy": "ZERO"}`, []string{"fsdp.sharding_strategy", "FULL_SHARD", "NO_SHARD"}},
 		{`fsdp={"sharding_strategy": "HYBRID_SHARD", "shard_group_size": 1000}`, []string{"fsdp.shard_group_size: is 1000"}},

@@ -22,7 +22,7 @@ var words = map[string][]string{
 	"precision.param_dtype":           {"float32", "bfloat16", "float16"},
 	"precision.reduce_dtype":          {"float32", "bfloat16"},
 	"precision.buffer_dtype":          {"float32", "bfloat16", "float16"},
-	"quantization":                    {"null", "int8", "nf4"},
+	"quantization":                    {"null", "int8", "nf4", "q4_0", "q8_0"},
 	"fsdp.sharding_strategy":          {"NO_SHARD", "SHARD_GRAD_OP", "FULL_SHARD", "HYBRID_SHARD"},
 }
 

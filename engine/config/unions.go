@@ -78,10 +78,10 @@ func (o ObjectOrPath) MarshalJSON() ([]byte, error) {
 	return json.Marshal(o.Path)
 }
 
-// Quantization of the frozen base weights, spelled "nf4" or {"type": "nf4", "double_quant": true}.
+// Quantization of the frozen linear weights of the blocks, spelled "nf4" or {"type": "nf4", "double_quant": true}.
 type Quantization struct {
-	Type        string `json:"type"` // int8 or nf4
-	DoubleQuant bool   `json:"double_quant"`
+	Type        string `json:"type"`         // int8, nf4, q4_0 or q8_0
+	DoubleQuant bool   `json:"double_quant"` // the scales of nf4 are quantised, too
 }
 
 func (q *Quantization) decode(d *decoder, n *node, path string) error {

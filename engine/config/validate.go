@@ -41,8 +41,9 @@ func (c *Config) sourceRules() []Rule {
 			Must(r.Config.Path != "" || r.Config.Object != nil, "model.config", "is missing", "give the model's config.json, in place or as a path"))
 	}
 	if q := c.Quantization; q != nil {
-		rules = append(rules, OneOf("quantization", q.Type, nil, "int8", "nf4"))
-		rules[len(rules)-1].next = "use null"
+		rules = append(rules,
+			OneOf("quantization", q.Type, []string{"int8", "nf4", "q4_0", "q8_0"}),
+			Must(!q.DoubleQuant || q.Type == "nf4", "quantization.double_quant", "is for nf4 only", "set it to false"))
 	}
 	return append(rules,
 		Must(c.InitAdapter == nil || *c.InitAdapter != "", "init_adapter", "is empty", "use null or a PEFT folder"))

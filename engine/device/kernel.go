@@ -32,6 +32,9 @@ type Kernel struct {
 	// Sample returns the dimensions of a small problem with odd sizes, and the length of each argument. A variant must compute it
 	// right before it is used. nil takes the launch's own dimensions.
 	Sample func(dims any) (small any, lengths []int)
+	// SamplePacked changes a sample for a launch with quantised arguments: to dimensions with whole blocks, and packed matrices of
+	// random numbers at those arguments. It is nil for kernels that read none, and returns nil bytes for launches without one.
+	SamplePacked func(small any, lengths []int, p Params, random func() float32) (any, []int, map[int][]byte)
 	// ShapeGroup names the group of dimensions that use the same variant, such as "m256/n64/k64".
 	ShapeGroup func(dims any, p Params) string
 }
@@ -48,7 +51,7 @@ type Packed uint8
 
 const (
 	Never  Packed = iota // the binding is float32
-	Either               // the binding is float32 or packed, which the parameters of PackedParams tell the shader
+	Either               // the binding is float32, packed or quantised, which PackedParams or QuantizedParams tell the shader
 	Words                // the binding is packed, and the kernel reads whole words
 )
 
@@ -62,6 +65,12 @@ func (b Binding) PackedParams(d tensor.DType) Params {
 		return Params{name + "_PACKED": true, name + "_F16": true}
 	}
 	return nil
+}
+
+// QuantizedParams are the shader parameters for a binding that holds a quantised matrix. format is its number in package quant.
+func (b Binding) QuantizedParams(format int) Params {
+	name := strings.ToUpper(b.Name)
+	return Params{name + "_QUANTIZED": true, name + "_FORMAT": format}
 }
 
 // Access says what a kernel does with a binding.

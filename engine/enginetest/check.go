@@ -12,6 +12,7 @@ import (
 	"llamatab/engine/device"
 	"llamatab/engine/device/cpu"
 	"llamatab/engine/graph"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -48,7 +49,8 @@ type Input struct {
 	DType  tensor.DType // F32, BF16 or, with Ints, I32
 	Floats []float32
 	Ints   []int32
-	Frozen bool // it needs no gradient
+	Frozen bool         // it needs no gradient
+	Quant  quant.Format // of a frozen matrix that is quantised
 }
 
 // F is an input with a gradient.
@@ -62,6 +64,13 @@ func (r *Rand) Frozen(dims ...int) Input { i := r.F(dims...); i.Frozen = true; r
 
 // BF16 is a frozen input stored as bfloat16.
 func (r *Rand) BF16(dims ...int) Input { i := r.Frozen(dims...); i.DType = tensor.BF16; return i }
+
+// Quantized is a frozen matrix that is stored in a format.
+func (r *Rand) Quantized(f quant.Format, rows, cols int) Input {
+	i := r.Frozen(rows, cols)
+	i.Quant = f
+	return i
+}
 
 // Ints is an integer input.
 func Ints(x []int32, dims ...int) Input {
@@ -192,7 +201,10 @@ func (c *Case) record(tape *graph.Tape) (outs []graph.Var, err error) {
 	err = graph.Record(func() {
 		in := make([]graph.Var, len(c.In))
 		for i, x := range c.In {
-			e := graph.Extern{Key: inputKey(i), Shape: x.Shape, DType: x.DType, Name: fmt.Sprintf("input %d", i)}
+			e := graph.Extern{Key: inputKey(i), Shape: x.Shape, DType: x.DType, Quant: x.Quant, Name: fmt.Sprintf("input %d", i)}
+			if x.Quant != quant.Plain {
+				e.DType = tensor.U32
+			}
 			if !x.Frozen && !c.NoGradient {
 				e.GradKey = gradKey(i)
 			}
@@ -222,11 +234,20 @@ func (rn *run) alloc(c *Case, outs []graph.Var) error {
 		return err
 	}
 	for i, x := range c.In {
-		if err := buffer(&rn.in, x.DType, x.Shape.Size(), "input", i); err != nil {
+		d, n := x.DType, x.Shape.Size()
+		if x.Quant != quant.Plain {
+			d, n = tensor.U32, x.Quant.Words(x.Shape[0], x.Shape[1])
+		}
+		if err := buffer(&rn.in, d, n, "input", i); err != nil {
 			return err
 		}
 		var data []byte
-		if x.Ints != nil {
+		if x.Quant != quant.Plain {
+			var err error
+			if data, err = x.Quant.Pack(x.Floats, x.Shape[0], x.Shape[1]); err != nil {
+				return err
+			}
+		} else if x.Ints != nil {
 			data, _ = binary.Append(nil, binary.LittleEndian, x.Ints)
 		} else {
 			data = tensor.EncodeF32(nil, x.Floats, x.DType)

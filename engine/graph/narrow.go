@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"llamatab/engine/device"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -136,6 +137,13 @@ func (l *lowering) rewrite(c command) {
 			continue
 		}
 		root, off := a.root()
+		if root.quant != quant.Plain {
+			if a != root || c.kind != launch || c.kernel.Bindings[i].Packed != device.Either {
+				Fail("%q is quantised, and what reads it cannot unpack it", root.Name)
+			}
+			c.params = c.params.With(c.kernel.Bindings[i].QuantizedParams(int(root.quant)))
+			continue
+		}
 		packed := root
 		if f := l.facts[root]; f != nil {
 			if packed = f.packed; packed == nil || f.written == c.phase {

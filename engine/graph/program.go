@@ -352,12 +352,12 @@ func (l *locator) locate(v *Value) (device.Slice, error) {
 		if s, err = l.binder.Extern(root.key); err != nil {
 			return s, fmt.Errorf("%q: %w", root.Name, err)
 		}
-		if s.Len != root.Shape.Size() || s.Buf.Spec().DType != root.DType {
+		if s.Len != root.elements() || s.Buf.Spec().DType != root.DType {
 			return s, fmt.Errorf("%q: memory of %d %s for shape %v of %s", root.Name, s.Len, s.Buf.Spec().DType, root.Shape, root.DType)
 		}
 		l.externs[root] = s
 	}
-	return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.Shape.Size()}, nil
+	return device.Slice{Buf: s.Buf, Off: s.Off + off, Len: v.elements()}, nil
 }
 
 // bind makes a device command of each of the tape's commands, with its memory.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"llamatab/engine/device"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -17,11 +18,12 @@ type Value struct {
 	DType tensor.DType
 	Name  string
 
-	key   any    // of an extern: what the binder finds the memory by
-	base  *Value // of a view: the value it lies in
-	off   int    // of a view: first element in base
-	wants bool   // a gradient is to be computed
-	grad  *Value // of an extern that trains: its persistent gradient
+	quant quant.Format // of an extern that is a quantised matrix, whose words are then of type U32
+	key   any          // of an extern: what the binder finds the memory by
+	base  *Value       // of a view: the value it lies in
+	off   int          // of a view: first element in base
+	wants bool         // a gradient is to be computed
+	grad  *Value       // of an extern that trains: its persistent gradient
 
 	output bool // it is the output of an op; see Tape.Store
 	full   bool // see Tape.Full
@@ -39,6 +41,14 @@ func (v *Value) Dim2() (rows, cols int) {
 		return 0, 0
 	}
 	return v.Shape.Size() / cols, cols
+}
+
+// elements is the number of elements of the buffer that v fills: of a quantised matrix, its words.
+func (v *Value) elements() int {
+	if v.quant != quant.Plain {
+		return v.quant.Words(v.Dim2())
+	}
+	return v.Shape.Size()
 }
 
 // bytes is the size of v in a buffer.
@@ -60,6 +70,8 @@ type Extern struct {
 	Key   any
 	Shape tensor.Shape
 	DType tensor.DType
+	// Quant is the format of a quantised matrix, whose DType is then U32 and whose shape is that of the matrix.
+	Quant quant.Format
 	Name  string
 	// GradKey is the key of the gradient's memory, nil for memory that does not train. Launches always add to this
 	// gradient, and its owner clears it.
@@ -174,7 +186,7 @@ func (t *Tape) Extern(e Extern) Var {
 	if v, ok := t.externs[e.Key]; ok {
 		return v
 	}
-	v := t.add(&Value{Shape: e.Shape, DType: e.DType, Name: e.Name, key: e.Key})
+	v := t.add(&Value{Shape: e.Shape, DType: e.DType, Name: e.Name, key: e.Key, quant: e.Quant})
 	t.externs[e.Key] = v
 	if e.GradKey != nil && !t.inference {
 		v.wants = true

@@ -59,6 +59,7 @@ func settings(t *testing.T, layers int) map[string][]string {
 		"classifier of added layers":   {`trainable=[{"add": "fc", "at": "classify", "sizes": [8], "num_labels": 2}]`},
 		"added layers":                 {`trainable=[{"add": "fc", "at": "between", "sizes": [8]}]`},
 		"projected prefix":             {`peft={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3, "prefix_projection": true}`},
+		"quantized base":               {lora, `quantization="int8"`},
 		"hybrid":                       {lora, `trainable=["norm", "layers:last:1"]`},
 		"unfreeze":                     {`unfreeze=[{"step": 0, "trainable": ["lm_head"]}, {"step": 2, "trainable": ["lm_head", "layers:last:1"]}]`},
 	}

@@ -178,7 +178,7 @@ func mergeInto(f *finalValues, p *nn.Param, m peft.Merge, write func([]byte) err
 	dev, tuner, s, tensors := f.dev, f.tuner, f.s, f.tensors
 	// It is made in F32 whatever the base is stored in; as if it trained, but with a layout of its own.
 	w := *p
-	w.DType = tensor.F32
+	w.DType, w.Quant = tensor.F32, 0
 	mem, err := memory.New(dev, plan.Layout{Frozen: append([]*nn.Param{&w}, m.From...)}, false)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"llamatab/engine/nn"
 	"llamatab/engine/pretrained"
+	"llamatab/engine/quant"
 	"llamatab/engine/report"
 	"llamatab/engine/tensor"
 	"llamatab/engine/weights"
@@ -36,6 +37,7 @@ func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *wei
 	if !ok {
 		return fmt.Errorf("tensor %q is missing", name)
 	}
+	packer := m.packer(key, dst)
 	if transposed {
 		h, err := c.ReadF32(t)
 		if err != nil {
@@ -49,7 +51,7 @@ func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *wei
 	rounded := m.rounds(key)
 	var floats []float32
 	var out []byte
-	return c.ReadChunks(t, pretrained.ChunkBytes, func(offset int64, chunk []byte) error {
+	err = c.ReadChunks(t, pretrained.ChunkBytes, func(offset int64, chunk []byte) error {
 		if i := tensor.FirstNonFinite(chunk, t.DType); i >= 0 {
 			return report.Fail("weights", report.ExitFailed, "The file is damaged or was saved from a run that diverged: use another checkpoint.",
 				fmt.Errorf("%s: tensor %q: element %d is not a finite number", t.File, name, offset/size+int64(i)))
@@ -61,6 +63,9 @@ func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *wei
 			if err := tensor.DecodeF32(floats, chunk, t.DType); err != nil {
 				return err
 			}
+			if packer != nil {
+				return packer.add(int(offset/size), floats)
+			}
 			if rounded {
 				if err := tensor.Round(floats, m.frozenType); err != nil {
 					return err
@@ -71,12 +76,43 @@ func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *wei
 		}
 		return m.put(dst, int(offset/size), chunk)
 	})
+	if err == nil && packer != nil {
+		err = packer.Close()
+	}
+	return err
+}
+
+// packer quantises a parameter while it is loaded.
+type packer struct {
+	*quant.Packer
+	m *Parameters
+}
+
+// packer is nil for a parameter that is not quantised.
+func (m *Parameters) packer(key any, dst Piece) *packer {
+	p, ok := key.(*nn.Param)
+	if !ok || p.Quant == quant.Plain {
+		return nil
+	}
+	return &packer{m: m, Packer: quant.NewPacker(p.Quant, p.Shape[0], p.Shape[1], func(word int, data []byte) error {
+		return m.dev.Write(dst.Buf, dst.Off+word, data)
+	})}
+}
+
+// add packs the values from index at on. The fingerprint is that of the values before they are quantised.
+func (p *packer) add(at int, x []float32) error {
+	if s := p.m.sampling; s != nil {
+		if err := s.add(at, tensor.EncodeF32(nil, x, tensor.F32), tensor.F32); err != nil {
+			return err
+		}
+	}
+	return p.Add(x)
 }
 
 // rounds reports whether key is a frozen parameter that is stored as float32 and whose values are rounded (RoundFrozen).
 func (m *Parameters) rounds(key any) bool {
 	p, ok := key.(*nn.Param)
-	return ok && !p.Trainable && p.DType == tensor.F32 && m.frozenType != tensor.F32
+	return ok && !p.Trainable && p.Quant == quant.Plain && p.DType == tensor.F32 && m.frozenType != tensor.F32
 }
 
 // put writes the part of data that dst holds. data begins at element off of the parameter. A device writes whole words of
@@ -120,6 +156,12 @@ func (m *Parameters) write(key any, x []float32) error {
 		return err
 	}
 	m.mastersNewer = true
+	if packer := m.packer(key, dst); packer != nil {
+		if err := packer.add(0, x); err != nil {
+			return err
+		}
+		return packer.Close()
+	}
 	if m.rounds(key) {
 		if err := tensor.Round(x, m.frozenType); err != nil {
 			return err

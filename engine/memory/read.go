@@ -7,6 +7,7 @@ import (
 	"llamatab/engine/peft"
 	"llamatab/engine/plan"
 	"llamatab/engine/pretrained"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -54,6 +55,9 @@ func (m *Parameters) Stream(key any, shape tensor.Shape, transposed bool, fn fun
 	if err != nil {
 		return err
 	}
+	if p, ok := key.(*nn.Param); ok && p.Quant != quant.Plain {
+		return m.streamQuantized(p, src, transposed, fn)
+	}
 	step := pretrained.ChunkBytes / 4
 	if transposed {
 		step = src.Len
@@ -79,6 +83,21 @@ func (m *Parameters) Stream(key any, shape tensor.Shape, transposed bool, fn fun
 		}
 	}
 	return nil
+}
+
+// streamQuantized is Stream for a quantised matrix: the values that programs compute with.
+func (m *Parameters) streamQuantized(p *nn.Param, src device.Slice, transposed bool, fn func([]byte) error) error {
+	data, err := m.dev.Read(src.Buf, src.Off, src.Len)
+	if err != nil {
+		return err
+	}
+	rows, cols := p.Shape[0], p.Shape[1]
+	x := make([]float32, rows*cols)
+	p.Quant.UnpackBytes(x, data, rows, cols)
+	if transposed {
+		x = transpose(x, rows, cols)
+	}
+	return fn(tensor.EncodeF32(nil, x, tensor.F32))
 }
 
 // computedKey is the key of a computed tensor's memory on a tape.

@@ -4,6 +4,7 @@ package nn
 
 import (
 	"llamatab/engine/graph"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -13,7 +14,9 @@ type Param struct {
 	Name  string
 	Shape tensor.Shape
 	// DType is the type that programs read on the device: F32, or BF16 or F16, two in a word.
-	DType     tensor.DType
+	DType tensor.DType
+	// Quant is the format of a frozen matrix that is quantised on the device. DType does not count then.
+	Quant     quant.Format
 	Trainable bool
 	// InPlace says that a trained parameter has no float32 master: updates change the values of type DType themselves.
 	InPlace bool
@@ -55,6 +58,8 @@ func (p *Param) Var(t *graph.Tape) graph.Var {
 	e := graph.Extern{Key: p, Shape: p.Shape, DType: p.DType, Name: p.Name}
 	if p.Trainable {
 		e.GradKey = GradOf{p}
+	} else if p.Quant != quant.Plain {
+		e.DType, e.Quant = tensor.U32, p.Quant
 	}
 	return t.Extern(e)
 }

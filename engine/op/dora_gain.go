@@ -5,6 +5,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -51,9 +52,18 @@ var doraGain = &device.Kernel{
 	Sample: func(any) (any, []int) {
 		return doraDims{5, 97, 3, 0.5}, []int{5 * 97, 5 * 3, 3 * 5, 3 * 3, 5, 5, 5}
 	},
+	SamplePacked: func(small any, lengths []int, p device.Params, random func() float32) (any, []int, map[int][]byte) {
+		format := quantization(p, "W")
+		if format == quant.Plain {
+			return small, lengths, nil
+		}
+		data := packedRandom(format, 6, 96, random)
+		return doraDims{6, 96, 3, 0.5}, []int{len(data) / 4, 6 * 3, 3 * 6, 3 * 3, 6, 6, 6}, map[int][]byte{0: data}
+	},
 	Ref: func(c *device.Call) {
-		d, w, b, aw, aa, m, inv, gain := c.Dims.(doraDims), c.F(0), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5), c.F(6)
+		d, b, aw, aa, m, inv, gain := c.Dims.(doraDims), c.F(1), c.F(2), c.F(3), c.F(4), c.F(5), c.F(6)
 		O, I, R, s := int(d.O), int(d.I), int(d.R), float64(d.S)
+		w := unpacked(c, 0, "W", O, I)
 		for o := range O {
 			row := w[o*I : (o+1)*I]
 			sum := dot(row, row)

@@ -73,8 +73,9 @@ var embeddingForward = &device.Kernel{
 	Bindings: in("ids", "table").out("y").either("table"),
 	Grid:     embeddingGrid,
 	Ref: func(c *device.Call) {
-		d, ids, table, y := c.Dims.(embeddingDims), c.U(0), c.F(1), c.F(2)
+		d, ids, y := c.Dims.(embeddingDims), c.U(0), c.F(2)
 		C := int(d.C)
+		table := unpacked(c, 1, "TABLE", int(d.V), C)
 		for n := range int(d.N) {
 			copy(y[n*C:(n+1)*C], table[row(ids[n], d)*C:])
 		}

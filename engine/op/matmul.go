@@ -3,9 +3,11 @@ package op
 import (
 	"fmt"
 	"math/bits"
+	"strings"
 
 	"llamatab/engine/device"
 	"llamatab/engine/graph"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -88,6 +90,8 @@ func newMatmul(f form) *device.Kernel {
 		ShapeGroup: func(dims any, p device.Params) string {
 			d, kind := dims.(matmulDims), "f32"
 			switch {
+			case p.Bool("B_QUANTIZED"):
+				kind = strings.ReplaceAll(quant.Format(p.Int("B_FORMAT", 0)).String(), " ", "-")
 			case p.Bool("B_F16"):
 				kind = "f16"
 			case p.Bool("B_PACKED"):
@@ -107,8 +111,35 @@ func newMatmul(f form) *device.Kernel {
 			}
 			return d, []int{int(d.M * d.K), int(d.N * d.K), int(d.N), int(d.M * d.N)}
 		},
+		SamplePacked: func(small any, lengths []int, p device.Params, random func() float32) (any, []int, map[int][]byte) {
+			format := quantization(p, "B")
+			if format == quant.Plain {
+				return small, lengths, nil
+			}
+			d := small.(matmulDims)
+			d.K = 64
+			if !f.transB {
+				d.N, d.K = 96, 38 // whole blocks of 64 and of 32
+			}
+			if f.fours(small.(matmulDims)) && !f.transB {
+				d.K = 36
+			}
+			lengths = []int{int(d.M * d.K), 0, int(d.N), int(d.M * d.N)}
+			data := packRandom(format, f, d, random)
+			lengths[1] = len(data) / 4
+			return d, lengths, map[int][]byte{1: data}
+		},
 		Ref: func(c *device.Call) { matmulRef(f, c) },
 	}
+}
+
+// packRandom packs random values of the shape of b.
+func packRandom(format quant.Format, f form, d matmulDims, random func() float32) []byte {
+	rows, cols := int(d.K), int(d.N)
+	if f.transB {
+		rows, cols = cols, rows
+	}
+	return packedRandom(format, rows, cols, random)
 }
 
 func matmulFlops(d matmulDims) float64 { return 2 * float64(d.M) * float64(d.N) * float64(d.K) }
@@ -170,8 +201,13 @@ func fills(d matmulDims, m, n int) bool { return int(d.M) > m-16 && int(d.N) > n
 // matmulRef is C = alpha·op(A)·op(B) + bias. Each sum adds its products in the order of k. Where b is not transposed, a row of c
 // is summed at once, so that b is read as it lies in memory.
 func matmulRef(f form, c *device.Call) {
-	d, a, b, bias, out := c.Dims.(matmulDims), c.F(0), c.F(1), c.F(2), c.F(3)
+	d, a, bias, out := c.Dims.(matmulDims), c.F(0), c.F(2), c.F(3)
 	M, N, K := int(d.M), int(d.N), int(d.K)
+	rows, cols := K, N
+	if f.transB {
+		rows, cols = N, K
+	}
+	b := unpacked(c, 1, "B", rows, cols)
 	aRow, aStep := K, 1
 	if f.transA {
 		aRow, aStep = 1, M

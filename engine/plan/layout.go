@@ -20,6 +20,7 @@ import (
 
 	"llamatab/engine/device"
 	"llamatab/engine/nn"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -74,6 +75,9 @@ func (s *Segment) suits(p *nn.Param) bool {
 
 // FrozenSpec is the buffer of a frozen parameter.
 func FrozenSpec(p *nn.Param) device.Spec {
+	if p.Quant != quant.Plain {
+		return device.Spec{DType: tensor.U32, Len: p.Quant.Words(p.Shape[0], p.Shape[1]), Kind: device.Weights, Label: p.Name}
+	}
 	return device.Spec{DType: p.DType, Len: p.Shape.Size(), Kind: device.Weights, Label: p.Name}
 }
 

@@ -11,6 +11,7 @@ import (
 	"llamatab/engine/message"
 	"llamatab/engine/nn"
 	"llamatab/engine/peft"
+	"llamatab/engine/quant"
 	"llamatab/engine/report"
 	"llamatab/engine/weights"
 )
@@ -249,11 +250,26 @@ func (m *Model) compare(a *Adapter, names []string, complete bool) (*misfits, er
 func (m *Model) FirstValues(a *Adapter, p *nn.Param) ([]float32, error) {
 	if a != nil {
 		if start := a.Method.Start(p); start != nil {
-			return start(m.BaseValues)
+			return start(m.computedValues)
 		}
 	}
 	x := make([]float32, p.Shape.Size())
 	p.Init.Fill(x, m.Seed, p.From())
+	return x, nil
+}
+
+// computedValues reads a parameter of the base model as programs compute with it, quantised and unpacked again, as PEFT does. A
+// weight that an adapter's first product is taken out of is read as the file holds it, and what is left is quantised.
+func (m *Model) computedValues(p *nn.Param) ([]float32, error) {
+	x, err := m.BaseValues(p)
+	if err != nil || p.Quant == quant.Plain || m.Residual(p) != nil {
+		return x, err
+	}
+	packed, err := p.Quant.Pack(x, p.Shape[0], p.Shape[1])
+	if err != nil {
+		return nil, err
+	}
+	p.Quant.UnpackBytes(x, packed, p.Shape[0], p.Shape[1])
 	return x, nil
 }
 

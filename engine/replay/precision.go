@@ -3,6 +3,7 @@ package replay
 import (
 	"llamatab/engine/config"
 	"llamatab/engine/nn"
+	"llamatab/engine/quant"
 	"llamatab/engine/tensor"
 )
 
@@ -27,6 +28,9 @@ func (n numbers) store(params []*nn.Param) {
 		return
 	}
 	for _, p := range params {
+		if p.Quant != quant.Plain {
+			continue
+		}
 		p.DType, p.InPlace = tensor.F32, p.Trainable && n.inPlace
 		if p.Trainable || len(p.Shape) == 2 {
 			p.DType = n.Params

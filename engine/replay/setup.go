@@ -142,6 +142,9 @@ func (s *Setup) Prepare(cfg *config.Config) error {
 	if err := s.Model.CheckWeights(); err != nil {
 		return err
 	}
+	if err := s.quantize(cfg); err != nil {
+		return err
+	}
 	if cfg.PEFT == nil && s.Model.Files.Resume != nil {
 		if err := s.Model.UseTrained(s.Model.Files.Resume); err != nil {
 			return err

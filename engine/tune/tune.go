@@ -200,12 +200,12 @@ func (t *Tuner) best(l *device.Launch, candidates []device.Variant) (best device
 
 // check runs variant v of the launch's kernel on a sample of random values and compares with the reference.
 func (t *Tuner) check(l *device.Launch, v device.Variant) error {
-	small, lengths := sample(l)
+	small, lengths, given := sample(l)
 	key := fmt.Sprint(l.Kernel.Name, "/", v.Name, "/", l.Params.Key(), "/", small.Dims)
 	if err, ok := t.checked[key]; ok {
 		return err
 	}
-	err := t.compare(small, lengths, v)
+	err := t.compare(small, lengths, given, v)
 	if errors.Is(err, device.ErrLost) {
 		return err
 	}
@@ -216,18 +216,24 @@ func (t *Tuner) check(l *device.Launch, v device.Variant) error {
 	return err
 }
 
-// sample is a launch on the kernel's sample problem, and how long its arguments are.
-func sample(l *device.Launch) (*device.Launch, []int) {
+// sample is a launch on the kernel's sample problem, how long its arguments are, and what those of them hold that random numbers
+// cannot fill.
+func sample(l *device.Launch) (*device.Launch, []int, map[int][]byte) {
 	small := *l
 	var lengths []int
+	var given map[int][]byte
 	if l.Kernel.Sample != nil {
 		small.Dims, lengths = l.Kernel.Sample(l.Dims)
-		return &small, lengths
+		if l.Kernel.SamplePacked != nil {
+			r := rand.New(rand.NewPCG(3, 1))
+			small.Dims, lengths, given = l.Kernel.SamplePacked(small.Dims, lengths, l.Params, func() float32 { return float32(r.NormFloat64()) })
+		}
+		return &small, lengths, given
 	}
 	for _, a := range l.Args {
 		lengths = append(lengths, a.Len)
 	}
-	return &small, lengths
+	return &small, lengths, nil
 }
 
 // problem is a launch with memory of its own.
@@ -238,7 +244,7 @@ type problem struct {
 	exe  device.Executable
 }
 
-func newProblem(dev device.Device, l *device.Launch, lengths []int, v device.Variant) (*problem, error) {
+func newProblem(dev device.Device, l *device.Launch, lengths []int, given map[int][]byte, v device.Variant) (*problem, error) {
 	p := &problem{dev: dev, l: *l}
 	p.l.Use(v)
 	p.l.Args = make([]device.Slice, len(lengths))
@@ -250,7 +256,12 @@ func newProblem(dev device.Device, l *device.Launch, lengths []int, v device.Var
 		}
 		p.bufs = append(p.bufs, b)
 		p.l.Args[i] = device.All(b)
-		if err := fill(dev, b, uint64(i)); err != nil {
+		if given[i] != nil {
+			err = dev.Write(b, 0, given[i])
+		} else {
+			err = fill(dev, b, uint64(i))
+		}
+		if err != nil {
 			p.free()
 			return nil, err
 		}
@@ -294,13 +305,13 @@ func (p *problem) free() {
 // length lose, and far below what a wrong index gives.
 const tolerance = 1e-4
 
-func (t *Tuner) compare(l *device.Launch, lengths []int, v device.Variant) error {
-	got, err := newProblem(t.dev, l, lengths, v)
+func (t *Tuner) compare(l *device.Launch, lengths []int, given map[int][]byte, v device.Variant) error {
+	got, err := newProblem(t.dev, l, lengths, given, v)
 	if err != nil {
 		return err
 	}
 	defer got.free()
-	want, err := newProblem(cpu.New(), l, lengths, v)
+	want, err := newProblem(cpu.New(), l, lengths, given, v)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,17 @@
 // The file that imports this declares a at binding 0 and b at binding 1, as wide as it likes to read them.
 //@import grid
 //@import narrow
+//@import quantized
 const TRANS_A: bool = false;    //@param
 const TRANS_B: bool = true;     //@param
 const B_PACKED: bool = false;   //@param  b holds bfloat16, two in a word, and not f32 bits
 const B_F16: bool = false;      //@param  or binary16
+const B_QUANTIZED: bool = false; //@param  or it is quantised, in the
+const B_FORMAT: u32 = 1u;       //@param  format of this number
 const BIAS: bool = false;       //@param  bias is added to each row; without it the binding is not looked at
 const ACCUMULATE: bool = false; //@param  add to the output instead of replacing it
+
+const FORMAT = B_FORMAT;
 
 struct Dims { M: u32, N: u32, K: u32, alpha: f32 }
 

@@ -21,7 +21,12 @@ fn b_step() -> u32 {
     return select(d.N, 1u, TRANS_B);
 }
 
+fn word(i: u32) -> u32 {
+    return b[i];
+}
+
 fn b_at(i: u32) -> f32 {
+    if (B_QUANTIZED) { return value_at(i, d.N * d.K, select(d.N, d.K, TRANS_B)); }
     if (B_F16) { return f16_of(b[i / 2u], i); }
     if (B_PACKED) { return bf16_of(b[i / 2u], i); }
     return bitcast<f32>(b[i]);
