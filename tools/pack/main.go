@@ -30,7 +30,7 @@ import (
 // Wi-Fi, so what the page needs before somebody can use it is bounded apart from the engine, which loads while they read.
 const (
 	pageLimit = 1_200_000 // index.html and all that it names
-	wasmLimit = 3_200_000 // all wasm files together
+	wasmLimit = 3_400_000 // all wasm files together
 )
 
 func main() {
