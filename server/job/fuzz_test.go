@@ -2,7 +2,6 @@ package job
 
 import (
 	"bytes"
-	"mime"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,9 +14,9 @@ import (
 	"llamatab/engine/message"
 )
 
-// FuzzRange asks for ranges of a file: what comes is whole, or it is the part that the answer's Content-Range names.
+// FuzzRange asks for ranges of a file: what comes is whole, or it is the one part that the answer's Content-Range names.
 func FuzzRange(f *testing.F) {
-	for _, ranges := range []string{"", "bytes=0-3", "bytes=5-", "bytes=-2", "bytes=9-1", "bytes=0-0,4-6", "bytes=0-99999999999999999999", "lines=1-2"} {
+	for _, ranges := range []string{"", "bytes=0-3", "bytes=5-", "bytes=-2", "bytes=9-1", "bytes=0-0,4-6", "bytes=-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-00", "bytes=0-99999999999999999999", "lines=1-2"} {
 		f.Add(ranges)
 	}
 	content := []byte("0123456789abcdefghij")
@@ -28,18 +27,12 @@ func FuzzRange(f *testing.F) {
 		w := httptest.NewRecorder()
 		ServeFile(w, r, files, "f")
 		body := w.Body.Bytes()
-		if len(body) > 64*len(content) {
-			t.Errorf("%q: %d bytes come of a file of %d", ranges, len(body), len(content))
-		}
 		switch w.Code {
 		case http.StatusOK:
 			if !bytes.Equal(body, content) {
 				t.Errorf("%q: %q", ranges, body)
 			}
 		case http.StatusPartialContent:
-			if kind, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); kind == "multipart/byteranges" {
-				return
-			}
 			part, size, ok := strings.Cut(strings.TrimPrefix(w.Header().Get("Content-Range"), "bytes "), "/")
 			from, to, _ := strings.Cut(part, "-")
 			first, err1 := strconv.Atoi(from)

@@ -61,7 +61,8 @@ func (m Mount) serve(w http.ResponseWriter, r *http.Request, name string) {
 	ServeFile(w, r, m.files, clean)
 }
 
-// ServeFile sends a file, or the range of the request, as plain bytes. A folder is not found.
+// ServeFile sends a file, or the range of the request, as plain bytes. A folder is not found. Of a request for several ranges the
+// whole file is sent: each range in one answer has a header of its own, so that a short request could ask for a long answer.
 func ServeFile(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
 	file, err := files.Open(name)
 	if err != nil {
@@ -81,6 +82,10 @@ func ServeFile(w http.ResponseWriter, r *http.Request, files fs.FS, name string)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "no-store")
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+	}
 	http.ServeContent(w, r, "", info.ModTime(), content)
 }
 
