@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -91,17 +92,24 @@ func (f *Field) value() any {
 	return f.studio.defaults(f.Path)
 }
 
+// quantizationPath is the setting that may also be an object.
+const quantizationPath = "quantization"
+
 // choices are the words that a choice offers; none for other kinds of settings.
 func (f *Field) choices() []message.Option {
 	d, ok := derivedSettings[f.Path]
 	if !ok {
 		options := f.studio.About.Choices[f.Path]
-		if f.Path != templatePath {
+		switch f.Path {
+		case templatePath:
+			options = slices.Concat(options, f.studio.namedTemplates())
+		case quantizationPath:
+		default:
 			return options
 		}
-		options = slices.Concat(options, f.studio.namedTemplates())
-		if v := spell(f.value()); len(options) > 0 && !slices.ContainsFunc(options, func(o message.Option) bool { return o.Value == v }) {
-			options = append(options, message.Option{Value: v}) // of another model
+		// A template may be of another model, and a quantization may have been written as an object.
+		if v := cmp.Or(spell(f.value()), "null"); len(options) > 0 && !slices.ContainsFunc(options, func(o message.Option) bool { return o.Value == v }) {
+			options = append(slices.Clip(options), message.Option{Value: v})
 		}
 		return options
 	}

@@ -113,7 +113,7 @@ var engineTexts = texts{
 	"event.adapter_mlx":            {"{file} is an adapter of MLX: its pairs are transposed, and lora_alpha is scale × rank.", "{file} 是 MLX 的适配器：其矩阵对已转置，lora_alpha 为 scale × rank。"},
 	"event.adapter_brings_base":    {"Adapter: {tensor} differs from the base model's and takes its place, as in PEFT.", "适配器：{tensor} 与基础模型的不同，与 PEFT 相同，取而代之。"},
 	"event.tokenizer_larger":       {"The tokenizer has ids up to {id}, the model's vocabulary has {vocabulary}: text that needs the rest is refused.", "分词器的编号最大为 {id}，模型词表有 {vocabulary} 个：需要其余编号的文本会被拒绝。"},
-	"event.not_quantized":          {"{count} of {total} frozen linear weights are not quantised, because their rows are not whole blocks of {format}: {name} is the first.", "{total} 个冻结的线性层权重中有 {count} 个未量化，因为其行长不是 {format} 块的整数倍：第一个是 {name}。"},
+	"event.not_quantized":          {"{count} of {total} frozen linear weights are not quantised, because {format} does not fit their shapes: {name} is the first.", "{total} 个冻结的线性层权重中有 {count} 个未量化，因为 {format} 不适合其形状：第一个是 {name}。"},
 	"event.unfrozen":               {"More of the model trains now.", "模型更多部分开始训练。"},
 	"event.weight_repeated":        {"{tensor} of the adapter repeats a weight of the model and is left out.", "适配器中的 {tensor} 与模型权重重复，已略去。"},
 

@@ -84,6 +84,15 @@ type Quantization struct {
 	DoubleQuant bool   `json:"double_quant"` // the scales of nf4 are quantised, too
 }
 
+// MarshalJSON writes the word where it says all.
+func (q Quantization) MarshalJSON() ([]byte, error) {
+	if !q.DoubleQuant {
+		return json.Marshal(q.Type)
+	}
+	type plain Quantization
+	return json.Marshal(plain(q))
+}
+
 func (q *Quantization) decode(d *decoder, n *node, path string) error {
 	if s, ok := n.value.(string); ok {
 		q.Type = s

@@ -37,15 +37,16 @@ func (s *Setup) quantize(cfg *config.Config) error {
 		packed++
 	}
 	if packed == 0 {
-		why := fmt.Errorf("quantization: %v is for frozen weights, and all linear weights of the blocks train", format)
 		if frozen > 0 {
-			why = fmt.Errorf("quantization: no linear weight of the blocks has a shape of whole blocks of %v", format)
+			return report.Fail("config", report.ExitConfig, "Use int8 or nf4, which more shapes fit, or set quantization to null.",
+				fmt.Errorf("quantization: no linear weight of the blocks has a shape of whole blocks of %v", format))
 		}
-		return report.Fail("config", report.ExitConfig, "Set quantization to null, or train an adapter.", why)
+		return report.Fail("config", report.ExitConfig, "Set quantization to null, or train an adapter.",
+			fmt.Errorf("quantization: %v is for frozen weights, and all linear weights of the blocks train", format))
 	}
 	if first != "" {
 		s.Model.Remarks = append(s.Model.Remarks, message.NewRemark("not_quantized",
-			"{count} of {total} frozen linear weights are not quantised, because their rows are not whole blocks of {format}: {name} is the first",
+			"{count} of {total} frozen linear weights are not quantised, because {format} does not fit their shapes: {name} is the first",
 			"count", frozen-packed, "total", frozen, "format", format.String(), "name", first))
 	}
 	return nil

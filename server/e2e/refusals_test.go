@@ -34,7 +34,7 @@ func TestRefusals(t *testing.T) {
 		{"empty dataset", write("rows.jsonl", ""), nil, 2, []string{"rows.jsonl", "no rows"}},
 		{"nothing trained", write("rows.jsonl", `{"input_ids": [1, 2], "labels": [-100, -100]}`), nil, 2, []string{"nothing to train on"}},
 		{"unknown key", good, []string{"--set", "training.learning_rat=1"}, 2, []string{"learning_rat", "learning_rate"}},
-		{"later work", good, []string{"--set", "quantization=nf4"}, 2, []string{"quantization", "nf4"}},
+		{"quantised weights that train", good, []string{"--set", "quantization=nf4"}, 2, []string{"quantization", "nf4", "frozen"}},
 		{"does not fit", good, []string{"--memory-budget", "1MiB"}, 1, []string{"memory", "too much"}},
 		{"row too long", write("rows.jsonl", `{"input_ids": [`+strings.Repeat("1,", 600)+`1]}`), nil, 2, []string{"601", "512"}},
 	} {

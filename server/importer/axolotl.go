@@ -30,7 +30,6 @@ func finishAxolotl(r *reading) {
 	r.schedule("lr_scheduler")
 	r.precision()
 	r.optimizer("optimizer")
-	r.quantized("load_in_4bit", "load_in_8bit")
 	r.saving(r.get("dataset.validation_split") != nil)
 	if r.value("warmup_steps") == nil && r.value("warmup_ratio") == nil {
 		r.put("training.warmup_ratio", 0.03) // its default, of at most 100 steps
@@ -41,15 +40,13 @@ func finishAxolotl(r *reading) {
 		if s := r.take("lora_target_linear"); truth(s) {
 			r.set(s, "peft.target_modules", "all-linear")
 		}
-		if word(s) == "qlora" {
-			r.note(s, "taken over as LoRA: the base model is used as it is stored, not in 4 bits")
-		}
 	case "":
 		r.full()
 	default:
 		r.full()
 		r.note(s, "left out: %s is not known as an adapter; all weights train", clip(word(s)))
 	}
+	r.quantized("load_in_4bit", "load_in_8bit")
 	r.axolotlDataset()
 	if s := r.take("sample_packing"); truth(s) {
 		r.set(s, "dataset.packing", true)

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -111,13 +112,24 @@ func (r *reading) optimizer(key string) {
 	}
 }
 
-// quantized explains a base model in 4 or 8 bits.
+// quantized takes over that the base model is stored in 4 or 8 bits. It is called once it is known what trains.
 func (r *reading) quantized(keys ...string) {
 	for _, key := range keys {
-		if s := r.take(key); truth(s) {
-			r.note(s, "left out: the base model is used as it is stored, in more bits")
-		} else if n, ok := count(s); ok && n > 0 {
-			r.note(s, "left out: the base model is used as it is stored, in more than %d bits", n)
+		s := r.take(key)
+		bits, _ := count(s)
+		if truth(s) {
+			if bits = 8; strings.Contains(key, "4") {
+				bits = 4
+			}
+		}
+		switch format := map[int]string{4: "nf4", 8: "int8"}[bits]; {
+		case bits <= 0:
+		case format == "":
+			r.note(s, "left out: a base model is stored in 4 or 8 bits, not in %d", bits)
+		case fmt.Sprint(r.get("trainable")) == "[all]":
+			r.note(s, "left out: all weights train, and only frozen weights are stored in %d bits", bits)
+		default:
+			r.set(s, "quantization", format)
 		}
 	}
 }

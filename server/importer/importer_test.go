@@ -36,13 +36,13 @@ func TestSamples(t *testing.T) {
 		file, from, run string
 		notes           []string // parts of the notes, in their order
 	}{
-		{"axolotl.yml", "axolotl", `{"model": "models/my-llama",
+		{"axolotl.yml", "axolotl", `{"model": "models/my-llama", "quantization": "nf4",
 			"dataset": {"path": "data/instructions.jsonl", "format": "alpaca", "max_length": 2048, "packing": true, "train_on_prompt": false, "validation_split": 0.05},
 			"peft": {"peft_type": "LORA", "r": 32, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"},
 			"precision": {"param_dtype": "bfloat16"},
 			"training": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "num_train_epochs": 3, "lr_scheduler_type": "cosine", "learning_rate": 2e-4,
 				"weight_decay": 0, "warmup_steps": 10, "gradient_checkpointing": true, "eval_steps": 50, ` + decay + `}}`,
-			[]string{"line 3: tokenizer_type: ", "line 4: load_in_4bit: ", "line 5: adapter: taken over as LoRA", "line 11: datasets: only the first of 2",
+			[]string{"line 3: tokenizer_type: ", "line 11: datasets: only the first of 2",
 				"line 24: optimizer: the optimizer's moments", "line 32: flash_attention: left out: it is not needed", "line 34: saves_per_epoch: ", "line 35: wandb_project: ", "line 36: special_tokens: "}},
 		{"llamafactory.yml", "llama-factory", `{"model": "models/my-qwen",
 			"dataset": {"path": "identity", "max_length": 1024, "validation_split": 0.1},
@@ -156,7 +156,11 @@ func TestSettings(t *testing.T) {
 		{"llama-factory", "finetuning_type: oft", "trainable", []any{"all"}, "oft is not available"},
 		{"llama-factory", "lora_rank: 4", "peft.lora_alpha", 8.0, ""},
 		{"llama-factory", "lora_target: q_proj", "peft.target_modules", []any{"q_proj"}, ""},
-		{"llama-factory", "quantization_bit: 4", "training.seed", 42.0, "more than 4 bits"},
+		{"llama-factory", "quantization_bit: 4", "quantization", "nf4", ""},
+		{"llama-factory", "quantization_bit: 3", "training.seed", 42.0, "in 4 or 8 bits, not in 3"},
+		{"llama-factory", "quantization_bit: 8\nfinetuning_type: full", "training.seed", 42.0, "all weights train"},
+		{"axolotl", "load_in_4bit: true\nadapter: qlora", "quantization", "nf4", ""},
+		{"trl", "load_in_8bit: true\nuse_peft: true", "quantization", "int8", ""},
 		{"llama-factory", "stage: dpo", "training.seed", 42.0, "dpo is not available"},
 		{"llama-factory", "dataset_dir: data", "dataset.path", "data/d.jsonl", ""},
 		{"llama-factory", "val_size: 0.2\neval_strategy: epoch", "training.eval_steps", 0.0, "a number of steps"},

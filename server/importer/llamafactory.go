@@ -29,7 +29,6 @@ func finishLlamaFactory(r *reading) {
 	r.schedule("lr_scheduler_type")
 	r.precision()
 	r.optimizer("optim")
-	r.quantized("quantization_bit")
 	r.saving(r.get("dataset.validation_split") != nil)
 	switch s := r.take("finetuning_type"); word(s) {
 	case "", "lora":
@@ -60,6 +59,7 @@ func finishLlamaFactory(r *reading) {
 		r.full()
 		r.note(s, "left out: %s is not available; all weights train", clip(word(s)))
 	}
+	r.quantized("quantization_bit")
 	if s := r.take("dataset"); s != nil && !empty(s.value) {
 		names := list(word(s))
 		if items, ok := s.value.([]any); ok {

@@ -29,7 +29,6 @@ func finishTRL(r *reading) {
 	r.schedule("lr_scheduler_type")
 	r.precision()
 	r.optimizer("optim")
-	r.quantized("load_in_4bit", "load_in_8bit")
 	r.saving(false)
 	if s := r.take("resume_from_checkpoint"); word(s) != "" {
 		r.set(s, "training.resume_from_checkpoint", s.value)
@@ -47,6 +46,7 @@ func finishTRL(r *reading) {
 	} else {
 		r.full()
 	}
+	r.quantized("load_in_4bit", "load_in_8bit")
 	for _, key := range []string{"dataset_name", "dataset_path", "train_file"} {
 		if s := r.take(key); word(s) != "" {
 			r.dataset(s, word(s))

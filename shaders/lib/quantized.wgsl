@@ -63,6 +63,11 @@ fn four_at(i: u32, scale: f32) -> vec4<f32> {
 
 // The value i.
 fn value_at(i: u32, total: u32, cols: u32) -> f32 {
-    let code = select((word(i / 8u) >> (4u * (i % 8u))) & 15u, (word(i / 4u) >> (8u * (i % 4u))) & 255u, BYTES);
+    var code: u32;
+    if (BYTES) {
+        code = (word(i / 4u) >> (8u * (i % 4u))) & 255u;
+    } else {
+        code = (word(i / 8u) >> (4u * (i % 8u))) & 15u;
+    }
     return scaled(vec4<u32>(code), scale_at(i, total, cols)).x;
 }
