@@ -67,7 +67,8 @@ func PlanLoRA(m *pretrained.Model, o Options) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{o: o, model: m, pairs: pairs, about: readCard(m), File: fileStem(o.Name) + "-lora.gguf"}
-	a.alpha = pairs[0].Scale * float64(pairs[0].A.Shape[0])
+	scale, rank := commonScale(pairs)
+	a.alpha = scale * float64(rank)
 	names := ggufNames(m.Decoder, arch)
 	for _, p := range pairs {
 		if p.Magnitude != nil {
@@ -84,6 +85,17 @@ func PlanLoRA(m *pretrained.Model, o Options) (*Adapter, error) {
 	a.keys = append([]gguf.KeyValue{{Key: gguf.KeyArchitecture, Value: arch}, {Key: gguf.KeyType, Value: "adapter"}}, a.about.keys(o.Name)...)
 	a.keys = append(a.keys, gguf.KeyValue{Key: "adapter.type", Value: "lora"}, gguf.KeyValue{Key: "adapter.lora.alpha", Value: float32(a.alpha)})
 	return a, nil
+}
+
+// commonScale is the scale of the first pair that has one, and that pair's rank. Where all scales are 0 it is 1, and the zeros go
+// into B: llama.cpp takes an alpha of 0 for a scale of 1.
+func commonScale(pairs []peft.Pair) (scale float64, rank int) {
+	for _, p := range pairs {
+		if p.Scale != 0 {
+			return p.Scale, p.A.Shape[0]
+		}
+	}
+	return 1, pairs[0].A.Shape[0]
 }
 
 // folded are the values of the pairs with what differs from one alpha for all multiplied into B: B·s·r/alpha.
@@ -160,14 +172,15 @@ func PlanMLX(m *pretrained.Model, o Options) (*Adapter, error) {
 			return nil, errors.New("an MLX adapter cannot change the output head of a model that shares it with the embedding")
 		}
 	}
-	return &Adapter{o: o, model: m, pairs: pairs, about: readCard(m), File: "adapters.safetensors", alpha: pairs[0].Scale * float64(rank)}, nil
+	scale, _ := commonScale(pairs)
+	return &Adapter{o: o, model: m, pairs: pairs, about: readCard(m), File: "adapters.safetensors", alpha: scale * float64(rank)}, nil
 }
 
 // WriteMLX writes adapters.safetensors, adapter_config.json and the card.
 func (a *Adapter) WriteMLX(out pretrained.Writer, values Values) error {
 	first := a.pairs[0]
 	rank := first.A.Shape[0]
-	c := mlxConfig{FineTune: "lora", Model: a.about.base, Layers: a.model.Decoder.Layers, Parameters: mlxParameters{Rank: rank, Scale: first.Scale}}
+	c := mlxConfig{FineTune: "lora", Model: a.about.base, Layers: a.model.Decoder.Layers, Parameters: mlxParameters{Rank: rank, Scale: a.alpha / float64(rank)}}
 	if first.Magnitude != nil {
 		c.FineTune = "dora"
 	}

@@ -103,6 +103,9 @@ func piecesKeys(v *tokenizer.Vocabulary, rows int) ([]gguf.KeyValue, error) {
 	}
 	keys := []gguf.KeyValue{{Key: gguf.KeyTokens, Value: tokens}, {Key: gguf.KeyTokenTypes, Value: types}}
 	if !v.ByteLevel {
+		if v.PrefixOnce && v.SpacePrefix {
+			return nil, errors.New("the tokenizer puts a space before a text's first word alone, and llama.cpp puts one after each special token as well")
+		}
 		keys = append(keys, gguf.KeyValue{Key: gguf.KeyTokenizer, Value: "llama"}, gguf.KeyValue{Key: gguf.KeyPre, Value: "default"})
 		return append(keys, gguf.KeyValue{Key: gguf.KeyScores, Value: scores(v, tokens)}), nil
 	}

@@ -160,6 +160,9 @@ func (f *File) tensor(s *scanner) (offset uint64, err error) {
 		return 0, fmt.Errorf("%q is %s: %w; use a file with the types F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q5_1, Q5_0, Q4_1 or Q4_0", t.Name, t.Type, ErrUnsupported)
 	}
 	values, bytes := t.Type.block()
+	if values > 1 && rank < 2 {
+		return 0, fmt.Errorf("%q: %w: %s is for matrices, and it has %d dimensions", t.Name, ErrShape, t.Type, rank)
+	}
 	row := uint64(1)
 	if rank > 0 {
 		row = uint64(t.Shape[rank-1])

@@ -196,7 +196,8 @@ const (
 // pres are the values of tokenizer.ggml.pre that are read.
 var pres = map[string]cut{
 	"llama-bpe": {regex: regexLlama3, whole: true, bos: true}, "llama3": {regex: regexLlama3, whole: true, bos: true}, "llama-v3": {regex: regexLlama3, whole: true, bos: true},
-	"qwen2": {regex: regexQwen2, nfc: true}, "deepseek-r1-qwen": {regex: regexQwen2},
+	"smaug-bpe": {regex: regexLlama3},
+	"qwen2":     {regex: regexQwen2, nfc: true}, "deepseek-r1-qwen": {regex: regexQwen2},
 	"smollm": {digits: true}, "starcoder": {digits: true}, "refact": {digits: true}, "codeshell": {digits: true},
 	"gpt-2": {}, "phi-2": {}, "olmo": {}, "mpt": {}, "": {}, "default": {},
 }

@@ -3,6 +3,7 @@
 package library
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"slices"
@@ -79,7 +80,9 @@ func (s someFiles) ReadDir(folder string) ([]fs.DirEntry, error) {
 	var entries []fs.DirEntry
 	for _, name := range s.names {
 		info, err := fs.Stat(s.FS, name)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) { // a part of a split model: its reader says which one is missing
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		entries = append(entries, fs.FileInfoToDirEntry(info))
