@@ -10,10 +10,7 @@ const inverse127 float32 = 0.007874015718698502
 
 // encodeInt8 packs a row.
 func encodeInt8(codes []byte, x []float32) (scale float32) {
-	for _, v := range x {
-		scale = max(scale, float32(math.Abs(float64(v))))
-	}
-	if scale == 0 {
+	if _, scale = extreme(x); scale == 0 {
 		clear(codes)
 		return 0
 	}

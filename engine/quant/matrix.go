@@ -136,34 +136,33 @@ func (p *Packer) Add(x []float32) error {
 func (p *Packer) pack(x []float32) error {
 	unit, bits := p.format.unit(p.cols), p.format.bits()
 	codes := make([]byte, len(x)*bits/8)
-	for i, values := range slices.Collect(slices.Chunk(x, unit)) {
-		out := codes[i*unit*bits/8:][:unit*bits/8]
-		var scale float32
+	rest := codes
+	for values := range slices.Chunk(x, unit) {
+		out := rest[:unit*bits/8]
+		rest = rest[len(out):]
+		var by float32
 		switch p.format {
 		case Int8:
-			scale = encodeInt8(out, values)
+			by = encodeInt8(out, values)
 		case NF4, NF4Double:
-			scale = encodeNF4(out, values)
+			by = encodeNF4(out, values)
 		case PackedQ8_0:
 			var block [34]byte
 			encodeQ8_0(block[:], values)
 			copy(out, block[2:])
-			scale = scale16(block[:])
+			by = scale(block[:])
 		case PackedQ4_0:
 			var block [18]byte
 			encodeQ4_0(block[:], values)
 			inOrder(out, block[2:])
-			scale = scale16(block[:])
+			by = scale(block[:])
 		}
-		p.scales = append(p.scales, scale)
+		p.scales = append(p.scales, by)
 	}
 	word := p.at * bits / 32
 	p.at += len(x)
 	return p.write(word, codes)
 }
-
-// scale16 is the binary16 scale that begins a block.
-func scale16(block []byte) float32 { return scale(block) }
 
 // inOrder brings the codes of a block of Q4_0, which has q[i] and q[i+16] in a byte, into the order of the values.
 func inOrder(out, block []byte) {
@@ -191,7 +190,7 @@ func (p *Packer) Close() error {
 		floats([]float32{mean})
 	default:
 		data = tensor.EncodeF32(data, p.scales, tensor.F16)
-		data = append(data, make([]byte, len(data)&3)...)
+		data = append(data, make([]byte, -len(data)&3)...)
 	}
 	return p.write(p.rows*p.cols*p.format.bits()/32, data)
 }

@@ -1,9 +1,6 @@
 package quant
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
 // NF4 is bitsandbytes' type of 4 bits (Dettmers et al. 2023, "QLoRA", arXiv:2305.14314). A matrix is flattened row by row and cut
 // into blocks of 64 values. A block has a scale a = max|x| and codes of 4 bits: x = nf4Levels[code]·a. The scales are float32, or
@@ -27,17 +24,13 @@ var nf4Bounds = [15]float32{
 // encodeNF4 packs a block, two codes in a byte, the first in the low half. (bitsandbytes' files have the first in the high half.)
 // A block of zeros gets the code 0, as there.
 func encodeNF4(codes []byte, x []float32) (scale float32) {
-	for _, v := range x {
-		scale = max(scale, float32(math.Abs(float64(v))))
-	}
-	if scale == 0 {
+	if _, scale = extreme(x); scale == 0 {
 		clear(codes)
 		return 0
 	}
-	inverse := 1 / scale
+	by := 1 / scale
 	code := func(v float32) byte {
-		v *= inverse
-		i, _ := slices.BinarySearch(nf4Bounds[:], v) // the number of bounds below v
+		i, _ := slices.BinarySearch(nf4Bounds[:], v*by) // the number of bounds below it
 		return byte(i)
 	}
 	for i := range codes {

@@ -1,7 +1,5 @@
 package quant
 
-import "math"
-
 // A block of Q4_0 is a binary16 scale d and 32 codes q of 4 bits: x = d·(q − 8). Byte i holds q[i] in its low half and q[i+16] in
 // its high half.
 
@@ -15,19 +13,11 @@ func decodeQ4_0(dst []float32, src []byte) {
 
 // encodeQ4_0 makes d so that the value of largest magnitude gets code 0, which is −8·d.
 func encodeQ4_0(dst []byte, src []float32) {
-	var largest, extreme float32
-	for _, x := range src {
-		if a := float32(math.Abs(float64(x))); a > largest {
-			largest, extreme = a, x
-		}
-	}
-	d := extreme / -8
-	var inverse float32
-	if d != 0 {
-		inverse = 1 / d
-	}
+	value, _ := extreme(src)
+	d := value / -8
+	by := inverse(d)
 	putScale(dst, d)
-	code := func(x float32) byte { return byte(min(15, int(float32(x*inverse)+8.5))) }
+	code := func(x float32) byte { return byte(min(15, int(float32(x*by)+8.5))) }
 	for i := range 16 {
 		dst[2+i] = code(src[i]) | code(src[i+16])<<4
 	}

@@ -1,7 +1,5 @@
 package quant
 
-import "math"
-
 // tiny is ggml's bound below which all values of a group count as zero.
 const tiny = 1e-15
 
@@ -12,19 +10,16 @@ func encodeQ6_K(dst []byte, src []float32) {
 	const groups, size = 16, 16
 	var scales [groups]float32
 	var codes [groups * size]byte
-	var widest, extreme float32
 	for g := range groups {
 		scales[g] = bestScale(src[g*size:(g+1)*size], codes[g*size:(g+1)*size])
-		if a := float32(math.Abs(float64(scales[g]))); a > widest {
-			widest, extreme = a, scales[g]
-		}
 	}
 	low, high, groupScales, d := dst[:128], dst[128:192], dst[192:208], dst[208:]
+	value, widest := extreme(scales[:])
 	if widest < tiny {
 		clear(dst)
 		return
 	}
-	inverse := -128 / extreme
+	inverse := -128 / value
 	putScale(d, 1/inverse)
 	for g := range groups {
 		s := int8(min(127, nearest(inverse*scales[g])))
@@ -52,12 +47,7 @@ func encodeQ6_K(dst []byte, src []float32) {
 // source is ggml's make_qx_quants.
 func bestScale(x []float32, codes []byte) float32 {
 	const half = 32
-	var largest, extreme float32
-	for _, v := range x {
-		if a := float32(math.Abs(float64(v))); a > largest {
-			largest, extreme = a, v
-		}
-	}
+	value, largest := extreme(x)
 	if largest < tiny {
 		clear(codes)
 		return 0
@@ -76,7 +66,7 @@ func bestScale(x []float32, codes []byte) float32 {
 			codes[i] = byte(code(inverse, v) + half)
 		}
 	}
-	inverse := -half / extreme
+	inverse := -half / value
 	take(inverse)
 	var s float32
 	sumXQ, sumQ2 := sums(inverse)
@@ -88,7 +78,7 @@ func bestScale(x []float32, codes []byte) float32 {
 		if step == 0 {
 			continue
 		}
-		inverse := -(half + float32(0.1*float32(step))) / extreme
+		inverse := -(half + float32(0.1*float32(step))) / value
 		sumXQ, sumQ2 := sums(inverse)
 		if sumQ2 > 0 && float32(sumXQ*sumXQ) > float32(best*sumQ2) {
 			take(inverse)

@@ -13,17 +13,11 @@ func decodeQ8_0(dst []float32, src []byte) {
 
 // encodeQ8_0 makes d = max|x|/127 and rounds x/d half away from zero. The division uses d before it is rounded to binary16.
 func encodeQ8_0(dst []byte, src []float32) {
-	var largest float32
-	for _, x := range src {
-		largest = max(largest, float32(math.Abs(float64(x))))
-	}
+	_, largest := extreme(src)
 	d := largest / 127
-	var inverse float32
-	if d != 0 {
-		inverse = 1 / d
-	}
+	by := inverse(d)
 	putScale(dst, d)
 	for i, x := range src {
-		dst[2+i] = byte(int8(math.Round(float64(float32(x * inverse)))))
+		dst[2+i] = byte(int8(math.Round(float64(float32(x * by)))))
 	}
 }

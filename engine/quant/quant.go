@@ -7,6 +7,7 @@ package quant
 
 import (
 	"fmt"
+	"math"
 
 	"llamatab/engine/tensor"
 )
@@ -105,6 +106,24 @@ func (t Type) check(values, bytes int) (*layout, error) {
 		err = fmt.Errorf("%d bytes for %d values of %s, want %d", bytes, values, t, want)
 	}
 	return &layouts[t], err
+}
+
+// extreme is the value of largest magnitude, the first of several, and its magnitude. Both are 0 for zeros.
+func extreme(x []float32) (value, magnitude float32) {
+	for _, v := range x {
+		if a := float32(math.Abs(float64(v))); a > magnitude {
+			value, magnitude = v, a
+		}
+	}
+	return value, magnitude
+}
+
+// inverse is 1/d, and 0 for 0.
+func inverse(d float32) float32 {
+	if d == 0 {
+		return 0
+	}
+	return 1 / d
 }
 
 // scale reads the binary16 number that begins most blocks.

@@ -50,13 +50,9 @@ func encodeScales(scales []float32) (codes []byte, seconds []float32, mean float
 			largest = max(largest, float32(math.Abs(float64(a-mean))))
 		}
 		seconds = append(seconds, largest)
-		inverse := 1 / largest
+		by := inverse(largest)
 		for _, a := range block {
-			if largest == 0 {
-				codes = append(codes, dynamicCode(0))
-				continue
-			}
-			codes = append(codes, dynamicCode(float32(a-mean)*inverse))
+			codes = append(codes, dynamicCode(float32(a-mean)*by))
 		}
 	}
 	return codes, seconds, mean
