@@ -82,23 +82,22 @@ func bestRange(x, weights []float32, codes []byte) (s, m float32) {
 		clear(codes)
 		return 0, -low
 	}
-	code := func(inverse, v, low float32) int { return min(max(nearest(inverse*(v-low)), 0), most) }
-	origin := low // the codes of every try count from the least value
-	inverse := most / (high - low)
-	s = 1 / inverse
+	code := func(by, v float32) int { return min(max(nearest(by*(v-low)), 0), most) }
+	by := most / (high - low)
+	s = 1 / by
 	var best float32
 	for i, v := range x {
-		q := code(inverse, v, origin)
+		q := code(by, v)
 		codes[i] = byte(q)
 		off := float32(s*float32(q)) + low - v
 		best += float32(weights[i] * float32(off*off))
 	}
 	tried := make([]byte, len(x))
 	for step := range 21 {
-		inverse := (-1 + float32(0.1*float32(step)) + most) / (high - origin)
+		by := (-1 + float32(0.1*float32(step)) + most) / (high - low) // low is that of the best try so far, as in ggml
 		var sumQ, sumQ2, sumXQ float32
 		for i, v := range x {
-			q := code(inverse, v, origin)
+			q := code(by, v)
 			tried[i] = byte(q)
 			wq := float32(weights[i] * float32(q))
 			sumQ += wq
