@@ -121,7 +121,7 @@ func readMLX(c *weights.Checkpoint) (*mlxPairs, error) {
 			if rank != p.rank {
 				return nil, fmt.Errorf("%q has rank %d, others have %d", key, rank, p.rank)
 			}
-			h = transposed(h)
+			h = tensor.Host{Shape: tensor.Of(h.Shape[1], h.Shape[0]), Data: tensor.Transpose(h.Data, h.Shape[0], h.Shape[1])}
 		}
 		full := "base_model.model." + module + name
 		p.specs, p.values[full] = append(p.specs, weights.Spec{Name: full, Shape: h.Shape}), h.Data
@@ -129,17 +129,6 @@ func readMLX(c *weights.Checkpoint) (*mlxPairs, error) {
 	}
 	p.modules = slices.Sorted(maps.Keys(seen))
 	return p, nil
-}
-
-func transposed(h tensor.Host) tensor.Host {
-	rows, columns := h.Shape[0], h.Shape[1]
-	t := tensor.NewHost(columns, rows)
-	for i := range rows {
-		for j := range columns {
-			t.Data[j*rows+i] = h.Data[i*columns+j]
-		}
-	}
-	return t
 }
 
 // file is the adapter_model.safetensors of the pairs.

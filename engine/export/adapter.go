@@ -240,14 +240,7 @@ func writeTransposed(w io.Writer, p *nn.Param, values Values) error {
 		return fmt.Errorf("%s has %d values, want %d", p.Name, len(x), p.Shape.Size())
 	}
 	if len(p.Shape) == 2 {
-		rows, columns := p.Shape[0], p.Shape[1]
-		t := make([]float32, len(x))
-		for i := range rows {
-			for j := range columns {
-				t[j*rows+i] = x[i*columns+j]
-			}
-		}
-		x = t
+		x = tensor.Transpose(x, p.Shape[0], p.Shape[1])
 	}
 	_, err := w.Write(tensor.EncodeF32(nil, x, tensor.F32))
 	return err

@@ -44,7 +44,7 @@ func (m *Parameters) Upload(key any, shape tensor.Shape, transposed bool, c *wei
 			return err
 		}
 		done(t.Bytes)
-		return m.write(key, transpose(h.Data, t.Shape[0], t.Shape[1]))
+		return m.write(key, tensor.Transpose(h.Data, t.Shape[0], t.Shape[1]))
 	}
 	m.mastersNewer = true
 	size := int64(t.DType.Size())
@@ -137,16 +137,6 @@ func (m *Parameters) put(dst Piece, off int, data []byte) error {
 		data = append(slices.Clip(data), 0, 0)
 	}
 	return m.dev.Write(dst.Buf, dst.Off+off, data)
-}
-
-func transpose(x []float32, rows, cols int) []float32 {
-	y := make([]float32, len(x))
-	for i := range rows {
-		for j := range cols {
-			y[j*rows+i] = x[i*cols+j]
-		}
-	}
-	return y
 }
 
 // write stores the values of key.

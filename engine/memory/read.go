@@ -43,7 +43,7 @@ func (m *Parameters) Stream(key any, shape tensor.Shape, transposed bool, fn fun
 		if err == nil && transposed {
 			x := make([]float32, len(data)/4)
 			if err = tensor.DecodeF32(x, data, tensor.F32); err == nil {
-				data = tensor.EncodeF32(nil, transpose(x, shape[0], shape[1]), tensor.F32)
+				data = tensor.EncodeF32(nil, tensor.Transpose(x, shape[0], shape[1]), tensor.F32)
 			}
 		}
 		if err != nil {
@@ -74,7 +74,7 @@ func (m *Parameters) Stream(key any, shape tensor.Shape, transposed bool, fn fun
 				return err
 			}
 			if transposed {
-				x = transpose(x, shape[0], shape[1])
+				x = tensor.Transpose(x, shape[0], shape[1])
 			}
 			data = tensor.EncodeF32(nil, x, tensor.F32)
 		}
@@ -95,7 +95,7 @@ func (m *Parameters) streamQuantized(p *nn.Param, src device.Slice, transposed b
 	x := make([]float32, rows*cols)
 	p.Quant.UnpackBytes(x, data, rows, cols)
 	if transposed {
-		x = transpose(x, rows, cols)
+		x = tensor.Transpose(x, rows, cols)
 	}
 	return fn(tensor.EncodeF32(nil, x, tensor.F32))
 }

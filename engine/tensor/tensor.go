@@ -111,6 +111,17 @@ type Host struct {
 	Data  []float32
 }
 
+// Transpose returns the transpose of a matrix (rows, cols), row-major as it is.
+func Transpose(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			y[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return y
+}
+
 // NewHost makes a zeroed host tensor.
 func NewHost(dims ...int) Host {
 	return Host{Shape: Of(dims...), Data: make([]float32, Of(dims...).Size())}
