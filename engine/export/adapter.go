@@ -28,7 +28,10 @@ func onlyPairs(m *pretrained.Model) ([]peft.Pair, error) {
 	}
 	known := map[*nn.Param]bool{}
 	for _, p := range pairs {
-		known[p.A], known[p.B], known[p.Magnitude] = true, true, true
+		known[p.A], known[p.B] = true, true
+		if p.Magnitude != nil {
+			known[p.Magnitude] = true
+		}
 	}
 	for _, t := range m.AdapterTensors() {
 		if !known[t.Param] {
