@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"engine/data":          {"engine/data/sampling", "engine/data/textfile", "engine/data/turns", "engine/chat", "engine/jinja", "engine/config", "engine/message", "engine/strictjson"},
 	"engine/tokenizer":     {"engine/message", "engine/strictjson"},
 	"engine/quant":         {"engine/tensor"},
-	"engine/gguf":          {"engine/message", "engine/quant", "engine/tensor", "engine/weights"},
+	"engine/gguf":          {"engine/message", "engine/quant", "engine/tensor", "engine/tokenizer", "engine/weights"},
 	"engine/gguf/gguftest": {"engine/gguf", "engine/quant", "engine/tensor", "engine/weights"},
 	"engine/weights":       {"engine/message", "engine/quant", "engine/tensor"},
 	"engine/adapterdir":    {"engine/message", "engine/weights", "engine/tensor"},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"llamatab/engine/tokenizer"
 )
 
 // tokens is the tokenizer of a file.
@@ -188,16 +190,11 @@ type cut struct {
 	bos    bool // BOS goes before a text where the file does not say so
 }
 
-const (
-	regexLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	regexQwen2  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-)
-
 // pres are the values of tokenizer.ggml.pre that are read.
 var pres = map[string]cut{
-	"llama-bpe": {regex: regexLlama3, whole: true, bos: true}, "llama3": {regex: regexLlama3, whole: true, bos: true}, "llama-v3": {regex: regexLlama3, whole: true, bos: true},
-	"smaug-bpe": {regex: regexLlama3},
-	"qwen2":     {regex: regexQwen2, nfc: true}, "deepseek-r1-qwen": {regex: regexQwen2},
+	"llama-bpe": {regex: tokenizer.PatternLlama3, whole: true, bos: true}, "llama3": {regex: tokenizer.PatternLlama3, whole: true, bos: true}, "llama-v3": {regex: tokenizer.PatternLlama3, whole: true, bos: true},
+	"smaug-bpe": {regex: tokenizer.PatternLlama3},
+	"qwen2":     {regex: tokenizer.PatternQwen2, nfc: true}, "deepseek-r1-qwen": {regex: tokenizer.PatternQwen2},
 	"smollm": {digits: true}, "starcoder": {digits: true}, "refact": {digits: true}, "codeshell": {digits: true},
 	"gpt-2": {}, "phi-2": {}, "olmo": {}, "mpt": {}, "": {}, "default": {},
 }

@@ -38,7 +38,7 @@ func mustLoad(t testing.TB, file string) *Tokenizer {
 }
 
 func TestSplitters(t *testing.T) {
-	llama3, qwen2 := patterns[patternLlama3], patterns[patternQwen2]
+	llama3, qwen2 := patterns[PatternLlama3], patterns[PatternQwen2]
 	smollm := []splitter{splitDigits, splitGPT2}
 	for _, c := range []struct {
 		name   string

@@ -141,11 +141,11 @@ func (v *Vocabulary) readSplitting(f *file) error {
 		v.Split = SplitDigits
 	case len(cuts) == 2 && cuts[0].Type == "Split" && cuts[0].Pattern.Regex != nil && !pattern:
 		switch *cuts[0].Pattern.Regex {
-		case patternLlama3:
+		case PatternLlama3:
 			v.Split = SplitLlama3
-		case patternQwen2:
+		case PatternQwen2:
 			v.Split = SplitQwen2
-		case patternGPT2:
+		case PatternGPT2:
 			v.Split = SplitGPT2
 		}
 	}
