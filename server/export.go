@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"llamatab/engine/gguf"
 	"llamatab/engine/message"
 	"llamatab/server/exit"
 	"llamatab/server/inputs"
@@ -23,7 +25,7 @@ func export(ctx context.Context, args []string) error {
 	adapter := f.String("adapter", "", "PEFT adapter `DIR`, or its name on a hub")
 	format := f.String("format", "", "`peft` (the adapter alone), merged (a whole model with the adapter merged in), gguf (the same for llama.cpp and Ollama), gguf-lora (the adapter for llama.cpp), or mlx (the adapter for mlx-lm)")
 	dtype := f.String("dtype", "", "type of the weights: `f16`, bf16, f32, q8_0, q4_0 or q4_k_m for gguf (f16 if absent); f32, bf16 or f16 for merged (the base's if absent)")
-	split := f.String("split-size", "", "write a GGUF file in parts of at most this `SIZE`, such as 4G or 500M")
+	split := f.String("split-size", "", "write a GGUF file in parts of at most this `SIZE` of tensors, such as 4G or 500M; a larger tensor gets a part of its own")
 	out := f.String("out", "", "`DIR` that gets the result")
 	browser, hubs := f.browser(), f.hub()
 	if err := f.parse(args); err != nil {
@@ -51,7 +53,10 @@ func export(ctx context.Context, args []string) error {
 		return err
 	}
 	for name, path := range m.Paths() {
-		if path == *out {
+		if info, err := os.Stat(path); err == nil && !info.IsDir() { // a GGUF file
+			path = filepath.Dir(path)
+		}
+		if sameFolder(path, *out) {
 			return exit.Usagef("export: --out is the folder of --%s, which would be overwritten", name)
 		}
 	}
@@ -67,6 +72,16 @@ func export(ctx context.Context, args []string) error {
 	j.Store, j.Observe = dir, runner.NewProgress().Observe
 	err = runner.Start(ctx, runner.Run{Job: j, Browser: *browser})
 	return runner.Finish(err, dir.Close)
+}
+
+// sameFolder reports whether two paths lead to one folder, however they are written. A folder that does not exist is no other.
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return filepath.Clean(a) == filepath.Clean(b)
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // exportTypes are the values of --dtype by the format; other formats have no choice.
@@ -103,7 +118,7 @@ func checkExport(e *message.ExportJob, split string) error {
 }
 
 // exportName names a result after the folder of its adapter, or else of its model. The folders adapter and model of a run stand for the
-// run.
+// run, a GGUF file for its name without what splitting and the format have added.
 func exportName(adapter, model string) string {
 	path := filepath.ToSlash(cmp.Or(adapter, model))
 	name := filepath.Base(path)
@@ -111,6 +126,9 @@ func exportName(adapter, model string) string {
 		if full, err := filepath.Abs(path); err == nil {
 			name = filepath.Base(filepath.Dir(full))
 		}
+	}
+	if gguf.IsName(name) {
+		name = gguf.Stem(name)
 	}
 	return name
 }

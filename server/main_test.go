@@ -133,7 +133,7 @@ const runJSON = `{"model": "model", "dataset": {"path": "data.jsonl"}, "trainabl
 func TestExitCodes(t *testing.T) {
 	dir := folder(t, withModel(t, "model/", map[string]string{"run.json": runJSON, "data.jsonl": oneRow,
 		"bad.json": `{"modle": "x"}`, "gone.json": `{"model": "gone", "dataset": {"path": "data.jsonl"}, "trainable": ["all"]}`,
-		"empty/x": ""}))
+		"empty/x": "", "held/m.gguf": "GGUF"}))
 	at := func(name string) string { return filepath.Join(dir, name) }
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,6 +181,7 @@ func TestExitCodes(t *testing.T) {
 		{"gguf export", []string{"export", "--model", at("model"), "--format", "gguf", "--dtype", "q3_k", "--out", at("out")}, 2, "q3_k"},
 		{"gguf-lora export", []string{"export", "--model", at("model"), "--format", "gguf-lora", "--out", at("out")}, 2, "--adapter"},
 		{"export form", []string{"export", "--model", at("model"), "--format", "onnx", "--out", at("out")}, 2, "onnx"},
+		{"export beside its GGUF base", []string{"export", "--model", at("held/m.gguf"), "--format", "gguf", "--out", at("held") + "/."}, 2, "would be overwritten"},
 		{"export size", []string{"export", "--model", at("model"), "--format", "gguf", "--split-size", "4T", "--out", at("out")}, 2, "4T"},
 		{"no browser", []string{"generate", "--model", at("model"), "--chrome", at("none")}, 3, "--chrome"},
 		{"browser that is none", []string{"generate", "--model", at("model"), "--chrome", "/bin/false"}, 3, "did not start"},

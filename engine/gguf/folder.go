@@ -45,6 +45,14 @@ func Parts(name string) []string {
 
 const maxParts = 1000
 
+// Stem is the name of a model's file without its number among the parts and without the extension.
+func Stem(name string) string {
+	if m := splitName.FindStringSubmatch(name); m != nil {
+		return m[1]
+	}
+	return name[:len(name)-len(Extension)]
+}
+
 // Models are the GGUF models among the names of files, each by its first file. Files with the image encoder of a model (mmproj…) and
 // importance matrices (imatrix…) are no models.
 func Models(names []string) (models []string) {
@@ -209,7 +217,7 @@ func (f *Folder) describe() (err error) {
 	}
 	f.tokenizer = sync.OnceValues(tokens.json)
 	if tokens.unsure {
-		f.remarks = append(f.remarks, message.NewRemark("gguf_pre", "the GGUF file does not say how its tokenizer cuts text into words ({key} is {value}): it is cut as for GPT-2, which is wrong for most models; compare ids with tokenize, or give the Hugging Face folder as the tokenizer",
+		f.remarks = append(f.remarks, message.NewRemark("gguf_pre", "the GGUF file does not say how its tokenizer cuts text into words ({key} is {value}): it is cut as for GPT-2, which is wrong for most models; compare ids with tokenize, or use the model's Hugging Face folder",
 			"key", KeyPre, "value", tokens.pre))
 	}
 	for _, key := range []string{KeyTokens, KeyTokenTypes, KeyScores, KeyMerges} { // tokens has what is left to make of them
