@@ -12,9 +12,6 @@ import (
 	"llamatab/engine/tokenizer"
 )
 
-// keyEOSIDs is a key of Ollama: all tokens that end a text.
-const keyEOSIDs = "tokenizer.ggml.eos_token_ids"
-
 // splittings are llama.cpp's names of the pre-tokenizers. Those of Llama 3 differ only in whether a piece that is a token becomes that
 // token before any merge.
 var splittings = map[tokenizer.Splitting]string{tokenizer.SplitGPT2: "gpt-2", tokenizer.SplitDigits: "smollm", tokenizer.SplitLlama3: "llama-bpe", tokenizer.SplitQwen2: "qwen2"}
@@ -72,7 +69,7 @@ func tokenizerKeys(m *pretrained.Model) ([]gguf.KeyValue, *voice, error) {
 		for _, id := range talk.stops {
 			ids = append(ids, int32(id))
 		}
-		add(keyEOSIDs, ids)
+		add(gguf.KeyEOSIDs, ids)
 	}
 	if id := slices.Index(v.Kinds, tokenizer.Unknown); id >= 0 {
 		add(gguf.KeyUnknown, uint32(id))

@@ -264,6 +264,9 @@ func (a *architecture) config(t *tokens) ([]byte, error) {
 	if len(t.ends) > 0 {
 		a.json["eos_token_id"] = t.ends
 	}
+	if t.pad >= 0 {
+		a.json["pad_token_id"] = t.pad
+	}
 	if a.frequencies != nil {
 		if a.json["rope_scaling"] != nil {
 			return nil, fmt.Errorf("the file has both %s and a rotary scaling in its keys, which is not supported", RopeFreqs)

@@ -178,6 +178,7 @@ func TestConfig(t *testing.T) {
 		{"model", []gguftest.Key{{Name: "llama.rope.scale_linear", Value: float32(4)}}, `{"rope_scaling": {"rope_type": "linear", "factor": 4}}`},
 		{"model", []gguftest.Key{{Name: "llama.rope.scaling.type", Value: "yarn"}, {Name: "llama.rope.scaling.factor", Value: float32(4)}, {Name: "llama.rope.scaling.original_context_length", Value: uint32(16)}},
 			`{"rope_scaling": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 16}}`},
+		{"model", []gguftest.Key{{Name: gguf.KeyEOSIDs, Value: []int32{2, 5, 7}}, {Name: gguf.KeyPadding, Value: uint32(3)}}, `{"eos_token_id": [2, 5, 7], "pad_token_id": 3}`},
 	} {
 		f := folder(t, gguftest.Convert(os.DirFS(golden+c.model), gguf.F32, "gpt-2", c.keys...))
 		var got, want map[string]any
@@ -295,6 +296,30 @@ func sameIDs(t *testing.T, a, b fs.FS) {
 	}
 }
 
+// A token of many bytes is refused before its merges are looked for, which takes the square of its length.
+func TestLongToken(t *testing.T) {
+	keys := []gguftest.Key{
+		{Name: gguf.KeyArchitecture, Value: "llama"}, {Name: "llama.embedding_length", Value: uint32(4)}, {Name: "llama.block_count", Value: uint32(1)},
+		{Name: "llama.feed_forward_length", Value: uint32(4)}, {Name: "llama.attention.head_count", Value: uint32(1)}, {Name: "llama.context_length", Value: uint32(8)},
+		{Name: "llama.attention.layer_norm_rms_epsilon", Value: float32(1e-5)}, {Name: gguf.KeyTokenizer, Value: "llama"},
+		{Name: gguf.KeyTokens, Value: []string{"", strings.Repeat("a", 8<<20)}}, {Name: gguf.KeyScores, Value: []float32{0, 0}},
+	}
+	embedding := gguftest.Tensor{Name: "token_embd.weight", Type: gguf.F32, Shape: tensor.Of(1, 4), Data: gguftest.Encode([]float32{1, 2, 3, 4}, gguf.F32)}
+	_, err := tokenizer.Open(folder(t, gguftest.File(keys, []gguftest.Tensor{embedding})))
+	if err == nil || !strings.Contains(err.Error(), "token 1 has 8388608 bytes") {
+		t.Errorf("error %v, want one that names the token", err)
+	}
+}
+
+// The stem of a file's name is the same for all parts of a model.
+func TestStem(t *testing.T) {
+	for name, want := range map[string]string{"a-Q8_0.gguf": "a-Q8_0", "a.b-00002-of-00003.gguf": "a.b", "x.GGUF": "x"} {
+		if got := gguf.Stem(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 // What cannot be read is refused by name.
 func TestRefused(t *testing.T) {
 	from := os.DirFS(golden + "model")
@@ -306,6 +331,8 @@ func TestRefused(t *testing.T) {
 		`"gemma3" is not supported`:         {"m.gguf": {Data: other}},
 		"mixture of experts":                tiny(gguftest.Key{Name: "llama.expert_count", Value: uint32(8)}),
 		"GGUF adapter":                      tiny(gguftest.Key{Name: gguf.KeyType, Value: "adapter"}),
+		"eos_token_ids has 99, and there":   tiny(gguftest.Key{Name: gguf.KeyEOSIDs, Value: []int32{2, 99}}),
+		"eos_token_ids has -1, and there":   tiny(gguftest.Key{Name: gguf.KeyEOSIDs, Value: []int32{-1}}),
 		"llama.logit_scale":                 tiny(gguftest.Key{Name: "llama.logit_scale", Value: float32(2)}),
 		`"longrope", which is not`:          tiny(gguftest.Key{Name: "llama.rope.scaling.type", Value: "longrope"}),
 		"2 GGUF models: a.gguf, b.gguf":     {"a.gguf": {Data: other}, "b.gguf": {Data: other}},

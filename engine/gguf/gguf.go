@@ -208,6 +208,7 @@ const (
 	KeyBOS          = "tokenizer.ggml.bos_token_id"
 	KeyEOS          = "tokenizer.ggml.eos_token_id"
 	KeyEOT          = "tokenizer.ggml.eot_token_id"
+	KeyEOSIDs       = "tokenizer.ggml.eos_token_ids" // of Ollama: all tokens that end a text
 	KeyUnknown      = "tokenizer.ggml.unknown_token_id"
 	KeyPadding      = "tokenizer.ggml.padding_token_id"
 	KeyAddBOS       = "tokenizer.ggml.add_bos_token"

@@ -21,6 +21,7 @@ type tokens struct {
 	scores         []float64
 	merges         []string
 	bos, eos, unk  int // -1 for none
+	pad            int
 	ends           []int
 	addBOS, addEOS *bool
 	space          bool // put before a text
@@ -61,10 +62,17 @@ func readTokens(k keys) (t *tokens, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range []int{t.eos, eot} {
+	all, err := t.ids(k, KeyEOSIDs)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range append([]int{t.eos, eot}, all...) {
 		if id >= 0 && !slices.Contains(t.ends, id) {
 			t.ends = append(t.ends, id)
 		}
+	}
+	if t.pad, err = t.id(k, KeyPadding, -1); err != nil {
+		return nil, err
 	}
 	for key, to := range map[string]**bool{KeyAddBOS: &t.addBOS, KeyAddEOS: &t.addEOS} {
 		if v, ok := k.values[key].(bool); ok {
@@ -100,6 +108,30 @@ func (t *tokens) id(k keys, key string, sentencePiece int) (int, error) {
 		id = -1
 	}
 	return id, nil
+}
+
+// ids are the token ids of a list, nil where the key is absent.
+func (t *tokens) ids(k keys, key string) (all []int, err error) {
+	take := func(id uint64) {
+		if id >= uint64(len(t.texts)) && err == nil {
+			err = fmt.Errorf("%s has %d, and there are %d tokens", key, int64(id), len(t.texts))
+		}
+		all = append(all, int(id))
+	}
+	switch list := k.values[key].(type) {
+	case nil:
+	case []uint64:
+		for _, id := range list {
+			take(id)
+		}
+	case []int64:
+		for _, id := range list {
+			take(uint64(id)) // a negative one is too large
+		}
+	default:
+		err = fmt.Errorf("%s is no list of whole numbers", key)
+	}
+	return all, err
 }
 
 // readTemplates reads the chat template and those with names.
@@ -208,6 +240,9 @@ func (t *tokens) json() ([]byte, error) {
 		return nil, fmt.Errorf("%s has %d tokens and %s %d types", KeyTokens, len(t.texts), KeyTokenTypes, len(t.types))
 	}
 	for id, text := range t.texts {
+		if len(text) > maxToken {
+			return nil, fmt.Errorf("%s: token %d has %d bytes, more than %d", KeyTokens, id, len(text), maxToken)
+		}
 		if !utf8.ValidString(text) {
 			return nil, fmt.Errorf("%s: token %d is %q, which is not UTF-8", KeyTokens, id, text)
 		}
@@ -220,7 +255,7 @@ func (t *tokens) json() ([]byte, error) {
 	case "llama":
 		file, err = t.sentencePiece()
 	default:
-		return nil, fmt.Errorf("%s is %q: this kind of tokenizer is not supported, only gpt2 and llama are; give a folder with tokenizer.json as the tokenizer", KeyTokenizer, t.model)
+		return nil, fmt.Errorf("%s is %q: this kind of tokenizer is not supported, only gpt2 and llama are; use the model's Hugging Face folder", KeyTokenizer, t.model)
 	}
 	if err != nil {
 		return nil, err
@@ -228,6 +263,9 @@ func (t *tokens) json() ([]byte, error) {
 	file["version"], file["truncation"], file["padding"] = "1.0", nil, nil
 	return json.Marshal(file)
 }
+
+// maxToken bounds a token, in bytes: the time to find a token's merges grows with the square of its length.
+const maxToken = 4096
 
 // kind is the kind of a token.
 func (t *tokens) kind(id int) int64 {
@@ -246,10 +284,10 @@ func added(id int, text string, special bool) object {
 func (t *tokens) byteLevel() (object, error) {
 	how, ok := pres[t.pre]
 	if !ok {
-		return nil, fmt.Errorf("%s is %q: this way to cut text into words is not supported; give a folder with tokenizer.json as the tokenizer", KeyPre, t.pre)
+		return nil, fmt.Errorf("%s is %q: this way to cut text into words is not supported; use the model's Hugging Face folder", KeyPre, t.pre)
 	}
 	if t.merges == nil {
-		return nil, fmt.Errorf("%s is missing, so text cannot be encoded; give a folder with tokenizer.json as the tokenizer", KeyMerges)
+		return nil, fmt.Errorf("%s is missing, so text cannot be encoded; use the model's Hugging Face folder", KeyMerges)
 	}
 	vocab, extra := map[string]int{}, []object{}
 	for id, text := range t.texts {
@@ -340,6 +378,9 @@ func (t *tokens) pairs(vocab map[string]int, pieces []int) [][2]string {
 		text := t.texts[id]
 		first := len(all)
 		for i := range text {
+			if i == 0 {
+				continue
+			}
 			l, r := text[:i], text[i:]
 			if _, ok := vocab[l]; !ok {
 				continue
