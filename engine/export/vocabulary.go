@@ -103,6 +103,9 @@ func piecesKeys(v *tokenizer.Vocabulary, rows int) ([]gguf.KeyValue, error) {
 		if v.PrefixOnce && v.SpacePrefix {
 			return nil, errors.New("the tokenizer puts a space before a text's first word alone, and llama.cpp puts one after each special token as well")
 		}
+		if err := scored(v); err != nil {
+			return nil, err
+		}
 		keys = append(keys, gguf.KeyValue{Key: gguf.KeyTokenizer, Value: "llama"}, gguf.KeyValue{Key: gguf.KeyPre, Value: "default"})
 		return append(keys, gguf.KeyValue{Key: gguf.KeyScores, Value: scores(v, tokens)}), nil
 	}
@@ -120,7 +123,43 @@ func piecesKeys(v *tokenizer.Vocabulary, rows int) ([]gguf.KeyValue, error) {
 	return append(keys, gguf.KeyValue{Key: gguf.KeyTokenizer, Value: "gpt2"}, gguf.KeyValue{Key: gguf.KeyPre, Value: pre}, gguf.KeyValue{Key: gguf.KeyMerges, Value: merges}), nil
 }
 
-// never is the score of a token that no merge makes: whatever else can be joined is joined first.
+// scored reports why llama.cpp would not put pieces together as the merges do, nil where it would. It joins any two neighbours that make
+// a token, the token with the highest score first. So the merges must be all pairs of tokens that make a token, as those are that come
+// from SentencePiece, and all merges of one token must stand together.
+func scored(v *tokenizer.Vocabulary) error {
+	if v.WholeFirst {
+		return errors.New("llama.cpp knows no tokenizer of SentencePiece's form with ignore_merges")
+	}
+	token := map[string]bool{}
+	for id, text := range v.Tokens {
+		token[text] = v.Kinds[id] != tokenizer.Unused
+	}
+	pairs := 0
+	for id, text := range v.Tokens {
+		if v.Kinds[id] != tokenizer.Normal {
+			continue
+		}
+		for i := range text {
+			if i > 0 && token[text[:i]] && token[text[i:]] {
+				pairs++
+			}
+		}
+	}
+	made, last := map[string]bool{}, ""
+	for _, pair := range v.Merges {
+		whole := pair[0] + pair[1]
+		if whole != last && made[whole] {
+			return fmt.Errorf("the merges that make %q do not stand together, and llama.cpp knows one rank for a token", whole)
+		}
+		made[whole], last = true, whole
+	}
+	if pairs != len(v.Merges) {
+		return fmt.Errorf("the tokenizer has %d merges, and llama.cpp would join %d pairs of its tokens", len(v.Merges), pairs)
+	}
+	return nil
+}
+
+// never is the score of a token that no merge makes and no pair of tokens either.
 const never = -1e9
 
 // scores gives each token of a tokenizer in SentencePiece's manner minus the rank of the first merge that makes it, so that llama.cpp,
