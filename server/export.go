@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	engineexport "llamatab/engine/export"
 	"llamatab/engine/gguf"
 	"llamatab/engine/message"
 	"llamatab/server/exit"
@@ -85,7 +86,7 @@ func sameFolder(a, b string) bool {
 }
 
 // exportTypes are the values of --dtype by the format; other formats have no choice.
-var exportTypes = map[string][]string{"merged": {"f32", "bf16", "f16"}, "gguf": {"f16", "bf16", "f32", "q8_0", "q4_0", "q4_k_m"}, "peft": nil, "gguf-lora": nil, "mlx": nil}
+var exportTypes = map[string][]string{"merged": {"f32", "bf16", "f16"}, "gguf": engineexport.GGUFTypes(), "peft": nil, "gguf-lora": nil, "mlx": nil}
 
 // checkExport checks the flags that choose the form, and reads split.
 func checkExport(e *message.ExportJob, split string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -241,6 +242,11 @@ func writeTransposed(w io.Writer, p *nn.Param, values Values) error {
 	}
 	if len(x) != p.Shape.Size() {
 		return fmt.Errorf("%s has %d values, want %d", p.Name, len(x), p.Shape.Size())
+	}
+	for _, v := range x {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("%s holds %v, which is no finite number", p.Name, v)
+		}
 	}
 	if len(p.Shape) == 2 {
 		x = tensor.Transpose(x, p.Shape[0], p.Shape[1])

@@ -78,6 +78,10 @@ func (c card) text(name string, files []string, what string) string {
 	return b.String()
 }
 
+// mostContext bounds the context in a Modelfile, in tokens: Ollama takes the memory for all of it, which for a context of 131,072 is
+// more than most computers have.
+const mostContext = 8192
+
 // modelfile is a Modelfile of Ollama. adapter is a path, "" for none.
 func modelfile(from, adapter string, talk *voice, context int) string {
 	var b strings.Builder

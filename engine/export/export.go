@@ -102,7 +102,7 @@ func (g *Model) divide() error {
 		g.parts[last] = append(g.parts[last], t)
 		size += n
 	}
-	stem := fileStem(g.o.Name) + "-" + strings.ToUpper(g.o.DType)
+	stem := g.stem()
 	for i, part := range g.parts {
 		name := stem + ".gguf"
 		if len(g.parts) > 1 {
@@ -116,6 +116,9 @@ func (g *Model) divide() error {
 	}
 	return nil
 }
+
+// stem is the name of the model's file without extension and number.
+func (g *Model) stem() string { return fileStem(g.o.Name) + "-" + strings.ToUpper(g.o.DType) }
 
 // keysOf are the keys of one file: of a split model the first one has all, and each has its place among them.
 func (g *Model) keysOf(i int) []gguf.KeyValue {
@@ -162,7 +165,12 @@ func (g *Model) Write(out pretrained.Writer, values Values, each func(name strin
 			return err
 		}
 	}
-	if err := out.Bytes("Modelfile", []byte(modelfile("./"+g.Files[0], "", g.talk, g.model.Decoder.MaxPositions))); err != nil {
+	from, note := "./"+g.Files[0], ""
+	if len(g.Files) > 1 {
+		from = "./" + g.stem() + ".gguf"
+		note = "# Ollama reads no parts. Join them first: llama-gguf-split --merge " + g.Files[0] + " " + g.stem() + ".gguf\n"
+	}
+	if err := out.Bytes("Modelfile", []byte(note+modelfile(from, "", g.talk, min(g.model.Decoder.MaxPositions, mostContext)))); err != nil {
 		return err
 	}
 	return out.Bytes("README.md", []byte(g.about.text(g.o.Name, g.Files, "A whole model as GGUF, matrices as "+strings.ToUpper(g.o.DType)+".")))
