@@ -214,21 +214,10 @@ func matmulRef(f form, c *device.Call) {
 	}
 	biased, alpha := c.Params.Bool("BIAS"), float64(d.Alpha)
 	sums := make([]float64, N)
-	var column []float64 // of a, where it is stored transposed
-	if f.transA && f.transB {
-		column = make([]float64, K)
-	}
 	for m := range M {
 		clear(sums)
 		if f.transB {
-			row := a[m*aRow:]
-			if column != nil {
-				for k := range column {
-					column[k] = row[k*aStep]
-				}
-				row = column
-			}
-			dotRows(sums, row[:K], b)
+			dotRows(sums, a[m*K:][:K], b) // no form has both sides transposed
 		} else {
 			for k := range K {
 				x := a[m*aRow+k*aStep]
