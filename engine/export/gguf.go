@@ -220,7 +220,7 @@ func mixedQ4K(t *ggufTensor, d *nn.Decoder) gguf.TensorType {
 	return gguf.Q4_K
 }
 
-// choose sets the types of the tensors. Vectors stay float32. A matrix whose rows are not whole blocks gets a type with smaller blocks,
+// assign sets the types of the tensors. Vectors stay float32. A matrix whose rows are not whole blocks gets a type with smaller blocks,
 // as llama.cpp does: Q4_K becomes Q5_0 and Q6_K becomes Q8_0, and where 32 does not divide a row either, F16. It returns the names of
 // the matrices that got another type.
 func (f fileType) assign(all []ggufTensor, d *nn.Decoder) (fellBack []string) {

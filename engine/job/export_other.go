@@ -31,7 +31,9 @@ func (j *Job) planExport(s *replay.Setup) error {
 		}
 		_, err = export.PlanModel(s.Model, j.exportOptions())
 	case "gguf-lora":
-		next = "Choose --format gguf: it writes the whole model with the adapter merged in."
+		if _, err := export.PlanModel(s.Model, j.exportOptions()); err == nil {
+			next = "Choose --format gguf: it writes the whole model with the adapter merged in."
+		}
 		_, err = export.PlanLoRA(s.Model, j.exportOptions())
 	case "mlx":
 		next = "Choose --format merged: mlx-lm reads the merged model."
