@@ -434,7 +434,7 @@ func (t *Tape) Externs() []Extern {
 	var list []Extern
 	for _, v := range t.values {
 		if v.key != nil && v.first >= 0 {
-			list = append(list, Extern{Key: v.key, Shape: v.Shape, DType: v.DType, Name: v.Name})
+			list = append(list, Extern{Key: v.key, Shape: v.Shape, DType: v.DType, Quant: v.quant, Name: v.Name})
 		}
 	}
 	return list
